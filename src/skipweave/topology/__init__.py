@@ -1,0 +1,41 @@
+"""Topologies: which earlier nodes a unit reads. Plain data, no torch."""
+
+from skipweave.topology.graph import Topology
+from skipweave.topology.patterns import (
+    TopologySpec,
+    dense,
+    evenly_spaced,
+    every_other,
+    exponential,
+    harmonic,
+    loglog,
+    loglog_hubs,
+    make,
+    names,
+    nearest,
+    nearest_half,
+    nearest_half_and_log,
+    plain,
+    register,
+    window,
+)
+
+__all__ = [
+    "Topology",
+    "TopologySpec",
+    "dense",
+    "evenly_spaced",
+    "every_other",
+    "exponential",
+    "harmonic",
+    "loglog",
+    "loglog_hubs",
+    "make",
+    "names",
+    "nearest",
+    "nearest_half",
+    "nearest_half_and_log",
+    "plain",
+    "register",
+    "window",
+]

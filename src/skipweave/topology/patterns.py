@@ -1,0 +1,328 @@
+"""The published patterns, each a pure function of the number of units, and the names they are known by."""
+
+import ast
+import difflib
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, Protocol, TypeVar, cast
+
+from skipweave.errors import SkipweaveError
+from skipweave.topology.graph import Topology
+
+Budget = Literal["log", "constant"]
+TopologySpec = str | Topology | Sequence[Sequence[int]]
+
+
+class Pattern(Protocol):
+    """A function from a number of units (and options) to a `Topology`."""
+
+    __name__: str
+
+    def __call__(self, n: int, /, **options: object) -> Topology:
+        """Return the topology of `n` units."""
+
+
+F = TypeVar("F", bound=Callable[..., Topology])
+_PATTERNS: dict[str, Pattern] = {}
+
+
+def register(pattern: F) -> F:
+    """Make a pattern known by its function's name, to be used wherever a topology is asked for.
+
+    Raises:
+        SkipweaveError: The name is taken.
+
+    >>> @register
+    ... def first_and_last(n: int) -> Topology:
+    ...     return Topology.from_lists([{0, i - 1} for i in range(1, n + 2)], name="first_and_last")
+    >>> make("first_and_last", 3).sources(3)
+    (2, 0)
+    """
+    name = pattern.__name__
+    if name in _PATTERNS:
+        raise SkipweaveError(f"a topology pattern named {name!r} is registered already; choose another name")
+    _PATTERNS[name] = cast(Pattern, pattern)
+    return pattern
+
+
+def names() -> tuple[str, ...]:
+    """Names of all registered patterns, sorted."""
+    return tuple(sorted(_PATTERNS))
+
+
+def make(spec: TopologySpec, n: int) -> Topology:
+    """Turn what a user gives for a topology into a `Topology` of `n` units.
+
+    Args:
+        spec: A pattern's name, with options if it has some (`"exponential"`, `"window(size=4)"`), a `Topology` of n
+            units, or a list of n + 1 lists of sources (the last is what the stage's reader takes).
+        n: Number of units.
+
+    Raises:
+        SkipweaveError: The name is unknown, an option does not fit, or the number of units differs.
+
+    >>> make("exponential(base=3)", 9).sources(9)
+    (8, 6, 0)
+    """
+    if n < 0:
+        raise SkipweaveError(f"a topology of {n} units: expected 0 or more")
+    if isinstance(spec, str):
+        return _from_text(spec, n)
+    topology = spec if isinstance(spec, Topology) else Topology.from_lists(spec)
+    if topology.units != n:
+        raise SkipweaveError(
+            f"topology {topology.name!r} has {topology.units} units where the stage has {n}; "
+            f"give {n} lists of sources and one more for the stage's reader"
+        )
+    return topology
+
+
+def _from_text(text: str, n: int) -> Topology:
+    name, options = _parse(text)
+    if name not in _PATTERNS:
+        near = difflib.get_close_matches(name, _PATTERNS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise SkipweaveError(f"unknown topology {name!r}: {hint}known patterns are {', '.join(names())}")
+    pattern = _PATTERNS[name]
+    try:
+        inspect.signature(pattern).bind(n, **options)
+    except TypeError as error:
+        known = [p for p in inspect.signature(pattern).parameters if p != "n"]
+        raise SkipweaveError(f"topology {text!r}: {error}; {name} takes {', '.join(known) or 'no options'}") from None
+    return pattern(n, **options)
+
+
+def _parse(text: str) -> tuple[str, dict[str, object]]:
+    """Split `"window(size=4)"` into its name and options; nothing but literals is evaluated."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        if isinstance(tree, ast.Name):
+            return tree.id, {}
+        if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.args:
+            return tree.func.id, {str(option.arg): ast.literal_eval(option.value) for option in tree.keywords}
+    except (SyntaxError, ValueError):
+        pass
+    raise SkipweaveError(f"topology {text!r}: expected a name such as 'exponential' or 'window(size=4)'")
+
+
+def _by_rule(name: str, n: int, sources: Callable[[int], Iterable[int]]) -> Topology:
+    """Apply one rule to the nodes 1..n and to the virtual node n + 1."""
+    return Topology.from_lists([tuple(sources(i)) for i in range(1, n + 2)], name)
+
+
+def _log2(i: int) -> int:
+    """floor(log2(i)) without rounding errors."""
+    return i.bit_length() - 1
+
+
+def _at_least(value: int, least: int, what: str) -> None:
+    if not isinstance(value, int) or value < least:
+        raise SkipweaveError(f"{what} is {value!r}: expected a whole number of at least {least}")
+
+
+@register
+def dense(n: int) -> Topology:
+    """Every earlier node (DenseNet); summed, a pre-activation ResNet.
+
+    >>> dense(3).sources(3)
+    (2, 1, 0)
+    """
+    return _by_rule("dense", n, range)
+
+
+@register
+def plain(n: int) -> Topology:
+    """Only the node before.
+
+    >>> plain(3).sources(3)
+    (2,)
+    """
+    return _by_rule("plain", n, lambda i: (i - 1,))
+
+
+@register
+def exponential(n: int, base: int = 2) -> Topology:
+    """Nodes i - base^k for k = 0..floor(log_base i) (SparseNet; with base 2 Log-DenseNet V1 too).
+
+    >>> exponential(12).sources(12)
+    (11, 10, 8, 4)
+    """
+    _at_least(base, 2, "base of the exponential topology")
+
+    def sources(i: int) -> Iterable[int]:
+        offset = 1
+        while offset <= i:
+            yield i - offset
+            offset *= base
+
+    return _by_rule("exponential" if base == 2 else f"exponential(base={base})", n, sources)
+
+
+@register
+def nearest(n: int, budget: Budget = "log") -> Topology:
+    """The nearest nodes, as many as `exponential` reads (Log-DenseNet, pattern N).
+
+    Args:
+        n: Number of units.
+        budget: `"log"`: 1 + floor(log2 i) nodes (the paper's stated budget; its formula stops one short of it);
+            `"constant"`: 1 + floor(log2(n + 1)) nodes whatever i (the released code).
+
+    >>> nearest(8).sources(8)
+    (7, 6, 5, 4)
+    """
+    budget_of = _budget(budget, n)
+    return _by_rule(_label("nearest", budget), n, lambda i: range(max(0, i - budget_of(i)), i))
+
+
+@register
+def evenly_spaced(n: int, budget: Budget = "log") -> Topology:
+    """Nodes spread evenly over all earlier ones (Log-DenseNet, pattern E).
+
+    Args:
+        n: Number of units.
+        budget: `"log"`: steps of i / log2 i, rounded half up (the paper); `"constant"`: 1 + floor(log2(n + 1)) nodes in
+            steps of i divided by that number, rounded down (the released code).
+
+    >>> evenly_spaced(12).sources(11)
+    (10, 7, 4, 0)
+    """
+    budget_of = _budget(budget, n)
+
+    def sources(i: int) -> set[int]:
+        if budget == "constant":
+            count = budget_of(i)
+            return {i - 1 - k * i // count for k in range(count)}
+        step = i / math.log2(i) if i > 1 else float(i)
+        return {math.floor(i - 1 - k * step + 0.5) for k in range(i) if k * step <= i - 1}
+
+    return _by_rule(_label("evenly_spaced", budget), n, sources)
+
+
+def _budget(budget: Budget, n: int) -> Callable[[int], int]:
+    if budget not in ("log", "constant"):
+        raise SkipweaveError(f"budget is {budget!r}: expected 'log' (the paper) or 'constant' (the released code)")
+    return (lambda i: 1 + _log2(i)) if budget == "log" else (lambda i: 1 + _log2(n + 1))
+
+
+def _label(name: str, budget: Budget) -> str:
+    return name if budget == "log" else f"{name}(budget='constant')"
+
+
+@register
+def nearest_half(n: int) -> Topology:
+    """The nearest half, ceil(i / 2) nodes (Log-DenseNet, pattern N of its Table 2).
+
+    >>> nearest_half(7).sources(7)
+    (6, 5, 4, 3)
+    """
+    return _by_rule("nearest_half", n, lambda i: range(i - (i + 1) // 2, i))
+
+
+@register
+def every_other(n: int) -> Topology:
+    """Nodes i - 1, i - 3, i - 5, ... (Log-DenseNet, pattern E of its Table 2).
+
+    >>> every_other(5).sources(5)
+    (4, 2, 0)
+    """
+    return _by_rule("every_other", n, lambda i: range(i - 1, -1, -2))
+
+
+@register
+def nearest_half_and_log(n: int) -> Topology:
+    """The nearest half and, below it, ever halved indices down to 0 (Log-DenseNet, NearestHalfAndLog).
+
+    >>> nearest_half_and_log(8).sources(8)
+    (7, 6, 5, 4, 1, 0)
+    """
+
+    def sources(i: int) -> Iterable[int]:
+        position = i - (i + 1) // 2
+        yield from range(position, i)
+        while position > 0:
+            position = (position - 1) // 2
+            yield position
+
+    return _by_rule("nearest_half_and_log", n, sources)
+
+
+@register
+def window(n: int, size: int = 4) -> Topology:
+    """The newest `size` nodes (as far as there are that many).
+
+    >>> window(6, size=2).sources(6)
+    (5, 4)
+    """
+    _at_least(size, 1, "size of the window topology")
+    return _by_rule(f"window(size={size})", n, lambda i: range(max(0, i - size), i))
+
+
+@register
+def harmonic(n: int) -> Topology:
+    """Nodes i - 2^k for every 2^k that divides i (HarDNet, Chao et al. 2019).
+
+    Deviation: the stage's reader takes what node n + 1 would read; HarDNet's takes the last node and all odd ones.
+
+    >>> harmonic(12).sources(12)
+    (11, 10, 8)
+    """
+    return _by_rule("harmonic", n, lambda i: (i - 2**k for k in range(_log2(i) + 1) if i % 2**k == 0))
+
+
+@register
+def loglog(n: int, min_inputs: int = 1, hubs: Sequence[int] = ()) -> Topology:
+    """Hubs read one another, others their hub, and so on between them (Log-DenseNet, section 3.3, LogLog).
+
+    The links stay O(n log log n) and the back-propagation distance O(log log n).
+
+    Args:
+        n: Number of units.
+        min_inputs: Nodes with fewer sources read i - 1, i - 2, i - 4, ... too, until they have so many.
+        hubs: Nodes that are hubs besides the pattern's own (the released code adds the last node of every stage).
+
+    >>> loglog(16).sources(12)
+    (11, 10, 8, 4, 0)
+    >>> loglog(16, min_inputs=4).sources(11)
+    (10, 9, 8, 7)
+    """
+    _at_least(min_inputs, 1, "min_inputs of the loglog topology")
+    reads: list[set[int]] = [set(), *({i - 1} for i in range(1, n + 1))]
+    intervals = [(0, n, loglog_hubs(n, hubs))]
+    while intervals:
+        first, last, marks = intervals.pop()
+        if last - first <= 1:
+            continue
+        for low, high in itertools.pairwise(marks):
+            reads[high].update(mark for mark in marks if mark < high)
+            for node in range(low + 1, high + 1):
+                reads[node].add(low)
+            intervals.append((low, high, _marks(low, high)))
+    for node in range(1, n + 1):
+        offset = 1
+        while len(reads[node]) < min_inputs and offset <= node:
+            reads[node].add(node - offset)
+            offset *= 2
+    # Whoever reads the stage takes its last node and what that node read (spec of the heads, Log-DenseNet 3.1).
+    name = "loglog" if min_inputs == 1 else f"loglog(min_inputs={min_inputs})"
+    return Topology.from_lists([*reads[1:], {n} | reads[n]], name)
+
+
+def loglog_hubs(n: int, extra: Sequence[int] = ()) -> tuple[int, ...]:
+    """The hubs of `loglog`: node 0, the nodes n - k floor(sqrt(n + 1)), and `extra`, ascending.
+
+    Raises:
+        SkipweaveError: An extra hub is not one of the nodes 0..n.
+
+    >>> loglog_hubs(16)
+    (0, 4, 8, 12, 16)
+    """
+    if strangers := [hub for hub in extra if not 0 <= hub <= n]:
+        raise SkipweaveError(f"hubs {strangers} of the loglog topology: expected nodes from 0 to {n}")
+    return tuple(sorted({*_marks(0, n), *extra}))
+
+
+def _marks(first: int, last: int) -> tuple[int, ...]:
+    """`first` and every floor(sqrt(length))-th node down from `last`, ascending."""
+    return tuple(sorted({first, *range(last, first - 1, -math.isqrt(last - first + 1))}))

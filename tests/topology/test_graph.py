@@ -1,0 +1,102 @@
+"""`Topology`: what it refuses and what it measures."""
+
+import math
+
+import networkx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipweave import topology
+from skipweave.errors import SkipweaveError
+from skipweave.topology import Topology
+
+
+@st.composite
+def random_topologies(draw: st.DrawFn) -> Topology:
+    n = draw(st.integers(0, 12))
+    return Topology.from_lists([draw(st.sets(st.integers(0, i - 1), min_size=1)) for i in range(1, n + 2)])
+
+
+@given(random_topologies())
+def test_distances_are_networkx_shortest_paths(graph: Topology) -> None:
+    peer = networkx.reverse(graph.to_networkx())
+    for node in range(graph.units + 1):
+        lengths = networkx.single_source_shortest_path_length(peer, node)
+        for earlier in range(node + 1):
+            assert graph.distance(node, earlier) == lengths.get(earlier, math.inf)
+
+
+@given(random_topologies())
+def test_measures_agree_with_the_adjacency_matrix(graph: Topology) -> None:
+    matrix = graph.adjacency()
+    assert matrix.shape == (graph.units + 2, graph.units + 1)
+    assert not matrix[0].any()
+    assert graph.in_degrees == tuple(matrix[1:-1].sum(axis=1))
+    assert graph.links == matrix[1:-1].sum() == graph.to_networkx().number_of_edges() - len(graph.output)
+    for source, last in enumerate(graph.last_readers):
+        readers = np.flatnonzero(matrix[:, source])
+        assert last == (readers.max() if readers.size else source)
+
+
+@given(random_topologies())
+def test_equal_links_are_equal_whatever_the_order_and_the_name(graph: Topology) -> None:
+    twin = Topology.from_lists([reversed(graph.sources(i)) for i in range(1, graph.units + 2)], name="twin")
+    assert twin == graph
+    assert hash(twin) == hash(graph)
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        topology.dense(3).name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ([], "it is empty"),
+        ([[0], []], r"the stage's reader \(virtual node 2\) reads nothing"),
+        ([[0], [0, 2], [1]], r"node 2 reads \[2\], but only the nodes 0..1 come before it"),
+        ([[0], [-1], [1]], r"node 2 reads \[-1\]"),
+        ([[0], [1, 1], [2]], r"node 2 reads \[1\] more than once"),
+        ([[0], [True], [0]], r"node 2 reads \[True\]"),
+    ],
+)
+def test_a_wrong_source_is_named(lists: list[list[int]], message: str) -> None:
+    with pytest.raises(SkipweaveError, match=message):
+        Topology.from_lists(lists)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(SkipweaveError, match=r"node 1 reads \[4\].*node 2 reads nothing"):
+        Topology.from_lists([[4], [], [0]])
+
+
+@pytest.mark.parametrize("node", [0, 5, -1])
+def test_sources_of_a_node_that_reads_nothing(node: int) -> None:
+    with pytest.raises(SkipweaveError, match="expected a node from 1 to 4"):
+        topology.dense(3).sources(node)
+
+
+def test_distance_asks_for_an_earlier_node() -> None:
+    with pytest.raises(SkipweaveError, match="expected 0 <= earlier <= node <= 3"):
+        topology.dense(3).distance(1, 2)
+
+
+def test_measures_of_thousands_of_nodes_are_exact() -> None:
+    assert topology.exponential(4000).max_distance == 11
+    assert topology.plain(4000).max_distance == 4000
+    assert topology.plain(4000).mean_distance == pytest.approx(4002 / 3)
+
+
+def test_an_unreachable_node_is_infinitely_far() -> None:
+    graph = Topology.from_lists([[0], [0], [2]])
+    assert graph.distance(2, 1) == math.inf
+    assert graph.max_distance == graph.mean_distance == math.inf
+
+
+def test_no_units_at_all() -> None:
+    graph = topology.dense(0)
+    assert (graph.links, graph.mean_in_degree, graph.max_in_degree, graph.max_distance, graph.mean_distance) == (0,) * 5
+    assert graph.output == (0,)
