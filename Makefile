@@ -11,6 +11,10 @@ PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3
 WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --log .venv/install.log
+
+# Of what pip says, what one wants to see; all of it is in .venv/install.log.
+LARGE_DOWNLOADS_AND_ERRORS := awk '/Downloading .*[0-9][0-9]\.[0-9] [MG]B/ { print "  " $$1, $$2, $$3, $$4; fflush() } /ERROR|error:/'
 
 help: ## list what can be made
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):.*## (.*)/  make \1 ~ \2/' | column -t -s '~'
@@ -22,10 +26,10 @@ $(READY): constraints.txt pyproject.toml
 		echo "Found: $$(python3 --version 2>&1). Install one (Debian and Ubuntu: apt install python3 python3-venv),"; \
 		echo "or name one: make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	@echo "Making .venv with $$($(PYTHON) --version) and installing the pinned packages of constraints.txt into it."
-	@echo "This happens once. PyTorch is large: about 3 GB to download, 6 GB on disk, some minutes."
+	@echo "This happens once. PyTorch is large: about 3 GB to download, 6 GB on disk; a few minutes on a fast line."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@set -o pipefail; $(PIP) install --require-hashes -r constraints.txt 2>&1 | $(LARGE_DOWNLOADS_AND_ERRORS)
+	@set -o pipefail; $(PIP) install --no-deps --no-build-isolation -e . 2>&1 | $(LARGE_DOWNLOADS_AND_ERRORS)
 	@touch $(READY)
 	@echo "Installed. To use it by hand: source .venv/bin/activate"
 
