@@ -1,0 +1,1 @@
+"""Train several networks under one recipe, and report which errs least for its cost."""

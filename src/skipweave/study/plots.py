@@ -1,0 +1,169 @@
+"""The study's plots: error against each cost with the Pareto front, and learning curves. No files are read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from skipweave.study.results import COSTS, Epoch, Results, Summary, cost_of, pareto_front
+
+#: Text and lines; paper. The report replaces these exact colours by the page's own, light or dark.
+INK, PAPER = "#1b1b1d", "#fffffd"
+#: One colour a network, readable on white and on near-black; with the marker also readable without colour.
+PALETTE = ("#2f7ed8", "#e07b00", "#2a9d5c", "#c0448f", "#8a63d2", "#b8860b", "#0f9fae", "#d9483b", "#7a7f87", "#6b8e23")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+_STYLE: Any = {  # Any: matplotlib types these names one by one
+    "svg.fonttype": "none",
+    "svg.hashsalt": "skipweave",
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.facecolor": PAPER,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": PAPER,
+    "figure.constrained_layout.use": True,
+    "grid.alpha": 0.15,
+    "grid.color": INK,
+    "legend.frameon": False,
+    "savefig.facecolor": PAPER,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def write_plots(folder: Path, results: Results) -> dict[str, Path]:
+    """Draw every plot the results allow as SVG and PNG.
+
+    Returns:
+        Key (`parameters`, `macs`, `inference_ms`, `step_ms`, `curves`) to the SVG's path, in the report's order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for key in COSTS:
+        if any(cost_of(s, key) is not None for s in results.summaries):
+            written[key] = _save(_cost_plot, folder / f"error_vs_{key}", results, key)
+    if any(run.curve for run in results.runs):
+        written["curves"] = _save(_curves_plot, folder / "learning_curves", results)
+    return written
+
+
+def _save(draw: Any, path: Path, *args: Any) -> Path:
+    with rc_context(_STYLE):
+        figure = draw(*args)
+        FigureCanvasAgg(figure)
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(path.with_suffix(".png"), dpi=150)
+    return path.with_suffix(".svg")
+
+
+def looks(results: Results) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each network, by its place in the study, so that every plot agrees."""
+    return {
+        network.label: (PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)])
+        for i, network in enumerate(results.networks)
+    }
+
+
+def _cost_plot(results: Results, key: str) -> Figure:
+    """Mean test error against one cost: every seed small, mean large with its spread, the front as a step line."""
+    figure = Figure(figsize=(6.4, 4.4))
+    axes = figure.add_subplot()
+    shown = [(s, cost) for s in results.summaries if (cost := cost_of(s, key)) is not None]
+    front = pareto_front([(cost, s.mean) for s, cost in shown])
+    _draw_front(axes, [(shown[i][1], shown[i][0].mean) for i in front])
+    for index, (summary, cost) in enumerate(shown):
+        _draw_point(axes, summary, cost, looks(results)[summary.network.label], on_front=index in front)
+    axes.set_xlabel(COSTS[key])
+    axes.set_ylabel("test error [%]")
+    _readable_cost_axis(axes, [cost for _, cost in shown], key)
+    axes.margins(x=0.08, y=0.12)
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
+    return figure
+
+
+def _draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """The staircase below which no network of the study lies."""
+    costs, errors = zip(*points, strict=True)
+    axes.step(costs, errors, where="post", color=INK, linewidth=1, linestyle="--", alpha=0.6, zorder=1)
+    axes.plot([], [], color=INK, linestyle="--", linewidth=1, marker="o", markersize=11, markerfacecolor="none",
+              label="Pareto front")  # fmt: skip
+
+
+def _draw_point(axes: Axes, summary: Summary, cost: float, look: tuple[str, str], *, on_front: bool) -> None:
+    colour, marker = look
+    errors = summary.errors
+    axes.plot([cost] * len(errors), errors, linestyle="none", marker=marker, markersize=3.5, color=colour, alpha=0.55)
+    axes.errorbar(cost, summary.mean, yerr=summary.spread, color=colour, marker=marker, markersize=7, capsize=4,
+                  linestyle="none", label=summary.network.label, zorder=3)  # fmt: skip
+    if on_front:
+        axes.plot(cost, summary.mean, marker="o", markersize=14, markerfacecolor="none", markeredgecolor=INK,
+                  linestyle="none", zorder=2)  # fmt: skip
+
+
+def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
+    """Logarithmic beyond a factor of five; nearly equal costs are not blown up to fill the axis."""
+    if key in ("parameters", "macs"):
+        axes.xaxis.set_major_formatter(EngFormatter(sep="\N{THIN SPACE}"))
+    if max(costs) > 5 * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    if max(costs) < 1.5 * min(costs):
+        middle = (max(costs) + min(costs)) / 2
+        axes.set_xlim(0.75 * middle, 1.25 * middle)
+
+
+def _curves_plot(results: Results) -> Figure:
+    """Error and training loss against epochs, mean over seeds with the range of the seeds shaded."""
+    figure = Figure(figsize=(6.4, 7.2))
+    above, below = figure.subplots(2, 1, sharex=True)
+    has_validation = any(e.val_error is not None for run in results.runs for e in run.curve)
+    for network in results.networks:
+        runs = [run.curve for run in results.runs if run.label == network.label and run.curve]
+        colour = looks(results)[network.label][0]
+        error = [[e.val_error if has_validation else e.train_error for e in curve] for curve in runs]
+        _draw_curve(above, runs, error, colour, network.label)
+        _draw_curve(below, runs, [[e.train_loss for e in curve] for curve in runs], colour, "")
+    above.set_ylabel(f"{'validation' if has_validation else 'training'} error [%]")
+    below.set_ylabel("training loss")
+    below.set_xlabel("epoch")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (above, below):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
+    return figure
+
+
+def _draw_curve(
+    axes: Axes, runs: Sequence[Sequence[Epoch]], values: Sequence[Sequence[float | None]], colour: str, label: str
+) -> None:
+    """Mean over the seeds that reached each epoch; the band is their range."""
+    if not runs:
+        return
+    epochs = sorted({e.epoch for curve in runs for e in curve})
+    at: dict[int, list[float]] = {epoch: [] for epoch in epochs}
+    for curve, line in zip(runs, values, strict=True):
+        for point, value in zip(curve, line, strict=True):
+            if value is not None:
+                at[point.epoch].append(max(value, 1e-3))
+    epochs = [epoch for epoch in epochs if at[epoch]]
+    axes.plot(epochs, [fmean(at[e]) for e in epochs], color=colour, linewidth=1.6, label=label)
+    axes.fill_between(epochs, [min(at[e]) for e in epochs], [max(at[e]) for e in epochs], color=colour, alpha=0.15,
+                      linewidth=0)  # fmt: skip

@@ -1,0 +1,269 @@
+"""What a study found: its networks, its runs, their statistics over seeds, and the two CSV files."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs before it is trained.
+
+    Attributes:
+        parameters: learnable parameters.
+        macs: multiply-accumulate operations of one image's forward pass.
+        links: nodes read by all units, summed over stages.
+        max_distance: longest back-propagation distance inside a stage (in links).
+    """
+
+    parameters: int
+    macs: int
+    links: int
+    max_distance: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a study, with its overrides as trained (after cost matching).
+
+    Attributes:
+        label: what tables and plots call it; unique in the study.
+        model: registered model name.
+        args: overrides given to `skipweave.create_model`, without classes and channels, which the data set.
+        cost: None when the network could not be built.
+        failure: the one-line reason why it could not be built, else empty.
+    """
+
+    label: str
+    model: str
+    args: Mapping[str, Any]
+    cost: Cost | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One point of a learning curve; errors in percent, None where there is no such split."""
+
+    epoch: int
+    train_loss: float
+    train_error: float | None
+    val_error: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one network from one seed.
+
+    Attributes:
+        error: top-1 test error of the last epoch's weights, percent; None when the run failed.
+        train_seconds: wall-clock seconds of training; None when the run failed.
+        failure: one-line reason, empty when the run finished.
+        curve: one entry an epoch.
+    """
+
+    label: str
+    seed: int
+    run_dir: str
+    error: float | None = None
+    train_seconds: float | None = None
+    failure: str = ""
+    curve: tuple[Epoch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Measured time of one network, medians in milliseconds a batch.
+
+    Attributes:
+        inference_ms: one forward pass, evaluation mode, no gradient.
+        step_ms: one training step: forward, backward, optimiser.
+    """
+
+    inference_ms: float
+    step_ms: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One network's figures over its finished seeds.
+
+    Attributes:
+        errors: the test errors, percent, in the order of the seeds; never empty.
+        spread: sample standard deviation of the errors; None with one seed.
+        train_seconds: mean over seeds.
+    """
+
+    network: Network
+    errors: tuple[float, ...]
+    train_seconds: float
+    timing: Timing | None
+
+    @property
+    def mean(self) -> float:
+        """Mean test error over seeds, percent."""
+        return fmean(self.errors)
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation of the test error over seeds; None with one seed."""
+        return stdev(self.errors) if len(self.errors) > 1 else None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that the report is made from.
+
+    Attributes:
+        title: headline of the report.
+        test_images: size of the test set: with the seeds it says how small a difference can mean something.
+        facts: titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.
+        timing_note: how the times were measured, in one sentence; empty when they were not.
+        commands: what to type to repeat the study.
+    """
+
+    title: str
+    networks: tuple[Network, ...]
+    runs: tuple[Run, ...]
+    timings: Mapping[str, Timing] = field(default_factory=dict)
+    test_images: int = 0
+    facts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    timing_note: str = ""
+    commands: tuple[str, ...] = ()
+
+    @property
+    def summaries(self) -> tuple[Summary, ...]:
+        """One summary a network that has at least one finished run, in the study's order."""
+        return tuple(s for network in self.networks if (s := self._summary(network)) is not None)
+
+    def _summary(self, network: Network) -> Summary | None:
+        done = [run for run in self.runs if run.label == network.label and run.error is not None]
+        if not done:
+            return None
+        errors = tuple(run.error for run in done if run.error is not None)
+        seconds = fmean(run.train_seconds or 0.0 for run in done)
+        return Summary(network, errors, seconds, self.timings.get(network.label))
+
+    @property
+    def failures(self) -> tuple[tuple[str, str], ...]:
+        """(what failed, one-line reason) of networks that could not be built and of runs that did not finish."""
+        networks = [(network.label, network.failure) for network in self.networks if network.failure]
+        runs = [(f"{run.label}, seed {run.seed}", run.failure) for run in self.runs if run.failure]
+        return tuple(networks + runs)
+
+
+#: The costs a network is judged by: key, axis label, how to read it from a summary (None where it was not measured).
+COSTS: Mapping[str, str] = {
+    "parameters": "learnable parameters",
+    "macs": "multiply-accumulates per image",
+    "inference_ms": "measured inference time [ms per batch]",
+    "step_ms": "measured training step [ms per batch]",
+}
+
+
+def cost_of(summary: Summary, key: str) -> float | None:
+    """The cost `key` (one of `COSTS`) of a network, None where it was not measured."""
+    if key in ("parameters", "macs"):
+        return None if summary.network.cost is None else float(getattr(summary.network.cost, key))
+    return None if summary.timing is None else float(getattr(summary.timing, key))
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
+    """Indices of the points (cost, error) that no other point beats, ordered by cost.
+
+    A point is beaten when another is no worse in both and better in one; equal points stay together.
+
+    >>> pareto_front([(1.0, 5.0), (2.0, 3.0), (2.0, 4.0), (3.0, 3.0)])
+    (0, 1)
+    """
+    front: list[int] = []
+    best = math.inf
+    for index in sorted(range(len(points)), key=lambda i: points[i]):
+        if points[index][1] < best or (front and points[index] == points[front[-1]]):
+            front.append(index)
+            best = points[index][1]
+    return tuple(front)
+
+
+def front_labels(summaries: Sequence[Summary], key: str) -> tuple[str, ...]:
+    """Labels of the networks on the Pareto front of mean error against the cost `key`, cheapest first."""
+    measured = [(s, cost) for s in summaries if (cost := cost_of(s, key)) is not None]
+    front = pareto_front([(cost, s.mean) for s, cost in measured])
+    return tuple(measured[i][0].network.label for i in front)
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write results.csv: one row a run; a failed run keeps its row, with the reason."""
+    networks = {network.label: network for network in results.networks}
+    rows = [_run_row(networks[run.label], run, results.timings.get(run.label)) for run in results.runs]
+    _write_csv(path, rows)
+
+
+def _run_row(network: Network, run: Run, timing: Timing | None) -> dict[str, Any]:
+    return {
+        "label": run.label,
+        **_network_cells(network),
+        "seed": run.seed,
+        "test_error": run.error,
+        "train_seconds": _rounded(run.train_seconds),
+        **_timing_cells(timing),
+        "run": run.run_dir,
+        "failure": run.failure or network.failure,
+    }
+
+
+def write_summary(path: Path, results: Results) -> None:
+    """Write summary.csv: one row a network, mean and spread over its finished seeds."""
+    fronts = {key: front_labels(results.summaries, key) for key in COSTS}
+    rows = [
+        {
+            "label": s.network.label,
+            **_network_cells(s.network),
+            "seeds": len(s.errors),
+            "mean_test_error": _rounded(s.mean),
+            "spread": _rounded(s.spread),
+            "min_test_error": min(s.errors),
+            "max_test_error": max(s.errors),
+            "mean_train_seconds": _rounded(s.train_seconds),
+            **_timing_cells(s.timing),
+            "on_front_of": " ".join(key for key in COSTS if s.network.label in fronts[key]),
+        }
+        for s in results.summaries
+    ]
+    _write_csv(path, rows)
+
+
+def _network_cells(network: Network) -> dict[str, Any]:
+    cost = network.cost
+    return {
+        "model": network.model,
+        "overrides": json.dumps(dict(network.args)),
+        "parameters": cost and cost.parameters,
+        "macs": cost and cost.macs,
+        "links": cost and cost.links,
+        "max_distance": cost and cost.max_distance,
+    }
+
+
+def _timing_cells(timing: Timing | None) -> dict[str, Any]:
+    return {
+        "inference_ms": _rounded(None if timing is None else timing.inference_ms),
+        "step_ms": _rounded(None if timing is None else timing.step_ms),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    rows = list(rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["label"])
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,104 @@
+"""The study's answer in plain words: which network errs least for its cost, and which differences mean nothing."""
+
+import math
+from statistics import fmean
+
+from skipweave.study.results import COSTS, Results, Summary, front_labels
+
+_COST_WORDS = {
+    "parameters": "By parameters",
+    "macs": "by multiply-accumulates",
+    "inference_ms": "by measured inference time",
+    "step_ms": "by measured training time",
+}
+
+
+def pooled_spread(summaries: tuple[Summary, ...]) -> float | None:
+    """Standard deviation of one run's error over seeds, pooled over all networks (percentage points).
+
+    With few seeds a network's own deviation is hardly known; pooled it has sum(seeds - 1) degrees of freedom.
+    None when no network has two finished seeds.
+    """
+    squares = sum((error - s.mean) ** 2 for s in summaries for error in s.errors)
+    freedom = sum(len(s.errors) - 1 for s in summaries)
+    return math.sqrt(squares / freedom) if freedom else None
+
+
+def standard_error(a: Summary, b: Summary, pooled: float | None, test_images: int) -> float:
+    """Standard error of the difference of two networks' mean test errors, in percentage points.
+
+    Adds what the seeds leave open (pooled^2 / seeds a network) and what the test set's size leaves open (binomial,
+    p (100 - p) / images a network; taken as independent, which is cautious: both saw the same images).
+    """
+    variance = sum(pooled**2 / len(s.errors) for s in (a, b)) if pooled is not None else 0.0
+    if test_images:
+        variance += sum(s.mean * (100.0 - s.mean) / test_images for s in (a, b))
+    return math.sqrt(variance)
+
+
+def verdict(results: Results) -> tuple[str, ...]:
+    """The answer as a few sentences, most important first.
+
+    Two networks are called different when their mean errors differ by more than two standard errors.
+    """
+    ranked = tuple(sorted(results.summaries, key=lambda s: s.mean))
+    if not ranked:
+        return ("No network finished training, so this study has no answer yet.",)
+    if len(ranked) == 1:
+        return (f"Only one network finished: {_with_error(ranked[0])}.",)
+    return (_headline(ranked, results.test_images), *_price(ranked), *_doubt(ranked, results))
+
+
+def _headline(ranked: tuple[Summary, ...], test_images: int) -> str:
+    best, rest = ranked[0], ranked[1:]
+    pooled = pooled_spread(ranked)
+    same = [s for s in rest if s.mean - best.mean <= 2 * standard_error(best, s, pooled, test_images)]
+    worse = [s for s in rest if s not in same]
+    lowest = f"Lowest mean test error: {_with_error(best)}"
+    if not same:
+        return f"{lowest}. It leads by more than chance: {_listed(worse)}."
+    if not worse:
+        return f"{lowest}. But all differences are within chance: {_listed(same)}."
+    return f"{lowest}. Within chance of it: {_listed(same)}. Worse by more than chance: {_listed(worse)}."
+
+
+def _price(ranked: tuple[Summary, ...]) -> tuple[str, ...]:
+    """One sentence: which networks no other beats, for each cost, cheapest first."""
+    fronts = {key: front_labels(ranked, key) for key in COSTS}
+    parts = [f"{words}: {_names(fronts[key])}" for key, words in _COST_WORDS.items() if fronts[key]]
+    return (f"Lowest mean error for its cost, cheapest first (Pareto front). {'; '.join(parts)}.",) if parts else ()
+
+
+def _doubt(ranked: tuple[Summary, ...], results: Results) -> tuple[str, ...]:
+    """How much of a difference chance alone makes, and what that estimate rests on."""
+    pooled = pooled_spread(ranked)
+    images = results.test_images
+    typical = 2 * fmean(standard_error(ranked[0], s, pooled, images) for s in ranked[1:])
+    if pooled is None:
+        return (
+            f"Each network was trained once, so the spread over seeds is unknown; the size of the test set "
+            f"({images} images) alone makes differences up to about {typical:.2f} points chance.",
+        )
+    return (
+        f"Chance here means a difference up to about {typical:.2f} points: two standard errors, from the spread of one "
+        f"network's error over seeds ({pooled:.2f} points) and the size of the test set ({images} images, "
+        f"{100 / max(images, 1):.2g} points each).",
+    )
+
+
+def error_text(summary: Summary, unit: str = " %") -> str:
+    """`1.39 ± 0.20 %`, or without the spread when there is one seed."""
+    spread = "" if summary.spread is None else f" ± {summary.spread:.2f}"
+    return f"{summary.mean:.2f}{spread}{unit}"
+
+
+def _with_error(summary: Summary) -> str:
+    return f"{summary.network.label} ({error_text(summary)})"
+
+
+def _listed(summaries: list[Summary]) -> str:
+    return _names(tuple(_with_error(s) for s in summaries))
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
