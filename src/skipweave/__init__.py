@@ -1,1 +1,11 @@
-"""Sparsely aggregated convolutional networks: CNNs whose layers read a chosen few of the earlier outputs."""
+"""Sparsely aggregated convolutional networks: CNNs whose layers read a chosen few of the earlier outputs.
+
+Importing this package registers its networks with timm.
+"""
+
+from skipweave import layers, topology
+from skipweave.errors import SkipweaveError
+from skipweave.models import create_model, list_models
+from skipweave.topology import Topology
+
+__all__ = ["SkipweaveError", "Topology", "create_model", "layers", "list_models", "topology"]

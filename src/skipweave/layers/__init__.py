@@ -1,0 +1,31 @@
+"""The nn.Modules that networks are put together from."""
+
+from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNorm, Sum, SumRead
+from skipweave.layers.checkpoint import recompute
+from skipweave.layers.head import Head
+from skipweave.layers.stage import Stage
+from skipweave.layers.stem import CifarStem, ImageNetStem
+from skipweave.layers.transition import ConcatTransition, DilatedAvgPool
+from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, conv3x3, residual_body
+
+__all__ = [
+    "Aggregation",
+    "CifarStem",
+    "Concat",
+    "ConcatRead",
+    "ConcatTransition",
+    "DilatedAvgPool",
+    "Head",
+    "ImageNetStem",
+    "NodeNorm",
+    "Stage",
+    "Sum",
+    "SumRead",
+    "Unit",
+    "basic_body",
+    "bottleneck_body",
+    "conv1x1",
+    "conv3x3",
+    "recompute",
+    "residual_body",
+]

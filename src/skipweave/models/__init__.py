@@ -1,0 +1,8 @@
+"""The networks: one file a family, every published row a registered name. Importing this package registers them."""
+
+from skipweave.models.densenet_weights import from_densenet_layout
+from skipweave.models.registry import create_model, list_models
+from skipweave.models.sparsenet import SparseNet
+from skipweave.models.sparsenet_sum import SparseSumNet
+
+__all__ = ["SparseNet", "SparseSumNet", "create_model", "from_densenet_layout", "list_models"]

@@ -1,0 +1,154 @@
+"""Registration with timm: importing skipweave is what makes its names known there."""
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import timm
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, register_model
+from torch import nn
+
+from skipweave.errors import SkipweaveError
+
+# What timm's builder takes besides the network's own arguments.
+_BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
+_OURS: set[str] = set()
+
+
+def create_model(name: str, **overrides: Any) -> nn.Module:
+    """Build a registered network; the same as `timm.create_model` after `import skipweave`.
+
+    Args:
+        name: One of `list_models()`, or any name that timm knows.
+        **overrides: Arguments of the network in place of the registered ones (`num_classes`, `in_chans`, `growth`,
+            `units`, `topology`, ...), and timm's own (`features_only`, `out_indices`, `pretrained`, ...).
+
+    Raises:
+        SkipweaveError: The name is unknown, or an override is unknown or does not fit.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, [*sorted(_OURS), *timm.list_models()], n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise SkipweaveError(f"unknown model {name!r}: {hint}`skipweave models` lists all names")
+    return timm.create_model(name, **overrides)
+
+
+def list_models(filter: str = "") -> list[str]:
+    """Names of skipweave's networks; `filter` is part of a name, or a pattern such as `"sparsenet*"`."""
+    pattern = filter if any(sign in filter for sign in "*?[") else f"*{filter}*"
+    return [name for name in timm.list_models(pattern) if name in _OURS]
+
+
+def register_variants(
+    network: Callable[..., nn.Module],
+    variants: Mapping[str, Mapping[str, Any]],
+    cfg: Mapping[str, Any],
+    filter_fn: Callable[..., Any] | None = None,
+) -> None:
+    """Register a family's published rows, each a name and the arguments that make it.
+
+    Args:
+        network: The family's class, in the module that the rows are listed under.
+        variants: Arguments a name.
+        cfg: timm's description of inputs and of the layers that in_chans and num_classes change.
+        filter_fn: Turns weights in another form into the network's own, for timm's `pretrained_cfg_overlay`.
+
+    Raises:
+        SkipweaveError: A name, or the module's name, is timm's already.
+    """
+    module = sys.modules[network.__module__]
+    short = module.__name__.rpartition(".")[2]
+    if short in timm.list_modules() and not _OURS.intersection(timm.list_models(module=short)):
+        raise SkipweaveError(f"timm has a module named {short!r}: rename {module.__name__}")
+    cfgs: dict[str, Any] = module.__dict__.setdefault("default_cfgs", {})
+    for name, arguments in variants.items():
+        if timm.is_model(name):
+            raise SkipweaveError(f"a model named {name!r} is registered already: choose another name")
+        cfgs[name] = dict(cfg)
+        entry_point = _entry_point(network, name, dict(arguments), filter_fn)
+        setattr(module, name, register_model(entry_point))
+        _OURS.add(name)
+
+
+def cifar_cfg(paper: str) -> dict[str, Any]:
+    """Describe a CIFAR form to timm; channel means and deviations are those of CIFAR-10's training images."""
+    return dict(
+        url="",
+        num_classes=10,
+        input_size=(3, 32, 32),
+        pool_size=(8, 8),
+        crop_pct=1.0,
+        interpolation="bilinear",
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        first_conv="stem.conv",
+        classifier="head.fc",
+        paper_ids=f"arXiv:{paper}",
+    )
+
+
+def imagenet_cfg(paper: str) -> dict[str, Any]:
+    """Describe an ImageNet form to timm."""
+    return dict(
+        url="",
+        num_classes=1000,
+        input_size=(3, 224, 224),
+        pool_size=(7, 7),
+        crop_pct=0.875,
+        interpolation="bilinear",
+        mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD,
+        first_conv="stem.conv",
+        classifier="head.fc",
+        paper_ids=f"arXiv:{paper}",
+    )
+
+
+def _entry_point(
+    network: Callable[..., nn.Module], name: str, arguments: dict[str, Any], filter_fn: Callable[..., Any] | None
+) -> Callable[..., nn.Module]:
+    known = [p for p in inspect.signature(network).parameters if p != "self"]
+
+    def build(
+        pretrained: bool = False,
+        pretrained_cfg: Any = None,
+        pretrained_cfg_overlay: dict[str, Any] | None = None,
+        cache_dir: Any = None,
+        **overrides: Any,
+    ) -> nn.Module:
+        _check_names(name, overrides, known)
+        merged = {**arguments, **overrides}
+        if "depth" in overrides and "units" not in overrides:
+            merged.pop("units")
+        return build_model_with_cfg(
+            network,
+            name,
+            pretrained,
+            pretrained_cfg=pretrained_cfg,
+            pretrained_cfg_overlay=pretrained_cfg_overlay,
+            cache_dir=cache_dir,
+            pretrained_filter_fn=filter_fn,
+            feature_cfg=dict(out_indices=tuple(range(_feature_count(arguments))), flatten_sequential=True),
+            **merged,
+        )
+
+    build.__name__ = build.__qualname__ = name
+    build.__module__ = network.__module__
+    build.__doc__ = f"{name}: {', '.join(f'{key}={value!r}' for key, value in arguments.items())}."
+    return build
+
+
+def _feature_count(arguments: Mapping[str, Any]) -> int:
+    """Three stages, or the stem and four."""
+    return 5 if arguments.get("stem") == "imagenet" else 3
+
+
+def _check_names(model: str, overrides: Mapping[str, Any], known: list[str]) -> None:
+    unknown = [name for name in overrides if name not in known and name not in _BUILDER_ARGUMENTS]
+    if unknown:
+        near = [hit for name in unknown for hit in difflib.get_close_matches(name, known, n=1)]
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
+        raise SkipweaveError(f"{model} has no argument {', '.join(unknown)}{hint}: it takes {', '.join(known)}")
