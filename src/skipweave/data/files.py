@@ -1,0 +1,76 @@
+"""Image files: find them and read them as tensors."""
+
+import re
+from pathlib import Path
+
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from skipweave.errors import SkipweaveError
+
+EXTENSIONS: tuple[str, ...] = IMG_EXTENSIONS
+_MODES = {1: "L", 3: "RGB"}
+
+
+def open_image(path: str | Path, in_chans: int) -> Tensor:
+    """Read an image upright (its EXIF orientation applied) and in the channels that a network takes.
+
+    Args:
+        path: a file of any format that Pillow reads.
+        in_chans: 1 for grey, 3 for colour; the image is converted.
+
+    Returns:
+        The pixels: uint8, CHW.
+
+    Raises:
+        SkipweaveError: the file is missing, is not an image, is damaged, or `in_chans` is neither 1 nor 3.
+    """
+    if in_chans not in _MODES:
+        raise SkipweaveError(f"image files can be read with 1 channel (grey) or 3 (colour), not {in_chans}")
+    try:
+        with Image.open(path) as image:
+            return pil_to_tensor(ImageOps.exif_transpose(image).convert(_MODES[in_chans]))
+    except FileNotFoundError:
+        raise SkipweaveError(f"no such image file: {path}") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SkipweaveError(f"not a readable image (damaged, or of another format): {path} ({reason})") from error
+
+
+def is_image(path: str | Path) -> bool:
+    """Whether a file's name is that of an image: an accepted extension, and not hidden."""
+    name = Path(path).name.lower()
+    return name.endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def list_images(place: Path) -> list[Path]:
+    """List the images that a path names.
+
+    Args:
+        place: a file, taken as it is, or a folder, searched with its sub-folders.
+
+    Returns:
+        The files in natural order (img2 before img10).
+
+    Raises:
+        SkipweaveError: the path does not exist, or the folder holds no image.
+    """
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise SkipweaveError(f"no such file or folder: {place}")
+    found = sorted((path for path in place.rglob("*") if path.is_file() and is_image(path)), key=_natural)
+    if not found:
+        raise SkipweaveError(f"no image in {place}: expected files that end in {', '.join(EXTENSIONS)}")
+    return found
+
+
+def _natural(path: Path) -> tuple[list[list[int | str]], str]:
+    """Order by the numbers within names; a regular split puts digits at odd places only, so types always agree."""
+    parts = [
+        [int(piece) if place % 2 else piece.lower() for place, piece in enumerate(re.split(r"(\d+)", part))]
+        for part in path.parts
+    ]
+    return parts, str(path)

@@ -1,0 +1,85 @@
+"""Data sets of images as they were read: bytes, not yet transformed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skipweave.data.files import open_image
+from skipweave.data.splits import Indices
+
+
+class ImageSet(Protocol):
+    """A map-style data set of (image, label): uint8 CHW tensors and class indices."""
+
+    labels: Indices
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
+
+    def subset(self, indices: Indices) -> "ImageSet":
+        """The images at these positions, as a set of its own."""
+        ...
+
+
+class MemoryImages:
+    """Images of one size, held in memory.
+
+    Args:
+        images: uint8, NCHW.
+        labels: N class indices.
+    """
+
+    def __init__(self, images: Tensor, labels: Sequence[int] | Indices) -> None:
+        self.images = images
+        self.labels: Indices = np.asarray(labels, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+    def subset(self, indices: Indices) -> "MemoryImages":
+        """The images at these positions, as a set of its own."""
+        return MemoryImages(self.images[torch.from_numpy(indices)], self.labels[indices])
+
+
+class FileImages:
+    """Images read from files of any size when they are asked for.
+
+    Args:
+        paths: one file an image.
+        labels: their class indices.
+        in_chans: 1 to read grey images, 3 for colour.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], labels: Sequence[int] | Indices, in_chans: int) -> None:
+        self.paths = [str(path) for path in paths]
+        self.labels: Indices = np.asarray(labels, dtype=np.int64)
+        self.in_chans = in_chans
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return open_image(self.paths[index], self.in_chans), int(self.labels[index])
+
+    def subset(self, indices: Indices) -> "FileImages":
+        """The images at these positions, as a set of its own."""
+        return FileImages([self.paths[index] for index in indices], self.labels[indices], self.in_chans)
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """A data set as it was read: its classes' names and its splits, None where it has no such split."""
+
+    classes: tuple[str, ...]
+    train: ImageSet
+    val: ImageSet | None = None
+    test: ImageSet | None = None

@@ -1,0 +1,97 @@
+"""What an image goes through before a network sees it, as plain data that can be stored beside the weights."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from skipweave.errors import SkipweaveError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The evaluation transform: resize, centre crop, normalise. Calling it applies it to one image.
+
+    Attributes:
+        channels: of the image: 1 for grey, 3 for colour.
+        resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on bytes).
+        crop: side of the square cut from the centre; not above `resize`.
+        mean: of each channel, on the scale [0, 1].
+        std: of each channel, on the scale [0, 1].
+    """
+
+    channels: int
+    resize: int
+    crop: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the values fit together.
+
+        Raises:
+            SkipweaveError: they do not.
+        """
+        if not (len(self.mean) == len(self.std) == self.channels):
+            raise SkipweaveError(
+                f"preprocessing of {self.channels} channels has {len(self.mean)} means and {len(self.std)} "
+                f"standard deviations: expected one of each a channel"
+            )
+        if not 1 <= self.crop <= self.resize or min(self.std) <= 0:
+            raise SkipweaveError(
+                f"preprocessing has crop {self.crop}, resize {self.resize}, std {self.std}: "
+                f"expected 1 <= crop <= resize and std above 0"
+            )
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Turn a uint8 CHW image of any size into a normalised float32 tensor of (channels, crop, crop)."""
+        return self.normalise(self.fit(image))
+
+    def fit(self, image: Tensor) -> Tensor:
+        """Resize and crop an image; one that has the size already is returned as it is."""
+        if image.shape[-2:] == (self.crop, self.crop) and self.resize == self.crop:
+            return image
+        return functional.center_crop(functional.resize(image, [self.resize], antialias=True), [self.crop])
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Scale bytes to zero mean and unit standard deviation a channel: (image / 255 - mean) / std."""
+        return image.float().sub_(self._offset).mul_(self._gain)
+
+    def describe(self) -> dict[str, Any]:
+        """The values as plain data; `eval_transform_from` is the inverse, also after a trip through JSON."""
+        return asdict(self)
+
+    @cached_property
+    def _offset(self) -> Tensor:
+        return torch.tensor(self.mean).mul(255).view(-1, 1, 1)
+
+    @cached_property
+    def _gain(self) -> Tensor:
+        return torch.tensor(self.std).mul(255).reciprocal().view(-1, 1, 1)
+
+
+def eval_transform_from(description: Mapping[str, Any]) -> Preprocessing:
+    """Rebuild the evaluation transform from what `Preprocessing.describe` gave.
+
+    Args:
+        description: the five values by name; lists may stand for tuples.
+
+    Returns:
+        The transform: uint8 CHW image to normalised float32 tensor.
+
+    Raises:
+        SkipweaveError: a value is missing, unknown or of the wrong kind.
+    """
+    names = [field.name for field in fields(Preprocessing)]
+    if set(description) != set(names):
+        raise SkipweaveError(f"preprocessing has {sorted(description)}: expected exactly {sorted(names)}")
+    try:
+        channels, resize, crop = (int(description[name]) for name in ("channels", "resize", "crop"))
+        mean, std = (tuple(float(value) for value in description[name]) for name in ("mean", "std"))
+    except (TypeError, ValueError) as error:
+        raise SkipweaveError(f"preprocessing holds a value of the wrong kind: {dict(description)}") from error
+    return Preprocessing(channels, resize, crop, mean, std)

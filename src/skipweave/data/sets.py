@@ -1,0 +1,85 @@
+"""Load a configured data set: its splits and what its images go through."""
+
+from dataclasses import dataclass
+
+from skipweave.data.config import DataConfig
+from skipweave.data.images import ImageSet
+from skipweave.data.preprocessing import Preprocessing
+from skipweave.data.readers import read
+from skipweave.data.splits import stratified_split
+from skipweave.data.transforms import Transform, eval_transform, train_transform
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A labelled set of images, split and ready for `epoch_loader`.
+
+    Attributes:
+        name: of the data set.
+        classes: their names, by label.
+        train: images to learn from: uint8 CHW tensors with their labels, not transformed.
+        val: images for choosing between checkpoints; None if there are none.
+        test: images for the figure to report; None if there are none.
+        train_transform: image to normalised float32 CHW tensor, augmented at random if asked.
+        eval_transform: the same without randomness; also the description of the preprocessing.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: ImageSet
+    val: ImageSet | None
+    test: ImageSet | None
+    train_transform: Transform
+    eval_transform: Preprocessing
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of a transformed image."""
+        return self.eval_transform.channels
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of a transformed image."""
+        return self.eval_transform.crop, self.eval_transform.crop
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel, on the scale [0, 1], as it is subtracted."""
+        return self.eval_transform.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel, on the scale [0, 1], as it is divided by."""
+        return self.eval_transform.std
+
+
+def load(config: DataConfig) -> ImageData:
+    """Load a data set.
+
+    The validation images are taken from the training split unless the set comes with its own; which ones depends on
+    the data set and `config.split_seed` alone.
+
+    Args:
+        config: which set, from where, and how.
+
+    Returns:
+        Its splits and transforms.
+
+    Raises:
+        SkipweaveError: the data set is missing or damaged, or has not enough images for the split.
+    """
+    splits = read(config)
+    train, val = splits.train, splits.val
+    if val is None and config.validation:
+        kept, held = stratified_split(train.labels, config.validation, config.split_seed, "validation")
+        train, val = train.subset(kept), train.subset(held)
+    evaluation = eval_transform(config)
+    return ImageData(
+        name=config.name,
+        classes=splits.classes,
+        train=train,
+        val=val,
+        test=splits.test,
+        train_transform=train_transform(config, evaluation),
+        eval_transform=evaluation,
+    )

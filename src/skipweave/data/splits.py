@@ -1,0 +1,58 @@
+"""Hold out part of a labelled set, class by class, by seed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipweave.data.seeding import permutation
+from skipweave.errors import SkipweaveError
+
+Indices = NDArray[np.int64]
+
+# Held out for testing from a set without a test split of its own.
+TEST_FRACTION = 0.2
+
+
+def stratified_split(labels: Indices, held_out: int | float, seed: int, purpose: str) -> tuple[Indices, Indices]:
+    """Split the indices of a labelled set so that every class keeps its share in both parts.
+
+    Depends on the labels and the seed alone. Each class gives the held-out part its exact share rounded down;
+    the images still missing come from the classes with the largest remainders. Every class keeps at least one
+    image in the rest.
+
+    Args:
+        labels: class index of each image.
+        held_out: how many images to hold out, or which fraction of them in [0, 1).
+        seed: decides which images.
+        purpose: what they are held out for, as an error names it.
+
+    Returns:
+        (rest, held out), each in increasing order.
+
+    Raises:
+        SkipweaveError: the classes have not enough images.
+    """
+    size = len(labels)
+    count = round(held_out * size) if isinstance(held_out, float) else held_out
+    classes, sizes = np.unique(labels, return_counts=True)
+    if not 0 <= count <= size - len(classes):
+        raise SkipweaveError(
+            f"cannot take {count} of {size} images for {purpose}: "
+            f"each of the {len(classes)} classes must keep one to train on, so at most {size - len(classes)}"
+        )
+    order = permutation(size, seed)
+    shuffled = labels[order]
+    held = [order[shuffled == label][:quota] for label, quota in zip(classes, _quotas(sizes, count), strict=True)]
+    chosen = np.zeros(size, dtype=bool)
+    chosen[np.concatenate([*held, np.empty(0, dtype=np.int64)])] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _quotas(sizes: Indices, count: int) -> Indices:
+    """Images to take from each class: proportional, rounded by largest remainder, one left in every class."""
+    exact = count * sizes / sizes.sum()
+    quotas = np.minimum(np.floor(exact).astype(np.int64), sizes - 1)
+    while (missing := count - quotas.sum()) > 0:
+        neediest = np.argsort(quotas - exact, kind="stable")
+        neediest = neediest[quotas[neediest] < sizes[neediest] - 1]
+        quotas[neediest[:missing]] += 1
+    return quotas
