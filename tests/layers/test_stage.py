@@ -1,0 +1,76 @@
+"""The one stage against its definition."""
+
+import weakref
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from skipweave import topology
+from skipweave.errors import SkipweaveError
+from skipweave.layers import Concat, Stage, Sum, conv1x1
+from skipweave.topology import Topology
+
+
+def conv(in_width: int, width: int) -> nn.Module:
+    return nn.Conv2d(in_width, width, 3, padding=1, bias=False)
+
+
+def sum_stage(graph: Topology) -> Stage:
+    torch.manual_seed(0)
+    return Stage(graph, Sum(), conv1x1(3, 4), [4] * (graph.units + 1), conv, first_body=conv, input_width=3).double()
+
+
+@pytest.mark.parametrize("name", topology.names())
+def test_sums_follow_the_definition(name: str) -> None:
+    stage = sum_stage(topology.make(name, 6))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    nodes: list[Tensor] = [stage.entry(x), stage.units[0](x)]
+    for node in range(2, 7):
+        nodes.append(stage.units[node - 1](sum(nodes[s] for s in stage.topology.sources(node))))
+    expected = sum(nodes[s] for s in stage.topology.output)
+    torch.testing.assert_close(stage(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_dense_sum_is_a_residual_network() -> None:
+    stage = sum_stage(topology.dense(6))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    stream = stage.entry(x) + stage.units[0](x)
+    for unit in stage.units[1:]:
+        stream = stream + unit(stream)
+    torch.testing.assert_close(stage(x), stream, rtol=1e-12, atol=1e-12)
+
+
+def test_nodes_are_let_go_after_their_last_reader() -> None:
+    alive: list[int] = []
+    live: set[int] = set()
+
+    class Counted(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            made = x[:, :1] + 1
+            key = id(made)
+            live.add(key)
+            weakref.finalize(made, live.discard, key)
+            alive.append(len(live))
+            return made
+
+    class Passing(Concat):
+        def node(self, width: int) -> nn.Module:
+            return nn.Identity()
+
+    for name, most in (("plain", 3), ("window(size=3)", 5), ("dense", 33)):
+        alive.clear()
+        stage = Stage(topology.make(name, 32), Passing(), nn.Identity(), [1] * 33, lambda i, o: Counted())
+        with torch.no_grad():
+            stage(torch.zeros(1, 1, 2, 2))
+        assert max(alive) <= most, name
+
+
+def test_widths_must_be_one_a_node() -> None:
+    with pytest.raises(SkipweaveError, match="2 widths for 4 nodes"):
+        Stage(topology.dense(3), Concat(), nn.Identity(), [1, 1], conv)
+
+
+def test_sums_need_one_width() -> None:
+    with pytest.raises(SkipweaveError, match=r"nodes of \[4, 4, 3\] channels cannot be summed"):
+        Stage(topology.dense(2), Sum(), nn.Identity(), [3, 4, 4], conv)

@@ -1,0 +1,214 @@
+"""Every registered network keeps timm's conventions, tested through timm."""
+
+import pytest
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from timm.optim import param_groups_layer_decay
+from torch import nn
+
+import skipweave
+from skipweave.errors import SkipweaveError
+from skipweave.layers import Stage
+from skipweave.models.registry import register_variants
+from skipweave.models.sparsenet import SparseNet
+
+ALL = skipweave.list_models()
+# A small stand-in for each way of building: the arguments that make a row cheap, nothing else changed.
+SMALL = {
+    "densenet40_12": dict(units=3),
+    "sparsenet100_16_32_64": dict(units=4, growth=(4, 6, 8)),
+    "sparsenet_bc100_24": dict(units=4, growth=8),
+    "densenet121_32": dict(units=(2, 3, 4, 2), growth=8, stem_width=16),
+    "sparsenet201_48": dict(units=(2, 3, 4, 2), growth=8, stem_width=8),
+    "preact_resnet110": dict(units=2, widths=(4, 8, 12)),
+    "sparsenet_sum110": dict(units=3, widths=(4, 8, 12)),
+}
+IMAGENET = ["densenet121_32", "sparsenet201_48"]
+
+
+def small(name: str, **overrides: object) -> nn.Module:
+    return timm.create_model(name, **{**SMALL[name], **overrides})
+
+
+def images(model: nn.Module, size: int = 64, batch: int = 2) -> torch.Tensor:
+    return torch.randn(batch, model.in_chans, size, size, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+
+
+def test_the_registry_holds_the_papers_rows() -> None:
+    assert len(ALL) == 49
+    assert {f"sparsenet_sum{d}" for d in (56, 110, 200, 1001, 2000)} <= set(ALL)
+    assert skipweave.list_models("sparsenet1*_32") == ["sparsenet121_32", "sparsenet169_32"]
+    assert skipweave.list_models("resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_row_builds_without_memory(name: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+        size = model.pretrained_cfg["input_size"]
+        logits = model.eval()(torch.empty(1, *size))
+    assert logits.shape == (1, model.pretrained_cfg["num_classes"])
+    modules = dict(model.named_modules())
+    for layer in (model.pretrained_cfg["first_conv"], model.pretrained_cfg["classifier"]):
+        assert f"{layer}.weight" in model.state_dict()
+        assert layer in modules
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_features_and_head(name: str) -> None:
+    model = small(name).eval()
+    x = images(model)
+    features = model.forward_features(x)
+    assert features.shape[1] == model.num_features
+    torch.testing.assert_close(model.forward_head(features), model(x), rtol=0, atol=0)
+    assert model.forward_head(features, pre_logits=True).shape == (2, model.head_hidden_size)
+    assert model.get_classifier().in_features == model.head_hidden_size
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_classifier_can_be_replaced_and_left_out(name: str) -> None:
+    model = small(name, num_classes=0).eval()
+    x = images(model)
+    assert model(x).shape == (2, model.head_hidden_size)
+    model.reset_classifier(7)
+    assert model(x).shape == (2, 7)
+    assert model.num_classes == 7
+    model.reset_classifier(0, "")
+    assert model(x).shape == model.forward_features(x).shape
+    model.reset_classifier(3, "catavgmax")
+    assert model(x).shape == (2, 3)
+    with pytest.raises(SkipweaveError, match="a classifier needs pooling"):
+        model.reset_classifier(3, "")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_other_channels(name: str) -> None:
+    model = small(name, in_chans=1).eval()
+    assert model(images(model)).shape == (2, model.num_classes)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [32, 45, (40, 56)])
+def test_any_size(name: str, size: int | tuple[int, int]) -> None:
+    model = small(name).eval()
+    shape = (size, size) if isinstance(size, int) else size
+    assert model(torch.randn(1, 3, *shape)).shape == (1, model.num_classes)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_features_only(name: str) -> None:
+    model = small(name, features_only=True).eval()
+    maps = model(torch.randn(1, 3, 64, 64))
+    assert [m.shape[1] for m in maps] == model.feature_info.channels()
+    assert [64 // m.shape[-1] for m in maps] == model.feature_info.reduction()
+    assert model.feature_info.reduction() == ([2, 4, 8, 16, 32] if name in IMAGENET else [1, 2, 4])
+    chosen = small(name, features_only=True, out_indices=(0, -1)).eval()
+    assert [m.shape[1] for m in chosen(torch.randn(1, 3, 64, 64))] == [maps[0].shape[1], maps[-1].shape[1]]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_checkpointing_changes_nothing(name: str) -> None:
+    states = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = small(name, drop_rate=0.1, **({} if "sum" in name or "resnet" in name else dict(proj_drop_rate=0.2)))
+        model.set_grad_checkpointing(recompute)
+        model.train()
+        torch.manual_seed(1)
+        for _ in range(2):
+            loss = model(images(model)).square().sum()
+            loss.backward()
+        states.append((loss, dict(model.named_buffers()), {n: p.grad for n, p in model.named_parameters()}))
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_group_matcher_reaches_every_depth(name: str) -> None:
+    model = small(name)
+    coarse = timm.models.group_parameters(model, model.group_matcher(coarse=True))
+    fine = timm.models.group_parameters(model, model.group_matcher())
+    stages = len(model.stages)
+    assert len(coarse) == stages + 2
+    assert stages + 2 < len(fine) <= 4 * stages + 2
+    assert sum(map(len, fine.values())) == len(list(model.parameters()))
+    scales = {group["lr_scale"] for group in param_groups_layer_decay(model, layer_decay=0.75)}
+    assert len(scales) == len(fine)
+
+
+def test_layer_decay_does_not_vanish_with_depth() -> None:
+    with torch.device("meta"):
+        model = timm.create_model("sparsenet_sum2000")
+    assert len(timm.models.group_parameters(model, model.group_matcher())) == 14
+
+
+@pytest.mark.parametrize(("name", "stride"), [(n, s) for n in IMAGENET for s in (8, 16)] + [("sparsenet_sum110", 2)])
+def test_output_stride_computes_the_same_values_more_densely(name: str, stride: int) -> None:
+    torch.manual_seed(0)
+    thin = small(name, num_classes=0, global_pool="").double().eval()
+    dense = small(name, num_classes=0, global_pool="", output_stride=stride).double().eval()
+    dense.load_state_dict(thin.state_dict())
+    x = torch.randn(1, 3, 128, 128, dtype=torch.float64)
+    expected, found = thin(x), dense(x)
+    assert 128 // found.shape[-1] == stride
+    step = found.shape[-1] // expected.shape[-1]
+    torch.testing.assert_close(found[..., ::step, ::step], expected, rtol=1e-9, atol=1e-9)
+    assert dense.feature_info[-1]["reduction"] == stride
+
+
+@pytest.mark.parametrize("decoder", [smp.Unet, smp.FPN, smp.DeepLabV3Plus])
+@pytest.mark.parametrize("name", ["tu-sparsenet121_32", "tu-densenet121_32"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_encoder_of_segmentation_models_pytorch(decoder: type[nn.Module], name: str) -> None:
+    model = decoder(encoder_name=name, encoder_weights=None, in_channels=2, classes=4).eval()
+    assert model(torch.randn(1, 2, 64, 64)).shape == (1, 4, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (dict(growht=4), r"no argument growht \(did you mean growth\?\)"),
+        (
+            dict(growth=(4, 8)),
+            r"growth is \(4, 8\): expected a whole number of at least 1, or one for each of 3 stages",
+        ),
+        (dict(units=0), "units is 0"),
+        (dict(topology="exponentail"), "stage 0: unknown topology 'exponentail': did you mean 'exponential'"),
+        (dict(topology=["dense", "plain"]), "topology has 2 entries: expected one for all or one for each of 3 stages"),
+        (dict(depth=41), r"depth is 41: expected 3n\+4 with n >= 1, for instance 40 or 43"),
+        (dict(compression=1.5), "compression is 1.5: expected a number with 0 < compression <= 1"),
+        (dict(drop_rate=1.0), "drop_rate is 1.0: expected a number with 0 <= drop_rate < 1"),
+        (dict(output_stride=8), "output_stride is 8: expected one of 1, 2, 4"),
+        (dict(stem="imagnet"), "stem is 'imagnet': expected one of 'cifar', 'imagenet'"),
+        (dict(growth=-1, compression=0), "growth is -1.*; compression is 0"),
+    ],
+)
+def test_a_bad_override_says_what_would_be_valid(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(SkipweaveError, match=message):
+        skipweave.create_model("sparsenet40_24", **overrides)
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(SkipweaveError, match=r"unknown model 'sparsnet40_24': did you mean sparsenet40_24"):
+        skipweave.create_model("sparsnet40_24")
+
+
+def test_names_are_never_overwritten() -> None:
+    with pytest.raises(SkipweaveError, match="'resnet18' is registered already"):
+        register_variants(SparseNet, {"resnet18": dict(units=1)}, {})
+
+
+def test_overrides_build_what_they_say() -> None:
+    assert [len(s.units) for s in skipweave.create_model("sparsenet40_24", depth=22).stages] == [6] * 3
+    assert [len(s.units) for s in skipweave.create_model("sparsenet_bc100_24", depth=22).stages] == [3] * 3
+    model = skipweave.create_model("sparsenet40_24", units=(2, 3, 2), topology=["dense", "plain", [[0], [1, 0], [2]]])
+    graphs = [stage.topology for stage in model.stages if isinstance(stage, Stage)]
+    assert [g.links for g in graphs] == [3, 3, 3]
+    assert graphs[2].output == (2,)
+
+
+def test_a_thousand_layers_train_a_step() -> None:
+    for name in ("sparsenet_bc1001_12", "sparsenet_sum1001", "preact_resnet1001"):
+        model = timm.create_model(name, num_classes=10)
+        model(torch.randn(2, 3, 8, 8)).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
