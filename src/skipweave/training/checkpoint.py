@@ -1,0 +1,123 @@
+"""One file of tensors and plain values: safetensors with JSON in its header; no code is ever loaded from it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from skipweave.errors import SkipweaveError
+from skipweave.training.files import replacing
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+    """Write tensors and plain values into one file, whole or not at all.
+
+    Args:
+        path: the file to write or to replace.
+        tensors: by name; tensors that share memory are written out each.
+        info: what JSON can hold, without NaN and infinities.
+    """
+    written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    header = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
+    with replacing(path) as temporary:
+        save_file(written, temporary, metadata={"skipweave": header})
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file that `save` wrote, its header read and its tensors not yet.
+
+    Attributes:
+        path: where it is.
+        info: the plain values.
+        shapes: of every tensor, by name.
+    """
+
+    path: Path
+    info: Mapping[str, Any]
+    shapes: Shapes
+
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """Read the tensors whose name starts with a prefix, and take the prefix off.
+
+        Raises:
+            SkipweaveError: the bytes are not those that were written.
+        """
+        with safe_open(self.path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in self.shapes}
+        if _digest(tensors) != self.info.get("sha256"):
+            raise SkipweaveError(f"damaged file (its contents are not what was written): {self.path}")
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+    def expect(self, shapes: Shapes, prefix: str, model: str) -> None:
+        """Check that this file holds exactly the tensors that a model has.
+
+        Args:
+            shapes: of the model's tensors, by name.
+            prefix: of the names in the file.
+            model: what messages call the model.
+
+        Raises:
+            SkipweaveError: one line that names the first tensor that is missing, extra or of another shape.
+        """
+        ours = {name.removeprefix(prefix): shape for name, shape in self.shapes.items() if name.startswith(prefix)}
+        for name in sorted(ours.keys() | shapes.keys()):
+            if ours.get(name) != shapes.get(name):
+                raise SkipweaveError(
+                    f"{self.path} is not of this {model}: tensor {name} is {_shape(ours.get(name))} in the file "
+                    f"and {_shape(shapes.get(name))} in the model"
+                )
+
+
+def open_saved(path: Path) -> Saved:
+    """Read the header of a file that `save` wrote.
+
+    Raises:
+        SkipweaveError: the file is missing, damaged, or of another kind.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("skipweave")
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise SkipweaveError(f"no such file: {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise SkipweaveError(f"damaged file, or not one of safetensors: {path} ({_first_line(error)})") from error
+    try:
+        info = json.loads(header or "")
+    except ValueError:
+        info = None
+    if not isinstance(info, dict):
+        raise SkipweaveError(f"not written by skipweave (its description is missing from the header): {path}")
+    return Saved(path, info, shapes)
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
+    """The shape of every tensor, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else "x".join(map(str, shape)) or "a scalar"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,63 @@
+"""Write files so that a kill at any moment leaves the old one or the new one, whole."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_SUFFIX = ".partial"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; what was written there takes the final name, synced to the disk.
+
+    Nothing changes at `path` if the block raises.
+
+    Args:
+        path: the file to write or to replace.
+    """
+    temporary = path.with_name(path.name + _SUFFIX)
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)  # some writers make their own file, for its owner only
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def keep_as(path: Path, copy: Path) -> None:
+    """Let `copy` be the file that is now at `path`, which stays where it is."""
+    with replacing(copy) as temporary:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, temporary)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process was still writing."""
+    for partial in folder.glob("*" + _SUFFIX):
+        partial.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Ask the disk to keep a file, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

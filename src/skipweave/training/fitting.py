@@ -1,0 +1,175 @@
+"""Train a network from settings to a finished run's folder, or go on with one that was stopped."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+from lightning_fabric import Fabric
+from lightning_fabric.connector import _PRECISION_INPUT
+from lightning_fabric.strategies import DDPStrategy
+from torch.multiprocessing import ProcessRaisedException
+
+from skipweave.data import load
+from skipweave.errors import SkipweaveError
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.config import FitConfig, differences
+from skipweave.training.curves import write_curves
+from skipweave.training.files import keep_as
+from skipweave.training.learner import Learner
+from skipweave.training.loop import Loop
+from skipweave.training.network import arguments_for, count_parameters
+from skipweave.training.progress import Progress, RunStart, Silent
+from skipweave.training.records import CHECKPOINT, Records
+from skipweave.training.run_folder import RunFolder
+from skipweave.training.scores import Scores
+from skipweave.training.state import RunState, best_row
+from skipweave.training.summary import RunSummary
+from skipweave.training.weights import Description, save_weights
+
+
+def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | None = None) -> RunSummary:
+    """Train a network.
+
+    Args:
+        config: the settings. The run gets a new folder in `config.output`.
+        resume: folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
+            `config` may then differ from the run's own in where it is computed and read from only
+            (`config.FREE_TO_CHANGE`).
+        progress: told what happens; with several devices it must be picklable and is told in the first process.
+
+    Returns:
+        The finished run's figures; at once if the run to resume is finished.
+
+    Raises:
+        SkipweaveError: the settings, the data or the run to resume do not allow it, or training diverged.
+    """
+    if resume is not None and (finished := _check_resumable(config, RunFolder.reopen(resume))):
+        return finished
+    fabric = _fabric(config)
+    with _errors_of_processes():
+        work = partial(_run, config=config, resume=resume, progress=progress or Silent())
+        return cast(RunSummary, fabric.launch(work))
+
+
+def _check_resumable(config: FitConfig, folder: RunFolder) -> RunSummary | None:
+    """The run's figures if it is finished; refuses settings that would make it another run."""
+    if different := differences(config, folder.read_config()):
+        raise SkipweaveError(
+            f"cannot resume {folder.path} with other settings ({'; '.join(different)}): start a new run for those"
+        )
+    return folder.read_summary()
+
+
+def _fabric(config: FitConfig) -> Fabric:
+    """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
+    precision = cast(_PRECISION_INPUT, config.precision)
+    by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    if config.devices == 1 and not by_torchrun:
+        return Fabric(accelerator=config.accelerator, devices=1, precision=precision)
+    strategy = DDPStrategy(start_method="popen" if by_torchrun else "spawn", broadcast_buffers=False)
+    return Fabric(accelerator=config.accelerator, devices=config.devices, precision=precision, strategy=strategy)
+
+
+def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> RunSummary:
+    """The work of one process."""
+    with fabric.rank_zero_first():  # which downloads, if asked to
+        data = load(config.data)
+    args = arguments_for(config.model.name, config.model.args, data)
+    learner = Learner(fabric, config, args)
+    first = fabric.is_global_zero
+    path = RunFolder.create(config).path if first and resume is None else resume
+    folder = RunFolder(cast(Path, fabric.broadcast(path)))
+    state, note = RunState(Scores(len(data.classes))), ""
+    if resume is not None:
+        state, note = _load_newest(folder, learner, state)
+    description = Description(config.model.name, args, data.name, data.classes, data.eval_transform)
+    records = Records(folder, description, active=first)
+    loop = Loop(learner, data, config, state, records, progress if first else Silent())
+    records.begin(state.rows)
+    loop.progress.started(_start(loop, note))
+    loop.run()
+    records.close()
+    summary = _finish(loop)
+    loop.progress.finished(summary)
+    return summary
+
+
+def _load_newest(folder: RunFolder, learner: Learner, fresh: RunState) -> tuple[RunState, str]:
+    """Take over the newest whole checkpoint; a run that was stopped before its first one starts again."""
+    saved, note = folder.newest()
+    if saved is None:
+        return fresh, "no checkpoint yet: starting from the first step"
+    if saved.info.get("format") != CHECKPOINT or saved.info.get("model") != learner.name:
+        raise SkipweaveError(
+            f"{saved.path} is a {saved.info.get('format')} of {saved.info.get('model')}: "
+            f"expected a {CHECKPOINT} of {learner.name}"
+        )
+    learner.load_state(saved)
+    return RunState.from_plain(saved.info["state"]), note
+
+
+def _start(loop: Loop, note: str) -> RunStart:
+    data, state, fabric = loop.data, loop.state, loop.fabric
+    splits = {"train": data.train, "validation": data.val, "test": data.test}
+    return RunStart(
+        run_dir=loop.records.folder.path,
+        model=loop.config.model.name,
+        parameters=count_parameters(loop.learner.network),
+        data=data.name,
+        images={name: len(images) for name, images in splits.items() if images},
+        device=str(fabric.device),
+        processes=fabric.world_size,
+        epochs=loop.config.epochs,
+        steps=loop.steps,
+        epoch=state.epoch,
+        step=state.step,
+        note=note,
+    )
+
+
+def _finish(loop: Loop) -> RunSummary:
+    """Choose the weights, test them, and write what is written once."""
+    config, rows, folder, learner = loop.config, loop.state.rows, loop.records.folder, loop.learner
+    best = best_row(rows)
+    if best:
+        learner.load_weights(open_saved(folder.best))
+    test = loop.evaluate(loop.data.test) if loop.data.test else None
+    summary = RunSummary(
+        run_dir=folder.path,
+        model=config.model.name,
+        args=config.model.args,
+        seed=config.seed,
+        epochs=len(rows),
+        parameters=count_parameters(learner.network),
+        weights="best" if best else "last",
+        val_error=best.val_error if best else None,
+        test_error=test.error if test else None,
+        test_top5_error=test.top5_error if test else None,
+        train_seconds=sum(row.seconds for row in rows),
+        step_seconds=median(row.step_seconds for row in rows),
+    )
+    if loop.fabric.is_global_zero:
+        if best:
+            keep_as(folder.best, folder.weights)
+        else:
+            save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
+        write_curves(folder.curves, rows, f"{config.model.name} on {loop.data.name}")
+        folder.write_summary(summary)
+    return summary
+
+
+@contextmanager
+def _errors_of_processes() -> Iterator[None]:
+    """Tell a user's mistake that a process met as if it had been met here."""
+    try:
+        yield
+    except ProcessRaisedException as error:
+        last = str(error).rstrip().splitlines()[-1]
+        kind = f"{SkipweaveError.__module__}.{SkipweaveError.__qualname__}: "
+        if not last.startswith(kind):
+            raise
+        raise SkipweaveError(last.removeprefix(kind)) from None

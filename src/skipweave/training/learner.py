@@ -1,0 +1,133 @@
+"""A network and its optimiser on their device: how they start, take a step, and go into a checkpoint and back."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, distributed
+from torch.nn import functional
+from torch.optim import SGD
+
+from skipweave.data import mix_seed
+from skipweave.errors import SkipweaveError
+from skipweave.training.checkpoint import Saved, shapes_of
+from skipweave.training.config import FitConfig
+from skipweave.training.network import build_network
+from skipweave.training.optimiser_state import pack, unpack
+from skipweave.training.scores import batch_sums
+
+NETWORK, OPTIMISER = "network/", "optimiser/"
+
+
+class Learner:
+    """A network in training.
+
+    Args:
+        fabric: devices, precision and processes.
+        config: the settings.
+        args: all of the network's overrides.
+    """
+
+    def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any]) -> None:
+        torch.manual_seed(mix_seed(config.seed))
+        self.fabric = fabric
+        self.name = config.model.name
+        self.network = build_network(config.model.name, args)
+        self.parameter_names = [name for name, _ in self.network.named_parameters()]
+        self.sgd = SGD(
+            self.network.parameters(),
+            lr=config.optim.lr,
+            momentum=config.optim.momentum,
+            nesterov=config.optim.nesterov,
+            weight_decay=config.optim.weight_decay,
+        )
+        self._model, self._optimiser = fabric.setup(self.network, self.sgd)
+
+    def start_epoch(self, lr: float) -> None:
+        """Go into training mode with this learning rate."""
+        for group in self.sgd.param_groups:
+            group["lr"] = lr
+        self._model.train()
+
+    def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Compute the gradients of the mean cross-entropy of a batch.
+
+        Returns:
+            The batch's sums, as `batch_sums` counts them, over all processes.
+        """
+        images, labels = self.fabric.to_device((images, labels))
+        self._optimiser.zero_grad()
+        logits = self._model(images)
+        loss = functional.cross_entropy(logits, labels)
+        self.fabric.backward(loss)
+        return self.sum_over_processes(batch_sums(logits.detach(), labels, loss))
+
+    def descend(self) -> None:
+        """Change the weights along the gradients."""
+        self._optimiser.step()
+
+    def start_evaluation(self) -> None:
+        """Go into evaluation mode, every process with the first one's running statistics."""
+        if self.fabric.world_size > 1:
+            for buffer in self.network.buffers():
+                distributed.broadcast(buffer, 0)
+        self._model.eval()
+
+    def scores(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Evaluate a batch of this process.
+
+        Returns:
+            The batch's sums, as `batch_sums` counts them, of this process alone.
+        """
+        images, labels = self.fabric.to_device((images, labels))
+        with torch.inference_mode():
+            logits = self._model(images)
+            return batch_sums(logits, labels, functional.cross_entropy(logits, labels))
+
+    def sum_over_processes(self, values: Tensor) -> Tensor:
+        """Add up what every process has."""
+        return cast(Tensor, self.fabric.all_reduce(values, reduce_op="sum"))
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything a step changes, as named tensors and plain values.
+
+        Raises:
+            SkipweaveError: a number is infinite or not a number, which no checkpoint should keep.
+        """
+        moments, values = pack(self.sgd, self.parameter_names)
+        tensors = {NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {OPTIMISER + name: tensor for name, tensor in moments.items()}
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise SkipweaveError(f"{name} holds NaN or infinity after the last step")
+        return tensors, {"optimiser": values, "precision": self.fabric.strategy.precision.state_dict()}
+
+    def load_state(self, saved: Saved) -> None:
+        """Take over what `state` gave.
+
+        Raises:
+            SkipweaveError: it is of another network, or damaged.
+        """
+        self._expect(saved, NETWORK)
+        tensors = saved.tensors()
+        moments = {name.removeprefix(OPTIMISER): value for name, value in tensors.items() if name.startswith(OPTIMISER)}
+        self._load_network(tensors, NETWORK)
+        unpack(self.sgd, self.parameter_names, moments, saved.info["optimiser"])
+        self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
+
+    def load_weights(self, saved: Saved) -> None:
+        """Take over a network's tensors alone.
+
+        Raises:
+            SkipweaveError: they are of another network, or damaged.
+        """
+        self._expect(saved, "")
+        self._load_network(saved.tensors(), "")
+
+    def _expect(self, saved: Saved, prefix: str) -> None:
+        saved.expect(shapes_of(self.network.state_dict()), prefix, self.name)
+
+    def _load_network(self, tensors: Mapping[str, Tensor], prefix: str) -> None:
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        self.network.load_state_dict(own)

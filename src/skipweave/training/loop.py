@@ -1,0 +1,169 @@
+"""The step loop: every random choice follows from (seed, epoch, step), so a resumed run is the uninterrupted one."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipweave.data import ImageData, ImageSet, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.errors import SkipweaveError
+from skipweave.training.config import FitConfig
+from skipweave.training.learner import Learner
+from skipweave.training.progress import Progress
+from skipweave.training.records import Records
+from skipweave.training.scores import Scores
+from skipweave.training.state import RunState
+from skipweave.training.summary import EpochRow
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Loop:
+    """A run, from where its state says to its last epoch.
+
+    Every process takes its share of each batch and normalises by the statistics of that share; gradients are averaged.
+    So W processes compute what one process computes that runs the W shares of a batch one after the other and averages
+    their gradients. Running statistics are those of the first share.
+
+    Attributes:
+        learner: the network and its optimiser.
+        data: the images.
+        config: the settings.
+        state: where the run stands.
+        records: what is written down.
+        progress: told of every step.
+    """
+
+    learner: Learner
+    data: ImageData
+    config: FitConfig
+    state: RunState
+    records: Records
+    progress: Progress
+    _step_seconds: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Count the steps.
+
+        Raises:
+            SkipweaveError: there are fewer images than a batch takes.
+        """
+        self.fabric = self.learner.fabric
+        self.steps = steps_per_epoch(len(self.data.train), self.config.batch_size, drop_last=True)
+        if not self.steps:
+            raise SkipweaveError(
+                f"batch_size is {self.config.batch_size}, but there are only {len(self.data.train)} training images: "
+                f"give a batch_size of at most that"
+            )
+
+    def run(self) -> None:
+        """Train to the last epoch."""
+        while self.state.epoch < self.config.epochs:
+            self.train_epoch()
+            self.end_epoch()
+
+    def train_epoch(self) -> None:
+        """Take the steps of the present epoch that are still to do."""
+        config, state = self.config, self.state
+        self.learner.start_epoch(self.lr)
+        batches = self.batches(
+            self.data.train,
+            self.data.train_transform,
+            seed=config.seed,
+            epoch=state.epoch,
+            start_step=state.step,
+            shuffle=True,
+            drop_last=True,
+        )
+        clock = time.perf_counter()
+        for images, labels in batches:
+            torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
+            sums = self.learner.gradients(images, labels)
+            state.scores.add(sums)
+            if not state.scores.finite:
+                raise self.diverged("the loss is not a number")
+            self.learner.descend()
+            state.step += 1
+            seconds = time.perf_counter() - clock
+            state.seconds += seconds
+            self._step_seconds.append(seconds)
+            self.progress.stepped(state.epoch, state.step, state.scores.mean_loss)
+            if self.checkpoint_is_due():
+                self.records.save(self.learner, state)
+            clock = time.perf_counter()
+
+    def end_epoch(self) -> None:
+        """Validate, write the epoch down, and go to the start of the next."""
+        state, train, clock = self.state, self.state.scores, time.perf_counter()
+        val = self.evaluate(self.data.val) if self.data.val else None
+        if val and not val.finite:
+            raise self.diverged(f"the validation loss is {val.loss}")
+        row = EpochRow(
+            epoch=state.epoch + 1,
+            step=self.steps_done,
+            lr=self.lr,
+            train_loss=train.mean_loss,
+            train_error=train.error,
+            val_loss=val.mean_loss if val else None,
+            val_error=val.error if val else None,
+            val_top5_error=val.top5_error if val else None,
+            seconds=state.seconds + time.perf_counter() - clock,
+            step_seconds=median(self._step_seconds),
+        )
+        self._step_seconds.clear()
+        state.finish_epoch(row)
+        self.records.end_epoch(self.learner, state)
+        self.progress.epoch_done(row)
+
+    def evaluate(self, images: ImageSet) -> Scores:
+        """Score the network on a split, every image once whatever the number of processes."""
+        self.learner.start_evaluation()
+        scores = Scores(len(self.data.classes))
+        for batch in self.batches(images, self.data.eval_transform, seed=0, epoch=0, shuffle=False):
+            scores.add(self.learner.scores(*batch))
+        if self.fabric.world_size == 1:
+            return scores
+        total = Scores(len(self.data.classes))
+        total.add(self.learner.sum_over_processes(scores.sums()))
+        return total
+
+    def batches(self, images: ImageSet, transform: Callable[[Tensor], Tensor], **order: Any) -> Iterator[Batch]:
+        """This process's share of an epoch."""
+        return epoch_loader(
+            images,
+            transform,
+            batch_size=self.config.batch_size // self.fabric.world_size,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+            workers=self.config.data.workers,
+            pin_memory=self.fabric.device.type == "cuda",
+            **order,
+        )
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the present epoch."""
+        return self.config.optim.lr * self.config.schedule.factor(self.state.epoch, self.config.epochs)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the start of the run."""
+        return self.state.epoch * self.steps + self.state.step
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether to save after this step; after the last of an epoch its end does."""
+        every = self.config.checkpoint_every
+        return every > 0 and self.steps_done % every == 0 and self.state.step < self.steps
+
+    def diverged(self, what: str) -> SkipweaveError:
+        """What to tell when training cannot go on."""
+        return SkipweaveError(
+            f"stopped in epoch {self.state.epoch + 1} after {self.state.step} steps: {what} "
+            f"(learning rate {self.lr:g}); nothing was overwritten: {self.records.folder.path} keeps its checkpoints; "
+            f"try a smaller optim.lr"
+        )

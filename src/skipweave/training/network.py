@@ -1,0 +1,53 @@
+"""Build the network that settings or a file name, for the data at hand."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from skipweave.data import ImageData
+from skipweave.errors import SkipweaveError
+from skipweave.models import create_model
+
+#: What timm would follow to files or addresses: a name and its own arguments are all that settings may give.
+_NOT_ARGUMENTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+
+
+def arguments_for(name: str, args: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
+    """Complete a model's overrides by what follows from the data.
+
+    Raises:
+        SkipweaveError: the overrides ask for other classes or channels than the data has.
+    """
+    follows = {"num_classes": len(data.classes), "in_chans": data.in_chans}
+    for key, value in follows.items():
+        if args.get(key, value) != value:
+            raise SkipweaveError(
+                f"model {name} is asked for {key} {args[key]}, but {data.name} has {value}: leave model.args.{key} out"
+            )
+    return {**args, **follows}
+
+
+def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
+    """Create a registered network.
+
+    Args:
+        name: of `skipweave models`, or of timm.
+        args: all of its overrides.
+
+    Raises:
+        SkipweaveError: the name or an override is unknown or does not fit.
+    """
+    if refused := [key for key in args if key in _NOT_ARGUMENTS]:
+        raise SkipweaveError(f"{', '.join(refused)} cannot be set for {name}: networks are trained from scratch here")
+    try:
+        return create_model(name, **args)
+    except SkipweaveError:
+        raise
+    except Exception as error:  # other timm models refuse bad arguments each in its own way
+        raise SkipweaveError(f"cannot build {name} with {dict(args)}: {' '.join(str(error).split())}") from error
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of learnable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

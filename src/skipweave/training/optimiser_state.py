@@ -1,0 +1,36 @@
+"""An optimiser's state as named tensors and plain values, and back; what else torch keeps in it stays as built."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+def pack(optimiser: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Take the state apart.
+
+    Args:
+        optimiser: any of torch's.
+        names: of its parameters, in the optimiser's order.
+
+    Returns:
+        Tensors by `<parameter>/<key>`, and the plain values by the same names.
+    """
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for index, state in optimiser.state_dict()["state"].items():
+        for key, value in state.items():
+            place = tensors if isinstance(value, Tensor) else values
+            place[f"{names[index]}/{key}"] = value
+    return tensors, values
+
+
+def unpack(optimiser: Optimizer, names: list[str], tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Put back what `pack` took apart."""
+    index = {name: place for place, name in enumerate(names)}
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **values}.items():
+        parameter, key = name.rsplit("/", 1)
+        state.setdefault(index[parameter], {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

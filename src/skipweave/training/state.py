@@ -1,0 +1,57 @@
+"""Where a run stands between two steps, and its way into a checkpoint and back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from skipweave.errors import SkipweaveError
+from skipweave.training.scores import Scores
+from skipweave.training.summary import EpochRow
+
+
+@dataclass
+class RunState:
+    """Everything that a step changes besides the network and the optimiser.
+
+    Attributes:
+        scores: of the present epoch so far.
+        epoch: epochs finished.
+        step: steps done in the present epoch.
+        seconds: wall-clock time of the present epoch so far.
+        rows: the finished epochs.
+    """
+
+    scores: Scores
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    rows: list[EpochRow] = field(default_factory=list)
+
+    def finish_epoch(self, row: EpochRow) -> None:
+        """Go to the start of the next epoch."""
+        self.rows.append(row)
+        self.scores = Scores(self.scores.classes)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+
+    def as_plain(self) -> dict[str, Any]:
+        """The state as JSON holds it; floats survive exactly."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "RunState":
+        """The inverse of `as_plain`.
+
+        Raises:
+            SkipweaveError: values are missing or unknown.
+        """
+        try:
+            rows = [EpochRow(**row) for row in values["rows"]]
+            return cls(**{**values, "scores": Scores(**values["scores"]), "rows": rows})
+        except (KeyError, TypeError) as error:
+            raise SkipweaveError(f"the checkpoint's state is not of this version of skipweave ({error})") from error
+
+
+def best_row(rows: Sequence[EpochRow]) -> EpochRow | None:
+    """The epoch of lowest validation error, the first of equals; None without a validation split."""
+    validated = [row for row in rows if row.val_error is not None]
+    return min(validated, key=lambda row: row.val_error or 0.0, default=None)
