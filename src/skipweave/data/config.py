@@ -51,7 +51,7 @@ class DataConfig:
             problems.append(f"unknown data set {self.name!r}: {hint}valid names: {', '.join(NAMES)}")
         if self.name in NAMES and self.name != "digits" and self.root is None:
             problems.append(f"data set {self.name!r} needs root: the folder that holds it, or to download it to")
-        if self.validation < 0 or (isinstance(self.validation, float) and self.validation >= 1):
+        if not 0 <= self.validation < (1 if isinstance(self.validation, float) else float("inf")):
             problems.append(
                 f"validation is {self.validation}: expected a count of images (an integer, 0 for none) "
                 f"or a fraction at least 0 and below 1"

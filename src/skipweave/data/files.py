@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -31,12 +32,21 @@ def open_image(path: str | Path, in_chans: int) -> Tensor:
         raise SkipweaveError(f"image files can be read with 1 channel (grey) or 3 (colour), not {in_chans}")
     try:
         with Image.open(path) as image:
-            return pil_to_tensor(ImageOps.exif_transpose(image).convert(_MODES[in_chans]))
+            return pil_to_tensor(_eight_bits(ImageOps.exif_transpose(image)).convert(_MODES[in_chans]))
     except FileNotFoundError:
         raise SkipweaveError(f"no such image file: {path}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SkipweaveError(f"not a readable image (damaged, or of another format): {path} ({reason})") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey values, which Pillow would cut off at 255."""
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels, whose range is not known: save it with 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image
 
 
 def is_image(path: str | Path) -> bool:

@@ -1,6 +1,7 @@
 """Read each data set in its own splits, through torchvision's readers where they exist."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,14 +91,15 @@ _READERS: dict[str, Callable[[DataConfig], ImageSplits]] = {
 
 def _open(reader: Callable[..., Any], config: DataConfig, **options: object) -> Any:
     """Call a reader of torchvision's on the configured root, downloading if asked; any failure becomes one line."""
+    root = Path(config.root or "").expanduser()
     if config.name != "imagenet":  # torchvision cannot download ImageNet
         options["download"] = config.download
     try:
-        return reader(config.root, **options)
+        return reader(root, **options)
     except Exception as error:  # damaged pickles and archives raise nearly anything
         reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
         raise SkipweaveError(
-            f"cannot read data set {config.name!r} from {config.root} ({reason}): "
+            f"cannot read data set {config.name!r} from {root} ({reason}): "
             f"expected there {_LAYOUTS[config.name]}; {_advice(config)}"
         ) from error
 

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from skipweave.data import NAMES, DataConfig
+from skipweave.data.readers import _READERS
+from skipweave.data.transforms import _IMAGES
+from skipweave.errors import SkipweaveError
+
+
+def test_every_name_has_a_reader_and_transforms():
+    assert set(NAMES) == set(_READERS) == set(_IMAGES)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("CIFAR-10", "cifar10"), ("minst", "mnist"), ("digit", "digits")])
+def test_an_unknown_name_meets_the_nearest_one(name, meant):
+    with pytest.raises(SkipweaveError, match=rf"unknown data set '{name}': did you mean '{meant}'\? valid names: dig"):
+        DataConfig(name=name)
+
+
+def test_an_unknown_name_like_no_other_meets_the_list():
+    with pytest.raises(SkipweaveError, match=r"unknown data set 'qqq': valid names: digits, mnist"):
+        DataConfig(name="qqq")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
+def test_every_set_but_digits_needs_a_root(name):
+    with pytest.raises(SkipweaveError, match=f"data set '{name}' needs root"):
+        DataConfig(name=name)
+    DataConfig(name=name, root=Path("somewhere"))
+
+
+@pytest.mark.parametrize("validation", [0, 5000, 0.0, 0.1, 0.99])
+def test_validation_is_a_count_or_a_fraction(validation):
+    assert DataConfig(validation=validation).validation == validation
+
+
+@pytest.mark.parametrize("validation", [-1, -0.1, 1.0, 1.5, float("nan")])
+def test_validation_out_of_range_is_refused(validation):
+    with pytest.raises(SkipweaveError, match=f"validation is {validation}: expected"):
+        DataConfig(validation=validation)
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(SkipweaveError) as caught:
+        DataConfig(name="cifar10", validation=-1, image_size=0, workers=-2)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in ("needs root", "validation is -1", "image_size is 0", "workers is -2"):
+        assert part in message

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from skipweave.data import DataConfig, epoch_loader, load
+from skipweave.errors import SkipweaveError
+
+
+def config(root, **options):
+    return DataConfig(name="folder", root=root, image_size=16, **options)
+
+
+def test_a_folder_a_class_is_split_by_seed(tmp_path, make_images):
+    make_images(tmp_path, {"cat": 10, "ape": 20, "dog": 15})
+    data = load(config(tmp_path))
+    assert data.classes == ("ape", "cat", "dog")
+    assert [len(part) for part in (data.train, data.val, data.test)] == [32, 4, 9]
+    paths = [*data.train.paths, *data.val.paths, *data.test.paths]
+    assert len(set(paths)) == 45
+    assert load(config(tmp_path)).test.paths == data.test.paths
+    assert load(config(tmp_path, split_seed=1)).test.paths != data.test.paths
+
+
+def test_labels_are_the_class_folders(tmp_path, make_images):
+    make_images(tmp_path, {"cat": 3, "ape": 4})
+    data = load(config(tmp_path, validation=0))
+    assert data.val is None
+    for part in (data.train, data.test):
+        assert [Path(path).parent.name for path in part.paths] == [data.classes[label] for label in part.labels]
+
+
+def test_images_of_all_sizes_make_batches(tmp_path, make_images):
+    make_images(tmp_path, {"cat": 6, "ape": 6})
+    data = load(config(tmp_path, validation=0))
+    for transform in (data.train_transform, data.eval_transform):
+        loader = epoch_loader(data.train, transform, batch_size=4, seed=0, epoch=0, shuffle=True)
+        assert torch.cat([images for images, _ in loader]).shape == (10, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes"),
+    [
+        ({"train": 8}, (12, 4, None)),
+        ({"train": 8, "test": 5}, (12, 4, 10)),
+        ({"train": 8, "val": 3}, (16, 6, None)),
+        ({"train": 8, "val": 3, "test": 5}, (16, 6, 10)),
+    ],
+)
+def test_given_splits_are_kept(tmp_path, make_images, given, sizes):
+    for part, count in given.items():
+        make_images(tmp_path / part, {"cat": count, "ape": count})
+    data = load(config(tmp_path, validation=4))
+    assert tuple(part and len(part) for part in (data.train, data.val, data.test)) == sizes
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path, make_images):
+    make_images(tmp_path, {"cat": 5, "ape": 5, ".cache": 5})
+    (tmp_path / "cat" / "._0.png").touch()
+    data = load(config(tmp_path, validation=0))
+    assert data.classes == ("ape", "cat")
+    assert len(data.train) + len(data.test) == 10
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(SkipweaveError, match=r"no such folder: .*nowhere: expected ROOT/train/CLASS"):
+        load(config(tmp_path / "nowhere"))
+
+
+def test_a_folder_without_classes_is_told(tmp_path):
+    with pytest.raises(SkipweaveError, match="no class folder in "):
+        load(config(tmp_path))
+    (tmp_path / "train").mkdir()
+    with pytest.raises(SkipweaveError, match=r"no class folder in .*train: expected ROOT/train/CLASS"):
+        load(config(tmp_path))
+
+
+def test_an_empty_class_is_named(tmp_path, make_images):
+    make_images(tmp_path, {"cat": 2, "ape": 0, "dog": 0})
+    with pytest.raises(SkipweaveError, match=r"no image in the class folder\(s\) ape, dog of .*: .*\.png"):
+        load(config(tmp_path))
+
+
+def test_splits_must_have_the_same_classes(tmp_path, make_images):
+    make_images(tmp_path / "train", {"cat": 2, "ape": 2, "dog": 2})
+    make_images(tmp_path / "val", {"cat": 2, "ape": 2, "cow": 2, "hen": 2})
+    with pytest.raises(SkipweaveError, match=r"val has 4 classes, .*train has 3: .* not in both: cow, dog, hen"):
+        load(config(tmp_path))
+
+
+def test_splits_without_train_are_told(tmp_path, make_images):
+    make_images(tmp_path / "val", {"cat": 2})
+    make_images(tmp_path / "test", {"cat": 2})
+    with pytest.raises(SkipweaveError, match="has val and test but no train"):
+        load(config(tmp_path))
+
+
+def test_validation_above_training_is_told(tmp_path, make_images):
+    make_images(tmp_path / "train", {"cat": 2, "ape": 3})
+    with pytest.raises(SkipweaveError, match="cannot take 10 of 5 images for validation"):
+        load(config(tmp_path, validation=10))

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from skipweave.data import DataConfig, epoch_loader, load
+from skipweave.errors import SkipweaveError
+
+
+def test_digits_are_the_default():
+    data = load(DataConfig())
+    assert data.name == "digits"
+    assert data.classes == tuple("0123456789")
+    assert (data.in_chans, data.image_size) == (1, (8, 8))
+    assert [len(part) for part in (data.train, data.val, data.test)] == [1294, 144, 359]
+
+
+def test_validation_is_taken_from_training():
+    whole, split = load(DataConfig(validation=0)), load(DataConfig(validation=200))
+    assert whole.val is None
+    assert (len(split.train), len(split.val)) == (1238, 200)
+    together = torch.cat([split.train.images, split.val.images])
+    assert torch.equal(together.flatten(1).unique(dim=0), whole.train.images.flatten(1).unique(dim=0))
+    assert torch.equal(split.test.images, whole.test.images)
+    assert np.array_equal(load(DataConfig(validation=200)).val.labels, split.val.labels)
+
+
+def test_validation_must_leave_something_to_learn_from():
+    with pytest.raises(SkipweaveError, match=r"cannot take 1438 of 1438 images for validation: .* at most 1428"):
+        load(DataConfig(validation=1438))
+
+
+def test_images_are_brought_to_the_size_asked_for():
+    data = load(DataConfig(image_size=12))
+    assert data.image_size == (12, 12)
+    images, _ = next(iter(epoch_loader(data.train, data.train_transform, batch_size=2, seed=0, epoch=0, shuffle=True)))
+    assert images.shape == (2, 1, 12, 12)
+
+
+def statistics(images):
+    scaled = images.transpose(0, 1).flatten(1).double() / 255
+    return scaled.mean(1).tolist(), scaled.std(1).tolist()
+
+
+def test_digits_are_normalised_by_their_own_statistics():
+    data = load(DataConfig(validation=0))
+    mean, std = statistics(torch.cat([data.train.images, data.test.images]))
+    assert data.mean == pytest.approx(mean, abs=1e-4)
+    assert data.std == pytest.approx(std, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "first"), [("mnist", (60000, 10000), "5"), ("cifar10", (50000, 10000), "frog")]
+)
+def test_real_sets_are_as_published(real_data, name, sizes, first):
+    data = load(DataConfig(name=name, root=real_data, validation=0))
+    assert (len(data.train), len(data.test)) == sizes
+    assert data.classes[data.train[0][1]] == first
+    assert np.bincount(data.test.labels).sum() == sizes[1]
+    mean, std = statistics(data.train.images)
+    assert data.mean == pytest.approx(mean, abs=3e-4)
+    assert data.std == pytest.approx(std, abs=3e-4)
+
+
+def test_cifar_gives_every_class_its_share_of_validation(real_data):
+    data = load(DataConfig(name="cifar10", root=real_data, validation=5000))
+    assert np.bincount(data.val.labels).tolist() == [500] * 10
+    assert np.bincount(data.train.labels).tolist() == [4500] * 10

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipweave.data.splits import stratified_split
+from skipweave.errors import SkipweaveError
+
+LABELS = st.lists(st.integers(0, 4), max_size=80).map(lambda labels: np.array(labels, dtype=np.int64))
+
+
+@given(LABELS, st.data())
+def test_every_image_is_in_one_part_and_every_class_keeps_its_share(labels, data):
+    sizes = np.bincount(labels, minlength=5)
+    most = len(labels) - np.count_nonzero(sizes)
+    count = data.draw(st.integers(0, most))
+    rest, held = stratified_split(labels, count, data.draw(st.integers(0, 5)), "validation")
+    assert len(held) == count
+    assert np.array_equal(np.sort(np.concatenate([rest, held])), np.arange(len(labels)))
+    assert np.all(np.diff(rest) > 0)
+    assert np.all(np.diff(held) > 0)
+    kept = np.bincount(labels[rest], minlength=5)
+    assert np.all(kept[sizes > 0] >= 1)
+    if len(labels) and count * sizes.max(initial=0) / len(labels) <= sizes[sizes > 0].min() - 1:
+        assert np.all(abs(np.bincount(labels[held], minlength=5) - count * sizes / len(labels)) < 1)
+
+
+def test_a_fraction_is_taken_of_the_whole():
+    labels = np.repeat([0, 1], [30, 70])
+    _, held = stratified_split(labels, 0.1, 0, "validation")
+    assert np.bincount(labels[held]).tolist() == [3, 7]
+
+
+def test_the_split_depends_on_the_seed_alone():
+    labels = np.arange(100) % 3
+    first, again, other = (stratified_split(labels, 20, seed, "validation")[1] for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("count", [9, 10, 100, -1])
+def test_a_class_must_keep_an_image(count):
+    with pytest.raises(SkipweaveError, match=rf"cannot take {count} of 10 images for validation: .* at most 8"):
+        stratified_split(np.arange(10) % 2, count, 0, "validation")
