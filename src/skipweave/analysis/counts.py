@@ -1,0 +1,195 @@
+"""What one forward pass does, counted from the operations that are dispatched, and the papers' ways to add it up."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from skipweave.layers import ConcatRead
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Elementary work of one forward pass of one image.
+
+    Attributes:
+        macs: Multiply-accumulates by kind of layer, e.g. "convolution 3x3" or "linear".
+        linear_outputs: Outputs of linear layers.
+        normalised: Elements that readers normalise with gains and biases of their own. A node of a concatenating stage
+            counts once for each reader, as in the papers, although here its mean and variance are taken only once.
+        rectified: Elements that pass a ReLU.
+        added: Additions of one map to another.
+        max_pooled: Sum over the outputs of max pools of the window's size.
+        mean_pooled: The same over the outputs of average pools.
+        means: Outputs of average pools.
+    """
+
+    macs: dict[str, int]
+    linear_outputs: int
+    normalised: int
+    rectified: int
+    added: int
+    max_pooled: int
+    mean_pooled: int
+    means: int
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(self.macs.values())
+
+    @property
+    def convolution_macs(self) -> int:
+        """Multiply-accumulates of the convolutions."""
+        return self.total_macs - self.linear_macs
+
+    @property
+    def linear_macs(self) -> int:
+        """Multiply-accumulates of the linear layers."""
+        return self.macs.get("linear", 0)
+
+
+def _sparsenet(counts: Counts) -> int:
+    return 2 * counts.total_macs + 2 * counts.normalised + counts.max_pooled + counts.mean_pooled
+
+
+def _log_densenet(counts: Counts) -> int:
+    return 2 * counts.total_macs
+
+
+def _seqconv(counts: Counts) -> int:
+    linear = 2 * counts.linear_macs - counts.linear_outputs
+    pools = counts.max_pooled + counts.mean_pooled + counts.means
+    return counts.convolution_macs + linear + 4 * counts.normalised + counts.rectified + pools
+
+
+def _delugenet(counts: Counts) -> int:
+    return 2 * counts.total_macs + 2 * counts.normalised + counts.rectified + counts.added
+
+
+CONVENTIONS: dict[str, Callable[[Counts], int]] = {
+    "sparsenet": _sparsenet,
+    "log_densenet": _log_densenet,
+    "seqconv": _seqconv,
+    "delugenet": _delugenet,
+}
+"""How each paper's "FLOPs" are counted, as inferred from the figures that it prints.
+
+sparsenet: 2 a multiply-accumulate, 2 a normalised element, the window's size a pooled output.
+log_densenet: 2 a multiply-accumulate.
+seqconv: 1 a convolution's multiply-accumulate, 2 x inputs - 1 an output of a linear layer, 4 a normalised element, 1 a
+    rectified element, the window's size a pooled output and 1 more for a mean (the paper divides the sum by 2^30).
+delugenet: 2 a multiply-accumulate, 2 a normalised element, 1 a rectified element, 1 an addition of maps.
+"""
+
+
+def count(model: nn.Module, image: Tensor) -> Counts:
+    """Count one forward pass in evaluation mode.
+
+    Args:
+        model: Put in evaluation mode and left there; on the device of `image`, which may be "meta".
+        image: (1, C, H, W).
+    """
+    model.eval()
+    mode = _CountingMode()
+    with torch.no_grad(), _normalised_elements(model) as normalised, mode:
+        model(image)
+    return Counts(
+        macs=dict(sorted(mode.macs.items())),
+        linear_outputs=mode.linear_outputs,
+        normalised=normalised.total(),
+        rectified=mode.rectified,
+        added=mode.added,
+        max_pooled=mode.max_pooled,
+        mean_pooled=mode.mean_pooled,
+        means=mode.means,
+    )
+
+
+@contextmanager
+def _normalised_elements(model: nn.Module) -> Iterator[Counter[str]]:
+    """Count the outputs of the layers in which a reader has gains and biases of its own."""
+    elements: Counter[str] = Counter()
+
+    def add(module: nn.Module, _: object, output: Tensor) -> None:
+        elements[type(module).__name__] += output.numel()
+
+    hooks = [module.register_forward_hook(add) for module in model.modules() if owns_gains(module)]
+    try:
+        yield elements
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def owns_gains(module: nn.Module) -> bool:
+    """Whether the module is what the papers call a batch norm: gains and biases that belong to one reader."""
+    return isinstance(module, ConcatRead) or (isinstance(module, _BatchNorm) and module.affine)
+
+
+class _CountingMode(TorchDispatchMode):
+    """Sees every operation of a forward pass, on any device; multiply-accumulates are torch's own count of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs: Counter[str] = Counter()
+        self.linear_outputs = self.rectified = self.added = 0
+        self.max_pooled = self.mean_pooled = self.means = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        operation = func.overloadpacket
+        if operation in flop_registry:
+            self._multiplied(operation, args, kwargs, result)
+        elif operation in (aten.relu, aten.relu_):
+            self.rectified += result.numel()
+        elif operation in (aten.add, aten.add_):
+            maps = [arg for arg in args if isinstance(arg, Tensor) and arg.dim() == 4]
+            self.added += result.numel() if len(maps) == 2 else 0
+        elif operation is aten.max_pool2d_with_indices:
+            self.max_pooled += result[0].numel() * _area(args[1])
+        elif operation is aten.avg_pool2d:
+            self._averaged(result.numel() * _area(args[1]), result)
+        elif operation is aten._adaptive_avg_pool2d:
+            self._averaged(_adaptive_windows(args[0], result), result)
+        elif operation is aten.mean:
+            self._averaged(args[0].numel(), result)
+        return result
+
+    def _multiplied(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> None:
+        macs = flop_registry[operation](*args, **kwargs, out_val=result) // 2
+        if operation is aten.convolution:
+            self.macs["convolution " + "x".join(str(side) for side in args[1].shape[2:])] += macs
+        else:
+            self.macs["linear"] += macs
+            self.linear_outputs += result.numel()
+
+    def _averaged(self, windows: int, result: Tensor) -> None:
+        self.mean_pooled += windows
+        self.means += result.numel()
+
+
+def _area(kernel: Sequence[int]) -> int:
+    return kernel[0] * kernel[-1]
+
+
+def _adaptive_windows(x: Tensor, result: Tensor) -> int:
+    """Sum of the window sizes of an adaptive pool, whose windows overlap where sizes do not divide."""
+
+    def total(size: int, cells: int) -> int:
+        return sum(-(-(cell + 1) * size // cells) - cell * size // cells for cell in range(cells))
+
+    maps = result.shape[0] * result.shape[1]
+    return maps * total(x.shape[-2], result.shape[-2]) * total(x.shape[-1], result.shape[-1])

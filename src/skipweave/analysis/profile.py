@@ -1,0 +1,176 @@
+"""`profile`: what a network costs and how it is linked."""
+
+import copy
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from skipweave.analysis.counts import CONVENTIONS, Counts, count, owns_gains
+from skipweave.analysis.memory import saved_bytes
+from skipweave.errors import SkipweaveError
+from skipweave.topology import Topology
+
+BATCH = 2  # training mode cannot normalise one image where a map is 1x1
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a network costs for one image, and how its stages are linked.
+
+    Attributes:
+        input_size: Channels, height and width.
+        parameters_by_type: Learnable parameters of "convolution", "normalisation" (the readers' gains and biases),
+            "linear" and "other" layers.
+        counts: What one forward pass does.
+        saved_bytes: Bytes that a training step saves for its backward pass, an image, parameters excluded.
+        topologies: What the units of each stage read; empty for a network without stages.
+    """
+
+    input_size: tuple[int, int, int]
+    parameters_by_type: dict[str, int]
+    counts: Counts
+    saved_bytes: int
+    topologies: tuple[Topology, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Learnable parameters."""
+        return sum(self.parameters_by_type.values())
+
+    @property
+    def parameters_with_statistics(self) -> int:
+        """Learnable parameters, and two running statistics for each channel that a reader normalises.
+
+        This is the count of the papers' own form, a batch norm a reader. Of the statistics of a concatenated node we
+        keep a single pair, so the network stores fewer numbers than this.
+        """
+        return self.parameters + self.parameters_by_type["normalisation"]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions and linear layers."""
+        return self.counts.total_macs
+
+    def operations(self, convention: str) -> int:
+        """Operations as one of the papers counts them.
+
+        Args:
+            convention: A key into `skipweave.analysis.counts.CONVENTIONS`.
+
+        Raises:
+            SkipweaveError: There is no such convention.
+        """
+        if convention not in CONVENTIONS:
+            raise SkipweaveError(f"unknown convention {convention!r}: expected one of {', '.join(CONVENTIONS)}")
+        return CONVENTIONS[convention](self.counts)
+
+    @property
+    def units(self) -> int:
+        """Units of all stages."""
+        return sum(topology.units for topology in self.topologies)
+
+    @property
+    def links(self) -> int:
+        """In-links of the units of all stages."""
+        return sum(topology.links for topology in self.topologies)
+
+    @property
+    def mean_in_degree(self) -> float:
+        """Mean number of nodes that a unit reads (0 where there are no units)."""
+        return self.links / self.units if self.units else 0.0
+
+    @property
+    def max_in_degree(self) -> int:
+        """Largest number of nodes that a unit reads."""
+        return max((topology.max_in_degree for topology in self.topologies), default=0)
+
+    @property
+    def max_distances(self) -> tuple[float, ...]:
+        """Maximum back-propagation distance of each stage."""
+        return tuple(topology.max_distance for topology in self.topologies)
+
+
+def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) -> Profile:
+    """Measure a network, without running it: the work is done on a copy on the meta device, where nothing is stored.
+
+    The model itself is not changed; it may be on any device, the meta device included.
+
+    Args:
+        model: Any network of convolutions that takes one batch of images.
+        input_size: Channels, height and width; by default those of the model's `pretrained_cfg`.
+
+    Raises:
+        SkipweaveError: The size is missing or is not three positive numbers, or the model cannot take such images.
+
+    >>> import torchvision
+    >>> profile(torchvision.models.densenet121(), (3, 224, 224)).macs
+    2834161664
+    """
+    size = checked_input_size(model, input_size)
+    twin = on_meta(model)
+    try:
+        counts = count(twin, _images(1, size))
+        saved = saved_bytes(twin, _images(BATCH, size)) // BATCH
+    except RuntimeError as error:
+        raise SkipweaveError(f"the model cannot take images of size {size}: {error}") from error
+    return Profile(size, parameters_by_type(model), counts, saved, topologies_of(model))
+
+
+def checked_input_size(model: nn.Module, input_size: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    """Return the size given, or else the model's own.
+
+    Raises:
+        SkipweaveError: There is neither, or it is not three positive numbers.
+    """
+    own = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
+    size = tuple(input_size or own or ())
+    if not size:
+        raise SkipweaveError("the model does not say what images it takes: give input_size=(channels, height, width)")
+    if len(size) != 3 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise SkipweaveError(f"input_size is {size}: expected three positive numbers (channels, height, width)")
+    channels, height, width = size
+    return channels, height, width
+
+
+def parameters_by_type(model: nn.Module) -> dict[str, int]:
+    """Learnable parameters by kind of layer; one that several layers share counts once."""
+    kinds = Counter({"convolution": 0, "normalisation": 0, "linear": 0, "other": 0})
+    seen: set[int] = set()
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                kinds[_kind(module)] += parameter.numel()
+                seen.add(id(parameter))
+    return dict(kinds)
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, _ConvNd):
+        return "convolution"
+    if isinstance(module, nn.Linear):
+        return "linear"
+    return "normalisation" if owns_gains(module) else "other"
+
+
+def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
+    """Return the topology of each stage of a model; empty for models that have no stages of ours."""
+    stages = getattr(model, "stages", ())
+    return tuple(stage.topology for stage in stages if isinstance(getattr(stage, "topology", None), Topology))
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """Copy a model to the meta device without copying its tensors."""
+    empty: dict[int, object] = {}
+    for parameter in model.parameters():
+        like = torch.empty_like(parameter, device="meta")
+        empty[id(parameter)] = nn.Parameter(like, requires_grad=parameter.requires_grad)
+    for buffer in model.buffers():
+        empty[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, empty)
+
+
+def _images(number: int, size: tuple[int, int, int]) -> Tensor:
+    return torch.empty(number, *size, device="meta")

@@ -1,0 +1,163 @@
+import copy
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import skipweave
+from skipweave.analysis.counts import CONVENTIONS
+from skipweave.analysis.memory import saved_bytes
+from skipweave.analysis.profile import on_meta, profile
+from skipweave.errors import SkipweaveError
+
+# SparseNet's Table 4: MACs, elements that batch norms read, and the split of the parameters.
+IMAGENET = {
+    "densenet121_32": (2834161664, 15667456, (6870208, 83648, 1025000)),
+    "densenet169_32": (3359843328, 19022976, (12326080, 158400, 1665000)),
+    "densenet201_32": (4291365888, 24705408, (17863872, 229056, 1921000)),
+    "densenet264_32": (5479789568, 31993472, (24712384, 316096, 2177000)),
+    "sparsenet121_32": (1723480320, 8257872, (3042912, 29664, 1441000)),
+    "sparsenet169_32": (1862454784, 8964256, (4455520, 44096, 1729000)),
+    "sparsenet201_32": (2055130624, 9967776, (5438560, 54336, 1729000)),
+    "sparsenet201_48": (4578492672, 14951664, (12233232, 81504, 2593000)),
+}
+
+
+def on_meta_device(name, **overrides):
+    with torch.device("meta"):
+        return skipweave.create_model(name, **overrides)
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_counts_of_the_imagenet_networks(name):
+    macs, normalised, split = IMAGENET[name]
+    measured = profile(on_meta_device(name))
+    assert measured.macs == macs
+    assert measured.counts.normalised == normalised
+    assert tuple(measured.parameters_by_type[kind] for kind in ("convolution", "normalisation", "linear")) == split
+    assert measured.parameters == sum(split)
+    assert measured.parameters_with_statistics == sum(split) + split[1]
+
+
+def test_a_shared_normalisation_is_counted_once_a_reader():
+    """Normalised once or once a reader: the same function, so the same count as torchvision's form."""
+    ours = profile(on_meta_device("densenet121_32"))
+    with torch.device("meta"):
+        theirs = profile(torchvision.models.densenet121(), (3, 224, 224))
+    assert ours.parameters_by_type == theirs.parameters_by_type
+    assert ours.counts.macs == theirs.counts.macs
+    assert ours.counts.normalised == theirs.counts.normalised
+    assert ours.counts.rectified == theirs.counts.rectified
+    for convention in CONVENTIONS:
+        assert ours.operations(convention) == theirs.operations(convention)
+
+
+@pytest.mark.parametrize(
+    ("network", "giga"), [("resnet50", 3.862), ("resnet101", 7.343), ("resnet152", 10.830), ("resnext50_32x4d", 4.009)]
+)
+def test_old_operation_counter_of_seqconv(network, giga):
+    with torch.device("meta"):
+        model = torchvision.models.get_model(network)
+    assert round(profile(model, (3, 224, 224)).operations("seqconv") / 2**30, 3) == giga
+
+
+def test_macs_are_those_of_torchs_own_counter():
+    model = on_meta_device("sparsenet40_24").eval()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, 3, 32, 32, device="meta"))
+    assert profile(model).macs == counter.get_total_flops() / 2
+
+
+def test_macs_by_kind_of_layer():
+    measured = profile(on_meta_device("sparsenet_bc100_24", num_classes=10))
+    assert list(measured.counts.macs) == ["convolution 1x1", "convolution 3x3", "linear"]
+    assert measured.counts.macs["linear"] == measured.counts.linear_macs == 10 * 120
+    assert measured.counts.convolution_macs + measured.counts.linear_macs == measured.macs
+
+
+def test_links_of_the_stages():
+    measured = profile(on_meta_device("sparsenet40_24"))
+    assert (measured.units, measured.links) == (36, 3 * 37)
+    assert measured.mean_in_degree == pytest.approx(37 / 12)
+    assert measured.max_in_degree == 4
+    assert measured.max_distances == (3, 3, 3)
+    assert profile(on_meta_device("densenet40_12")).links == 3 * 78
+
+
+def test_networks_of_others_have_no_links():
+    measured = profile(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), (1, 8, 8))
+    assert (measured.topologies, measured.links, measured.mean_in_degree, measured.max_in_degree) == ((), 0, 0.0, 0)
+    assert measured.macs == 4 * 9 * 36
+    assert (measured.counts.normalised, measured.counts.rectified) == (4 * 36, 4 * 36)
+
+
+def test_pools_count_their_windows():
+    measured = profile(nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(3)), (1, 28, 28))
+    assert measured.counts.max_pooled == 9 * 14 * 14
+    assert measured.counts.mean_pooled == 4 * 7 * 7 + 81  # three windows of three from seven, either way
+    assert measured.counts.means == 7 * 7 + 9
+
+
+def test_additions_of_maps():
+    measured = profile(on_meta_device("preact_resnet56", units=2, num_classes=10))
+    nodes = [64 * 32 * 32, 128 * 16 * 16, 256 * 8 * 8]
+    assert measured.counts.added == 2 * sum(nodes)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", ["sparsenet_bc100_24", "sparsenet_sum56"])
+def test_saved_bytes_are_the_same_on_the_meta_device(name, checkpointing):
+    model = skipweave.create_model(name, units=3, num_classes=10)
+    model.set_grad_checkpointing(checkpointing)
+    real = saved_bytes(copy.deepcopy(model), torch.randn(2, 3, 16, 16))
+    assert profile(model, (3, 16, 16)).saved_bytes == real // 2
+
+
+def test_recomputing_saves_memory():
+    model = on_meta_device("sparsenet_bc100_24")
+    plain = profile(model).saved_bytes
+    model.set_grad_checkpointing()
+    assert profile(model).saved_bytes < plain / 2
+
+
+def test_saved_bytes_by_hand():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.ReLU())
+    # the convolution keeps its input, the ReLU its output; weights are not counted
+    assert saved_bytes(model, torch.randn(2, 1, 8, 8)) == 4 * 2 * (64 + 4 * 36)
+
+
+def test_the_model_is_left_as_it_was():
+    model = skipweave.create_model("sparsenet40_24", units=2, num_classes=10)
+    before = copy.deepcopy(model.state_dict())
+    profile(model, (3, 8, 8))
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_the_copy_on_the_meta_device_shares_what_the_model_shares():
+    shared = nn.Linear(4, 4)
+    twin = on_meta(nn.Sequential(shared, shared))
+    assert twin[0].weight is twin[1].weight
+    assert twin[0].weight.device.type == "meta"
+    assert profile(nn.Sequential(nn.Flatten(), shared, shared), (1, 2, 2)).parameters == 20
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (None, "give input_size="),
+        ((3, 32), "expected three positive numbers"),
+        ((3, 32, 0), "expected three positive numbers"),
+        ((1, 32, 32), "cannot take images of size"),
+    ],
+)
+def test_sizes_that_do_not_fit(size, message):
+    with pytest.raises(SkipweaveError, match=message):
+        profile(nn.Conv2d(3, 4, 3), size)
+
+
+def test_unknown_convention():
+    with pytest.raises(SkipweaveError, match="unknown convention 'flops': expected one of sparsenet, log_densenet"):
+        profile(nn.Conv2d(3, 4, 3), (3, 8, 8)).operations("flops")
