@@ -1,0 +1,145 @@
+"""Build what the ledger lists and compare it with what was printed."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Literal
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from skipweave.analysis.counts import CONVENTIONS, Counts, count
+from skipweave.analysis.profile import parameters_by_type
+from skipweave.ledger import Row
+from skipweave.models import create_model
+
+MEASURED = frozenset({"error", "top5_error", "accuracy", "mean_iou", "iou"})
+"""Quantities that only training can tell."""
+
+_TORCHVISION = "torchvision:"
+
+Verdict = Literal["yes", "no", "open", "wrong"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A row of the ledger and the network built for it.
+
+    Attributes:
+        row: The row.
+        built: The row's quantity, counted on the network; None where none was built.
+        reason: Why none was built; empty where one was.
+    """
+
+    row: Row
+    built: int | None
+    reason: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the built network compares with the printed figure.
+
+        "yes": rounded to the printed decimals it is the figure. "no": it is not, and the row's note says why.
+        "open": nothing was built, or nothing was printed. "wrong": it is not what the ledger expects of this network.
+        """
+        if self.built is None:
+            return "open"
+        if self.row.expected is not None and not self.row.is_expected(self.built):
+            return "wrong"
+        if not self.row.printed:
+            return "open"
+        return "yes" if self.row.is_printed(self.built) else "no"
+
+    @property
+    def difference(self) -> float | None:
+        """The built figure against the printed one, e.g. 0.02 for 2 % more; None where one is missing."""
+        if self.built is None or not self.row.printed:
+            return None
+        return float(self.row.in_units(self.built) / Decimal(self.row.printed)) - 1
+
+
+def by_network(rows: Iterable[Row]) -> list[list[Row]]:
+    """Group rows that need the same network at the same size, so that it is built once."""
+    groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.model, json.dumps(row.overrides), row.input_size].append(row)
+    return list(groups.values())
+
+
+def check(rows: Iterable[Row]) -> Iterator[Check]:
+    """Check rows of one network (a group of `by_network`), built on the meta device, where nothing is stored."""
+    network: _Network | None = None
+    for row in rows:
+        if reason := why_not_built(row):
+            yield Check(row, None, reason)
+            continue
+        network = network or _Network(row)
+        yield Check(row, network.measure(row), "")
+
+
+def why_not_built(row: Row) -> str:
+    """Why no network is built for a row, in words; empty where one is."""
+    if row.quantity in MEASURED:
+        return "told by training, not by counting"
+    if not row.model:
+        return "no network of ours"
+    if not row.model.startswith(_TORCHVISION) and not timm.is_model(row.model):
+        return f"there is no network named {row.model} yet"
+    return ""
+
+
+class _Network:
+    """A network on the meta device, its operations counted when first asked for."""
+
+    def __init__(self, row: Row) -> None:
+        with torch.device("meta"), _Uninitialised():
+            self.model = _build(row)
+            self.image = torch.empty(1, *row.input_size)
+
+    @cached_property
+    def counts(self) -> Counts:
+        return count(self.model, self.image)
+
+    def measure(self, row: Row) -> int:
+        if row.quantity == "macs":
+            return self.counts.total_macs
+        if row.quantity == "convolution_macs":
+            return self.counts.convolution_macs
+        if row.quantity == "operations":
+            return CONVENTIONS[row.paper](self.counts)
+        kinds = parameters_by_type(self.model)
+        if row.quantity == "convolution_weights":
+            return kinds["convolution"]
+        statistics = kinds["normalisation"] if row.quantity == "parameters_with_statistics" else 0
+        return sum(kinds.values()) + statistics
+
+
+def _build(row: Row) -> nn.Module:
+    if row.model.startswith(_TORCHVISION):
+        model: nn.Module = torchvision.models.get_model(row.model.removeprefix(_TORCHVISION), **row.overrides)
+        return model
+    return create_model(row.model, **row.overrides)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves weights as they are: drawing them takes half of the time of building a network of a thousand layers."""
+
+    _DRAWS = (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in self._DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

@@ -1,0 +1,88 @@
+from collections import Counter
+
+import pytest
+
+from skipweave import ledger
+from skipweave.analysis.ledger_check import Check, by_network, check, why_not_built
+from skipweave.ledger import Row
+
+NETWORKS = by_network(ledger.rows())
+BUILT = [rows for rows in NETWORKS if any(not why_not_built(row) for row in rows)]
+
+
+def named(rows):
+    changes = "-".join(f"{key}={value}" for key, value in rows[0].overrides.items())
+    return f"{rows[0].paper}:{rows[0].model}-{changes}"
+
+
+@pytest.mark.parametrize("rows", BUILT, ids=named)
+def test_network_has_the_figures_that_the_ledger_lists(rows):
+    for result in check(rows):
+        if not result.reason:
+            assert result.built == result.row.expected, result
+            assert result.verdict == result.row.match, result
+
+
+def test_how_many_networks_and_rows_are_held():
+    built = Counter(row.paper for rows in NETWORKS for row in rows if not why_not_built(row))
+    assert built["sparsenet"] == 112
+    assert built["log_densenet"] >= 28
+    assert built["seqconv"] >= 5
+    assert built["channel_sparsity"] >= 2
+    assert len(BUILT) >= 80
+
+
+def test_rows_of_this_family_that_are_not_built_say_why():
+    reasons = {why_not_built(row) for row in ledger.rows("sparsenet")} - {""}
+    assert reasons == {"no network of ours", "told by training, not by counting"}
+
+
+def test_grouping_loses_no_row():
+    assert sum(map(len, NETWORKS)) == len(ledger.rows())
+
+
+def row(**changes):
+    values = dict(
+        paper="sparsenet",
+        table="Table 3",
+        row="SparseNet-BC, depth 100, k=12",
+        dataset="cifar10",
+        quantity="parameters",
+        printed="0.37",
+        unit="M",
+        model="sparsenet_bc100_12",
+        overrides={"num_classes": 10},
+        expected=367858,
+        match="yes",
+        note="",
+    )
+    return Row(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "yes"),
+        ({"printed": "0.40"}, "no"),
+        ({"printed": ""}, "open"),
+        ({"expected": None}, "yes"),
+        ({"expected": 367859}, "wrong"),
+        ({"quantity": "error"}, "open"),
+        ({"model": "sparsenet_of_tomorrow"}, "open"),
+        ({"model": ""}, "open"),
+    ],
+)
+def test_verdicts(changes, verdict):
+    (result,) = check([row(**changes)])
+    assert result.verdict == verdict
+
+
+def test_statistics_are_counted_as_in_the_papers_form():
+    plain, with_statistics = check([row(), row(quantity="parameters_with_statistics")])
+    assert with_statistics.built - plain.built == 9336  # as many as gains and biases
+
+
+def test_difference_is_relative_to_the_printed_figure():
+    assert Check(row(printed="0.40"), 400000, "").difference == pytest.approx(0.0)
+    assert Check(row(printed="0.40"), 408000, "").difference == pytest.approx(0.02)
+    assert Check(row(printed=""), 408000, "").difference is None
