@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -14,6 +15,8 @@ def recompute(module: nn.Module, *inputs: Tensor) -> Tensor:
     The module runs once more in the backward pass. Running statistics are those of one run: the second works on copies.
     (In timm's and torchvision's DenseNets they are updated twice.)
     """
+    if torch.compiler.is_compiling():  # a compiled recomputation leaves buffers alone by itself
+        return checkpoint(module, *inputs, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _copied_statistics(module)
