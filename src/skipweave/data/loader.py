@@ -30,6 +30,9 @@ def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_las
         batch_size: images a rank takes at each step.
         world_size: number of ranks.
         drop_last: whether an incomplete last global batch is left out.
+
+    Returns:
+        The steps of rank 0, which no other rank exceeds.
     """
     whole, left = divmod(size, batch_size * world_size)
     return whole if drop_last or not left else whole + 1
