@@ -1,4 +1,4 @@
-"""What README.md and docs/ show works: their Python runs, their commands and options exist, nothing is left unexplained."""
+"""What README.md and docs/ show works: their Python runs, their commands and options exist."""
 
 import re
 import subprocess
@@ -32,12 +32,12 @@ def python_of(page: Path) -> str:
 
 
 def commands(program: str) -> list[tuple[str, str, str]]:
-    """Page, command and the rest of the line for every `program command ...` that stands in code on any page."""
+    """Page, command and the rest of the line for every `program command ...` that stands in code, not in Python, on any page."""
     line = re.compile(rf"(?:^|[\s`(/]){program} ([a-z][\w-]*)([^\n#`|]*)")
     return [
         (name(page), *found)
         for page in PAGES
-        for code in CODE.findall(page.read_text(encoding="utf-8"))
+        for code in CODE.findall(PYTHON.sub("", page.read_text(encoding="utf-8")))
         for found in line.findall(code.replace("\\\n", " "))
     ]
 
