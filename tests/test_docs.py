@@ -32,7 +32,7 @@ def python_of(page: Path) -> str:
 
 
 def commands(program: str) -> list[tuple[str, str, str]]:
-    """Page, command and the rest of the line for every `program command ...` that stands in code, not in Python, on any page."""
+    """Page, command and the rest of the line for every `program command ...` in code other than Python."""
     line = re.compile(rf"(?:^|[\s`(/]){program} ([a-z][\w-]*)([^\n#`|]*)")
     return [
         (name(page), *found)
