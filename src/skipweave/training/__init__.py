@@ -1,19 +1,32 @@
-"""Training: settings in, a self-contained run folder out."""
+"""Training: settings in, a self-contained run folder out; and its use."""
 
 from skipweave.training.config import FitConfig, ModelConfig, OptimConfig, ScheduleConfig
+from skipweave.training.evaluation import Split, Which, evaluate, load_run
 from skipweave.training.fitting import fit
+from skipweave.training.prediction import Prediction, predict
 from skipweave.training.progress import Progress, RunStart, Silent
+from skipweave.training.scores import Scores
 from skipweave.training.summary import EpochRow, RunSummary
+from skipweave.training.weights import Description, load_weights
 
 __all__ = [
+    "Description",
     "EpochRow",
     "FitConfig",
     "ModelConfig",
     "OptimConfig",
+    "Prediction",
     "Progress",
     "RunStart",
     "RunSummary",
     "ScheduleConfig",
+    "Scores",
     "Silent",
+    "Split",
+    "Which",
+    "evaluate",
     "fit",
+    "load_run",
+    "load_weights",
+    "predict",
 ]

@@ -47,11 +47,13 @@ def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | N
     Raises:
         SkipweaveError: the settings, the data or the run to resume do not allow it, or training diverged.
     """
+    progress = progress or Silent()
     if resume is not None and (finished := _check_resumable(config, RunFolder.reopen(resume))):
+        progress.finished(finished)
         return finished
     fabric = _fabric(config)
     with _errors_of_processes():
-        work = partial(_run, config=config, resume=resume, progress=progress or Silent())
+        work = partial(_run, config=config, resume=resume, progress=progress)
         return cast(RunSummary, fabric.launch(work))
 
 
@@ -83,10 +85,10 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     first = fabric.is_global_zero
     path = RunFolder.create(config).path if first and resume is None else resume
     folder = RunFolder(cast(Path, fabric.broadcast(path)))
+    description = Description(config.model.name, args, data.name, data.classes, data.eval_transform)
     state, note = RunState(Scores(len(data.classes))), ""
     if resume is not None:
-        state, note = _load_newest(folder, learner, state)
-    description = Description(config.model.name, args, data.name, data.classes, data.eval_transform)
+        state, note = _load_newest(folder, learner, state, description)
     records = Records(folder, description, active=first)
     loop = Loop(learner, data, config, state, records, progress if first else Silent())
     records.begin(state.rows)
@@ -98,15 +100,18 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     return summary
 
 
-def _load_newest(folder: RunFolder, learner: Learner, fresh: RunState) -> tuple[RunState, str]:
+def _load_newest(folder: RunFolder, learner: Learner, fresh: RunState, ours: Description) -> tuple[RunState, str]:
     """Take over the newest whole checkpoint; a run that was stopped before its first one starts again."""
     saved, note = folder.newest()
     if saved is None:
         return fresh, "no checkpoint yet: starting from the first step"
-    if saved.info.get("format") != CHECKPOINT or saved.info.get("model") != learner.name:
+    if saved.info.get("format") != CHECKPOINT:
+        raise SkipweaveError(f"not a checkpoint: {saved.path}")
+    theirs = Description.from_plain(saved.info.get("description"), saved.path)
+    if theirs != ours:
         raise SkipweaveError(
-            f"{saved.path} is a {saved.info.get('format')} of {saved.info.get('model')}: "
-            f"expected a {CHECKPOINT} of {learner.name}"
+            f"{saved.path} is of {theirs.model} with {theirs.args} on {theirs.data}: "
+            f"expected {ours.model} with {ours.args} on {ours.data}, as config.yaml says"
         )
     learner.load_state(saved)
     return RunState.from_plain(saved.info["state"]), note

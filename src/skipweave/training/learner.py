@@ -27,6 +27,10 @@ class Learner:
         fabric: devices, precision and processes.
         config: the settings.
         args: all of the network's overrides.
+
+    Attributes:
+        network: bare.
+        model: the same network as Fabric wraps it, to be called.
     """
 
     def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any]) -> None:
@@ -42,13 +46,13 @@ class Learner:
             nesterov=config.optim.nesterov,
             weight_decay=config.optim.weight_decay,
         )
-        self._model, self._optimiser = fabric.setup(self.network, self.sgd)
+        self.model, self._optimiser = fabric.setup(self.network, self.sgd)
 
     def start_epoch(self, lr: float) -> None:
         """Go into training mode with this learning rate."""
         for group in self.sgd.param_groups:
             group["lr"] = lr
-        self._model.train()
+        self.model.train()
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute the gradients of the mean cross-entropy of a batch.
@@ -58,7 +62,7 @@ class Learner:
         """
         images, labels = self.fabric.to_device((images, labels))
         self._optimiser.zero_grad()
-        logits = self._model(images)
+        logits = self.model(images)
         loss = functional.cross_entropy(logits, labels)
         self.fabric.backward(loss)
         return self.sum_over_processes(batch_sums(logits.detach(), labels, loss))
@@ -72,18 +76,7 @@ class Learner:
         if self.fabric.world_size > 1:
             for buffer in self.network.buffers():
                 distributed.broadcast(buffer, 0)
-        self._model.eval()
-
-    def scores(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Evaluate a batch of this process.
-
-        Returns:
-            The batch's sums, as `batch_sums` counts them, of this process alone.
-        """
-        images, labels = self.fabric.to_device((images, labels))
-        with torch.inference_mode():
-            logits = self._model(images)
-            return batch_sums(logits, labels, functional.cross_entropy(logits, labels))
+        self.model.eval()
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """Add up what every process has."""

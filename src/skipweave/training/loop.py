@@ -15,7 +15,7 @@ from skipweave.training.config import FitConfig
 from skipweave.training.learner import Learner
 from skipweave.training.progress import Progress
 from skipweave.training.records import Records
-from skipweave.training.scores import Scores
+from skipweave.training.scores import Scores, score
 from skipweave.training.state import RunState
 from skipweave.training.summary import EpochRow
 
@@ -123,12 +123,12 @@ class Loop:
     def evaluate(self, images: ImageSet) -> Scores:
         """Score the network on a split, every image once whatever the number of processes."""
         self.learner.start_evaluation()
-        scores = Scores(len(self.data.classes))
-        for batch in self.batches(images, self.data.eval_transform, seed=0, epoch=0, shuffle=False):
-            scores.add(self.learner.scores(*batch))
+        classes = len(self.data.classes)
+        batches = self.batches(images, self.data.eval_transform, seed=0, epoch=0, shuffle=False)
+        scores = score(self.fabric, self.learner.model, batches, classes)
         if self.fabric.world_size == 1:
             return scores
-        total = Scores(len(self.data.classes))
+        total = Scores(classes)
         total.add(self.learner.sum_over_processes(scores.sums()))
         return total
 

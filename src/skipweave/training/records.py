@@ -48,9 +48,9 @@ class Records:
         """Write a checkpoint to resume from, and keep the one before."""
         if self.active:
             tensors, values = learner.state()
-            info = {"format": CHECKPOINT, "model": learner.name, "state": state.as_plain(), **values}
+            described = {"format": CHECKPOINT, "description": self.description.as_plain()}
             self.folder.keep_last()
-            save(self.folder.last, tensors, info)
+            save(self.folder.last, tensors, {**described, "state": state.as_plain(), **values})
 
     def end_epoch(self, learner: Learner, state: RunState) -> None:
         """Write the weights if they are the best so far, a checkpoint, and the epoch's row."""

@@ -1,10 +1,13 @@
 """Loss and errors, counted exactly: sums over images, whatever the batches and processes they came in."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
 
 #: Fewer classes make top-5 errors uninteresting.
 TOP5_CLASSES = 20
@@ -76,3 +79,14 @@ def batch_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     wrong = (above > 0) | ~torch.isfinite(logits).all(1)
     counts = torch.stack([wrong.sum(), (above >= 5).sum(), torch.tensor(len(labels), device=wrong.device)])
     return torch.cat([(loss.detach() * len(labels))[None], counts.to(loss.dtype)])
+
+
+def score(fabric: Fabric, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: int) -> Scores:
+    """Evaluate a network in evaluation mode on batches of this process."""
+    scores = Scores(classes)
+    with torch.inference_mode():
+        for batch in batches:
+            images, labels = fabric.to_device(batch)
+            logits = model(images)
+            scores.add(batch_sums(logits, labels, functional.cross_entropy(logits, labels)))
+    return scores

@@ -1,9 +1,8 @@
 """Settings as dataclasses: an argument parser for them, and their values checked, every mistake in one message."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -31,14 +30,13 @@ def build(kind: type[Settings], values: Namespace) -> Settings:
     """
     made: dict[str, object] = {}
     problems: list[str] = []
-    for name, part in _parts(kind).items():
+    for name, hint in get_type_hints(kind).items():
         try:
-            made[name] = build(part, values[name])
+            made[name] = _make(hint, values[name])
         except SkipweaveError as error:
             problems.append(f"{name}: {error}")
-    plain = {field.name: values[field.name] for field in fields(kind) if field.name not in _parts(kind)}  # type: ignore[arg-type]
     try:
-        settings = kind(**plain, **made)
+        settings = kind(**made)
     except SkipweaveError as error:
         problems.insert(0, str(error))
     if problems:
@@ -68,6 +66,10 @@ def read(kind: type[Settings], path: Path) -> Settings:
         raise SkipweaveError(f"{path}: {' '.join(str(error).split())}") from error
 
 
-def _parts(kind: type) -> dict[str, type]:
-    """The fields of a dataclass that are dataclasses."""
-    return {name: part for name, part in get_type_hints(kind).items() if isinstance(part, type) and is_dataclass(part)}
+def _make(hint: Any, value: Any) -> Any:
+    """A field's value: made into a dataclass, or a list of them, where the field is declared so."""
+    if isinstance(value, Namespace):
+        return build(hint, value)
+    if isinstance(value, list) and any(isinstance(item, Namespace) for item in value):
+        return [_make(get_args(hint)[0], item) for item in value]
+    return value

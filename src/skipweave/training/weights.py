@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from skipweave.data import Preprocessing, eval_transform_from
 from skipweave.errors import SkipweaveError
-from skipweave.training.checkpoint import Saved, save, shapes_of
+from skipweave.training.checkpoint import Saved, open_saved, save, shapes_of
 from skipweave.training.network import build_network
 
-_FORMAT = "skipweave weights 1"
+WEIGHTS = "skipweave weights 1"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Description:
     def as_plain(self) -> dict[str, Any]:
         """The description as JSON holds it."""
         return {
-            "format": _FORMAT,
             "model": self.model,
             "args": dict(self.args),
             "data": self.data,
@@ -46,41 +45,50 @@ class Description:
         }
 
     @classmethod
-    def of(cls, saved: Saved) -> "Description":
-        """Read the description of a file of weights.
+    def from_plain(cls, values: Any, path: Path) -> "Description":
+        """Read a description; `path` is the file that it stands in.
 
         Raises:
-            SkipweaveError: the file holds something else.
+            SkipweaveError: it is none.
         """
-        info = saved.info
-        if info.get("format") != _FORMAT:
-            raise SkipweaveError(
-                f"not a file of weights but {info.get('format')!r}: {saved.path}: expected a run's model.safetensors"
-            )
         kinds = {"model": str, "args": dict, "data": str, "classes": list, "preprocessing": dict}
-        if wrong := [name for name, kind in kinds.items() if not isinstance(info.get(name), kind)]:
-            raise SkipweaveError(f"damaged file: {saved.path} does not tell its {', '.join(wrong)}")
-        classes = tuple(str(name) for name in info["classes"])
-        return cls(info["model"], info["args"], info["data"], classes, eval_transform_from(info["preprocessing"]))
+        given = values if isinstance(values, Mapping) else {}
+        if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
+            raise SkipweaveError(f"damaged file: {path} does not tell its {', '.join(wrong)}")
+        classes = tuple(str(name) for name in given["classes"])
+        return cls(given["model"], given["args"], given["data"], classes, eval_transform_from(given["preprocessing"]))
+
+    def build(self, saved: Saved, prefix: str = "") -> nn.Module:
+        """Build the network with the weights of a file, in evaluation mode.
+
+        Args:
+            saved: the file.
+            prefix: of the names of the network's tensors in it.
+
+        Raises:
+            SkipweaveError: the file is damaged, or of another network; shapes are compared before a tensor is read.
+        """
+        with torch.device("meta"):
+            expected = shapes_of(build_network(self.model, self.args).state_dict())
+        saved.expect(expected, prefix, self.model)
+        network = build_network(self.model, self.args)
+        network.load_state_dict(saved.tensors(prefix))
+        return network.eval()
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int) -> None:
     """Write the tensors of a network's state, and which epoch they are of, into a file that explains itself."""
-    save(path, tensors, {**description.as_plain(), "epoch": epoch})
+    save(path, tensors, {"format": WEIGHTS, "description": description.as_plain(), "epoch": epoch})
 
 
-def load_weights(saved: Saved) -> tuple[nn.Module, Description]:
+def load_weights(path: Path) -> tuple[nn.Module, Description]:
     """Build the network that a file of weights describes, in evaluation mode.
 
-    Shapes are compared before any tensor is read.
-
     Raises:
-        SkipweaveError: the file is damaged, of another kind, or of a network that is not known here.
+        SkipweaveError: the file is missing, damaged, of another kind, or of a network that is not known here.
     """
-    description = Description.of(saved)
-    with torch.device("meta"):
-        expected = shapes_of(build_network(description.model, description.args).state_dict())
-    saved.expect(expected, "", description.model)
-    network = build_network(description.model, description.args)
-    network.load_state_dict(saved.tensors())
-    return network.eval(), description
+    saved = open_saved(path)
+    if saved.info.get("format") != WEIGHTS:
+        raise SkipweaveError(f"not a file of weights: {path}: expected a run's model.safetensors")
+    description = Description.from_plain(saved.info.get("description"), path)
+    return description.build(saved), description

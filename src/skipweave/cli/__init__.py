@@ -1,0 +1,64 @@
+"""The command line: `skipweave COMMAND ...`. Only the chosen command's module is imported."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from skipweave.errors import SkipweaveError
+
+#: Command: the function that does it, and what it does.
+COMMANDS = {
+    "models": ("skipweave.cli.inspect:models", "list the networks"),
+    "show": ("skipweave.cli.inspect:show", "size, cost and connections of a network, with pictures"),
+    "ledger": ("skipweave.cli.inspect:ledger", "the papers' printed figures beside those of the networks here"),
+    "fit": ("skipweave.cli.train:fit", "train a network, or continue a run"),
+    "validate": ("skipweave.cli.train:on_validation", "errors of a run on its validation images"),
+    "test": ("skipweave.cli.train:on_test", "errors of a run on its test images"),
+    "predict": ("skipweave.cli.train:predict", "classes of images or folders of images"),
+    "study": ("skipweave.cli.study:study", "train and compare several networks, with a report"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: what follows `skipweave`; by default that of this process.
+
+    Returns:
+        The exit status: 0, or 2 after a mistake of the user's, told in one line on stderr.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(f"skipweave {version('skipweave')}")
+        return 0
+    try:
+        return _run(words[0], words[1:])
+    except SkipweaveError as error:
+        print(f"skipweave: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("skipweave: stopped", file=sys.stderr)
+        return 130
+
+
+def _run(command: str, argv: list[str]) -> int:
+    if command not in COMMANDS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SkipweaveError(f"unknown command {command!r}: {hint}commands: {', '.join(COMMANDS)}")
+    from skipweave.cli.parsing import call
+
+    module, function = COMMANDS[command][0].split(":")
+    return call(getattr(import_module(module), function), argv, prog=f"skipweave {command}")
+
+
+def _overview() -> str:
+    lines = [f"  {command:<10}{what}" for command, (_, what) in COMMANDS.items()]
+    return "\n".join(["usage: skipweave COMMAND [OPTIONS]", "", *lines, "", "skipweave COMMAND --help tells more."])

@@ -1,0 +1,69 @@
+"""Show a run in the terminal: bars over epochs and steps, and one line an epoch; elsewhere the lines alone."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from skipweave.training import EpochRow, RunStart, RunSummary
+
+
+class RunDisplay:
+    """A `skipweave.training.Progress` for people."""
+
+    def __init__(self) -> None:
+        self._console: Console | None = None  # made where it is used: the display may move to another process first
+        self._bars: Progress | None = None
+        self._epochs_bar = self._steps_bar = TaskID(0)
+        self._epochs = 0
+
+    def started(self, start: RunStart) -> None:
+        """Say what is trained and where, and begin the bars."""
+        self._epochs = start.epochs
+        images = ", ".join(f"{number:,} {split}" for split, number in start.images.items())
+        processes = f", {start.processes} processes" if start.processes > 1 else ""
+        self._print(f"{start.model}, {start.parameters:,} parameters, on {start.data} ({images} images)")
+        self._print(f"{start.device}{processes}; run folder: {start.run_dir}")
+        if start.note:
+            self._print(start.note)
+        if start.epoch or start.step:
+            self._print(f"continuing after {start.epoch} epochs and {start.step} of {start.steps} steps")
+        if self._console and self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bars = Progress(*columns, console=self._console, transient=True)
+            self._epochs_bar = self._bars.add_task("epochs", total=start.epochs, completed=start.epoch)
+            self._steps_bar = self._bars.add_task("steps", total=start.steps, completed=start.step)
+            self._bars.start()
+
+    def stepped(self, epoch: int, step: int, loss: float) -> None:
+        """Move the bar of steps."""
+        if self._bars:
+            self._bars.update(self._steps_bar, completed=step, description=f"loss {loss:.4f}")
+
+    def epoch_done(self, row: EpochRow) -> None:
+        """Print the epoch's line."""
+        if self._bars:
+            self._bars.update(self._epochs_bar, completed=row.epoch)
+        validation = "" if row.val_error is None else f"   validation error {row.val_error:5.2f} %"
+        top5 = "" if row.val_top5_error is None else f" (top-5 {row.val_top5_error:5.2f} %)"
+        self._print(
+            f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}   lr {row.lr:<7.3g} loss {row.train_loss:.4f}"
+            f"   training error {row.train_error:5.2f} %{validation}{top5}   {row.seconds:.1f} s"
+        )
+
+    def finished(self, summary: RunSummary) -> None:
+        """End the bars and print the result."""
+        self.close()
+        weights = "best by validation" if summary.weights == "best" else "of the last epoch"
+        if summary.test_error is not None:
+            top5 = "" if summary.test_top5_error is None else f" (top-5 {summary.test_top5_error:.2f} %)"
+            self._print(f"test error {summary.test_error:.2f} %{top5}, weights {weights}")
+        self._print(f"weights, metrics and curves are in {summary.run_dir}")
+
+    def close(self) -> None:
+        """Take the bars away."""
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
+
+    def _print(self, line: str) -> None:
+        if self._console:
+            self._print(line)

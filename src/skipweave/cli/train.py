@@ -1,0 +1,132 @@
+"""Commands that train a network and use a trained one."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from skipweave.cli.run_display import RunDisplay
+from skipweave.data import list_images
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, Prediction, Split, Which, evaluate, load_run, load_weights
+from skipweave.training import fit as fit_network
+from skipweave.training import predict as predict_images
+
+
+def fit(config: FitConfig, resume: Path | None = None) -> None:
+    """Train a network on images. Without options: a SparseNet on scikit-learn's handwritten digits.
+
+    Args:
+        config: the settings.
+        resume: folder of a run to continue from its last checkpoint; its settings hold.
+    """
+    display = RunDisplay()
+    try:
+        fit_network(config, resume=resume, progress=display)
+    finally:
+        display.close()
+
+
+def on_validation(
+    run: Path, which: Which = "best", root: Path | None = None, accelerator: str = "auto", workers: int = 0
+) -> None:
+    """Tell the errors of a run on its validation images.
+
+    Args:
+        run: the run's folder.
+        which: the checkpoint: best by validation error, or last.
+        root: where the data is now, if not where the run read it.
+        accelerator: auto, cpu, gpu, cuda or mps.
+        workers: processes that read ahead.
+    """
+    _evaluate(run, "validation", which, root, accelerator, workers)
+
+
+def on_test(
+    run: Path, which: Which = "best", root: Path | None = None, accelerator: str = "auto", workers: int = 0
+) -> None:
+    """Tell the errors of a run on its test images.
+
+    Args:
+        run: the run's folder.
+        which: the checkpoint: best by validation error, or last.
+        root: where the data is now, if not where the run read it.
+        accelerator: auto, cpu, gpu, cuda or mps.
+        workers: processes that read ahead.
+    """
+    _evaluate(run, "test", which, root, accelerator, workers)
+
+
+def predict(
+    *images: Path, run: Path | None = None, model: Path | None = None, top: int = 3, output: Path | None = None
+) -> int:
+    """Tell the classes of images.
+
+    Args:
+        images: image files, or folders of them.
+        run: folder of a run, finished or not.
+        model: a file of weights instead, such as a run's model.safetensors.
+        top: how many classes to tell of each image.
+        output: also write the predictions to this .csv or .json file.
+    """
+    if output and output.suffix not in (".csv", ".json"):
+        raise SkipweaveError(f"output is {output}: expected a name that ends in .csv or .json")
+    if run and not model:
+        network, _, description = load_run(run)
+    elif model and not run:
+        network, description = load_weights(model)
+    else:
+        raise SkipweaveError("give either --run DIR or --model FILE")
+    paths = [path for place in images for path in list_images(place)]
+    predictions = list(predict_images(network, description, paths, top=top))
+    _show(predictions)
+    if output:
+        output.write_text(_as_csv(predictions) if output.suffix == ".csv" else _as_json(predictions), encoding="utf-8")
+    unreadable = [prediction.problem for prediction in predictions if prediction.problem]
+    for problem in unreadable:
+        print(f"skipweave: error: {problem}", file=sys.stderr)
+    return 2 if unreadable else 0
+
+
+def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelerator: str, workers: int) -> None:
+    scores = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
+    top5 = "" if scores.top5_error is None else f", top-5 error {scores.top5_error:.2f} %"
+    print(f"{split}: error {scores.error:.2f} %{top5}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
+
+
+def _show(predictions: Sequence[Prediction]) -> None:
+    table = Table("image", "class", "probability", "next", box=None, pad_edge=False)
+    for prediction in predictions:
+        if not prediction.problem:
+            first, *others = zip(prediction.classes, prediction.probabilities, strict=True)
+            others_text = ", ".join(f"{name} {chance:.1%}" for name, chance in others)
+            table.add_row(str(prediction.path), first[0], f"{first[1]:.1%}", others_text)
+    Console(soft_wrap=True).print(table)
+
+
+def _as_csv(predictions: Sequence[Prediction]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ranks = range(1, 1 + max((len(prediction.classes) for prediction in predictions), default=0))
+    writer.writerow(["image", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")), "problem"])
+    for prediction in predictions:
+        named = [word for pair in zip(prediction.classes, prediction.probabilities, strict=True) for word in pair]
+        writer.writerow([prediction.path, *(named or [""] * 2 * len(ranks)), prediction.problem])
+    return text.getvalue()
+
+
+def _as_json(predictions: Sequence[Prediction]) -> str:
+    entries = [
+        {
+            "image": str(prediction.path),
+            "classes": dict(zip(prediction.classes, prediction.probabilities, strict=True)),
+            **({"problem": prediction.problem} if prediction.problem else {}),
+        }
+        for prediction in predictions
+    ]
+    return json.dumps(entries, indent=2) + "\n"

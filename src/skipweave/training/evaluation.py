@@ -1,0 +1,93 @@
+"""Use a run again: its network, and its errors on a split of its data."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from skipweave.data import epoch_loader, load
+from skipweave.errors import SkipweaveError
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.config import FitConfig
+from skipweave.training.learner import NETWORK
+from skipweave.training.run_folder import RunFolder
+from skipweave.training.scores import Scores, score
+from skipweave.training.weights import Description, load_weights
+
+Which = Literal["best", "last"]
+Split = Literal["train", "validation", "test"]
+
+
+def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig, Description]:
+    """Load the network of a run, finished or not.
+
+    Args:
+        run_dir: the run's folder.
+        which: `best` by validation error, or `last`; without a validation split the last is the best.
+
+    Returns:
+        The network in evaluation mode, the run's settings, and what the network is.
+
+    Raises:
+        SkipweaveError: the folder is not a run's, holds no checkpoint yet, or a damaged one.
+    """
+    folder = RunFolder(run_dir)
+    config = folder.read_config()
+    if which == "best" and folder.best.exists():
+        network, description = load_weights(folder.best)
+        return network, config, description
+    if not folder.last.exists():
+        raise SkipweaveError(f"{run_dir} holds no checkpoint yet: continue it with `skipweave fit --resume {run_dir}`")
+    saved = open_saved(folder.last)
+    description = Description.from_plain(saved.info.get("description"), saved.path)
+    return description.build(saved, NETWORK), config, description
+
+
+def evaluate(
+    run_dir: Path,
+    split: Split = "test",
+    which: Which = "best",
+    *,
+    root: Path | None = None,
+    accelerator: str = "auto",
+    workers: int = 0,
+) -> Scores:
+    """Score a run's network on a split of the run's data.
+
+    Args:
+        run_dir: the run's folder.
+        split: train (not augmented), validation or test.
+        which: as for `load_run`.
+        root: where the data is now; by default where the run read it.
+        accelerator: auto, cpu, gpu, cuda or mps.
+        workers: processes that read ahead.
+
+    Returns:
+        Loss, top-1 and top-5 error.
+
+    Raises:
+        SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
+    """
+    network, config, description = load_run(run_dir, which)
+    data = load(replace(config.data, root=root or config.data.root))
+    if data.classes != description.classes:
+        raise SkipweaveError(
+            f"{run_dir} was trained on {len(description.classes)} classes, the data has {len(data.classes)} "
+            f"or other names: expected the same"
+        )
+    images = {"train": data.train, "validation": data.val, "test": data.test}[split]
+    if images is None:
+        raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
+    fabric = Fabric(accelerator=accelerator, devices=1)
+    batches = epoch_loader(
+        images,
+        description.preprocessing,
+        batch_size=config.batch_size,
+        seed=0,
+        epoch=0,
+        shuffle=False,
+        workers=workers,
+    )
+    return score(fabric, fabric.setup_module(network).eval(), batches, len(data.classes))
