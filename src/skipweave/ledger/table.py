@@ -45,7 +45,7 @@ class Row:
 
     Attributes:
         paper: Key into `PAPERS`.
-        table: Where it is printed ("README": the authors' page of their code; "none": nowhere, our own count).
+        table: Where it is printed ("authors' page": that of their code; "not printed": nowhere, our own count).
         row: The network as the paper names it, slips included.
         dataset: Key into `INPUT_SIZES`: the data set whose image size and number of classes `overrides` counts.
         quantity: "parameters" (learnable ones), "parameters_with_statistics" (and two running statistics a normalised
