@@ -20,9 +20,10 @@ from skipweave.layers import (
     bottleneck_body,
 )
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
+from skipweave.models.classifier import Exit, Heads, initialise
 from skipweave.models.densenet_weights import from_densenet_layout
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
-from skipweave.models.staged import StagedNet, initialise
+from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
 
 Form = Literal["cifar", "imagenet"]
@@ -47,6 +48,7 @@ class SparseNet(StagedNet):
         in_chans: Channels of the images.
         global_pool: timm's name of the head's pooling.
         head_grid: Side of the grid that the head pools to (`Head`).
+        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
         drop_rate: Dropout before the classifier.
         proj_drop_rate: Dropout on what each unit makes (DenseNet, section 3.4: 0.2 without augmentation).
         output_stride: Largest stride against the image; pools beyond it become dilation. None: the form's own (4, 32).
@@ -71,6 +73,7 @@ class SparseNet(StagedNet):
         num_classes: int = 10,
         in_chans: int = 3,
         global_pool: str = "avg",
+        heads: Heads = "last",
         head_grid: int = 1,
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
@@ -89,6 +92,7 @@ class SparseNet(StagedNet):
         check.fraction("compression", compression, zero=False, one=True)
         check.fraction("drop_rate", drop_rate, zero=True, one=False)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
+        check.one_of("heads", heads, ["last", "stages"])
         check.whole("in_chans", in_chans)
         check.whole("num_classes", num_classes, least=0)
         first_stride = 4 if stem == "imagenet" else 1
@@ -113,6 +117,10 @@ class SparseNet(StagedNet):
             stages,
             ConcatRead([features]),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate, grid=head_grid),
+            [
+                Exit(ConcatRead([stage.out_width]), Head(stage.out_width, num_classes, global_pool=global_pool))
+                for stage in (stages[:-1] if heads == "stages" else ())
+            ],
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,

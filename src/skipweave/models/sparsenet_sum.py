@@ -8,8 +8,9 @@ from torch import nn
 
 from skipweave.layers import CifarStem, Head, Stage, Sum, SumRead, conv1x1, residual_body
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
+from skipweave.models.classifier import Exit, Heads, initialise
 from skipweave.models.registry import cifar_cfg, register_variants
-from skipweave.models.staged import StagedNet, initialise
+from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
 
 _EXPANSION = 4
@@ -33,6 +34,7 @@ class SparseSumNet(StagedNet):
         num_classes: Classes; 0 leaves the classifier out.
         in_chans: Channels of the images.
         global_pool: timm's name of the head's pooling.
+        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
         drop_rate: Dropout before the classifier.
         output_stride: Largest stride against the image (1, 2 or 4); strides beyond it become dilation. None is 4.
 
@@ -53,6 +55,7 @@ class SparseSumNet(StagedNet):
         num_classes: int = 10,
         in_chans: int = 3,
         global_pool: str = "avg",
+        heads: Heads = "last",
         drop_rate: float = 0.0,
         output_stride: int | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class SparseSumNet(StagedNet):
         width = inner[0] if stem_width is None else stem_width
         check.whole("stem_width", width)
         check.fraction("drop_rate", drop_rate, zero=True, one=False)
+        check.one_of("heads", heads, ["last", "stages"])
         check.whole("in_chans", in_chans)
         check.whole("num_classes", num_classes, least=0)
         stride_limit = 4 if output_stride is None else output_stride
@@ -78,6 +82,10 @@ class SparseSumNet(StagedNet):
             stages,
             SumRead(features),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
+            [
+                Exit(SumRead(stage.out_width), Head(stage.out_width, num_classes, global_pool=global_pool))
+                for stage in (stages[:-1] if heads == "stages" else ())
+            ],
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,

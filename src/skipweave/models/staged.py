@@ -1,31 +1,28 @@
-"""What all classification networks of stages share: forward, features, classifier, after timm's conventions."""
+"""Networks of stages whose topologies restart in every stage."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor, nn
 
 from skipweave.layers import Head, Stage
+from skipweave.models.classifier import ClassifierNet, Exit, depth_groups
 
-_PARTS_A_STAGE = 4
 
-
-class StagedNet(nn.Module):
-    """Stem, stages, last normalisation, head.
+class StagedNet(ClassifierNet):
+    """A classification network of stages, each tensor in, tensor out.
 
     Args:
         stem: Tensor to tensor; carries a `stride`.
         stages: The stages in order.
         norm: Last BN-ReLU, (N, C, H, W) to the same.
         head: Classifier.
+        exits: One a stage but the last, or none.
+        num_classes: Classes of all heads.
+        in_chans: Channels of the images.
+        drop_rate: Dropout before the classifier.
         reductions: Stride of each stage's output against the image.
         stem_width: Channels of the stem's output where it is a feature map of its own; 0 where it is not.
-
-    Attributes:
-        num_features: Channels C of `forward_features`.
-        head_hidden_size: Features that the classifier reads.
-        feature_info: Feature maps for timm's `features_only`.
     """
 
     def __init__(
@@ -34,6 +31,7 @@ class StagedNet(nn.Module):
         stages: Sequence[Stage],
         norm: nn.Module,
         head: Head,
+        exits: Sequence[Exit] = (),
         *,
         num_classes: int,
         in_chans: int,
@@ -41,45 +39,29 @@ class StagedNet(nn.Module):
         reductions: Sequence[int],
         stem_width: int,
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.in_chans = in_chans
-        self.drop_rate = drop_rate
-        self.num_features = stages[-1].out_width
-        self.stem = stem
-        self.stages = nn.Sequential(*stages)
-        self.norm = norm
-        self.head = head
-        self.head_hidden_size = head.hidden_size
+        super().__init__(
+            stem,
+            nn.Sequential(*stages),
+            norm,
+            head,
+            exits,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            drop_rate=drop_rate,
+        )
         names = [f"stages.{index}" for index in range(len(stages) - 1)] + ["norm"]
-        self.feature_info: list[dict[str, Any]] = [
+        self.feature_info = [
             dict(num_chs=stage.out_width, reduction=reduction, module=name)
             for stage, reduction, name in zip(stages, reductions, names, strict=True)
         ]
         if stem_width:
             self.feature_info.insert(0, dict(num_chs=stem_width, reduction=stem.stride, module="stem"))
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Activated map of the last stage, (N, in_chans, H, W) to (N, num_features, H / stride, W / stride)."""
-        return self.norm(self.stages(self.stem(x)))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (N, num_classes) of an activated map, or what the classifier would read."""
-        return self.head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_chans, H, W)."""
-        return self.forward_head(self.forward_features(x))
-
-    def get_classifier(self) -> nn.Module:
-        """Return the last linear layer."""
-        return self.head.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier; `global_pool` None keeps the pooling, `num_classes` 0 leaves the classifier out."""
-        self.num_classes = num_classes
-        self.head.reset(num_classes, self.head.global_pool if global_pool is None else global_pool)
-        self.head_hidden_size = self.head.hidden_size
+    def run_stages(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Run stage by stage and yield each one's output, alone in a tuple."""
+        for stage in self._all_stages():
+            x = stage(x)
+            yield (x,)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep only the nodes for the backward pass and run the units again there.
@@ -89,33 +71,17 @@ class StagedNet(nn.Module):
         for stage in self._all_stages():
             stage.grad_checkpointing = enable
 
-    def _all_stages(self) -> list[Stage]:
-        return [stage for stage in self.stages if isinstance(stage, Stage)]
-
     def group_matcher(self, coarse: bool = False) -> dict[str, str] | Callable[[str], tuple[float, ...]]:
-        """Groups of parameters by depth for timm's layer-wise settings: by stage, or by quarters of a stage.
-
-        Never by unit: a layer-wise decay would vanish over hundreds of them.
-        """
+        """Groups of parameters for timm's layer-wise settings: by stage, or by quarters of a stage."""
         if coarse:
             return dict(stem=r"^stem", stages=r"^stages\.(\d+)")
         lengths = [len(stage.units) for stage in self._all_stages()]
 
-        def group(name: str) -> tuple[float, ...]:
-            if name.startswith("stem"):
-                return (0.0,)
-            if not (found := re.match(r"stages\.(\d+)\.(?:units\.(\d+))?", name)):
-                return (float("inf"),)
+        def stage_of(found: re.Match[str]) -> tuple[int, float]:
             stage, unit = int(found[1]), int(found[2] or 0)
-            return (1.0, stage, unit * _PARTS_A_STAGE // lengths[stage])
+            return stage, unit / lengths[stage]
 
-        return group
+        return depth_groups(r"stages\.(\d+)\.(?:units\.(\d+))?", stage_of)
 
-
-def initialise(model: nn.Module) -> None:
-    """He initialisation by fan-out for convolutions; norms 1 and 0; classifier biases 0 (SparseNet, section 4.1)."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
+    def _all_stages(self) -> list[Stage]:
+        return [stage for stage in self.stages.children() if isinstance(stage, Stage)]

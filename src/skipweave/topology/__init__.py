@@ -19,10 +19,14 @@ from skipweave.topology.patterns import (
     register,
     window,
 )
+from skipweave.topology.spanning import SpanningPlan, Step, Version
 
 __all__ = [
+    "SpanningPlan",
+    "Step",
     "Topology",
     "TopologySpec",
+    "Version",
     "dense",
     "evenly_spaced",
     "every_other",

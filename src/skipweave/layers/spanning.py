@@ -1,0 +1,84 @@
+"""Nodes that are read across stages: the forward pass of a `SpanningPlan`."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from skipweave.layers.aggregation import Aggregation
+from skipweave.layers.checkpoint import recompute
+from skipweave.layers.stage import MakeBody
+from skipweave.layers.unit import Unit
+from skipweave.topology.spanning import SpanningPlan, Step, Version
+
+
+class SpanningStages(nn.Module):
+    """All stages of a network whose topology spans them.
+
+    Args:
+        plan: What is made from what, and carried where.
+        aggregation: How nodes are read and normalised.
+        entry: Makes node 0 from the stem's output.
+        widths: Channels of the nodes 0..L.
+        make_body: Given (channels read, channels to make), the convolutions of a unit.
+        make_carry: Given (channels, stage it leads to), what takes one node to the next resolution.
+    """
+
+    grad_checkpointing = False
+
+    def __init__(
+        self,
+        plan: SpanningPlan,
+        aggregation: Aggregation,
+        entry: nn.Module,
+        widths: Sequence[int],
+        make_body: MakeBody,
+        make_carry: Callable[[int, int], nn.Module],
+    ) -> None:
+        super().__init__()
+        self.plan = plan
+        self.widths = tuple(widths)
+        self.entry = entry
+        self.units = nn.ModuleList()
+        self.carries = nn.ModuleDict()
+        for step in (step for steps in plan.steps for step in steps):
+            width = widths[step.makes.node]
+            if step.is_carry:
+                self.carries[_name(step)] = Unit(
+                    aggregation.reader([width]), make_carry(width, step.makes.stage), aggregation.node(width)
+                )
+            else:
+                read = [widths[version.node] for version in step.reads]
+                body = make_body(aggregation.width(read), width)
+                self.units.append(Unit(aggregation.reader(read), body, aggregation.node(width)))
+
+    def exit_widths(self, stage: int) -> tuple[int, ...]:
+        """Channels of the nodes that a head after a stage reads."""
+        return tuple(self.widths[version.node] for version in self.plan.exit(stage))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the nodes that the last head reads, for the stem's output x."""
+        *_, last = self.stages(x)
+        return last
+
+    def stages(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Run stage by stage and yield after each the nodes that a head there reads; later stages wait to be asked."""
+        alive = {Version(0, 0): self.entry(x)}
+        for stage, steps in enumerate(self.plan.steps):
+            for step in steps:
+                module = self.carries[_name(step)] if step.is_carry else self.units[step.makes.node - 1]
+                alive[step.makes] = self._run(module, [alive[version] for version in step.reads])
+                for version in step.spent:
+                    del alive[version]
+            yield tuple(alive[version] for version in self.plan.exit(stage))
+            for version in self.plan.spent_at_exit(stage):
+                del alive[version]
+
+    def _run(self, module: nn.Module, nodes: list[Tensor]) -> Tensor:
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            return recompute(module, *nodes)
+        return module(*nodes)
+
+
+def _name(step: Step) -> str:
+    return f"{step.makes.node}_to_{step.makes.stage}"
