@@ -5,7 +5,7 @@ from PIL import Image
 
 from skipweave import ledger
 from skipweave.analysis.ledger_check import Check
-from skipweave.cli import inspect
+from skipweave.cli import inspect, main
 from skipweave.errors import SkipweaveError
 
 LONG = 400
@@ -92,3 +92,27 @@ def test_a_wrong_row_ends_in_an_error(capsys, monkeypatch):
 def test_a_paper_that_the_ledger_does_not_have():
     with pytest.raises(SkipweaveError, match="unknown paper 'resnet'"):
         inspect.ledger("resnet")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["models"], "densenet121_32"),
+        (["models", "sparsenet4"], "sparsenet40_24"),
+        (["show", "sparsenet40_24", "--args.growth", "12", "--args.num_classes", "100"], "193,924"),
+        (["show", "sparsenet40_24", "--input_size", "[3, 8, 8]"], "3x8x8"),
+        (["ledger", "--paper", "channel_sparsity"], "59 rows"),
+    ],
+)
+def test_from_the_command_line(capsys, words, told):
+    assert main(words) == 0
+    assert told in capsys.readouterr().out
+
+
+def test_mistakes_on_the_command_line(capsys):
+    assert main(["show", "sparsenet40_25"]) == 2
+    assert main(["models", "squeezenet"]) == 2
+    assert main(["show", "sparsenet40_24", "--args.growth", "0"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3
+    assert all(error.startswith("skipweave: error: ") for error in errors)

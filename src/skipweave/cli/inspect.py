@@ -25,7 +25,7 @@ _ENDLESS = 10_000
 _STYLES = {"yes": "green", "no": "yellow", "open": "dim", "wrong": "bold red"}
 
 
-def models(filter: str = "") -> None:
+def models(filter: str = "", /) -> None:
     """List the networks that can be built, with the size that was published for each.
 
     Args:

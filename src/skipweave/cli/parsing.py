@@ -1,8 +1,9 @@
 """Call a plain typed function with what stands on the command line.
 
-Parameters without a default are positional, others are options; `*images: Path` takes one or more words. A dataclass
-parameter named `config` is spread out: its fields are options (`--epochs`, `--model.name`), and `--config FILE` reads
-them from YAML. Beside it, a parameter named `resume` reads the settings of the run that it names first.
+Parameters without a default are positional, others are options; `*images: Path` takes one or more words, and a
+positional-only `filter: str = "", /` one word or none. A dataclass parameter named `config` is spread out: its fields
+are options (`--epochs`, `--model.name`), and `--config FILE` reads them from YAML. Beside it, a parameter named
+`resume` reads the settings of the run that it names first.
 """
 
 import inspect
@@ -34,7 +35,7 @@ def call(function: Callable[..., int | None], argv: Sequence[str], prog: str) ->
     """
     signature = inspect.signature(function)
     config = signature.parameters.get("config")
-    words = next((p for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+    words = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
     parser = _parser(function, prog, config, words)
     try:
         values = parser.parse_args(_with_settings_of_run(list(argv)) if config else list(argv))
@@ -47,12 +48,13 @@ def call(function: Callable[..., int | None], argv: Sequence[str], prog: str) ->
         from skipweave.training.settings import build
 
         named["config"] = build(config.annotation, values)
-    positional = named.pop(words.name) if words else ()
+    positional = [named.pop(p.name) for p in words if p.kind is p.POSITIONAL_ONLY]
+    positional += [value for p in words if p.kind is p.VAR_POSITIONAL for value in named.pop(p.name)]
     return function(*positional, **named) or 0
 
 
 def _parser(
-    function: Callable[..., Any], prog: str, config: inspect.Parameter | None, words: inspect.Parameter | None
+    function: Callable[..., Any], prog: str, config: inspect.Parameter | None, words: Sequence[inspect.Parameter]
 ) -> ArgumentParser:
     text = parse_docstring(inspect.getdoc(function) or "")
     parser = ArgumentParser(prog=prog, description=text.description, exit_on_error=False, allow_abbrev=False)
@@ -60,11 +62,15 @@ def _parser(
         from skipweave.training.settings import add_settings
 
         add_settings(parser, config.annotation)
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={"config"} if config else set())
-    if words:
-        about = next((p.description for p in text.params if p.arg_name == words.name), "")
-        parser.add_argument(words.name, nargs="+", type=words.annotation, help=about)
-    parser.usage = " ".join([prog, *(_shown(p) for p in inspect.signature(function).parameters.values()), "[OPTIONS]"])
+    skip: set[str | int] = {"config"} if config else set()
+    skip |= {word.name for word in words if word.kind is word.POSITIONAL_ONLY}
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=skip)
+    for word in words:
+        about = next((p.description for p in text.params if p.arg_name == word.name), "")
+        number = dict(nargs="+") if word.kind is word.VAR_POSITIONAL else dict(nargs="?", default=word.default)
+        parser.add_argument(word.name, type=word.annotation, help=about, **number)
+    needed = filter(None, map(_shown, inspect.signature(function).parameters.values()))
+    parser.usage = " ".join([prog, *needed, "[OPTIONS]"])
     return parser
 
 
@@ -72,6 +78,8 @@ def _shown(parameter: inspect.Parameter) -> str:
     """A parameter as the usage line shows it: positional ones alone."""
     if parameter.kind is parameter.VAR_POSITIONAL:
         return f"{parameter.name.upper()}..."
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        return f"[{parameter.name.upper()}]"
     needed = parameter.default is parameter.empty and parameter.name != "config"
     return parameter.name.upper() if needed else ""
 
@@ -98,4 +106,4 @@ def _explain(message: str, parser: ArgumentParser, prog: str) -> str:
         near = get_close_matches(name, valid, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"unknown option {name}: {hint}`{prog} --help` lists all"
-    return re.sub(r'Parser key "([^"]+)": ', r"\1: ", re.sub(r"<class '(\w+)'>", r"\1", line))
+    return re.sub(r"Parser key \"([^\"]+)\": |a <class '(\w+)'>", lambda m: f"{m[1]}: " if m[1] else m[2], line)
