@@ -4,8 +4,9 @@ Importing this package registers its networks with timm.
 """
 
 from skipweave import layers, topology
+from skipweave.analysis.profile import profile
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model, list_models
 from skipweave.topology import Topology
 
-__all__ = ["SkipweaveError", "Topology", "create_model", "layers", "list_models", "topology"]
+__all__ = ["SkipweaveError", "Topology", "create_model", "layers", "list_models", "profile", "topology"]

@@ -7,9 +7,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import skipweave
+from skipweave import profile
 from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.memory import saved_bytes
-from skipweave.analysis.profile import on_meta, profile
+from skipweave.analysis.profile import on_meta
 from skipweave.errors import SkipweaveError
 
 # SparseNet's Table 4: MACs, elements that batch norms read, and the split of the parameters.
