@@ -1,5 +1,7 @@
 """Every registered network keeps timm's conventions, tested through timm."""
 
+import re
+
 import pytest
 import segmentation_models_pytorch as smp
 import timm
@@ -23,8 +25,14 @@ SMALL = {
     "sparsenet201_48": dict(units=(2, 3, 4, 2), growth=8, stem_width=8),
     "preact_resnet110": dict(units=2, widths=(4, 8, 12)),
     "sparsenet_sum110": dict(units=3, widths=(4, 8, 12)),
+    "logdensenet_v1_12_16": dict(units=3, growth=4),
+    "loglogdensenet_12_32": dict(units=3, growth=4, hub_multiplier=3),
+    "logdensenet_v2_12_16": dict(units=3, growth=4),
+    "logdensenet169_v1": dict(units=(2, 3, 4, 2), growth=8),
+    "logdensenet169": dict(units=(2, 3, 4, 2), growth=8),
 }
-IMAGENET = ["densenet121_32", "sparsenet201_48"]
+IMAGENET = ["densenet121_32", "sparsenet201_48", "logdensenet169_v1", "logdensenet169"]
+DILATED = ["densenet121_32", "sparsenet201_48"]
 
 
 def small(name: str, **overrides: object) -> nn.Module:
@@ -36,7 +44,7 @@ def images(model: nn.Module, size: int = 64, batch: int = 2) -> torch.Tensor:
 
 
 def test_the_registry_holds_the_papers_rows() -> None:
-    assert len(ALL) == 49
+    assert len(ALL) == 93
     assert {f"sparsenet_sum{d}" for d in (56, 110, 200, 1001, 2000)} <= set(ALL)
     assert skipweave.list_models("sparsenet1*_32") == ["sparsenet121_32", "sparsenet169_32"]
     assert skipweave.list_models("resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
@@ -124,11 +132,39 @@ def test_checkpointing_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_exits(name: str) -> None:
+    torch.manual_seed(0)
+    model = small(name, heads="stages").eval()
+    x = images(model)
+    stages = len(model.feature_info) - (name in IMAGENET)
+    logits = list(model.forward_anytime(x))
+    assert [tuple(out.shape) for out in logits] == [(2, model.num_classes)] * stages
+    torch.testing.assert_close(logits[-1], model(x), rtol=0, atol=0)
+    assert [tuple(out.shape) for out in small(name).eval().forward_anytime(x)] == [(2, model.num_classes)]
+    model.reset_classifier(3)
+    assert [tuple(out.shape) for out in model.forward_anytime(x)] == [(2, 3)] * stages
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_nothing_behind_an_exit_is_computed(name: str) -> None:
+    model = small(name, heads="stages").eval()
+    ran: set[str] = set()
+    for part, module in model.named_modules():
+        module.register_forward_hook(lambda *_, part=part: ran.add(part))
+    next(model.forward_anytime(images(model)))
+    units = [part for part, _ in model.named_modules() if re.fullmatch(r"stages\.(\d+\.)?units\.\d+", part)]
+    stages = len(model.feature_info) - (name in IMAGENET)
+    assert len(ran & set(units)) == (2 if name in IMAGENET else len(units) // stages)
+    assert "exits.0" in ran
+    assert not ran & {"exits.1", "norm", "head"}
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_group_matcher_reaches_every_depth(name: str) -> None:
     model = small(name)
     coarse = timm.models.group_parameters(model, model.group_matcher(coarse=True))
     fine = timm.models.group_parameters(model, model.group_matcher())
-    stages = len(model.stages)
+    stages = len(model.feature_info) - (name in IMAGENET)
     assert len(coarse) == stages + 2
     assert stages + 2 < len(fine) <= 4 * stages + 2
     assert sum(map(len, fine.values())) == len(list(model.parameters()))
@@ -142,7 +178,7 @@ def test_layer_decay_does_not_vanish_with_depth() -> None:
     assert len(timm.models.group_parameters(model, model.group_matcher())) == 14
 
 
-@pytest.mark.parametrize(("name", "stride"), [(n, s) for n in IMAGENET for s in (8, 16)] + [("sparsenet_sum110", 2)])
+@pytest.mark.parametrize(("name", "stride"), [(n, s) for n in DILATED for s in (8, 16)] + [("sparsenet_sum110", 2)])
 def test_output_stride_computes_the_same_values_more_densely(name: str, stride: int) -> None:
     torch.manual_seed(0)
     thin = small(name, num_classes=0, global_pool="").double().eval()

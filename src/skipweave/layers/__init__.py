@@ -3,13 +3,15 @@
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNorm, Sum, SumRead
 from skipweave.layers.checkpoint import recompute
 from skipweave.layers.head import Head
+from skipweave.layers.spanning import SpanningStages
 from skipweave.layers.stage import Stage
 from skipweave.layers.stem import CifarStem, ImageNetStem
-from skipweave.layers.transition import ConcatTransition, DilatedAvgPool
+from skipweave.layers.transition import BlockCompression, ConcatTransition, DilatedAvgPool, PickRead
 from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, conv3x3, residual_body
 
 __all__ = [
     "Aggregation",
+    "BlockCompression",
     "CifarStem",
     "Concat",
     "ConcatRead",
@@ -18,6 +20,8 @@ __all__ = [
     "Head",
     "ImageNetStem",
     "NodeNorm",
+    "PickRead",
+    "SpanningStages",
     "Stage",
     "Sum",
     "SumRead",

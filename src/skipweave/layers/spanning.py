@@ -58,10 +58,12 @@ class SpanningStages(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the nodes that the last head reads, for the stem's output x."""
-        *_, last = self.stages(x)
-        return last
+        nodes: tuple[Tensor, ...] = ()
+        for nodes in self.run(x):  # noqa: B007
+            pass
+        return nodes
 
-    def stages(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    def run(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Run stage by stage and yield after each the nodes that a head there reads; later stages wait to be asked."""
         alive = {Version(0, 0): self.entry(x)}
         for stage, steps in enumerate(self.plan.steps):

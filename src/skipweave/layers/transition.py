@@ -1,5 +1,8 @@
 """Transitions: what carries a stage's output to the next resolution."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead
@@ -43,3 +46,50 @@ class ConcatTransition(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw map at the next resolution."""
         return self.pool(self.conv(self.read(x)))
+
+
+class BlockCompression(nn.Module):
+    """Log-DenseNet V2's transition: what a stage made and what it was given, compressed apart (section 3.2).
+
+    Each part passes BN-ReLU, a 1x1 convolution and a 2x2 average pool; then they are concatenated, the new part first.
+
+    Args:
+        made: Channels of the stage's own nodes, which come first in the concatenation.
+        given: Channels of the stage's input.
+        width: Channels to compress the stage's own nodes to; the input's channels stay as many.
+
+    Shape: (N, made + given, H, W) to (N, width + given, H / 2, W / 2).
+    """
+
+    def __init__(self, made: int, given: int, width: int) -> None:
+        super().__init__()
+        self.made, self.given = made, given
+        self.new = ConcatTransition(made, width)
+        self.old = ConcatTransition(given, given)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the compressed features at the next resolution, raw."""
+        new, old = x.split([self.made, self.given], dim=1)
+        return torch.cat([self.new(new), self.old(old)], dim=1)
+
+
+class PickRead(nn.Module):
+    """BN-ReLU on some of the nodes of a concatenation.
+
+    Args:
+        widths: Channels of each node in the concatenation.
+        picks: Positions of the nodes that are read.
+
+    Shape: (N, sum(widths), H, W) to (N, channels picked, H, W).
+    """
+
+    def __init__(self, widths: Sequence[int], picks: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.picks = tuple(picks)
+        self.read = ConcatRead([widths[pick] for pick in picks])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated concatenation of the picked nodes."""
+        nodes = x.split(self.widths, dim=1)
+        return self.read(*(nodes[pick] for pick in self.picks))

@@ -12,6 +12,7 @@ from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
 from skipweave.errors import SkipweaveError
+from skipweave.models.staged import StagedNet
 
 # What timm's builder takes besides the network's own arguments.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
@@ -131,7 +132,7 @@ def _entry_point(
             pretrained_cfg_overlay=pretrained_cfg_overlay,
             cache_dir=cache_dir,
             pretrained_filter_fn=filter_fn,
-            feature_cfg=dict(out_indices=tuple(range(_feature_count(arguments))), flatten_sequential=True),
+            feature_cfg=_feature_cfg(network, arguments),
             **merged,
         )
 
@@ -141,9 +142,12 @@ def _entry_point(
     return build
 
 
-def _feature_count(arguments: Mapping[str, Any]) -> int:
-    """Three stages, or the stem and four."""
-    return 5 if arguments.get("stem") == "imagenet" else 3
+def _feature_cfg(network: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """All maps: three stages', or the stem's and four stages'; timm's getter where stages are no chain of modules."""
+    indices = tuple(range(5 if arguments.get("stem") == "imagenet" else 3))
+    if isinstance(network, type) and issubclass(network, StagedNet):
+        return dict(out_indices=indices, flatten_sequential=True)
+    return dict(out_indices=indices, feature_cls="getter")
 
 
 def _check_names(model: str, overrides: Mapping[str, Any], known: list[str]) -> None:

@@ -1,0 +1,321 @@
+"""Log-DenseNets (Hu et al. 2017, "Log-DenseNet: How to Sparsify a DenseNet"): V1, V2 and LogLog, for classification."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from skipweave import topology as patterns
+from skipweave.layers import (
+    BlockCompression,
+    CifarStem,
+    Concat,
+    ConcatRead,
+    Head,
+    ImageNetStem,
+    NodeNorm,
+    PickRead,
+    SpanningStages,
+    Stage,
+    basic_body,
+    bottleneck_body,
+    conv1x1,
+)
+from skipweave.models.arguments import Arguments, PerStage
+from skipweave.models.classifier import ClassifierNet, Exit, Heads, depth_groups, initialise
+from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
+from skipweave.models.sparsenet import Form
+from skipweave.models.staged import StagedNet
+from skipweave.topology import SpanningPlan, Topology, TopologySpec
+
+_STAGES: dict[Form, int] = {"cifar": 3, "imagenet": 4}
+
+
+class LogDenseNetV1(ClassifierNet):
+    """A topology over the whole network: a node read at another resolution is carried there by its own transition.
+
+    Heads read the last node of a stage and what that node read (section 3.1).
+
+    Args:
+        units: Units, one number or one a stage.
+        growth: Channels a unit adds.
+        topology: What the units read, counted through all stages: a pattern's name, a `Topology` of as many units as
+            all stages have, or a list of lists.
+        bottleneck: Whether units have a 1x1 convolution to 4 x growth first. Table 1's operations fit only without.
+        min_inputs: With the topology "loglog": the least number of nodes a unit reads (where there are so many).
+        hub_multiplier: With the topology "loglog": how many times more channels the hubs make (Figure 8: 1 or 3).
+        prune: Whether a node is carried no further than its last reader; otherwise every node goes to the last stage.
+        stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
+        stem_width: Channels of the stem; None is twice the growth.
+        num_classes: Classes; 0 leaves the classifier out.
+        in_chans: Channels of the images.
+        global_pool: timm's name of the heads' pooling.
+        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
+        drop_rate: Dropout before the classifier.
+        proj_drop_rate: Dropout on what each unit makes.
+
+    Raises:
+        SkipweaveError: An argument does not fit; all that do not are named.
+
+    Shape: (N, in_chans, H, W) to (N, num_classes).
+    """
+
+    def __init__(
+        self,
+        *,
+        units: PerStage = 12,
+        growth: int = 16,
+        topology: TopologySpec = "exponential",
+        bottleneck: bool = False,
+        min_inputs: int = 4,
+        hub_multiplier: int = 1,
+        prune: bool = True,
+        stem: Form = "cifar",
+        stem_width: int | None = None,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        heads: Heads = "last",
+        drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+    ) -> None:
+        check = Arguments()
+        lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, heads, in_chans, num_classes)
+        check.fraction("drop_rate", drop_rate, zero=True, one=False)
+        check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
+        check.whole("min_inputs", min_inputs)
+        check.whole("hub_multiplier", hub_multiplier)
+        check.one_of("prune", prune, [True, False])
+        check.require(
+            topology == "loglog" or hub_multiplier == 1,
+            f"hub_multiplier is {hub_multiplier} with topology {topology!r}: only 'loglog' has hubs; leave it at 1",
+        )
+        check.done()
+        graph, hubs = _graph(topology, lengths, min_inputs)
+        plan = SpanningPlan(graph, lengths, prune)
+        widths = [width] + [growth * (hub_multiplier if node in hubs else 1) for node in range(1, graph.units + 1)]
+        spanning = SpanningStages(
+            plan,
+            Concat(),
+            nn.Sequential(OrderedDict(carry=_entry(stem), norm=NodeNorm(width))),
+            widths,
+            partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate),
+            _carry,
+        )
+        reads = [spanning.exit_widths(stage) for stage in range(len(lengths))]
+        make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
+        super().__init__(
+            _STEMS[stem](in_chans, width),
+            spanning,
+            ConcatRead(reads[-1]),
+            make_head(sum(reads[-1]), drop_rate=drop_rate),
+            [Exit(ConcatRead(r), make_head(sum(r))) for r in (reads[:-1] if heads == "stages" else ())],
+            num_classes=num_classes,
+            in_chans=in_chans,
+            drop_rate=drop_rate,
+        )
+        first = 4 if stem == "imagenet" else 1
+        self.feature_info = [
+            dict(num_chs=sum(read), reduction=first * 2**stage, module=f"stages.{stage}")
+            for stage, read in enumerate(reads)
+        ]
+        if stem == "imagenet":
+            self.feature_info.insert(0, dict(num_chs=width, reduction=2, module="stem"))
+        initialise(self)
+
+    def run_stages(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Run stage by stage and yield the nodes that a head reads after each."""
+        assert isinstance(self.stages, SpanningStages)
+        return self.stages.run(x)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep only the nodes for the backward pass and run the units again there, with equal results."""
+        self.stages.grad_checkpointing = enable  # type: ignore[assignment]
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:
+        """Groups of parameters for timm's layer-wise settings: by stage, or by quarters of a stage."""
+        assert isinstance(self.stages, SpanningStages)
+        plan = self.stages.plan
+        starts = [sum(plan.units[:stage]) for stage in range(len(plan.units))]
+
+        def stage_of(found: re.Match[str]) -> tuple[int, float]:
+            if found[2]:
+                return int(found[2]), 0.0
+            node = int(found[1] or 0)
+            stage = plan.births[node + 1] if found[1] else 0
+            return stage, 0.0 if coarse else (node - starts[stage]) / plan.units[stage]
+
+        return depth_groups(r"stages\.(?:units\.(\d+)|carries\.\d+_to_(\d+)|entry)", stage_of)
+
+
+class LogDenseNetV2(StagedNet):
+    """Log topologies inside the stages; every unit of a stage reads all that came before it, compressed (section 3.2).
+
+    Node 0 of a stage is the concatenation of the compressed features; node t reads it and the nodes t - 2^k of its own
+    stage. Between stages `BlockCompression` compresses the new nodes to growth x (floor(log2(L + 1)) + 1) channels, L
+    being the units of all stages (the released code's number; the paper says growth x log L).
+
+    Args:
+        units: Units, one number or one a stage.
+        growth: Channels a unit adds.
+        bottleneck: Whether units have a 1x1 convolution to 4 x growth first.
+        stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
+        stem_width: Channels of the stem; None is twice the growth.
+        num_classes: Classes; 0 leaves the classifier out.
+        in_chans: Channels of the images.
+        global_pool: timm's name of the heads' pooling.
+        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
+        drop_rate: Dropout before the classifier.
+        proj_drop_rate: Dropout on what each unit makes.
+
+    Raises:
+        SkipweaveError: An argument does not fit; all that do not are named.
+
+    Shape: (N, in_chans, H, W) to (N, num_classes).
+    """
+
+    def __init__(
+        self,
+        *,
+        units: PerStage = 12,
+        growth: int = 16,
+        bottleneck: bool = True,
+        stem: Form = "cifar",
+        stem_width: int | None = None,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        heads: Heads = "last",
+        drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+    ) -> None:
+        check = Arguments()
+        lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, heads, in_chans, num_classes)
+        check.fraction("drop_rate", drop_rate, zero=True, one=False)
+        check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
+        check.done()
+        make_body = partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate)
+        stages, exits = _compressing_stages(lengths, growth, width, make_body, _entry(stem))
+        make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
+        features = stages[-1].out_width
+        first = 4 if stem == "imagenet" else 1
+        super().__init__(
+            _STEMS[stem](in_chans, width),
+            stages,
+            ConcatRead([features]),
+            make_head(features, drop_rate=drop_rate),
+            [Exit(read, make_head(sum(read.read.widths))) for read in (exits if heads == "stages" else ())],
+            num_classes=num_classes,
+            in_chans=in_chans,
+            drop_rate=drop_rate,
+            reductions=[first * 2**stage for stage in range(len(stages))],
+            stem_width=width if stem == "imagenet" else 0,
+        )
+        initialise(self)
+
+
+_STEMS = {"cifar": CifarStem, "imagenet": ImageNetStem}
+
+
+def _check_shared(
+    check: Arguments,
+    stem: Form,
+    units: PerStage,
+    growth: int,
+    stem_width: int | None,
+    bottleneck: bool,
+    heads: Heads,
+    in_chans: int,
+    num_classes: int,
+) -> tuple[tuple[int, ...], int]:
+    """Check what both forms take; return the units a stage and the stem's width."""
+    check.one_of("stem", stem, list(_STAGES))
+    lengths = check.per_stage("units", units, _STAGES.get(stem, 3))
+    check.whole("growth", growth)
+    if stem_width is not None:
+        check.whole("stem_width", stem_width)
+    check.one_of("bottleneck", bottleneck, [True, False])
+    check.one_of("heads", heads, ["last", "stages"])
+    check.whole("in_chans", in_chans)
+    check.whole("num_classes", num_classes, least=0)
+    return lengths, 2 * growth if stem_width is None else stem_width
+
+
+def _entry(stem: Form) -> nn.Module:
+    """The ImageNet stem leaves its max pool to the first stage."""
+    return nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+
+
+def _carry(width: int, stage: int) -> nn.Module:
+    """V1's transition of one node: 1x1 convolution, 2x2 average pool that keeps odd borders."""
+    pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
+    return nn.Sequential(OrderedDict(conv=conv1x1(width, width), pool=pool))
+
+
+def _graph(spec: TopologySpec, lengths: Sequence[int], min_inputs: int) -> tuple[Topology, frozenset[int]]:
+    """The topology over all stages, and its hubs; LogLog's hubs include every stage's last node (released code)."""
+    total = sum(lengths)
+    if spec != "loglog":
+        return patterns.make(spec, total), frozenset()
+    ends = [sum(lengths[: stage + 1]) for stage in range(len(lengths))]
+    return patterns.loglog(total, min_inputs, hubs=ends), frozenset(patterns.loglog_hubs(total, ends))
+
+
+def _compressed(n: int, last: bool) -> Topology:
+    """V2 inside a stage: node t reads the input and t - 2^k >= 1; all nodes leave it, or the last one's reads."""
+    reads = [{0} | {t for t in patterns.exponential(n).sources(node) if t > 0} for node in range(1, n + 1)]
+    output = {n} | reads[-1] if last else set(range(n + 1))
+    return Topology.from_lists([*reads, output], name="exponential(compressed)")
+
+
+def _compressing_stages(
+    lengths: Sequence[int],
+    growth: int,
+    width: int,
+    make_body: Callable[[int, int], nn.Module],
+    entry: nn.Module,
+) -> tuple[list[Stage], list[PickRead]]:
+    """Chain V2's stages, and say what exits after all but the last would read."""
+    kept = growth * (sum(lengths) + 1).bit_length()
+    stages: list[Stage] = []
+    exits: list[PickRead] = []
+    for index, units in enumerate(lengths):
+        graph = _compressed(units, last=index + 1 == len(lengths))
+        widths = [width] + [growth] * units
+        carry = nn.Sequential(OrderedDict(carry=entry, norm=NodeNorm(width)))
+        stages.append(Stage(graph, Concat(), carry, widths, make_body))
+        read = _compressed(units, last=True).output
+        exits.append(PickRead([widths[node] for node in graph.output], [graph.output.index(node) for node in read]))
+        narrow = min(kept, units * growth)
+        entry = BlockCompression(units * growth, width, narrow)
+        width += narrow
+    return stages, exits[:-1]
+
+
+def _cifar_rows() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Tables 1 and 2 and Figures 3a and 8, named (units a stage)_(growth): V1 and LogLog, and V2."""
+    grid = [(n, g) for n in (12, 32, 52) for g in (16, 24, 32)]
+    figure = [(n, 32) for n in (12, 22, 32, 42, 52, 62, 72, 82)]
+    sizes = sorted({*grid, *figure, (32, 12)})
+    v1 = {f"logdensenet_v1_{n}_{g}": dict(units=n, growth=g) for n, g in sizes}
+    loglog = {f"loglogdensenet_{n}_{g}": dict(units=n, growth=g, topology="loglog", bottleneck=True) for n, g in figure}
+    v2 = {f"logdensenet_v2_{n}_{g}": dict(units=n, growth=g) for n, g in sizes}
+    return v1 | loglog, v2
+
+
+def _imagenet_rows() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Log-DenseNet-169, 265 and 369 of Figures 3b and 7: V1, and V2 under the plain name."""
+    stages = {169: (6, 12, 32, 32), 265: (6, 12, 64, 48), 369: (8, 16, 80, 80)}
+    shared = dict(growth=32, bottleneck=True, stem="imagenet")
+    v1 = {f"logdensenet{depth}_v1": dict(units=units, **shared) for depth, units in stages.items()}
+    v2 = {f"logdensenet{depth}": dict(units=units, **shared) for depth, units in stages.items()}
+    return v1, v2
+
+
+_PAPER = "1711.00002"
+for _network, _cifar, _imagenet in zip((LogDenseNetV1, LogDenseNetV2), _cifar_rows(), _imagenet_rows(), strict=True):
+    register_variants(_network, _cifar, cifar_cfg(_PAPER))
+    register_variants(_network, _imagenet, imagenet_cfg(_PAPER))
