@@ -65,5 +65,5 @@ class RunDisplay:
             self._bars = None
 
     def _print(self, line: str) -> None:
-        if self._console:
-            self._print(line)
+        self._console = self._console or Console(highlight=False, soft_wrap=True)
+        self._console.print(line)

@@ -1,17 +1,20 @@
 """Train a network from settings to a finished run's folder, or go on with one that was stopped."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from statistics import median
-from typing import cast
+from typing import Any, Literal, cast
 
 from lightning_fabric import Fabric
 from lightning_fabric.connector import _PRECISION_INPUT
 from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing import ProcessRaisedException
+from torch.nn.parallel import DistributedDataParallel
 
 from skipweave.data import load
 from skipweave.errors import SkipweaveError
@@ -29,6 +32,14 @@ from skipweave.training.scores import Scores
 from skipweave.training.state import RunState, best_row
 from skipweave.training.summary import RunSummary
 from skipweave.training.weights import Description, save_weights
+
+# Each process keeps its own running statistics until they are evaluated; older versions of torch have another name.
+_NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+_OWN_STATISTICS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
+
+# What they say of processes, in every process: a banner, and that the others end when one ends.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
 
 
 def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | None = None) -> RunSummary:
@@ -54,7 +65,7 @@ def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | N
     fabric = _fabric(config)
     with _errors_of_processes():
         work = partial(_run, config=config, resume=resume, progress=progress)
-        return cast(RunSummary, fabric.launch(work))
+        return _finished(RunFolder(Path(fabric.launch(work))))
 
 
 def _check_resumable(config: FitConfig, folder: RunFolder) -> RunSummary | None:
@@ -66,18 +77,26 @@ def _check_resumable(config: FitConfig, folder: RunFolder) -> RunSummary | None:
     return folder.read_summary()
 
 
+def _finished(folder: RunFolder) -> RunSummary:
+    summary = folder.read_summary()
+    if summary is None:
+        raise SkipweaveError(f"{folder.summary} is gone: was the run's folder changed from outside?")
+    return summary
+
+
 def _fabric(config: FitConfig) -> Fabric:
     """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
     precision = cast(_PRECISION_INPUT, config.precision)
     by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if config.devices == 1 and not by_torchrun:
         return Fabric(accelerator=config.accelerator, devices=1, precision=precision)
-    strategy = DDPStrategy(start_method="popen" if by_torchrun else "spawn", broadcast_buffers=False)
+    start: Literal["popen", "spawn"] = "popen" if by_torchrun else "spawn"
+    strategy = DDPStrategy(start_method=start, **_OWN_STATISTICS)
     return Fabric(accelerator=config.accelerator, devices=config.devices, precision=precision, strategy=strategy)
 
 
-def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> RunSummary:
-    """The work of one process."""
+def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> str:
+    """The work of one process; its answer, the run's folder, is as simple as what Fabric hands between them must be."""
     with fabric.rank_zero_first():  # which downloads, if asked to
         data = load(config.data)
     args = arguments_for(config.model.name, config.model.args, data)
@@ -97,7 +116,7 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     records.close()
     summary = _finish(loop)
     loop.progress.finished(summary)
-    return summary
+    return str(folder.path)
 
 
 def _load_newest(folder: RunFolder, learner: Learner, fresh: RunState, ours: Description) -> tuple[RunState, str]:
