@@ -1,5 +1,32 @@
 """Tensor functions: the readable definition of each hot operation, and fast forms that must equal it."""
 
 from skipweave.ops.aggregate import concat_read, shifted_mean, sum_nodes
+from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_iou
+from skipweave.ops.segmentation import (
+    deep_cross_entropy,
+    hard_cross_entropy,
+    label_map,
+    scale_of,
+    soft_cross_entropy,
+    soft_label_pyramid,
+    soft_labels,
+)
+from skipweave.ops.supervision import head_shares
 
-__all__ = ["concat_read", "shifted_mean", "sum_nodes"]
+__all__ = [
+    "class_iou",
+    "concat_read",
+    "confusion",
+    "deep_cross_entropy",
+    "global_accuracy",
+    "hard_cross_entropy",
+    "head_shares",
+    "label_map",
+    "mean_iou",
+    "scale_of",
+    "shifted_mean",
+    "soft_cross_entropy",
+    "soft_label_pyramid",
+    "soft_labels",
+    "sum_nodes",
+]

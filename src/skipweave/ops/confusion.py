@@ -1,0 +1,49 @@
+"""How well label maps agree: one matrix of counts, and the scores that follow from it.
+
+Matrices are plain integer counts: those of batches, images or processes are added up, and scores are computed once at
+the end, so that they are exact whatever the order.
+"""
+
+import torch
+from torch import Tensor
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Count the pixels of each pair of true and predicted class.
+
+    Args:
+        predicted: Class indices of any shape.
+        labels: The true ones, of the same shape; pixels whose label is no class, such as void, are left out.
+        classes: How many.
+
+    Returns:
+        int64 (classes, classes): row = true class, column = predicted class.
+    """
+    valid = (labels >= 0) & (labels < classes)
+    pairs = labels[valid].long() * classes + predicted[valid].long()
+    return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+
+
+def class_iou(matrix: Tensor) -> Tensor:
+    """Intersection over union of each class: I / (true + predicted - I).
+
+    Args:
+        matrix: As `confusion` counts it.
+
+    Returns:
+        float64 (classes,) in [0, 1]; NaN for a class that is neither true nor predicted anywhere.
+    """
+    matrix = matrix.double()
+    hits = matrix.diagonal()
+    return hits / (matrix.sum(0) + matrix.sum(1) - hits)
+
+
+def mean_iou(matrix: Tensor) -> float:
+    """The mean of `class_iou` over the classes that have one; NaN if none has."""
+    return class_iou(matrix).nanmean().item()
+
+
+def global_accuracy(matrix: Tensor) -> float:
+    """The share of labelled pixels that got their class; NaN if there are none."""
+    matrix = matrix.double()
+    return (matrix.trace() / matrix.sum()).item()

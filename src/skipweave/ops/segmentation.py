@@ -1,0 +1,153 @@
+"""Losses of networks that label pixels, with heads at several scales (Log-DenseNet).
+
+A head at scale s predicts a map that was halved s times, rounding up. Its targets are soft: the share that each class
+has in a pixel's window. Labels are class indices; every other value, such as the number of classes, is void.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skipweave.errors import SkipweaveError
+
+
+def soft_labels(labels: Tensor, classes: int, scale: int) -> Tensor:
+    """The share of each class in the windows of a coarse map.
+
+    One-hot vectors, zero where void, are 2x2 average-pooled `scale` times, rounding sizes up; a window that reaches
+    beyond the border averages the pixels that it has.
+
+    Args:
+        labels: Class indices (N, H, W).
+        classes: How many.
+        scale: How many times to halve.
+
+    Returns:
+        float32 (N, classes, ceil(H / 2^scale), ceil(W / 2^scale)); the sum over classes is the share not void.
+    """
+    return soft_label_pyramid(labels, classes, scale)[scale]
+
+
+def soft_label_pyramid(labels: Tensor, classes: int, coarsest: int) -> list[Tensor]:
+    """The soft labels of all scales from 0 to `coarsest`, each made of the one before."""
+    names = torch.arange(classes, device=labels.device).view(-1, 1, 1)
+    scales = [(labels.unsqueeze(1) == names).float()]
+    for _ in range(coarsest):
+        scales.append(F.avg_pool2d(scales[-1], 2, ceil_mode=True))
+    return scales
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Class-weighted cross-entropy against soft labels, averaged over the pixels that are mostly labelled.
+
+    The mean over pixels with sum_c y_c > 0.5 of -sum_c w_c y_c log softmax_c. It is not divided by the weights' sum, as
+    torch's own weighted mean is.
+
+    Args:
+        logits: (N, C, H, W), of any floating type; half precision is computed in single.
+        targets: y, (N, C, H, W), as `soft_labels` gives them.
+        weights: w, (C,); None for ones.
+
+    Returns:
+        A scalar; 0 if no pixel is labelled.
+    """
+    logits = _at_least_single(logits)
+    losses = F.cross_entropy(logits, targets.to(logits.dtype), _cast(weights, logits), reduction="none")
+    return _mean(losses, targets.sum(1) > 0.5)
+
+
+def hard_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """What `soft_cross_entropy` is at scale 0, from the labels themselves: no one-hot maps are made.
+
+    Args:
+        logits: (N, C, H, W).
+        labels: Class indices (N, H, W).
+        weights: (C,); None for ones.
+
+    Returns:
+        A scalar; 0 if no pixel is labelled.
+    """
+    logits = _at_least_single(logits)
+    classes = logits.shape[1]
+    valid = (labels >= 0) & (labels < classes)
+    targets = labels.long().masked_fill(~valid, classes)
+    # summed by ourselves: the kernel's own sum differs from run to run on CUDA
+    losses = F.cross_entropy(logits, targets, _cast(weights, logits), ignore_index=classes, reduction="none")
+    return _mean(losses, valid)
+
+
+def deep_cross_entropy(
+    heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float], weights: Tensor | None = None
+) -> Tensor:
+    """The loss of a network with heads at several scales: the weighted sum of their cross-entropies.
+
+    Args:
+        heads: Logits (N, C, h, w), whose sizes tell their scales.
+        labels: Class indices (N, H, W), at the size of scale 0.
+        shares: What each head counts, such as `head_shares` gives; a head that counts 0 is not computed.
+        weights: Of the classes, (C,); None for ones.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        SkipweaveError: A head's size is not the labels' size halved some number of times, or there is not one share a
+            head.
+    """
+    if len(heads) != len(shares):
+        raise SkipweaveError(f"{len(heads)} heads have {len(shares)} shares of the loss: expected one each")
+    counted = [(head, share, scale_of(head, labels)) for head, share in zip(heads, shares, strict=True) if share]
+    coarsest = max((scale for _, _, scale in counted), default=0)
+    targets = soft_label_pyramid(labels, heads[0].shape[1], coarsest) if coarsest else []
+    losses = [
+        soft_cross_entropy(head, targets[scale], weights) if scale else hard_cross_entropy(head, labels, weights)
+        for head, _, scale in counted
+    ]
+    return torch.stack([share * loss for (_, share, _), loss in zip(counted, losses, strict=True)]).sum()
+
+
+def scale_of(head: Tensor, labels: Tensor) -> int:
+    """How many times a head's map (N, C, h, w) is halved against its labels (N, H, W); the least if several fit.
+
+    Raises:
+        SkipweaveError: No number of times, rounding up, leads from one size to the other.
+    """
+    size, scale = tuple(labels.shape[-2:]), 0
+    while size != tuple(head.shape[-2:]):
+        if max(size) == 1:
+            raise SkipweaveError(
+                f"a head of {head.shape[-2]} x {head.shape[-1]} does not fit labels of {labels.shape[-2]} x "
+                f"{labels.shape[-1]}: expected that size halved some number of times, rounding up"
+            )
+        size, scale = (-(-size[0] // 2), -(-size[1] // 2)), scale + 1
+    return scale
+
+
+def label_map(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """The most probable class of each pixel of an image.
+
+    Args:
+        logits: (N, C, h, w) of any scale; they are interpolated bilinearly where that is not the image's size.
+        size: (H, W) of the image.
+
+    Returns:
+        Class indices, int64 (N, H, W).
+    """
+    if tuple(logits.shape[-2:]) != tuple(size):
+        logits = F.interpolate(_at_least_single(logits), size=tuple(size), mode="bilinear", align_corners=False)
+    return logits.argmax(1)
+
+
+def _at_least_single(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _cast(weights: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if weights is None else weights.to(like)
+
+
+def _mean(losses: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the valid pixels of (N, H, W)."""
+    return (losses * valid).sum() / valid.sum().clamp(min=1)
