@@ -6,22 +6,39 @@ from skipweave.data.images import FileImages, ImageSet, MemoryImages
 from skipweave.data.loader import epoch_loader, steps_per_epoch
 from skipweave.data.preprocessing import Preprocessing, eval_transform_from
 from skipweave.data.seeding import mix_seed
+from skipweave.data.segmentation import (
+    ClassPixels,
+    LabelledImages,
+    SegmentationConfig,
+    SegmentationData,
+    count_pixels,
+    load_segmentation,
+)
 from skipweave.data.sets import ImageData, load
+from skipweave.data.whole_image import WholeImage, whole_image_from
 
 __all__ = [
     "EXTENSIONS",
     "NAMES",
+    "ClassPixels",
     "DataConfig",
     "FileImages",
     "ImageData",
     "ImageSet",
+    "LabelledImages",
     "MemoryImages",
     "Preprocessing",
+    "SegmentationConfig",
+    "SegmentationData",
+    "WholeImage",
+    "count_pixels",
     "epoch_loader",
     "eval_transform_from",
     "list_images",
     "load",
+    "load_segmentation",
     "mix_seed",
     "open_image",
     "steps_per_epoch",
+    "whole_image_from",
 ]

@@ -1,6 +1,8 @@
 """Image files: find them and read them as tensors."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +32,22 @@ def open_image(path: str | Path, in_chans: int) -> Tensor:
     """
     if in_chans not in _MODES:
         raise SkipweaveError(f"image files can be read with 1 channel (grey) or 3 (colour), not {in_chans}")
+    with open_upright(path) as image:
+        return pil_to_tensor(_eight_bits(image).convert(_MODES[in_chans]))
+
+
+@contextmanager
+def open_upright(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image file, its EXIF orientation applied, for reading in a `with` block.
+
+    Raises:
+        SkipweaveError: the file is missing, is not an image or is damaged, which may show within the block only.
+    """
     try:
         with Image.open(path) as image:
-            return pil_to_tensor(_eight_bits(ImageOps.exif_transpose(image)).convert(_MODES[in_chans]))
+            yield ImageOps.exif_transpose(image)
+    except SkipweaveError:
+        raise
     except FileNotFoundError:
         raise SkipweaveError(f"no such image file: {path}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes

@@ -19,7 +19,7 @@ Batch = tuple[Tensor, Tensor]
 class _Readable(Protocol):
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]: ...
 
 
 def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_last: bool = False) -> int:
@@ -40,7 +40,7 @@ def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_las
 
 def epoch_loader(
     dataset: _Readable,
-    transform: Callable[[Tensor], Tensor],
+    transform: Callable[..., Any],
     *,
     batch_size: int,
     seed: int,
@@ -69,8 +69,9 @@ def epoch_loader(
     Elsewhere each imports torch anew, seconds an epoch, which only large images repay.
 
     Args:
-        dataset: gives (image, label) by index.
-        transform: makes the tensor that the network takes; its randomness comes from torch's CPU generator.
+        dataset: gives (image, label) by index; the label is a class index, or a map of them (H, W).
+        transform: makes the tensor that the network takes from an image, or from image and label map both; its
+            randomness comes from torch's CPU generator.
         batch_size: samples a rank takes at each step.
         seed: of the run.
         epoch: number of the epoch, which with the seed decides order and randomness.
@@ -83,10 +84,11 @@ def epoch_loader(
         drop_last: leave out an incomplete last global batch.
 
     Returns:
-        An iterator over (float images NCHW, int64 labels N).
+        An iterator over (float images NCHW, int64 labels N or NHW).
 
     Raises:
-        SkipweaveError: a value is out of range; while iterating, an image cannot be read (from a worker too).
+        SkipweaveError: a value is out of range; while iterating, an image cannot be read (from a worker too), or the
+            images of a batch differ in size.
     """
     if batch_size < 1:
         raise SkipweaveError(f"batch_size is {batch_size}: expected at least 1")
@@ -114,25 +116,39 @@ def epoch_loader(
 class _Batches(Dataset[Batch | SkipweaveError]):
     """Reads and transforms a whole batch; gives back a user's error as a value, since a worker cannot raise it well."""
 
-    def __init__(self, dataset: _Readable, transform: Callable[[Tensor], Tensor], seed: int, epoch: int) -> None:
+    def __init__(self, dataset: _Readable, transform: Callable[..., Any], seed: int, epoch: int) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
         self.epoch = epoch
 
     def __getitem__(self, indices: Indices) -> Batch | SkipweaveError:
-        images, labels = [], []
         with torch.random.fork_rng(devices=[]):
-            for index in indices.tolist():
-                try:
-                    image, label = self.dataset[index]
-                except SkipweaveError as error:
-                    return SkipweaveError(str(error))
-                # not torch.manual_seed, which would reseed accelerators too
-                torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, index))
-                images.append(self.transform(image))
-                labels.append(label)
-        return torch.stack(images), torch.tensor(labels)
+            try:
+                samples = [self._sample(index) for index in indices.tolist()]
+                return _stack([image for image, _ in samples]), _stack([label for _, label in samples])
+            except SkipweaveError as error:
+                return SkipweaveError(str(error))
+
+    def _sample(self, index: int) -> Batch:
+        image, label = self.dataset[index]
+        # not torch.manual_seed, which would reseed accelerators too
+        torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, index))
+        if isinstance(label, Tensor):
+            image, label = self.transform(image, label)
+            return image, label
+        return self.transform(image), torch.tensor(label)
+
+
+def _stack(tensors: list[Tensor]) -> Tensor:
+    sizes = {tuple(tensor.shape) for tensor in tensors}
+    if len(sizes) > 1:
+        shown = ", ".join(" x ".join(map(str, size[-2:])) for size in sorted(sizes)[:3])
+        raise SkipweaveError(
+            f"the images or label maps of a batch differ in size ({shown}, height x width): "
+            f"use crops of one size, or a batch_size of 1"
+        )
+    return torch.stack(tensors)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from skipweave.data.normalise import Normalising
 from skipweave.errors import SkipweaveError
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Normalising):
     """The evaluation transform: resize, centre crop, normalise. Calling it applies it to one image.
 
     Attributes:
@@ -36,15 +35,10 @@ class Preprocessing:
         Raises:
             SkipweaveError: they do not.
         """
-        if not (len(self.mean) == len(self.std) == self.channels):
+        self.check()
+        if not 1 <= self.crop <= self.resize:
             raise SkipweaveError(
-                f"preprocessing of {self.channels} channels has {len(self.mean)} means and {len(self.std)} "
-                f"standard deviations: expected one of each a channel"
-            )
-        if not 1 <= self.crop <= self.resize or min(self.std) <= 0:
-            raise SkipweaveError(
-                f"preprocessing has crop {self.crop}, resize {self.resize}, std {self.std}: "
-                f"expected 1 <= crop <= resize and std above 0"
+                f"preprocessing has crop {self.crop}, resize {self.resize}: expected 1 <= crop <= resize"
             )
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -57,21 +51,9 @@ class Preprocessing:
             return image
         return functional.center_crop(functional.resize(image, [self.resize], antialias=True), [self.crop])
 
-    def normalise(self, image: Tensor) -> Tensor:
-        """Scale bytes to zero mean and unit standard deviation a channel: (image / 255 - mean) / std."""
-        return image.float().sub_(self._offset).mul_(self._gain)
-
     def describe(self) -> dict[str, Any]:
         """The values as plain data; `eval_transform_from` is the inverse, also after a trip through JSON."""
         return asdict(self)
-
-    @cached_property
-    def _offset(self) -> Tensor:
-        return torch.tensor(self.mean).mul(255).view(-1, 1, 1)
-
-    @cached_property
-    def _gain(self) -> Tensor:
-        return torch.tensor(self.std).mul(255).reciprocal().view(-1, 1, 1)
 
 
 def eval_transform_from(description: Mapping[str, Any]) -> Preprocessing:

@@ -1,0 +1,98 @@
+"""Find the images and label images of a configured set in its folders."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skipweave.data.segmentation.classes import LabelClasses, Row, read_classes
+from skipweave.data.segmentation.config import SegmentationConfig
+from skipweave.data.segmentation.pairs import LabelledImages, pair_folders
+from skipweave.data.splits import TEST_FRACTION, stratified_split
+from skipweave.errors import SkipweaveError
+
+_PARTS = ("train", "val", "test")
+
+#: SegNet's 11 classes with the colours of the CamVid database (Brostow et al., 2008).
+CAMVID = LabelClasses(
+    (
+        Row("sky", 0, (128, 128, 128)),
+        Row("building", 1, (128, 0, 0)),
+        Row("pole", 2, (192, 192, 128)),
+        Row("road", 3, (128, 64, 128)),
+        Row("sidewalk", 4, (0, 0, 192)),
+        Row("tree", 5, (128, 128, 0)),
+        Row("sign", 6, (192, 128, 128)),
+        Row("fence", 7, (64, 64, 128)),
+        Row("car", 8, (64, 0, 128)),
+        Row("pedestrian", 9, (64, 64, 0)),
+        Row("bicyclist", 10, (0, 128, 192)),
+        Row("void", 11, (0, 0, 0)),
+    ),
+    "of CamVid",
+)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A set's splits, None where it has no such split."""
+
+    train: LabelledImages
+    val: LabelledImages | None = None
+    test: LabelledImages | None = None
+
+
+def read_splits(config: SegmentationConfig) -> Splits:
+    """Find the pairs that a configuration names and split them.
+
+    Raises:
+        SkipweaveError: a folder or the class list is missing, or files cannot be paired.
+    """
+    root = Path(config.root or "").expanduser()
+    return _read_camvid(root) if config.name == "camvid" else _read_masks(root, config)
+
+
+def _read_camvid(root: Path) -> Splits:
+    folder = root / "CamVid"
+    missing = [name for part in _PARTS for name in (part, f"{part}annot") if not (folder / name).is_dir()]
+    if missing:
+        raise SkipweaveError(
+            f"{folder} has no {', '.join(missing)}: expected CamVid as SegNet's authors distribute it, "
+            f"ROOT/CamVid/train and trainannot, val and valannot, test and testannot"
+        )
+    return Splits(*(LabelledImages(pair_folders(folder / part, folder / f"{part}annot"), CAMVID) for part in _PARTS))
+
+
+def _read_masks(root: Path, config: SegmentationConfig) -> Splits:
+    found = [part for part in _PARTS if (root / part).is_dir()]
+    flat = (root / "images").is_dir() and (root / "masks").is_dir()
+    if "train" not in found and not flat:
+        raise SkipweaveError(
+            f"no train/images with train/masks, and no images with masks, in {root}: expected ROOT/train/images and "
+            f"ROOT/train/masks with val and test alike if you have them, or ROOT/images and ROOT/masks alone"
+        )
+    classes = read_classes(config.classes.expanduser() if config.classes else root / "classes.csv")
+    if "train" in found:
+        places = {part: root / part for part in found}
+        parts = {
+            part: LabelledImages(pair_folders(place / "images", place / "masks"), classes)
+            for part, place in places.items()
+        }
+        return _with_validation(Splits(**parts), config)
+    train, test = _hold_out(
+        LabelledImages(pair_folders(root / "images", root / "masks"), classes), TEST_FRACTION, config, "testing"
+    )
+    return _with_validation(Splits(train, test=test), config)
+
+
+def _with_validation(splits: Splits, config: SegmentationConfig) -> Splits:
+    if splits.val or not config.validation:
+        return splits
+    return Splits(*_hold_out(splits.train, config.validation, config, "validation"), splits.test)
+
+
+def _hold_out(
+    images: LabelledImages, share: int | float, config: SegmentationConfig, purpose: str
+) -> tuple[LabelledImages, LabelledImages]:
+    kept, held = stratified_split(np.zeros(len(images), dtype=np.int64), share, config.split_seed, purpose)
+    return images.subset(kept), images.subset(held)

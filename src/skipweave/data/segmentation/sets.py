@@ -1,0 +1,99 @@
+"""Load a configured set of images with label maps: its splits and what they go through."""
+
+from dataclasses import dataclass
+
+from skipweave.data.segmentation.classes import Colour
+from skipweave.data.segmentation.config import SegmentationConfig
+from skipweave.data.segmentation.folders import read_splits
+from skipweave.data.segmentation.pairs import LabelledImages
+from skipweave.data.segmentation.transforms import EvalPair, TrainPair
+from skipweave.data.whole_image import WholeImage
+
+# (mean, std) of each channel on [0, 1].
+_UNCHANGED = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_STATISTICS = {
+    # Of Log-DenseNet's released code. Its paper says that nothing is done; but a network whose first convolution sees
+    # centred values starts better, and up to the border it is the same function.
+    "camvid": ((0.3907, 0.4052, 0.4143), (0.2965, 0.3051, 0.3008)),
+    # Of ImageNet's photographs.
+    "masks": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+@dataclass(frozen=True)
+class SegmentationData:
+    """Images with label maps, split and ready for `epoch_loader`.
+
+    Attributes:
+        name: of the set.
+        classes: their names, by label.
+        palette: the RGB colour of each label, the last for void.
+        train: images to learn from: pairs of uint8 CHW pixels and uint8 HW labels, not transformed.
+        val: images for choosing between checkpoints; None if there are none.
+        test: images for the figure to report; None if there are none.
+        train_transform: (image, labels) to (normalised float32 CHW, int64 HW), cropped and mirrored at random if asked.
+        eval_transform: (image, labels) to (normalised whole image, int64 labels as they are).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    train: LabelledImages
+    val: LabelledImages | None
+    test: LabelledImages | None
+    train_transform: TrainPair
+    eval_transform: EvalPair
+
+    @property
+    def void(self) -> int:
+        """The label of pixels that are neither learnt nor scored: one above the last class."""
+        return len(self.classes)
+
+    @property
+    def preprocessing(self) -> WholeImage:
+        """What an image alone goes through before a network sees it; plain data to be stored with the weights."""
+        return self.eval_transform.preprocessing
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of a transformed image."""
+        return self.preprocessing.channels
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel, on the scale [0, 1], as it is subtracted."""
+        return self.preprocessing.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel, on the scale [0, 1], as it is divided by."""
+        return self.preprocessing.std
+
+
+def load_segmentation(config: SegmentationConfig) -> SegmentationData:
+    """Find and pair the files of a set; images are read when they are asked for.
+
+    Args:
+        config: which set, from where, and how.
+
+    Returns:
+        Its splits and transforms.
+
+    Raises:
+        SkipweaveError: folders or the class list are missing or wrong, files cannot be paired, or there are not enough
+            images for the split.
+    """
+    splits = read_splits(config)
+    classes = splits.train.classes
+    mean, std = _STATISTICS[config.name] if config.normalise else _UNCHANGED
+    preprocessing = WholeImage(channels=3, resize=config.image_size, mean=mean, std=std)
+    return SegmentationData(
+        name=config.name,
+        classes=classes.names,
+        palette=classes.palette,
+        train=splits.train,
+        val=splits.val,
+        test=splits.test,
+        train_transform=TrainPair(preprocessing, classes.void, config.crop, config.flip),
+        eval_transform=EvalPair(preprocessing),
+    )

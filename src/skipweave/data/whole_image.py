@@ -1,0 +1,70 @@
+"""What an image goes through before a network that labels its pixels, as plain data to be stored with the weights."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from skipweave.data.normalise import Normalising
+from skipweave.errors import SkipweaveError
+
+
+@dataclass(frozen=True)
+class WholeImage(Normalising):
+    """Normalise an image as a whole, after bringing it to a size if asked. Calling it applies it to one image.
+
+    Attributes:
+        channels: of the image: 1 for grey, 3 for colour.
+        resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on bytes); None to leave it.
+        mean: of each channel, on the scale [0, 1].
+        std: of each channel, on the scale [0, 1].
+    """
+
+    channels: int
+    resize: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the values fit together.
+
+        Raises:
+            SkipweaveError: they do not.
+        """
+        self.check()
+        if self.resize is not None and self.resize < 1:
+            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected at least 1 pixel, or none")
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Turn a uint8 CHW image of any size into a normalised float32 CHW tensor."""
+        return self.normalise(self.fit(image))
+
+    def fit(self, image: Tensor) -> Tensor:
+        """Resize an image if asked."""
+        if self.resize is None or min(image.shape[-2:]) == self.resize:
+            return image
+        return functional.resize(image, [self.resize], antialias=True)
+
+    def describe(self) -> dict[str, Any]:
+        """The values as plain data; `whole_image_from` is the inverse, also after a trip through JSON."""
+        return asdict(self)
+
+
+def whole_image_from(description: Mapping[str, Any]) -> WholeImage:
+    """Rebuild the preprocessing from what `WholeImage.describe` gave.
+
+    Raises:
+        SkipweaveError: a value is missing, unknown or of the wrong kind.
+    """
+    names = [field.name for field in fields(WholeImage)]
+    if set(description) != set(names):
+        raise SkipweaveError(f"preprocessing has {sorted(description)}: expected exactly {sorted(names)}")
+    try:
+        mean, std = (tuple(float(value) for value in description[name]) for name in ("mean", "std"))
+        resize = None if description["resize"] is None else int(description["resize"])
+        channels = int(description["channels"])
+    except (TypeError, ValueError) as error:
+        raise SkipweaveError(f"preprocessing holds a value of the wrong kind: {dict(description)}") from error
+    return WholeImage(channels, resize, mean, std)

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from skipweave.data.segmentation import LabelClasses, Row, open_labels
+from skipweave.errors import SkipweaveError
+
+CLASSES = LabelClasses(
+    (Row("ground", 0, (10, 20, 30)), Row("cell", 7, (200, 0, 100)), Row("void", 255, (0, 0, 0))), "list.csv"
+)
+LABELS = np.array([[0, 1, 2], [1, 1, 0]], dtype=np.uint8)
+VALUES = np.array([0, 7, 255], dtype=np.uint8)[LABELS]
+COLOURS = np.array(CLASSES.palette, dtype=np.uint8)[LABELS]
+
+
+def save(tmp_path, pixels, mode=None, **options):
+    image = Image.fromarray(pixels)
+    image = image.convert(mode) if mode else image
+    image.save(tmp_path / "mask.png", **options)
+    return tmp_path / "mask.png"
+
+
+def palette_image(values, colours):
+    image = Image.frombytes("P", values.shape[::-1], values.tobytes())
+    flat = np.zeros((256, 3), dtype=np.uint8)
+    for value, colour in colours.items():
+        flat[value] = colour
+    image.putpalette(flat.tobytes())
+    return image
+
+
+@pytest.mark.parametrize("pixels", [VALUES, VALUES.astype(np.uint16), COLOURS])
+def test_values_and_colours_become_labels(tmp_path, pixels):
+    labels = open_labels(save(tmp_path, pixels), CLASSES)
+    assert labels.dtype == torch.uint8
+    assert labels.tolist() == LABELS.tolist()
+
+
+def test_alpha_is_ignored(tmp_path):
+    assert open_labels(save(tmp_path, COLOURS, "RGBA"), CLASSES).tolist() == LABELS.tolist()
+
+
+def test_one_bit_is_a_value(tmp_path):
+    binary = LabelClasses((Row("ground", 0), Row("cell", 1)), "list.csv")
+    path = save(tmp_path, np.array([[0, 255], [255, 0]], dtype=np.uint8), "1")
+    assert open_labels(path, binary).tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("colours", [{}, {0: (10, 20, 30), 7: (200, 0, 100), 255: (0, 0, 0)}, {7: (255, 255, 255)}])
+def test_of_a_palette_image_the_indices_count(tmp_path, colours):
+    palette_image(VALUES, colours).save(tmp_path / "mask.png")
+    assert open_labels(tmp_path / "mask.png", CLASSES).tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize("others", [{0: (200, 0, 100), 7: (10, 20, 30)}, {0: (200, 0, 100), 1: (10, 20, 30)}])
+def test_a_palette_that_tells_another_story_is_refused(tmp_path, others):
+    """As when a coloured image was saved with a palette: its values are numbered as they came."""
+    palette_image(np.array([list(others)], dtype=np.uint8), others).save(tmp_path / "mask.png")
+    with pytest.raises(SkipweaveError, match=r"mask\.png has a palette whose colours stand for other classes"):
+        open_labels(tmp_path / "mask.png", CLASSES)
+
+
+def test_unknown_values_are_named_most_frequent_first(tmp_path):
+    values = np.array([[0, 9, 9, 3], [0, 7, 9, 3]], dtype=np.uint8)
+    message = (
+        r"mask\.png holds the value\(s\) 9, 3 in 5 of 8 pixels: expected the values 0, 7, 255 of class list list\.csv"
+    )
+    with pytest.raises(SkipweaveError, match=message):
+        open_labels(save(tmp_path, values), CLASSES)
+
+
+def test_of_many_unknown_values_some_are_named(tmp_path):
+    values = np.arange(100, 120, dtype=np.uint8)[None]
+    with pytest.raises(SkipweaveError, match=r"value\(s\) 100, 101, 102, 103 and 16 more in 20 of 20 pixels"):
+        open_labels(save(tmp_path, values), CLASSES)
+
+
+def test_unknown_colours_are_named(tmp_path):
+    pixels = COLOURS.copy()
+    pixels[0, 0] = (1, 2, 3)
+    message = r"holds the colour\(s\) \(1, 2, 3\) in 1 of 6 pixels: expected the colours \(0, 0, 0\), \(10, 20, 30\), "
+    with pytest.raises(SkipweaveError, match=message):
+        open_labels(save(tmp_path, pixels), CLASSES)
+
+
+def test_colours_without_a_list_of_them_are_refused(tmp_path):
+    plain = LabelClasses((Row("ground", 0), Row("cell", 1)), "list.csv")
+    with pytest.raises(SkipweaveError, match=r"expected no colours, as there are none in class list list\.csv"):
+        open_labels(save(tmp_path, COLOURS), plain)
+
+
+def test_a_jpeg_is_told_to_be_unfit(tmp_path):
+    Image.fromarray(np.repeat(np.repeat(COLOURS, 9, 0), 9, 1)).save(tmp_path / "mask.jpg")
+    with pytest.raises(SkipweaveError, match="JPEG changes values, so save labels as PNG"):
+        open_labels(tmp_path / "mask.jpg", CLASSES)
+
+
+def test_fractions_and_damaged_files_are_refused(tmp_path):
+    Image.fromarray(np.ones((2, 2), dtype=np.float32)).save(tmp_path / "mask.tif")
+    with pytest.raises(SkipweaveError, match=r"mask\.tif holds fractions"):
+        open_labels(tmp_path / "mask.tif", CLASSES)
+    (tmp_path / "mask.png").write_bytes(b"no image")
+    with pytest.raises(SkipweaveError, match=r"not a readable image .*mask\.png"):
+        open_labels(tmp_path / "mask.png", CLASSES)
