@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from skipweave import topology
 from skipweave.errors import SkipweaveError
-from skipweave.topology import SpanningPlan, Topology, Version
+from skipweave.topology import Prune, SpanningPlan, Topology, Version
 
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
 
@@ -17,7 +17,8 @@ def simulate(plan: SpanningPlan) -> int:
     for stage, steps in enumerate(plan.steps):
         for step in steps:
             assert set(step.reads) <= alive
-            assert len({version.stage for version in step.reads}) == 1
+            scales = {plan.scale(version.stage) for version in step.reads}
+            assert scales == {plan.scale(stage - 1 if step.is_carry else stage)}
             assert step.makes not in seen
             alive.add(step.makes)
             seen.add(step.makes)
@@ -29,9 +30,9 @@ def simulate(plan: SpanningPlan) -> int:
     return most
 
 
-@given(st.sampled_from(topology.names()), lengths, st.booleans())
-def test_every_plan_can_be_followed(name: str, units: tuple[int, ...], prune: bool) -> None:
-    plan = SpanningPlan(topology.make(name, sum(units)), units, prune)
+@given(st.sampled_from(topology.names()), lengths, st.sampled_from(["exact", "birth", "none"]))
+def test_every_plan_can_be_followed(name: str, units: tuple[int, ...], prune: Prune) -> None:
+    plan = SpanningPlan(topology.make(name, sum(units)), units, prune=prune)
     simulate(plan)
     made = [step.makes.node for steps in plan.steps for step in steps if not step.is_carry]
     assert made == list(range(1, sum(units) + 1))
@@ -48,7 +49,7 @@ def test_a_node_is_carried_exactly_as_far_as_it_is_read(name: str, units: tuple[
 
 
 def test_without_pruning_everything_goes_to_the_end() -> None:
-    plan = SpanningPlan(topology.plain(6), (2, 2, 2), prune=False)
+    plan = SpanningPlan(topology.plain(6), (2, 2, 2), prune="none")
     assert plan.carried(1) == (2, 1, 0)
     assert plan.carried(2) == (4, 3, 2, 1, 0)
 
@@ -71,3 +72,30 @@ def test_worked_example() -> None:
 def test_units_must_add_up() -> None:
     with pytest.raises(SkipweaveError, match=r"has 5 units where the stages \[2, 2\] have 4"):
         SpanningPlan(Topology(topology.dense(5).reads), (2, 2))
+
+
+U = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
+DOWN_AND_UP = (0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("reuse", "prune", "down", "up"),
+    [(True, "exact", 91, 145), (True, "none", 98, 269), (False, "birth", 98, 243), (False, "exact", 98, 217)],
+)
+def test_readings_of_fc_log_densenet(reuse: bool, prune: Prune, down: int, up: int) -> None:
+    reads = [{*topology.exponential(91).sources(i), *([4] if i > 4 else [])} for i in range(1, 93)]
+    plan = SpanningPlan(Topology.from_lists(reads), U, DOWN_AND_UP, prune, reuse)
+    assert sum(len(plan.carried(stage)) for stage in range(6)) == down
+    assert sum(len(plan.carried(stage)) for stage in range(6, 11)) == up
+    simulate(plan)
+
+
+@given(st.sampled_from(topology.names()), st.integers(1, 4), st.booleans(), st.sampled_from(["exact", "birth", "none"]))
+def test_plans_down_and_up_can_be_followed(name: str, n: int, reuse: bool, prune: Prune) -> None:
+    simulate(SpanningPlan(topology.make(name, 5 * n), (n,) * 5, (0, 1, 2, 1, 0), prune, reuse))
+
+
+@pytest.mark.parametrize("scales", [(0,), (0, 2), (1, 1), (0, -1)])
+def test_scales_must_be_neighbours(scales: tuple[int, ...]) -> None:
+    with pytest.raises(SkipweaveError, match="expected one a stage, each one more or less than the one before"):
+        SpanningPlan(topology.dense(4), (2, 2), scales)

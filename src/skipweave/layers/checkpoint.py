@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute(module: nn.Module, *inputs: Tensor) -> Tensor:
+def recompute(module: nn.Module, *inputs: Tensor | torch.Size) -> Tensor:
     """Run a module of batch norms and convolutions, keeping only its inputs for the backward pass.
 
     The module runs once more in the backward pass. Running statistics are those of one run: the second works on copies.

@@ -21,7 +21,8 @@ class SpanningStages(nn.Module):
         entry: Makes node 0 from the stem's output.
         widths: Channels of the nodes 0..L.
         make_body: Given (channels read, channels to make), the convolutions of a unit.
-        make_carry: Given (channels, stage it leads to), what takes one node to the next resolution.
+        make_carry: Given (channels, stage it leads to), what takes one node to the next resolution; towards a finer one
+            it is called with the size to reach too.
     """
 
     grad_checkpointing = False
@@ -44,7 +45,8 @@ class SpanningStages(nn.Module):
         for step in (step for steps in plan.steps for step in steps):
             width = widths[step.makes.node]
             if step.is_carry:
-                self.carries[_name(step)] = Unit(
+                kind = _UpCarry if self._is_up(step) else Unit
+                self.carries[_name(step)] = kind(
                     aggregation.reader([width]), make_carry(width, step.makes.stage), aggregation.node(width)
                 )
             else:
@@ -66,20 +68,38 @@ class SpanningStages(nn.Module):
     def run(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Run stage by stage and yield after each the nodes that a head there reads; later stages wait to be asked."""
         alive = {Version(0, 0): self.entry(x)}
+        sizes: dict[int, torch.Size] = {}
         for stage, steps in enumerate(self.plan.steps):
+            scale = self.plan.scale(stage)
             for step in steps:
                 module = self.carries[_name(step)] if step.is_carry else self.units[step.makes.node - 1]
-                alive[step.makes] = self._run(module, [alive[version] for version in step.reads])
+                inputs: list[Tensor | torch.Size] = [alive[version] for version in step.reads]
+                if self._is_up(step):
+                    inputs.append(sizes[scale])
+                alive[step.makes] = self._run(module, inputs)
+                sizes[scale] = alive[step.makes].shape[-2:]
                 for version in step.spent:
                     del alive[version]
             yield tuple(alive[version] for version in self.plan.exit(stage))
             for version in self.plan.spent_at_exit(stage):
                 del alive[version]
 
-    def _run(self, module: nn.Module, nodes: list[Tensor]) -> Tensor:
+    def _is_up(self, step: Step) -> bool:
+        """Whether the step carries a node to a finer resolution."""
+        stage = step.makes.stage
+        return step.is_carry and self.plan.scale(stage) < self.plan.scale(stage - 1)
+
+    def _run(self, module: nn.Module, inputs: list[Tensor | torch.Size]) -> Tensor:
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return recompute(module, *nodes)
-        return module(*nodes)
+            return recompute(module, *inputs)
+        return module(*inputs)
+
+
+class _UpCarry(Unit):
+    """Carries a node to a finer resolution, to the very size that the maps there had on the way down."""
+
+    def forward(self, node: Tensor, size: torch.Size) -> Tensor:  # type: ignore[override]
+        return self.norm(self.body(self.read(node), list(size)))
 
 
 def _name(step: Step) -> str:

@@ -29,7 +29,7 @@ from skipweave.models.classifier import ClassifierNet, Exit, Heads, depth_groups
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.sparsenet import Form
 from skipweave.models.staged import StagedNet
-from skipweave.topology import SpanningPlan, Topology, TopologySpec
+from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec
 
 _STAGES: dict[Form, int] = {"cifar": 3, "imagenet": 4}
 
@@ -47,7 +47,7 @@ class LogDenseNetV1(ClassifierNet):
         bottleneck: Whether units have a 1x1 convolution to 4 x growth first. Table 1's operations fit only without.
         min_inputs: With the topology "loglog": the least number of nodes a unit reads (where there are so many).
         hub_multiplier: With the topology "loglog": how many times more channels the hubs make (Figure 8: 1 or 3).
-        prune: Whether a node is carried no further than its last reader; otherwise every node goes to the last stage.
+        prune: How far nodes are carried: `"exact"`, to their last reader, or `"none"`, to the last stage.
         stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
         stem_width: Channels of the stem; None is twice the growth.
         num_classes: Classes; 0 leaves the classifier out.
@@ -72,7 +72,7 @@ class LogDenseNetV1(ClassifierNet):
         bottleneck: bool = False,
         min_inputs: int = 4,
         hub_multiplier: int = 1,
-        prune: bool = True,
+        prune: Prune = "exact",
         stem: Form = "cifar",
         stem_width: int | None = None,
         num_classes: int = 10,
@@ -88,14 +88,14 @@ class LogDenseNetV1(ClassifierNet):
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         check.whole("min_inputs", min_inputs)
         check.whole("hub_multiplier", hub_multiplier)
-        check.one_of("prune", prune, [True, False])
+        check.one_of("prune", prune, ["exact", "none"])
         check.require(
             topology == "loglog" or hub_multiplier == 1,
             f"hub_multiplier is {hub_multiplier} with topology {topology!r}: only 'loglog' has hubs; leave it at 1",
         )
         check.done()
         graph, hubs = _graph(topology, lengths, min_inputs)
-        plan = SpanningPlan(graph, lengths, prune)
+        plan = SpanningPlan(graph, lengths, prune=prune)
         widths = [width] + [growth * (hub_multiplier if node in hubs else 1) for node in range(1, graph.units + 1)]
         spanning = SpanningStages(
             plan,

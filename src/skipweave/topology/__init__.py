@@ -19,9 +19,10 @@ from skipweave.topology.patterns import (
     register,
     window,
 )
-from skipweave.topology.spanning import SpanningPlan, Step, Version
+from skipweave.topology.spanning import Prune, SpanningPlan, Step, Version
 
 __all__ = [
+    "Prune",
     "SpanningPlan",
     "Step",
     "Topology",
