@@ -1,12 +1,15 @@
 """The networks: one file a family, every published row a registered name. Importing this package registers them."""
 
 from skipweave.models.densenet_weights import from_densenet_layout
+from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
 from skipweave.models.registry import create_model, list_models
 from skipweave.models.sparsenet import SparseNet
 from skipweave.models.sparsenet_sum import SparseSumNet
 
 __all__ = [
+    "FCDenseNet",
+    "FCLogDenseNet",
     "LogDenseNetV1",
     "LogDenseNetV2",
     "SparseNet",

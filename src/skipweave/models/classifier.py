@@ -179,9 +179,9 @@ def depth_groups(
 
 
 def initialise(model: nn.Module) -> None:
-    """He initialisation by fan-out for convolutions; norms 1 and 0; classifier biases 0 (SparseNet, section 4.1)."""
+    """He initialisation by fan-out for convolutions; norms 1 and 0; other biases 0 (SparseNet, section 4.1)."""
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

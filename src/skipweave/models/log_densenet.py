@@ -316,6 +316,7 @@ def _imagenet_rows() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any
 
 
 _PAPER = "1711.00002"
-for _network, _cifar, _imagenet in zip((LogDenseNetV1, LogDenseNetV2), _cifar_rows(), _imagenet_rows(), strict=True):
-    register_variants(_network, _cifar, cifar_cfg(_PAPER))
-    register_variants(_network, _imagenet, imagenet_cfg(_PAPER))
+register_variants(LogDenseNetV1, _cifar_rows()[0], cifar_cfg(_PAPER))
+register_variants(LogDenseNetV1, _imagenet_rows()[0], imagenet_cfg(_PAPER))
+register_variants(LogDenseNetV2, _cifar_rows()[1], cifar_cfg(_PAPER))
+register_variants(LogDenseNetV2, _imagenet_rows()[1], imagenet_cfg(_PAPER))

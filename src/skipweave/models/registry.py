@@ -12,6 +12,7 @@ from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
 from skipweave.errors import SkipweaveError
+from skipweave.models.classifier import ClassifierNet
 from skipweave.models.staged import StagedNet
 
 # What timm's builder takes besides the network's own arguments.
@@ -44,7 +45,7 @@ def list_models(filter: str = "") -> list[str]:
 
 
 def register_variants(
-    network: Callable[..., nn.Module],
+    network: type[nn.Module],
     variants: Mapping[str, Mapping[str, Any]],
     cfg: Mapping[str, Any],
     filter_fn: Callable[..., Any] | None = None,
@@ -108,8 +109,25 @@ def imagenet_cfg(paper: str) -> dict[str, Any]:
     )
 
 
+def segmentation_cfg(paper: str, *, first_conv: str, classifier: str) -> dict[str, Any]:
+    """Describe a network that labels pixels to timm; classes and crop are CamVid's."""
+    return dict(
+        url="",
+        num_classes=11,
+        input_size=(3, 224, 224),
+        pool_size=None,
+        crop_pct=1.0,
+        interpolation="bilinear",
+        mean=(0.3907, 0.4052, 0.4143),
+        std=(0.2965, 0.3051, 0.3008),
+        first_conv=first_conv,
+        classifier=classifier,
+        paper_ids=f"arXiv:{paper}",
+    )
+
+
 def _entry_point(
-    network: Callable[..., nn.Module], name: str, arguments: dict[str, Any], filter_fn: Callable[..., Any] | None
+    network: type[nn.Module], name: str, arguments: dict[str, Any], filter_fn: Callable[..., Any] | None
 ) -> Callable[..., nn.Module]:
     known = [p for p in inspect.signature(network).parameters if p != "self"]
 
@@ -121,6 +139,8 @@ def _entry_point(
         **overrides: Any,
     ) -> nn.Module:
         _check_names(name, overrides, known)
+        if overrides.get("features_only") and not issubclass(network, ClassifierNet):
+            raise SkipweaveError(f"{name} labels pixels itself: features_only is for the classification networks")
         merged = {**arguments, **overrides}
         if "depth" in overrides and "units" not in overrides:
             merged.pop("units")
@@ -142,10 +162,10 @@ def _entry_point(
     return build
 
 
-def _feature_cfg(network: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """All maps: three stages', or the stem's and four stages'; timm's getter where stages are no chain of modules."""
     indices = tuple(range(5 if arguments.get("stem") == "imagenet" else 3))
-    if isinstance(network, type) and issubclass(network, StagedNet):
+    if issubclass(network, StagedNet):
         return dict(out_indices=indices, flatten_sequential=True)
     return dict(out_indices=indices, feature_cls="getter")
 

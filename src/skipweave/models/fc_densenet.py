@@ -1,0 +1,311 @@
+"""Segmentation networks: FC-DenseNet (Jegou et al. 2017) and FC-Log-DenseNet (Log-DenseNet, section 4.3)."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from skipweave import topology as patterns
+from skipweave.layers import Concat, ConcatRead, NodeNorm, SpanningStages, Unit, basic_body, conv1x1, conv3x3
+from skipweave.models.arguments import Arguments
+from skipweave.models.classifier import Heads, initialise
+from skipweave.models.registry import register_variants, segmentation_cfg
+from skipweave.topology import Prune, SpanningPlan, Topology
+
+_UNITS_103 = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
+
+
+class LabelHead(nn.Module):
+    """BN-ReLU, then a 1x1 convolution that gives class scores at every pixel.
+
+    Args:
+        widths: Channels of each node read.
+        num_classes: Classes.
+
+    Shape: one (N, widths[s], H, W) per node to (N, num_classes, H, W).
+    """
+
+    def __init__(self, widths: Sequence[int], num_classes: int) -> None:
+        super().__init__()
+        self.read = ConcatRead(widths)
+        self.conv = nn.Conv2d(sum(widths), num_classes, kernel_size=1)
+
+    def forward(self, *nodes: Tensor) -> Tensor:
+        """Return class scores at the nodes' resolution."""
+        return self.conv(self.read(*nodes))
+
+
+class FCLogDenseNet(nn.Module):
+    """Log-DenseNet V1 down through ever coarser stages and up again, with a label head after every stage.
+
+    Node i reads the nodes i - 2^k and the last node of the first stage, which has the full resolution. What a reader
+    needs at another resolution is carried there: down by BN-ReLU, 1x1 convolution and average pool, up by BN-ReLU and a
+    transposed 3x3 convolution, to the very size that the maps of that resolution had before.
+
+    Args:
+        units: Units a stage, for an odd number of stages: down, the coarsest, and up again.
+        growth: Channels a unit adds.
+        stem_width: Channels of the stem; None is three times the growth (the released runs).
+        reuse_down: Whether nodes that existed at a resolution on the way down are taken from there on the way up
+            (reading B, as released); otherwise every node is carried through (reading A).
+        prune: How far nodes are carried (`SpanningPlan`); reading A goes with `"birth"`.
+        num_classes: Classes.
+        in_chans: Channels of the images.
+        heads: `"stages"` for a head after every stage (deep supervision, `forward_anytime`), or `"last"`.
+        proj_drop_rate: Dropout on what each unit makes (the released code has none; FC-DenseNet 0.2).
+
+    Raises:
+        SkipweaveError: An argument does not fit; all that do not are named.
+
+    Shape: (N, in_chans, H, W) to (N, num_classes, H, W), any H and W.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: Sequence[int] = _UNITS_103,
+        growth: int = 24,
+        stem_width: int | None = None,
+        reuse_down: bool = True,
+        prune: Prune = "exact",
+        num_classes: int = 11,
+        in_chans: int = 3,
+        heads: Heads = "stages",
+        proj_drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check = Arguments()
+        check.one_of("reuse_down", reuse_down, [True, False])
+        check.one_of("prune", prune, ["exact", "birth", "none"])
+        check.one_of("heads", heads, ["last", "stages"])
+        width = 3 * growth if stem_width is None else stem_width
+        lengths = _check(check, units, growth, width, num_classes, in_chans, proj_drop_rate)
+        depth = len(lengths) // 2
+        scales = (*range(depth), *range(depth, -1, -1))
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.stem = conv3x3(in_chans, width)
+        self.stages = SpanningStages(
+            SpanningPlan(_log_and_first_stage(lengths), lengths, scales, prune, reuse_down),
+            Concat(),
+            NodeNorm(width),
+            [width] + [growth] * sum(lengths),
+            partial(basic_body, drop_rate=proj_drop_rate),
+            lambda channels, stage: _down(channels) if stage <= depth else _up(channels),
+        )
+        reads = [self.stages.exit_widths(stage) for stage in range(len(lengths))]
+        self.exits = nn.ModuleList(LabelHead(read, num_classes) for read in (reads[:-1] if heads == "stages" else ()))
+        self.head = LabelHead(reads[-1], num_classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores (N, num_classes, H, W) of images (N, in_chans, H, W)."""
+        return self.head(*self.stages(self.stem(x)))
+
+    def forward_anytime(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield the class scores of head after head, each at its stage's resolution, the final one at the end.
+
+        Nothing behind a head is computed before the next one is asked for.
+        """
+        nodes: tuple[Tensor, ...] = ()
+        for stage, nodes in enumerate(self.stages.run(self.stem(x))):
+            if stage < len(self.exits):
+                yield self.exits[stage](*nodes)
+        yield self.head(*nodes)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last 1x1 convolution."""
+        return self.head.conv
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep only the nodes for the backward pass and run the units again there, with equal results."""
+        self.stages.grad_checkpointing = enable
+
+
+def _log_and_first_stage(units: Sequence[int]) -> Topology:
+    """LD(i) and, once it exists, the last node of the first stage."""
+    total, landmark = sum(units), units[0]
+    reads = [
+        {*patterns.exponential(total).sources(i), *([landmark] if i > landmark else [])} for i in range(1, total + 2)
+    ]
+    return Topology.from_lists(reads, name="exponential and the first stage's last node")
+
+
+def _down(width: int) -> nn.Module:
+    pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
+    return nn.Sequential(OrderedDict(conv=conv1x1(width, width), pool=pool))
+
+
+def _up(width: int) -> nn.Module:
+    return nn.ConvTranspose2d(width, width, kernel_size=3, stride=2, padding=1, bias=False)
+
+
+class Stack(NamedTuple):
+    """Maps of one resolution, newest first, raw and normalised: FC-DenseNet has readers of both."""
+
+    raw: tuple[Tensor, ...]
+    normalised: tuple[Tensor, ...]
+
+
+class DenseBlock(nn.Module):
+    """FC-DenseNet's block: every unit (BN-ReLU, 3x3 convolution with bias, dropout) reads the whole stack.
+
+    Args:
+        widths: Channels of each map of the stack that comes in, newest first; the first one is raw yet.
+        units: Units.
+        growth: Channels a unit adds.
+        drop_rate: Dropout on what each unit makes.
+    """
+
+    def __init__(self, widths: Sequence[int], units: int, growth: int, drop_rate: float) -> None:
+        super().__init__()
+        self.units = nn.ModuleList()
+        self.norms = nn.ModuleList([NodeNorm(widths[0])])
+        stack = list(widths)
+        for _ in range(units):
+            conv = nn.Conv2d(sum(stack), growth, kernel_size=3, padding=1)
+            self.units.append(Unit(ConcatRead(stack), nn.Sequential(conv, nn.Dropout(drop_rate)), nn.Identity()))
+            self.norms.append(NodeNorm(growth))
+            stack.insert(0, growth)
+        self.out_widths = tuple(stack)
+
+    def forward(self, x: Tensor, skip: Stack | None = None) -> Stack:
+        """Return the stack grown by the raw map x and by what the units make."""
+        raw, normalised = [x], [self.norms[0](x)]
+        if skip is not None:
+            raw += skip.raw
+            normalised += skip.normalised
+        for unit, norm in zip(self.units, self.norms[1:], strict=True):
+            raw.insert(0, unit(*normalised))
+            normalised.insert(0, norm(raw[0]))
+        return Stack(tuple(raw), tuple(normalised))
+
+
+class FCDenseNet(nn.Module):
+    """FC-DenseNet: dense blocks down and up again; going up, only a block's new maps are upsampled.
+
+    Args:
+        units: Units a block, for an odd number of blocks: down, the coarsest, and up again.
+        growth: Channels a unit adds.
+        stem_width: Channels of the stem.
+        num_classes: Classes.
+        in_chans: Channels of the images.
+        proj_drop_rate: Dropout after every unit and in the transitions down.
+
+    Raises:
+        SkipweaveError: An argument does not fit; all that do not are named.
+
+    Shape: (N, in_chans, H, W) to (N, num_classes, H, W); H and W at least 2 to the power of the blocks down.
+    """
+
+    def __init__(
+        self,
+        *,
+        units: Sequence[int] = _UNITS_103,
+        growth: int = 16,
+        stem_width: int = 48,
+        num_classes: int = 11,
+        in_chans: int = 3,
+        proj_drop_rate: float = 0.2,
+    ) -> None:
+        super().__init__()
+        lengths = _check(Arguments(), units, growth, stem_width, num_classes, in_chans, proj_drop_rate)
+        depth = len(lengths) // 2
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.fresh = lengths  # how many maps of a block's stack are its own
+        self.stem = nn.Conv2d(in_chans, stem_width, kernel_size=3, padding=1)
+        self.blocks = nn.ModuleList()
+        self.downs = nn.ModuleList()
+        self.ups = nn.ModuleList()
+        widths: tuple[int, ...] = (stem_width,)
+        skips: list[tuple[int, ...]] = []
+        for index, count in enumerate(lengths):
+            if index > depth:
+                made = lengths[index - 1] * growth
+                self.ups.append(nn.ConvTranspose2d(made, made, kernel_size=3, stride=2))
+                widths = (made, *skips.pop())
+            block = DenseBlock(widths, count, growth, proj_drop_rate)
+            self.blocks.append(block)
+            if index < depth:
+                skips.append(block.out_widths)
+                self.downs.append(_MaxDown(block.out_widths, proj_drop_rate))
+                widths = (sum(block.out_widths),)
+        self.head = nn.Conv2d(sum(block.out_widths), num_classes, kernel_size=1)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class scores (N, num_classes, H, W) of images (N, in_chans, H, W)."""
+        depth = len(self.downs)
+        x = self.stem(x)
+        skips: list[Stack] = []
+        for block, down in zip(self.blocks[:depth], self.downs, strict=True):
+            skips.append(block(x))
+            x = down(*skips[-1].normalised)
+        stack = self.blocks[depth](x)
+        for up, fresh, block in zip(self.ups, self.fresh[depth:], self.blocks[depth + 1 :], strict=False):
+            skip = skips.pop()
+            new = torch.cat(stack.raw[:fresh], dim=1)
+            height, width = skip.raw[0].shape[-2:]
+            # The transposed convolution gives 2h + 1 rows for the skip's 2h or 2h + 1, and likewise columns.
+            stack = block(up(new)[..., :height, :width], skip)
+        return self.head(torch.cat(stack.raw, dim=1))
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last 1x1 convolution."""
+        return self.head
+
+
+class _MaxDown(nn.Module):
+    """FC-DenseNet's transition down: BN-ReLU, 1x1 convolution with bias, dropout, 2x2 max pool."""
+
+    def __init__(self, widths: Sequence[int], drop_rate: float) -> None:
+        super().__init__()
+        self.read = ConcatRead(widths)
+        self.conv = nn.Conv2d(sum(widths), sum(widths), kernel_size=1)
+        self.drop = nn.Dropout(drop_rate)
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, *stack: Tensor) -> Tensor:
+        return self.pool(self.drop(self.conv(self.read(*stack))))
+
+
+def _check(
+    check: Arguments,
+    units: Sequence[int],
+    growth: int,
+    stem_width: int,
+    num_classes: int,
+    in_chans: int,
+    proj_drop_rate: float,
+) -> tuple[int, ...]:
+    """Check what both networks take; return the units a stage."""
+    lengths = check.per_stage("units", units, len(units) if isinstance(units, Sequence) else 11)
+    check.require(len(lengths) % 2 == 1, f"units is {units!r}: expected an odd number of stages, down and up again")
+    check.whole("growth", growth)
+    check.whole("stem_width", stem_width)
+    check.whole("num_classes", num_classes)
+    check.whole("in_chans", in_chans)
+    check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
+    check.done()
+    return lengths
+
+
+def _dense_rows() -> dict[str, dict[str, Any]]:
+    """FC-DenseNet56, 67 and 103 (Jegou et al., section 4)."""
+    return {
+        "fc_densenet56": dict(units=(4,) * 11, growth=12),
+        "fc_densenet67": dict(units=(5,) * 11, growth=16),
+        "fc_densenet103": dict(units=_UNITS_103, growth=16),
+    }
+
+
+register_variants(FCDenseNet, _dense_rows(), segmentation_cfg("1611.09326", classifier="head", first_conv="stem"))
+register_variants(
+    FCLogDenseNet,
+    {"fc_logdensenet103": dict(units=_UNITS_103, growth=24)},
+    segmentation_cfg("1711.00002", classifier="head.conv", first_conv="stem"),
+)

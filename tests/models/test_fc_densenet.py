@@ -1,0 +1,89 @@
+"""Networks that label pixels."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import skipweave
+from skipweave.errors import SkipweaveError
+
+SMALL = dict(units=(1, 2, 1, 2, 1), growth=4)
+
+
+def counts(name: str, **overrides: object) -> tuple[int, float]:
+    """Parameters, and operations in G at 224x224 with all heads."""
+    with torch.device("meta"):
+        model = skipweave.create_model(name, **overrides).eval()
+        image = torch.empty(1, 3, 224, 224)
+    with FlopCounterMode(display=False) as counter:
+        list(model.forward_anytime(image)) if hasattr(model, "forward_anytime") else model(image)
+    return sum(p.numel() for p in model.parameters()), round(counter.get_total_flops() / 1e9, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "expected"),
+    [
+        ("fc_densenet67", {}, (3_463_243, 41.8033)),
+        ("fc_densenet103", {}, (9_322_091, 40.1451)),
+        ("fc_logdensenet103", {}, (4_060_825, 42.4058)),
+        ("fc_logdensenet103", dict(stem_width=48), (4_011_217, 40.2014)),
+        ("fc_logdensenet103", dict(prune="none"), (4_718_665, 52.0130)),
+        ("fc_logdensenet103", dict(stem_width=48, reuse_down=False, prune="birth"), (4_608_097, 41.9117)),
+        ("fc_logdensenet103", dict(stem_width=48, reuse_down=False), (4_409_665, 40.4872)),
+    ],
+)
+def test_counts(name: str, overrides: dict[str, object], expected: tuple[int, float]) -> None:
+    assert counts(name, **overrides) == expected
+
+
+@pytest.mark.parametrize("name", ["fc_densenet103", "fc_logdensenet103"])
+@pytest.mark.parametrize("size", [(16, 16), (37, 51), (5, 8)])
+def test_the_output_has_the_images_size(name: str, size: tuple[int, int]) -> None:
+    model = skipweave.create_model(name, **SMALL, in_chans=2, num_classes=3)
+    assert model(torch.randn(2, 2, *size)).shape == (2, 3, *size)
+
+
+def test_heads_on_the_way() -> None:
+    model = skipweave.create_model("fc_logdensenet103", **SMALL).eval()
+    x = torch.randn(1, 3, 37, 50)
+    maps = list(model.forward_anytime(x))
+    assert [tuple(m.shape[-2:]) for m in maps] == [(37, 50), (19, 25), (10, 13), (19, 25), (37, 50)]
+    torch.testing.assert_close(maps[-1], model(x), rtol=0, atol=0)
+    assert len(list(skipweave.create_model("fc_logdensenet103", **SMALL, heads="last").forward_anytime(x))) == 1
+
+
+def test_nothing_behind_a_head_is_computed() -> None:
+    model = skipweave.create_model("fc_logdensenet103", **SMALL).eval()
+    ran: list[nn.Module] = []
+    for unit in model.stages.units:
+        unit.register_forward_hook(lambda module, *_: ran.append(module))
+    next(model.forward_anytime(torch.randn(1, 3, 16, 16)))
+    assert len(ran) == 1
+
+
+@pytest.mark.parametrize("overrides", [{}, dict(reuse_down=False, prune="birth")])
+def test_checkpointing_changes_nothing(overrides: dict[str, object]) -> None:
+    states = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = skipweave.create_model("fc_logdensenet103", **SMALL, **overrides, proj_drop_rate=0.2)
+        model.set_grad_checkpointing(recompute)
+        torch.manual_seed(1)
+        loss = sum(scores.square().mean() for scores in model.forward_anytime(torch.ones(2, 3, 13, 17)))
+        loss.backward()  # type: ignore[union-attr]
+        states.append((loss, dict(model.named_buffers()), {n: p.grad for n, p in model.named_parameters()}))
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (dict(units=(1, 2)), r"units is \(1, 2\): expected an odd number of stages"),
+        (dict(prune="some"), "prune is 'some': expected one of 'exact', 'birth', 'none'"),
+        (dict(features_only=True), "fc_logdensenet103 labels pixels itself"),
+    ],
+)
+def test_bad_overrides(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(SkipweaveError, match=message):
+        skipweave.create_model("fc_logdensenet103", **overrides)
