@@ -1,5 +1,6 @@
 """The study's plots: error against each cost with the Pareto front, and learning curves. No files are read."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from skipweave.study.results import COSTS, Epoch, Results, Summary, cost_of, pareto_front
+from skipweave.study.results import COSTS, Results, Summary, cost_of, pareto_front
 
 #: Text and lines; paper. The report replaces these exact colours by the page's own, light or dark.
 INK, PAPER = "#1b1b1d", "#fffffd"
@@ -133,16 +134,17 @@ def _curves_plot(results: Results) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True)
     has_validation = any(e.val_error is not None for run in results.runs for e in run.curve)
     for network in results.networks:
-        runs = [run.curve for run in results.runs if run.label == network.label and run.curve]
+        points = [e for run in results.runs if run.label == network.label for e in run.curve]
         colour = looks(results)[network.label][0]
-        error = [[e.val_error if has_validation else e.train_error for e in curve] for curve in runs]
-        _draw_curve(above, runs, error, colour, network.label)
-        _draw_curve(below, runs, [[e.train_loss for e in curve] for curve in runs], colour, "")
+        _draw_curve(above, [(e.epoch, e.val_error if has_validation else e.train_error) for e in points], colour)
+        _draw_curve(below, [(e.epoch, e.train_loss) for e in points], colour, network.label)
     above.set_ylabel(f"{'validation' if has_validation else 'training'} error [%]")
     below.set_ylabel("training loss")
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):
+        if not math.isfinite(axes.dataLim.minposy):
+            continue  # all zero: no logarithm
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -151,19 +153,13 @@ def _curves_plot(results: Results) -> Figure:
     return figure
 
 
-def _draw_curve(
-    axes: Axes, runs: Sequence[Sequence[Epoch]], values: Sequence[Sequence[float | None]], colour: str, label: str
-) -> None:
-    """Mean over the seeds that reached each epoch; the band is their range."""
-    if not runs:
-        return
-    epochs = sorted({e.epoch for curve in runs for e in curve})
-    at: dict[int, list[float]] = {epoch: [] for epoch in epochs}
-    for curve, line in zip(runs, values, strict=True):
-        for point, value in zip(curve, line, strict=True):
-            if value is not None:
-                at[point.epoch].append(max(value, 1e-3))
-    epochs = [epoch for epoch in epochs if at[epoch]]
+def _draw_curve(axes: Axes, points: Sequence[tuple[int, float | None]], colour: str, label: str = "") -> None:
+    """Mean of the values at each epoch, over the seeds that reached it; the band is their range."""
+    at: dict[int, list[float]] = {}
+    for epoch, value in points:
+        if value is not None:
+            at.setdefault(epoch, []).append(value)
+    epochs = sorted(at)
     axes.plot(epochs, [fmean(at[e]) for e in epochs], color=colour, linewidth=1.6, label=label)
-    axes.fill_between(epochs, [min(at[e]) for e in epochs], [max(at[e]) for e in epochs], color=colour, alpha=0.15,
-                      linewidth=0)  # fmt: skip
+    low, high = ([pick(at[e]) for e in epochs] for pick in (min, max))
+    axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -12,7 +12,12 @@ from skipweave.study.plots import INK, PAPER, looks
 from skipweave.study.results import COSTS, Network, Results, Run, Summary, front_labels
 from skipweave.study.verdict import error_text, verdict
 
-_PAGE_COLOURS = {INK: "currentColor", PAPER: "var(--paper)", "#000000": "currentColor", "#ffffff": "var(--paper)"}
+#: What is drawn in a picture's neutral colours takes the page's own.
+_PAGE_COLOURS = {
+    **dict.fromkeys((INK, "#000000", "#333333"), "currentColor"),
+    **dict.fromkeys((PAPER, "#ffffff"), "var(--paper)"),
+    "#f2f2f2": "var(--panel)",
+}
 
 
 def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
@@ -68,7 +73,7 @@ def _table_row(
         f'<span class="dot" style="background:{colour}"></span>{escape(label)}',
         f"{error_text(summary, unit='')} <small>{min(summary.errors):.2f} to {max(summary.errors):.2f}</small>",
         *((f"{cost.parameters:,}" + mark["parameters"], _short(cost.macs) + mark["macs"],
-           f"{cost.links}", f"{cost.max_distance}") if cost else ("",) * 4),
+           f"{cost.links}", f"{cost.max_distance:g}") if cost else ("",) * 4),
         *(_time_cell(summary, first, key) + mark[key] for key in ("inference_ms", "step_ms")),
         f"{summary.train_seconds:.1f}",
     )  # fmt: skip
@@ -97,7 +102,7 @@ def _table_note(results: Results) -> str:
     first = results.networks[0].label if results.networks else ""
     spread = "mean ± sample standard deviation over seeds" if seeds > 1 else "one seed"
     note = (
-        f"Top-1 test error of the last epoch's weights, {spread}; the test set was read once, after training. "
+        f"Top-1 test error of {results.weights}, {spread}; the test set was read once, after training. "
         "Longest path: most links between any two nodes of a stage on the shortest way back. "
         "○: on the Pareto front of that cost (no other network is cheaper without a higher mean error). "
     )

@@ -18,13 +18,13 @@ class Cost:
         parameters: learnable parameters.
         macs: multiply-accumulate operations of one image's forward pass.
         links: nodes read by all units, summed over stages.
-        max_distance: longest back-propagation distance inside a stage (in links).
+        max_distance: longest back-propagation distance inside a stage, in links; infinite where a node has no way back.
     """
 
     parameters: int
     macs: int
     links: int
-    max_distance: int
+    max_distance: float
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Network:
     Attributes:
         label: what tables and plots call it; unique in the study.
         model: registered model name.
-        args: overrides given to `skipweave.create_model`, without classes and channels, which the data set.
+        args: overrides given to `skipweave.create_model`, without classes and channels: those follow from the data.
         cost: None when the network could not be built.
         failure: the one-line reason why it could not be built, else empty.
     """
@@ -61,7 +61,7 @@ class Run:
     """One training of one network from one seed.
 
     Attributes:
-        error: top-1 test error of the last epoch's weights, percent; None when the run failed.
+        error: top-1 test error, percent; None when the run failed.
         train_seconds: wall-clock seconds of training; None when the run failed.
         failure: one-line reason, empty when the run finished.
         curve: one entry an epoch.
@@ -121,6 +121,7 @@ class Results:
 
     Attributes:
         title: headline of the report.
+        weights: whose test error is reported, in words.
         test_images: size of the test set: with the seeds it says how small a difference can mean something.
         facts: titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.
         timing_note: how the times were measured, in one sentence; empty when they were not.
@@ -131,6 +132,7 @@ class Results:
     networks: tuple[Network, ...]
     runs: tuple[Run, ...]
     timings: Mapping[str, Timing] = field(default_factory=dict)
+    weights: str = ""
     test_images: int = 0
     facts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     timing_note: str = ""

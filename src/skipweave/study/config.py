@@ -1,0 +1,160 @@
+"""What a study is asked to do, as plain values that YAML and the command line can hold."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skipweave.data import DataConfig
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, ModelConfig, OptimConfig, ScheduleConfig
+
+MATCHABLE = ("parameters", "macs")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One network of a study.
+
+    Attributes:
+        name: a name of `skipweave models`.
+        args: overrides, such as growth, units or topology.
+        label: what tables and plots call it; by default the name, with its overrides.
+    """
+
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """The label, or one made from name and overrides."""
+        overrides = ", ".join(f"{key}={value}" for key, value in self.args.items())
+        return self.label or (f"{self.name} ({overrides})" if overrides else self.name)
+
+    @property
+    def slug(self) -> str:
+        """The title as a folder's name."""
+        return re.sub(r"[^a-z0-9+]+", "-", self.title.lower()).strip("-")
+
+
+def default_networks() -> list[NetworkConfig]:
+    """Five small networks that differ only in what their layers read."""
+    return [
+        NetworkConfig("sparsenet40_24", {"units": 4, "topology": "plain"}, "plain"),
+        NetworkConfig("preact_resnet56", {"units": 4}, "sum (ResNet)"),
+        NetworkConfig("densenet40_12", {"units": 4}, "dense (DenseNet)"),
+        NetworkConfig("sparsenet40_24", {"units": 4}, "exponential (SparseNet)"),
+        NetworkConfig("sparsenet_sum56", {"units": 4}, "exponential sum (SparseNet[+])"),
+    ]
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Several networks on one data set under one recipe.
+
+    The defaults compare five ways of aggregating on scikit-learn's handwritten digits, in about two minutes.
+
+    Attributes:
+        networks: the networks to compare.
+        seeds: each network is trained once from each.
+        data: which images.
+        optim: the optimiser.
+        schedule: when the learning rate falls.
+        epochs: times that every training image is seen.
+        batch_size: images a step.
+        match: bring all networks to about the same `parameters` or `macs` by scaling growth or widths; None leaves
+            them as they are.
+        target: the parameters or MACs to match, such as 60000 or 60k; needed with match.
+        title: the report's headline.
+        output: the study's folder; one that holds this study already is gone on with.
+        accelerator: auto, cpu, gpu, cuda or mps.
+        precision: as for `skipweave fit`.
+        processes: networks trained at the same time; None is one a core (at most 4) on the CPU, one elsewhere.
+        timing_repeats: how often each network's step is timed, in turns with the others; 0 leaves the timing out.
+        checkpoint_every: steps between checkpoints within an epoch; 0 for one at the end of each epoch only.
+    """
+
+    networks: list[NetworkConfig] = field(default_factory=default_networks)
+    seeds: list[int] = field(default_factory=lambda: [0, 1])
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    epochs: int = 20
+    batch_size: int = 64
+    match: str | None = "parameters"
+    target: int | str | None = "60k"
+    title: str = ""
+    output: Path = Path("runs/study_digits")
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    processes: int | None = None
+    timing_repeats: int = 20
+    checkpoint_every: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value that training does not check itself.
+
+        Raises:
+            SkipweaveError: one line that lists every wrong value.
+        """
+        slugs = [network.slug for network in self.networks]
+        checks = (
+            (bool(self.networks), "networks is empty: give at least one"),
+            (bool(self.seeds), "seeds is empty: give at least one"),
+            (len(set(self.seeds)) == len(self.seeds), f"seeds {self.seeds} repeat: give each once"),
+            (len(set(slugs)) == len(slugs), f"two networks are called {_repeated(slugs)!r}: give each its own label"),
+            (
+                self.match is None or self.match in MATCHABLE,
+                f"match is {self.match!r}: expected {' or '.join(MATCHABLE)}",
+            ),
+            (self.match is None or self.target is not None, "match needs a target, such as 60k"),
+            (self.processes is None or self.processes >= 1, f"processes is {self.processes}: expected 1 or more"),
+            (self.timing_repeats >= 0, f"timing_repeats is {self.timing_repeats}: expected 0 or more"),
+        )
+        if problems := [problem for right, problem in checks if not right]:
+            raise SkipweaveError("; ".join(problems))
+        if self.target is not None:
+            parse_count(self.target)
+
+    @property
+    def headline(self) -> str:
+        """The title, or one made from data and number of networks."""
+        return self.title or f"Which network errs least for its cost on {self.data.name}?"
+
+    def fit_config(self, model: ModelConfig, seed: int, output: Path) -> FitConfig:
+        """One run of the study, as `skipweave.training.fit` takes it."""
+        return FitConfig(
+            model=model,
+            data=self.data,
+            optim=self.optim,
+            schedule=self.schedule,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=seed,
+            output=output,
+            accelerator=self.accelerator,
+            precision=self.precision,
+            checkpoint_every=self.checkpoint_every,
+        )
+
+
+def parse_count(text: int | str) -> int:
+    """A count such as 60000, `60k`, `1.5M` or `2G`.
+
+    Raises:
+        SkipweaveError: it is none.
+
+    >>> parse_count("1.5M")
+    1500000
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)", str(text).strip())
+    count = round(float(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[found[2]]) if found else 0
+    if count < 1:
+        raise SkipweaveError(f"target is {text!r}: expected a count such as 60000, 60k or 1.5M")
+    return count
+
+
+def _repeated(names: Sequence[str]) -> str:
+    return next((name for name in names if names.count(name) > 1), "")

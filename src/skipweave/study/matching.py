@@ -1,0 +1,79 @@
+"""Bring networks to about equal cost by scaling their widths; the number of units and what they read stay."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from math import gcd
+from typing import Any
+
+from torch import nn
+
+from skipweave.errors import SkipweaveError
+
+#: Overrides that scale a network's widths, in order of preference.
+KNOBS = ("growth", "widths")
+
+
+def match_cost(name: str, args: Mapping[str, Any], build: Callable[..., nn.Module], cost: Callable[[nn.Module], int],
+               target: int) -> dict[str, Any]:  # fmt: skip
+    """Overrides that bring a network's cost as near to the target as whole numbers allow.
+
+    The growth (concatenating networks) or the widths (summing networks) of all stages are scaled together, in the
+    proportions that the network has now. The cost grows with them, so the search is exact; of two equally near
+    costs the lower one is taken.
+
+    Args:
+        name: the network, for messages.
+        args: its overrides; a growth or widths among them give the proportions of the stages.
+        build: makes the network from overrides.
+        cost: of a network.
+        target: cost to come near to.
+
+    Raises:
+        SkipweaveError: the network has nothing to scale, or costs more than the target at its smallest.
+    """
+    knob, proportions = _knob(name, build(**args))
+
+    def scaled(scale: int) -> dict[str, Any]:
+        values = [scale * part for part in proportions]
+        return {**args, knob: values if len(set(values)) > 1 or knob == "widths" else values[0]}
+
+    def cost_at(scale: int) -> int:
+        return cost(build(**scaled(scale)))
+
+    if (least := cost_at(1)) > target:
+        raise SkipweaveError(
+            f"{name} cannot be matched to {target:,}: at its smallest ({knob} {scaled(1)[knob]}) it costs {least:,}"
+        )
+    scale = largest_within(cost_at, target)
+    nearer = target - cost_at(scale) <= cost_at(scale + 1) - target
+    return scaled(scale if nearer else scale + 1)
+
+
+def largest_within(cost_at: Callable[[int], int], target: int) -> int:
+    """Find the largest scale whose cost is at most the target, for a cost that grows with the scale.
+
+    Args:
+        cost_at: cost at a scale of 1 or more; at most the target at 1.
+        target: the bound.
+
+    >>> largest_within(lambda scale: scale * scale, 50)
+    7
+    """
+    high = 2
+    while cost_at(high) <= target:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost_at(middle) <= target else (low, middle)
+    return low
+
+
+def _knob(name: str, model: nn.Module) -> tuple[str, list[int]]:
+    """Which override scales the network, and the proportions of its stages in lowest terms."""
+    parameters = inspect.signature(type(model)).parameters
+    knob = next((knob for knob in KNOBS if knob in parameters), None)
+    if knob is None:
+        raise SkipweaveError(f"{name} has nothing to scale: it takes neither {' nor '.join(KNOBS)}; leave match out")
+    made = [stage.widths[-1] for stage in model.stages]  # type: ignore[union-attr]
+    return knob, [width // gcd(*made) for width in made]

@@ -1,0 +1,73 @@
+"""Before anything is trained: build every network without memory for its weights, match costs, and count them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from skipweave.analysis.draw import connections, save
+from skipweave.analysis.profile import profile, topologies_of
+from skipweave.data import ImageData
+from skipweave.errors import SkipweaveError
+from skipweave.study.config import NetworkConfig, StudyConfig, parse_count
+from skipweave.study.matching import match_cost
+from skipweave.study.results import Cost, Network
+from skipweave.training.network import arguments_for, build_network, count_parameters
+
+
+def plan_networks(config: StudyConfig, data: ImageData) -> tuple[Network, ...]:
+    """The study's networks with the overrides they will be trained with, and their costs.
+
+    A network that cannot be built or matched is kept, with the reason, so that the study can report it.
+
+    Raises:
+        SkipweaveError: none can be built.
+    """
+    networks = tuple(_plan(network, config, data) for network in config.networks)
+    if not any(network.cost for network in networks):
+        raise SkipweaveError("; ".join(f"{network.label}: {network.failure}" for network in networks))
+    return networks
+
+
+def build(name: str, args: Mapping[str, Any], data: ImageData) -> nn.Module:
+    """Build a network for the data, without memory for its weights."""
+    with torch.device("meta"):
+        return build_network(name, arguments_for(name, args, data))
+
+
+def draw_networks(folder: Path, networks: tuple[Network, ...], data: ImageData) -> dict[str, Path]:
+    """Draw what the layers of each network read, where it has stages to draw.
+
+    Returns:
+        The SVG of each network drawn, by label.
+    """
+    drawn = {}
+    for place, network in enumerate(networks):
+        topologies = topologies_of(build(network.model, network.args, data)) if network.cost else ()
+        if topologies:
+            drawn[network.label] = save(connections(topologies), folder / f"connections_{place + 1}")[1]
+    return drawn
+
+
+def _plan(asked: NetworkConfig, config: StudyConfig, data: ImageData) -> Network:
+    network = Network(asked.title, asked.name, asked.args)
+    try:
+        args = _matched(asked, config, data) if config.match else asked.args
+        return replace(network, args=args, cost=cost_of_model(build(asked.name, args, data), data))
+    except SkipweaveError as error:
+        return replace(network, failure=" ".join(str(error).split()))
+
+
+def _matched(asked: NetworkConfig, config: StudyConfig, data: ImageData) -> dict[str, Any]:
+    cost = count_parameters if config.match == "parameters" else lambda model: cost_of_model(model, data).macs
+    target = parse_count(config.target or 0)
+    return match_cost(asked.name, asked.args, lambda **args: build(asked.name, args, data), cost, target)
+
+
+def cost_of_model(model: nn.Module, data: ImageData) -> Cost:
+    """Count what a network costs on images of the data's size."""
+    counted = profile(model, (data.in_chans, *data.image_size))
+    return Cost(counted.parameters, counted.macs, counted.links, max(counted.max_distances, default=0.0))

@@ -1,0 +1,148 @@
+"""Work through jobs, here or in a few processes: one that fails, or whose process dies, takes no other with it."""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+Tell = Callable[[Any], None]
+Work = Callable[[Any, Tell], Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """News of one job.
+
+    Attributes:
+        index: of the job.
+        kind: `started`, `progress`, `done` or `failed`.
+        value: nothing, what the work told, its result, or the one-line reason.
+    """
+
+    index: int
+    kind: str
+    value: Any = None
+
+
+def work_here(jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None]) -> None:
+    """Do the jobs one after another in this process.
+
+    Args:
+        jobs: what to do.
+        work: called with a job and a function that passes on progress.
+        on_event: called with every piece of news.
+    """
+    for index, job in enumerate(jobs):
+        on_event(Event(index, "started"))
+        on_event(_attempt(index, job, work, on_event))
+
+
+def work_in_processes(jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None], processes: int) -> None:
+    """Do the jobs in several processes, each started afresh and kept for several jobs.
+
+    The processes end with this one, however it ends: the first news that nobody can receive ends the work.
+
+    Args:
+        jobs: what to do; they, the results and `work` travel between processes, so they must be picklable.
+        work: called in a process with a job and a function that passes on progress.
+        on_event: called here with every piece of news.
+        processes: how many at most.
+    """
+    pending = list(enumerate(jobs))
+    workers: dict[Connection, _Worker] = {}
+    try:
+        while pending or workers:
+            while pending and len(workers) < processes:
+                worker = _Worker(work)
+                workers[worker.connection] = worker
+                _give_next(worker, pending, on_event)
+            for connection in wait(list(workers)):
+                worker = workers[connection]  # type: ignore[index]
+                event = worker.news()
+                on_event(event)
+                if event.kind in ("done", "failed"):
+                    if pending and worker.process.is_alive():
+                        _give_next(worker, pending, on_event)
+                    else:
+                        workers.pop(worker.connection).stop()
+    finally:
+        for worker in workers.values():
+            worker.stop()
+
+
+def _give_next(worker: "_Worker", pending: list[tuple[int, Any]], on_event: Callable[[Event], None]) -> None:
+    index, job = pending.pop(0)
+    worker.give(index, job)
+    on_event(Event(index, "started"))
+
+
+class _Worker:
+    """A process that does one job after another, and what it is doing."""
+
+    def __init__(self, work: Work) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, work))
+        self.index = -1
+        with _interrupts_ignored():
+            self.process.start()
+        theirs.close()
+
+    def give(self, index: int, job: Any) -> None:
+        self.index = index
+        with suppress(BrokenPipeError):  # it died: `news` will say so
+            self.connection.send((index, job))
+
+    def news(self) -> Event:
+        """Return the next piece of news; the death of the process is the failure of its job."""
+        try:
+            event: Event = self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            return Event(self.index, "failed", f"its process died (exit code {self.process.exitcode})")
+        return event
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _serve(connection: Connection, work: Work) -> None:
+    """Do what comes, until nothing comes or nobody listens any more."""
+    with suppress(EOFError, ConnectionError):
+        while True:
+            index, job = connection.recv()
+            connection.send(_attempt(index, job, work, connection.send))
+
+
+def _attempt(index: int, job: Any, work: Work, send: Callable[[Event], None]) -> Event:
+    try:
+        return Event(index, "done", work(job, lambda value: send(Event(index, "progress", value))))
+    except ConnectionError:
+        raise
+    except Exception as error:  # whatever a network does wrong, the others go on
+        return Event(index, "failed", one_line(error))
+
+
+def one_line(error: Exception) -> str:
+    """The reason of a failure in one line; users' mistakes speak for themselves, others carry their type."""
+    text = " ".join(str(error).split())
+    return text if text and isinstance(error, ValueError) else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C, which a terminal sends to all: only the parent answers it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,180 @@
+"""Run a study: plan, train what is not trained yet, time, and write down what was found."""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+
+from skipweave.data import ImageData, load
+from skipweave.errors import SkipweaveError
+from skipweave.study.config import StudyConfig
+from skipweave.study.display import Display, Silent
+from skipweave.study.facts import facts
+from skipweave.study.folder import StudyFolder
+from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
+from skipweave.study.plan import draw_networks, plan_networks
+from skipweave.study.plots import write_plots
+from skipweave.study.pool import Event, work_here, work_in_processes
+from skipweave.study.report import write_report
+from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
+from skipweave.study.timing import machine, measure
+from skipweave.training import ModelConfig, fit
+from skipweave.training.learner import Learner
+from skipweave.training.network import arguments_for
+
+_MOST_PROCESSES = 4
+
+
+def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display | None = None) -> Results:
+    """Train every network from every seed, or what of it is still missing, and write tables, plots and the report.
+
+    A network or a run that fails is part of the results and does not end the study.
+
+    Args:
+        config: the study. What its folder `config.output` holds of it already is not done again.
+        trainer: trains one network; with several processes it must be picklable.
+        display: told what happens.
+
+    Raises:
+        SkipweaveError: no network can be built, the data cannot be read or has no test split, or the folder holds
+            runs of another recipe.
+    """
+    folder = StudyFolder(config.output)
+    data = load(config.data)
+    if data.test is None:
+        raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
+    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]
+    study = _Study(config, folder, data, plan_networks(config, data), fabric, display or Silent())
+    runs = study.train(trainer)
+    results = study.results(runs, study.time())
+    _write(folder, results, data)
+    return results
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What all steps of a study need."""
+
+    config: StudyConfig
+    folder: StudyFolder
+    data: ImageData
+    networks: tuple[Network, ...]
+    fabric: Fabric
+    display: Display
+
+    @property
+    def processes(self) -> int:
+        """Networks trained at the same time: on the CPU small networks gain more from that than from more threads."""
+        on_cpu = self.fabric.device.type == "cpu"
+        return self.config.processes or (min(os.cpu_count() or 1, _MOST_PROCESSES) if on_cpu else 1)
+
+    def train(self, trainer: Trainer) -> tuple[Run, ...]:
+        """Train what is left; results.csv grows with every run that ends."""
+        finished, left = finished_and_left(self.config, self.networks, self.folder)
+        self.folder.write_config(self.config)
+        self.display.planned(self.networks, len(finished) + len(left), len(finished))
+        runs = {(run.label, run.seed): run for run in finished}
+
+        def on_event(event: Event) -> None:
+            if run := self._follow(left[event.index], event):
+                runs[run.label, run.seed] = run
+                self.display.run_ended(run)
+                write_results(self.folder.results, Results("", self.networks, self._ordered(runs)))
+
+        if self.processes > 1 and len(left) > 1:
+            threads = max(1, (os.cpu_count() or 1) // self.processes)
+            work_in_processes(left, partial(train, trainer, threads), on_event, self.processes)
+        else:
+            work_here(left, partial(train, trainer, None), on_event)
+        return self._ordered(runs)
+
+    def _follow(self, job: Job, event: Event) -> Run | None:
+        """Show a piece of news; the run, if it has ended."""
+        name = (job.label, job.seed)
+        match event.kind, event.value:
+            case "done", summary:
+                return finished_run(*name, summary, self.folder)
+            case "failed", reason:
+                return Run(*name, self.folder.relative(job.config.output), failure=reason)
+            case "started", _:
+                self.display.run_begun(name)
+            case "progress", ("started", (start,)):
+                self.display.run_started(name, start)
+            case "progress", ("stepped", (epoch, step)):
+                self.display.run_stepped(name, epoch, step)
+            case "progress", ("epoch", (row,)):
+                self.display.run_epoch(name, row)
+        return None
+
+    def _ordered(self, runs: dict[tuple[str, int], Run]) -> tuple[Run, ...]:
+        """By network, then by seed, as the study lists them."""
+        names = [(network.label, seed) for network in self.networks for seed in self.config.seeds]
+        return tuple(runs[name] for name in names if name in runs)
+
+    def time(self) -> dict[str, Timing]:
+        """Measure all networks in turns, unless that was done before."""
+        built = [network for network in self.networks if network.cost]
+        key = json.dumps([self.timing_note, [[n.label, n.model, dict(n.args)] for n in built]])
+        if not self.config.timing_repeats:
+            return {}
+        if (before := self.folder.read_timing(key)) is not None:
+            return before
+        repeats, size = self.config.timing_repeats, self.config.batch_size
+        images = torch.randn(size, self.data.in_chans, *self.data.image_size)
+        labels = torch.randint(len(self.data.classes), (size,))
+        learners = {network.label: self._learner(network) for network in built}
+        timings = measure(learners, images, labels, repeats, lambda done: self.display.timing(done, repeats))
+        self.folder.write_timing(key, timings)
+        return timings
+
+    def _learner(self, network: Network) -> Learner:
+        model = ModelConfig(network.model, dict(network.args))
+        args = arguments_for(network.model, network.args, self.data)
+        return Learner(self.fabric, self.config.fit_config(model, 0, self.folder.runs), args)
+
+    @property
+    def timing_note(self) -> str:
+        """How the times were measured."""
+        if not self.config.timing_repeats:
+            return ""
+        threads = f", {torch.get_num_threads()} threads" if self.fabric.device.type == "cpu" else ""
+        return (
+            f"medians of {self.config.timing_repeats} rounds, all networks in turns, batch {self.config.batch_size}, "
+            f"{self.config.precision}, on {machine(self.fabric.device)}{threads}"
+        )
+
+    def results(self, runs: tuple[Run, ...], timings: dict[str, Timing]) -> Results:
+        """Everything that the report is made from."""
+        first = next((self.folder.path / run.run_dir for run in runs if not run.failure), self.folder.runs)
+        return Results(
+            title=self.config.headline,
+            networks=self.networks,
+            runs=runs,
+            timings=timings,
+            weights="the weights with the lowest validation error" if self.data.val else "the last epoch's weights",
+            test_images=len(self.data.test or ()),
+            facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device)),
+            timing_note=self.timing_note,
+            commands=_commands(self.folder),
+        )
+
+
+def _commands(folder: StudyFolder) -> tuple[str, ...]:
+    """What to type to repeat the study, and the settings it needs."""
+    settings = folder.config.read_text(encoding="utf-8")
+    return (
+        f"skipweave study --config {folder.config} --output ANOTHER_FOLDER",
+        f"# {folder.config}\n{settings}",
+    )
+
+
+def _write(folder: StudyFolder, results: Results, data: ImageData) -> None:
+    """Write tables, plots, connection pictures and the report."""
+    write_results(folder.results, results)
+    write_summary(folder.summary, results)
+    plots = write_plots(folder.plots, results)
+    pictures = draw_networks(folder.plots, results.networks, data)
+    write_report(folder.report, results, plots, pictures)

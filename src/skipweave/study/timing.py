@@ -1,0 +1,93 @@
+"""Measured time: every network's inference and training step, in turns, so that all meet the same machine."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from skipweave.study.results import Timing
+from skipweave.training.learner import Learner
+
+WARM_UP = 2
+
+
+def measure(
+    learners: Mapping[str, Learner], images: Tensor, labels: Tensor, repeats: int, tell: Callable[[int], None]
+) -> dict[str, Timing]:
+    """Time each network in turns: one inference and one training step of each, again and again.
+
+    Weights do not change: the learning rate is 0, which costs the same.
+
+    Args:
+        learners: networks with their optimisers, by label, all on the same device.
+        images: one batch, NCHW.
+        labels: N.
+        repeats: rounds of which the medians are taken, after two that are not counted.
+        tell: called with the number of rounds done.
+    """
+    seconds: dict[str, list[tuple[float, float]]] = {label: [] for label in learners}
+    for done in range(1 - WARM_UP, repeats + 1):
+        for label, learner in learners.items():
+            pair = _inference(learner, images), _step(learner, images, labels)
+            if done > 0:
+                seconds[label].append(pair)
+        tell(max(0, done))
+    return {
+        label: Timing(*(1000 * median(column) for column in zip(*pairs, strict=True)))
+        for label, pairs in seconds.items()
+    }
+
+
+def _inference(learner: Learner, images: Tensor) -> float:
+    """Seconds of a forward pass, evaluation mode."""
+    learner.start_evaluation()
+    images = learner.fabric.to_device(images)
+    with torch.inference_mode():
+        return _seconds(learner, lambda: learner.model(images))
+
+
+def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
+    """Seconds of a training step: forward, backward, optimiser."""
+    learner.start_epoch(lr=0.0)
+    images, labels = learner.fabric.to_device((images, labels))
+
+    def step() -> None:
+        learner.gradients(images, labels)
+        learner.descend()
+
+    return _seconds(learner, step)
+
+
+def _seconds(learner: Learner, action: Callable[[], object]) -> float:
+    """Seconds until the device is done with it: accelerators work on after a call returns."""
+    _wait(learner.fabric.device)
+    start = time.perf_counter()
+    action()
+    _wait(learner.fabric.device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def machine(device: torch.device) -> str:
+    """What computes on the device, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {os.cpu_count()} cores" + ("" if device.type == "cpu" else f", {device.type}")
+
+
+def _processor() -> str:
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
