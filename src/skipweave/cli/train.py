@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from skipweave.cli.run_display import RunDisplay
 from skipweave.data import list_images
@@ -16,6 +16,8 @@ from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, Prediction, Split, Which, evaluate, load_run, load_weights
 from skipweave.training import fit as fit_network
 from skipweave.training import predict as predict_images
+
+_WIDE = 10_000  # characters: a table for another program is not folded
 
 
 def fit(config: FitConfig, resume: Path | None = None) -> None:
@@ -100,13 +102,14 @@ def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelera
 
 
 def _show(predictions: Sequence[Prediction]) -> None:
-    table = Table("image", "class", "probability", "next", box=None, pad_edge=False)
+    table = Table(Column("image", overflow="fold"), "class", "probability", "next", box=None, pad_edge=False)
     for prediction in predictions:
         if not prediction.problem:
             first, *others = zip(prediction.classes, prediction.probabilities, strict=True)
             others_text = ", ".join(f"{name} {chance:.1%}" for name, chance in others)
             table.add_row(str(prediction.path), first[0], f"{first[1]:.1%}", others_text)
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else _WIDE)
 
 
 def _as_csv(predictions: Sequence[Prediction]) -> str:

@@ -99,6 +99,11 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     """The work of one process; its answer, the run's folder, is as simple as what Fabric hands between them must be."""
     with fabric.rank_zero_first():  # which downloads, if asked to
         data = load(config.data)
+    if len(data.train) < config.batch_size:
+        raise SkipweaveError(
+            f"batch_size is {config.batch_size}, but there are only {len(data.train)} training images: "
+            f"give a batch_size of at most that"
+        )
     args = arguments_for(config.model.name, config.model.args, data)
     learner = Learner(fabric, config, args)
     first = fabric.is_global_zero

@@ -10,7 +10,6 @@ from torch.nn import functional
 from torch.optim import SGD
 
 from skipweave.data import mix_seed
-from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import Saved, shapes_of
 from skipweave.training.config import FitConfig
 from skipweave.training.network import build_network
@@ -82,18 +81,15 @@ class Learner:
         """Add up what every process has."""
         return cast(Tensor, self.fabric.all_reduce(values, reduce_op="sum"))
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a step changes, as named tensors and plain values.
+    def is_finite(self) -> bool:
+        """Whether every weight, statistic and moment is a number."""
+        return all(bool(torch.isfinite(tensor).all()) for tensor in self.state()[0].values())
 
-        Raises:
-            SkipweaveError: a number is infinite or not a number, which no checkpoint should keep.
-        """
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything a step changes, as named tensors and plain values."""
         moments, values = pack(self.sgd, self.parameter_names)
         tensors = {NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {OPTIMISER + name: tensor for name, tensor in moments.items()}
-        for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
-                raise SkipweaveError(f"{name} holds NaN or infinity after the last step")
         return tensors, {"optimiser": values, "precision": self.fabric.strategy.precision.state_dict()}
 
     def load_state(self, saved: Saved) -> None:

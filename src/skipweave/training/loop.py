@@ -48,18 +48,9 @@ class Loop:
     _step_seconds: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Count the steps.
-
-        Raises:
-            SkipweaveError: there are fewer images than a batch takes.
-        """
+        """Count the steps of an epoch."""
         self.fabric = self.learner.fabric
         self.steps = steps_per_epoch(len(self.data.train), self.config.batch_size, drop_last=True)
-        if not self.steps:
-            raise SkipweaveError(
-                f"batch_size is {self.config.batch_size}, but there are only {len(self.data.train)} training images: "
-                f"give a batch_size of at most that"
-            )
 
     def run(self) -> None:
         """Train to the last epoch."""
@@ -94,11 +85,13 @@ class Loop:
             self._step_seconds.append(seconds)
             self.progress.stepped(state.epoch, state.step, state.scores.mean_loss)
             if self.checkpoint_is_due():
+                self.check_weights()
                 self.records.save(self.learner, state)
             clock = time.perf_counter()
 
     def end_epoch(self) -> None:
         """Validate, write the epoch down, and go to the start of the next."""
+        self.check_weights()
         state, train, clock = self.state, self.state.scores, time.perf_counter()
         val = self.evaluate(self.data.val) if self.data.val else None
         if val and not val.finite:
@@ -159,6 +152,11 @@ class Loop:
         """Whether to save after this step; after the last of an epoch its end does."""
         every = self.config.checkpoint_every
         return every > 0 and self.steps_done % every == 0 and self.state.step < self.steps
+
+    def check_weights(self) -> None:
+        """Refuse to save what a finite loss may have left unseen."""
+        if not self.learner.is_finite():
+            raise self.diverged("a weight is not a number")
 
     def diverged(self, what: str) -> SkipweaveError:
         """What to tell when training cannot go on."""

@@ -53,14 +53,14 @@ class RunFolder:
     @classmethod
     def create(cls, config: FitConfig) -> "RunFolder":
         """Make `<output>/<model>_<data>_<n>` with the first free n, and write settings and versions into it."""
+        if config.output.exists() and not config.output.is_dir():
+            raise SkipweaveError(f"output is {config.output}: expected a folder, found a file")
         stem = re.sub(r"[^\w.-]+", "_", f"{config.model.name}_{config.data.name}")
         for number in count(1):
             path = config.output / f"{stem}_{number}"
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
-                if not config.output.is_dir():
-                    raise SkipweaveError(f"output is {config.output}: expected a folder, found a file") from None
                 continue
             except OSError as error:
                 raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error

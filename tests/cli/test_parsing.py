@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from skipweave.cli.parsing import call
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig
+
+heard: list[object] = []
+
+
+def look(model: str, size: int = 3, args: dict[str, int] | None = None) -> None:
+    """Look at a model.
+
+    Args:
+        model: its name.
+        size: of the images.
+        args: overrides.
+    """
+    heard.append((model, size, args))
+
+
+def gather(*images: Path, top: int = 1) -> int:
+    """Gather images.
+
+    Args:
+        images: files to gather.
+        top: how many.
+    """
+    heard.append((images, top))
+    return 7
+
+
+def train(config: FitConfig, resume: Path | None = None) -> None:
+    """Train."""
+    heard.append((config, resume))
+
+
+@pytest.fixture(autouse=True)
+def silence():
+    heard.clear()
+
+
+def test_parameters_without_default_are_words_and_the_others_options():
+    assert call(look, ["resnet18", "--size", "5", "--args.growth", "3"], "x look") == 0
+    assert heard == [("resnet18", 5, {"growth": 3})]
+
+
+def test_many_words_and_the_status_are_passed_on():
+    assert call(gather, ["a.png", "b", "--top=2"], "x gather") == 7
+    assert heard == [((Path("a.png"), Path("b")), 2)]
+
+
+def test_help_shows_how_to_call_and_what_words_mean(capsys: pytest.CaptureFixture[str]):
+    assert call(gather, ["--help"], "x gather") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: x gather IMAGES... [OPTIONS]\n\nGather images.\n")
+    assert "files to gather" in shown
+    assert heard == []
+
+
+def test_a_config_is_spread_out(tmp_path: Path):
+    file = tmp_path / "a.yaml"
+    file.write_text("epochs: 3\n")
+    call(train, ["--config", str(file), "--model.name", "resnet18", "--optim.lr", "0.5"], "x train")
+    ((config, resume),) = heard  # type: ignore[misc]
+    assert (config.epochs, config.model.name, config.optim.lr, resume) == (3, "resnet18", 0.5, None)
+
+
+def test_the_settings_can_be_printed_and_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert call(train, ["--epochs", "4", "--print_config"], "x train") == 0
+    (tmp_path / "a.yaml").write_text(capsys.readouterr().out)
+    assert heard == []
+    call(train, ["--config", str(tmp_path / "a.yaml")], "x train")
+    assert heard == [(FitConfig(epochs=4), None)]
+
+
+def test_a_run_to_resume_brings_its_settings(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("epochs: 3\nseed: 5\n")
+    for words in (["--resume", str(tmp_path)], [f"--resume={tmp_path}"]):
+        call(train, [*words, "--data.workers", "2"], "x train")
+        config, resume = heard.pop()  # type: ignore[misc]
+        assert (config.epochs, config.seed, config.data.workers, resume) == (3, 5, 2, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--epoch", "3"], r"unknown option --epoch: did you mean --epochs\? `x train --help` lists all"),
+        (["--modle.name", "a"], r"did you mean --model\.name\?"),
+        (["--epochs", "many"], r"^epochs: Expected int\. Got value: many$"),
+        (["--epochs", "0", "--optim.lr", "0"], r"epochs is 0: .*; optim: lr is 0"),
+        (["--config", "none.yaml"], "File does not exist"),
+        (["--resume", "none"], r"not a run folder \(it has no config\.yaml\): none"),
+        (["word"], "word"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(words: list[str], part: str):
+    with pytest.raises(SkipweaveError, match=part) as caught:
+        call(train, words, "x train")
+    assert "\n" not in str(caught.value)
+    assert heard == []
+
+
+def test_a_wrong_name_in_a_file_is_told_with_the_nearest(tmp_path: Path):
+    file = tmp_path / "a.yaml"
+    file.write_text("modle:\n  name: a\n")
+    with pytest.raises(SkipweaveError, match=r"unknown option --modle.*did you mean --model"):
+        call(train, ["--config", str(file)], "x train")
+
+
+def test_a_missing_word_is_told():
+    with pytest.raises(SkipweaveError, match="model"):
+        call(look, [], "x look")

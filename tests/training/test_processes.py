@@ -1,0 +1,85 @@
+"""Two processes against the definition: one that runs their shares of a batch in turn and averages the gradients."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from skipweave.data import epoch_loader, load, mix_seed
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, ModelConfig, evaluate, fit
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.network import arguments_for, build_network
+from skipweave.training.run_folder import RunFolder
+
+
+def in_turn(config: FitConfig, processes: int) -> nn.Module:
+    """Train as `processes` processes do, in one."""
+    data = load(config.data)
+    torch.manual_seed(mix_seed(config.seed))
+    network = build_network(config.model.name, arguments_for(config.model.name, config.model.args, data)).double()
+    optim = config.optim
+    optimiser = torch.optim.SGD(network.parameters(), 0, optim.momentum, 0, optim.weight_decay, optim.nesterov)
+    for epoch in range(config.epochs):
+        optimiser.param_groups[0]["lr"] = optim.lr * config.schedule.factor(epoch, config.epochs)
+        shares = [
+            epoch_loader(
+                data.train,
+                data.train_transform,
+                batch_size=config.batch_size // processes,
+                seed=config.seed,
+                epoch=epoch,
+                shuffle=True,
+                rank=rank,
+                world_size=processes,
+                drop_last=True,
+            )
+            for rank in range(processes)
+        ]
+        for step, batches in enumerate(zip(*shares, strict=True)):
+            optimiser.zero_grad()
+            statistics = {}
+            for rank, (images, labels) in enumerate(batches):
+                torch.manual_seed(mix_seed(config.seed, epoch, step, rank))
+                logits = network(images.double()).float()  # as Fabric hands them out, whatever the precision inside
+                loss = functional.cross_entropy(logits, labels)
+                (loss / processes).backward()
+                statistics = statistics or {name: buffer.clone() for name, buffer in network.named_buffers()}
+            network.load_state_dict(statistics, strict=False)  # those of the first share
+            optimiser.step()
+    return network
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> RunFolder:
+    config = make_tiny(tmp_path_factory.mktemp("runs"), devices=2, precision="64-true")
+    return RunFolder(fit(replace(config, data=replace(config.data, validation=701))).run_dir)
+
+
+def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunFolder):
+    expected = in_turn(run.read_config(), 2).state_dict()
+    trained = open_saved(run.last).tensors("network/")
+    assert trained.keys() == expected.keys()
+    for name, tensor in trained.items():
+        assert torch.allclose(tensor, expected[name], rtol=1e-9, atol=1e-12), name
+
+
+def test_two_processes_score_every_image_once(run: RunFolder):
+    row = open_saved(run.last).info["state"]["rows"][-1]
+    scores = evaluate(run.path, "validation", "last")
+    assert scores.images == 701
+    assert row["val_error"] == scores.error
+    assert row["val_loss"] == pytest.approx(scores.mean_loss, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_mistake_met_by_several_processes_is_told_once(tmp_path: Path):
+    config = FitConfig(ModelConfig("sparsnet40_24"), devices=2, accelerator="cpu", output=tmp_path / "runs")
+    with pytest.raises(SkipweaveError, match="did you mean sparsenet40_24") as caught:
+        fit(config)
+    assert "\n" not in str(caught.value)
+    assert not config.output.exists()
