@@ -15,21 +15,29 @@ def named(rows):
     return f"{rows[0].paper}:{rows[0].model}-{changes}"
 
 
-@pytest.mark.parametrize("rows", BUILT, ids=named)
+def is_slow(rows):
+    """Log-DenseNets of hundreds of units: those of 12 a stage cover every pattern."""
+    return rows[0].paper == "log_densenet" and "(12," not in rows[0].row and rows[0].dataset != "camvid"
+
+
+@pytest.mark.parametrize(
+    "rows", [pytest.param(rows, id=named(rows), marks=[pytest.mark.slow] * is_slow(rows)) for rows in BUILT]
+)
 def test_network_has_the_figures_that_the_ledger_lists(rows):
     for result in check(rows):
-        if not result.reason:
-            assert result.built == result.row.expected, result
+        if not why_not_built(result.row):
+            assert result.built is not None, result.reason
+            assert result.row.is_expected(result.built), result
             assert result.verdict == result.row.match, result
 
 
 def test_how_many_networks_and_rows_are_held():
     built = Counter(row.paper for rows in NETWORKS for row in rows if not why_not_built(row))
     assert built["sparsenet"] == 112
-    assert built["log_densenet"] >= 28
+    assert built["log_densenet"] >= 245
     assert built["seqconv"] >= 5
     assert built["channel_sparsity"] >= 2
-    assert len(BUILT) >= 80
+    assert len(BUILT) >= 230
 
 
 def test_rows_of_this_family_that_are_not_built_say_why():

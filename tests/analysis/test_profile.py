@@ -87,6 +87,12 @@ def test_links_of_the_stages():
     assert profile(on_meta_device("densenet40_12")).links == 3 * 78
 
 
+def test_a_topology_that_spans_the_stages_is_one():
+    measured = profile(on_meta_device("logdensenet_v1_12_16"))
+    assert [topology.units for topology in measured.topologies] == [36]
+    assert (measured.links, measured.max_distances) == (159, (5,))
+
+
 def test_networks_of_others_have_no_links():
     measured = profile(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), (1, 8, 8))
     assert (measured.topologies, measured.links, measured.mean_in_degree, measured.max_in_degree) == ((), 0, 0.0, 0)

@@ -92,17 +92,18 @@ delugenet: 2 a multiply-accumulate, 2 a normalised element, 1 a rectified elemen
 """
 
 
-def count(model: nn.Module, image: Tensor) -> Counts:
+def count(model: nn.Module, image: Tensor, forward: Callable[[Tensor], object] | None = None) -> Counts:
     """Count one forward pass in evaluation mode.
 
     Args:
         model: Put in evaluation mode and left there; on the device of `image`, which may be "meta".
         image: (1, C, H, W).
+        forward: What to run in place of the model's forward pass, for instance all of its exits.
     """
     model.eval()
     mode = _CountingMode()
     with torch.no_grad(), _normalised_elements(model) as normalised, mode:
-        model(image)
+        (forward or model)(image)
     return Counts(
         macs=dict(sorted(mode.macs.items())),
         linear_outputs=mode.linear_outputs,

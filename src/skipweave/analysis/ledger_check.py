@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from skipweave.analysis.counts import CONVENTIONS, Counts, count
 from skipweave.analysis.profile import parameters_by_type
+from skipweave.errors import SkipweaveError
 from skipweave.ledger import Row
 from skipweave.models import create_model
 
@@ -79,12 +80,15 @@ def check(rows: Iterable[Row]) -> Iterator[Check]:
         if reason := why_not_built(row):
             yield Check(row, None, reason)
             continue
-        network = network or _Network(row)
-        yield Check(row, network.measure(row), "")
+        try:
+            network = network or _Network(row)
+            yield Check(row, network.measure(row), "")
+        except SkipweaveError as error:
+            yield Check(row, None, f"cannot be built: {error}")
 
 
 def why_not_built(row: Row) -> str:
-    """Why no network is built for a row, in words; empty where one is."""
+    """Why no network is asked for, in words; empty where one is."""
     if row.quantity in MEASURED:
         return "told by training, not by counting"
     if not row.model:
@@ -104,7 +108,9 @@ class _Network:
 
     @cached_property
     def counts(self) -> Counts:
-        return count(self.model, self.image)
+        """Counted with every exit that the network has: the figures of networks with several heads include all."""
+        anytime = getattr(self.model, "forward_anytime", None)
+        return count(self.model, self.image, (lambda image: list(anytime(image))) if anytime else None)
 
     def measure(self, row: Row) -> int:
         if row.quantity == "macs":

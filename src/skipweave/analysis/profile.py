@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from skipweave.analysis.counts import CONVENTIONS, Counts, count, owns_gains
 from skipweave.analysis.memory import saved_bytes
 from skipweave.errors import SkipweaveError
+from skipweave.layers import SpanningStages
 from skipweave.topology import Topology
 
 BATCH = 2  # training mode cannot normalise one image where a map is 1x1
@@ -26,7 +28,8 @@ class Profile:
             "linear" and "other" layers.
         counts: What one forward pass does.
         saved_bytes: Bytes that a training step saves for its backward pass, an image, parameters excluded.
-        topologies: What the units of each stage read; empty for a network without stages.
+        topologies: What the units of each stage read, or of all stages together where one topology spans them; empty
+            for a network without stages.
     """
 
     input_size: tuple[int, int, int]
@@ -89,7 +92,7 @@ class Profile:
 
     @property
     def max_distances(self) -> tuple[float, ...]:
-        """Maximum back-propagation distance of each stage."""
+        """Maximum back-propagation distance of each topology."""
         return tuple(topology.max_distance for topology in self.topologies)
 
 
@@ -156,8 +159,12 @@ def _kind(module: nn.Module) -> str:
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
-    """Return the topology of each stage of a model; empty for models that have no stages of ours."""
+    """Return the topology of each stage of a model, or the one that spans its stages; empty for models of others."""
     stages = getattr(model, "stages", ())
+    if isinstance(stages, SpanningStages):
+        return (stages.plan.topology,)
+    if not isinstance(stages, Iterable):
+        return ()
     return tuple(stage.topology for stage in stages if isinstance(getattr(stage, "topology", None), Topology))
 
 

@@ -134,7 +134,7 @@ def _stages(measured: Profile) -> Table:
     for number, topology in enumerate(measured.topologies, start=1):
         degrees = f"{topology.mean_in_degree:.2f}", str(topology.max_in_degree)
         cells = str(topology.units), str(topology.links), *degrees, str(topology.max_distance)
-        table.add_row(str(number), topology.name, *cells)
+        table.add_row(str(number) if len(measured.topologies) > 1 else "all", topology.name, *cells)
     return table
 
 
