@@ -243,8 +243,12 @@ def test_overrides_build_what_they_say() -> None:
     assert graphs[2].output == (2,)
 
 
-def test_a_thousand_layers_train_a_step() -> None:
-    for name in ("sparsenet_bc1001_12", "sparsenet_sum1001", "preact_resnet1001"):
-        model = timm.create_model(name, num_classes=10)
-        model(torch.randn(2, 3, 8, 8)).sum().backward()
-        assert all(p.grad is not None for p in model.parameters())
+DEEP = ["sparsenet_bc1001_12", "sparsenet_sum1001", "preact_resnet1001"]
+DEEPER = ["sparsenet_sum2000", "preact_resnet2000"]
+
+
+@pytest.mark.parametrize("name", [*DEEP, *(pytest.param(name, marks=pytest.mark.slow) for name in DEEPER)])
+def test_a_thousand_layers_train_a_step(name: str) -> None:
+    model = timm.create_model(name, num_classes=10)
+    model(torch.randn(2, 3, 8, 8)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())

@@ -32,7 +32,7 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
         SkipweaveError: The name is unknown, or an override is unknown or does not fit.
     """
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, [*sorted(_OURS), *timm.list_models()], n=3)
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise SkipweaveError(f"unknown model {name!r}: {hint}`skipweave models` lists all names")
     return timm.create_model(name, **overrides)
