@@ -25,6 +25,7 @@ def results():
         networks,
         runs,
         {"plain": Timing(6.1, 8.8), "SparseNet <2>": Timing(7.2, 9.9)},
+        "the last epoch's weights",
         360,
         {"Data and split": [("test", "360 images")], "Machine": [("device", "cpu")]},
         "medians of 20 interleaved repeats",
