@@ -51,6 +51,11 @@ def test_many_words_and_the_status_are_passed_on():
     assert heard == [((Path("a.png"), Path("b")), 2)]
 
 
+def test_no_words_leave_every_setting_as_it_is():
+    assert call(train, [], "x train") == 0
+    assert heard == [(FitConfig(), None)]
+
+
 def test_help_shows_how_to_call_and_what_words_mean(capsys: pytest.CaptureFixture[str]):
     assert call(gather, ["--help"], "x gather") == 0
     shown = capsys.readouterr().out

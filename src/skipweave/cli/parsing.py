@@ -86,7 +86,7 @@ def _shown(parameter: inspect.Parameter) -> str:
 
 def _with_settings_of_run(argv: list[str]) -> list[str]:
     """Put `--config DIR/config.yaml` before the words if `--resume DIR` is among them."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in zip(argv, [*argv, ""][1:], strict=True):
         name, _, given = word.partition("=")
         if name == "--resume":
             settings = Path(given or following) / "config.yaml"
