@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from skipweave.study.config import StudyConfig
 from skipweave.study.display import RichDisplay
@@ -28,12 +27,12 @@ def study(config: StudyConfig, resume: Path | None = None) -> int:
     """
     if resume is not None:
         config = replace(config, output=resume)
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     try:
         with RichDisplay(console) as display:
             results = run_study(config, display=display)
     except KeyboardInterrupt:
-        console.print(f"Stopped. To go on: skipweave study --resume {config.output}", highlight=False, soft_wrap=True)
+        console.print(f"Stopped. To go on: skipweave study --resume {config.output}", markup=False)
         raise
     _tell(console, results, config.output)
     return 1 if results.failures else 0
@@ -41,11 +40,13 @@ def study(config: StudyConfig, resume: Path | None = None) -> int:
 
 def _tell(console: Console, results: Results, output: Path) -> None:
     """Say in plain words what was found, and where it is written down."""
-    headline, *rest = map(escape, verdict(results))
-    console.print(f"\n[bold]{headline}[/bold]", highlight=False)
+    headline, *rest = verdict(results)
+    console.print()
+    console.print(headline, style="bold", markup=False)
     for sentence in rest:
-        console.print(sentence, highlight=False)
+        console.print(sentence, markup=False)
     for what, why in results.failures:
-        console.print(f"[red]Failed: {escape(what)}: {escape(why)}[/red]", highlight=False)
-    console.print(f"\nReport: {output / 'report.html'} (open it in a browser)", highlight=False, soft_wrap=True)
-    console.print(f"Tables: {output / 'results.csv'}, {output / 'summary.csv'}", highlight=False, soft_wrap=True)
+        console.print(f"Failed: {what}: {why}", style="red", markup=False)
+    console.print()
+    console.print(f"Report: {output / 'report.html'} (open it in a browser)", markup=False)
+    console.print(f"Tables: {output / 'results.csv'}, {output / 'summary.csv'}", markup=False)

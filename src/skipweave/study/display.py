@@ -81,7 +81,6 @@ class RichDisplay:
             TimeRemainingColumn(),
             console=console,
         )
-        self._print = self._bars.console.print
         self._study: TaskID | None = None
         self._runs: dict[RunName, tuple[TaskID, int]] = {}  # its bar, and its steps an epoch
         self._timing: TaskID | None = None
@@ -99,11 +98,11 @@ class RichDisplay:
         """Name the networks and their costs."""
         for network in networks:
             if network.cost is None:
-                self._print(f"[red]{escape(network.label)}: cannot be built: {escape(network.failure)}[/red]")
+                self._print(f"{network.label}: cannot be built: {network.failure}", style="red")
             else:
                 args = ", ".join(f"{key}={value}" for key, value in network.args.items())
                 counts = f"{network.cost.parameters:,} parameters, {network.cost.macs:,} multiply-accumulates"
-                self._print(escape(f"{network.label}: {counts} ({network.model}; {args})"), highlight=False)
+                self._print(f"{network.label}: {counts} ({network.model}; {args})")
         if finished:
             self._print(f"{finished} of {runs} runs were finished before.")
         self._study = self._bars.add_task("study", total=runs, completed=finished, unit="runs")
@@ -116,7 +115,7 @@ class RichDisplay:
         """Give the bar its length; say so if the run goes on from a checkpoint."""
         done = start.epoch * start.steps + start.step
         if done:
-            self._print(escape(f"{_named(run)}: going on from epoch {start.epoch + 1}, step {start.step}"))
+            self._print(f"{_named(run)}: going on from epoch {start.epoch + 1}, step {start.step}")
         task, _ = self._runs[run]
         self._runs[run] = (task, start.steps)
         self._bars.update(task, total=start.epochs * start.steps, completed=done, unit="steps")
@@ -138,16 +137,19 @@ class RichDisplay:
         if self._study is not None:
             self._bars.advance(self._study)
         if run.failure:
-            self._print(f"[red]{escape(_named(name))}: failed: {escape(run.failure)}[/red]")
+            self._print(f"{_named(name)}: failed: {run.failure}", style="red")
         else:
-            text = f"{_named(name)}: test error {run.error:.2f} %, trained in {run.train_seconds:.0f} s"
-            self._print(escape(text), highlight=False)
+            self._print(f"{_named(name)}: test error {run.error:.2f} %, trained in {run.train_seconds:.0f} s")
 
     def timing(self, done: int, rounds: int) -> None:
         """Move the timing's bar."""
         if self._timing is None:
             self._timing = self._bars.add_task("measuring time, all networks in turns", total=rounds, unit="rounds")
         self._bars.update(self._timing, completed=done)
+
+    def _print(self, text: str, style: str = "") -> None:
+        """Print a line above the bars, as it is."""
+        self._bars.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _named(run: RunName) -> str:

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from skipweave.cli import main
+
+SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1"]
+
+
+def networks(*entries):
+    return ["--networks", json.dumps(list(entries))]
+
+
+TINY = {"name": "sparsenet40_24", "args": {"units": 1, "growth": 2}, "label": "tiny"}
+WIDE = {"name": "densenet40_12", "args": {"units": 1, "growth": 3}, "label": "wide"}
+BAD = {"name": "densenet40_12", "args": {"units": -1}, "label": "bad"}
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_a_study_ends_with_its_answer_and_can_be_resumed(tmp_path, capsys):
+    folder = tmp_path / "study"
+    assert main(["study", *SMALL, *networks(TINY, WIDE), "--output", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "Lowest mean test error: " in said
+    assert f"Report: {folder / 'report.html'}" in said
+    assert (folder / "report.html").is_file()
+    trained = sorted(path.stat().st_mtime_ns for path in folder.rglob("model.safetensors"))
+    assert main(["study", "--resume", str(folder)]) == 0
+    assert "2 of 2 runs were finished before" in capsys.readouterr().out
+    assert sorted(path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")) == trained
+
+
+def test_a_failing_network_shows_in_the_exit_status(tmp_path, capsys):
+    assert main(["study", *SMALL, *networks(TINY, BAD), "--output", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "Only one network finished: tiny" in said
+    assert "Failed: bad: units is -1" in said
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--match", "flops"], "match is 'flops'"),
+    (["--resume", "nowhere"], "nowhere"),
+    (networks(BAD), "units is -1"),
+    (["--data.name", "mnist"], "needs root"),
+])  # fmt: skip
+def test_mistakes_are_told_in_one_line(tmp_path, capsys, words, said):
+    assert main(["study", *SMALL[:-4], *words, "--output", str(tmp_path / "x")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert said in error

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from skipweave.errors import SkipweaveError
+from skipweave.models import create_model
+from skipweave.study.matching import largest_within, match_cost
+from skipweave.training.network import count_parameters
+
+
+def build(name):
+    def made(**args):
+        with torch.device("meta"):
+            return create_model(name, **args)
+
+    return made
+
+
+def matched(name, target, **args):
+    return match_cost(name, args, build(name), count_parameters, target)
+
+
+@pytest.mark.parametrize("target", [1, 2, 3, 4, 5, 63, 64, 65, 1000])
+def test_largest_within_is_exact(target):
+    assert largest_within(lambda scale: scale**2, target) == int(target**0.5)
+
+
+def test_the_search_asks_few_costs():
+    asked = []
+    largest_within(lambda scale: asked.append(scale) or scale, 10**6)
+    assert len(asked) < 45
+
+
+@pytest.mark.parametrize(("name", "target"), [("sparsenet40_24", 60_000), ("densenet40_12", 30_000)])
+def test_growth_is_the_nearest_of_all(name, target):
+    args = matched(name, target, units=3)
+    costs = {growth: count_parameters(build(name)(units=3, growth=growth)) for growth in range(1, 40)}
+    assert args == {"units": 3, "growth": min(costs, key=lambda growth: (abs(costs[growth] - target), growth))}
+
+
+def test_widths_of_sums_keep_their_proportions():
+    args = matched("preact_resnet56", 60_000, units=2)
+    base = args["widths"][0]
+    assert args == {"units": 2, "widths": [base, 2 * base, 4 * base]}
+    nearer = [
+        count_parameters(build("preact_resnet56")(units=2, widths=[w, 2 * w, 4 * w])) for w in (base - 1, base + 1)
+    ]
+    reached = count_parameters(build("preact_resnet56")(**args))
+    assert all(abs(reached - 60_000) <= abs(other - 60_000) for other in nearer)
+
+
+def test_growth_a_stage_keeps_its_proportions():
+    growth = matched("sparsenet40_24", 200_000, units=3, growth=[8, 16, 32])["growth"]
+    assert growth == [growth[0], 2 * growth[0], 4 * growth[0]]
+
+
+def test_any_cost_can_be_matched():
+    def links_times_growth(model):
+        return 10 * model.stages[0].widths[-1]
+
+    assert match_cost("n", {"units": 2}, build("sparsenet40_24"), links_times_growth, 74) == {"units": 2, "growth": 7}
+    assert match_cost("n", {"units": 2}, build("sparsenet40_24"), links_times_growth, 75) == {"units": 2, "growth": 7}
+    assert match_cost("n", {"units": 2}, build("sparsenet40_24"), links_times_growth, 76) == {"units": 2, "growth": 8}
+
+
+def test_a_target_below_the_smallest_is_refused():
+    with pytest.raises(SkipweaveError, match=r"sparsenet40_24 cannot be matched to 100: at its smallest \(growth 1\)"):
+        matched("sparsenet40_24", 100)
+
+
+def test_a_network_without_growth_or_widths_is_refused():
+    with pytest.raises(SkipweaveError, match="resnet18 has nothing to scale: it takes neither growth nor widths"):
+        matched("resnet18", 10**6)

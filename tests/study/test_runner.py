@@ -1,0 +1,195 @@
+import csv
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from skipweave.data import DataConfig
+from skipweave.errors import SkipweaveError
+from skipweave.study.config import NetworkConfig, StudyConfig
+from skipweave.study.runner import run_study
+from skipweave.training import EpochRow, RunStart, RunSummary
+from skipweave.training.run_folder import RunFolder
+
+
+@dataclass
+class Trainer:
+    """Writes what `fit` writes, without training; stops or fails where it is told to."""
+
+    stop_at: int = -1
+    fail: str = ""
+    calls: list[tuple[str, int, bool]] = field(default_factory=list)
+
+    def __call__(self, config, *, resume, progress):
+        self.calls.append((config.model.name, config.seed, resume is not None))
+        folder = RunFolder(resume) if resume else RunFolder.create(config)
+        start = RunStart(folder.path, config.model.name, 1, "digits", {}, "cpu", 1, config.epochs, 2, 0, 0, "")
+        progress.started(start)
+        if len(self.calls) - 1 == self.stop_at:
+            raise KeyboardInterrupt
+        if config.model.name == self.fail:
+            raise SkipweaveError("the loss is\nnot a number")
+        rows = [EpochRow(e, 2 * e, 0.1, 1 / e, 9.0 / e, None, 8.0 / e, None, 1.0, 0.1) for e in (1, 2)]
+        for row in rows:
+            progress.stepped(row.epoch - 1, 2, row.train_loss)
+            progress.epoch_done(row)
+        folder.write_metrics(rows)
+        error = 2.0 + config.seed + (1.0 if config.model.name == "densenet40_12" else 0.0)
+        summary = RunSummary(
+            folder.path, config.model.name, config.model.args, config.seed, 2, 1, "best", 4.0, error, None, 2.0, 0.1
+        )
+        folder.write_summary(summary)
+        return summary
+
+
+SPARSE, DENSE = "sparsenet40_24", "densenet40_12"
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A small study; plots and pictures, which take most of the time, are drawn where a test undoes this."""
+    for name in ("write_plots", "draw_networks"):
+        monkeypatch.setattr(f"skipweave.study.runner.{name}", lambda *_: {})
+    networks = [NetworkConfig(SPARSE, {"units": 2}, "sparse"), NetworkConfig(DENSE, {"units": 2}, "dense")]
+    return StudyConfig(
+        networks=networks, seeds=[0, 1], epochs=2, target="4k", output=tmp_path / "study", processes=1, timing_repeats=0
+    )
+
+
+def rows_of(config, name="results.csv"):
+    return list(csv.DictReader((config.output / name).read_text().splitlines()))
+
+
+def test_every_network_is_trained_from_every_seed(config):
+    trainer = Trainer()
+    results = run_study(config, trainer=trainer)
+    assert trainer.calls == [(SPARSE, 0, False), (DENSE, 0, False), (SPARSE, 1, False), (DENSE, 1, False)]
+    assert [(run.label, run.seed, run.error) for run in results.runs] == [
+        ("sparse", 0, 2.0),
+        ("sparse", 1, 3.0),
+        ("dense", 0, 3.0),
+        ("dense", 1, 4.0),
+    ]
+    assert [epoch.val_error for epoch in results.runs[0].curve] == [8.0, 4.0]
+    assert [row["mean_test_error"] for row in rows_of(config, "summary.csv")] == ["2.5", "3.5"]
+    assert results.failures == ()
+
+
+def test_everything_is_written(config, monkeypatch):
+    monkeypatch.undo()
+    results = run_study(config, trainer=Trainer())
+    for name in ("config.yaml", "results.csv", "summary.csv", "report.html"):
+        assert (config.output / name).is_file()
+    plots = {path.name for path in (config.output / "plots").iterdir()}
+    for name in ("error_vs_parameters", "error_vs_macs", "learning_curves", "connections_1", "connections_2"):
+        assert {f"{name}.svg", f"{name}.png"} <= plots
+    report = (config.output / "report.html").read_text()
+    assert all(run.run_dir in report for run in results.runs)
+    assert all((config.output / run.run_dir / "summary.json").is_file() for run in results.runs)
+
+
+def test_networks_are_matched(config):
+    results = run_study(config, trainer=Trainer())
+    costs = [network.cost.parameters for network in results.networks]
+    assert all(abs(cost / 4000 - 1) < 0.2 for cost in costs)
+    assert f"reached {min(costs):,} to {max(costs):,}" in dict(results.facts["Recipe"])["equal cost"]
+
+
+def test_finished_runs_are_not_repeated(config):
+    first = run_study(config, trainer=Trainer())
+    again = Trainer()
+    assert run_study(config, trainer=again).runs == first.runs
+    assert again.calls == []
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 3])
+def test_interrupted_it_goes_on_where_it_stopped(config, stop_at):
+    whole = run_study(replace(config, output=config.output.with_name("whole")), trainer=Trainer())
+    stopped, again = Trainer(stop_at=stop_at), Trainer()
+    with pytest.raises(KeyboardInterrupt):
+        run_study(config, trainer=stopped)
+    assert len(rows_of(config)) == stop_at if stop_at else not (config.output / "results.csv").exists()
+    results = run_study(config, trainer=again)
+    assert [call[:2] for call in stopped.calls[:stop_at] + again.calls] == [
+        (SPARSE, 0), (DENSE, 0), (SPARSE, 1), (DENSE, 1),
+    ]  # fmt: skip
+    assert [resumed for *_, resumed in again.calls] == [True] + [False] * (3 - stop_at)
+    assert results.runs == whole.runs
+
+
+def test_a_run_killed_before_its_settings_were_written_starts_again(config):
+    (config.output / "runs" / "sparse" / "seed-0" / "sparsenet40_24_digits_1").mkdir(parents=True)
+    trainer = Trainer()
+    run_study(config, trainer=trainer)
+    assert trainer.calls[0] == (SPARSE, 0, False)
+
+
+def test_seeds_and_networks_can_be_added(config):
+    run_study(config, trainer=Trainer())
+    trainer = Trainer()
+    more = replace(config, seeds=[0, 1, 2], networks=[*config.networks, NetworkConfig(SPARSE, {"units": 3}, "deep")])
+    results = run_study(more, trainer=trainer)
+    assert len(trainer.calls) == 5
+    assert len(results.runs) == 9
+
+
+def test_another_recipe_needs_another_folder(config):
+    run_study(config, trainer=Trainer())
+    with pytest.raises(SkipweaveError, match=r"begun with other settings \(epochs: 3, not 2\): give another --output"):
+        run_study(replace(config, epochs=3), trainer=Trainer())
+
+
+def test_a_failing_network_is_reported_and_tried_again(config):
+    results = run_study(config, trainer=Trainer(fail=DENSE))
+    reason = "the loss is not a number"
+    assert results.failures == (("dense, seed 0", reason), ("dense, seed 1", reason))
+    assert [summary.network.label for summary in results.summaries] == ["sparse"]
+    assert reason in (config.output / "report.html").read_text()
+    assert [row["failure"] for row in rows_of(config)] == ["", "", reason, reason]
+    again = Trainer()
+    assert run_study(config, trainer=again).failures == ()
+    assert again.calls == [(DENSE, 0, True), (DENSE, 1, True)]
+
+
+def test_a_network_that_cannot_be_built_is_reported(config):
+    bad = [NetworkConfig(SPARSE, {"growth": [1, 2]}, "two"), NetworkConfig("sparsnet40_24", {}, "typo")]
+    results = run_study(replace(config, networks=[*config.networks, *bad]), trainer=Trainer())
+    (two, why_two), (typo, why_typo) = results.failures
+    assert (two, typo) == ("two", "typo")
+    assert "growth is [1, 2]" in why_two
+    assert "did you mean sparsenet40_24" in why_typo
+    assert len(results.runs) == 4
+
+
+def test_no_network_at_all_is_an_error(config):
+    with pytest.raises(SkipweaveError, match="typo: unknown model 'nothing'"):
+        run_study(replace(config, networks=[NetworkConfig("nothing", {}, "typo")]), trainer=Trainer())
+
+
+def test_all_runs_failing_still_gives_a_report(config):
+    results = run_study(replace(config, networks=config.networks[:1]), trainer=Trainer(fail=SPARSE))
+    assert results.summaries == ()
+    assert "No network finished" in (config.output / "report.html").read_text()
+
+
+def test_times_are_measured_once(config):
+    config = replace(config, timing_repeats=2, seeds=[0])
+    first = run_study(config, trainer=Trainer())
+    assert list(first.timings) == ["sparse", "dense"]
+    assert all(timing.inference_ms > 0 and timing.step_ms > 0 for timing in first.timings.values())
+    assert "medians of 2 rounds" in first.timing_note
+    assert run_study(config, trainer=Trainer()).timings == first.timings
+    assert run_study(replace(config, timing_repeats=3), trainer=Trainer()).timings != first.timings
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tmp_path):
+    networks = [NetworkConfig(name, {"units": 1, "growth": 2}, name) for name in (SPARSE, DENSE)]
+    config = StudyConfig(
+        networks=networks, seeds=[0], data=DataConfig(validation=0), epochs=1, match=None, timing_repeats=0, processes=1
+    )
+    one = run_study(replace(config, output=tmp_path / "one"))
+    two = run_study(replace(config, output=tmp_path / "two", processes=2))
+    assert [run.error for run in one.runs] == [run.error for run in two.runs]
+    assert one.failures == two.failures == ()
+    assert all(Path(tmp_path / "two" / run.run_dir / "model.safetensors").is_file() for run in two.runs)
