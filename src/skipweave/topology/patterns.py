@@ -34,11 +34,13 @@ def register(pattern: F) -> F:
     Raises:
         SkipweaveError: The name is taken.
 
-    >>> @register
-    ... def first_and_last(n: int) -> Topology:
-    ...     return Topology.from_lists([{0, i - 1} for i in range(1, n + 2)], name="first_and_last")
-    >>> make("first_and_last", 3).sources(3)
-    (2, 0)
+    Example::
+
+        @topology.register
+        def first_and_last(n: int) -> Topology:
+            return Topology.from_lists([{0, i - 1} for i in range(1, n + 2)], name="first_and_last")
+
+        assert topology.make("first_and_last", 3).sources(3) == (2, 0)
     """
     name = pattern.__name__
     if name in _PATTERNS:
