@@ -168,3 +168,15 @@ def test_sizes_that_do_not_fit(size, message):
 def test_unknown_convention():
     with pytest.raises(SkipweaveError, match="unknown convention 'flops': expected one of sparsenet, log_densenet"):
         profile(nn.Conv2d(3, 4, 3), (3, 8, 8)).operations("flops")
+
+
+@pytest.mark.parametrize(
+    ("name", "shares"), [("logdensenet_v1_32_32", [0.72, 0.94, 1.0]), ("logdensenet_v2_32_32", [0.61, 0.90, 1.0])]
+)
+def test_cost_of_each_exit(name: str, shares: list[float]) -> None:
+    with torch.device("meta"):
+        model = skipweave.create_model(name, heads="stages", bottleneck=True)
+    measured = profile(model)
+    assert [round(macs / measured.exit_macs[-1], 2) for macs in measured.exit_macs] == shares
+    assert measured.macs < measured.exit_macs[-1]  # one forward pass leaves the exits out
+    assert profile(skipweave.create_model("sparsenet40_12", units=2)).exit_macs == ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.utils.flop_counter import FlopCounterMode
 
 from skipweave.analysis.counts import CONVENTIONS, Counts, count, owns_gains
 from skipweave.analysis.memory import saved_bytes
@@ -30,6 +31,7 @@ class Profile:
         saved_bytes: Bytes that a training step saves for its backward pass, an image, parameters excluded.
         topologies: What the units of each stage read, or of all stages together where one topology spans them; empty
             for a network without stages.
+        exit_macs: Multiply-accumulates until each exit, the last head included; empty for a network without exits.
     """
 
     input_size: tuple[int, int, int]
@@ -37,6 +39,7 @@ class Profile:
     counts: Counts
     saved_bytes: int
     topologies: tuple[Topology, ...]
+    exit_macs: tuple[int, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -117,9 +120,10 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
     try:
         counts = count(twin, _images(1, size))
         saved = saved_bytes(twin, _images(BATCH, size)) // BATCH
+        exits = exit_macs(twin, _images(1, size))
     except RuntimeError as error:
         raise SkipweaveError(f"the model cannot take images of size {size}: {error}") from error
-    return Profile(size, parameters_by_type(model), counts, saved, topologies_of(model))
+    return Profile(size, parameters_by_type(model), counts, saved, topologies_of(model), exits)
 
 
 def checked_input_size(model: nn.Module, input_size: tuple[int, int, int] | None) -> tuple[int, int, int]:
@@ -156,6 +160,14 @@ def _kind(module: nn.Module) -> str:
     if isinstance(module, nn.Linear):
         return "linear"
     return "normalisation" if owns_gains(module) else "other"
+
+
+def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
+    """Multiply-accumulates of `forward_anytime` until each exit; those of the exits before it are among them."""
+    if not getattr(model, "exits", ()):
+        return ()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        return tuple(counter.get_total_flops() // 2 for _ in model.eval().forward_anytime(images))  # type: ignore[operator]
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:

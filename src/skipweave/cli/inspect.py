@@ -118,6 +118,10 @@ def _costs(title: str, measured: Profile) -> Table:
         "with statistics", f"{measured.parameters_with_statistics:,} (two a channel that a reader normalises)"
     )
     table.add_row("MACs an image", f"{measured.macs:,} ({layers})")
+    if measured.exit_macs:
+        last = measured.exit_macs[-1]
+        costs = ", ".join(f"{macs:,} ({macs / last:.0%})" for macs in measured.exit_macs)
+        table.add_row("MACs to each exit", costs)
     for convention in CONVENTIONS:
         table.add_row(f"FLOPs, {convention}", f"{measured.operations(convention):,}")
     table.add_row("kept for backward", f"{measured.saved_bytes / 2**20:,.1f} MiB an image, in 32-bit training")
