@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(place: Path) -> Path:
     assert main(["fit", "--output", str(place / "runs"), *TINY]) == 0
-    return place / "runs" / "sparsenet40_24_digits_1"
+    return place / "runs" / "sparsenet40_12_digits_1"
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def scan(tmp_path: Path) -> Path:
 def test_fit_prints_one_line_an_epoch(tmp_path: Path, capsys: Capture):
     assert main(["fit", "--output", str(tmp_path), *TINY]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("sparsenet40_24, ")
-    assert lines[1].endswith("sparsenet40_24_digits_1")
+    assert lines[0].startswith("sparsenet40_12, ")
+    assert lines[1].endswith("sparsenet40_12_digits_1")
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
     assert any(line.startswith("test error ") for line in lines)
 
@@ -54,7 +54,7 @@ def test_fit_prints_one_line_an_epoch(tmp_path: Path, capsys: Capture):
 def test_a_second_run_gets_its_own_folder(run: Path):
     before = (run / "summary.json").read_bytes()
     assert main(["fit", "--output", str(run.parent), *TINY, "--epochs", "1", "--batch_size", "512"]) == 0
-    assert (run.parent / "sparsenet40_24_digits_2" / "summary.json").exists()
+    assert (run.parent / "sparsenet40_12_digits_2" / "summary.json").exists()
     assert (run / "summary.json").read_bytes() == before
 
 

@@ -185,6 +185,22 @@ def test_a_checkpoint_of_another_model_is_refused(tiny: Callable[..., FitConfig]
         fit(other.read_config(), resume=other.path)
 
 
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_go_on_too(tiny: Callable[..., FitConfig], tmp_path: Path):
+    undisturbed = RunFolder(fit(tiny(devices=2, checkpoint_every=4, output=tmp_path / "undisturbed")).run_dir)
+    config = tiny(devices=2, checkpoint_every=4)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump(as_plain(config)))
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.replace("\nfit(", "\nif __name__ == '__main__':\n    fit("))
+    done = subprocess.run([sys.executable, script, settings, "step", "17"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "SIGKILL: the run can be continued" in done.stderr
+    (run,) = config.output.iterdir()
+    fit(config, resume=run)
+    assert_same(RunFolder(run), undisturbed)
+
+
 def test_a_finished_run_is_not_run_again(undisturbed: RunFolder):
     before = undisturbed.last.stat().st_mtime_ns
     assert fit(undisturbed.read_config(), resume=undisturbed.path) == undisturbed.read_summary()

@@ -27,7 +27,7 @@ class ModelConfig:
             input channels follow from the data.
     """
 
-    name: str = "sparsenet40_24"
+    name: str = "sparsenet40_12"
     args: dict[str, Any] = field(default_factory=dict)
 
 
@@ -103,7 +103,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """One training run. The defaults train a SparseNet on scikit-learn's handwritten digits within a minute or so.
+    """One training run. The defaults train a small SparseNet on scikit-learn's handwritten digits within half a minute.
 
     Attributes:
         model: which network.

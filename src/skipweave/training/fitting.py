@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from lightning_fabric import Fabric
 from lightning_fabric.connector import _PRECISION_INPUT
 from lightning_fabric.strategies import DDPStrategy
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
 from skipweave.data import load
@@ -193,9 +193,11 @@ def _finish(loop: Loop) -> RunSummary:
 
 @contextmanager
 def _errors_of_processes() -> Iterator[None]:
-    """Tell a user's mistake that a process met as if it had been met here."""
+    """Tell a user's mistake that a process met as if it had been met here, and that a process was killed."""
     try:
         yield
+    except ProcessExitedException as error:
+        raise SkipweaveError(f"{error}: the run can be continued, resume it by its folder") from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().splitlines()[-1]
         kind = f"{SkipweaveError.__module__}.{SkipweaveError.__qualname__}: "

@@ -1,0 +1,83 @@
+"""The recipes can be read, and their headers tell what is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import skipweave
+from skipweave.analysis.profile import profile
+from skipweave.training import FitConfig, OptimConfig
+from skipweave.training.network import count_parameters
+from skipweave.training.settings import read
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+# Images to train on, after the recipe's validation split; classes; channels and side.
+SETS = {
+    "digits": (1294, 10, (1, 8, 8)),
+    "mnist": (55_000, 10, (1, 28, 28)),
+    "cifar10": (50_000, 10, (3, 32, 32)),
+    "cifar100": (50_000, 100, (3, 32, 32)),
+    "svhn": (73_257 + 531_131, 10, (3, 32, 32)),
+    "imagenet": (1_281_167, 1000, (3, 224, 224)),
+}
+
+
+def recipe(path: Path, folder: Path) -> FitConfig:
+    """The recipe as the command line reads it, with a root where its data needs one."""
+    values = yaml.safe_load(path.read_text())
+    if values["data"]["name"] != "digits":
+        values["data"]["root"] = str(folder)
+    (folder / path.name).write_text(yaml.safe_dump(values))
+    return read(FitConfig, folder / path.name)
+
+
+def header(path: Path) -> dict[str, str]:
+    return dict(re.findall(r"^# (Command|Cost|Hardware|Published|Measured) +(.+)$", path.read_text(), re.MULTILINE))
+
+
+def test_every_data_set_but_the_users_own_has_a_recipe():
+    assert {yaml.safe_load(path.read_text())["data"]["name"] for path in RECIPES} == set(SETS)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_header_tells_what_is_so(path: Path, tmp_path: Path):
+    config, told = recipe(path, tmp_path), header(path)
+    assert set(told) == {"Command", "Cost", "Hardware", "Published", "Measured"}
+    assert told["Command"].startswith(f"skipweave fit --config recipes/{path.name}")
+
+    images, classes, size = SETS[config.data.name]
+    with torch.device("meta"):
+        network = skipweave.create_model(
+            config.model.name, **{"num_classes": classes, "in_chans": size[0], **config.model.args}
+        )
+    macs = profile(network, size).macs
+    unit, word = (1e9, "billion") if macs >= 1e9 else (1e6, "million")
+    digits = re.search(rf"([\d.]+) {word} multiply-adds", told["Cost"])
+    assert digits
+    places = len(digits[1].partition(".")[2])
+    assert digits[1] == f"{macs / unit:.{places}f}"
+    assert f"{count_parameters(network):,} parameters" in told["Cost"]
+    steps = images // config.batch_size
+    assert f"{config.epochs} epochs of {steps:,} steps of {config.batch_size} images" in told["Cost"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_optimiser_is_the_papers(path: Path, tmp_path: Path):
+    config = recipe(path, tmp_path)
+    assert config.optim == OptimConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    assert config.data.augment
+    factors = [config.schedule.factor(epoch, config.epochs) for epoch in range(config.epochs)]
+    falls = [epoch for epoch in range(1, config.epochs) if factors[epoch] < factors[epoch - 1]]
+    expected = {"imagenet": [30, 60]}.get(config.data.name, [config.epochs // 2, round(0.75 * config.epochs)])
+    assert falls == expected
+
+
+def test_digits_train_from_the_recipe_alone(tmp_path: Path):
+    from skipweave.cli import main
+
+    path = next(path for path in RECIPES if path.stem == "sparsenet_digits")
+    words = ["--epochs", "1", "--batch_size", "512", "--model.args.units", "1", "--output", str(tmp_path / "runs")]
+    assert main(["fit", "--config", str(path), *words]) == 0
