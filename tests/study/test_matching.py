@@ -39,18 +39,22 @@ def test_growth_is_the_nearest_of_all(name, target):
 
 def test_widths_of_sums_keep_their_proportions():
     args = matched("preact_resnet56", 60_000, units=2)
-    base = args["widths"][0]
-    assert args == {"units": 2, "widths": [base, 2 * base, 4 * base]}
-    nearer = [
-        count_parameters(build("preact_resnet56")(units=2, widths=[w, 2 * w, 4 * w])) for w in (base - 1, base + 1)
-    ]
-    reached = count_parameters(build("preact_resnet56")(**args))
-    assert all(abs(reached - 60_000) <= abs(other - 60_000) for other in nearer)
+    quarter, half, whole = args["widths"]
+    assert (quarter, half) == (round(whole / 4), round(whole / 2))
+    errors = {}
+    for w in (whole - 1, whole, whole + 1):
+        widths = [round(w / 4), round(w / 2), w]
+        errors[w] = abs(count_parameters(build("preact_resnet56")(units=2, widths=widths)) - 60_000)
+    assert min(errors, key=errors.get) == whole
 
 
 def test_growth_a_stage_keeps_its_proportions():
     growth = matched("sparsenet40_24", 200_000, units=3, growth=[8, 16, 32])["growth"]
-    assert growth == [growth[0], 2 * growth[0], 4 * growth[0]]
+    assert growth == [round(growth[2] / 4), round(growth[2] / 2), growth[2]]
+
+
+def test_no_stage_is_scaled_to_nothing():
+    assert matched("sparsenet40_24", 2_000, units=1, growth=[1, 1, 40])["growth"][:2] == [1, 1]
 
 
 def test_any_cost_can_be_matched():

@@ -40,13 +40,14 @@ class NetworkConfig:
 
 
 def default_networks() -> list[NetworkConfig]:
-    """Five small networks that differ only in what their layers read."""
+    """Five small networks that differ only in what their layers read; widths double from stage to stage."""
+    concat = {"units": 4, "growth": [4, 8, 16]}
     return [
-        NetworkConfig("sparsenet40_24", {"units": 4, "topology": "plain"}, "plain"),
-        NetworkConfig("preact_resnet56", {"units": 4}, "sum (ResNet)"),
-        NetworkConfig("densenet40_12", {"units": 4}, "dense (DenseNet)"),
-        NetworkConfig("sparsenet40_24", {"units": 4}, "exponential (SparseNet)"),
-        NetworkConfig("sparsenet_sum56", {"units": 4}, "exponential sum (SparseNet[+])"),
+        NetworkConfig("sparsenet40_24", {**concat, "topology": "plain"}, "plain"),
+        NetworkConfig("preact_resnet56", {"units": 4, "widths": [4, 8, 16]}, "sum (ResNet)"),
+        NetworkConfig("densenet40_12", concat, "dense (DenseNet)"),
+        NetworkConfig("sparsenet40_24", concat, "exponential (SparseNet)"),
+        NetworkConfig("sparsenet_sum56", {"units": 4, "widths": [4, 8, 16]}, "exponential sum (SparseNet[+])"),
     ]
 
 
@@ -59,7 +60,7 @@ class StudyConfig:
     Attributes:
         networks: the networks to compare.
         seeds: each network is trained once from each.
-        data: which images.
+        data: which images; without validation images, the default here, the last epoch's weights are tested.
         optim: the optimiser.
         schedule: when the learning rate falls.
         epochs: times that every training image is seen.
@@ -78,7 +79,7 @@ class StudyConfig:
 
     networks: list[NetworkConfig] = field(default_factory=default_networks)
     seeds: list[int] = field(default_factory=lambda: [0, 1])
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig = field(default_factory=lambda: DataConfig(validation=0))
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     epochs: int = 20

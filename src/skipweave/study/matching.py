@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from math import gcd
+from fractions import Fraction
 from typing import Any
 
 from torch import nn
@@ -17,9 +17,9 @@ def match_cost(name: str, args: Mapping[str, Any], build: Callable[..., nn.Modul
                target: int) -> dict[str, Any]:  # fmt: skip
     """Overrides that bring a network's cost as near to the target as whole numbers allow.
 
-    The growth (concatenating networks) or the widths (summing networks) of all stages are scaled together, in the
-    proportions that the network has now. The cost grows with them, so the search is exact; of two equally near
-    costs the lower one is taken.
+    The growth (concatenating networks) or the widths (summing networks) of all stages are scaled together: the largest
+    takes every whole number, the others follow in the proportions that the network has now, rounded. The cost grows
+    with it, so the search is exact; of two equally near costs the lower one is taken.
 
     Args:
         name: the network, for messages.
@@ -34,8 +34,8 @@ def match_cost(name: str, args: Mapping[str, Any], build: Callable[..., nn.Modul
     knob, proportions = _knob(name, build(**args))
 
     def scaled(scale: int) -> dict[str, Any]:
-        values = [scale * part for part in proportions]
-        return {**args, knob: values if len(set(values)) > 1 or knob == "widths" else values[0]}
+        values = [max(1, round(scale * part)) for part in proportions]
+        return {**args, knob: values[0] if knob == "growth" and len(set(proportions)) == 1 else values}
 
     def cost_at(scale: int) -> int:
         return cost(build(**scaled(scale)))
@@ -69,11 +69,11 @@ def largest_within(cost_at: Callable[[int], int], target: int) -> int:
     return low
 
 
-def _knob(name: str, model: nn.Module) -> tuple[str, list[int]]:
-    """Which override scales the network, and the proportions of its stages in lowest terms."""
+def _knob(name: str, model: nn.Module) -> tuple[str, list[Fraction]]:
+    """Which override scales the network, and what each stage has of the largest."""
     parameters = inspect.signature(type(model)).parameters
     knob = next((knob for knob in KNOBS if knob in parameters), None)
     if knob is None:
         raise SkipweaveError(f"{name} has nothing to scale: it takes neither {' nor '.join(KNOBS)}; leave match out")
     made = [stage.widths[-1] for stage in model.stages]  # type: ignore[union-attr]
-    return knob, [width // gcd(*made) for width in made]
+    return knob, [Fraction(width, max(made)) for width in made]
