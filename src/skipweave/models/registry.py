@@ -34,7 +34,9 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise SkipweaveError(f"unknown model {name!r}: {hint}`skipweave models` lists all names")
+        raise SkipweaveError(
+            f"unknown model {name!r}: {hint}`skipweave models` lists all of ours, which timm knows after `import skipweave`"
+        )
     return timm.create_model(name, **overrides)
 
 
