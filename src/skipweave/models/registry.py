@@ -35,7 +35,7 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise SkipweaveError(
-            f"unknown model {name!r}: {hint}`skipweave models` lists all of ours, which timm knows after `import skipweave`"
+            f"unknown model {name!r}: {hint}`skipweave models` lists ours (timm knows them after `import skipweave`)"
         )
     return timm.create_model(name, **overrides)
 
