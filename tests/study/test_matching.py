@@ -30,7 +30,10 @@ def test_the_search_asks_few_costs():
     assert len(asked) < 45
 
 
-@pytest.mark.parametrize(("name", "target"), [("sparsenet40_24", 60_000), ("densenet40_12", 30_000)])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("sparsenet40_24", 60_000), ("densenet40_12", 30_000), ("logdensenet_v1_12_16", 40_000)],
+)
 def test_growth_is_the_nearest_of_all(name, target):
     args = matched(name, target, units=3)
     costs = {growth: count_parameters(build(name)(units=3, growth=growth)) for growth in range(1, 40)}
