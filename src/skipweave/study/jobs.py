@@ -84,17 +84,16 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyFolder
     return Run(label, seed, folder.relative(run_dir), summary.test_error, summary.train_seconds, curve=curve)
 
 
-def train(trainer: Trainer, threads: int | None, job: Job, tell: Tell) -> RunSummary:
+def train(trainer: Trainer, threads: int, job: Job, tell: Tell) -> RunSummary:
     """Train one network, telling its progress.
 
     Args:
         trainer: does it.
-        threads: of torch, on the CPU; None leaves them as they are.
+        threads: of torch, on the CPU.
         job: what to train.
         tell: passes on (what, values): `started`, `stepped` or `epoch_done`.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     return trainer(job.config, resume=job.resume, progress=Teller(tell))
 
 

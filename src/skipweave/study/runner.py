@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from lightning_fabric import Fabric
@@ -48,8 +50,8 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
         raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
     fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]
     study = _Study(config, folder, data, plan_networks(config, data), fabric, display or Silent())
-    runs = study.train(trainer)
-    results = study.results(runs, study.time())
+    with _threads(study.threads):
+        results = study.results(study.train(trainer), study.time())
     _write(folder, results, data)
     return results
 
@@ -69,7 +71,12 @@ class _Study:
     def processes(self) -> int:
         """Networks trained at the same time: on the CPU small networks gain more from that than from more threads."""
         on_cpu = self.fabric.device.type == "cpu"
-        return self.config.processes or (min(os.cpu_count() or 1, _MOST_PROCESSES) if on_cpu else 1)
+        return self.config.processes or (min(_cores(), _MOST_PROCESSES) if on_cpu else 1)
+
+    @cached_property
+    def threads(self) -> int:
+        """Threads of each process; the timing uses as many, so that it tells what the training took."""
+        return max(1, torch.get_num_threads() // self.processes)
 
     def train(self, trainer: Trainer) -> tuple[Run, ...]:
         """Train what is left; results.csv grows with every run that ends."""
@@ -84,11 +91,11 @@ class _Study:
                 self.display.run_ended(run)
                 write_results(self.folder.results, Results("", self.networks, self._ordered(runs)))
 
+        work = partial(train, trainer, self.threads)
         if self.processes > 1 and len(left) > 1:
-            threads = max(1, (os.cpu_count() or 1) // self.processes)
-            work_in_processes(left, partial(train, trainer, threads), on_event, self.processes)
+            work_in_processes(left, work, on_event, self.processes)
         else:
-            work_here(left, partial(train, trainer, None), on_event)
+            work_here(left, work, on_event)
         return self._ordered(runs)
 
     def _follow(self, job: Job, event: Event) -> Run | None:
@@ -140,7 +147,7 @@ class _Study:
         """How the times were measured."""
         if not self.config.timing_repeats:
             return ""
-        threads = f", {torch.get_num_threads()} threads" if self.fabric.device.type == "cpu" else ""
+        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.fabric.device.type == "cpu" else ""
         return (
             f"medians of {self.config.timing_repeats} rounds, all networks in turns, batch {self.config.batch_size}, "
             f"{self.config.precision}, on {machine(self.fabric.device)}{threads}"
@@ -160,6 +167,22 @@ class _Study:
             timing_note=self.timing_note,
             commands=_commands(self.folder),
         )
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let torch use so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _commands(folder: StudyFolder) -> tuple[str, ...]:
