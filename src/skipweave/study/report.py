@@ -12,12 +12,8 @@ from skipweave.study.plots import INK, PAPER, looks
 from skipweave.study.results import COSTS, Network, Results, Run, Summary, front_labels
 from skipweave.study.verdict import error_text, verdict
 
-#: What is drawn in a picture's neutral colours takes the page's own.
-_PAGE_COLOURS = {
-    **dict.fromkeys((INK, "#000000", "#333333"), "currentColor"),
-    **dict.fromkeys((PAPER, "#ffffff"), "var(--paper)"),
-    "#f2f2f2": "var(--panel)",
-}
+#: What plots draw in neutral colours takes the page's own, light or dark. Connection pictures stay on white.
+_PAGE_COLOURS = {INK: "currentColor", PAPER: "var(--paper)"}
 
 
 def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
