@@ -109,7 +109,7 @@ def _runs(results: Results) -> str:
     networks = {network.label: network for network in results.networks}
     rows = "".join(f"<tr>{_cells('td', _run_cells(run, networks[run.label]))}</tr>" for run in results.runs)
     head = ("network", "model and overrides", "seed", "test error [%]", "trained in [s]", "run folder")
-    return f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<table class='runs'><thead><tr>{_cells('th', head)}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _run_cells(run: Run, network: Network) -> tuple[str, ...]:

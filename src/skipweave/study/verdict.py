@@ -55,11 +55,13 @@ def _headline(ranked: tuple[Summary, ...], test_images: int) -> str:
     same = [s for s in rest if s.mean - best.mean <= 2 * standard_error(best, s, pooled, test_images)]
     worse = [s for s in rest if s not in same]
     lowest = f"Lowest mean test error: {_with_error(best)}"
+    # From a single seed nobody can tell what another would give.
+    chance = "chance" if pooled is not None else "what the size of the test set explains"
     if not same:
-        return f"{lowest}. It leads by more than chance: {_listed(worse)}."
+        return f"{lowest}. It leads by more than {chance}: {_listed(worse)}."
     if not worse:
-        return f"{lowest}. But all differences are within chance: {_listed(same)}."
-    return f"{lowest}. Within chance of it: {_listed(same)}. Worse by more than chance: {_listed(worse)}."
+        return f"{lowest}. But all differences are within {chance}: {_listed(same)}."
+    return f"{lowest}. Within {chance}: {_listed(same)}. Worse by more than {chance}: {_listed(worse)}."
 
 
 def _price(ranked: tuple[Summary, ...]) -> tuple[str, ...]:
