@@ -82,7 +82,7 @@ class StudyConfig:
     data: DataConfig = field(default_factory=lambda: DataConfig(validation=0))
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    epochs: int = 25
+    epochs: int = 30
     batch_size: int = 64
     match: str | None = "parameters"
     target: int | str | None = "60k"
