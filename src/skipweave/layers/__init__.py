@@ -6,7 +6,7 @@ from skipweave.layers.head import Head
 from skipweave.layers.spanning import SpanningStages
 from skipweave.layers.stage import Stage
 from skipweave.layers.stem import CifarStem, ImageNetStem
-from skipweave.layers.transition import BlockCompression, ConcatTransition, DilatedAvgPool, PickRead
+from skipweave.layers.transition import BlockCompression, ConcatTransition, DilatedAvgPool, PickRead, carry_down
 from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, conv3x3, residual_body
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Unit",
     "basic_body",
     "bottleneck_body",
+    "carry_down",
     "conv1x1",
     "conv3x3",
     "recompute",

@@ -1,5 +1,6 @@
 """Transitions: what carries a stage's output to the next resolution."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -93,3 +94,9 @@ class PickRead(nn.Module):
         """Return the activated concatenation of the picked nodes."""
         nodes = x.split(self.widths, dim=1)
         return self.read(*(nodes[pick] for pick in self.picks))
+
+
+def carry_down(width: int) -> nn.Sequential:
+    """Carry one node down (Log-DenseNet V1): 1x1 convolution, 2x2 average pool that keeps odd borders."""
+    pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
+    return nn.Sequential(OrderedDict(conv=conv1x1(width, width), pool=pool))

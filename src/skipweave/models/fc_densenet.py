@@ -1,6 +1,5 @@
 """Segmentation networks: FC-DenseNet (Jegou et al. 2017) and FC-Log-DenseNet (Log-DenseNet, section 4.3)."""
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
-from skipweave.layers import Concat, ConcatRead, NodeNorm, SpanningStages, Unit, basic_body, conv1x1, conv3x3
+from skipweave.layers import Concat, ConcatRead, NodeNorm, SpanningStages, Unit, basic_body, carry_down, conv3x3
 from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import Heads, initialise
 from skipweave.models.registry import register_variants, segmentation_cfg
@@ -94,7 +93,7 @@ class FCLogDenseNet(nn.Module):
             NodeNorm(width),
             [width] + [growth] * sum(lengths),
             partial(basic_body, drop_rate=proj_drop_rate),
-            lambda channels, stage: _down(channels) if stage <= depth else _up(channels),
+            lambda channels, stage: carry_down(channels) if stage <= depth else _up(channels),
         )
         reads = [self.stages.exit_widths(stage) for stage in range(len(lengths))]
         self.exits = nn.ModuleList(LabelHead(read, num_classes) for read in (reads[:-1] if heads == "stages" else ()))
@@ -132,11 +131,6 @@ def _log_and_first_stage(units: Sequence[int]) -> Topology:
         {*patterns.exponential(total).sources(i), *([landmark] if i > landmark else [])} for i in range(1, total + 2)
     ]
     return Topology.from_lists(reads, name="exponential and the first stage's last node")
-
-
-def _down(width: int) -> nn.Module:
-    pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
-    return nn.Sequential(OrderedDict(conv=conv1x1(width, width), pool=pool))
 
 
 def _up(width: int) -> nn.Module:

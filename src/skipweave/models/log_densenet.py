@@ -22,7 +22,7 @@ from skipweave.layers import (
     Stage,
     basic_body,
     bottleneck_body,
-    conv1x1,
+    carry_down,
 )
 from skipweave.models.arguments import Arguments, PerStage
 from skipweave.models.classifier import ClassifierNet, Exit, Heads, depth_groups, initialise
@@ -103,7 +103,7 @@ class LogDenseNetV1(ClassifierNet):
             nn.Sequential(OrderedDict(carry=_entry(stem), norm=NodeNorm(width))),
             widths,
             partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate),
-            _carry,
+            lambda channels, stage: carry_down(channels),
         )
         reads = [spanning.exit_widths(stage) for stage in range(len(lengths))]
         make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
@@ -247,12 +247,6 @@ def _check_shared(
 def _entry(stem: Form) -> nn.Module:
     """The ImageNet stem leaves its max pool to the first stage."""
     return nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
-
-
-def _carry(width: int, stage: int) -> nn.Module:
-    """V1's transition of one node: 1x1 convolution, 2x2 average pool that keeps odd borders."""
-    pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
-    return nn.Sequential(OrderedDict(conv=conv1x1(width, width), pool=pool))
 
 
 def _graph(spec: TopologySpec, lengths: Sequence[int], min_inputs: int) -> tuple[Topology, frozenset[int]]:
