@@ -9,8 +9,22 @@ from skipweave.training.config import FitConfig, ModelConfig, OptimConfig, Sched
 
 
 def test_learning_rate_falls_at_half_and_three_quarters_by_default():
-    factors = [ScheduleConfig().factor(epoch, 300) for epoch in (0, 149, 150, 224, 225, 299)]
+    factors = [ScheduleConfig().factor(step, 300) for step in (0, 149, 150, 224, 225, 299)]
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(("steps", "falls"), [(1, []), (2, [1]), (3, [2]), (4, [2, 3]), (5, [3, 4]), (937, [469, 703])])
+def test_milestones_fall_within_a_short_run_but_never_before_its_first_step(steps: int, falls: list[int]):
+    factors = [ScheduleConfig().factor(step, steps) for step in range(steps)]
+    assert factors[0] == 1
+    assert [step for step in range(1, steps) if factors[step] < factors[step - 1]] == falls
+
+
+def test_a_milestone_on_a_whole_step_begins_there_however_floats_round():
+    assert 0.29 * 100 < 29  # as computers multiply
+    assert ScheduleConfig(milestones=(0.29,)).factor(29, 100) == 0.1
+    assert ScheduleConfig(milestones=(0.57,)).factor(56, 100) == 1
+    assert ScheduleConfig(milestones=(0.57,)).factor(57, 100) == 0.1
 
 
 def test_a_schedule_without_milestones_is_constant():

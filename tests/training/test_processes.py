@@ -25,7 +25,6 @@ def in_turn(config: FitConfig, processes: int) -> nn.Module:
     optim = config.optim
     optimiser = torch.optim.SGD(network.parameters(), 0, optim.momentum, 0, optim.weight_decay, optim.nesterov)
     for epoch in range(config.epochs):
-        optimiser.param_groups[0]["lr"] = optim.lr * config.schedule.factor(epoch, config.epochs)
         shares = [
             epoch_loader(
                 data.train,
@@ -41,6 +40,9 @@ def in_turn(config: FitConfig, processes: int) -> nn.Module:
             for rank in range(processes)
         ]
         for step, batches in enumerate(zip(*shares, strict=True)):
+            steps = len(data.train) // config.batch_size
+            factor = config.schedule.factor(epoch * steps + step, config.epochs * steps)
+            optimiser.param_groups[0]["lr"] = optim.lr * factor
             optimiser.zero_grad()
             statistics = {}
             for rank, (images, labels) in enumerate(batches):

@@ -54,7 +54,7 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
     lines = [
         ("epochs", f"{config.epochs}, in batches of {config.batch_size}"),
         ("optimiser", f"SGD, {momentum}, weight decay {optim.weight_decay:g}"),
-        ("learning rate", f"{optim.lr:g}, times {schedule.gamma:g} after {falls} of the epochs"),
+        ("learning rate", f"{optim.lr:g}, times {schedule.gamma:g} after {falls} of the steps"),
         ("seeds", ", ".join(map(str, config.seeds))),
         ("precision", config.precision),
     ]

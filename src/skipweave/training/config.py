@@ -69,7 +69,7 @@ class ScheduleConfig:
     """When the learning rate falls.
 
     Attributes:
-        milestones: fractions of all epochs at which it is multiplied by gamma.
+        milestones: fractions of all steps at which it is multiplied by gamma.
         gamma: the factor.
     """
 
@@ -86,19 +86,20 @@ class ScheduleConfig:
         _refuse(
             _unless(
                 rising and all(0 < milestone < 1 for milestone in self.milestones),
-                f"milestones are {list(self.milestones)}: expected rising fractions of the epochs between 0 and 1",
+                f"milestones are {list(self.milestones)}: expected rising fractions of the run between 0 and 1",
             ),
             _unless(0 < self.gamma <= 1, f"gamma is {self.gamma}: expected above 0 and at most 1"),
         )
 
-    def factor(self, epoch: int, epochs: int) -> float:
-        """What the learning rate is multiplied by in an epoch.
+    def factor(self, step: int, steps: int) -> float:
+        """What the learning rate is multiplied by at a step.
 
         Args:
-            epoch: counted from 0.
-            epochs: of the whole run; a milestone m begins at epoch round(m * epochs).
+            step: of the run, counted from 0.
+            steps: of the whole run; a milestone m begins at the first step not before m * steps, within an epoch if
+                that is where it falls.
         """
-        return self.gamma ** sum(epoch >= round(milestone * epochs) for milestone in self.milestones)
+        return self.gamma ** sum(step >= math.ceil(round(milestone * steps, 6)) for milestone in self.milestones)
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,8 @@ class Learner:
         )
         self.model, self._optimiser = fabric.setup(self.network, self.sgd)
 
-    def start_epoch(self, lr: float) -> None:
-        """Go into training mode with this learning rate."""
-        for group in self.sgd.param_groups:
-            group["lr"] = lr
+    def start_epoch(self) -> None:
+        """Go into training mode."""
         self.model.train()
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -66,8 +64,10 @@ class Learner:
         self.fabric.backward(loss)
         return self.sum_over_processes(batch_sums(logits.detach(), labels, loss))
 
-    def descend(self) -> None:
-        """Change the weights along the gradients."""
+    def descend(self, lr: float) -> None:
+        """Change the weights along the gradients with this learning rate."""
+        for group in self.sgd.param_groups:
+            group["lr"] = lr
         self._optimiser.step()
 
     def start_evaluation(self) -> None:

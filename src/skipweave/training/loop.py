@@ -37,6 +37,7 @@ class Loop:
         state: where the run stands.
         records: what is written down.
         progress: told of every step.
+        lr: learning rate of the present step, or of the last one.
     """
 
     learner: Learner
@@ -45,6 +46,7 @@ class Loop:
     state: RunState
     records: Records
     progress: Progress
+    lr: float = field(default=0.0, init=False)
     _step_seconds: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class Loop:
     def train_epoch(self) -> None:
         """Take the steps of the present epoch that are still to do."""
         config, state = self.config, self.state
-        self.learner.start_epoch(self.lr)
+        self.learner.start_epoch()
         batches = self.batches(
             self.data.train,
             self.data.train_transform,
@@ -74,11 +76,12 @@ class Loop:
         clock = time.perf_counter()
         for images, labels in batches:
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
+            self.lr = config.optim.lr * config.schedule.factor(self.steps_done, self.steps * config.epochs)
             sums = self.learner.gradients(images, labels)
             state.scores.add(sums)
             if not state.scores.finite:
                 raise self.diverged("the loss is not a number")
-            self.learner.descend()
+            self.learner.descend(self.lr)
             state.step += 1
             seconds = time.perf_counter() - clock
             state.seconds += seconds
@@ -137,11 +140,6 @@ class Loop:
             pin_memory=self.fabric.device.type == "cuda",
             **order,
         )
-
-    @property
-    def lr(self) -> float:
-        """Learning rate of the present epoch."""
-        return self.config.optim.lr * self.config.schedule.factor(self.state.epoch, self.config.epochs)
 
     @property
     def steps_done(self) -> int:

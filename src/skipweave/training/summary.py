@@ -12,7 +12,7 @@ class EpochRow:
     Attributes:
         epoch: counted from 1.
         step: steps done since the start of the run.
-        lr: learning rate of the epoch.
+        lr: learning rate of the epoch's last step.
         train_loss: mean cross-entropy over the epoch's batches, as they were met: augmented, the network in training.
         train_error: top-1, of the same.
         val_loss: mean cross-entropy over the validation split after the epoch.
