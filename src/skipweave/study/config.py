@@ -55,7 +55,9 @@ def default_networks() -> list[NetworkConfig]:
 class StudyConfig:
     """Several networks on one data set under one recipe.
 
-    The defaults compare five ways of aggregating on scikit-learn's handwritten digits, in about two minutes.
+    The defaults compare five ways of aggregating on scikit-learn's handwritten digits, in about two minutes. Of 20 or 30
+    epochs, a learning rate of 0.05 or 0.1, and images shifted at random or not they are what erred least on a fifth of
+    the training images held out, averaged over the five networks and three seeds.
 
     Attributes:
         networks: the networks to compare.
@@ -79,7 +81,7 @@ class StudyConfig:
 
     networks: list[NetworkConfig] = field(default_factory=default_networks)
     seeds: list[int] = field(default_factory=lambda: [0, 1])
-    data: DataConfig = field(default_factory=lambda: DataConfig(validation=0))
+    data: DataConfig = field(default_factory=lambda: DataConfig(augment=False, validation=0))
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     epochs: int = 30
