@@ -70,7 +70,9 @@ def test_the_optimiser_is_the_papers(path: Path, tmp_path: Path):
     assert config.optim == OptimConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
     assert config.data.augment
     steps = SETS[config.data.name][0] // config.batch_size
-    factors = [config.schedule.factor(step, config.epochs * steps) for step in range(0, config.epochs * steps, steps)]
+    factors = [
+        config.schedule.factor(step, config.epochs * steps, 0) for step in range(0, config.epochs * steps, steps)
+    ]
     falls = [epoch for epoch in range(1, config.epochs) if factors[epoch] < factors[epoch - 1]]
     expected = {"imagenet": [30, 60]}.get(config.data.name, [config.epochs // 2, round(0.75 * config.epochs)])
     assert falls == expected

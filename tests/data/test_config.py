@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 
 from skipweave.data import NAMES, DataConfig
+from skipweave.data.config import IMAGE_NAMES
 from skipweave.data.readers import _READERS
 from skipweave.data.transforms import _IMAGES
 from skipweave.errors import SkipweaveError
 
 
 def test_every_name_has_a_reader_and_transforms():
-    assert set(NAMES) == set(_READERS) == set(_IMAGES)
+    assert set(IMAGE_NAMES) == set(_READERS) == set(_IMAGES)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("CIFAR-10", "cifar10"), ("minst", "mnist"), ("digit", "digits")])
@@ -48,3 +49,17 @@ def test_all_problems_are_told_at_once():
     assert "\n" not in message
     for part in ("needs root", "validation is -1", "image_size is 0", "workers is -2"):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "CamVidd"}, "unknown data set 'CamVidd': did you mean 'camvid'"),
+        ({"name": "camvid", "classes": "list.csv"}, "'camvid' has its own classes"),
+        ({"name": "masks", "crop": 0, "image_size": -1}, "image_size is -1: .*; crop is 0: expected"),
+        ({"name": "cifar10", "crop": 24}, "crop is for images with label maps"),
+    ],
+)
+def test_what_does_not_go_with_label_maps_is_refused(options, message):
+    with pytest.raises(SkipweaveError, match=message):
+        DataConfig(root="somewhere", **options)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from skipweave.data import NAMES, DataConfig, Preprocessing, eval_transform_from
+from skipweave.data import DataConfig, Preprocessing, eval_transform_from
+from skipweave.data.config import IMAGE_NAMES
 from skipweave.data.transforms import eval_transform
 from skipweave.errors import SkipweaveError
 
@@ -36,7 +37,7 @@ def test_an_image_that_fits_is_only_normalised():
     assert image.eq(255).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_a_description_survives_json_and_rebuilds_the_transform(name):
     transform = eval_transform(DataConfig(name=name, root="somewhere"))
     assert eval_transform_from(json.loads(json.dumps(transform.describe()))) == transform

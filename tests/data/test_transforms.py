@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
-from skipweave.data import NAMES, DataConfig
+from skipweave.data import DataConfig
+from skipweave.data.config import IMAGE_NAMES
 from skipweave.data.transforms import Lighting, RandomShift, eval_transform, train_transform
 
 
@@ -53,7 +54,7 @@ def test_small_images_are_shifted_and_only_objects_mirrored(name, channels, side
     assert any(output in straight for output in got)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IMAGE_NAMES)
 @pytest.mark.parametrize("size", [None, 16])
 def test_training_and_evaluation_give_the_same_shape(name, size):
     train, evaluation = transforms(name, image_size=size)
@@ -65,13 +66,13 @@ def test_training_and_evaluation_give_the_same_shape(name, size):
         assert output.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_without_augmentation_training_sees_what_evaluation_sees(name):
     train, evaluation = transforms(name, augment=False)
     assert train is evaluation
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_transforms_can_be_sent_to_a_worker(name):
     train, evaluation = transforms(name, image_size=16)
     image = torch.randint(0, 256, (evaluation.channels, 20, 20), dtype=torch.uint8)

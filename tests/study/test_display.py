@@ -13,8 +13,8 @@ from skipweave.training import EpochRow, RunStart
 @pytest.mark.parametrize("terminal", [False, True])
 def test_what_happens_is_told(results, terminal):
     text = io.StringIO()
-    start = RunStart(Path("runs/a"), "m", 9, "digits", {}, "cpu", 1, 4, 10, 2, 5, "")
-    row = EpochRow(3, 30, 0.1, 1.0, 9.0, None, 2.5, None, 1.0, 0.1)
+    start = RunStart(Path("runs/a"), "m", 9, "digits", {}, "cpu", 1, 4, 10, 2, 5, ())
+    row = EpochRow(3, 30, 0.1, 1.0, 9.0, None, 2.5, {}, 1.0, 0.1)
     done, failed = results.runs[0], results.runs[3]
     with RichDisplay(Console(file=text, width=160, force_terminal=terminal)) as display:
         display.planned(results.networks, 4, 2)

@@ -23,20 +23,20 @@ class Trainer:
     def __call__(self, config, *, resume, progress):
         self.calls.append((config.model.name, config.seed, resume is not None))
         folder = RunFolder(resume) if resume else RunFolder.create(config)
-        start = RunStart(folder.path, config.model.name, 1, "digits", {}, "cpu", 1, config.epochs, 2, 0, 0, "")
+        start = RunStart(folder.path, config.model.name, 1, "digits", {}, "cpu", 1, config.epochs, 2, 0, 0, ())
         progress.started(start)
         if len(self.calls) - 1 == self.stop_at:
             raise KeyboardInterrupt
         if config.model.name == self.fail:
             raise SkipweaveError("the loss is\nnot a number")
-        rows = [EpochRow(e, 2 * e, 0.1, 1 / e, 9.0 / e, None, 8.0 / e, None, 1.0, 0.1) for e in (1, 2)]
+        rows = [EpochRow(e, 2 * e, 0.1, 1 / e, 9.0 / e, None, 8.0 / e, {}, 1.0, 0.1) for e in (1, 2)]
         for row in rows:
             progress.stepped(row.epoch - 1, 2, row.train_loss)
             progress.epoch_done(row)
         folder.write_metrics(rows)
         error = 2.0 + config.seed + (1.0 if config.model.name == "densenet40_12" else 0.0)
         summary = RunSummary(
-            folder.path, config.model.name, config.model.args, config.seed, 2, 1, "best", 4.0, error, None, 2.0, 0.1
+            folder.path, config.model.name, config.model.args, config.seed, 2, 1, "best", 4.0, error, {}, 2.0, 0.1
         )
         folder.write_summary(summary)
         return summary

@@ -6,13 +6,14 @@ from lightning_fabric import Fabric
 from skipweave.study.timing import machine, measure
 from skipweave.training import FitConfig, ModelConfig
 from skipweave.training.learner import Learner
+from skipweave.training.task import Classification
 
 
 def test_networks_are_timed_in_turns_and_left_as_they_were():
     fabric = Fabric(accelerator="cpu", devices=1)
     args = {"units": 1, "growth": 2, "in_chans": 1, "num_classes": 10}
     config = FitConfig(model=ModelConfig("sparsenet40_24", args), output=Path("unused"))
-    learners = {name: Learner(fabric, config, args) for name in "ab"}
+    learners = {name: Learner(fabric, config, args, Classification(10)) for name in "ab"}
     turns, rounds = [], []
     for name, learner in learners.items():
         learner.network.register_forward_hook(lambda *_, name=name: turns.append(name))

@@ -7,9 +7,8 @@ import torch
 
 from skipweave.data import eval_transform_from
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, RunSummary, Scores, evaluate, fit, load_run, load_weights
+from skipweave.training import FitConfig, RunSummary, evaluate, fit, load_run, load_weights
 from skipweave.training.run_folder import RunFolder
-from skipweave.training.scores import batch_sums
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +17,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitCo
 
 
 def test_errors_are_those_that_training_told(run: RunSummary):
-    assert evaluate(run.run_dir, "test").error == run.test_error
-    assert evaluate(run.run_dir, "validation").error == run.val_error
-    assert evaluate(run.run_dir, "test").images == 359
+    assert evaluate(run.run_dir, "test")[-1].error == run.test_error
+    assert evaluate(run.run_dir, "validation")[-1].error == run.val_error
+    assert evaluate(run.run_dir, "test")[-1].images == 359
 
 
 def test_best_and_last_are_loaded(run: RunSummary):
@@ -41,7 +40,7 @@ def test_best_and_last_are_loaded(run: RunSummary):
 def test_a_split_that_is_not_there_is_told(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
     config = make_tiny(tmp_path, epochs=1, batch_size=512)
     run = fit(replace(config, data=replace(config.data, validation=0)))
-    assert evaluate(run.run_dir, "test").error == run.test_error
+    assert evaluate(run.run_dir, "test")[-1].error == run.test_error
     with pytest.raises(SkipweaveError, match="no validation images"):
         evaluate(run.run_dir, "validation")
 
@@ -57,10 +56,3 @@ def test_a_run_without_checkpoint_tells_how_to_continue(tmp_path: Path, make_tin
 def test_a_checkpoint_is_not_taken_for_weights(run: RunSummary):
     with pytest.raises(SkipweaveError, match="not a file of weights"):
         load_weights(RunFolder(run.run_dir).last)
-
-
-def test_scores_add_up():
-    logits, labels = torch.eye(20), torch.arange(20)
-    scores = Scores(20)
-    scores.add(batch_sums(logits, labels, torch.tensor(1.0)))
-    assert (scores.error, scores.top5_error, scores.mean_loss) == (0, 0, 1)

@@ -41,7 +41,7 @@ def in_turn(config: FitConfig, processes: int) -> nn.Module:
         ]
         for step, batches in enumerate(zip(*shares, strict=True)):
             steps = len(data.train) // config.batch_size
-            factor = config.schedule.factor(epoch * steps + step, config.epochs * steps)
+            factor = config.schedule.factor(epoch * steps + step, config.epochs * steps, epoch)
             optimiser.param_groups[0]["lr"] = optim.lr * factor
             optimiser.zero_grad()
             statistics = {}

@@ -1,9 +1,19 @@
 """Show a run in the terminal: bars over epochs and steps, and one line an epoch; elsewhere the lines alone."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from skipweave.training import EpochRow, RunStart, RunSummary
+
+_SHOWN = {"top5_error": "top-5 error", "mean_iou": "mean IoU", "accuracy": "pixel accuracy"}
+
+
+def shown_scores(scores: Mapping[str, float]) -> str:
+    """Further scores for one line, in brackets; or nothing."""
+    shown = ", ".join(f"{_SHOWN[name]} {score:.2f} %" for name, score in scores.items() if name in _SHOWN)
+    return f" ({shown})" if shown else ""
 
 
 class RunDisplay:
@@ -22,8 +32,8 @@ class RunDisplay:
         processes = f", {start.processes} processes" if start.processes > 1 else ""
         self._print(f"{start.model}, {start.parameters:,} parameters, on {start.data} ({images} images)")
         self._print(f"{start.device}{processes}; run folder: {start.run_dir}")
-        if start.note:
-            self._print(start.note)
+        for note in start.notes:
+            self._print(note)
         if start.epoch or start.step:
             self._print(f"continuing after {start.epoch} epochs and {start.step} of {start.steps} steps")
         if self._console and self._console.is_terminal:
@@ -42,11 +52,11 @@ class RunDisplay:
         """Print the epoch's line."""
         if self._bars:
             self._bars.update(self._epochs_bar, completed=row.epoch)
-        validation = "" if row.val_error is None else f"   validation error {row.val_error:5.2f} %"
-        top5 = "" if row.val_top5_error is None else f" (top-5 {row.val_top5_error:5.2f} %)"
+        further = shown_scores(row.val_scores)
+        validation = "" if row.val_error is None else f"   validation error {row.val_error:5.2f} %{further}"
         self._print(
             f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}   lr {row.lr:<7.3g} loss {row.train_loss:.4f}"
-            f"   training error {row.train_error:5.2f} %{validation}{top5}   {row.seconds:.1f} s"
+            f"   training error {row.train_error:5.2f} %{validation}   {row.seconds:.1f} s"
         )
 
     def finished(self, summary: RunSummary) -> None:
@@ -54,8 +64,7 @@ class RunDisplay:
         self.close()
         weights = "best by validation" if summary.weights == "best" else "of the last epoch"
         if summary.test_error is not None:
-            top5 = "" if summary.test_top5_error is None else f" (top-5 {summary.test_top5_error:.2f} %)"
-            self._print(f"test error {summary.test_error:.2f} %{top5}, weights {weights}")
+            self._print(f"test error {summary.test_error:.2f} %{shown_scores(summary.test_scores)}, weights {weights}")
         self._print(f"weights, metrics and curves are in {summary.run_dir}")
 
     def close(self) -> None:

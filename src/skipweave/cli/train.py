@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from skipweave.cli.run_display import RunDisplay
+from skipweave.cli.run_display import RunDisplay, shown_scores
 from skipweave.data import list_images
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, Prediction, Split, Which, evaluate, load_run, load_weights
@@ -96,9 +96,15 @@ def predict(
 
 
 def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelerator: str, workers: int) -> None:
-    scores = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
-    top5 = "" if scores.top5_error is None else f", top-5 error {scores.top5_error:.2f} %"
-    print(f"{split}: error {scores.error:.2f} %{top5}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
+    heads = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
+    for number, early in enumerate(heads[:-1], start=1):
+        print(f"{split}, exit {number}: error {early.error:.2f} %{shown_scores(early.further)}")
+    scores = heads[-1]
+    more = shown_scores(scores.further)
+    print(f"{split}: error {scores.error:.2f} %{more}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
+    for name, score in scores.further.items():
+        if name.startswith("iou_"):
+            print(f"  {name.removeprefix('iou_'):<16} IoU {score:6.2f} %")
 
 
 def _show(predictions: Sequence[Prediction]) -> None:

@@ -1,6 +1,6 @@
 """Data sets of images, their splits, transforms and exact loading."""
 
-from skipweave.data.config import NAMES, DataConfig
+from skipweave.data.config import LABEL_MAP_NAMES, NAMES, DataConfig
 from skipweave.data.files import EXTENSIONS, list_images, open_image
 from skipweave.data.images import FileImages, ImageSet, MemoryImages
 from skipweave.data.loader import epoch_loader, steps_per_epoch
@@ -8,8 +8,8 @@ from skipweave.data.preprocessing import Preprocessing, eval_transform_from
 from skipweave.data.seeding import mix_seed
 from skipweave.data.segmentation import (
     ClassPixels,
+    Colour,
     LabelledImages,
-    SegmentationConfig,
     SegmentationData,
     count_pixels,
     load_segmentation,
@@ -19,8 +19,10 @@ from skipweave.data.whole_image import WholeImage, whole_image_from
 
 __all__ = [
     "EXTENSIONS",
+    "LABEL_MAP_NAMES",
     "NAMES",
     "ClassPixels",
+    "Colour",
     "DataConfig",
     "FileImages",
     "ImageData",
@@ -28,7 +30,6 @@ __all__ = [
     "LabelledImages",
     "MemoryImages",
     "Preprocessing",
-    "SegmentationConfig",
     "SegmentationData",
     "WholeImage",
     "count_pixels",

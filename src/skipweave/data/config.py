@@ -6,7 +6,9 @@ from pathlib import Path
 
 from skipweave.errors import SkipweaveError
 
-NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder")
+IMAGE_NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder")
+LABEL_MAP_NAMES = ("camvid", "masks")
+NAMES = IMAGE_NAMES + LABEL_MAP_NAMES
 
 
 @dataclass(frozen=True)
@@ -15,16 +17,24 @@ class DataConfig:
 
     Attributes:
         name: `digits` (scikit-learn's 8x8 scans, embedded), `mnist`, `cifar10`, `cifar100`, `svhn`, `imagenet`, or
-            `folder` (your own images: ROOT/train/CLASS/*, ROOT/val, ROOT/test, or ROOT/CLASS/* alone).
+            `folder` (your own images: ROOT/train/CLASS/*, ROOT/val, ROOT/test, or ROOT/CLASS/* alone). With a label for
+            every pixel: `camvid` (ROOT/CamVid/train and trainannot, val and valannot, test and testannot, as SegNet's
+            authors distribute it), or `masks` (your own: ROOT/train/images and ROOT/train/masks with files of the same
+            names, ROOT/val and ROOT/test alike if you have them; or ROOT/images and ROOT/masks alone).
         root: folder that holds the data set, in the layout torchvision reads; not needed for `digits`.
         download: fetch the data set into `root` if it is not there yet.
         extra: SVHN only: train on its `extra` images too, as papers do.
         augment: change training images at random: shift by up to an eighth of the side (CIFAR: 4 pixels) and, except
-            for digits, mirror; large photographs are cropped at random sizes and, for ImageNet, recoloured.
+            for digits, mirror; large photographs are cropped at random sizes and, for ImageNet, recoloured. Images with
+            label maps are mirrored.
+        crop: label maps only: side of the square cut from each training image at random; null for whole images.
+        classes: `masks` only: the class list, a CSV file with the columns name, value and r,g,b; by default
+            ROOT/classes.csv.
         validation: images to take from the training split, class by class, for choosing between checkpoints: a
-            count, or a fraction below 1; 0 for none. Not used by a folder that has its own ROOT/val.
+            count, or a fraction below 1; 0 for none. Not used by a set that has its own, as camvid or ROOT/val.
         split_seed: decides every split that the data set does not make itself; keep it to compare networks.
-        image_size: side, in pixels, that images are brought to; by default the set's own, 224 for photographs.
+        image_size: side, in pixels, that images are brought to; by default the set's own, 224 for photographs. With
+            label maps the shorter side, by default as it is; scores are always those of the labels at their own size.
         workers: processes that read ahead; 0 reads in the training process. The images are the same for any number.
     """
 
@@ -33,6 +43,8 @@ class DataConfig:
     download: bool = False
     extra: bool = False
     augment: bool = True
+    crop: int | None = None
+    classes: Path | None = None
     validation: int | float = 0.1
     split_seed: int = 0
     image_size: int | None = None
@@ -56,8 +68,13 @@ class DataConfig:
                 f"validation is {self.validation}: expected a count of images (an integer, 0 for none) "
                 f"or a fraction at least 0 and below 1"
             )
-        if self.image_size is not None and self.image_size < 1:
-            problems.append(f"image_size is {self.image_size}: expected a side of at least 1 pixel")
+        for what, side in (("image_size", self.image_size), ("crop", self.crop)):
+            if side is not None and side < 1:
+                problems.append(f"{what} is {side}: expected a side of at least 1 pixel, or null")
+        if self.crop is not None and self.name in IMAGE_NAMES:
+            problems.append(f"crop is for images with label maps ({', '.join(LABEL_MAP_NAMES)}): leave it out")
+        if self.classes is not None and self.name != "masks":
+            problems.append(f"{self.name!r} has its own classes: leave classes out, or use name masks")
         if self.workers < 0:
             problems.append(f"workers is {self.workers}: expected 0 or more processes")
         if problems:

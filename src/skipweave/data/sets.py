@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from skipweave.data.config import DataConfig
+from skipweave.data.config import LABEL_MAP_NAMES, DataConfig
 from skipweave.data.images import ImageSet
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.readers import read
+from skipweave.data.segmentation import SegmentationData, load_segmentation
 from skipweave.data.splits import stratified_split
 from skipweave.data.transforms import Transform, eval_transform, train_transform
 
@@ -33,28 +34,48 @@ class ImageData:
     eval_transform: Preprocessing
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """What an image goes through before a network sees it; plain data to be stored with the weights."""
+        return self.eval_transform
+
+    @property
     def in_chans(self) -> int:
         """Channels of a transformed image."""
-        return self.eval_transform.channels
+        return self.preprocessing.channels
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of a transformed image."""
-        return self.eval_transform.crop, self.eval_transform.crop
+        return self.preprocessing.crop, self.preprocessing.crop
 
     @property
     def mean(self) -> tuple[float, ...]:
         """Of each channel, on the scale [0, 1], as it is subtracted."""
-        return self.eval_transform.mean
+        return self.preprocessing.mean
 
     @property
     def std(self) -> tuple[float, ...]:
         """Of each channel, on the scale [0, 1], as it is divided by."""
-        return self.eval_transform.std
+        return self.preprocessing.std
 
 
-def load(config: DataConfig) -> ImageData:
-    """Load a data set.
+def load(config: DataConfig) -> ImageData | SegmentationData:
+    """Load a data set: images with a label each, or with label maps, as its name says.
+
+    Args:
+        config: which set, from where, and how.
+
+    Returns:
+        Its splits and transforms.
+
+    Raises:
+        SkipweaveError: the data set is missing or damaged, or has not enough images for the split.
+    """
+    return load_segmentation(config) if config.name in LABEL_MAP_NAMES else load_images(config)
+
+
+def load_images(config: DataConfig) -> ImageData:
+    """Load a data set whose images have one label each.
 
     The validation images are taken from the training split unless the set comes with its own; which ones depends on
     the data set and `config.split_seed` alone.

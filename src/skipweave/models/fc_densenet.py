@@ -62,6 +62,8 @@ class FCLogDenseNet(nn.Module):
     Shape: (N, in_chans, H, W) to (N, num_classes, H, W), any H and W.
     """
 
+    labels_pixels = True
+
     def __init__(
         self,
         *,
@@ -194,6 +196,8 @@ class FCDenseNet(nn.Module):
 
     Shape: (N, in_chans, H, W) to (N, num_classes, H, W); H and W at least 2 to the power of the blocks down.
     """
+
+    labels_pixels = True
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from skipweave.ops.segmentation import (
     soft_label_pyramid,
     soft_labels,
 )
-from skipweave.ops.supervision import head_shares
+from skipweave.ops.supervision import head_shares, sieve_shares
 
 __all__ = [
     "class_iou",
@@ -25,6 +25,7 @@ __all__ = [
     "mean_iou",
     "scale_of",
     "shifted_mean",
+    "sieve_shares",
     "soft_cross_entropy",
     "soft_label_pyramid",
     "soft_labels",

@@ -8,7 +8,7 @@ from typing import Any
 
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, ModelConfig, OptimConfig, ScheduleConfig
+from skipweave.training import FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig
 
 MATCHABLE = ("parameters", "macs")
 
@@ -55,9 +55,9 @@ def default_networks() -> list[NetworkConfig]:
 class StudyConfig:
     """Several networks on one data set under one recipe.
 
-    The defaults compare five ways of aggregating on scikit-learn's handwritten digits, in about two minutes. Of 20 or 30
-    epochs, a learning rate of 0.05 or 0.1, and images shifted at random or not they are what erred least on a fifth of
-    the training images held out, averaged over the five networks and three seeds.
+    The defaults compare five ways of aggregating on scikit-learn's handwritten digits, in about two minutes. Of 20 or
+    30 epochs, a learning rate of 0.05 or 0.1, and images shifted at random or not they are what erred least on a fifth
+    of the training images held out, averaged over the five networks and three seeds.
 
     Attributes:
         networks: the networks to compare.
@@ -65,6 +65,7 @@ class StudyConfig:
         data: which images; without validation images, the default here, the last epoch's weights are tested.
         optim: the optimiser.
         schedule: when the learning rate falls.
+        loss: what is minimised.
         epochs: times that every training image is seen.
         batch_size: images a step.
         match: bring all networks to about the same `parameters` or `macs` by scaling growth or widths; None leaves
@@ -84,6 +85,7 @@ class StudyConfig:
     data: DataConfig = field(default_factory=lambda: DataConfig(augment=False, validation=0))
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     epochs: int = 30
     batch_size: int = 64
     match: str | None = "parameters"
@@ -133,6 +135,7 @@ class StudyConfig:
             data=self.data,
             optim=self.optim,
             schedule=self.schedule,
+            loss=self.loss,
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=seed,

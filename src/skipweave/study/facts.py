@@ -4,16 +4,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from skipweave.data import ImageData, ImageSet
+from skipweave.data import ImageSet, LabelledImages
 from skipweave.study.config import StudyConfig, parse_count
 from skipweave.study.results import Network
+from skipweave.training.task import Data
 
 Lines = list[tuple[str, str]]
 
+_OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
 
-def facts(
-    config: StudyConfig, data: ImageData, networks: Sequence[Network], run_dir: Path, device: str
-) -> dict[str, Lines]:
+
+def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir: Path, device: str) -> dict[str, Lines]:
     """Everything a reader needs to judge the results, in the report's order.
 
     Args:
@@ -30,7 +31,7 @@ def facts(
     }
 
 
-def _data(config: StudyConfig, data: ImageData) -> Lines:
+def _data(config: StudyConfig, data: Data) -> Lines:
     height, width = data.image_size
     kind = {1: "grey", 3: "colour"}.get(data.in_chans, f"{data.in_chans} channels")
     return [
@@ -43,18 +44,20 @@ def _data(config: StudyConfig, data: ImageData) -> Lines:
     ]
 
 
-def _size(images: ImageSet | None) -> str:
+def _size(images: ImageSet | LabelledImages | None) -> str:
     return f"{len(images):,}" if images is not None else "0"
 
 
 def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
     optim, schedule = config.optim, config.schedule
-    falls = ", ".join(f"{milestone:.0%}" for milestone in schedule.milestones)
+    milestones = ", ".join(f"{milestone:.0%}" for milestone in schedule.milestones)
+    falls = f", times {schedule.gamma:g} after {milestones} of the steps" if milestones else ""
     momentum = f"{'Nesterov ' if optim.nesterov else ''}momentum {optim.momentum:g}"
+    decay = f", times {schedule.decay:g} an epoch" if schedule.decay < 1 else ""
     lines = [
         ("epochs", f"{config.epochs}, in batches of {config.batch_size}"),
-        ("optimiser", f"SGD, {momentum}, weight decay {optim.weight_decay:g}"),
-        ("learning rate", f"{optim.lr:g}, times {schedule.gamma:g} after {falls} of the steps"),
+        ("optimiser", f"{_OPTIMISERS[optim.name]}, {momentum}, weight decay {optim.weight_decay:g}"),
+        ("learning rate", f"{optim.lr:g}{falls}{decay}"),
         ("seeds", ", ".join(map(str, config.seeds))),
         ("precision", config.precision),
     ]

@@ -10,15 +10,15 @@ from torch import nn
 
 from skipweave.analysis.draw import connections, save
 from skipweave.analysis.profile import profile, topologies_of
-from skipweave.data import ImageData
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import NetworkConfig, StudyConfig, parse_count
 from skipweave.study.matching import match_cost
 from skipweave.study.results import Cost, Network
 from skipweave.training.network import arguments_for, build_network, count_parameters
+from skipweave.training.task import Data
 
 
-def plan_networks(config: StudyConfig, data: ImageData) -> tuple[Network, ...]:
+def plan_networks(config: StudyConfig, data: Data) -> tuple[Network, ...]:
     """The study's networks with the overrides they will be trained with, and their costs.
 
     A network that cannot be built or matched is kept, with the reason, so that the study can report it.
@@ -32,13 +32,13 @@ def plan_networks(config: StudyConfig, data: ImageData) -> tuple[Network, ...]:
     return networks
 
 
-def build(name: str, args: Mapping[str, Any], data: ImageData) -> nn.Module:
+def build(name: str, args: Mapping[str, Any], data: Data) -> nn.Module:
     """Build a network for the data, without memory for its weights."""
     with torch.device("meta"):
         return build_network(name, arguments_for(name, args, data))
 
 
-def draw_networks(folder: Path, networks: tuple[Network, ...], data: ImageData) -> dict[str, Path]:
+def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> dict[str, Path]:
     """Draw what the layers of each network read, where it has stages to draw.
 
     Returns:
@@ -52,7 +52,7 @@ def draw_networks(folder: Path, networks: tuple[Network, ...], data: ImageData) 
     return drawn
 
 
-def _plan(asked: NetworkConfig, config: StudyConfig, data: ImageData) -> Network:
+def _plan(asked: NetworkConfig, config: StudyConfig, data: Data) -> Network:
     network = Network(asked.title, asked.name, asked.args)
     try:
         args = _matched(asked, config, data) if config.match else asked.args
@@ -61,13 +61,13 @@ def _plan(asked: NetworkConfig, config: StudyConfig, data: ImageData) -> Network
         return replace(network, failure=" ".join(str(error).split()))
 
 
-def _matched(asked: NetworkConfig, config: StudyConfig, data: ImageData) -> dict[str, Any]:
+def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str, Any]:
     cost = count_parameters if config.match == "parameters" else lambda model: cost_of_model(model, data).macs
     target = parse_count(config.target or 0)
     return match_cost(asked.name, asked.args, lambda **args: build(asked.name, args, data), cost, target)
 
 
-def cost_of_model(model: nn.Module, data: ImageData) -> Cost:
+def cost_of_model(model: nn.Module, data: Data) -> Cost:
     """Count what a network costs on images of the data's size."""
     counted = profile(model, (data.in_chans, *data.image_size))
     return Cost(counted.parameters, counted.macs, counted.links, max(counted.max_distances, default=0.0))

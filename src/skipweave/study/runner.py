@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import ImageData, load
+from skipweave.data import epoch_loader, load
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import StudyConfig
 from skipweave.study.display import Display, Silent
@@ -26,6 +26,7 @@ from skipweave.study.timing import machine, measure
 from skipweave.training import ModelConfig, fit
 from skipweave.training.learner import Learner
 from skipweave.training.network import arguments_for
+from skipweave.training.task import Data, Task, task_for
 
 _MOST_PROCESSES = 4
 
@@ -62,7 +63,7 @@ class _Study:
 
     config: StudyConfig
     folder: StudyFolder
-    data: ImageData
+    data: Data
     networks: tuple[Network, ...]
     fabric: Fabric
     display: Display
@@ -129,18 +130,20 @@ class _Study:
             return {}
         if (before := self.folder.read_timing(key)) is not None:
             return before
-        repeats, size = self.config.timing_repeats, self.config.batch_size
-        images = torch.randn(size, self.data.in_chans, *self.data.image_size)
-        labels = torch.randint(len(self.data.classes), (size,))
-        learners = {network.label: self._learner(network) for network in built}
+        repeats, size, data = self.config.timing_repeats, self.config.batch_size, self.data
+        images, labels = next(
+            epoch_loader(data.train, data.train_transform, batch_size=size, seed=0, epoch=0, shuffle=True)
+        )
+        task = task_for(data, self.config.loss)
+        learners = {network.label: self._learner(network, task) for network in built}
         timings = measure(learners, images, labels, repeats, lambda done: self.display.timing(done, repeats))
         self.folder.write_timing(key, timings)
         return timings
 
-    def _learner(self, network: Network) -> Learner:
+    def _learner(self, network: Network, task: Task) -> Learner:
         model = ModelConfig(network.model, dict(network.args))
         args = arguments_for(network.model, network.args, self.data)
-        return Learner(self.fabric, self.config.fit_config(model, 0, self.folder.runs), args)
+        return Learner(self.fabric, self.config.fit_config(model, 0, self.folder.runs), args, task)
 
     @property
     def timing_note(self) -> str:
@@ -194,7 +197,7 @@ def _commands(folder: StudyFolder) -> tuple[str, ...]:
     )
 
 
-def _write(folder: StudyFolder, results: Results, data: ImageData) -> None:
+def _write(folder: StudyFolder, results: Results, data: Data) -> None:
     """Write tables, plots, connection pictures and the report."""
     write_results(folder.results, results)
     write_summary(folder.summary, results)

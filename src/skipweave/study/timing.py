@@ -10,7 +10,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from skipweave.ops import head_shares
 from skipweave.study.results import Timing
+from skipweave.training.heads import count_heads
 from skipweave.training.learner import Learner
 
 WARM_UP = 2
@@ -26,7 +28,7 @@ def measure(
     Args:
         learners: networks with their optimisers, by label, all on the same device.
         images: one batch, NCHW.
-        labels: N.
+        labels: theirs.
         repeats: rounds of which the medians are taken, after two that are not counted.
         tell: called with the number of rounds done.
     """
@@ -48,17 +50,18 @@ def _inference(learner: Learner, images: Tensor) -> float:
     learner.start_evaluation()
     images = learner.fabric.to_device(images)
     with torch.inference_mode():
-        return _seconds(learner, lambda: learner.model(images))
+        return _seconds(learner, lambda: learner.heads(images))
 
 
 def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
-    """Seconds of a training step: forward, backward, optimiser."""
-    learner.start_epoch(lr=0.0)
+    """Seconds of a training step: forward, backward, optimiser; every head counts."""
+    learner.start_epoch()
+    shares = head_shares(count_heads(learner.network))
     images, labels = learner.fabric.to_device((images, labels))
 
     def step() -> None:
-        learner.gradients(images, labels)
-        learner.descend()
+        learner.gradients(images, labels, shares)
+        learner.descend(lr=0.0)
 
     return _seconds(learner, step)
 

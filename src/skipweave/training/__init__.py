@@ -1,11 +1,12 @@
 """Training: settings in, a self-contained run folder out; and its use."""
 
-from skipweave.training.config import FitConfig, ModelConfig, OptimConfig, ScheduleConfig
+from skipweave.training.config import FitConfig, ModelConfig
 from skipweave.training.evaluation import Split, Which, evaluate, load_run
 from skipweave.training.fitting import fit
 from skipweave.training.prediction import Prediction, predict
 from skipweave.training.progress import Progress, RunStart, Silent
-from skipweave.training.scores import Scores
+from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
+from skipweave.training.scores import LabelMapScores, LabelScores, Scores
 from skipweave.training.summary import EpochRow, RunSummary
 from skipweave.training.weights import Description, load_weights
 
@@ -13,6 +14,9 @@ __all__ = [
     "Description",
     "EpochRow",
     "FitConfig",
+    "LabelMapScores",
+    "LabelScores",
+    "LossConfig",
     "ModelConfig",
     "OptimConfig",
     "Prediction",

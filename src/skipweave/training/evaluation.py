@@ -11,9 +11,12 @@ from skipweave.data import epoch_loader, load
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import FitConfig
+from skipweave.training.heads import AllHeads
 from skipweave.training.learner import NETWORK
+from skipweave.training.recipe import LossConfig
 from skipweave.training.run_folder import RunFolder
-from skipweave.training.scores import Scores, score
+from skipweave.training.scores import Scores
+from skipweave.training.task import score, task_for
 from skipweave.training.weights import Description, load_weights
 
 Which = Literal["best", "last"]
@@ -53,8 +56,8 @@ def evaluate(
     root: Path | None = None,
     accelerator: str = "auto",
     workers: int = 0,
-) -> Scores:
-    """Score a run's network on a split of the run's data.
+) -> list[Scores]:
+    """Score a run's network on a split of the run's data, every head of it.
 
     Args:
         run_dir: the run's folder.
@@ -65,7 +68,7 @@ def evaluate(
         workers: processes that read ahead.
 
     Returns:
-        Loss, top-1 and top-5 error.
+        Loss, error and further scores of each head: exit after exit if the network has such, its own last.
 
     Raises:
         SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
@@ -81,13 +84,14 @@ def evaluate(
     if images is None:
         raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
     fabric = Fabric(accelerator=accelerator, devices=1)
+    task = task_for(data, LossConfig())
     batches = epoch_loader(
         images,
-        description.preprocessing,
-        batch_size=config.batch_size,
+        data.eval_transform,
+        batch_size=task.evaluation_batch(config.batch_size),
         seed=0,
         epoch=0,
         shuffle=False,
         workers=workers,
     )
-    return score(fabric, fabric.setup_module(network).eval(), batches, len(data.classes))
+    return score(fabric, fabric.setup_module(AllHeads(network)).eval(), batches, task)

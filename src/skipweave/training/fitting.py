@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from skipweave.data import load
 from skipweave.errors import SkipweaveError
-from skipweave.training.checkpoint import open_saved
+from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, differences
 from skipweave.training.curves import write_curves
 from skipweave.training.files import keep_as
@@ -28,10 +28,10 @@ from skipweave.training.network import arguments_for, count_parameters
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.records import CHECKPOINT, Records
 from skipweave.training.run_folder import RunFolder
-from skipweave.training.scores import Scores
 from skipweave.training.state import RunState, best_row
-from skipweave.training.summary import RunSummary
-from skipweave.training.weights import Description, save_weights
+from skipweave.training.summary import RunSummary, further_scores
+from skipweave.training.task import Segmentation, Task, task_for
+from skipweave.training.weights import WEIGHTS, Description, save_weights
 
 # Each process keeps its own running statistics until they are evaluated; older versions of torch have another name.
 _NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
@@ -91,7 +91,8 @@ def _fabric(config: FitConfig) -> Fabric:
     if config.devices == 1 and not by_torchrun:
         return Fabric(accelerator=config.accelerator, devices=1, precision=precision)
     start: Literal["popen", "spawn"] = "popen" if by_torchrun else "spawn"
-    strategy = DDPStrategy(start_method=start, **_OWN_STATISTICS)
+    some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
+    strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
     return Fabric(accelerator=config.accelerator, devices=config.devices, precision=precision, strategy=strategy)
 
 
@@ -105,18 +106,24 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
             f"give a batch_size of at most that"
         )
     args = arguments_for(config.model.name, config.model.args, data)
-    learner = Learner(fabric, config, args)
+    task = task_for(data, config.loss)
+    learner = Learner(fabric, config, args, task)
     first = fabric.is_global_zero
     path = RunFolder.create(config).path if first and resume is None else resume
     folder = RunFolder(cast(Path, fabric.broadcast(path)))
-    description = Description(config.model.name, args, data.name, data.classes, data.eval_transform)
-    state, note = RunState(Scores(len(data.classes))), ""
-    if resume is not None:
-        state, note = _load_newest(folder, learner, state, description)
+    description = Description.of(config.model.name, args, data)
+    saved, warning = folder.newest() if resume is not None else (None, "")
+    state = RunState(task.scores())
+    if saved:
+        state = _continue_from(saved, learner, description)
+    elif config.start:
+        _start_from(config.start, learner, description)
+    if resume and not saved:
+        warning = "no checkpoint yet: starting from the first step"
     records = Records(folder, description, active=first)
     loop = Loop(learner, data, config, state, records, progress if first else Silent())
     records.begin(state.rows)
-    loop.progress.started(_start(loop, note))
+    loop.progress.started(_start(loop, filter(None, (warning, _weights_of_classes(task)))))
     loop.run()
     records.close()
     summary = _finish(loop)
@@ -124,11 +131,29 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     return str(folder.path)
 
 
-def _load_newest(folder: RunFolder, learner: Learner, fresh: RunState, ours: Description) -> tuple[RunState, str]:
-    """Take over the newest whole checkpoint; a run that was stopped before its first one starts again."""
-    saved, note = folder.newest()
-    if saved is None:
-        return fresh, "no checkpoint yet: starting from the first step"
+def _weights_of_classes(task: Task) -> str:
+    """What the classes count, to be told; nothing where all count alike."""
+    if not isinstance(task, Segmentation) or task.pixels is None:
+        return ""
+    weights = zip(task.classes, task.pixels.weights(), strict=True)
+    return "class weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights)
+
+
+def _start_from(path: Path, learner: Learner, ours: Description) -> None:
+    """Take over the weights of another run's network."""
+    saved = open_saved(path)
+    if saved.info.get("format") != WEIGHTS:
+        raise SkipweaveError(f"start is {path}: expected a file of weights, such as a run's model.safetensors")
+    theirs = Description.from_plain(saved.info.get("description"), path)
+    if theirs.classes != ours.classes:
+        raise SkipweaveError(
+            f"start is {path}, whose classes {theirs.classes} are not those of the data: {ours.classes}"
+        )
+    learner.load_weights(saved)
+
+
+def _continue_from(saved: Saved, learner: Learner, ours: Description) -> RunState:
+    """Take over a checkpoint."""
     if saved.info.get("format") != CHECKPOINT:
         raise SkipweaveError(f"not a checkpoint: {saved.path}")
     theirs = Description.from_plain(saved.info.get("description"), saved.path)
@@ -138,10 +163,10 @@ def _load_newest(folder: RunFolder, learner: Learner, fresh: RunState, ours: Des
             f"expected {ours.model} with {ours.args} on {ours.data}, as config.yaml says"
         )
     learner.load_state(saved)
-    return RunState.from_plain(saved.info["state"]), note
+    return RunState.from_plain(saved.info["state"], learner.task.scores())
 
 
-def _start(loop: Loop, note: str) -> RunStart:
+def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
     data, state, fabric = loop.data, loop.state, loop.fabric
     splits = {"train": data.train, "validation": data.val, "test": data.test}
     return RunStart(
@@ -156,7 +181,7 @@ def _start(loop: Loop, note: str) -> RunStart:
         steps=loop.steps,
         epoch=state.epoch,
         step=state.step,
-        note=note,
+        notes=tuple(notes),
     )
 
 
@@ -164,9 +189,10 @@ def _finish(loop: Loop) -> RunSummary:
     """Choose the weights, test them, and write what is written once."""
     config, rows, folder, learner = loop.config, loop.state.rows, loop.records.folder, loop.learner
     best = best_row(rows)
+    loop.fabric.barrier()  # until the first process has written the last epoch's weights, if they are the best
     if best:
         learner.load_weights(open_saved(folder.best))
-    test = loop.evaluate(loop.data.test) if loop.data.test else None
+    test = loop.evaluate(loop.data.test) if loop.data.test else []
     summary = RunSummary(
         run_dir=folder.path,
         model=config.model.name,
@@ -176,8 +202,8 @@ def _finish(loop: Loop) -> RunSummary:
         parameters=count_parameters(learner.network),
         weights="best" if best else "last",
         val_error=best.val_error if best else None,
-        test_error=test.error if test else None,
-        test_top5_error=test.top5_error if test else None,
+        test_error=test[-1].error if test else None,
+        test_scores=further_scores(test),
         train_seconds=sum(row.seconds for row in rows),
         step_seconds=median(row.step_seconds for row in rows),
     )

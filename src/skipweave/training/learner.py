@@ -1,20 +1,20 @@
 """A network and its optimiser on their device: how they start, take a step, and go into a checkpoint and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed
-from torch.nn import functional
-from torch.optim import SGD
 
 from skipweave.data import mix_seed
 from skipweave.training.checkpoint import Saved, shapes_of
 from skipweave.training.config import FitConfig
+from skipweave.training.heads import AllHeads
 from skipweave.training.network import build_network
 from skipweave.training.optimiser_state import pack, unpack
-from skipweave.training.scores import batch_sums
+from skipweave.training.optimisers import make_optimiser
+from skipweave.training.task import Task
 
 NETWORK, OPTIMISER = "network/", "optimiser/"
 
@@ -26,56 +26,61 @@ class Learner:
         fabric: devices, precision and processes.
         config: the settings.
         args: all of the network's overrides.
+        task: what is to be learnt.
+
+    Raises:
+        SkipweaveError: the network cannot be built, or is not for the task.
 
     Attributes:
         network: bare.
-        model: the same network as Fabric wraps it, to be called.
+        heads: the same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
     """
 
-    def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any]) -> None:
+    def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any], task: Task) -> None:
         torch.manual_seed(mix_seed(config.seed))
         self.fabric = fabric
+        self.task = task
         self.name = config.model.name
         self.network = build_network(config.model.name, args)
+        task.check_network(self.name, self.network)
         self.parameter_names = [name for name, _ in self.network.named_parameters()]
-        self.sgd = SGD(
-            self.network.parameters(),
-            lr=config.optim.lr,
-            momentum=config.optim.momentum,
-            nesterov=config.optim.nesterov,
-            weight_decay=config.optim.weight_decay,
-        )
-        self.model, self._optimiser = fabric.setup(self.network, self.sgd)
+        self.optimiser = make_optimiser(config.optim, self.network.parameters())
+        self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimiser)
 
     def start_epoch(self) -> None:
         """Go into training mode."""
-        self.model.train()
+        self.heads.train()
 
-    def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Compute the gradients of the mean cross-entropy of a batch.
+    def gradients(self, images: Tensor, labels: Tensor, shares: Sequence[float]) -> Tensor:
+        """Compute the gradients of the loss of a batch.
+
+        Args:
+            images: of this process.
+            labels: theirs.
+            shares: what each head counts.
 
         Returns:
-            The batch's sums, as `batch_sums` counts them, over all processes.
+            The batch's sums, as the task counts them, over all processes.
         """
         images, labels = self.fabric.to_device((images, labels))
-        self._optimiser.zero_grad()
-        logits = self.model(images)
-        loss = functional.cross_entropy(logits, labels)
+        self._stepper.zero_grad()
+        heads = self.heads(images)
+        loss = self.task.loss(heads, labels, shares)
         self.fabric.backward(loss)
-        return self.sum_over_processes(batch_sums(logits.detach(), labels, loss))
+        return self.sum_over_processes(self.task.sums(heads[-1].detach(), labels, loss))
 
     def descend(self, lr: float) -> None:
         """Change the weights along the gradients with this learning rate."""
-        for group in self.sgd.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = lr
-        self._optimiser.step()
+        self._stepper.step()
 
     def start_evaluation(self) -> None:
         """Go into evaluation mode, every process with the first one's running statistics."""
         if self.fabric.world_size > 1:
             for buffer in self.network.buffers():
                 distributed.broadcast(buffer, 0)
-        self.model.eval()
+        self.heads.eval()
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """Add up what every process has."""
@@ -87,7 +92,7 @@ class Learner:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a step changes, as named tensors and plain values."""
-        moments, values = pack(self.sgd, self.parameter_names)
+        moments, values = pack(self.optimiser, self.parameter_names)
         tensors = {NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {OPTIMISER + name: tensor for name, tensor in moments.items()}
         return tensors, {"optimiser": values, "precision": self.fabric.strategy.precision.state_dict()}
@@ -102,7 +107,7 @@ class Learner:
         tensors = saved.tensors()
         moments = {name.removeprefix(OPTIMISER): value for name, value in tensors.items() if name.startswith(OPTIMISER)}
         self._load_network(tensors, NETWORK)
-        unpack(self.sgd, self.parameter_names, moments, saved.info["optimiser"])
+        unpack(self.optimiser, self.parameter_names, moments, saved.info["optimiser"])
         self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
 
     def load_weights(self, saved: Saved) -> None:

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipweave.data import ImageData, ImageSet, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.data import ImageSet, LabelledImages, epoch_loader, mix_seed, steps_per_epoch
 from skipweave.errors import SkipweaveError
 from skipweave.training.config import FitConfig
+from skipweave.training.heads import Shares, count_heads
 from skipweave.training.learner import Learner
 from skipweave.training.progress import Progress
 from skipweave.training.records import Records
-from skipweave.training.scores import Scores, score
+from skipweave.training.scores import Scores
 from skipweave.training.state import RunState
-from skipweave.training.summary import EpochRow
+from skipweave.training.summary import EpochRow, further_scores
+from skipweave.training.task import Data, score
 
 Batch = tuple[Tensor, Tensor]
 
@@ -41,7 +43,7 @@ class Loop:
     """
 
     learner: Learner
-    data: ImageData
+    data: Data
     config: FitConfig
     state: RunState
     records: Records
@@ -50,9 +52,10 @@ class Loop:
     _step_seconds: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Count the steps of an epoch."""
+        """Count the steps of an epoch, and say what each head counts."""
         self.fabric = self.learner.fabric
         self.steps = steps_per_epoch(len(self.data.train), self.config.batch_size, drop_last=True)
+        self.shares = Shares(self.config.loss, count_heads(self.learner.network), self.config.epochs)
 
     def run(self) -> None:
         """Train to the last epoch."""
@@ -64,9 +67,11 @@ class Loop:
         """Take the steps of the present epoch that are still to do."""
         config, state = self.config, self.state
         self.learner.start_epoch()
+        shares = self.shares(state.epoch)
         batches = self.batches(
             self.data.train,
             self.data.train_transform,
+            batch_size=config.batch_size,
             seed=config.seed,
             epoch=state.epoch,
             start_step=state.step,
@@ -76,8 +81,8 @@ class Loop:
         clock = time.perf_counter()
         for images, labels in batches:
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
-            self.lr = config.optim.lr * config.schedule.factor(self.steps_done, self.steps * config.epochs)
-            sums = self.learner.gradients(images, labels)
+            self.lr = config.optim.lr * self.factor
+            sums = self.learner.gradients(images, labels, shares)
             state.scores.add(sums)
             if not state.scores.finite:
                 raise self.diverged("the loss is not a number")
@@ -96,18 +101,18 @@ class Loop:
         """Validate, write the epoch down, and go to the start of the next."""
         self.check_weights()
         state, train, clock = self.state, self.state.scores, time.perf_counter()
-        val = self.evaluate(self.data.val) if self.data.val else None
-        if val and not val.finite:
-            raise self.diverged(f"the validation loss is {val.loss}")
+        val = self.evaluate(self.data.val) if self.data.val else []
+        if val and not val[-1].finite:
+            raise self.diverged("the validation loss is not a number")
         row = EpochRow(
             epoch=state.epoch + 1,
             step=self.steps_done,
             lr=self.lr,
             train_loss=train.mean_loss,
             train_error=train.error,
-            val_loss=val.mean_loss if val else None,
-            val_error=val.error if val else None,
-            val_top5_error=val.top5_error if val else None,
+            val_loss=val[-1].mean_loss if val else None,
+            val_error=val[-1].error if val else None,
+            val_scores=further_scores(val),
             seconds=state.seconds + time.perf_counter() - clock,
             step_seconds=median(self._step_seconds),
         )
@@ -116,30 +121,46 @@ class Loop:
         self.records.end_epoch(self.learner, state)
         self.progress.epoch_done(row)
 
-    def evaluate(self, images: ImageSet) -> Scores:
-        """Score the network on a split, every image once whatever the number of processes."""
+    def evaluate(self, images: ImageSet | LabelledImages) -> list[Scores]:
+        """Score every head on a split, every image once whatever the number of processes; the network's own is last."""
         self.learner.start_evaluation()
-        classes = len(self.data.classes)
-        batches = self.batches(images, self.data.eval_transform, seed=0, epoch=0, shuffle=False)
-        scores = score(self.fabric, self.learner.model, batches, classes)
-        if self.fabric.world_size == 1:
-            return scores
-        total = Scores(classes)
-        total.add(self.learner.sum_over_processes(scores.sums()))
+        task = self.learner.task
+        batches = self.batches(
+            images,
+            self.data.eval_transform,
+            batch_size=task.evaluation_batch(self.config.batch_size),
+            seed=0,
+            epoch=0,
+            shuffle=False,
+        )
+        scores = score(self.fabric, self.learner.heads, batches, task)
+        return [self.over_processes(own) for own in scores] if self.fabric.world_size > 1 else scores
+
+    def over_processes(self, own: Scores) -> Scores:
+        """The scores of all processes together."""
+        total = self.learner.task.scores()
+        total.add(self.learner.sum_over_processes(own.sums))
         return total
 
-    def batches(self, images: ImageSet, transform: Callable[[Tensor], Tensor], **order: Any) -> Iterator[Batch]:
+    def batches(
+        self, images: ImageSet | LabelledImages, transform: Callable[..., Any], *, batch_size: int, **order: Any
+    ) -> Iterator[Batch]:
         """This process's share of an epoch."""
         return epoch_loader(
             images,
             transform,
-            batch_size=self.config.batch_size // self.fabric.world_size,
+            batch_size=max(batch_size // self.fabric.world_size, 1),
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
             workers=self.config.data.workers,
             pin_memory=self.fabric.device.type == "cuda",
             **order,
         )
+
+    @property
+    def factor(self) -> float:
+        """Of the learning rate at the present step."""
+        return self.config.schedule.factor(self.steps_done, self.steps * self.config.epochs, self.state.epoch)
 
     @property
     def steps_done(self) -> int:

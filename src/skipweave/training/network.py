@@ -5,15 +5,15 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.data import ImageData
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model
+from skipweave.training.task import Data
 
 #: What timm would follow to files or addresses: a name and its own arguments are all that settings may give.
 _NOT_ARGUMENTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
 
-def arguments_for(name: str, args: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
+def arguments_for(name: str, args: Mapping[str, Any], data: Data) -> dict[str, Any]:
     """Complete a model's overrides by what follows from the data.
 
     Raises:

@@ -23,7 +23,7 @@ class RunStart:
         steps: an epoch.
         epoch: epochs done already; above 0 if the run continues.
         step: steps of the present epoch done already.
-        note: what the user should know before it starts, or nothing.
+        notes: what the user should know before it starts.
     """
 
     run_dir: Path
@@ -37,7 +37,7 @@ class RunStart:
     steps: int
     epoch: int
     step: int
-    note: str
+    notes: tuple[str, ...]
 
 
 class Progress(Protocol):

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -14,7 +13,6 @@ from skipweave.training.summary import EpochRow
 from skipweave.training.weights import Description, save_weights
 
 CHECKPOINT = "skipweave checkpoint 1"
-_LOGGED = ("lr", "train_loss", "train_error", "val_loss", "val_error", "val_top5_error")
 
 
 class Records:
@@ -69,7 +67,7 @@ class Records:
 
     def _log(self, row: EpochRow) -> None:
         if self._events:
-            for name in _LOGGED:
-                if (value := asdict(row)[name]) is not None:
+            for name, value in row.as_columns().items():
+                if value is not None and name not in ("epoch", "step"):
                     self._events.add_scalar(name.replace("_", "/", 1), value, row.step)
             self._events.flush()

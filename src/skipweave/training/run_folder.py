@@ -6,7 +6,6 @@ import json
 import platform
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -117,10 +116,13 @@ class RunFolder:
 
     def write_metrics(self, rows: Sequence[EpochRow]) -> None:
         """Write metrics.csv anew: one row an epoch, so that none is ever lost or doubled."""
+        lines = [row.as_columns() for row in rows]
+        names = dict.fromkeys(name for line in lines for name in line)
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(field.name for field in fields(EpochRow))
-        writer.writerows(["" if value is None else value for value in asdict(row).values()] for row in rows)
+        writer = csv.DictWriter(text, list(names), lineterminator="\n")
+        if names:
+            writer.writeheader()
+        writer.writerows(lines)
         write_text(self.metrics, text.getvalue())
 
     def write_summary(self, summary: RunSummary) -> None:

@@ -1,92 +1,140 @@
 """Loss and errors, counted exactly: sums over images, whatever the batches and processes they came in."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
+
+from skipweave.ops import class_iou, global_accuracy, mean_iou
 
 #: Fewer classes make top-5 errors uninteresting.
 TOP5_CLASSES = 20
+_LOSS, _IMAGES, _OWN = 0, 1, 2
 
 
-@dataclass
-class Scores:
-    """Sums over images.
+class Scores(ABC):
+    """Sums over images, and what follows from them.
 
     Attributes:
-        classes: of the data.
-        loss: cross-entropy.
-        wrong: images whose label is not the most probable class.
-        wrong_top5: images whose label is not among the five most probable.
-        images: how many.
+        sums: float64: the summed losses, the number of images, then what a task counts.
     """
 
-    classes: int
-    loss: float = 0.0
-    wrong: int = 0
-    wrong_top5: int = 0
-    images: int = 0
+    def __init__(self, counts: int) -> None:
+        self.sums = torch.zeros(_OWN + counts, dtype=torch.float64)
 
     def add(self, sums: Tensor) -> None:
-        """Add what `batch_sums` counted, from one process or summed over them."""
-        loss, wrong, wrong_top5, images = sums.tolist()
-        self.loss += loss
-        self.wrong += round(wrong)
-        self.wrong_top5 += round(wrong_top5)
-        self.images += round(images)
-
-    def sums(self) -> Tensor:
-        """The same as `batch_sums` gives, for adding up over processes."""
-        return torch.tensor([self.loss, self.wrong, self.wrong_top5, self.images], dtype=torch.float64)
+        """Add the sums of a batch, or those of other scores."""
+        self.sums += sums.detach().cpu()
 
     @property
     def finite(self) -> bool:
         """Whether the loss is a number."""
-        return math.isfinite(self.loss)
+        return math.isfinite(self.sums[_LOSS])
+
+    @property
+    def images(self) -> int:
+        """How many."""
+        return round(self.sums[_IMAGES].item())
 
     @property
     def mean_loss(self) -> float:
-        """Cross-entropy an image."""
-        return self.loss / self.images
+        """Loss an image."""
+        return self.sums[_LOSS].item() / self.images
+
+    @property
+    @abstractmethod
+    def error(self) -> float:
+        """The figure to compare by, in percent; the lower the better."""
+
+    @property
+    @abstractmethod
+    def further(self) -> dict[str, float]:
+        """More figures in percent, by name."""
+
+
+class LabelScores(Scores):
+    """Of images with one label each: images of a wrong label, and of a label that is not among the five most probable.
+
+    Args:
+        classes: of the data.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(2)
+        self.classes = classes
 
     @property
     def error(self) -> float:
         """Top-1 error in percent."""
-        return 100 * self.wrong / self.images
+        return 100 * self.sums[_OWN].item() / self.images
 
     @property
-    def top5_error(self) -> float | None:
-        """Top-5 error in percent; None with fewer than 20 classes."""
-        return 100 * self.wrong_top5 / self.images if self.classes >= TOP5_CLASSES else None
+    def further(self) -> dict[str, float]:
+        """`top5_error` where there are 20 classes or more."""
+        return {"top5_error": 100 * self.sums[_OWN + 1].item() / self.images} if self.classes >= TOP5_CLASSES else {}
 
 
-def batch_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """Count one batch, without waiting for the device.
+class LabelMapScores(Scores):
+    """Of images with label maps: the matrix of true and predicted classes over all labelled pixels.
+
+    Args:
+        classes: names of the classes.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(len(classes) ** 2)
+        self.classes = tuple(classes)
+
+    @property
+    def confusion(self) -> Tensor:
+        """Pixels, int64 (classes, classes): row = true class, column = predicted class."""
+        return self.sums[_OWN:].long().view(len(self.classes), -1)
+
+    @property
+    def error(self) -> float:
+        """What the mean intersection over union lacks to 100 %."""
+        return 100 * (1 - mean_iou(self.confusion))
+
+    @property
+    def further(self) -> dict[str, float]:
+        """`mean_iou`, `accuracy` over all pixels, and `iou_CLASS` of each class that occurs or was predicted."""
+        ious = zip(self.classes, class_iou(self.confusion).tolist(), strict=True)
+        named = {"mean_iou": mean_iou(self.confusion), "accuracy": global_accuracy(self.confusion)}
+        named |= {f"iou_{name}": iou for name, iou in ious if not math.isnan(iou)}
+        return {name: 100 * share for name, share in named.items()}
+
+
+def label_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+    """Count one batch as `LabelScores` adds it up.
 
     Args:
         logits: (N, classes).
         labels: N class indices.
-        loss: mean cross-entropy.
+        loss: mean over the batch.
 
     Returns:
-        (summed loss, wrong, wrong among five, images).
+        (summed loss, images, wrong, wrong among five), on the logits' device.
     """
     above = (logits > logits.gather(1, labels[:, None])).sum(1)  # classes more probable than the right one
     wrong = (above > 0) | ~torch.isfinite(logits).all(1)
-    counts = torch.stack([wrong.sum(), (above >= 5).sum(), torch.tensor(len(labels), device=wrong.device)])
-    return torch.cat([(loss.detach() * len(labels))[None], counts.to(loss.dtype)])
+    counts = torch.stack([wrong.sum(), (above >= 5).sum()])
+    return _sums(loss, labels, counts)
 
 
-def score(fabric: Fabric, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], classes: int) -> Scores:
-    """Evaluate a network in evaluation mode on batches of this process."""
-    scores = Scores(classes)
-    with torch.inference_mode():
-        for batch in batches:
-            images, labels = fabric.to_device(batch)
-            logits = model(images)
-            scores.add(batch_sums(logits, labels, functional.cross_entropy(logits, labels)))
-    return scores
+def label_map_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+    """Count one batch as `LabelMapScores` adds it up.
+
+    Args:
+        confusion: int64 (classes, classes), of the batch.
+        labels: (N, H, W).
+        loss: mean over the batch.
+    """
+    return _sums(loss, labels, confusion.flatten())
+
+
+def _sums(loss: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    exact = torch.float32 if loss.device.type == "mps" else torch.float64  # which Apple's GPUs lack
+    images = torch.tensor([len(labels)], device=loss.device)
+    return torch.cat([(loss.detach() * len(labels))[None].to(exact), images.to(exact), counts.to(exact)])

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
+
 from skipweave.errors import SkipweaveError
 from skipweave.training.scores import Scores
 from skipweave.training.summary import EpochRow
@@ -30,24 +32,30 @@ class RunState:
     def finish_epoch(self, row: EpochRow) -> None:
         """Go to the start of the next epoch."""
         self.rows.append(row)
-        self.scores = Scores(self.scores.classes)
+        self.scores.sums.zero_()
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
 
     def as_plain(self) -> dict[str, Any]:
         """The state as JSON holds it; floats survive exactly."""
-        return asdict(self)
+        rows = [asdict(row) for row in self.rows]
+        return {**vars(self), "scores": self.scores.sums.tolist(), "rows": rows}
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "RunState":
+    def from_plain(cls, values: Mapping[str, Any], scores: Scores) -> "RunState":
         """The inverse of `as_plain`.
+
+        Args:
+            values: what that gave.
+            scores: of nothing yet, of the run's task; they become the state's.
 
         Raises:
             SkipweaveError: values are missing or unknown.
         """
         try:
+            scores.add(torch.tensor(values["scores"], dtype=torch.float64))
             rows = [EpochRow(**row) for row in values["rows"]]
-            return cls(**{**values, "scores": Scores(**values["scores"]), "rows": rows})
-        except (KeyError, TypeError) as error:
+            return cls(**{**values, "scores": scores, "rows": rows})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SkipweaveError(f"the checkpoint's state is not of this version of skipweave ({error})") from error
 
 

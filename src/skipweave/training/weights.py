@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipweave.data import Preprocessing, eval_transform_from
+from skipweave.data import Colour, Preprocessing, SegmentationData, WholeImage, eval_transform_from, whole_image_from
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import Saved, open_saved, save, shapes_of
 from skipweave.training.network import build_network
+from skipweave.training.task import Data
 
 WEIGHTS = "skipweave weights 1"
 
@@ -26,13 +27,21 @@ class Description:
         data: name of the data set that it was trained on.
         classes: their names, by label.
         preprocessing: what an image goes through first.
+        palette: the RGB colour of each label, the last for void, if the network labels pixels; else none.
     """
 
     model: str
     args: Mapping[str, Any]
     data: str
     classes: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | WholeImage
+    palette: tuple[Colour, ...] = ()
+
+    @classmethod
+    def of(cls, model: str, args: Mapping[str, Any], data: Data) -> "Description":
+        """Describe a network to be trained on data."""
+        palette = data.palette if isinstance(data, SegmentationData) else ()
+        return cls(model, args, data.name, data.classes, data.preprocessing, palette)
 
     def as_plain(self) -> dict[str, Any]:
         """The description as JSON holds it."""
@@ -42,6 +51,7 @@ class Description:
             "data": self.data,
             "classes": list(self.classes),
             "preprocessing": self.preprocessing.describe(),
+            "palette": [list(colour) for colour in self.palette],
         }
 
     @classmethod
@@ -51,12 +61,14 @@ class Description:
         Raises:
             SkipweaveError: it is none.
         """
-        kinds = {"model": str, "args": dict, "data": str, "classes": list, "preprocessing": dict}
+        kinds = {"model": str, "args": dict, "data": str, "classes": list, "preprocessing": dict, "palette": list}
         given = values if isinstance(values, Mapping) else {}
         if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
             raise SkipweaveError(f"damaged file: {path} does not tell its {', '.join(wrong)}")
         classes = tuple(str(name) for name in given["classes"])
-        return cls(given["model"], given["args"], given["data"], classes, eval_transform_from(given["preprocessing"]))
+        palette = tuple((red, green, blue) for red, green, blue in given["palette"])
+        read = whole_image_from if palette else eval_transform_from
+        return cls(given["model"], given["args"], given["data"], classes, read(given["preprocessing"]), palette)
 
     def build(self, saved: Saved, prefix: str = "") -> nn.Module:
         """Build the network with the weights of a file, in evaluation mode.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipweave.data import ClassPixels, SegmentationConfig, count_pixels, load_segmentation
+from skipweave.data import ClassPixels, DataConfig, count_pixels, load_segmentation
 from skipweave.data.segmentation import LabelClasses, LabelledImages, Row
 
 CLASSES = LabelClasses((Row("a", 0), Row("b", 1), Row("c", 2), Row("void", 3)), "list.csv")
@@ -39,7 +39,7 @@ def test_a_class_that_never_occurs_weighs_nothing(tmp_path):
 
 @pytest.fixture(scope="module")
 def camvid(camvid_root):
-    return count_pixels(load_segmentation(SegmentationConfig(root=camvid_root)).train)
+    return count_pixels(load_segmentation(DataConfig(name="camvid", root=camvid_root)).train)
 
 
 def test_camvids_frequencies_are_those_known(camvid):

@@ -1,7 +1,6 @@
 """Images with label maps: CamVid, and any pair of folders; read, paired, transformed together and counted."""
 
 from skipweave.data.segmentation.classes import Colour, LabelClasses, Row, read_classes
-from skipweave.data.segmentation.config import SEGMENTATION_NAMES, SegmentationConfig
 from skipweave.data.segmentation.folders import CAMVID
 from skipweave.data.segmentation.frequencies import ClassPixels, count_pixels
 from skipweave.data.segmentation.label_files import open_labels
@@ -11,14 +10,12 @@ from skipweave.data.segmentation.transforms import EvalPair, TrainPair
 
 __all__ = [
     "CAMVID",
-    "SEGMENTATION_NAMES",
     "ClassPixels",
     "Colour",
     "EvalPair",
     "LabelClasses",
     "LabelledImages",
     "Row",
-    "SegmentationConfig",
     "SegmentationData",
     "TrainPair",
     "count_pixels",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skipweave.data.config import DataConfig
 from skipweave.data.segmentation.classes import LabelClasses, Row, read_classes
-from skipweave.data.segmentation.config import SegmentationConfig
 from skipweave.data.segmentation.pairs import LabelledImages, pair_folders
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave.errors import SkipweaveError
@@ -42,7 +42,7 @@ class Splits:
     test: LabelledImages | None = None
 
 
-def read_splits(config: SegmentationConfig) -> Splits:
+def read_splits(config: DataConfig) -> Splits:
     """Find the pairs that a configuration names and split them.
 
     Raises:
@@ -63,7 +63,7 @@ def _read_camvid(root: Path) -> Splits:
     return Splits(*(LabelledImages(pair_folders(folder / part, folder / f"{part}annot"), CAMVID) for part in _PARTS))
 
 
-def _read_masks(root: Path, config: SegmentationConfig) -> Splits:
+def _read_masks(root: Path, config: DataConfig) -> Splits:
     found = [part for part in _PARTS if (root / part).is_dir()]
     flat = (root / "images").is_dir() and (root / "masks").is_dir()
     if "train" not in found and not flat:
@@ -85,14 +85,14 @@ def _read_masks(root: Path, config: SegmentationConfig) -> Splits:
     return _with_validation(Splits(train, test=test), config)
 
 
-def _with_validation(splits: Splits, config: SegmentationConfig) -> Splits:
+def _with_validation(splits: Splits, config: DataConfig) -> Splits:
     if splits.val or not config.validation:
         return splits
     return Splits(*_hold_out(splits.train, config.validation, config, "validation"), splits.test)
 
 
 def _hold_out(
-    images: LabelledImages, share: int | float, config: SegmentationConfig, purpose: str
+    images: LabelledImages, share: int | float, config: DataConfig, purpose: str
 ) -> tuple[LabelledImages, LabelledImages]:
     kept, held = stratified_split(np.zeros(len(images), dtype=np.int64), share, config.split_seed, purpose)
     return images.subset(kept), images.subset(held)

@@ -1,16 +1,16 @@
 """Load a configured set of images with label maps: its splits and what they go through."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
+from skipweave.data.config import DataConfig
 from skipweave.data.segmentation.classes import Colour
-from skipweave.data.segmentation.config import SegmentationConfig
 from skipweave.data.segmentation.folders import read_splits
 from skipweave.data.segmentation.pairs import LabelledImages
 from skipweave.data.segmentation.transforms import EvalPair, TrainPair
 from skipweave.data.whole_image import WholeImage
 
 # (mean, std) of each channel on [0, 1].
-_UNCHANGED = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _STATISTICS = {
     # Of Log-DenseNet's released code. Its paper says that nothing is done; but a network whose first convolution sees
     # centred values starts better, and up to the border it is the same function.
@@ -59,6 +59,13 @@ class SegmentationData:
         """Channels of a transformed image."""
         return self.preprocessing.channels
 
+    @cached_property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of a training image: the crop's, or those of the first one where they are whole."""
+        side = self.train_transform.crop
+        height, width = (side, side) if side else self.train_transform(*self.train[0])[1].shape
+        return height, width
+
     @property
     def mean(self) -> tuple[float, ...]:
         """Of each channel, on the scale [0, 1], as it is subtracted."""
@@ -70,7 +77,7 @@ class SegmentationData:
         return self.preprocessing.std
 
 
-def load_segmentation(config: SegmentationConfig) -> SegmentationData:
+def load_segmentation(config: DataConfig) -> SegmentationData:
     """Find and pair the files of a set; images are read when they are asked for.
 
     Args:
@@ -85,7 +92,7 @@ def load_segmentation(config: SegmentationConfig) -> SegmentationData:
     """
     splits = read_splits(config)
     classes = splits.train.classes
-    mean, std = _STATISTICS[config.name] if config.normalise else _UNCHANGED
+    mean, std = _STATISTICS[config.name]
     preprocessing = WholeImage(channels=3, resize=config.image_size, mean=mean, std=std)
     return SegmentationData(
         name=config.name,
@@ -94,6 +101,6 @@ def load_segmentation(config: SegmentationConfig) -> SegmentationData:
         train=splits.train,
         val=splits.val,
         test=splits.test,
-        train_transform=TrainPair(preprocessing, classes.void, config.crop, config.flip),
+        train_transform=TrainPair(preprocessing, classes.void, config.crop, config.augment),
         eval_transform=EvalPair(preprocessing),
     )

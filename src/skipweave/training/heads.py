@@ -1,0 +1,60 @@
+"""All heads of a network as one module's output, and what each counts in the loss."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from skipweave.errors import SkipweaveError
+from skipweave.ops import head_shares, sieve_shares
+from skipweave.training.config import LossConfig
+
+_SHARES = {"halves": head_shares, "sieve": sieve_shares}
+
+
+class AllHeads(nn.Module):
+    """A network that gives the logits of every head, the last one being its own.
+
+    Args:
+        network: any; one without `forward_anytime` has one head.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Sequence[Tensor]:
+        """Return the logits of exit after exit and of the last head."""
+        anytime = getattr(self.network, "forward_anytime", None)
+        return tuple(anytime(x)) if anytime else (self.network(x),)
+
+
+def count_heads(network: nn.Module) -> int:
+    """Its exits and the last head."""
+    return 1 + len(getattr(network, "exits", ()))
+
+
+class Shares:
+    """What each head counts, by epoch.
+
+    Args:
+        loss: the settings.
+        heads: how many the network has.
+        epochs: of the run.
+
+    Raises:
+        SkipweaveError: the settings ask for exits that the network does not have.
+    """
+
+    def __init__(self, loss: LossConfig, heads: int, epochs: int) -> None:
+        if loss.last_epochs and heads == 1:
+            raise SkipweaveError(
+                f"loss.last_epochs is {loss.last_epochs}, but the network has one head: leave it out, "
+                f"or give it exits (model.args.heads stages)"
+            )
+        self._last_alone = (0.0,) * (heads - 1) + (1.0,)
+        self._usual = self._last_alone if loss.heads == "last" else _SHARES[loss.heads](heads)
+        self._usual_epochs = epochs - loss.last_epochs
+
+    def __call__(self, epoch: int) -> Sequence[float]:
+        """The shares of an epoch, counted from 0."""
+        return self._usual if epoch < self._usual_epochs else self._last_alone

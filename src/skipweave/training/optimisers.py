@@ -1,0 +1,26 @@
+"""The optimiser that settings ask for."""
+
+from collections.abc import Iterable
+
+from torch.nn import Parameter
+from torch.optim import SGD, Optimizer, RMSprop
+
+from skipweave.training.recipe import OptimConfig
+
+# What of the running mean of squares lasts from step to step: the default of Lasagne and of TensorFlow.
+_LASTS = 0.9
+
+
+def make_optimiser(config: OptimConfig, parameters: Iterable[Parameter]) -> Optimizer:
+    """Make one of torch's optimisers."""
+    if config.name == "rmsprop":
+        return RMSprop(
+            parameters, lr=config.lr, alpha=_LASTS, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return SGD(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+    )

@@ -1,0 +1,127 @@
+"""Training on label maps: killed, resumed, shared by two processes, started from another run's weights."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from skipweave.data import DataConfig, count_pixels, load_segmentation
+from skipweave.errors import SkipweaveError
+from skipweave.training import (
+    FitConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    RunStart,
+    ScheduleConfig,
+    Silent,
+    evaluate,
+    fit,
+    load_weights,
+)
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.run_folder import RunFolder
+from skipweave.training.task import Segmentation
+
+SMALL = ModelConfig("fc_logdensenet103", {"units": [1, 1, 1], "growth": 4, "proj_drop_rate": 0.1})
+
+
+@pytest.fixture
+def config(tmp_path: Path, make_pairs, class_list) -> FitConfig:
+    """A run of 2 epochs of 6 steps with crops, mirroring, dropout and balanced classes."""
+    make_pairs(tmp_path / "pictures", [f"picture{number}" for number in range(20)])
+    class_list(tmp_path / "pictures")
+    return FitConfig(
+        model=SMALL,
+        data=DataConfig(name="masks", root=tmp_path / "pictures", crop=8, validation=4),
+        optim=OptimConfig("rmsprop", lr=1e-3, momentum=0, nesterov=False),
+        schedule=ScheduleConfig(milestones=(), decay=0.9),
+        loss=LossConfig(class_weights="median_frequency"),
+        epochs=2,
+        batch_size=2,
+        output=tmp_path / "runs",
+        accelerator="cpu",
+    )
+
+
+class Told(Silent):
+    """Remembers what is told at the start, and may interrupt."""
+
+    def __init__(self, stop_after: int = 0) -> None:
+        self.left = stop_after
+        self.notes: tuple[str, ...] = ()
+
+    def started(self, start: RunStart) -> None:
+        self.notes = start.notes
+
+    def stepped(self, epoch: int, step: int, loss: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    return open_saved(RunFolder(run).last).tensors()
+
+
+def test_a_run_is_scored_at_full_resolution_and_tells_its_weights(config: FitConfig):
+    told = Told()
+    summary = fit(config, progress=told)
+    assert told.notes[0].startswith("class weights: ground ")
+    assert {"mean_iou", "accuracy", "iou_ground", "iou_road", "exit1_error", "exit2_error"} == set(summary.test_scores)
+    assert summary.test_error == pytest.approx(100 - summary.test_scores["mean_iou"])
+    heads = evaluate(summary.run_dir, "test")
+    assert heads[-1].error == summary.test_error
+    data = load_segmentation(config.data)
+    labelled = sum(int((data.test[index][1] < data.void).sum()) for index in range(len(data.test)))
+    assert [int(head.confusion.sum()) for head in heads] == [labelled] * 3
+    header = RunFolder(summary.run_dir).metrics.read_text().splitlines()[0]
+    assert "val_mean_iou" in header
+    assert "val_exit1_error" in header
+
+
+def test_stopped_in_mid_epoch_it_ends_as_the_undisturbed_run(config: FitConfig):
+    undisturbed = tensors(fit(config).run_dir)
+    config = replace(config, output=config.output.with_name("stopped"), checkpoint_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, progress=Told(stop_after=9))
+    (run,) = config.output.iterdir()
+    resumed = tensors(fit(config, resume=run).run_dir)
+    assert [name for name in undisturbed if not torch.equal(undisturbed[name], resumed[name])] == []
+
+
+@pytest.mark.slow
+def test_two_processes_score_every_image_once(config: FitConfig):
+    summary = fit(replace(config, devices=2, loss=replace(config.loss, last_epochs=1)))
+    alone = evaluate(summary.run_dir, "test")
+    assert alone[-1].error == summary.test_error
+
+
+def test_a_run_may_start_from_the_weights_of_another(config: FitConfig, tmp_path: Path):
+    first = fit(replace(config, epochs=1)).run_dir / "model.safetensors"
+    whole = replace(config, start=first, optim=replace(config.optim, lr=1e-12), epochs=1)
+    network, _ = load_weights(first)
+    tuned, _ = load_weights(fit(replace(whole, data=replace(config.data, crop=None))).run_dir / "model.safetensors")
+    for (name, ours), theirs in zip(tuned.named_parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-8, rtol=0, msg=name)
+    with pytest.raises(SkipweaveError, match=r"no such file: .*none\.safetensors"):
+        fit(replace(config, start=tmp_path / "none.safetensors"))
+
+
+def test_classes_count_by_median_frequency(config: FitConfig):
+    data = load_segmentation(config.data)
+    task = Segmentation(data, balanced=True)
+    assert task.weights.tolist() == pytest.approx(count_pixels(data.train).weights())
+    assert Segmentation(data, balanced=False).weights is None
+
+
+def test_class_weights_need_label_maps(tiny: Callable[..., FitConfig]):
+    with pytest.raises(SkipweaveError, match=r"loss\.class_weights is median_frequency, but digits has no label maps"):
+        fit(tiny(loss=LossConfig(class_weights="median_frequency")))
+
+
+def test_a_network_that_does_not_label_pixels_is_refused(config: FitConfig):
+    with pytest.raises(SkipweaveError, match="sparsenet40_24 gives one label an image"):
+        fit(replace(config, model=ModelConfig("sparsenet40_24", {"units": 1})))
