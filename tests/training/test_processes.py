@@ -72,7 +72,7 @@ def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunF
 
 def test_two_processes_score_every_image_once(run: RunFolder):
     row = open_saved(run.last).info["state"]["rows"][-1]
-    scores = evaluate(run.path, "validation", "last")
+    (scores,) = evaluate(run.path, "validation", "last")
     assert scores.images == 701
     assert row["val_error"] == scores.error
     assert row["val_loss"] == pytest.approx(scores.mean_loss, rel=1e-5)

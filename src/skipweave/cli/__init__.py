@@ -15,7 +15,8 @@ COMMANDS = {
     "fit": ("skipweave.cli.train:fit", "train a network, or continue a run"),
     "validate": ("skipweave.cli.train:on_validation", "errors of a run on its validation images"),
     "test": ("skipweave.cli.train:on_test", "errors of a run on its test images"),
-    "predict": ("skipweave.cli.train:predict", "classes of images or folders of images"),
+    "exits": ("skipweave.cli.exits:exits", "cost and error of each exit of a run's network, with pictures"),
+    "predict": ("skipweave.cli.train:predict", "classes, or label maps, of images or folders of images"),
     "study": ("skipweave.cli.study:study", "train and compare several networks, with a report"),
 }
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import timm
 import torch
-from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -17,11 +16,11 @@ from skipweave.analysis import draw
 from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.ledger_check import Check, by_network, check
 from skipweave.analysis.profile import Profile, profile
+from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import PAPERS, Row, rows
 from skipweave.models import create_model, list_models
 
-_ENDLESS = 10_000
 _STYLES = {"yes": "green", "no": "yellow", "open": "dim", "wrong": "bold red"}
 
 
@@ -37,12 +36,12 @@ def models(filter: str = "", /) -> None:
     names = list_models(filter)
     if not names:
         raise SkipweaveError(f"no model is called anything like {filter!r}: `skipweave models` lists all names")
-    table = _table("model", "images", "published parameters")
+    table = new_table("model", "images", "published parameters")
     published = _published()
     for name in names:
         cfg = timm.get_pretrained_cfg(name)
         table.add_row(name, "x".join(map(str, cfg.input_size)) if cfg else "", published.get(name, ""))
-    _print(table)
+    print_table(table)
 
 
 def show(
@@ -65,13 +64,13 @@ def show(
         network = create_model(model, **args)
     title = " ".join([model, *(f"{key}={value}" for key, value in args.items())])
     measured = profile(network, input_size)
-    _print(_costs(title, measured))
+    print_table(_costs(title, measured))
     if measured.topologies:
-        _print(_stages(measured))
+        print_table(_stages(measured))
     if save is not None:
         picture = draw.connections(measured.topologies, title)
         for path in draw.save(picture, save / model if save.is_dir() else save):
-            _say(f"saved {path}")
+            say(f"saved {path}")
 
 
 def ledger(paper: str | None = None) -> None:
@@ -90,10 +89,10 @@ def ledger(paper: str | None = None) -> None:
     results = [checks[id(row)] for row in listed]
     notes: dict[str, int] = {}
     for title, group in groupby(results, lambda result: f"{PAPERS[result.row.paper]}, {result.row.table}"):
-        _print(_comparison(title, list(group), notes))
+        print_table(_comparison(title, list(group), notes))
     for note, number in notes.items():
-        _say(f"{number:>3}  {note}")
-    _say("\n" + _verdicts(results))
+        say(f"{number:>3}  {note}")
+    say("\n" + _verdicts(results))
     if wrong := sum(result.verdict == "wrong" for result in results):
         raise SkipweaveError(f"{wrong} rows are not what the ledger expects; they are marked `wrong` in the table")
 
@@ -109,7 +108,7 @@ def _published() -> dict[str, str]:
 
 
 def _costs(title: str, measured: Profile) -> Table:
-    table = _table("", title)
+    table = new_table("", title)
     kinds = ", ".join(f"{kind} {number:,}" for kind, number in measured.parameters_by_type.items() if number)
     layers = ", ".join(f"{layer} {number:,}" for layer, number in measured.counts.macs.items())
     table.add_row("images", "x".join(map(str, measured.input_size)))
@@ -134,7 +133,7 @@ def _costs(title: str, measured: Profile) -> Table:
 
 def _stages(measured: Profile) -> Table:
     numbers = ("units", "links", "mean in-degree", "max in-degree", "longest path back")
-    table = _table("stage", "topology", *numbers, right=numbers)
+    table = new_table("stage", "topology", *numbers, right=numbers)
     for number, topology in enumerate(measured.topologies, start=1):
         degrees = f"{topology.mean_in_degree:.2f}", str(topology.max_in_degree)
         cells = str(topology.units), str(topology.links), *degrees, str(topology.max_distance)
@@ -145,7 +144,7 @@ def _stages(measured: Profile) -> Table:
 def _comparison(title: str, results: Sequence[Check], notes: dict[str, int]) -> Table:
     """One printed table; notes are numbered, and new ones added to `notes`."""
     figures = ("printed", "built", "off")
-    table = _table("row", "built as", "what", *figures, "match", "note", right=figures)
+    table = new_table("row", "built as", "what", *figures, "match", "note", right=figures)
     table.title = title
     for result in results:
         row = result.row
@@ -183,27 +182,3 @@ def _verdicts(results: Sequence[Check]) -> str:
         f"the reason noted, {unprinted} have no printed figure, {count['wrong']} are wrong; "
         f"{len(results) - built} not built"
     )
-
-
-def _table(*columns: str, right: Sequence[str] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(
-            column, justify="right" if column in right else "left", no_wrap=column in right, overflow="fold"
-        )
-    return table
-
-
-def _console(width: int | None = None) -> Console:
-    return Console(markup=False, highlight=False, width=width)
-
-
-def _print(table: Table) -> None:
-    """Print a table: fitted to a terminal, or one line a row where the output goes into a pipe or a file."""
-    console = _console()
-    console = console if console.is_terminal else _console(_console(_ENDLESS).measure(table).maximum)
-    console.print(table)
-
-
-def _say(line: str) -> None:
-    _console().print(line, soft_wrap=True)

@@ -7,17 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Column, Table
-
+from skipweave.cli.label_maps import write_label_maps
 from skipweave.cli.run_display import RunDisplay, shown_scores
+from skipweave.cli.tables import new_table, print_table
 from skipweave.data import list_images
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, Prediction, Split, Which, evaluate, load_run, load_weights
 from skipweave.training import fit as fit_network
 from skipweave.training import predict as predict_images
-
-_WIDE = 10_000  # characters: a table for another program is not folded
 
 
 def fit(config: FitConfig, resume: Path | None = None) -> None:
@@ -67,17 +64,16 @@ def on_test(
 def predict(
     *images: Path, run: Path | None = None, model: Path | None = None, top: int = 3, output: Path | None = None
 ) -> int:
-    """Tell the classes of images.
+    """Tell the classes of images, or label their pixels, as the network was trained to.
 
     Args:
         images: image files, or folders of them.
         run: folder of a run, finished or not.
         model: a file of weights instead, such as a run's model.safetensors.
         top: how many classes to tell of each image.
-        output: also write the predictions to this .csv or .json file.
+        output: also write the predictions to this .csv or .json file; for label maps the folder, `predictions` by
+            default, that gets of each image NAME_labels.png, whose values are the labels, and NAME_overlay.png.
     """
-    if output and output.suffix not in (".csv", ".json"):
-        raise SkipweaveError(f"output is {output}: expected a name that ends in .csv or .json")
     if run and not model:
         network, _, description = load_run(run)
     elif model and not run:
@@ -85,6 +81,10 @@ def predict(
     else:
         raise SkipweaveError("give either --run DIR or --model FILE")
     paths = [path for place in images for path in list_images(place)]
+    if description.palette:
+        return write_label_maps(network, description, paths, output or Path("predictions"))
+    if output and output.suffix not in (".csv", ".json"):
+        raise SkipweaveError(f"output is {output}: expected a name that ends in .csv or .json")
     predictions = list(predict_images(network, description, paths, top=top))
     _show(predictions)
     if output:
@@ -97,8 +97,6 @@ def predict(
 
 def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelerator: str, workers: int) -> None:
     heads = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
-    for number, early in enumerate(heads[:-1], start=1):
-        print(f"{split}, exit {number}: error {early.error:.2f} %{shown_scores(early.further)}")
     scores = heads[-1]
     more = shown_scores(scores.further)
     print(f"{split}: error {scores.error:.2f} %{more}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
@@ -108,14 +106,13 @@ def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelera
 
 
 def _show(predictions: Sequence[Prediction]) -> None:
-    table = Table(Column("image", overflow="fold"), "class", "probability", "next", box=None, pad_edge=False)
+    table = new_table("image", "class", "probability", "next")
     for prediction in predictions:
         if not prediction.problem:
             first, *others = zip(prediction.classes, prediction.probabilities, strict=True)
             others_text = ", ".join(f"{name} {chance:.1%}" for name, chance in others)
             table.add_row(str(prediction.path), first[0], f"{first[1]:.1%}", others_text)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else _WIDE)
+    print_table(table)
 
 
 def _as_csv(predictions: Sequence[Prediction]) -> str:

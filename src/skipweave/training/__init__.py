@@ -1,9 +1,9 @@
 """Training: settings in, a self-contained run folder out; and its use."""
 
 from skipweave.training.config import FitConfig, ModelConfig
-from skipweave.training.evaluation import Split, Which, evaluate, load_run
+from skipweave.training.evaluation import Split, Which, evaluate, load_run, load_run_images
 from skipweave.training.fitting import fit
-from skipweave.training.prediction import Prediction, predict
+from skipweave.training.prediction import PixelPrediction, Prediction, label_pixels, predict
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
 from skipweave.training.scores import LabelMapScores, LabelScores, Scores
@@ -19,6 +19,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimConfig",
+    "PixelPrediction",
     "Prediction",
     "Progress",
     "RunStart",
@@ -30,7 +31,9 @@ __all__ = [
     "Which",
     "evaluate",
     "fit",
+    "label_pixels",
     "load_run",
+    "load_run_images",
     "load_weights",
     "predict",
 ]

@@ -1,13 +1,13 @@
 """Use a run again: its network, and its errors on a split of its data."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from lightning_fabric import Fabric
 from torch import nn
 
-from skipweave.data import epoch_loader, load
+from skipweave.data import ImageSet, LabelledImages, epoch_loader, load
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import FitConfig
@@ -16,7 +16,7 @@ from skipweave.training.learner import NETWORK
 from skipweave.training.recipe import LossConfig
 from skipweave.training.run_folder import RunFolder
 from skipweave.training.scores import Scores
-from skipweave.training.task import score, task_for
+from skipweave.training.task import Data, score, task_for
 from skipweave.training.weights import Description, load_weights
 
 Which = Literal["best", "last"]
@@ -48,6 +48,48 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
     return description.build(saved, NETWORK), config, description
 
 
+@dataclass(frozen=True)
+class RunImages:
+    """A run's network with images of one split of its data.
+
+    Attributes:
+        network: in evaluation mode.
+        config: the run's settings.
+        data: as the run read it.
+        images: of the split.
+    """
+
+    network: nn.Module
+    config: FitConfig
+    data: Data
+    images: ImageSet | LabelledImages
+
+
+def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best", root: Path | None = None) -> RunImages:
+    """Load the network of a run and a split of the run's data.
+
+    Args:
+        run_dir: the run's folder.
+        split: train, validation or test.
+        which: as for `load_run`.
+        root: where the data is now; by default where the run read it.
+
+    Raises:
+        SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
+    """
+    network, config, description = load_run(run_dir, which)
+    data = load(replace(config.data, root=root or config.data.root))
+    if data.classes != description.classes:
+        raise SkipweaveError(
+            f"{run_dir} was trained on {len(description.classes)} classes, the data has {len(data.classes)} "
+            f"or other names: expected the same"
+        )
+    images = {"train": data.train, "validation": data.val, "test": data.test}[split]
+    if images is None:
+        raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
+    return RunImages(network, config, data, images)
+
+
 def evaluate(
     run_dir: Path,
     split: Split = "test",
@@ -73,25 +115,16 @@ def evaluate(
     Raises:
         SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
     """
-    network, config, description = load_run(run_dir, which)
-    data = load(replace(config.data, root=root or config.data.root))
-    if data.classes != description.classes:
-        raise SkipweaveError(
-            f"{run_dir} was trained on {len(description.classes)} classes, the data has {len(data.classes)} "
-            f"or other names: expected the same"
-        )
-    images = {"train": data.train, "validation": data.val, "test": data.test}[split]
-    if images is None:
-        raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
+    run = load_run_images(run_dir, split, which, root)
     fabric = Fabric(accelerator=accelerator, devices=1)
-    task = task_for(data, LossConfig())
+    task = task_for(run.data, LossConfig())
     batches = epoch_loader(
-        images,
-        data.eval_transform,
-        batch_size=task.evaluation_batch(config.batch_size),
+        run.images,
+        run.data.eval_transform,
+        batch_size=task.evaluation_batch(run.config.batch_size),
         seed=0,
         epoch=0,
         shuffle=False,
         workers=workers,
     )
-    return score(fabric, fabric.setup_module(AllHeads(network)).eval(), batches, task)
+    return score(fabric, fabric.setup_module(AllHeads(run.network)).eval(), batches, task)

@@ -15,7 +15,7 @@ class AllHeads(nn.Module):
     """A network that gives the logits of every head, the last one being its own.
 
     Args:
-        network: any; one without `forward_anytime` has one head.
+        network: any; one without exits has one head.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -24,8 +24,9 @@ class AllHeads(nn.Module):
 
     def forward(self, x: Tensor) -> Sequence[Tensor]:
         """Return the logits of exit after exit and of the last head."""
-        anytime = getattr(self.network, "forward_anytime", None)
-        return tuple(anytime(x)) if anytime else (self.network(x),)
+        if count_heads(self.network) == 1:
+            return (self.network(x),)
+        return tuple(self.network.forward_anytime(x))  # type: ignore[operator]
 
 
 def count_heads(network: nn.Module) -> int:

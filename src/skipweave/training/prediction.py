@@ -1,4 +1,4 @@
-"""Classify images with a trained network."""
+"""Classify images, or label their pixels, with a trained network."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from skipweave.data import open_image
 from skipweave.errors import SkipweaveError
+from skipweave.ops import label_map
 from skipweave.training.weights import Description
 
 
@@ -57,6 +58,46 @@ def predict(
         for path in chunk:
             image = read[path]
             yield Prediction(path, *next(named)) if isinstance(image, Tensor) else Prediction(path, problem=image)
+
+
+@dataclass(frozen=True)
+class PixelPrediction:
+    """What a network takes the pixels of an image for.
+
+    Attributes:
+        path: of the image.
+        image: uint8 (3, H, W), as the file has it; None if it cannot be read.
+        labels: int64 (H, W), of the same size; None likewise.
+        problem: why the image cannot be read, or nothing.
+    """
+
+    path: Path
+    image: Tensor | None = None
+    labels: Tensor | None = None
+    problem: str = ""
+
+
+def label_pixels(network: nn.Module, description: Description, paths: Sequence[Path]) -> Iterator[PixelPrediction]:
+    """Label the pixels of image files, one after another: sizes may differ. A file that cannot be read is told of.
+
+    Args:
+        network: in evaluation mode, as `load_run` and `load_weights` give it.
+        description: of the network.
+        paths: image files.
+
+    Returns:
+        One prediction a path, in order, as they are made.
+    """
+    parameter = next(network.parameters())
+    for path in paths:
+        try:
+            image = open_image(path, description.preprocessing.channels)
+        except SkipweaveError as error:
+            yield PixelPrediction(path, problem=str(error))
+            continue
+        with torch.inference_mode():
+            logits = network(description.preprocessing(image)[None].to(parameter))
+        yield PixelPrediction(path, image, label_map(logits, image.shape[-2:])[0].cpu())
 
 
 def _read(path: Path, description: Description) -> Tensor | str:

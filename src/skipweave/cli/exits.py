@@ -1,0 +1,80 @@
+"""`skipweave exits`: what each exit of a run's network costs, how much it errs, and what it predicts."""
+
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from skipweave.analysis import draw
+from skipweave.analysis.label_maps import comparison
+from skipweave.analysis.profile import profile
+from skipweave.cli.run_display import shown_scores
+from skipweave.cli.tables import new_table, print_table, say
+from skipweave.data import SegmentationData
+from skipweave.errors import SkipweaveError
+from skipweave.training import Split, Which, evaluate, load_run_images
+from skipweave.training.evaluation import RunImages
+
+_DRAWN = 4  # exits in a figure, evenly spaced, as in Log-DenseNet's Fig. 2
+
+
+def exits(
+    run: Path,
+    split: Split = "test",
+    which: Which = "best",
+    image: int = 0,
+    save: Path | None = None,
+    root: Path | None = None,
+    accelerator: str = "auto",
+    workers: int = 0,
+) -> None:
+    """Tell the cost and the error of each exit of a run's network; with --save also draw what they predict.
+
+    Args:
+        run: the run's folder.
+        split: train (not augmented), validation or test.
+        which: the checkpoint: best by validation error, or last.
+        image: which image of the split to draw, counted from 0.
+        save: where to put a figure of that image, its labels and the exits' label maps: SAVE.png and SAVE.svg.
+        root: where the data is now, if not where the run read it.
+        accelerator: auto, cpu, gpu, cuda or mps.
+        workers: processes that read ahead.
+
+    Raises:
+        SkipweaveError: the network has no exits, or there is no such run, split or image.
+    """
+    loaded = load_run_images(run, split, which, root)
+    macs = profile(loaded.network, (loaded.data.in_chans, *loaded.data.image_size)).exit_macs
+    if not macs:
+        raise SkipweaveError(f"the network of {run} has one head: train it with --model.args.heads stages")
+    if save:
+        figure = _figure(loaded, image, macs)
+        for path in draw.save(figure, save):
+            say(f"saved {path}")
+    table = new_table("exit", "MACs", "share", "error, %", "further", right=("MACs", "share", "error, %"))
+    scored = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
+    for number, (cost, scores) in enumerate(zip(macs, scored, strict=True), start=1):
+        name = "last" if number == len(macs) else str(number)
+        table.add_row(name, f"{cost:,}", f"{cost / macs[-1]:.0%}", f"{scores.error:.2f}", shown_scores(scores.further))
+    print_table(table)
+
+
+def _figure(run: RunImages, number: int, macs: tuple[int, ...]) -> Figure:
+    if not isinstance(run.data, SegmentationData):
+        raise SkipweaveError(f"{run.data.name} has no label maps to draw: leave --save out")
+    if not 0 <= number < len(run.images):
+        raise SkipweaveError(f"image is {number}: expected 0 to {len(run.images) - 1}")
+    image, labels = run.images[number]
+    assert isinstance(labels, torch.Tensor)
+    with torch.inference_mode():
+        heads = tuple(run.network.forward_anytime(run.data.preprocessing(image)[None]))  # type: ignore[operator]
+    maps = {"labels": labels}
+    for place in _spread(len(heads)):
+        maps[f"exit {place + 1} of {len(heads)}, {macs[place] / macs[-1]:.0%} of the cost"] = heads[place][0].argmax(0)
+    return comparison(image, maps, run.data.classes, run.data.palette)
+
+
+def _spread(heads: int) -> list[int]:
+    """The heads to draw: all of a few, else those after 1/4, 1/2, 3/4 and all of the stages."""
+    few = min(heads, _DRAWN)
+    return [round(heads * part / few) - 1 for part in range(1, few + 1)]
