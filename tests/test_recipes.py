@@ -14,7 +14,7 @@ from skipweave.training.network import count_parameters
 from skipweave.training.settings import read
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
-# Images to train on, after the recipe's validation split; classes; channels and side.
+# Images to train on, after the recipe's validation split; classes; channels, height and width.
 SETS = {
     "digits": (1294, 10, (1, 8, 8)),
     "mnist": (55_000, 10, (1, 28, 28)),
@@ -22,7 +22,10 @@ SETS = {
     "cifar100": (50_000, 100, (3, 32, 32)),
     "svhn": (73_257 + 531_131, 10, (3, 32, 32)),
     "imagenet": (1_281_167, 1000, (3, 224, 224)),
+    "camvid": (367, 11, (3, 360, 480)),
 }
+LABEL_MAPS = [path for path in RECIPES if "camvid" in path.stem]
+IMAGES = [path for path in RECIPES if path not in LABEL_MAPS]
 
 
 def recipe(path: Path, folder: Path) -> FitConfig:
@@ -53,7 +56,8 @@ def test_the_header_tells_what_is_so(path: Path, tmp_path: Path):
         network = skipweave.create_model(
             config.model.name, **{"num_classes": classes, "in_chans": size[0], **config.model.args}
         )
-    macs = profile(network, size).macs
+    side = config.data.crop
+    macs = profile(network, (size[0], side, side) if side else size).macs
     unit, word = (1e9, "billion") if macs >= 1e9 else (1e6, "million")
     digits = re.search(rf"([\d.]+) {word} multiply-adds", told["Cost"])
     assert digits
@@ -64,7 +68,7 @@ def test_the_header_tells_what_is_so(path: Path, tmp_path: Path):
     assert f"{config.epochs} epochs of {steps:,} steps of {config.batch_size} images" in told["Cost"]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
 def test_the_optimiser_is_the_papers(path: Path, tmp_path: Path):
     config = recipe(path, tmp_path)
     assert config.optim == OptimConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
@@ -76,6 +80,17 @@ def test_the_optimiser_is_the_papers(path: Path, tmp_path: Path):
     falls = [epoch for epoch in range(1, config.epochs) if factors[epoch] < factors[epoch - 1]]
     expected = {"imagenet": [30, 60]}.get(config.data.name, [config.epochs // 2, round(0.75 * config.epochs)])
     assert falls == expected
+
+
+@pytest.mark.parametrize("path", LABEL_MAPS, ids=lambda path: path.stem)
+def test_the_two_phases_on_label_maps_are_the_papers(path: Path, tmp_path: Path):
+    config = recipe(path, tmp_path)
+    second = config.data.crop is None
+    assert (config.data.crop, config.batch_size, config.epochs) == ((None, 2, 300) if second else (224, 6, 700))
+    assert config.optim == OptimConfig("rmsprop", 5e-4 if second else 1e-3, 0, nesterov=False, weight_decay=1e-4)
+    assert config.schedule.factor(61, 700 * 61, 1) == 0.995
+    assert (config.loss.heads, config.loss.last_epochs) == ("halves", 1 if second else 0)
+    assert config.loss.class_weights == "median_frequency"
 
 
 def test_digits_train_from_the_recipe_alone(tmp_path: Path):
