@@ -53,12 +53,12 @@ def _inference(learner: Learner, images: Tensor) -> float:
 
 def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
     """Seconds of a training step: forward, backward, optimiser."""
-    learner.start_epoch(lr=0.0)
+    learner.start_epoch()
     images, labels = learner.fabric.to_device((images, labels))
 
     def step() -> None:
         learner.gradients(images, labels)
-        learner.descend()
+        learner.descend(lr=0.0)
 
     return _seconds(learner, step)
 
