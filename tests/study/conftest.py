@@ -9,8 +9,8 @@ from skipweave.study.results import Cost, Epoch, Network, Results, Run, Timing
 def results():
     """Made by hand: two networks with two seeds, one failed run, one network that could not be built."""
     networks = (
-        Network("plain", "sparsenet40_24", {"topology": "plain"}, Cost(30_211, 1_600_000, 15, 5)),
-        Network("SparseNet <2>", "sparsenet40_24", {"growth": 16}, Cost(30_510, 1_750_000, 24, 2)),
+        Network("plain", "sparsenet40_24", {"topology": "plain"}, Cost(30_211, 1_600_000, 15, 5, 2.25)),
+        Network("SparseNet <2>", "sparsenet40_24", {"growth": 16}, Cost(30_510, 1_750_000, 24, 2, 1.5)),
         Network("broken", "sparsenet40_24", {"growth": [1, 2]}, failure="growth has 2 entries & needs 3"),
     )
     curve = tuple(Epoch(i, 2 * math.exp(-i / 4), 60 * math.exp(-i / 3), 70 * math.exp(-i / 3)) for i in range(1, 9))

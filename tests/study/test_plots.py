@@ -7,7 +7,7 @@ from skipweave.study.results import Network, Results
 
 def test_every_plot_is_written_as_svg_and_png(tmp_path, results):
     written = write_plots(tmp_path / "plots", results)
-    assert list(written) == ["parameters", "macs", "inference_ms", "step_ms", "curves"]
+    assert list(written) == ["parameters", "macs", "inference_ms", "step_ms", "distance", "curves"]
     for path in written.values():
         text = "".join(ElementTree.parse(path).getroot().itertext())
         assert "plain" in text
@@ -22,7 +22,21 @@ def test_plots_are_the_same_each_time(tmp_path, results):
 
 def test_plots_of_what_was_not_measured_are_left_out(tmp_path, results):
     untimed = replace(results, timings={}, runs=tuple(replace(run, curve=()) for run in results.runs))
-    assert list(write_plots(tmp_path, untimed)) == ["parameters", "macs"]
+    assert list(write_plots(tmp_path, untimed)) == ["parameters", "macs", "distance"]
+
+
+def test_without_different_distances_there_is_no_plot_of_them(tmp_path, results):
+    plain, sparse, broken = results.networks
+    twins = (plain, replace(sparse, cost=replace(sparse.cost, max_distance=5, mean_distance=2.25)), broken)
+    assert "distance" not in write_plots(tmp_path, replace(results, networks=twins))
+
+
+def test_lines_join_networks_of_equal_links(tmp_path, results):
+    plain, sparse, broken = results.networks
+    alike = replace(sparse, args={"topology": "dense"}, cost=replace(sparse.cost, links=plain.cost.links))
+    joined = write_plots(tmp_path / "a", replace(results, networks=(plain, alike, broken)))["distance"]
+    assert "15 links" in joined.read_text()
+    assert "15 links" not in write_plots(tmp_path / "b", results)["distance"].read_text()
 
 
 def test_nothing_finished_draws_nothing(tmp_path, results):

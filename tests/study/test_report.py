@@ -71,7 +71,8 @@ def test_it_loads_nothing_from_elsewhere(page, checked):
 
 def test_the_answer_comes_first(checked, results):
     text = "".join(checked.text)
-    positions = [text.index(part) for part in (*verdict(results), "Results", "Error against cost", "Learning curves")]
+    headings = ("Results", "Error against cost", "Error against back-propagation distance", "Learning curves")
+    positions = [text.index(part) for part in (*verdict(results), *headings)]
     assert positions == sorted(positions)
 
 

@@ -18,8 +18,8 @@ from skipweave.study.results import (
     write_summary,
 )
 
-SMALL = Network("small", "sparsenet40_24", {"growth": 4}, Cost(100, 2000, 12, 3))
-LARGE = Network("large", "densenet40_12", {"growth": 8}, Cost(200, 3000, 30, 1))
+SMALL = Network("small", "sparsenet40_24", {"growth": 4}, Cost(100, 2000, 12, 3, 1.75))
+LARGE = Network("large", "densenet40_12", {"growth": 8}, Cost(200, 3000, 30, 1, 1.0))
 BROKEN = Network("broken", "sparsenet40_24", {"growth": [1, 2]}, failure="growth has 2 entries")
 RESULTS = Results(
     "three networks",
@@ -94,6 +94,7 @@ def test_results_csv_has_one_row_a_run(tmp_path):
         "macs": "2000",
         "links": "12",
         "max_distance": "3",
+        "mean_distance": "1.75",
         "seed": "0",
         "test_error": "3.0",
         "train_seconds": "10.0",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from skipweave import topology
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import NetworkConfig, StudyConfig
@@ -93,6 +94,19 @@ def test_networks_are_matched(config):
     costs = [network.cost.parameters for network in results.networks]
     assert all(abs(cost / 4000 - 1) < 0.2 for cost in costs)
     assert f"reached {min(costs):,} to {max(costs):,}" in dict(results.facts["Recipe"])["equal cost"]
+
+
+def test_distances_are_those_of_the_whole_network(config):
+    spanning = NetworkConfig("logdensenet_v1_12_16", {"units": 3, "growth": 2}, "spanning")
+    local = NetworkConfig(DENSE, {"units": 3, "growth": 2, "topology": "plain"}, "local")
+    resnet = NetworkConfig("resnet18", {}, "no topology")
+    networks = [spanning, local, resnet]
+    results = run_study(replace(config, networks=networks, match=None, seeds=[0]), trainer=Trainer())
+    graphs = [topology.exponential(9), topology.plain(9)]
+    measured = [(network.cost.max_distance, network.cost.mean_distance) for network in results.networks]
+    assert measured == [*((graph.max_distance, graph.mean_distance) for graph in graphs), (0, 0)]
+    assert [row["max_distance"] for row in rows_of(config)] == ["3", "9", "0"]
+    assert [row["mean_distance"] for row in rows_of(config)] == ["1.5111", "3.6667", "0.0"]  # 68 / 45: one-bits
 
 
 def test_finished_runs_are_not_repeated(config):

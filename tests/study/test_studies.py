@@ -1,30 +1,66 @@
-"""The studies that the repository ships can be read, and say what they cost."""
+"""The studies that the repository ships can be read, say what they cost, and hold equal what they say is equal."""
 
 from pathlib import Path
 
 import pytest
 
+from skipweave import topology
 from skipweave.study.config import StudyConfig
 from skipweave.training.settings import read
 
-STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
+STUDIES = {path.stem: path for path in (Path(__file__).parents[2] / "studies").glob("*.yaml")}
+UNITS = 72
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_it_can_be_read_and_tells_command_and_cost(path):
-    study = read(StudyConfig, path)
-    assert study.output == Path("runs") / f"study_{path.stem}"
-    header = "".join(line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[0] == "#")
-    assert f"skipweave study --config studies/{path.name}" in header
+def test_there_are_some():
+    assert set(STUDIES) == {
+        "camvid",
+        "cifar10",
+        "mnist",
+        "distance_cifar10",
+        "distance_digits",
+        "log_densenet_one_change",
+    }
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_it_can_be_read_and_tells_command_and_cost(name):
+    study = read(StudyConfig, STUDIES[name])
+    assert study.output == Path("runs") / f"study_{name}"
+    assert study.data.validation == 0 or study.data.name == "camvid"  # else nothing is chosen by any error
+    header = "".join(
+        line for line in STUDIES[name].read_text(encoding="utf-8").splitlines(keepends=True) if line[0] == "#"
+    )
+    assert f"skipweave study --config studies/{name}.yaml" in header
     assert "Cost:" in header
 
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])
 def test_the_families_are_compared(name):
-    (path,) = (path for path in STUDIES if path.stem == name)
-    titles = {network.title for network in read(StudyConfig, path).networks}
-    assert {"DenseNet", "SparseNet", "SparseNet-BC", "ResNet"} <= titles
+    titles = {network.title for network in read(StudyConfig, STUDIES[name]).networks}
+    assert titles >= {"DenseNet", "SparseNet", "SparseNet-BC", "ResNet"}
 
 
-def test_there_are_some():
-    assert {path.stem for path in STUDIES} == {"camvid", "cifar10", "mnist"}
+@pytest.mark.parametrize("name", ["distance_cifar10", "distance_digits"])
+def test_distances_are_compared_at_equal_links(name):
+    study = read(StudyConfig, STUDIES[name])
+    assert study.match is None
+    assert len(study.seeds) >= 3
+    assert {network.name for network in study.networks} == {"logdensenet_v1_12_16"}
+    assert len({str(network.args | {"topology": ""}) for network in study.networks}) == 1
+    graphs = {network.title: topology.make(network.args["topology"], UNITS) for network in study.networks}
+    header = STUDIES[name].read_text(encoding="utf-8").split("title:")[0]
+    for budget, links in ((("LD", "E", "N"), "384"), (("E/2", "N/2"), "1,332")):
+        first, *others = (graphs[label] for label in budget)
+        assert f"{first.links:,}" == links
+        assert all(graph.in_degrees == first.in_degrees for graph in others)
+        for label in budget:
+            measures = f"{graphs[label].max_distance}, {'mean ' * (label == 'LD')}{graphs[label].mean_distance:.2f})"
+            assert f"{label} ({'longest distance ' * (label == 'LD')}{measures}" in header
+
+
+def test_the_log_densenets_differ_in_one_thing():
+    networks = read(StudyConfig, STUDIES["log_densenet_one_change"]).networks
+    for network, following in zip(networks, [*networks[1:], networks[0]], strict=True):
+        differing = [key for key in network.args if network.args[key] != following.args[key]]
+        assert len(differing) + (network.name != following.name) == 1

@@ -5,7 +5,7 @@ from skipweave.study.verdict import pooled_spread, standard_error, verdict
 
 
 def study(errors, test_images=10_000):
-    networks = tuple(Network(label, "m", {}, Cost(100 + i, 100, 1, 1)) for i, label in enumerate(errors))
+    networks = tuple(Network(label, "m", {}, Cost(100 + i, 100, 1, 1, 1.0)) for i, label in enumerate(errors))
     runs = tuple(Run(label, seed, "", e, 1.0) for label, es in errors.items() for seed, e in enumerate(es))
     return Results("t", networks, runs, test_images=test_images)
 

@@ -39,6 +39,7 @@ MEASURES = {
     "nearest(budget='constant')": "42/3 110/5 201/6 651/14 1220/20 9955/100",
     "evenly_spaced": "31/4 85/5 146/7 534/15 978/21 8951/100",
     "evenly_spaced(budget='constant')": "42/3 110/4 201/6 651/13 1220/19 9955/100",
+    "evenly_spaced(budget='equal')": "37/3 94/4 159/6 552/13 1001/19 8987/100",
     "nearest_half": "42/4 156/5 342/6 2352/7 6162/8 250500/10",
     "every_other": "42/2 156/2 342/2 2352/2 6162/2 250500/2",
     "nearest_half_and_log": "60/2 209/2 438/2 2723/2 6864/2 257504/2",
@@ -84,6 +85,13 @@ def test_constant_budget_of_evenly_spaced() -> None:
     graph = topology.evenly_spaced(24, budget="constant")
     assert graph.sources(8) == (7, 6, 4, 3, 1)
     assert graph.sources(16) == (15, 12, 9, 6, 3)
+
+
+@given(st.integers(1, 300))
+def test_equal_budgets_read_as_many_nodes_as_the_exponential(n: int) -> None:
+    degrees = topology.exponential(n).in_degrees
+    assert topology.evenly_spaced(n, budget="equal").in_degrees == degrees
+    assert topology.nearest(n, budget="equal").in_degrees == degrees
 
 
 def test_hubs() -> None:

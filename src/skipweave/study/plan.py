@@ -14,6 +14,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.study.config import NetworkConfig, StudyConfig, parse_count
 from skipweave.study.matching import match_cost
 from skipweave.study.results import Cost, Network
+from skipweave.topology import joined
 from skipweave.training.network import arguments_for, build_network, count_parameters
 from skipweave.training.task import Data
 
@@ -70,4 +71,5 @@ def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str,
 def cost_of_model(model: nn.Module, data: Data) -> Cost:
     """Count what a network costs on images of the data's size."""
     counted = profile(model, (data.in_chans, *data.image_size))
-    return Cost(counted.parameters, counted.macs, counted.links, max(counted.max_distances, default=0.0))
+    whole = joined(counted.topologies)
+    return Cost(counted.parameters, counted.macs, counted.links, whole.max_distance, whole.mean_distance)

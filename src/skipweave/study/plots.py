@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,13 +13,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from skipweave.study.results import COSTS, Results, Summary, cost_of, pareto_front
+from skipweave.study.ordering import equal_links, links_of
+from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of, pareto_front
 
 #: Text and lines; paper. The report replaces these exact colours by the page's own, light or dark.
 INK, PAPER = "#1b1b1d", "#fffffd"
 #: One colour a network, readable on white and on near-black; with the marker also readable without colour.
 PALETTE = ("#2f7ed8", "#e07b00", "#2a9d5c", "#c0448f", "#8a63d2", "#b8860b", "#0f9fae", "#d9483b", "#7a7f87", "#6b8e23")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+_DISTANCES = {
+    "max_distance": "maximum back-propagation distance [links]",
+    "mean_distance": "mean back-propagation distance [links]",
+}
 
 _STYLE: Any = {  # Any: matplotlib types these names one by one
     "svg.fonttype": "none",
@@ -47,13 +54,16 @@ def write_plots(folder: Path, results: Results) -> dict[str, Path]:
     """Draw every plot the results allow as SVG and PNG.
 
     Returns:
-        Key (`parameters`, `macs`, `inference_ms`, `step_ms`, `curves`) to the SVG's path, in the report's order.
+        Key (`parameters`, `macs`, `inference_ms`, `step_ms`, `distance`, `curves`) to the SVG's path, in the report's
+        order.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for key in COSTS:
         if any(cost_of(s, key) is not None for s in results.summaries):
             written[key] = _save(_cost_plot, folder / f"error_vs_{key}", results, key)
+    if len({(cost.max_distance, cost.mean_distance) for _, cost in _linked(results)}) > 1:
+        written["distance"] = _save(_distance_plot, folder / "error_vs_distance", results)
     if any(run.curve for run in results.runs):
         written["curves"] = _save(_curves_plot, folder / "learning_curves", results)
     return written
@@ -126,6 +136,34 @@ def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
     if max(costs) < 1.5 * min(costs):
         middle = (max(costs) + min(costs)) / 2
         axes.set_xlim(0.75 * middle, 1.25 * middle)
+
+
+def _linked(results: Results) -> list[tuple[Summary, Cost]]:
+    """Networks whose topology is known and whose nodes all have a way back."""
+    costs = [(s, s.network.cost) for s in results.summaries]
+    return [(s, cost) for s, cost in costs if cost and cost.links and math.isfinite(cost.max_distance)]
+
+
+def _distance_plot(results: Results) -> Figure:
+    """Mean test error against maximum and mean back-propagation distance; lines join networks of equal links."""
+    figure = Figure(figsize=(9.0, 4.4))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (key, label) in zip(panels, _DISTANCES.items(), strict=True):
+        for group, style in zip(equal_links(results.summaries), cycle(("-", "--", ":", "-."))):
+            points = sorted((getattr(s.network.cost, key), s.mean) for s in group)
+            axes.plot(*zip(*points, strict=True), color=INK, alpha=0.5, linewidth=1, linestyle=style, zorder=1,
+                      label=f"{links_of(group):,} links")  # fmt: skip
+        for summary, cost in _linked(results):
+            look = looks(results)[summary.network.label]
+            _draw_point(axes, summary, getattr(cost, key), look, on_front=False)
+        _readable_cost_axis(axes, [getattr(cost, key) for _, cost in _linked(results)], key)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.margins(x=0.08, y=0.12)
+        axes.set_xlabel(label)
+    panels[0].set_ylabel("test error [%]")
+    panels[0].set_ylim(bottom=max(0.0, panels[0].get_ylim()[0]))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9.5)
+    return figure
 
 
 def _curves_plot(results: Results) -> Figure:

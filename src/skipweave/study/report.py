@@ -34,6 +34,7 @@ def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictur
         table_note=escape(_table_note(results)),
         runs=_runs(results),
         plots=_plots({key: file for key, file in plots.items() if key in COSTS}),
+        distance=_distance(plots.get("distance")),
         pictures=_pictures(results, pictures),
         curves=_curves(plots.get("curves")),
         facts="\n".join(_fact_list(heading, lines) for heading, lines in results.facts.items()),
@@ -50,7 +51,7 @@ def _failures(results: Results) -> str:
 
 
 def _table(results: Results) -> str:
-    head = ("network", "test error [%]", "parameters", "MACs", "links", "longest path", "inference [ms]",
+    head = ("network", "test error [%]", "parameters", "MACs", "links", "longest path", "mean path", "inference [ms]",
             "training step [ms]", "trained in [s]")  # fmt: skip
     summaries = sorted(results.summaries, key=lambda s: s.mean)
     first = next((s for s in results.summaries if s.timing), None)
@@ -69,7 +70,7 @@ def _table_row(
         f'<span class="dot" style="background:{colour}"></span>{escape(label)}',
         f"{error_text(summary, unit='')} <small>{min(summary.errors):.2f} to {max(summary.errors):.2f}</small>",
         *((f"{cost.parameters:,}" + mark["parameters"], _short(cost.macs) + mark["macs"],
-           f"{cost.links}", f"{cost.max_distance:g}") if cost else ("",) * 4),
+           f"{cost.links}", f"{cost.max_distance:g}", f"{cost.mean_distance:.2f}") if cost else ("",) * 5),
         *(_time_cell(summary, first, key) + mark[key] for key in ("inference_ms", "step_ms")),
         f"{summary.train_seconds:.1f}",
     )  # fmt: skip
@@ -99,7 +100,7 @@ def _table_note(results: Results) -> str:
     spread = "mean ± sample standard deviation over seeds" if seeds > 1 else "one seed"
     note = (
         f"Top-1 test error of {results.weights}, {spread}; the test set was read once, after training. "
-        "Longest path: most links between any two nodes of a stage on the shortest way back. "
+        "Longest and mean path: links on the shortest way back between any two nodes of the network. "
         "○: on the Pareto front of that cost (no other network is cheaper without a higher mean error). "
     )
     return note + (f"Times: {results.timing_note}; × is the ratio to {first}." if results.timing_note else "")
@@ -128,6 +129,18 @@ def _plots(plots: Mapping[str, Path]) -> str:
         "lie on the Pareto front, the dashed line is its staircase. Lower and further left is better."
     )
     return f'<h2>Error against cost</h2><p class="note">{note}</p><div class="plots">{figures}</div>'
+
+
+def _distance(file: Path | None) -> str:
+    if file is None:
+        return ""
+    note = (
+        "Links on the shortest way back between two nodes of the network: the most of any two, and the mean of all. "
+        "Small marks are single runs, large ones their mean with one standard deviation over seeds; lines join "
+        "networks that differ only in what is read and have equal links."
+    )
+    figure = _figure(file, "distance-", "Test error against back-propagation distance")
+    return f'<h2>Error against back-propagation distance</h2><p class="note">{note}</p>{figure}'
 
 
 def _pictures(results: Results, pictures: Mapping[str, Path]) -> str:

@@ -18,13 +18,16 @@ class Cost:
         parameters: learnable parameters.
         macs: multiply-accumulate operations of one image's forward pass.
         links: nodes read by all units, summed over stages.
-        max_distance: longest back-propagation distance inside a stage, in links; infinite where a node has no way back.
+        max_distance: longest back-propagation distance between any two nodes of the network, in links; transitions add
+            none. Infinite where a node has no way back, 0 for networks without a known topology.
+        mean_distance: the mean over all such pairs.
     """
 
     parameters: int
     macs: int
     links: int
     max_distance: float
+    mean_distance: float
 
 
 @dataclass(frozen=True)
@@ -249,6 +252,7 @@ def _network_cells(network: Network) -> dict[str, Any]:
         "macs": cost and cost.macs,
         "links": cost and cost.links,
         "max_distance": cost and cost.max_distance,
+        "mean_distance": cost and _rounded(cost.mean_distance),
     }
 
 

@@ -3,6 +3,7 @@
 import math
 from statistics import fmean
 
+from skipweave.study.ordering import Ordering, equal_links, links_of, mean_distance, ordering
 from skipweave.study.results import COSTS, Results, Summary, front_labels
 
 _COST_WORDS = {
@@ -46,7 +47,7 @@ def verdict(results: Results) -> tuple[str, ...]:
         return ("No network finished training, so this study has no answer yet.",)
     if len(ranked) == 1:
         return (f"Only one network finished: {_with_error(ranked[0])}.",)
-    return (_headline(ranked, results.test_images), *_price(ranked), *_doubt(ranked, results))
+    return (_headline(ranked, results.test_images), *_price(ranked), *_order(results), *_doubt(ranked, results))
 
 
 def _headline(ranked: tuple[Summary, ...], test_images: int) -> str:
@@ -69,6 +70,33 @@ def _price(ranked: tuple[Summary, ...]) -> tuple[str, ...]:
     fronts = {key: front_labels(ranked, key) for key in COSTS}
     parts = [f"{words}: {_names(fronts[key])}" for key, words in _COST_WORDS.items() if fronts[key]]
     return (f"Lowest mean error for its cost, cheapest first (Pareto front). {'; '.join(parts)}.",) if parts else ()
+
+
+def _order(results: Results) -> tuple[str, ...]:
+    """Whether a shorter back-propagation distance errs less, in each group of equal links and over all of them."""
+    groups = equal_links(results.summaries)
+    asked = [(f"At {links_of(group):,} links (mean distance: {_distances(group)})", [group]) for group in groups]
+    if len(groups) > 1:
+        asked.append(("Over all such groups", list(groups)))
+    return tuple(f"{title}, {_in_words(found)}" for title, them in asked if (found := ordering(them, results)))
+
+
+def _distances(group: tuple[Summary, ...]) -> str:
+    return _names(tuple(f"{s.network.label} {mean_distance(s):.2f}" for s in group))
+
+
+def _in_words(found: Ordering) -> str:
+    if found.chance <= 0.05:
+        answer = "the order by distance holds"
+    elif found.chance_of_reverse <= 0.05:
+        answer = "the order is the reverse"
+    else:
+        answer = "these runs cannot tell the order from chance"
+    return (
+        f"the longer back-propagation distance errs more in {found.more} and less in {found.less} of "
+        f"{found.comparisons} comparisons of two networks from one seed (exact permutation test, one-sided "
+        f"p = {found.chance:.2g}): {answer}."
+    )
 
 
 def _doubt(ranked: tuple[Summary, ...], results: Results) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Topologies: which earlier nodes a unit reads. Plain data, no torch."""
 
 from skipweave.topology.graph import Topology
+from skipweave.topology.joined import joined
 from skipweave.topology.patterns import (
     TopologySpec,
     dense,
@@ -33,6 +34,7 @@ __all__ = [
     "every_other",
     "exponential",
     "harmonic",
+    "joined",
     "loglog",
     "loglog_hubs",
     "make",

@@ -6,12 +6,12 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol, TypeVar, cast
+from typing import Literal, Protocol, TypeVar, cast, get_args
 
 from skipweave.errors import SkipweaveError
 from skipweave.topology.graph import Topology
 
-Budget = Literal["log", "constant"]
+Budget = Literal["log", "constant", "equal"]
 TopologySpec = str | Topology | Sequence[Sequence[int]]
 
 
@@ -169,7 +169,7 @@ def nearest(n: int, budget: Budget = "log") -> Topology:
     Args:
         n: Number of units.
         budget: `"log"`: 1 + floor(log2 i) nodes (the paper's stated budget; its formula stops one short of it);
-            `"constant"`: 1 + floor(log2(n + 1)) nodes whatever i (the released code).
+            `"constant"`: 1 + floor(log2(n + 1)) nodes whatever i (the released code); `"equal"`: as `"log"`.
 
     >>> nearest(8).sources(8)
     (7, 6, 5, 4)
@@ -185,15 +185,18 @@ def evenly_spaced(n: int, budget: Budget = "log") -> Topology:
     Args:
         n: Number of units.
         budget: `"log"`: steps of i / log2 i, rounded half up (the paper); `"constant"`: 1 + floor(log2(n + 1)) nodes in
-            steps of i divided by that number, rounded down (the released code).
+            steps of i divided by that number, rounded down (the released code); `"equal"`: the same with
+            1 + floor(log2 i) nodes, exactly as many as `exponential` reads, which the paper states and its steps miss.
 
     >>> evenly_spaced(12).sources(11)
     (10, 7, 4, 0)
+    >>> evenly_spaced(12, budget="equal").sources(9)
+    (8, 6, 4, 2)
     """
     budget_of = _budget(budget, n)
 
     def sources(i: int) -> set[int]:
-        if budget == "constant":
+        if budget != "log":
             count = budget_of(i)
             return {i - 1 - k * i // count for k in range(count)}
         step = i / math.log2(i) if i > 1 else float(i)
@@ -203,13 +206,16 @@ def evenly_spaced(n: int, budget: Budget = "log") -> Topology:
 
 
 def _budget(budget: Budget, n: int) -> Callable[[int], int]:
-    if budget not in ("log", "constant"):
-        raise SkipweaveError(f"budget is {budget!r}: expected 'log' (the paper) or 'constant' (the released code)")
-    return (lambda i: 1 + _log2(i)) if budget == "log" else (lambda i: 1 + _log2(n + 1))
+    if budget not in get_args(Budget):
+        raise SkipweaveError(
+            f"budget is {budget!r}: expected 'log' (the paper), 'constant' (the released code) or 'equal' (as many "
+            "nodes as exponential reads)"
+        )
+    return (lambda i: 1 + _log2(n + 1)) if budget == "constant" else (lambda i: 1 + _log2(i))
 
 
 def _label(name: str, budget: Budget) -> str:
-    return name if budget == "log" else f"{name}(budget='constant')"
+    return name if budget == "log" else f"{name}(budget={budget!r})"
 
 
 @register
