@@ -46,3 +46,12 @@ def test_nothing_finished_draws_nothing(tmp_path, results):
 def test_twenty_networks_look_different():
     networks = tuple(Network(str(i), "m", {}) for i in range(20))
     assert len(set(looks(Results("t", networks, ())).values())) == 20
+
+
+def test_exits_are_drawn_as_lines_where_there_are_some(tmp_path, results):
+    plain, sparse, broken = results.networks
+    with_exits = replace(plain, cost=replace(plain.cost, exit_macs=(500_000, 1_100_000, 1_600_000)))
+    runs = tuple(replace(run, exit_errors=(9.0, 5.0) if run.label == "plain" else ()) for run in results.runs)
+    found = replace(results, networks=(with_exits, sparse, broken), runs=runs)
+    assert found.summaries[0].exit_errors == (9.0, 5.0)
+    assert "until the exit" in write_plots(tmp_path, found)["exits"].read_text()

@@ -97,6 +97,7 @@ def test_results_csv_has_one_row_a_run(tmp_path):
         "mean_distance": "1.75",
         "seed": "0",
         "test_error": "3.0",
+        "exit_errors": "",
         "train_seconds": "10.0",
         "inference_ms": "1.5",
         "step_ms": "4.0",

@@ -80,8 +80,15 @@ def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
 def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyFolder) -> Run:
     """The figures of a finished run, and its learning curve."""
     run_dir = Path(summary.run_dir)
-    curve = read_curve(run_dir)
-    return Run(label, seed, folder.relative(run_dir), summary.test_error, summary.train_seconds, curve=curve)
+    return Run(
+        label,
+        seed,
+        folder.relative(run_dir),
+        summary.test_error,
+        summary.train_seconds,
+        curve=read_curve(run_dir),
+        exit_errors=summary.test_exit_errors,
+    )
 
 
 def train(trainer: Trainer, threads: int, job: Job, tell: Tell) -> RunSummary:

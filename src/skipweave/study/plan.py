@@ -72,4 +72,5 @@ def cost_of_model(model: nn.Module, data: Data) -> Cost:
     """Count what a network costs on images of the data's size."""
     counted = profile(model, (data.in_chans, *data.image_size))
     whole = joined(counted.topologies)
-    return Cost(counted.parameters, counted.macs, counted.links, whole.max_distance, whole.mean_distance)
+    distances = whole.max_distance, whole.mean_distance
+    return Cost(counted.parameters, counted.macs, counted.links, *distances, counted.exit_macs)

@@ -54,8 +54,8 @@ def write_plots(folder: Path, results: Results) -> dict[str, Path]:
     """Draw every plot the results allow as SVG and PNG.
 
     Returns:
-        Key (`parameters`, `macs`, `inference_ms`, `step_ms`, `distance`, `curves`) to the SVG's path, in the report's
-        order.
+        Key (`parameters`, `macs`, `inference_ms`, `step_ms`, `distance`, `exits`, `curves`) to the SVG's path, in the
+        report's order.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
@@ -64,6 +64,8 @@ def write_plots(folder: Path, results: Results) -> dict[str, Path]:
             written[key] = _save(_cost_plot, folder / f"error_vs_{key}", results, key)
     if len({(cost.max_distance, cost.mean_distance) for _, cost in _linked(results)}) > 1:
         written["distance"] = _save(_distance_plot, folder / "error_vs_distance", results)
+    if any(s.exit_errors for s in results.summaries):
+        written["exits"] = _save(_exits_plot, folder / "error_vs_exits", results)
     if any(run.curve for run in results.runs):
         written["curves"] = _save(_curves_plot, folder / "learning_curves", results)
     return written
@@ -163,6 +165,25 @@ def _distance_plot(results: Results) -> Figure:
     panels[0].set_ylabel("test error [%]")
     panels[0].set_ylim(bottom=max(0.0, panels[0].get_ylim()[0]))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9.5)
+    return figure
+
+
+def _exits_plot(results: Results) -> Figure:
+    """Mean test error of each exit against the operations until there, a line a network; others are points."""
+    figure = Figure(figsize=(6.4, 4.4))
+    axes = figure.add_subplot()
+    every: list[float] = []
+    for summary in results.summaries:
+        if cost := summary.network.cost:
+            colour, marker = looks(results)[summary.network.label]
+            macs = cost.exit_macs if summary.exit_errors else (cost.macs,)
+            axes.plot(macs, [*summary.exit_errors, summary.mean], color=colour, marker=marker, markersize=5,
+                      label=summary.network.label)  # fmt: skip
+            every += macs
+    axes.set_xlabel("multiply-accumulates per image until the exit")
+    axes.set_ylabel("test error [%]")
+    _readable_cost_axis(axes, every, "macs")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
     return figure
 
 

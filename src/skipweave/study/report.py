@@ -35,6 +35,7 @@ def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictur
         runs=_runs(results),
         plots=_plots({key: file for key, file in plots.items() if key in COSTS}),
         distance=_distance(plots.get("distance")),
+        exits=_exits(plots.get("exits")),
         pictures=_pictures(results, pictures),
         curves=_curves(plots.get("curves")),
         facts="\n".join(_fact_list(heading, lines) for heading, lines in results.facts.items()),
@@ -99,7 +100,7 @@ def _table_note(results: Results) -> str:
     first = results.networks[0].label if results.networks else ""
     spread = "mean ± sample standard deviation over seeds" if seeds > 1 else "one seed"
     note = (
-        f"Top-1 test error of {results.weights}, {spread}; the test set was read once, after training. "
+        f"Test error ({results.measure}) of {results.weights}, {spread}; the test set was read once, after training. "
         "Longest and mean path: links on the shortest way back between any two nodes of the network. "
         "○: on the Pareto front of that cost (no other network is cheaper without a higher mean error). "
     )
@@ -141,6 +142,14 @@ def _distance(file: Path | None) -> str:
     )
     figure = _figure(file, "distance-", "Test error against back-propagation distance")
     return f'<h2>Error against back-propagation distance</h2><p class="note">{note}</p>{figure}'
+
+
+def _exits(file: Path | None) -> str:
+    if file is None:
+        return ""
+    note = "Mean over seeds of each exit, the last head at the right; nothing behind an exit need be computed for it."
+    figure = _figure(file, "exits-", "Test error against operations along the exits")
+    return f'<h2>Error along the exits</h2><p class="note">{note}</p><div class="wide">{figure}</div>'
 
 
 def _pictures(results: Results, pictures: Mapping[str, Path]) -> str:

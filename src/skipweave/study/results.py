@@ -21,6 +21,7 @@ class Cost:
         max_distance: longest back-propagation distance between any two nodes of the network, in links; transitions add
             none. Infinite where a node has no way back, 0 for networks without a known topology.
         mean_distance: the mean over all such pairs.
+        exit_macs: multiply-accumulates until each exit, the last head included; empty for a network without exits.
     """
 
     parameters: int
@@ -28,6 +29,7 @@ class Cost:
     links: int
     max_distance: float
     mean_distance: float
+    exit_macs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Run:
     """One training of one network from one seed.
 
     Attributes:
-        error: top-1 test error, percent; None when the run failed.
+        error: test error, percent; None when the run failed.
+        exit_errors: that of each exit before the last head, in order.
         train_seconds: wall-clock seconds of training; None when the run failed.
         failure: one-line reason, empty when the run finished.
         curve: one entry an epoch.
@@ -77,6 +80,7 @@ class Run:
     train_seconds: float | None = None
     failure: str = ""
     curve: tuple[Epoch, ...] = ()
+    exit_errors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Summary:
 
     Attributes:
         errors: the test errors, percent, in the order of the seeds; never empty.
+        exit_errors: mean test error of each exit before the last head, percent.
         spread: sample standard deviation of the errors; None with one seed.
         train_seconds: mean over seeds.
     """
@@ -106,6 +111,7 @@ class Summary:
     errors: tuple[float, ...]
     train_seconds: float
     timing: Timing | None
+    exit_errors: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -125,10 +131,12 @@ class Results:
     Attributes:
         title: headline of the report.
         weights: whose test error is reported, in words.
-        test_images: size of the test set: with the seeds it says how small a difference can mean something.
+        test_images: size of the test set: with the seeds it says how small a difference can mean something. 0 where
+            errors are no shares of images, so that the size alone does not say.
         facts: titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.
         timing_note: how the times were measured, in one sentence; empty when they were not.
         commands: what to type to repeat the study.
+        measure: what a test error is, in words.
     """
 
     title: str
@@ -140,6 +148,7 @@ class Results:
     facts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     timing_note: str = ""
     commands: tuple[str, ...] = ()
+    measure: str = "top-1 error"
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
@@ -152,7 +161,8 @@ class Results:
             return None
         errors = tuple(run.error for run in done if run.error is not None)
         seconds = fmean(run.train_seconds or 0.0 for run in done)
-        return Summary(network, errors, seconds, self.timings.get(network.label))
+        exits = tuple(fmean(at_exit) for at_exit in zip(*(run.exit_errors for run in done), strict=True))
+        return Summary(network, errors, seconds, self.timings.get(network.label), exits)
 
     @property
     def failures(self) -> tuple[tuple[str, str], ...]:
@@ -215,6 +225,7 @@ def _run_row(network: Network, run: Run, timing: Timing | None) -> dict[str, Any
         **_network_cells(network),
         "seed": run.seed,
         "test_error": run.error,
+        "exit_errors": " ".join(map(str, run.exit_errors)),
         "train_seconds": _rounded(run.train_seconds),
         **_timing_cells(timing),
         "run": run.run_dir,

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import epoch_loader, load
+from skipweave.data import SegmentationData, epoch_loader, load
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import StudyConfig
 from skipweave.study.display import Display, Silent
@@ -29,6 +29,7 @@ from skipweave.training.network import arguments_for
 from skipweave.training.task import Data, Task, task_for
 
 _MOST_PROCESSES = 4
+_MEASURES = {False: "top-1 error", True: "100 - mean IoU"}
 
 
 def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display | None = None) -> Results:
@@ -165,7 +166,8 @@ class _Study:
             runs=runs,
             timings=timings,
             weights="the weights with the lowest validation error" if self.data.val else "the last epoch's weights",
-            test_images=len(self.data.test or ()),
+            measure=_MEASURES[isinstance(self.data, SegmentationData)],
+            test_images=0 if isinstance(self.data, SegmentationData) else len(self.data.test or ()),
             facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device)),
             timing_note=self.timing_note,
             commands=_commands(self.folder),

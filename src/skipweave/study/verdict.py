@@ -52,10 +52,12 @@ def verdict(results: Results) -> tuple[str, ...]:
 
 def _headline(ranked: tuple[Summary, ...], test_images: int) -> str:
     best, rest = ranked[0], ranked[1:]
+    lowest = f"Lowest mean test error: {_with_error(best)}"
     pooled = pooled_spread(ranked)
+    if pooled is None and not test_images:
+        return f"{lowest}, then {_listed(list(rest))}. One seed does not tell these differences from chance."
     same = [s for s in rest if s.mean - best.mean <= 2 * standard_error(best, s, pooled, test_images)]
     worse = [s for s in rest if s not in same]
-    lowest = f"Lowest mean test error: {_with_error(best)}"
     # From a single seed nobody can tell what another would give.
     chance = "chance" if pooled is not None else "what the size of the test set explains"
     if not same:
@@ -105,14 +107,12 @@ def _doubt(ranked: tuple[Summary, ...], results: Results) -> tuple[str, ...]:
     images = results.test_images
     typical = 2 * fmean(standard_error(ranked[0], s, pooled, images) for s in ranked[1:])
     if pooled is None:
-        return (
-            f"Each network was trained once, so the spread over seeds is unknown; the size of the test set "
-            f"({images} images) alone makes differences up to about {typical:.2f} points chance.",
-        )
+        size = f"; the test set's size ({images} images) alone makes differences up to about {typical:.2f} points chance"
+        return (f"Each network was trained once, so the spread over seeds is unknown{size if images else ''}.",)
+    size = f" and the size of the test set ({images} images, {100 / max(images, 1):.2g} points each)"
     return (
         f"Chance here means a difference up to about {typical:.2f} points: two standard errors, from the spread of one "
-        f"network's error over seeds ({pooled:.2f} points) and the size of the test set ({images} images, "
-        f"{100 / max(images, 1):.2g} points each).",
+        f"network's error over seeds ({pooled:.2f} points){size if images else ''}.",
     )
 
 

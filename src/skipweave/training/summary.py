@@ -4,12 +4,15 @@
 lacks to 100.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from skipweave.training.scores import Scores
+
+_EXIT = re.compile(r"exit\d+_error")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ class RunSummary:
     test_scores: dict[str, float]
     train_seconds: float
     step_seconds: float
+
+    @property
+    def test_exit_errors(self) -> tuple[float, ...]:
+        """Test error of each exit before the last head, in order; none for a network of one head."""
+        return tuple(value for name, value in self.test_scores.items() if _EXIT.fullmatch(name))
 
     def as_plain(self) -> dict[str, Any]:
         """The figures as JSON holds them."""
