@@ -155,18 +155,7 @@ class LogDenseNetV2(StagedNet):
     stage. Between stages `BlockCompression` compresses the new nodes to growth x (floor(log2(L + 1)) + 1) channels, L
     being the units of all stages (the released code's number; the paper says growth x log L).
 
-    Args:
-        units: Units, one number or one a stage.
-        growth: Channels a unit adds.
-        bottleneck: Whether units have a 1x1 convolution to 4 x growth first.
-        stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
-        stem_width: Channels of the stem; None is twice the growth.
-        num_classes: Classes; 0 leaves the classifier out.
-        in_chans: Channels of the images.
-        global_pool: timm's name of the heads' pooling.
-        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
-        drop_rate: Dropout before the classifier.
-        proj_drop_rate: Dropout on what each unit makes.
+    The arguments are those of `LogDenseNetV1` with the same names; here the bottleneck is the default.
 
     Raises:
         SkipweaveError: An argument does not fit; all that do not are named.
