@@ -22,8 +22,9 @@ from skipweave.layers import (
     bottleneck_body,
     carry_down,
 )
+from skipweave.models.anytime import Heads, Nodes
 from skipweave.models.arguments import Arguments, PerStage
-from skipweave.models.classifier import ClassifierNet, Exit, Heads, depth_groups, initialise
+from skipweave.models.classifier import ClassifierNet, Exit, depth_groups, initialise
 from skipweave.models.forms import Form, FormName, checked_form
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.staged import StagedNet
@@ -58,6 +59,8 @@ class LogDenseNetV1(ClassifierNet):
 
     Shape: (N, in_chans, H, W) to (N, num_classes).
     """
+
+    stages: SpanningStages
 
     def __init__(
         self,
@@ -123,18 +126,16 @@ class LogDenseNetV1(ClassifierNet):
             self.feature_info.insert(0, dict(num_chs=width, reduction=self.stem.stride, module="stem"))
         initialise(self)
 
-    def run_stages(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    def run_stages(self, x: Tensor) -> Iterator[Nodes]:
         """Run stage by stage and yield the nodes that a head reads after each."""
-        assert isinstance(self.stages, SpanningStages)
         return self.stages.run(x)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep only the nodes for the backward pass and run the units again there, with equal results."""
-        self.stages.grad_checkpointing = enable  # type: ignore[assignment]
+        self.stages.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:
         """Groups of parameters for timm's layer-wise settings: by stage, or by quarters of a stage."""
-        assert isinstance(self.stages, SpanningStages)
         plan = self.stages.plan
         starts = [sum(plan.units[:stage]) for stage in range(len(plan.units))]
 
