@@ -18,7 +18,8 @@ MakeBody = Callable[[int, int], nn.Module]
 class Stage(nn.Module):
     """The nodes of one resolution: tensor in, tensor out.
 
-    Unit i makes node i from the nodes that the topology names; a node is let go after its last reader.
+    Unit i makes node i from the nodes that the topology names; a node is let go after its last reader. The stage's
+    input lives as long as the call, which holds its arguments.
 
     Args:
         topology: What each of the n units, and whoever reads the stage, reads.
