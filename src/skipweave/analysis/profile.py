@@ -174,10 +174,13 @@ def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
-    """Return the topology of each stage of a model, or the one that spans its stages; empty for models of others."""
+    """Return the topology of each stage of a model, or the one that spans its stages; empty for models of others.
+
+    The virtual node of each reads what the network's own reader reads: the transition, or the last head.
+    """
     stages = getattr(model, "stages", ())
     if isinstance(stages, SpanningStages):
-        return (stages.plan.topology,)
+        return (stages.plan.as_read,)
     if not isinstance(stages, Iterable):
         return ()
     return tuple(stage.topology for stage in stages if isinstance(getattr(stage, "topology", None), Topology))
