@@ -51,6 +51,27 @@ def test_equal_neighbouring_stages_are_drawn_once():
     assert [title.split(":")[0] for title in titles] == ["stage 1", "stage 2", "stage 3", "stage 4"]
 
 
+@pytest.mark.parametrize(
+    ("name", "overrides", "read"),
+    [
+        ("logdensenet_v1_12_16", {}, {36, 35, 34, 32, 28, 20, 4}),
+        ("logdensenet_v1_12_16", dict(topology="dense", units=2), {6, 5, 4, 3, 2, 1, 0}),
+        ("loglogdensenet_12_32", dict(units=4), {12, 11, 10, 9, 8, 6, 4, 3, 0}),
+        ("fc_logdensenet103", {}, {91, 90, 89, 87, 83, 75, 59, 27, 4}),
+    ],
+)
+def test_the_last_head_is_drawn_with_what_it_reads(name, overrides, read):
+    """Log-DenseNet's heads read the last node and what that node read, whatever the topology's virtual node reads."""
+    with torch.device("meta"):
+        model = skipweave.create_model(name, **overrides)
+    ((matrix, arcs),) = panels(connections(model))
+    out = model.stages.plan.topology.units + 1
+    for links in (squares(matrix), curves(arcs)):
+        assert {source for reader, source in links if reader == out} == read
+    head = model.norm if hasattr(model, "norm") else model.head.read
+    assert sum(head.widths) == sum(model.stages.widths[node] for node in read)
+
+
 def test_axes_are_named():
     figure = connections(topology.exponential(12), title="twelve units")
     ((matrix, arcs),) = panels(figure)

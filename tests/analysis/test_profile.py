@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import skipweave
 from skipweave import profile
 from skipweave.analysis.counts import CONVENTIONS
-from skipweave.analysis.memory import saved_bytes
+from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.analysis.profile import on_meta
 from skipweave.errors import SkipweaveError
 
@@ -115,11 +115,13 @@ def test_additions_of_maps():
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("name", ["sparsenet_bc100_24", "sparsenet_sum56"])
-def test_saved_bytes_are_the_same_on_the_meta_device(name, checkpointing):
+def test_bytes_are_the_same_on_the_meta_device(name, checkpointing):
     model = skipweave.create_model(name, units=3, num_classes=10)
     model.set_grad_checkpointing(checkpointing)
     real = saved_bytes(copy.deepcopy(model), torch.randn(2, 3, 16, 16))
-    assert profile(model, (3, 16, 16)).saved_bytes == real // 2
+    measured = profile(model, (3, 16, 16))
+    assert measured.saved_bytes == real // 2
+    assert measured.inference_bytes == peak_inference_bytes(model, torch.randn(1, 3, 16, 16))
 
 
 def test_recomputing_saves_memory():

@@ -31,7 +31,7 @@ def test_models_that_do_not_exist():
 def test_show_names_costs_and_links(capsys):
     inspect.show("sparsenet121_32")
     told = "\n".join(lines(capsys))
-    for figure in ("4,513,576", "1,723,480,320", "3,464,608,896", "199 into 58 units", "maximum 5"):
+    for figure in ("4,513,576", "1,723,480,320", "3,464,608,896", "7.3 MiB at most", "199 into 58 units", "maximum 5"):
         assert figure in told
     for stage in ("1       exponential       6      14", "3       exponential      24      94"):
         assert stage in told

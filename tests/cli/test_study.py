@@ -1,8 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from skipweave.cli import main
+from skipweave.cli.parsing import call
+from skipweave.study.config import StudyConfig
 
 SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1"]
 
@@ -39,6 +42,19 @@ def test_a_failing_network_shows_in_the_exit_status(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Only one network finished: tiny" in said
     assert "Failed: bad: units is -1" in said
+
+
+def test_the_settings_can_be_printed_and_read_again(tmp_path, capsys):
+    assert main(["study", "--epochs", "4", "--print_config"]) == 0
+    file = tmp_path / "study.yaml"
+    file.write_text(capsys.readouterr().out)
+    heard = []
+
+    def study(config: StudyConfig, resume: Path | None = None) -> None:
+        heard.append(config)
+
+    call(study, ["--config", str(file)], "skipweave study")
+    assert heard == [StudyConfig(epochs=4)]
 
 
 @pytest.mark.parametrize(("words", "said"), [

@@ -66,6 +66,18 @@ def test_nodes_are_let_go_after_their_last_reader() -> None:
         assert max(alive) <= most, name
 
 
+def test_a_running_sum_keeps_only_the_sum() -> None:
+    stage = sum_stage(topology.dense(4))
+    made: list[weakref.ref[Tensor]] = []
+    left: list[int] = []
+    for unit in stage.units:
+        unit.register_forward_pre_hook(lambda *_: left.append(sum(ref() is not None for ref in made)))
+        unit.register_forward_hook(lambda module, given, out: made.append(weakref.ref(out)))
+    with torch.inference_mode():
+        stage(torch.zeros(1, 3, 2, 2, dtype=torch.float64))
+    assert left == [0, 0, 0, 0]
+
+
 def test_widths_must_be_one_a_node() -> None:
     with pytest.raises(SkipweaveError, match="2 widths for 4 nodes"):
         Stage(topology.dense(3), Concat(), nn.Identity(), [1, 1], conv)

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from skipweave.analysis.counts import CONVENTIONS, Counts, count, owns_gains
-from skipweave.analysis.memory import saved_bytes
+from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.errors import SkipweaveError
 from skipweave.layers import SpanningStages
 from skipweave.topology import Topology
@@ -29,6 +29,7 @@ class Profile:
             "linear" and "other" layers.
         counts: What one forward pass does.
         saved_bytes: Bytes that a training step saves for its backward pass, an image, parameters excluded.
+        inference_bytes: Bytes that are alive at once, at most, in inference on one image, parameters excluded.
         topologies: What the units of each stage read, or of all stages together where one topology spans them; empty
             for a network without stages.
         exit_macs: Multiply-accumulates until each exit, the last head included; empty for a network without exits.
@@ -38,6 +39,7 @@ class Profile:
     parameters_by_type: dict[str, int]
     counts: Counts
     saved_bytes: int
+    inference_bytes: int
     topologies: tuple[Topology, ...]
     exit_macs: tuple[int, ...] = ()
 
@@ -120,10 +122,11 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
     try:
         counts = count(twin, _images(1, size))
         saved = saved_bytes(twin, _images(BATCH, size)) // BATCH
+        alive = peak_inference_bytes(twin, _images(1, size))
         exits = exit_macs(twin, _images(1, size))
     except RuntimeError as error:
         raise SkipweaveError(f"the model cannot take images of size {size}: {error}") from error
-    return Profile(size, parameters_by_type(model), counts, saved, topologies_of(model), exits)
+    return Profile(size, parameters_by_type(model), counts, saved, alive, topologies_of(model), exits)
 
 
 def checked_input_size(model: nn.Module, input_size: tuple[int, int, int] | None) -> tuple[int, int, int]:
@@ -171,10 +174,13 @@ def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
-    """Return the topology of each stage of a model, or the one that spans its stages; empty for models of others."""
+    """Return the topology of each stage of a model, or the one that spans its stages; empty for models of others.
+
+    The virtual node of each reads what the network's own reader reads: the transition, or the last head.
+    """
     stages = getattr(model, "stages", ())
     if isinstance(stages, SpanningStages):
-        return (stages.plan.topology,)
+        return (stages.plan.as_read,)
     if not isinstance(stages, Iterable):
         return ()
     return tuple(stage.topology for stage in stages if isinstance(getattr(stage, "topology", None), Topology))

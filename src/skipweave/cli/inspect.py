@@ -124,6 +124,7 @@ def _costs(title: str, measured: Profile) -> Table:
     for convention in CONVENTIONS:
         table.add_row(f"FLOPs, {convention}", f"{measured.operations(convention):,}")
     table.add_row("kept for backward", f"{measured.saved_bytes / 2**20:,.1f} MiB an image, in 32-bit training")
+    table.add_row("alive in inference", f"{measured.inference_bytes / 2**20:,.1f} MiB at most, one image, 32-bit")
     if measured.topologies:
         links = f"{measured.links:,} into {measured.units} units"
         degrees = f"mean in-degree {measured.mean_in_degree:.2f}, maximum {measured.max_in_degree}"

@@ -13,7 +13,7 @@ from skipweave.topology.spanning import SpanningPlan, Step, Version
 
 
 class SpanningStages(nn.Module):
-    """All stages of a network whose topology spans them.
+    """All stages of a network whose topology spans them; `run` runs them one by one (there is no `forward`).
 
     Args:
         plan: What is made from what, and carried where.
@@ -58,16 +58,18 @@ class SpanningStages(nn.Module):
         """Channels of the nodes that a head after a stage reads."""
         return tuple(self.widths[version.node] for version in self.plan.exit(stage))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the nodes that the last head reads, for the stem's output x."""
-        nodes: tuple[Tensor, ...] = ()
-        for nodes in self.run(x):  # noqa: B007
-            pass
-        return nodes
+    def __len__(self) -> int:
+        """Return the number of stages."""
+        return len(self.plan.units)
 
     def run(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Run stage by stage and yield after each the nodes that a head there reads; later stages wait to be asked."""
+        """Run stage by stage on the stem's output x; later stages wait to be asked.
+
+        Yields:
+            After each stage the nodes that a head there reads, newest first.
+        """
         alive = {Version(0, 0): self.entry(x)}
+        del x  # a node that no one reads any more, the first one
         sizes: dict[int, torch.Size] = {}
         for stage, steps in enumerate(self.plan.steps):
             scale = self.plan.scale(stage)

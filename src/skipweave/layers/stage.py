@@ -18,7 +18,8 @@ MakeBody = Callable[[int, int], nn.Module]
 class Stage(nn.Module):
     """The nodes of one resolution: tensor in, tensor out.
 
-    Unit i makes node i from the nodes that the topology names; a node is let go after its last reader.
+    Unit i makes node i from the nodes that the topology names; a node is let go after its last reader. The stage's
+    input lives as long as the call, which holds its arguments.
 
     Args:
         topology: What each of the n units, and whoever reads the stage, reads.
@@ -80,8 +81,9 @@ class Stage(nn.Module):
         nodes = {0: self.entry(x)}
         for node, unit in enumerate(self.units, start=1):
             raw = node == 1 and self._first_reads_input
-            made = self._run(unit, [x] if raw else [nodes[s] for s in self._read.sources(node)])
-            nodes[node] = made + nodes[node - 1] if self._running_sum else made
+            nodes[node] = self._run(unit, [x] if raw else [nodes[s] for s in self._read.sources(node)])
+            if self._running_sum:
+                nodes[node] = nodes[node] + nodes[node - 1]
             for spent in self._spent[node]:
                 del nodes[spent]
         return self.collect(*(nodes[s] for s in self._read.output))

@@ -4,15 +4,15 @@ import itertools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from skipweave.layers import Head
+from skipweave.layers import Head, SpanningStages
+from skipweave.models.anytime import Nodes, left_by_last, predictions
 
-Heads = Literal["last", "stages"]
 _PARTS_A_STAGE = 4
 
 
@@ -53,7 +53,7 @@ class ClassifierNet(nn.Module, ABC):
     def __init__(
         self,
         stem: nn.Module,
-        stages: nn.Module,
+        stages: nn.Sequential | SpanningStages,
         norm: nn.Module,
         head: Head,
         exits: Sequence[Exit],
@@ -75,15 +75,12 @@ class ClassifierNet(nn.Module, ABC):
         self.exits = nn.ModuleList(exits)
 
     @abstractmethod
-    def run_stages(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    def run_stages(self, x: Tensor) -> Iterator[Nodes]:
         """Run stage by stage on the stem's output; yield what a head reads after each. The rest waits to be asked."""
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Activated map of the last stage, (N, in_chans, H, W) to (N, num_features, H / stride, W / stride)."""
-        nodes: tuple[Tensor, ...] = ()
-        for nodes in self.run_stages(self.stem(x)):  # noqa: B007
-            pass
-        return self.norm(*nodes)
+        return self.norm(*left_by_last(self.run_stages(self.stem(x)), len(self.stages)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (N, num_classes) of an activated map, or what the classifier would read."""
@@ -98,11 +95,8 @@ class ClassifierNet(nn.Module, ABC):
 
         Nothing behind an exit is computed before the next one is asked for. A network without exits yields once.
         """
-        nodes: tuple[Tensor, ...] = ()
-        for stage, nodes in enumerate(self.run_stages(self.stem(x))):
-            if stage < len(self.exits):
-                yield self.exits[stage](*nodes)
-        yield self.head(self.norm(*nodes))
+        stages = self.run_stages(self.stem(x))
+        yield from predictions(stages, len(self.stages), self.exits, lambda *nodes: self.head(self.norm(*nodes)))
 
     def forward_intermediates(
         self,
@@ -135,13 +129,12 @@ class ClassifierNet(nn.Module, ABC):
     def _feature_maps(self, x: Tensor) -> Iterator[Tensor]:
         """All maps of `feature_info` in order: perhaps the stem's, each stage's, the last one activated."""
         x = self.stem(x)
-        left = len(self.feature_info)
         if self.feature_info[0]["module"] == "stem":
             yield x
-            left -= 1
-        for nodes in self.run_stages(x):
-            left -= 1
-            yield torch.cat(nodes, dim=1) if left else self.norm(*nodes)
+        stages = self.run_stages(x)
+        for _ in range(len(self.stages) - 1):
+            yield torch.cat(next(stages), dim=1)
+        yield self.norm(*next(stages))
 
     def get_classifier(self) -> nn.Module:
         """Return the last linear layer."""

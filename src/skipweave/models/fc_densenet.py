@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from skipweave import topology as patterns
 from skipweave.layers import Concat, ConcatRead, NodeNorm, SpanningStages, Unit, basic_body, carry_down, conv3x3
+from skipweave.models.anytime import Heads, left_by_last, predictions
 from skipweave.models.arguments import Arguments
-from skipweave.models.classifier import Heads, initialise
+from skipweave.models.classifier import initialise
 from skipweave.models.registry import register_variants, segmentation_cfg
 from skipweave.topology import Prune, SpanningPlan, Topology
 
@@ -104,18 +105,14 @@ class FCLogDenseNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores (N, num_classes, H, W) of images (N, in_chans, H, W)."""
-        return self.head(*self.stages(self.stem(x)))
+        return self.head(*left_by_last(self.stages.run(self.stem(x)), len(self.stages)))
 
     def forward_anytime(self, x: Tensor) -> Iterator[Tensor]:
         """Yield the class scores of head after head, each at its stage's resolution, the final one at the end.
 
         Nothing behind a head is computed before the next one is asked for.
         """
-        nodes: tuple[Tensor, ...] = ()
-        for stage, nodes in enumerate(self.stages.run(self.stem(x))):
-            if stage < len(self.exits):
-                yield self.exits[stage](*nodes)
-        yield self.head(*nodes)
+        yield from predictions(self.stages.run(self.stem(x)), len(self.stages), self.exits, self.head)
 
     def get_classifier(self) -> nn.Module:
         """Return the last 1x1 convolution."""
@@ -245,11 +242,12 @@ class FCDenseNet(nn.Module):
             x = down(*skips[-1].normalised)
         stack = self.blocks[depth](x)
         for up, fresh, block in zip(self.ups, self.fresh[depth:], self.blocks[depth + 1 :], strict=False):
+            new = up(torch.cat(stack.raw[:fresh], dim=1))
+            del stack  # the rest of it is read no more
             skip = skips.pop()
-            new = torch.cat(stack.raw[:fresh], dim=1)
             height, width = skip.raw[0].shape[-2:]
             # The transposed convolution gives 2h + 1 rows for the skip's 2h or 2h + 1, and likewise columns.
-            stack = block(up(new)[..., :height, :width], skip)
+            stack = block(new[..., :height, :width], skip)
         return self.head(torch.cat(stack.raw, dim=1))
 
     def get_classifier(self) -> nn.Module:

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from skipweave import topology as patterns
 from skipweave.layers import (
     BlockCompression,
-    CifarStem,
     Concat,
     ConcatRead,
     Head,
-    ImageNetStem,
     NodeNorm,
     PickRead,
     SpanningStages,
@@ -24,14 +22,13 @@ from skipweave.layers import (
     bottleneck_body,
     carry_down,
 )
+from skipweave.models.anytime import Heads, Nodes
 from skipweave.models.arguments import Arguments, PerStage
-from skipweave.models.classifier import ClassifierNet, Exit, Heads, depth_groups, initialise
+from skipweave.models.classifier import ClassifierNet, Exit, depth_groups, initialise
+from skipweave.models.forms import Form, FormName, checked_form
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
-from skipweave.models.sparsenet import Form
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec
-
-_STAGES: dict[Form, int] = {"cifar": 3, "imagenet": 4}
 
 
 class LogDenseNetV1(ClassifierNet):
@@ -63,6 +60,8 @@ class LogDenseNetV1(ClassifierNet):
     Shape: (N, in_chans, H, W) to (N, num_classes).
     """
 
+    stages: SpanningStages
+
     def __init__(
         self,
         *,
@@ -73,7 +72,7 @@ class LogDenseNetV1(ClassifierNet):
         min_inputs: int = 4,
         hub_multiplier: int = 1,
         prune: Prune = "exact",
-        stem: Form = "cifar",
+        stem: FormName = "cifar",
         stem_width: int | None = None,
         num_classes: int = 10,
         in_chans: int = 3,
@@ -83,7 +82,9 @@ class LogDenseNetV1(ClassifierNet):
         proj_drop_rate: float = 0.0,
     ) -> None:
         check = Arguments()
-        lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, heads, in_chans, num_classes)
+        form, lengths, width = _check_shared(
+            check, stem, units, growth, stem_width, bottleneck, heads, in_chans, num_classes
+        )
         check.fraction("drop_rate", drop_rate, zero=True, one=False)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         check.whole("min_inputs", min_inputs)
@@ -100,7 +101,7 @@ class LogDenseNetV1(ClassifierNet):
         spanning = SpanningStages(
             plan,
             Concat(),
-            nn.Sequential(OrderedDict(carry=_entry(stem), norm=NodeNorm(width))),
+            nn.Sequential(OrderedDict(carry=form.entry(), norm=NodeNorm(width))),
             widths,
             partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate),
             lambda channels, stage: carry_down(channels),
@@ -108,7 +109,7 @@ class LogDenseNetV1(ClassifierNet):
         reads = [spanning.exit_widths(stage) for stage in range(len(lengths))]
         make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
         super().__init__(
-            _STEMS[stem](in_chans, width),
+            form.make_stem(in_chans, width),
             spanning,
             ConcatRead(reads[-1]),
             make_head(sum(reads[-1]), drop_rate=drop_rate),
@@ -117,27 +118,24 @@ class LogDenseNetV1(ClassifierNet):
             in_chans=in_chans,
             drop_rate=drop_rate,
         )
-        first = 4 if stem == "imagenet" else 1
         self.feature_info = [
-            dict(num_chs=sum(read), reduction=first * 2**stage, module=f"stages.{stage}")
-            for stage, read in enumerate(reads)
+            dict(num_chs=sum(read), reduction=stride, module=f"stages.{stage}")
+            for stage, (read, stride) in enumerate(zip(reads, form.strides, strict=True))
         ]
-        if stem == "imagenet":
-            self.feature_info.insert(0, dict(num_chs=width, reduction=2, module="stem"))
+        if form.stem_map(width):
+            self.feature_info.insert(0, dict(num_chs=width, reduction=self.stem.stride, module="stem"))
         initialise(self)
 
-    def run_stages(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    def run_stages(self, x: Tensor) -> Iterator[Nodes]:
         """Run stage by stage and yield the nodes that a head reads after each."""
-        assert isinstance(self.stages, SpanningStages)
         return self.stages.run(x)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep only the nodes for the backward pass and run the units again there, with equal results."""
-        self.stages.grad_checkpointing = enable  # type: ignore[assignment]
+        self.stages.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:
         """Groups of parameters for timm's layer-wise settings: by stage, or by quarters of a stage."""
-        assert isinstance(self.stages, SpanningStages)
         plan = self.stages.plan
         starts = [sum(plan.units[:stage]) for stage in range(len(plan.units))]
 
@@ -158,18 +156,7 @@ class LogDenseNetV2(StagedNet):
     stage. Between stages `BlockCompression` compresses the new nodes to growth x (floor(log2(L + 1)) + 1) channels, L
     being the units of all stages (the released code's number; the paper says growth x log L).
 
-    Args:
-        units: Units, one number or one a stage.
-        growth: Channels a unit adds.
-        bottleneck: Whether units have a 1x1 convolution to 4 x growth first.
-        stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
-        stem_width: Channels of the stem; None is twice the growth.
-        num_classes: Classes; 0 leaves the classifier out.
-        in_chans: Channels of the images.
-        global_pool: timm's name of the heads' pooling.
-        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
-        drop_rate: Dropout before the classifier.
-        proj_drop_rate: Dropout on what each unit makes.
+    The arguments are those of `LogDenseNetV1` with the same names; here the bottleneck is the default.
 
     Raises:
         SkipweaveError: An argument does not fit; all that do not are named.
@@ -183,7 +170,7 @@ class LogDenseNetV2(StagedNet):
         units: PerStage = 12,
         growth: int = 16,
         bottleneck: bool = True,
-        stem: Form = "cifar",
+        stem: FormName = "cifar",
         stem_width: int | None = None,
         num_classes: int = 10,
         in_chans: int = 3,
@@ -193,17 +180,18 @@ class LogDenseNetV2(StagedNet):
         proj_drop_rate: float = 0.0,
     ) -> None:
         check = Arguments()
-        lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, heads, in_chans, num_classes)
+        form, lengths, width = _check_shared(
+            check, stem, units, growth, stem_width, bottleneck, heads, in_chans, num_classes
+        )
         check.fraction("drop_rate", drop_rate, zero=True, one=False)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         check.done()
         make_body = partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate)
-        stages, exits = _compressing_stages(lengths, growth, width, make_body, _entry(stem))
+        stages, exits = _compressing_stages(lengths, growth, width, make_body, form.entry())
         make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
         features = stages[-1].out_width
-        first = 4 if stem == "imagenet" else 1
         super().__init__(
-            _STEMS[stem](in_chans, width),
+            form.make_stem(in_chans, width),
             stages,
             ConcatRead([features]),
             make_head(features, drop_rate=drop_rate),
@@ -211,18 +199,15 @@ class LogDenseNetV2(StagedNet):
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,
-            reductions=[first * 2**stage for stage in range(len(stages))],
-            stem_width=width if stem == "imagenet" else 0,
+            reductions=form.strides,
+            stem_width=form.stem_map(width),
         )
         initialise(self)
 
 
-_STEMS = {"cifar": CifarStem, "imagenet": ImageNetStem}
-
-
 def _check_shared(
     check: Arguments,
-    stem: Form,
+    stem: FormName,
     units: PerStage,
     growth: int,
     stem_width: int | None,
@@ -230,10 +215,10 @@ def _check_shared(
     heads: Heads,
     in_chans: int,
     num_classes: int,
-) -> tuple[tuple[int, ...], int]:
-    """Check what both forms take; return the units a stage and the stem's width."""
-    check.one_of("stem", stem, list(_STAGES))
-    lengths = check.per_stage("units", units, _STAGES.get(stem, 3))
+) -> tuple[Form, tuple[int, ...], int]:
+    """Check what both networks take; return the form, the units a stage and the stem's width."""
+    form = checked_form(check, stem)
+    lengths = check.per_stage("units", units, form.stages)
     check.whole("growth", growth)
     if stem_width is not None:
         check.whole("stem_width", stem_width)
@@ -241,12 +226,7 @@ def _check_shared(
     check.one_of("heads", heads, ["last", "stages"])
     check.whole("in_chans", in_chans)
     check.whole("num_classes", num_classes, least=0)
-    return lengths, 2 * growth if stem_width is None else stem_width
-
-
-def _entry(stem: Form) -> nn.Module:
-    """The ImageNet stem leaves its max pool to the first stage."""
-    return nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+    return form, lengths, 2 * growth if stem_width is None else stem_width
 
 
 def _graph(spec: TopologySpec, lengths: Sequence[int], min_inputs: int) -> tuple[Topology, frozenset[int]]:

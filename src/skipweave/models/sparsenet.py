@@ -3,33 +3,30 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
 from skipweave.layers import (
-    CifarStem,
     Concat,
     ConcatRead,
     ConcatTransition,
     Head,
-    ImageNetStem,
     NodeNorm,
     Stage,
     basic_body,
     bottleneck_body,
 )
+from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
-from skipweave.models.classifier import Exit, Heads, initialise
+from skipweave.models.classifier import Exit, initialise
 from skipweave.models.densenet_weights import from_densenet_layout
+from skipweave.models.forms import Form, FormName, checked_form
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
 
-Form = Literal["cifar", "imagenet"]
 _Size = tuple[int, int | tuple[int, ...]]  # depth and growth
-_STAGES: dict[Form, int] = {"cifar": 3, "imagenet": 4}
-_STEMS = {"cifar": CifarStem, "imagenet": ImageNetStem}
 
 
 class SparseNet(StagedNet):
@@ -67,7 +64,7 @@ class SparseNet(StagedNet):
         topology: TopologyArgument = "exponential",
         bottleneck: bool = False,
         compression: float = 1.0,
-        stem: Form = "cifar",
+        stem: FormName = "cifar",
         stem_width: int | None = None,
         depth: int | None = None,
         num_classes: int = 10,
@@ -80,8 +77,8 @@ class SparseNet(StagedNet):
         output_stride: int | None = None,
     ) -> None:
         check = Arguments()
-        check.one_of("stem", stem, list(_STAGES))
-        count = _STAGES.get(stem, 3)
+        form = checked_form(check, stem)
+        count = form.stages
         if depth is not None:
             units = units_of_depth(depth, layers_a_unit=1 + bool(bottleneck), other_layers=count + 1, stages=count)
         lengths = check.per_stage("units", units, count)
@@ -95,10 +92,8 @@ class SparseNet(StagedNet):
         check.one_of("heads", heads, ["last", "stages"])
         check.whole("in_chans", in_chans)
         check.whole("num_classes", num_classes, least=0)
-        first_stride = 4 if stem == "imagenet" else 1
-        strides = [first_stride * 2**stage for stage in range(count)]
-        stride_limit = strides[-1] if output_stride is None else output_stride
-        check.one_of("output_stride", stride_limit, strides)
+        stride_limit = form.strides[-1] if output_stride is None else output_stride
+        check.one_of("output_stride", stride_limit, form.strides)
         topologies = check.topologies(topology, lengths)
         check.done()
 
@@ -107,13 +102,13 @@ class SparseNet(StagedNet):
             growths,
             width,
             partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate),
+            form,
             compression=compression,
-            first_stride=first_stride,
             stride_limit=stride_limit,
         )
         features = stages[-1].out_width
         super().__init__(
-            _STEMS[stem](in_chans, width),
+            form.make_stem(in_chans, width),
             stages,
             ConcatRead([features]),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate, grid=head_grid),
@@ -125,7 +120,7 @@ class SparseNet(StagedNet):
             in_chans=in_chans,
             drop_rate=drop_rate,
             reductions=reductions,
-            stem_width=width if stem == "imagenet" else 0,
+            stem_width=form.stem_map(width),
         )
         initialise(self)
 
@@ -135,17 +130,16 @@ def _make_stages(
     growths: Sequence[int],
     width: int,
     make_body: Callable[..., nn.Module],
+    form: Form,
     *,
     compression: float,
-    first_stride: int,
     stride_limit: int,
 ) -> tuple[list[Stage], list[int]]:
     """Chain the stages, each with its pool or transition, and say each one's stride against the image."""
-    # The ImageNet stem leaves its max pool to the first stage.
-    entry: nn.Module = nn.MaxPool2d(3, stride=2, padding=1) if first_stride > 1 else nn.Identity()
+    entry = form.entry()
     stages: list[Stage] = []
     reductions: list[int] = []
-    stride, dilation = first_stride, 1
+    stride, dilation = form.stride, 1
     for graph, growth in zip(topologies, growths, strict=True):
         if stages:
             pools = 2 * stride <= stride_limit

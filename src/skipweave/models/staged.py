@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor, nn
 
 from skipweave.layers import Head, Stage
+from skipweave.models.anytime import Nodes
 from skipweave.models.classifier import ClassifierNet, Exit, depth_groups
 
 
@@ -57,9 +58,9 @@ class StagedNet(ClassifierNet):
         if stem_width:
             self.feature_info.insert(0, dict(num_chs=stem_width, reduction=stem.stride, module="stem"))
 
-    def run_stages(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    def run_stages(self, x: Tensor) -> Iterator[Nodes]:
         """Run stage by stage and yield each one's output, alone in a tuple."""
-        for stage in self._all_stages():
+        for stage in self.stages.children():
             x = stage(x)
             yield (x,)
 

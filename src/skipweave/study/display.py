@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,8 +15,8 @@ from skipweave.training import EpochRow, RunStart
 RunName = tuple[str, int]
 
 
-class Display(Protocol):
-    """Told what a study does."""
+class Display:
+    """Told what a study does; shows what its subclasses choose to."""
 
     def planned(self, networks: Sequence[Network], runs: int, finished: int) -> None:
         """Before training: the networks, how many runs there are, and how many were finished before."""
@@ -40,32 +40,11 @@ class Display(Protocol):
         """So many rounds of the timing are done."""
 
 
-class Silent:
+class Silent(Display):
     """Shows nothing."""
 
-    def planned(self, networks: Sequence[Network], runs: int, finished: int) -> None:
-        """Show nothing."""
 
-    def run_begun(self, run: RunName) -> None:
-        """Show nothing."""
-
-    def run_started(self, run: RunName, start: RunStart) -> None:
-        """Show nothing."""
-
-    def run_stepped(self, run: RunName, epoch: int, step: int) -> None:
-        """Show nothing."""
-
-    def run_epoch(self, run: RunName, row: EpochRow) -> None:
-        """Show nothing."""
-
-    def run_ended(self, run: Run) -> None:
-        """Show nothing."""
-
-    def timing(self, done: int, rounds: int) -> None:
-        """Show nothing."""
-
-
-class RichDisplay:
+class RichDisplay(Display):
     """Shows a study on a terminal; to a file or pipe it writes the lines only.
 
     Args:

@@ -14,8 +14,13 @@ from skipweave.layers import SpanningStages
 KNOBS = ("growth", "widths")
 
 
-def match_cost(name: str, args: Mapping[str, Any], build: Callable[..., nn.Module], cost: Callable[[nn.Module], int],
-               target: int) -> dict[str, Any]:  # fmt: skip
+def match_cost(
+    name: str,
+    args: Mapping[str, Any],
+    build: Callable[..., nn.Module],
+    cost: Callable[[nn.Module], int],
+    target: int,
+) -> dict[str, Any]:
     """Overrides that bring a network's cost as near to the target as whole numbers allow.
 
     The growth (concatenating networks) or the widths (summing networks) of all stages are scaled together: the largest

@@ -149,6 +149,18 @@ class SpanningPlan:
         return tuple(self.version(node, stage) for node in nodes)
 
     @property
+    def as_read(self) -> Topology:
+        """The topology with what the last head reads in place of what its own virtual node reads.
+
+        >>> from skipweave.topology import exponential
+        >>> plan = SpanningPlan(exponential(4), units=(2, 2))
+        >>> plan.topology.output, plan.as_read.output
+        ((4, 3, 1), (4, 3, 2, 0))
+        """
+        read = tuple(version.node for version in self.exit(len(self.units) - 1))
+        return Topology((*self.topology.reads[:-1], read), self.topology.name)
+
+    @property
     def steps(self) -> tuple[tuple[Step, ...], ...]:
         """What the forward pass does, stage by stage, in order."""
         return self._schedule[0]

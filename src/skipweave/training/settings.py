@@ -1,6 +1,7 @@
 """Settings as dataclasses: an argument parser for them, and their values checked, every mistake in one message."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -15,10 +16,10 @@ Settings = TypeVar("Settings")
 def add_settings(parser: ArgumentParser, kind: type) -> None:
     """Give a parser the options of a dataclass (`--epochs`, `--model.name`) and `--config FILE`, which reads them."""
     parser.add_argument("--config", action="config", help="YAML file of settings; options after it win")
-    parser.add_class_arguments(kind, as_group=False)
+    _add_fields(parser, kind)
 
 
-def build(kind: type[Settings], values: Namespace) -> Settings:
+def build(kind: type[Settings], values: Namespace | Mapping[str, Any]) -> Settings:
     """Make a dataclass, and those within it, from parsed values.
 
     Args:
@@ -59,17 +60,22 @@ def read(kind: type[Settings], path: Path) -> Settings:
     if not isinstance(values, Mapping):
         raise SkipweaveError(f"{path} holds no settings: expected lines such as `epochs: 10`")
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind, as_group=False)
+    _add_fields(parser, kind)
     try:
         return build(kind, parser.parse_object(dict(values)))
     except (ArgumentError, SkipweaveError) as error:
         raise SkipweaveError(f"{path}: {' '.join(str(error).split())}") from error
 
 
+def _add_fields(parser: ArgumentParser, kind: type) -> None:
+    """Give a parser a dataclass's fields; its defaults as plain values, since `--print_config` writes no others."""
+    parser.add_class_arguments(kind, as_group=False, default=asdict(kind()))
+
+
 def _make(hint: Any, value: Any) -> Any:
     """A field's value: made into a dataclass, or a list of them, where the field is declared so."""
     if isinstance(value, Namespace):
         return build(hint, value)
-    if isinstance(value, list) and any(isinstance(item, Namespace) for item in value):
-        return [_make(get_args(hint)[0], item) for item in value]
+    if isinstance(value, list) and any(map(is_dataclass, get_args(hint))):
+        return [build(get_args(hint)[0], item) for item in value]
     return value
