@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.layers import SpanningStages
 
 #: Overrides that scale a network's widths, in order of preference.
 KNOBS = ("growth", "widths")
@@ -81,6 +80,7 @@ def _knob(name: str, model: nn.Module) -> tuple[str, list[Fraction]]:
     knob = next((knob for knob in KNOBS if knob in parameters), None)
     if knob is None:
         raise SkipweaveError(f"{name} has nothing to scale: it takes neither {' nor '.join(KNOBS)}; leave match out")
-    spans = isinstance(model.stages, SpanningStages)  # then one growth serves all stages
-    made = [1] if spans else [stage.widths[-1] for stage in model.stages]  # type: ignore[union-attr]
+    stages = getattr(model, "stages", None)
+    # Where there is no chain of stages, one growth serves the whole network.
+    made = [stage.widths[-1] for stage in stages] if isinstance(stages, nn.Sequential) else [1]
     return knob, [Fraction(width, max(made)) for width in made]

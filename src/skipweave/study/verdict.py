@@ -107,7 +107,7 @@ def _doubt(ranked: tuple[Summary, ...], results: Results) -> tuple[str, ...]:
     images = results.test_images
     typical = 2 * fmean(standard_error(ranked[0], s, pooled, images) for s in ranked[1:])
     if pooled is None:
-        size = f"; the test set's size ({images} images) alone makes differences up to about {typical:.2f} points chance"
+        size = f"; the test set's size ({images} images) alone makes up to about {typical:.2f} points chance"
         return (f"Each network was trained once, so the spread over seeds is unknown{size if images else ''}.",)
     size = f" and the size of the test set ({images} images, {100 / max(images, 1):.2g} points each)"
     return (
