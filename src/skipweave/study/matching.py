@@ -82,5 +82,5 @@ def _knob(name: str, model: nn.Module) -> tuple[str, list[Fraction]]:
         raise SkipweaveError(f"{name} has nothing to scale: it takes neither {' nor '.join(KNOBS)}; leave match out")
     stages = getattr(model, "stages", None)
     # Where there is no chain of stages, one growth serves the whole network.
-    made = [stage.widths[-1] for stage in stages] if isinstance(stages, nn.Sequential) else [1]
+    made = [int(stage.widths[-1]) for stage in stages] if isinstance(stages, nn.Sequential) else [1]  # type: ignore[index]
     return knob, [Fraction(width, max(made)) for width in made]
