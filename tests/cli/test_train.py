@@ -117,7 +117,6 @@ def test_an_unreadable_image_is_told_and_the_others_are_classified(run: Path, sc
         (["test", "/nowhere"], "no such run folder: /nowhere"),
         (["predict", "/nowhere.png", "--run", "/nowhere"], "no such run folder"),
         (["predict", "a.png"], "give either --run DIR or --model FILE"),
-        (["predict", "a.png", "--model", "b", "--output", "c.txt"], "ends in .csv or .json"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(words: list[str], part: str, capsys: Capture):
@@ -126,6 +125,11 @@ def test_mistakes_are_one_line_and_status_2(words: list[str], part: str, capsys:
     assert part in shown
     assert shown.startswith("skipweave: error: ")
     assert shown.count("\n") == 1
+
+
+def test_an_output_of_another_kind_is_refused(run: Path, scan: Path, capsys: Capture):
+    assert main(["predict", str(scan), "--run", str(run), "--output", "c.txt"]) == 2
+    assert "output is c.txt: expected a name that ends in .csv or .json" in capsys.readouterr().err
 
 
 def test_a_damaged_run_is_told(run: Path, tmp_path: Path, capsys: Capture):

@@ -44,8 +44,8 @@ def statistics(images):
 def test_digits_are_normalised_by_their_own_statistics():
     data = load(DataConfig(validation=0))
     mean, std = statistics(torch.cat([data.train.images, data.test.images]))
-    assert data.mean == pytest.approx(mean, abs=1e-4)
-    assert data.std == pytest.approx(std, abs=1e-4)
+    assert data.preprocessing.mean == pytest.approx(mean, abs=1e-4)
+    assert data.preprocessing.std == pytest.approx(std, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_real_sets_are_as_published(real_data, name, sizes, first):
     assert data.classes[data.train[0][1]] == first
     assert np.bincount(data.test.labels).sum() == sizes[1]
     mean, std = statistics(data.train.images)
-    assert data.mean == pytest.approx(mean, abs=3e-4)
-    assert data.std == pytest.approx(std, abs=3e-4)
+    assert data.preprocessing.mean == pytest.approx(mean, abs=3e-4)
+    assert data.preprocessing.std == pytest.approx(std, abs=3e-4)
 
 
 def test_cifar_gives_every_class_its_share_of_validation(real_data):

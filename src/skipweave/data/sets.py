@@ -48,34 +48,9 @@ class ImageData:
         """Height and width of a transformed image."""
         return self.preprocessing.crop, self.preprocessing.crop
 
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Of each channel, on the scale [0, 1], as it is subtracted."""
-        return self.preprocessing.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Of each channel, on the scale [0, 1], as it is divided by."""
-        return self.preprocessing.std
-
 
 def load(config: DataConfig) -> ImageData | SegmentationData:
     """Load a data set: images with a label each, or with label maps, as its name says.
-
-    Args:
-        config: which set, from where, and how.
-
-    Returns:
-        Its splits and transforms.
-
-    Raises:
-        SkipweaveError: the data set is missing or damaged, or has not enough images for the split.
-    """
-    return load_segmentation(config) if config.name in LABEL_MAP_NAMES else load_images(config)
-
-
-def load_images(config: DataConfig) -> ImageData:
-    """Load a data set whose images have one label each.
 
     The validation images are taken from the training split unless the set comes with its own; which ones depends on
     the data set and `config.split_seed` alone.
@@ -89,6 +64,10 @@ def load_images(config: DataConfig) -> ImageData:
     Raises:
         SkipweaveError: the data set is missing or damaged, or has not enough images for the split.
     """
+    return load_segmentation(config) if config.name in LABEL_MAP_NAMES else _load_images(config)
+
+
+def _load_images(config: DataConfig) -> ImageData:
     splits = read(config)
     train, val = splits.train, splits.val
     if val is None and config.validation:

@@ -66,16 +66,6 @@ class SegmentationData:
         height, width = (side, side) if side else self.train_transform(*self.train[0])[1].shape
         return height, width
 
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Of each channel, on the scale [0, 1], as it is subtracted."""
-        return self.preprocessing.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Of each channel, on the scale [0, 1], as it is divided by."""
-        return self.preprocessing.std
-
 
 def load_segmentation(config: DataConfig) -> SegmentationData:
     """Find and pair the files of a set; images are read when they are asked for.
