@@ -63,6 +63,9 @@ def test_predictions_are_label_maps_and_overlays(run: Path, pictures: Path, tmp_
         assert (np.asarray(labels)[-1] == 1).mean() > 0.8
     assert main(words) == 2
     assert "exists already" in capsys.readouterr().err
+    for other in ("new.csv", str(odd)):
+        assert main([*words[:-1], other]) == 2
+        assert "expected the name of a folder" in capsys.readouterr().err
 
 
 def test_two_images_of_one_name_are_refused(run: Path, pictures: Path, tmp_path: Path, capsys: Capture):
@@ -86,6 +89,8 @@ def test_exits_are_told_and_drawn(run: Path, tmp_path: Path, capsys: Capture):
     assert "labels" in svg
     assert main(["exits", str(run), "--save", str(tmp_path / "figure"), "--image", "99"]) == 2
     assert "image is 99: expected 0 to 3" in capsys.readouterr().err
+    assert main(["exits", str(run), "--image", "1"]) == 2
+    assert "say where to by --save" in capsys.readouterr().err
 
 
 def test_a_network_of_one_head_has_no_exits(tmp_path: Path, capsys: Capture):

@@ -58,6 +58,8 @@ def test_all_problems_are_told_at_once():
         ({"name": "camvid", "classes": "list.csv"}, "'camvid' has its own classes"),
         ({"name": "masks", "crop": 0, "image_size": -1}, "image_size is -1: .*; crop is 0: expected"),
         ({"name": "cifar10", "crop": 24}, "crop is for images with label maps"),
+        ({"name": "camvid", "download": True}, "'camvid' cannot be downloaded"),
+        ({"name": "mnist", "extra": True}, "extra is for svhn"),
     ],
 )
 def test_what_does_not_go_with_label_maps_is_refused(options, message):

@@ -79,6 +79,13 @@ def test_two_processes_score_every_image_once(run: RunFolder):
 
 
 @pytest.mark.slow
+def test_a_split_of_fewer_images_than_processes_is_scored(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
+    config = make_tiny(tmp_path, devices=2, epochs=1, batch_size=512)
+    summary = fit(replace(config, data=replace(config.data, validation=1)))
+    assert summary.val_error in (0, 100)
+
+
+@pytest.mark.slow
 def test_a_mistake_met_by_several_processes_is_told_once(tmp_path: Path):
     config = FitConfig(ModelConfig("sparsnet40_24"), devices=2, accelerator="cpu", output=tmp_path / "runs")
     with pytest.raises(SkipweaveError, match="did you mean sparsenet40_24") as caught:

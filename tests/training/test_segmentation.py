@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from skipweave.data import DataConfig, count_pixels, load_segmentation
 from skipweave.errors import SkipweaveError
@@ -106,8 +108,25 @@ def test_a_run_may_start_from_the_weights_of_another(config: FitConfig, tmp_path
     tuned, _ = load_weights(fit(replace(whole, data=replace(config.data, crop=None))).run_dir / "model.safetensors")
     for (name, ours), theirs in zip(tuned.named_parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-8, rtol=0, msg=name)
+    runs = set(config.output.iterdir())
     with pytest.raises(SkipweaveError, match=r"no such file: .*none\.safetensors"):
         fit(replace(config, start=tmp_path / "none.safetensors"))
+    assert set(config.output.iterdir()) == runs
+
+
+def test_images_without_a_labelled_pixel_are_told(config: FitConfig):
+    data = load_segmentation(config.data)
+    for _, mask in data.val.pairs:
+        Image.fromarray(np.full((12, 10), 2, dtype=np.uint8)).save(mask)
+    with pytest.raises(SkipweaveError, match="none of the 4 images scored has a labelled pixel"):
+        fit(config)
+
+
+def test_a_moved_set_takes_its_class_list_along(config: FitConfig, tmp_path: Path):
+    config = replace(config, data=replace(config.data, classes=config.data.root / "classes.csv"), epochs=1)
+    run = fit(config).run_dir
+    config.data.root.rename(tmp_path / "moved")
+    assert evaluate(run, "test", root=tmp_path / "moved")[-1].images == 4
 
 
 def test_classes_count_by_median_frequency(config: FitConfig):

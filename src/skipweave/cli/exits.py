@@ -12,8 +12,8 @@ from skipweave.cli.run_display import shown_scores
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
-from skipweave.training import Split, Which, evaluate, load_run_images
-from skipweave.training.evaluation import RunImages
+from skipweave.training import Split, Which, load_run_images
+from skipweave.training.evaluation import RunImages, score_images
 
 _DRAWN = 4  # exits in a figure, evenly spaced, as in Log-DenseNet's Fig. 2
 
@@ -22,7 +22,7 @@ def exits(
     run: Path,
     split: Split = "test",
     which: Which = "best",
-    image: int = 0,
+    image: int | None = None,
     save: Path | None = None,
     root: Path | None = None,
     accelerator: str = "auto",
@@ -34,7 +34,7 @@ def exits(
         run: the run's folder.
         split: train (not augmented), validation or test.
         which: the checkpoint: best by validation error, or last.
-        image: which image of the split to draw, counted from 0.
+        image: which image of the split to draw, counted from 0, the first by default.
         save: where to put a figure of that image, its labels and the exits' label maps: SAVE.png and SAVE.svg.
         root: where the data is now, if not where the run read it.
         accelerator: auto, cpu, gpu, cuda or mps.
@@ -47,12 +47,14 @@ def exits(
     macs = profile(loaded.network, (loaded.data.in_chans, *loaded.data.image_size)).exit_macs
     if not macs:
         raise SkipweaveError(f"the network of {run} has one head: train it with --model.args.heads stages")
+    if image is not None and not save:
+        raise SkipweaveError("--image says what to draw: say where to by --save")
     if save:
-        figure = _figure(loaded, image, macs)
+        figure = _figure(loaded, image or 0, macs)
         for path in draw.save(figure, save):
             say(f"saved {path}")
     table = new_table("exit", "MACs", "share", "error, %", "further", right=("MACs", "share", "error, %"))
-    scored = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
+    scored = score_images(loaded, accelerator=accelerator, workers=workers)
     for number, (cost, scores) in enumerate(zip(macs, scored, strict=True), start=1):
         name = "last" if number == len(macs) else str(number)
         table.add_row(name, f"{cost:,}", f"{cost / macs[-1]:.0%}", f"{scores.error:.2f}", shown_scores(scores.further))

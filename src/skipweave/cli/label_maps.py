@@ -22,7 +22,7 @@ def write_label_maps(network: nn.Module, description: Description, paths: Sequen
         The exit status: 2 if an image could not be read, which is told on stderr; the others are done.
 
     Raises:
-        SkipweaveError: two images have one name, or a file to be written exists already.
+        SkipweaveError: the folder is none, two images have one name, or a file to be written exists already.
     """
     _check_names(paths, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +56,8 @@ def _files(path: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def _check_names(paths: Sequence[Path], folder: Path) -> None:
+    if folder.suffix in (".csv", ".json") or (folder.exists() and not folder.is_dir()):
+        raise SkipweaveError(f"output is {folder}: expected the name of a folder, for label maps")
     names = Counter(path.stem for path in paths)
     twice = [str(path) for path in paths if names[path.stem] > 1]
     if twice:

@@ -73,6 +73,10 @@ class DataConfig:
                 problems.append(f"{what} is {side}: expected a side of at least 1 pixel, or null")
         if self.crop is not None and self.name in IMAGE_NAMES:
             problems.append(f"crop is for images with label maps ({', '.join(LABEL_MAP_NAMES)}): leave it out")
+        if self.download and self.name in LABEL_MAP_NAMES:
+            problems.append(f"{self.name!r} cannot be downloaded: leave download out, and put the set into root")
+        if self.extra and self.name != "svhn":
+            problems.append(f"extra is for svhn: {self.name!r} has no extra images")
         if self.classes is not None and self.name != "masks":
             problems.append(f"{self.name!r} has its own classes: leave classes out, or use name masks")
         if self.workers < 0:

@@ -7,6 +7,7 @@ from pathlib import Path
 from skipweave.data import ImageSet, LabelledImages
 from skipweave.study.config import StudyConfig, parse_count
 from skipweave.study.results import Network
+from skipweave.training import LossConfig
 from skipweave.training.task import Data
 
 Lines = list[tuple[str, str]]
@@ -38,7 +39,7 @@ def _data(config: StudyConfig, data: Data) -> Lines:
         ("data set", data.name),
         ("images", f"{width} × {height} pixels, {kind}, {len(data.classes)} classes"),
         ("training", f"{_size(data.train)} images{', augmented' if config.data.augment else ', not augmented'}"),
-        ("validation", f"{_size(data.val)} images taken from the training split" if data.val else "none"),
+        ("validation", f"{_size(data.val)} images, which are not trained on" if data.val else "none"),
         ("test", f"{_size(data.test)} images, read once, after training"),
         ("split seed", str(config.data.split_seed)),
     ]
@@ -58,10 +59,17 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
         ("epochs", f"{config.epochs}, in batches of {config.batch_size}"),
         ("optimiser", f"{_OPTIMISERS[optim.name]}, {momentum}, weight decay {optim.weight_decay:g}"),
         ("learning rate", f"{optim.lr:g}{falls}{decay}"),
+        ("loss", _loss(config.loss)),
         ("seeds", ", ".join(map(str, config.seeds))),
         ("precision", config.precision),
     ]
     return [*lines, ("equal cost", _matching(config, networks))]
+
+
+def _loss(loss: LossConfig) -> str:
+    last = f", the last head alone in the last {loss.last_epochs} epochs" if loss.last_epochs else ""
+    weights = "" if loss.class_weights == "none" else f", class weights: {loss.class_weights.replace('_', ' ')}"
+    return f"cross-entropy{weights}; heads before the last, where there are some: {loss.heads}{last}"
 
 
 def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:

@@ -10,12 +10,13 @@ from torch import nn
 
 from skipweave.analysis.draw import connections, save
 from skipweave.analysis.profile import profile, topologies_of
+from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import NetworkConfig, StudyConfig, parse_count
 from skipweave.study.matching import match_cost
 from skipweave.study.results import Cost, Network
 from skipweave.topology import joined
-from skipweave.training.network import arguments_for, build_network, count_parameters
+from skipweave.training.network import arguments_for, build_network, check_labels, count_parameters
 from skipweave.training.task import Data
 
 
@@ -34,9 +35,15 @@ def plan_networks(config: StudyConfig, data: Data) -> tuple[Network, ...]:
 
 
 def build(name: str, args: Mapping[str, Any], data: Data) -> nn.Module:
-    """Build a network for the data, without memory for its weights."""
+    """Build a network for the data, without memory for its weights.
+
+    Raises:
+        SkipweaveError: it cannot be built, or is not for such data.
+    """
     with torch.device("meta"):
-        return build_network(name, arguments_for(name, args, data))
+        network = build_network(name, arguments_for(name, args, data))
+    check_labels(name, network, pixels=isinstance(data, SegmentationData))
+    return network
 
 
 def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> dict[str, Path]:

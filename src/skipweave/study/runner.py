@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 
 import torch
@@ -126,7 +126,9 @@ class _Study:
     def time(self) -> dict[str, Timing]:
         """Measure all networks in turns, unless that was done before."""
         built = [network for network in self.networks if network.cost]
-        key = json.dumps([self.timing_note, [[n.label, n.model, dict(n.args)] for n in built]])
+        key = json.dumps(
+            [self.timing_note, asdict(self.config.loss), [[n.label, n.model, dict(n.args)] for n in built]]
+        )
         if not self.config.timing_repeats:
             return {}
         if (before := self.folder.read_timing(key)) is not None:

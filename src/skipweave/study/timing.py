@@ -10,9 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from skipweave.ops import head_shares
 from skipweave.study.results import Timing
-from skipweave.training.heads import count_heads
 from skipweave.training.learner import Learner
 
 WARM_UP = 2
@@ -46,17 +44,19 @@ def measure(
 
 
 def _inference(learner: Learner, images: Tensor) -> float:
-    """Seconds of a forward pass, evaluation mode."""
+    """Seconds of a forward pass, evaluation mode, of the last head alone."""
     learner.start_evaluation()
     images = learner.fabric.to_device(images)
-    with torch.inference_mode():
-        return _seconds(learner, lambda: learner.heads(images))
+    precision = learner.fabric.strategy.precision
+    images = precision.convert_input(images)
+    with torch.inference_mode(), precision.forward_context():
+        return _seconds(learner, lambda: learner.network(images))
 
 
 def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
-    """Seconds of a training step: forward, backward, optimiser; every head counts."""
+    """Seconds of a training step as in the first epoch: forward, backward, optimiser."""
     learner.start_epoch()
-    shares = head_shares(count_heads(learner.network))
+    shares = learner.shares(0)
     images, labels = learner.fabric.to_device((images, labels))
 
     def step() -> None:

@@ -13,7 +13,15 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
 
 #: What a resumed run may change, because it does not change the result: where the run is computed and read from.
-FREE_TO_CHANGE = ("output", "accelerator", "checkpoint_every", "data.root", "data.download", "data.workers")
+FREE_TO_CHANGE = (
+    "output",
+    "accelerator",
+    "checkpoint_every",
+    "data.root",
+    "data.classes",
+    "data.download",
+    "data.workers",
+)
 
 
 @dataclass(frozen=True)

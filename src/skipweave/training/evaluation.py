@@ -7,11 +7,11 @@ from typing import Literal
 from lightning_fabric import Fabric
 from torch import nn
 
-from skipweave.data import ImageSet, LabelledImages, epoch_loader, load
+from skipweave.data import DataConfig, ImageSet, LabelledImages, epoch_loader, load
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import FitConfig
-from skipweave.training.heads import AllHeads
+from skipweave.training.heads import AllHeads, count_heads
 from skipweave.training.learner import NETWORK
 from skipweave.training.recipe import LossConfig
 from skipweave.training.run_folder import RunFolder
@@ -78,7 +78,7 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
         SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
     """
     network, config, description = load_run(run_dir, which)
-    data = load(replace(config.data, root=root or config.data.root))
+    data = load(_moved(config.data, root) if root else config.data)
     if data.classes != description.classes:
         raise SkipweaveError(
             f"{run_dir} was trained on {len(description.classes)} classes, the data has {len(data.classes)} "
@@ -88,6 +88,14 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
     if images is None:
         raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
     return RunImages(network, config, data, images)
+
+
+def _moved(config: DataConfig, root: Path) -> DataConfig:
+    """The same data in another folder, with the class list if that lay there too."""
+    classes = config.classes
+    if classes and config.root and classes.is_relative_to(config.root):
+        classes = root / classes.relative_to(config.root)
+    return replace(config, root=root, classes=classes)
 
 
 def evaluate(
@@ -115,7 +123,11 @@ def evaluate(
     Raises:
         SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
     """
-    run = load_run_images(run_dir, split, which, root)
+    return score_images(load_run_images(run_dir, split, which, root), accelerator=accelerator, workers=workers)
+
+
+def score_images(run: RunImages, *, accelerator: str = "auto", workers: int = 0) -> list[Scores]:
+    """Score every head of a run's network on images that were loaded, as `evaluate` does."""
     fabric = Fabric(accelerator=accelerator, devices=1)
     task = task_for(run.data, LossConfig())
     batches = epoch_loader(
@@ -127,4 +139,4 @@ def evaluate(
         shuffle=False,
         workers=workers,
     )
-    return score(fabric, fabric.setup_module(AllHeads(run.network)).eval(), batches, task)
+    return score(fabric, fabric.setup_module(AllHeads(run.network)).eval(), count_heads(run.network), batches, task)

@@ -108,18 +108,20 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     args = arguments_for(config.model.name, config.model.args, data)
     task = task_for(data, config.loss)
     learner = Learner(fabric, config, args, task)
+    description = Description.of(config.model.name, args, data)
+    if config.start and resume is None:
+        _start_from(config.start, learner, description)
     first = fabric.is_global_zero
     path = RunFolder.create(config).path if first and resume is None else resume
     folder = RunFolder(cast(Path, fabric.broadcast(path)))
-    description = Description.of(config.model.name, args, data)
     saved, warning = folder.newest() if resume is not None else (None, "")
     state = RunState(task.scores())
     if saved:
         state = _continue_from(saved, learner, description)
-    elif config.start:
-        _start_from(config.start, learner, description)
-    if resume and not saved:
+    elif resume:
         warning = "no checkpoint yet: starting from the first step"
+        if config.start:
+            _start_from(config.start, learner, description)
     records = Records(folder, description, active=first)
     loop = Loop(learner, data, config, state, records, progress if first else Silent())
     records.begin(state.rows)

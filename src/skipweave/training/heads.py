@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from skipweave.errors import SkipweaveError
 from skipweave.ops import head_shares, sieve_shares
 from skipweave.training.config import LossConfig
 
@@ -35,23 +34,15 @@ def count_heads(network: nn.Module) -> int:
 
 
 class Shares:
-    """What each head counts, by epoch.
+    """What each head counts, by epoch; a single one has all.
 
     Args:
         loss: the settings.
         heads: how many the network has.
         epochs: of the run.
-
-    Raises:
-        SkipweaveError: the settings ask for exits that the network does not have.
     """
 
     def __init__(self, loss: LossConfig, heads: int, epochs: int) -> None:
-        if loss.last_epochs and heads == 1:
-            raise SkipweaveError(
-                f"loss.last_epochs is {loss.last_epochs}, but the network has one head: leave it out, "
-                f"or give it exits (model.args.heads stages)"
-            )
         self._last_alone = (0.0,) * (heads - 1) + (1.0,)
         self._usual = self._last_alone if loss.heads == "last" else _SHARES[loss.heads](heads)
         self._usual_epochs = epochs - loss.last_epochs

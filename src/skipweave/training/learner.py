@@ -10,8 +10,8 @@ from torch import Tensor, distributed
 from skipweave.data import mix_seed
 from skipweave.training.checkpoint import Saved, shapes_of
 from skipweave.training.config import FitConfig
-from skipweave.training.heads import AllHeads
-from skipweave.training.network import build_network
+from skipweave.training.heads import AllHeads, Shares, count_heads
+from skipweave.training.network import build_network, check_labels
 from skipweave.training.optimiser_state import pack, unpack
 from skipweave.training.optimisers import make_optimiser
 from skipweave.training.task import Task
@@ -34,6 +34,7 @@ class Learner:
     Attributes:
         network: bare.
         heads: the same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
+        shares: what each head counts, by epoch.
     """
 
     def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any], task: Task) -> None:
@@ -42,7 +43,8 @@ class Learner:
         self.task = task
         self.name = config.model.name
         self.network = build_network(config.model.name, args)
-        task.check_network(self.name, self.network)
+        check_labels(self.name, self.network, pixels=task.labels_pixels)
+        self.shares = Shares(config.loss, count_heads(self.network), config.epochs)
         self.parameter_names = [name for name, _ in self.network.named_parameters()]
         self.optimiser = make_optimiser(config.optim, self.network.parameters())
         self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimiser)

@@ -12,7 +12,7 @@ from torch import Tensor
 from skipweave.data import ImageSet, LabelledImages, epoch_loader, mix_seed, steps_per_epoch
 from skipweave.errors import SkipweaveError
 from skipweave.training.config import FitConfig
-from skipweave.training.heads import Shares, count_heads
+from skipweave.training.heads import count_heads
 from skipweave.training.learner import Learner
 from skipweave.training.progress import Progress
 from skipweave.training.records import Records
@@ -52,10 +52,9 @@ class Loop:
     _step_seconds: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Count the steps of an epoch, and say what each head counts."""
+        """Count the steps of an epoch."""
         self.fabric = self.learner.fabric
         self.steps = steps_per_epoch(len(self.data.train), self.config.batch_size, drop_last=True)
-        self.shares = Shares(self.config.loss, count_heads(self.learner.network), self.config.epochs)
 
     def run(self) -> None:
         """Train to the last epoch."""
@@ -67,7 +66,7 @@ class Loop:
         """Take the steps of the present epoch that are still to do."""
         config, state = self.config, self.state
         self.learner.start_epoch()
-        shares = self.shares(state.epoch)
+        shares = self.learner.shares(state.epoch)
         batches = self.batches(
             self.data.train,
             self.data.train_transform,
@@ -133,7 +132,7 @@ class Loop:
             epoch=0,
             shuffle=False,
         )
-        scores = score(self.fabric, self.learner.heads, batches, task)
+        scores = score(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
         return [self.over_processes(own) for own in scores] if self.fabric.world_size > 1 else scores
 
     def over_processes(self, own: Scores) -> Scores:

@@ -28,6 +28,24 @@ def arguments_for(name: str, args: Mapping[str, Any], data: Data) -> dict[str, A
     return {**args, **follows}
 
 
+def check_labels(name: str, network: nn.Module, *, pixels: bool) -> None:
+    """Refuse a network that gives the other kind of labels than the data has.
+
+    Args:
+        name: of the network.
+        network: built.
+        pixels: whether the data has one label a pixel, or one an image.
+
+    Raises:
+        SkipweaveError: it does.
+    """
+    if getattr(network, "labels_pixels", False) == pixels:
+        return
+    if pixels:
+        raise SkipweaveError(f"{name} gives one label an image, the data has one a pixel: try fc_logdensenet103")
+    raise SkipweaveError(f"{name} labels pixels, the data has one label an image: try sparsenet40_24")
+
+
 def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
     """Create a registered network.
 

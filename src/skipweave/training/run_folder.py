@@ -137,7 +137,9 @@ class RunFolder:
             values = json.loads(self.summary.read_text(encoding="utf-8"))
             return RunSummary(**{**values, "run_dir": self.path})
         except (ValueError, TypeError) as error:
-            raise SkipweaveError(f"damaged file: {self.summary}: remove it and resume the run ({error})") from error
+            raise SkipweaveError(
+                f"damaged file, or of another version: {self.summary}: remove it and resume the run ({error})"
+            ) from error
 
 
 def _versions() -> dict[str, Any]:

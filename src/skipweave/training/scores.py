@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from skipweave.errors import SkipweaveError
 from skipweave.ops import class_iou, global_accuracy, mean_iou
 
 #: Fewer classes make top-5 errors uninteresting.
@@ -94,7 +95,13 @@ class LabelMapScores(Scores):
 
     @property
     def error(self) -> float:
-        """What the mean intersection over union lacks to 100 %."""
+        """What the mean intersection over union lacks to 100 %.
+
+        Raises:
+            SkipweaveError: no pixel is labelled.
+        """
+        if not self.sums[_OWN:].any():
+            raise SkipweaveError(f"none of the {self.images} images scored has a labelled pixel: all are void")
         return 100 * (1 - mean_iou(self.confusion))
 
     @property

@@ -27,18 +27,6 @@ class Task(ABC):
 
     labels_pixels: bool
 
-    def check_network(self, name: str, network: nn.Module) -> None:
-        """Refuse a network that gives the other kind of labels.
-
-        Raises:
-            SkipweaveError: it does.
-        """
-        if getattr(network, "labels_pixels", False) == self.labels_pixels:
-            return
-        if self.labels_pixels:
-            raise SkipweaveError(f"{name} gives one label an image, the data has one a pixel: try fc_logdensenet103")
-        raise SkipweaveError(f"{name} labels pixels, the data has one label an image: try sparsenet40_24")
-
     @abstractmethod
     def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
         """The loss to minimise: a scalar.
@@ -165,6 +153,7 @@ def task_for(data: Data, loss: LossConfig) -> Task:
 def score(
     fabric: Fabric,
     heads: Callable[[Tensor], Sequence[Tensor]] | nn.Module,
+    number: int,
     batches: Iterable[tuple[Tensor, Tensor]],
     task: Task,
 ) -> list[Scores]:
@@ -173,18 +162,17 @@ def score(
     Args:
         fabric: whose device the batches are brought to.
         heads: images to the logits of each head, the network's own last.
-        batches: images and labels.
+        number: of heads.
+        batches: images and labels; there may be none for this process.
         task: what is counted.
 
     Returns:
         One a head.
     """
-    totals: list[Scores] = []
+    totals = [task.scores() for _ in range(number)]
     with torch.inference_mode():
         for batch in batches:
             images, labels = fabric.to_device(batch)
-            outputs = heads(images)
-            totals = totals or [task.scores() for _ in outputs]
-            for total, logits in zip(totals, outputs, strict=True):
+            for total, logits in zip(totals, heads(images), strict=True):
                 total.add(task.sums(logits, labels, task.own_loss(logits, labels)))
     return totals

@@ -65,6 +65,8 @@ class Description:
         given = values if isinstance(values, Mapping) else {}
         if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
             raise SkipweaveError(f"damaged file: {path} does not tell its {', '.join(wrong)}")
+        if any(not isinstance(colour, list) or len(colour) != 3 for colour in given["palette"]):
+            raise SkipweaveError(f"damaged file: {path} has a palette that is not of three numbers a colour")
         classes = tuple(str(name) for name in given["classes"])
         palette = tuple((red, green, blue) for red, green, blue in given["palette"])
         read = whole_image_from if palette else eval_transform_from
