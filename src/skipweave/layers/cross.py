@@ -24,8 +24,8 @@ class LeanNodeNorm(NodeNorm):
 class CrossConv(nn.Module):
     """Cross-layer depthwise convolution (DelugeNet, section 3.2): each channel is a weighted sum over the nodes.
 
-    Where the nodes are normalised, this is the released code's sum of batch norms, one a node: as there, each node brings
-    its own biases. Otherwise it is the paper's Equation 1, with one bias a channel.
+    Where the nodes are normalised, this is the released code's sum of batch norms, one a node: as there, each node
+    brings biases of its own. Otherwise it is the paper's Equation 1, with one bias a channel.
 
     Args:
         sources: Nodes L to be read.
@@ -80,8 +80,8 @@ class Cross:
     """Cross-layer depthwise convolution; a single node is read without one.
 
     Args:
-        normalised: Whether nodes are normalised, once, where they are made (the released code, which normalises them once
-            a reader), or raw (the paper's Equation 1).
+        normalised: Whether nodes are normalised, once, where they are made (the released code, which normalises them
+            once a reader), or raw (the paper's Equation 1).
     """
 
     def __init__(self, *, normalised: bool) -> None:

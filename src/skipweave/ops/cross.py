@@ -65,8 +65,8 @@ def normalise_lean(
 ) -> Tensor:
     """Batch norm in training, without gains and biases, that keeps its result for the backward pass and not its input.
 
-    `torch.nn.functional.batch_norm` is the definition; it keeps its input. Where readers keep the normalised map anyway,
-    this keeps nothing more. The result can be differentiated once.
+    `torch.nn.functional.batch_norm` is the definition; it keeps its input. Where readers keep the normalised map
+    anyway, this keeps nothing more. The result can be differentiated once.
 
     Args:
         x: (N, C, H, W).
