@@ -115,7 +115,7 @@ def test_additions_of_maps():
 
 
 def test_convolutions_across_nodes():
-    """Over normalised nodes a batch norm a node and their sum, as the paper counts them; over raw ones a convolution."""
+    """Over normalised nodes a batch norm a node and their sum, as the paper counts; over raw ones a convolution."""
 
     class Across(nn.Module):
         def __init__(self, normalised):
