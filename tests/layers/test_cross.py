@@ -82,5 +82,24 @@ def test_a_stage_follows_the_definition(name: str, normalised: bool) -> None:
     torch.testing.assert_close(stage(x), expected, rtol=0, atol=0)
 
 
+def test_compiled_it_is_the_same() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norms = nn.ModuleList(LeanNodeNorm(2) for _ in range(2))
+            self.read = CrossRead(2, 2, normalised=True)
+
+        def forward(self, *nodes: Tensor) -> Tensor:
+            return self.read(*(norm(node) for norm, node in zip(self.norms, nodes, strict=True)))
+
+    pair = Pair().double()
+    results = []
+    for form in (pair, torch.compile(copy.deepcopy(pair), backend="aot_eager", fullgraph=True)):
+        nodes = [node.requires_grad_() for node in maps(2)]
+        form(*nodes).pow(3).sum().backward()
+        results.append(([p.grad for p in (*nodes, *form.parameters())], list(form.buffers())))
+    torch.testing.assert_close(results[0], results[1])
+
+
 def test_concatenation_keeps_its_own_norm() -> None:
     assert type(Concat().node(2)) is NodeNorm
