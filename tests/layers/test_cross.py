@@ -65,6 +65,13 @@ def test_the_lean_norm_keeps_the_statistics_of_a_batch_norm(momentum: float | No
     torch.testing.assert_close(lean.eval()(x), plain.eval()(x))
 
 
+def test_the_lean_norm_refuses_a_single_value_in_training() -> None:
+    norm = LeanNodeNorm(2)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        norm(torch.ones(1, 2, 1, 1))
+    assert norm.running_var.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("name", topology.names())
 def test_a_stage_follows_the_definition(name: str, normalised: bool) -> None:

@@ -13,8 +13,13 @@ class LeanNodeNorm(NodeNorm):
     """A `NodeNorm` that keeps only the node for the backward pass, which the node's readers keep anyway."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised map (N, width, H, W)."""
-        if not self.training or self.num_batches_tracked is None or torch.compiler.is_compiling():
+        """Return the normalised map (N, width, H, W).
+
+        Raises:
+            ValueError: In training, a channel has a single value, which has no deviation.
+        """
+        single = x.numel() == x.shape[1]  # torch's own batch norm refuses it
+        if single or not self.training or self.num_batches_tracked is None or torch.compiler.is_compiling():
             return super().forward(x)
         self.num_batches_tracked.add_(1)
         momentum = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
