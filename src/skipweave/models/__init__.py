@@ -4,7 +4,7 @@ from skipweave.models.delugenet import DelugeNet
 from skipweave.models.densenet_weights import from_densenet_layout
 from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
-from skipweave.models.registry import create_model, list_models
+from skipweave.models.registry import arguments_of, create_model, list_models
 from skipweave.models.sparsenet import SparseNet
 from skipweave.models.sparsenet_sum import SparseSumNet
 
@@ -16,6 +16,7 @@ __all__ = [
     "LogDenseNetV2",
     "SparseNet",
     "SparseSumNet",
+    "arguments_of",
     "create_model",
     "from_densenet_layout",
     "list_models",

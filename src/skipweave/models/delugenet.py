@@ -178,9 +178,9 @@ def _body(in_width: int, width: int, dilation: int = 1) -> nn.Module:
 def _cifar_rows() -> dict[str, dict[str, Any]]:
     """Tables 1 and 2; the ledger records which overrides make their baselines."""
     return {
-        "delugenet146": dict(units=(8, 16, 24), widths=(32, 64, 128)),
-        "delugenet218": dict(units=(12, 24, 36), widths=(32, 64, 128)),
-        "delugenet146_wide": dict(units=(8, 16, 24), widths=(56, 112, 224)),
+        "delugenet146": dict(units=(8, 16, 24), widths=(32, 64, 128), cross="normalised"),
+        "delugenet218": dict(units=(12, 24, 36), widths=(32, 64, 128), cross="normalised"),
+        "delugenet146_wide": dict(units=(8, 16, 24), widths=(56, 112, 224), cross="normalised"),
     }
 
 
@@ -188,7 +188,7 @@ def _imagenet_rows() -> dict[str, dict[str, Any]]:
     """Table 3."""
     units = {92: (7, 7, 8, 8), 104: (7, 8, 9, 10), 122: (7, 9, 11, 13)}
     return {
-        f"delugenet{depth}": dict(units=lengths, widths=(64, 128, 256, 512), stem="imagenet")
+        f"delugenet{depth}": dict(units=lengths, widths=(64, 128, 256, 512), cross="normalised", stem="imagenet")
         for depth, lengths in units.items()
     }
 
