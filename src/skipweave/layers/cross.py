@@ -27,10 +27,10 @@ class LeanNodeNorm(NodeNorm):
 
 
 class CrossConv(nn.Module):
-    """Cross-layer depthwise convolution (DelugeNet, section 3.2): each channel is a weighted sum over the nodes.
+    """Cross-layer depthwise convolution (DelugeNet, Equation 1): each channel is a weighted sum over the nodes.
 
     Where the nodes are normalised, this is the released code's sum of batch norms, one a node: as there, each node
-    brings biases of its own. Otherwise it is the paper's Equation 1, with one bias a channel.
+    brings biases of its own. Otherwise it is the equation as printed, with one bias a channel.
 
     Args:
         sources: Nodes L to be read.

@@ -50,7 +50,7 @@ class ConcatTransition(nn.Module):
 
 
 class NormTransition(nn.Module):
-    """BN and a 3x3 stride-2 convolution, without ReLU (DelugeNet, section 3.3).
+    """BN and a 3x3 stride-2 convolution, without ReLU (the block transition of DelugeNets).
 
     Args:
         in_width: Channels of what a stage leaves.
