@@ -12,6 +12,7 @@ from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.analysis.profile import on_meta
 from skipweave.errors import SkipweaveError
+from skipweave.layers import CrossConv
 
 # SparseNet's Table 4: MACs, elements that batch norms read, and the split of the parameters.
 IMAGENET = {
@@ -113,8 +114,27 @@ def test_additions_of_maps():
     assert measured.counts.added == 2 * sum(nodes)
 
 
+def test_convolutions_across_nodes():
+    """Over normalised nodes a batch norm a node and their sum, as the paper counts; over raw ones a convolution."""
+
+    class Across(nn.Module):
+        def __init__(self, normalised):
+            super().__init__()
+            self.cross = CrossConv(3, 4, normalised=normalised)
+
+        def forward(self, x):
+            return self.cross(x, x, x)
+
+    normed, raw = (profile(Across(normalised), (4, 8, 8)) for normalised in (True, False))
+    assert (normed.counts.normalised, normed.counts.added, normed.macs) == (3 * 4 * 64, 2 * 4 * 64, 0)
+    assert (raw.counts.normalised, raw.counts.added) == (0, 0)
+    assert raw.counts.macs == {"convolution across nodes": 3 * 4 * 64}
+    assert normed.parameters_by_type["normalisation"] == normed.parameters == 24
+    assert raw.parameters_by_type["convolution"] == raw.parameters == 16
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("name", ["sparsenet_bc100_24", "sparsenet_sum56"])
+@pytest.mark.parametrize("name", ["sparsenet_bc100_24", "sparsenet_sum56", "delugenet146"])
 def test_bytes_are_the_same_on_the_meta_device(name, checkpointing):
     model = skipweave.create_model(name, units=3, num_classes=10)
     model.set_grad_checkpointing(checkpointing)

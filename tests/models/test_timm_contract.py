@@ -30,9 +30,12 @@ SMALL = {
     "logdensenet_v2_12_16": dict(units=3, growth=4),
     "logdensenet169_v1": dict(units=(2, 3, 4, 2), growth=8),
     "logdensenet169": dict(units=(2, 3, 4, 2), growth=8),
+    "delugenet146": dict(units=3, widths=(2, 4, 6)),
+    "delugenet92": dict(units=(2, 3, 4, 2), widths=(4, 6, 8, 12)),
 }
-IMAGENET = ["densenet121_32", "sparsenet201_48", "logdensenet169_v1", "logdensenet169"]
-DILATED = ["densenet121_32", "sparsenet201_48"]
+IMAGENET = ["densenet121_32", "sparsenet201_48", "logdensenet169_v1", "logdensenet169", "delugenet92"]
+DILATED = ["densenet121_32", "sparsenet201_48", "delugenet92"]
+WITHOUT_PROJ_DROP = ["preact_resnet110", "sparsenet_sum110", "delugenet146", "delugenet92"]
 
 
 def small(name: str, **overrides: object) -> nn.Module:
@@ -44,7 +47,7 @@ def images(model: nn.Module, size: int = 64, batch: int = 2) -> torch.Tensor:
 
 
 def test_the_registry_holds_the_papers_rows() -> None:
-    assert len(ALL) == 97
+    assert len(ALL) == 103
     assert {f"sparsenet_sum{d}" for d in (56, 110, 200, 1001, 2000)} <= set(ALL)
     assert skipweave.list_models("sparsenet1*_32") == ["sparsenet121_32", "sparsenet169_32"]
     assert skipweave.list_models("resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
@@ -120,7 +123,7 @@ def test_checkpointing_changes_nothing(name: str) -> None:
     states = []
     for recompute in (False, True):
         torch.manual_seed(0)
-        model = small(name, drop_rate=0.1, **({} if "sum" in name or "resnet" in name else dict(proj_drop_rate=0.2)))
+        model = small(name, drop_rate=0.1, **({} if name in WITHOUT_PROJ_DROP else dict(proj_drop_rate=0.2)))
         model.set_grad_checkpointing(recompute)
         model.train()
         torch.manual_seed(1)

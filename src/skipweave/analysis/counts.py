@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from skipweave.layers import ConcatRead
+from skipweave.layers import ConcatRead, CrossConv
 
 aten = torch.ops.aten
 
@@ -24,8 +24,9 @@ class Counts:
     Attributes:
         macs: Multiply-accumulates by kind of layer, e.g. "convolution 3x3" or "linear".
         linear_outputs: Outputs of linear layers.
-        normalised: Elements that readers normalise with gains and biases of their own. A node of a concatenating stage
-            counts once for each reader, as in the papers, although here its mean and variance are taken only once.
+        normalised: Elements that readers normalise with gains and biases of their own. A node of a concatenating stage,
+            or of one that filters across normalised nodes, counts once for each reader, as in the papers, although here
+            its mean and variance are taken only once.
         rectified: Elements that pass a ReLU.
         added: Additions of one map to another.
         max_pooled: Sum over the outputs of max pools of the window's size.
@@ -102,7 +103,7 @@ def count(model: nn.Module, image: Tensor, forward: Callable[[Tensor], object] |
     """
     model.eval()
     mode = _CountingMode()
-    with torch.no_grad(), _normalised_elements(model) as normalised, mode:
+    with torch.no_grad(), _normalised_elements(model) as normalised, _across_nodes(model, mode), mode:
         (forward or model)(image)
     return Counts(
         macs=dict(sorted(mode.macs.items())),
@@ -122,7 +123,8 @@ def _normalised_elements(model: nn.Module) -> Iterator[Counter[str]]:
     elements: Counter[str] = Counter()
 
     def add(module: nn.Module, _: object, output: Tensor) -> None:
-        elements[type(module).__name__] += output.numel()
+        nodes = module.sources if isinstance(module, CrossConv) else 1
+        elements[type(module).__name__] += nodes * output.numel()
 
     hooks = [module.register_forward_hook(add) for module in model.modules() if owns_gains(module)]
     try:
@@ -132,8 +134,31 @@ def _normalised_elements(model: nn.Module) -> Iterator[Counter[str]]:
             hook.remove()
 
 
+@contextmanager
+def _across_nodes(model: nn.Module, mode: "_CountingMode") -> Iterator[None]:
+    """Count what convolutions across nodes do, of which torch's operations do not tell.
+
+    Over normalised nodes they add up batch norms, one a node; over raw ones they multiply and accumulate.
+    """
+
+    def add(module: CrossConv, _: object, output: Tensor) -> None:
+        if module.normalised:
+            mode.added += (module.sources - 1) * output.numel()
+        else:
+            mode.macs["convolution across nodes"] += module.sources * output.numel()
+
+    hooks = [module.register_forward_hook(add) for module in model.modules() if isinstance(module, CrossConv)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def owns_gains(module: nn.Module) -> bool:
     """Whether the module is what the papers call a batch norm: gains and biases that belong to one reader."""
+    if isinstance(module, CrossConv):
+        return module.normalised
     return isinstance(module, ConcatRead) or (isinstance(module, _BatchNorm) and module.affine)
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from skipweave.analysis.counts import CONVENTIONS, Counts, count, owns_gains
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.errors import SkipweaveError
-from skipweave.layers import SpanningStages
+from skipweave.layers import CrossConv, SpanningStages
 from skipweave.topology import Topology
 
 BATCH = 2  # training mode cannot normalise one image where a map is 1x1
@@ -158,11 +158,11 @@ def parameters_by_type(model: nn.Module) -> dict[str, int]:
 
 
 def _kind(module: nn.Module) -> str:
-    if isinstance(module, _ConvNd):
+    if owns_gains(module):
+        return "normalisation"
+    if isinstance(module, _ConvNd | CrossConv):
         return "convolution"
-    if isinstance(module, nn.Linear):
-        return "linear"
-    return "normalisation" if owns_gains(module) else "other"
+    return "linear" if isinstance(module, nn.Linear) else "other"
 
 
 def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from skipweave.analysis.profile import Profile, profile
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import PAPERS, Row, rows
-from skipweave.models import create_model, list_models
+from skipweave.models import arguments_of, create_model, list_models
 
 _STYLES = {"yes": "green", "no": "yellow", "open": "dim", "wrong": "bold red"}
 
@@ -101,7 +101,8 @@ def _published() -> dict[str, str]:
     """The most precise printed number of parameters of each model, where the model's own arguments give it."""
     figures: dict[str, str] = {}
     for row in rows():
-        own = set(row.overrides) <= {"num_classes"}
+        arguments = arguments_of(row.model)
+        own = all(name == "num_classes" or arguments.get(name) == value for name, value in row.overrides.items())
         if row.quantity == "parameters" and row.match == "yes" and own:
             figures[row.model] = max(figures.get(row.model, ""), f"{row.printed}{row.unit}", key=len)
     return figures

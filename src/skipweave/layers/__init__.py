@@ -2,11 +2,19 @@
 
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNorm, Sum, SumRead
 from skipweave.layers.checkpoint import recompute
+from skipweave.layers.cross import Cross, CrossConv, CrossRead, LeanNodeNorm
 from skipweave.layers.head import Head
 from skipweave.layers.spanning import SpanningStages
 from skipweave.layers.stage import Stage
 from skipweave.layers.stem import CifarStem, ImageNetStem
-from skipweave.layers.transition import BlockCompression, ConcatTransition, DilatedAvgPool, PickRead, carry_down
+from skipweave.layers.transition import (
+    BlockCompression,
+    ConcatTransition,
+    DilatedAvgPool,
+    NormTransition,
+    PickRead,
+    carry_down,
+)
 from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, conv3x3, residual_body
 
 __all__ = [
@@ -16,10 +24,15 @@ __all__ = [
     "Concat",
     "ConcatRead",
     "ConcatTransition",
+    "Cross",
+    "CrossConv",
+    "CrossRead",
     "DilatedAvgPool",
     "Head",
     "ImageNetStem",
+    "LeanNodeNorm",
     "NodeNorm",
+    "NormTransition",
     "PickRead",
     "SpanningStages",
     "Stage",

@@ -33,6 +33,17 @@ class Aggregation(Protocol):
         """Whether reading all earlier nodes equals reading their running sum."""
 
 
+def shared_width(widths: Sequence[int]) -> int:
+    """The one width that nodes share.
+
+    Raises:
+        SkipweaveError: The widths differ.
+    """
+    if len(set(widths)) != 1:
+        raise SkipweaveError(f"nodes of {list(widths)} channels cannot be summed: give all the same width")
+    return widths[0]
+
+
 class NodeNorm(nn.BatchNorm2d):
     """The normalisation of a node, done once where the node is produced: batch norm without gains and biases.
 
@@ -132,9 +143,7 @@ class Sum:
         Raises:
             SkipweaveError: The widths differ.
         """
-        if len(set(widths)) != 1:
-            raise SkipweaveError(f"nodes of {list(widths)} channels cannot be summed: give all the same width")
-        return widths[0]
+        return shared_width(widths)
 
     def node(self, width: int) -> nn.Module:
         """Leave the node as it is."""

@@ -49,6 +49,28 @@ class ConcatTransition(nn.Module):
         return self.pool(self.conv(self.read(x)))
 
 
+class NormTransition(nn.Module):
+    """BN and a 3x3 stride-2 convolution, without ReLU (the block transition of DelugeNets).
+
+    Args:
+        in_width: Channels of what a stage leaves.
+        width: Channels to carry on.
+        dilation: 0 convolves with stride 2; d > 0 keeps the resolution, with the convolution's taps d apart.
+
+    Shape: (N, in_width, H, W) to (N, width, H / 2, W / 2), or to (N, width, H, W) where dilated.
+    """
+
+    def __init__(self, in_width: int, width: int, dilation: int = 0) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(in_width)
+        apart, stride = max(1, dilation), 1 if dilation else 2
+        self.conv = nn.Conv2d(in_width, width, 3, stride=stride, padding=apart, dilation=apart, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the raw map at the next resolution."""
+        return self.conv(self.norm(x))
+
+
 class BlockCompression(nn.Module):
     """Log-DenseNet V2's transition: what a stage made and what it was given, compressed apart (section 3.2).
 

@@ -55,8 +55,10 @@ def bottleneck_body(in_width: int, growth: int, *, drop_rate: float = 0.0, dilat
     )
 
 
-def residual_body(in_width: int, width: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """1x1, 3x3 and 1x1 convolutions with BN-ReLU between, from in_width through width to 4 x width.
+def residual_body(
+    in_width: int, width: int, *, expansion: int = 4, stride: int = 1, dilation: int = 1
+) -> nn.Sequential:
+    """1x1, 3x3 and 1x1 convolutions with BN-ReLU between, from in_width through width to expansion x width.
 
     The stride sits on the first convolution, as in the released pre-activation ResNets (He et al. 2016).
     """
@@ -68,7 +70,7 @@ def residual_body(in_width: int, width: int, *, stride: int = 1, dilation: int =
             conv2=conv3x3(width, width, dilation),
             norm2=nn.BatchNorm2d(width),
             relu2=nn.ReLU(inplace=True),
-            conv3=conv1x1(width, 4 * width),
+            conv3=conv1x1(width, expansion * width),
         )
     )
 

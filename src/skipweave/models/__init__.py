@@ -1,19 +1,22 @@
 """The networks: one file a family, every published row a registered name. Importing this package registers them."""
 
+from skipweave.models.delugenet import DelugeNet
 from skipweave.models.densenet_weights import from_densenet_layout
 from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
-from skipweave.models.registry import create_model, list_models
+from skipweave.models.registry import arguments_of, create_model, list_models
 from skipweave.models.sparsenet import SparseNet
 from skipweave.models.sparsenet_sum import SparseSumNet
 
 __all__ = [
+    "DelugeNet",
     "FCDenseNet",
     "FCLogDenseNet",
     "LogDenseNetV1",
     "LogDenseNetV2",
     "SparseNet",
     "SparseSumNet",
+    "arguments_of",
     "create_model",
     "from_densenet_layout",
     "list_models",

@@ -17,7 +17,7 @@ from skipweave.models.staged import StagedNet
 
 # What timm's builder takes besides the network's own arguments.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
-_OURS: set[str] = set()
+_OURS: dict[str, dict[str, Any]] = {}  # the arguments of each name
 
 
 def create_model(name: str, **overrides: Any) -> nn.Module:
@@ -46,6 +46,11 @@ def list_models(filter: str = "") -> list[str]:
     return [name for name in timm.list_models(pattern) if name in _OURS]
 
 
+def arguments_of(name: str) -> dict[str, Any]:
+    """Arguments that one of `list_models()` is registered with; empty for any other name."""
+    return dict(_OURS.get(name, {}))
+
+
 def register_variants(
     network: type[nn.Module],
     variants: Mapping[str, Mapping[str, Any]],
@@ -65,7 +70,7 @@ def register_variants(
     """
     module = sys.modules[network.__module__]
     short = module.__name__.rpartition(".")[2]
-    if short in timm.list_modules() and not _OURS.intersection(timm.list_models(module=short)):
+    if short in timm.list_modules() and _OURS.keys().isdisjoint(timm.list_models(module=short)):
         raise SkipweaveError(f"timm has a module named {short!r}: rename {module.__name__}")
     cfgs: dict[str, Any] = module.__dict__.setdefault("default_cfgs", {})
     for name, arguments in variants.items():
@@ -74,7 +79,7 @@ def register_variants(
         cfgs[name] = dict(cfg)
         entry_point = _entry_point(network, name, dict(arguments), filter_fn)
         setattr(module, name, register_model(entry_point))
-        _OURS.add(name)
+        _OURS[name] = dict(arguments)
 
 
 def cifar_cfg(paper: str) -> dict[str, Any]:

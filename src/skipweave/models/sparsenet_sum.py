@@ -14,8 +14,6 @@ from skipweave.models.registry import cifar_cfg, register_variants
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
 
-_EXPANSION = 4
-
 
 class SparseSumNet(StagedNet):
     """Three stages of summed bottleneck units: with the dense topology a pre-activation ResNet.
@@ -76,7 +74,7 @@ class SparseSumNet(StagedNet):
         topologies = check.topologies(topology, lengths)
         check.done()
 
-        stages, reductions = _make_stages(topologies, inner, width, stride_limit)
+        stages, reductions = residual_stages(topologies, inner, width, stride_limit)
         features = stages[-1].out_width
         super().__init__(
             CifarStem(in_chans, width),
@@ -96,10 +94,22 @@ class SparseSumNet(StagedNet):
         initialise(self)
 
 
-def _make_stages(
-    topologies: Sequence[Topology], inner: Sequence[int], width: int, stride_limit: int
+def residual_stages(
+    topologies: Sequence[Topology], inner: Sequence[int], width: int, stride_limit: int, expansion: int = 4
 ) -> tuple[list[Stage], list[int]]:
-    """Chain the stages, each beginning with its projection, and say each one's stride against the image."""
+    """Chain stages of summed nodes, each beginning with its projection, and say each one's stride against the image.
+
+    Args:
+        topologies: One a stage.
+        inner: Channels inside the units, one a stage.
+        width: Channels that the first stage reads.
+        stride_limit: Largest stride against the image; strides beyond it become dilation.
+        expansion: Channels of a node for each one inside its unit.
+    """
+
+    def body(in_width: int, width: int, **options: Any) -> nn.Module:
+        return residual_body(in_width, width // expansion, expansion=expansion, **options)
+
     stages: list[Stage] = []
     reductions: list[int] = []
     total, dilation = 1, 1
@@ -109,25 +119,21 @@ def _make_stages(
             stride, total = 2, 2 * total
         elif stages:
             dilation *= 2
-        wide = _EXPANSION * narrow
+        wide = expansion * narrow
         stages.append(
             Stage(
                 graph,
                 Sum(),
                 conv1x1(width, wide, stride),
                 [wide] * (graph.units + 1),
-                partial(_body, dilation=dilation),
-                first_body=partial(_body, stride=stride, dilation=dilation),
+                partial(body, dilation=dilation),
+                first_body=partial(body, stride=stride, dilation=dilation),
                 input_width=width,
             )
         )
         reductions.append(total)
         width = wide
     return stages, reductions
-
-
-def _body(in_width: int, width: int, **options: Any) -> nn.Module:
-    return residual_body(in_width, width // _EXPANSION, **options)
 
 
 def _rows() -> dict[str, dict[str, Any]]:

@@ -80,7 +80,7 @@ class StagedNet(ClassifierNet):
 
         def stage_of(found: re.Match[str]) -> tuple[int, float]:
             stage, unit = int(found[1]), int(found[2] or 0)
-            return stage, unit / lengths[stage]
+            return stage, unit / max(1, lengths[stage])
 
         return depth_groups(r"stages\.(\d+)\.(?:units\.(\d+))?", stage_of)
 

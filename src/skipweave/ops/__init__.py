@@ -2,6 +2,7 @@
 
 from skipweave.ops.aggregate import concat_read, shifted_mean, sum_nodes
 from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_iou
+from skipweave.ops.cross import cross_layer, cross_layer_fast, normalise_lean
 from skipweave.ops.segmentation import (
     deep_cross_entropy,
     hard_cross_entropy,
@@ -17,12 +18,15 @@ __all__ = [
     "class_iou",
     "concat_read",
     "confusion",
+    "cross_layer",
+    "cross_layer_fast",
     "deep_cross_entropy",
     "global_accuracy",
     "hard_cross_entropy",
     "head_shares",
     "label_map",
     "mean_iou",
+    "normalise_lean",
     "scale_of",
     "shifted_mean",
     "sieve_shares",

@@ -1,0 +1,103 @@
+"""The cross-layer depthwise convolution of DelugeNets, and a normalisation that its readers can share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+    """Filter each channel across nodes (DelugeNet, Equation 1): the definition.
+
+    Args:
+        nodes: Maps of one shape (N, C, H, W).
+        weight: (L, C), a row a node.
+        bias: (C,).
+
+    Returns:
+        sum over s of weight[s] * nodes[s], plus bias, (N, C, H, W).
+    """
+    total = bias.view(-1, 1, 1).expand_as(nodes[0])
+    for node, row in zip(nodes, weight, strict=True):
+        total = total + row.view(-1, 1, 1) * node
+    return total
+
+
+def cross_layer_fast(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+    """`cross_layer` with the sum made in place: one map of its own, one operation a node.
+
+    For the backward pass the nodes themselves are kept and nothing else, so readers of a node share what they keep. The
+    result can be differentiated once. A compiler is given the definition, of which it makes one kernel by itself.
+    """
+    if torch.compiler.is_compiling():
+        return cross_layer(nodes, weight, bias)
+    return _CrossLayer.apply(weight, bias, *nodes)
+
+
+class _CrossLayer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, *nodes: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, *nodes)
+        rows = weight.view(*weight.shape, 1, 1)
+        total = torch.addcmul(bias.view(-1, 1, 1), nodes[0], rows[0])
+        for node, row in zip(nodes[1:], rows[1:], strict=True):
+            total.addcmul_(node, row)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *nodes = ctx.saved_tensors
+        for_weight, for_bias, *for_nodes = ctx.needs_input_grad
+        rows = weight.view(*weight.shape, 1, 1)
+        pixels = (0, 2, 3)
+        return (
+            torch.stack([(grad * node).sum(pixels) for node in nodes]) if for_weight else None,
+            grad.sum(pixels) if for_bias else None,
+            *(grad * row if needed else None for row, needed in zip(rows, for_nodes, strict=True)),
+        )
+
+
+def normalise_lean(
+    x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float, eps: float
+) -> Tensor:
+    """Batch norm in training, without gains and biases, that keeps its result for the backward pass and not its input.
+
+    `torch.nn.functional.batch_norm` is the definition; it keeps its input. Where readers keep the normalised map
+    anyway, this keeps nothing more. The result can be differentiated once.
+
+    Args:
+        x: (N, C, H, W).
+        running_mean: (C,), updated; None where no statistics are kept.
+        running_var: (C,), updated; None where no statistics are kept.
+        momentum: Weight of this batch in the running statistics.
+        eps: Added to the variance.
+
+    Returns:
+        (x - mean) / sqrt(variance + eps) with the batch's own statistics, (N, C, H, W).
+    """
+    return _LeanNorm.apply(x, running_mean, running_var, momentum, eps)
+
+
+class _LeanNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float, eps: float
+    ) -> Tensor:
+        made, _, scale = torch.native_batch_norm(x, None, None, running_mean, running_var, True, momentum, eps)
+        ctx.save_for_backward(made, scale)
+        return made
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Torch's own backward pass of a batch norm with gains `scale`, whose input had mean 0 and deviation 1."""
+        made, scale = ctx.saved_tensors
+        zeros, ones = torch.zeros_like(scale), torch.ones_like(scale)
+        wanted = [True, False, False]
+        given, _, _ = torch.ops.aten.native_batch_norm_backward(
+            grad, made, scale, None, None, zeros, ones, True, 0.0, wanted
+        )
+        return given, None, None, None, None

@@ -1,0 +1,112 @@
+"""The aggregation by cross-layer convolution against its definition."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from skipweave import topology
+from skipweave.errors import SkipweaveError
+from skipweave.layers import Concat, ConcatRead, Cross, CrossConv, CrossRead, LeanNodeNorm, NodeNorm, Stage, SumRead
+
+
+def maps(count: int) -> list[Tensor]:
+    torch.manual_seed(0)
+    return [3 * torch.randn(4, 2, 5, 5, dtype=torch.float64) + 1 for _ in range(count)]
+
+
+def test_normalised_it_is_the_sum_of_a_batch_norm_a_node() -> None:
+    """As the released code has it: normalising once, where the node is made, changes nothing."""
+    raw = [x.requires_grad_() for x in maps(3)]
+    cross = CrossConv(3, 2, normalised=True).double()
+    norms = nn.ModuleList(nn.BatchNorm2d(2) for _ in raw).double()
+    for parameter in norms.parameters():
+        nn.init.normal_(parameter)
+    cross.weight.data = torch.stack([norm.weight.data for norm in norms])
+    cross.bias.data = torch.stack([norm.bias.data for norm in norms])
+    shared = [LeanNodeNorm(2).double() for _ in raw]
+    found = cross(*(norm(x) for norm, x in zip(shared, raw, strict=True)))
+    expected = sum(norm(x) for norm, x in zip(norms, raw, strict=True))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.pow(3).sum(), [cross.weight, *raw])[1:],
+        torch.autograd.grad(expected.pow(3).sum(), raw),
+    )
+
+
+def test_at_first_it_is_the_mean_of_the_nodes() -> None:
+    for normalised in (True, False):
+        cross = CrossConv(4, 2, normalised=normalised).double()
+        torch.testing.assert_close(cross(*maps(4)), torch.stack(maps(4)).mean(0))
+        assert sum(p.numel() for p in cross.parameters()) == (16 if normalised else 10)
+
+
+def test_a_single_node_is_read_without_a_convolution() -> None:
+    assert isinstance(Cross(normalised=True).reader([2]), ConcatRead)
+    assert isinstance(Cross(normalised=False).reader([2]), SumRead)
+    assert isinstance(Cross(normalised=True).reader([2, 2]), CrossRead)
+    assert isinstance(Cross(normalised=True).collector([2]), nn.Identity)
+    assert isinstance(Cross(normalised=True).collector([2, 2]), CrossConv)
+
+
+def test_nodes_need_one_width() -> None:
+    with pytest.raises(SkipweaveError, match=r"nodes of \[4, 3\] channels cannot be summed"):
+        Cross(normalised=True).reader([4, 3])
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_the_lean_norm_keeps_the_statistics_of_a_batch_norm(momentum: float | None) -> None:
+    lean, plain = LeanNodeNorm(2).double(), NodeNorm(2).double()
+    lean.momentum = plain.momentum = momentum
+    for x in maps(3):
+        torch.testing.assert_close(lean(x), plain(x))
+    torch.testing.assert_close(dict(lean.named_buffers()), dict(plain.named_buffers()))
+    torch.testing.assert_close(lean.eval()(x), plain.eval()(x))
+
+
+def test_the_lean_norm_refuses_a_single_value_in_training() -> None:
+    norm = LeanNodeNorm(2)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        norm(torch.ones(1, 2, 1, 1))
+    assert norm.running_var.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+@pytest.mark.parametrize("name", topology.names())
+def test_a_stage_follows_the_definition(name: str, normalised: bool) -> None:
+    aggregation = Cross(normalised=normalised)
+    entry = aggregation.node(2)
+    stage = Stage(topology.make(name, 5), aggregation, entry, [2] * 6, lambda i, o: nn.Conv2d(i, o, 1)).double()
+    for parameter in stage.parameters():
+        nn.init.normal_(parameter)
+    twin = copy.deepcopy(stage)
+    x = maps(1)[0]
+    nodes = [twin.entry(x)]
+    for node, unit in enumerate(twin.units, start=1):
+        nodes.append(unit(*(nodes[source] for source in twin.topology.sources(node))))
+    expected = twin.collect(*(nodes[source] for source in twin.topology.output))
+    torch.testing.assert_close(stage(x), expected, rtol=0, atol=0)
+
+
+def test_compiled_it_is_the_same() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norms = nn.ModuleList(LeanNodeNorm(2) for _ in range(2))
+            self.read = CrossRead(2, 2, normalised=True)
+
+        def forward(self, *nodes: Tensor) -> Tensor:
+            return self.read(*(norm(node) for norm, node in zip(self.norms, nodes, strict=True)))
+
+    pair = Pair().double()
+    results = []
+    for form in (pair, torch.compile(copy.deepcopy(pair), backend="aot_eager", fullgraph=True)):
+        nodes = [node.requires_grad_() for node in maps(2)]
+        form(*nodes).pow(3).sum().backward()
+        results.append(([p.grad for p in (*nodes, *form.parameters())], list(form.buffers())))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_concatenation_keeps_its_own_norm() -> None:
+    assert type(Concat().node(2)) is NodeNorm

@@ -1,0 +1,76 @@
+"""The cross-layer convolution and the lean normalisation against their definitions."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skipweave.ops import cross_layer, cross_layer_fast, normalise_lean
+
+
+def made(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, dtype=dtype).requires_grad_()
+
+
+def test_the_definition_is_a_depthwise_convolution_across_the_nodes() -> None:
+    torch.manual_seed(0)
+    nodes, weight, bias = [made(2, 3, 4, 5) for _ in range(4)], made(4, 3), made(3)
+    beside = torch.stack(nodes, dim=2).flatten(1, 2)  # the four maps of a channel, then those of the next
+    expected = F.conv2d(beside, weight.T.reshape(3, 4, 1, 1), bias, groups=3)
+    torch.testing.assert_close(cross_layer(nodes, weight, bias), expected)
+
+
+@pytest.mark.parametrize("sources", [1, 2, 7])
+def test_the_fast_form_is_the_definition(sources: int) -> None:
+    torch.manual_seed(0)
+    nodes, weight, bias = [made(2, 3, 4, 5) for _ in range(sources)], made(sources, 3), made(3)
+    results = []
+    for form in (cross_layer, cross_layer_fast):
+        out = form(nodes, weight, bias)
+        results.append((out, torch.autograd.grad(out.pow(3).sum(), [weight, bias, *nodes])))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_that_nobody_wants_are_left_out() -> None:
+    nodes, weight, bias = [made(2, 3, 4, 5), made(2, 3, 4, 5).detach()], made(2, 3), made(3).detach()
+    cross_layer_fast(nodes, weight, bias).sum().backward()
+    assert [t.grad is not None for t in (*nodes, weight, bias)] == [True, False, True, False]
+
+
+def test_the_fast_form_under_autocast() -> None:
+    torch.manual_seed(0)
+    nodes = [made(2, 3, 4, 5, dtype=torch.bfloat16) for _ in range(3)]
+    weight, bias = made(3, 3, dtype=torch.float32), made(3, dtype=torch.float32)
+    results = []
+    for form in (cross_layer, cross_layer_fast):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = form(nodes, weight, bias)
+        results.append((out, torch.autograd.grad(out.sum(), [weight, *nodes])))
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_lean_norm_is_batch_norm(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    x = (5 * torch.randn(4, 3, 6, 6, dtype=torch.float64) + 2).to(memory_format=layout).requires_grad_()
+    upstream = torch.randn_like(x)
+    results = []
+    for form in (normalise_lean, lambda x, mean, var, *rest: F.batch_norm(x, mean, var, None, None, True, *rest)):
+        mean, var = torch.full((3,), 0.5, dtype=torch.float64), torch.full((3,), 2.0, dtype=torch.float64)
+        out = form(x, mean, var, 0.1, 1e-5)
+        assert out.is_contiguous(memory_format=layout)
+        results.append((out, mean, var, *torch.autograd.grad(out, x, upstream)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10)
+
+
+def test_the_lean_norm_keeps_its_result_only() -> None:
+    kept: list[int] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor.data_ptr() if tensor.dim() == 4 else 0)
+        return tensor
+
+    x = made(2, 3, 4, 4)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        out = normalise_lean(x, None, None, 0.1, 1e-5)
+    assert set(kept) == {0, out.data_ptr()}
