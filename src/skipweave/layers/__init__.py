@@ -3,6 +3,8 @@
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNorm, Sum, SumRead
 from skipweave.layers.checkpoint import recompute
 from skipweave.layers.head import Head
+from skipweave.layers.seqconv import ConvUnit, GroupUnit, SeqConv2d
+from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning import SpanningStages
 from skipweave.layers.stage import Stage
 from skipweave.layers.stem import CifarStem, ImageNetStem
@@ -16,11 +18,18 @@ __all__ = [
     "Concat",
     "ConcatRead",
     "ConcatTransition",
+    "ConvUnit",
     "DilatedAvgPool",
+    "Downsampling",
+    "GroupUnit",
     "Head",
     "ImageNetStem",
     "NodeNorm",
+    "Opening",
     "PickRead",
+    "ResidualBlock",
+    "SeqConv2d",
+    "SeqStage",
     "SpanningStages",
     "Stage",
     "Sum",
