@@ -30,8 +30,11 @@ SMALL = {
     "logdensenet_v2_12_16": dict(units=3, growth=4),
     "logdensenet169_v1": dict(units=(2, 3, 4, 2), growth=8),
     "logdensenet169": dict(units=(2, 3, 4, 2), growth=8),
+    "seqresnet_k8_r4_n1": dict(units=2, group_size=4, widening=1),
+    "seqresnet_b_k16_r7_n1": dict(units=2, group_size=8, widening=1),
+    "seqresnext24": dict(units=(2, 2, 3, 2), group_size=8, subgroups=2, widths=(16, 32, 64, 128)),
 }
-IMAGENET = ["densenet121_32", "sparsenet201_48", "logdensenet169_v1", "logdensenet169"]
+IMAGENET = ["densenet121_32", "sparsenet201_48", "logdensenet169_v1", "logdensenet169", "seqresnext24"]
 DILATED = ["densenet121_32", "sparsenet201_48"]
 
 
@@ -44,10 +47,10 @@ def images(model: nn.Module, size: int = 64, batch: int = 2) -> torch.Tensor:
 
 
 def test_the_registry_holds_the_papers_rows() -> None:
-    assert len(ALL) == 97
+    assert len(ALL) == 107
     assert {f"sparsenet_sum{d}" for d in (56, 110, 200, 1001, 2000)} <= set(ALL)
     assert skipweave.list_models("sparsenet1*_32") == ["sparsenet121_32", "sparsenet169_32"]
-    assert skipweave.list_models("resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
+    assert skipweave.list_models("preact_resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -120,7 +123,7 @@ def test_checkpointing_changes_nothing(name: str) -> None:
     states = []
     for recompute in (False, True):
         torch.manual_seed(0)
-        model = small(name, drop_rate=0.1, **({} if "sum" in name or "resnet" in name else dict(proj_drop_rate=0.2)))
+        model = small(name, drop_rate=0.1, **({} if "sum" in name or "preact" in name else dict(proj_drop_rate=0.2)))
         model.set_grad_checkpointing(recompute)
         model.train()
         torch.manual_seed(1)
