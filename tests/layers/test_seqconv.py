@@ -109,6 +109,40 @@ def test_what_groups_read(in_channels: int, windowed: bool, reads: list[tuple[in
     assert [unit.make.conv.in_channels for unit in layer.groups] == [sum(widths[s] for s in read) for read in reads]
 
 
+def test_what_it_gives_may_be_changed_in_place() -> None:
+    layer = make("windowed")
+    x = torch.randn(2, 12, 4, 4, dtype=torch.float64)
+    gradients = []
+    for add in (torch.Tensor.add, torch.Tensor.add_):
+        add(layer(x), 1.0).square().sum().backward()
+        gradients.append([p.grad for p in layer.parameters()])
+        layer.zero_grad()
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_mixed_precision_trains(dtype: torch.dtype) -> None:
+    layer = SeqConv2d(8, 8, group_size=4)
+    x = torch.randn(2, 8, 6, 6, dtype=dtype, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = layer(x)
+    made.float().square().sum().backward()
+    assert made.dtype == torch.bfloat16
+    assert x.grad is not None
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in layer.parameters())
+
+
+def test_compiled_training_is_the_same() -> None:
+    layer = make("windowed")
+    x = torch.randn(2, 12, 4, 4, dtype=torch.float64)
+    gradients = []
+    for forward in (layer, torch.compile(layer, backend="aot_eager")):
+        forward(x).square().sum().backward()
+        gradients.append([p.grad for p in layer.parameters()])
+        layer.zero_grad()
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-9)
+
+
 class Allocated(TorchDispatchMode):
     """Adds up the bytes of the storages that operations make."""
 
@@ -132,13 +166,13 @@ class Allocated(TorchDispatchMode):
 
 @pytest.mark.parametrize("groups", [2, 8, 32])
 def test_the_window_is_not_copied_at_every_group(groups: int) -> None:
-    """Input and groups are laid side by side once; each group is convolved and normalised, and that is all."""
+    """Input and groups are laid side by side once; each group is convolved and normalised; what was made is joined."""
     layer = SeqConv2d(64, 64, group_size=64 // groups).eval()
     x = torch.randn(1, 64, 16, 16)
     with torch.no_grad(), Allocated() as allocated:
         layer(x)
-    side_by_side, convolved, normalised = 128, 64, 64
-    assert allocated.maps(x) == pytest.approx(side_by_side + convolved + normalised, rel=0.02)
+    side_by_side, convolved, normalised, joined = 128, 64, 64, 64
+    assert allocated.maps(x) == pytest.approx(side_by_side + convolved + normalised + joined, rel=0.02)
 
 
 def test_training_saves_each_map_once() -> None:

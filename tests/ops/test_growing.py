@@ -39,6 +39,16 @@ def chain_out(parts: tuple[Tensor, ...]) -> Tensor:
     return growing.read(1)
 
 
+def test_what_needs_no_gradient_may_be_read_by_what_does() -> None:
+    growing = GrowingMap((torch.ones(1, 1, 2, 2),), room=1)
+    weight = torch.ones(1, 1, 1, 1, requires_grad=True)
+    made = torch.nn.functional.conv2d(growing.read(0), weight)
+    growing.append(made)
+    growing.read(1).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.item() == 4
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_reading_copies_nothing(training: bool) -> None:
     with torch.set_grad_enabled(training):

@@ -96,7 +96,8 @@ class SeqConv2d(nn.Module):
 
     In place of `Conv2d(in_channels, out_channels, 3, padding=1)`, `BatchNorm2d` and `ReLU`. Group i reads the input and
     the activated groups 1..i-1 (dense), or the newest in_channels of these channels (windowed: as many for every group,
-    so that the weights do not grow with the number of groups).
+    so that the weights do not grow with the number of groups). Input and groups lie side by side in one piece of
+    memory, and what a group reads is a view of it; dropout, which is drawn anew for each group, needs a copy for each.
 
     Args:
         in_channels: Channels of the input.
@@ -164,7 +165,7 @@ class SeqConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated groups side by side."""
-        return self._make(x, None)[1]
+        return torch.cat([activated for _, activated in self._groups(x, None)], dim=1)
 
     def pair(self, x: Tensor, shortcut: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the raw and the activated groups, each (N, out_channels, H, W).
@@ -174,20 +175,19 @@ class SeqConv2d(nn.Module):
             shortcut: (N, out_channels, H, W), added to the raw groups: each group gets its slice before batch norm, so
                 that groups behind it read the sum.
         """
-        raw, activated = self._make(x, shortcut)
-        return torch.cat(raw, dim=1), activated
+        raw, activated = zip(*self._groups(x, shortcut), strict=True)
+        return torch.cat(raw, dim=1), torch.cat(activated, dim=1)
 
-    def _make(self, x: Tensor, shortcut: Tensor | None) -> tuple[list[Tensor], Tensor]:
+    def _groups(self, x: Tensor, shortcut: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Make group after group, raw and activated."""
         given = x.split(self.group_size, dim=1) if self.windowed else (x,)
-        groups = GrowingMap(given, room=self.out_channels)
+        line = GrowingMap(given, room=self.out_channels)
         added = () if shortcut is None else shortcut.split(self.group_size, dim=1)
-        raw = []
         for node, (unit, slice_) in enumerate(zip_longest(self.groups, added), start=self._given):
             oldest = self.topology.sources(node)[-1]  # windowed or dense, all nodes from it on are read
-            raw_group, activated = unit(self.drop(groups.read(oldest)), slice_)
-            raw.append(raw_group)
-            groups.append(activated)
-        return raw, groups.read(self._given)
+            raw, activated = unit(self.drop(line.read(oldest)), slice_)
+            yield raw, activated
+            line.append(activated)
 
     def extra_repr(self) -> str:
         """Show the widths and what the groups read."""

@@ -11,7 +11,8 @@ class GrowingMap:
 
     Reading is a view of that memory, in training too: what convolutions save for the backward pass are views of one
     tensor, however many of them read it. (Kernels that need their input in one run of memory still copy it for as long
-    as they work.) Under `torch.compile` and `torch.export` the pieces are concatenated, which is the definition.
+    as they work.) What was read must not be changed in place: others read the same memory. Under `torch.compile` and
+    `torch.export` the pieces are concatenated, which is the definition.
 
     Args:
         pieces: What is there already, each (N, C_p, H, W).
@@ -46,11 +47,10 @@ class GrowingMap:
         if self._memory is None:
             return torch.cat(pieces, dim=1)
         start = self._ends[first]
-        view = self._memory.narrow(1, start, self._ends[-1] - start)
-        if torch.is_grad_enabled() and any(piece.requires_grad for piece in pieces):
-            joined: Tensor = _Joined.apply(_Held(view), *pieces)
-            return joined
-        return view
+        # `data` has a version counter of its own: what is appended later is no change of what is read now.
+        view = self._memory.narrow(1, start, self._ends[-1] - start).data
+        joined: Tensor = _Joined.apply(_Held(view), *pieces)
+        return joined
 
 
 class _Held:
@@ -66,8 +66,7 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, view: _Held, *pieces: Tensor) -> Tensor:
         ctx.widths = [piece.shape[1] for piece in pieces]
-        # `data` has a version counter of its own: what is appended later is no change of what was read.
-        return view.tensor.data
+        return view.tensor
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
