@@ -3,7 +3,7 @@
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNorm, Sum, SumRead
 from skipweave.layers.checkpoint import recompute
 from skipweave.layers.head import Head
-from skipweave.layers.seqconv import ConvUnit, GroupUnit, SeqConv2d
+from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning import SpanningStages
 from skipweave.layers.stage import Stage
@@ -27,6 +27,7 @@ __all__ = [
     "NodeNorm",
     "Opening",
     "PickRead",
+    "RawSeqConv2d",
     "ResidualBlock",
     "SeqConv2d",
     "SeqStage",

@@ -5,6 +5,7 @@ Sequentially Aggregated Convolutional Networks, section 3.
 
 from collections.abc import Iterator
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -192,6 +193,24 @@ class SeqConv2d(nn.Module):
     def extra_repr(self) -> str:
         """Show the widths and what the groups read."""
         return f"{self.in_channels}, {self.out_channels}, group_size={self.group_size}, topology={self.topology.name}"
+
+
+class RawSeqConv2d(SeqConv2d):
+    """The groups of a `SeqConv2d` before their batch norms: in place of `Conv2d` alone, where others follow.
+
+    No group reads the last one, so its batch norm has no gains and biases, which nothing would train.
+
+    Shape: (N, in_channels, H, W) to (N, out_channels, H, W).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, **options: Any) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        *_, last = (part for part in self.modules() if isinstance(part, GroupUnit))
+        last.make.norm = nn.BatchNorm2d(self.group_size, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the raw groups side by side."""
+        return torch.cat([raw for raw, _ in self._groups(x, None)], dim=1)
 
 
 def _not_positive(sizes: dict[str, int]) -> Iterator[str]:
