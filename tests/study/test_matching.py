@@ -89,5 +89,7 @@ def test_a_target_below_the_smallest_is_refused():
 
 
 def test_a_network_without_growth_or_widths_is_refused():
-    with pytest.raises(SkipweaveError, match="resnet18 has nothing to scale: it takes neither growth nor widening nor widths"):
+    with pytest.raises(
+        SkipweaveError, match="resnet18 has nothing to scale: it takes neither growth nor widening nor widths"
+    ):
         matched("resnet18", 10**6)

@@ -3,8 +3,7 @@
 Sequentially Aggregated Convolutional Networks, section 3.
 """
 
-from collections.abc import Iterator
-from itertools import zip_longest
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -183,8 +182,10 @@ class SeqConv2d(nn.Module):
         """Make group after group, raw and activated."""
         given = x.split(self.group_size, dim=1) if self.windowed else (x,)
         line = GrowingMap(given, room=self.out_channels)
-        added = () if shortcut is None else shortcut.split(self.group_size, dim=1)
-        for node, (unit, slice_) in enumerate(zip_longest(self.groups, added), start=self._given):
+        added: Sequence[Tensor | None] = [None] * len(self.groups)
+        if shortcut is not None:
+            added = shortcut.split(self.group_size, dim=1)
+        for node, (unit, slice_) in enumerate(zip(self.groups, added, strict=True), start=self._given):
             oldest = self.topology.sources(node)[-1]  # windowed or dense, all nodes from it on are read
             raw, activated = unit(self.drop(line.read(oldest)), slice_)
             yield raw, activated

@@ -12,7 +12,7 @@ class GrowingMap:
     Reading is a view of that memory, in training too: what convolutions save for the backward pass are views of one
     tensor, however many of them read it. (Kernels that need their input in one run of memory still copy it for as long
     as they work.) What was read must not be changed in place: others read the same memory. Under `torch.compile` and
-    `torch.export` the pieces are concatenated, which is the definition.
+    `torch.export` the pieces are concatenated, which is the definition. The transforms of `torch.func` refuse it.
 
     Args:
         pieces: What is there already, each (N, C_p, H, W).
@@ -26,9 +26,9 @@ class GrowingMap:
         self._memory: Tensor | None = None
         if not torch.compiler.is_compiling():
             total = sum(piece.shape[1] for piece in pieces) + room
-            last = torch.channels_last if first.stride(1) == 1 else torch.contiguous_format
+            layout = torch.channels_last if first.stride(1) == 1 else torch.contiguous_format
             self._memory = torch.empty(
-                (first.shape[0], total, *first.shape[2:]), dtype=first.dtype, device=first.device, memory_format=last
+                (first.shape[0], total, *first.shape[2:]), dtype=first.dtype, device=first.device, memory_format=layout
             )
         for piece in pieces:
             self.append(piece)
