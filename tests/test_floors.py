@@ -17,7 +17,7 @@ FLOORS = (
     {"topology", "ops", "ledger"},
     {"layers"},
     {"models"},
-    {"data", "analysis"},
+    {"data", "analysis", "compress"},
     {"training"},
     {"study"},
     {"cli"},

@@ -57,6 +57,14 @@ def test_widths_of_sums_keep_their_proportions():
     assert min(errors, key=errors.get) == whole
 
 
+def test_widening_is_the_nearest_of_all():
+    args = matched("seqresnet_k8_r4_n1", 400_000, group_size=16)
+    costs = {r: count_parameters(build("seqresnet_k8_r4_n1")(group_size=16, widening=r)) for r in range(1, 6)}
+    assert args == {"group_size": 16, "widening": min(costs, key=lambda r: abs(costs[r] - 400_000))}
+    with pytest.raises(SkipweaveError, match="widths that no widening scales"):
+        matched("seqresnet_k8_r4_n1", 400_000, widths=(16, 32, 64))
+
+
 def test_growth_a_stage_keeps_its_proportions():
     growth = matched("sparsenet40_24", 200_000, units=3, growth=[8, 16, 32])["growth"]
     assert growth == [round(growth[2] / 4), round(growth[2] / 2), growth[2]]
@@ -81,5 +89,7 @@ def test_a_target_below_the_smallest_is_refused():
 
 
 def test_a_network_without_growth_or_widths_is_refused():
-    with pytest.raises(SkipweaveError, match="resnet18 has nothing to scale: it takes neither growth nor widths"):
+    with pytest.raises(
+        SkipweaveError, match="resnet18 has nothing to scale: it takes neither growth nor widening nor widths"
+    ):
         matched("resnet18", 10**6)

@@ -4,6 +4,8 @@ from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNo
 from skipweave.layers.checkpoint import recompute
 from skipweave.layers.cross import Cross, CrossConv, CrossRead, LeanNodeNorm
 from skipweave.layers.head import Head
+from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
+from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning import SpanningStages
 from skipweave.layers.stage import Stage
 from skipweave.layers.stem import CifarStem, ImageNetStem
@@ -24,16 +26,24 @@ __all__ = [
     "Concat",
     "ConcatRead",
     "ConcatTransition",
+    "ConvUnit",
     "Cross",
     "CrossConv",
     "CrossRead",
     "DilatedAvgPool",
+    "Downsampling",
+    "GroupUnit",
     "Head",
     "ImageNetStem",
     "LeanNodeNorm",
     "NodeNorm",
     "NormTransition",
+    "Opening",
     "PickRead",
+    "RawSeqConv2d",
+    "ResidualBlock",
+    "SeqConv2d",
+    "SeqStage",
     "SpanningStages",
     "Stage",
     "Sum",

@@ -5,6 +5,7 @@ from skipweave.models.densenet_weights import from_densenet_layout
 from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
 from skipweave.models.registry import arguments_of, create_model, list_models
+from skipweave.models.seqresnet import SeqResNet
 from skipweave.models.sparsenet import SparseNet
 from skipweave.models.sparsenet_sum import SparseSumNet
 
@@ -14,6 +15,7 @@ __all__ = [
     "FCLogDenseNet",
     "LogDenseNetV1",
     "LogDenseNetV2",
+    "SeqResNet",
     "SparseNet",
     "SparseSumNet",
     "arguments_of",

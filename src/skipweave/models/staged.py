@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor, nn
 
-from skipweave.layers import Head, Stage
+from skipweave.layers import Head, SeqStage, Stage
 from skipweave.models.anytime import Nodes
 from skipweave.models.classifier import ClassifierNet, Exit, depth_groups
 
@@ -29,7 +29,7 @@ class StagedNet(ClassifierNet):
     def __init__(
         self,
         stem: nn.Module,
-        stages: Sequence[Stage],
+        stages: Sequence[Stage | SeqStage],
         norm: nn.Module,
         head: Head,
         exits: Sequence[Exit] = (),
@@ -84,5 +84,5 @@ class StagedNet(ClassifierNet):
 
         return depth_groups(r"stages\.(\d+)\.(?:units\.(\d+))?", stage_of)
 
-    def _all_stages(self) -> list[Stage]:
-        return [stage for stage in self.stages.children() if isinstance(stage, Stage)]
+    def _all_stages(self) -> list[Stage | SeqStage]:
+        return [stage for stage in self.stages.children() if isinstance(stage, Stage | SeqStage)]

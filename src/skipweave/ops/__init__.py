@@ -3,6 +3,7 @@
 from skipweave.ops.aggregate import concat_read, shifted_mean, sum_nodes
 from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_iou
 from skipweave.ops.cross import cross_layer, cross_layer_fast, normalise_lean
+from skipweave.ops.growing import GrowingMap
 from skipweave.ops.segmentation import (
     deep_cross_entropy,
     hard_cross_entropy,
@@ -15,6 +16,7 @@ from skipweave.ops.segmentation import (
 from skipweave.ops.supervision import head_shares, sieve_shares
 
 __all__ = [
+    "GrowingMap",
     "class_iou",
     "concat_read",
     "confusion",

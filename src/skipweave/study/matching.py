@@ -10,7 +10,7 @@ from torch import nn
 from skipweave.errors import SkipweaveError
 
 #: Overrides that scale a network's widths, in order of preference.
-KNOBS = ("growth", "widths")
+KNOBS = ("growth", "widening", "widths")
 
 
 def match_cost(
@@ -23,8 +23,9 @@ def match_cost(
     """Overrides that bring a network's cost as near to the target as whole numbers allow.
 
     The growth (concatenating networks) or the widths (summing networks) of all stages are scaled together: the largest
-    takes every whole number, the others follow in the proportions that the network has now, rounded. The cost grows
-    with it, so the search is exact; of two equally near costs the lower one is taken.
+    takes every whole number, the others follow in the proportions that the network has now, rounded. Networks whose
+    widths go in groups (SeqResNets) take every whole widening. The cost grows with it, so the search is exact; of two
+    equally near costs the lower one is taken.
 
     Args:
         name: the network, for messages.
@@ -37,10 +38,12 @@ def match_cost(
         SkipweaveError: the network has nothing to scale, or costs more than the target at its smallest.
     """
     knob, proportions = _knob(name, build(**args))
+    if knob == "widening" and args.get("widths") is not None:
+        raise SkipweaveError(f"{name} has widths that no widening scales: leave widths out, or leave match out")
 
     def scaled(scale: int) -> dict[str, Any]:
         values = [max(1, round(scale * part)) for part in proportions]
-        return {**args, knob: values[0] if knob == "growth" and len(set(proportions)) == 1 else values}
+        return {**args, knob: values[0] if knob != "widths" and len(set(proportions)) == 1 else values}
 
     def cost_at(scale: int) -> int:
         return cost(build(**scaled(scale)))
@@ -80,6 +83,8 @@ def _knob(name: str, model: nn.Module) -> tuple[str, list[Fraction]]:
     knob = next((knob for knob in KNOBS if knob in parameters), None)
     if knob is None:
         raise SkipweaveError(f"{name} has nothing to scale: it takes neither {' nor '.join(KNOBS)}; leave match out")
+    if knob == "widening":
+        return knob, [Fraction(1)]
     stages = getattr(model, "stages", None)
     # Where there is no chain of stages, one growth serves the whole network.
     made = [int(stage.widths[-1]) for stage in stages] if isinstance(stages, nn.Sequential) else [1]  # type: ignore[index]

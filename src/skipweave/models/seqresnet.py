@@ -1,0 +1,301 @@
+"""SeqResNet, SeqResNet-B and SeqResNeXt: wide layers made group by group (Huang et al. 2018, "Sequentially ...")."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from skipweave.layers import ConvUnit, Downsampling, GroupUnit, Head, Opening, ResidualBlock, SeqConv2d, SeqStage
+from skipweave.models.anytime import Heads
+from skipweave.models.arguments import Arguments, PerStage
+from skipweave.models.classifier import Exit
+from skipweave.models.forms import FormName
+from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
+from skipweave.models.staged import StagedNet
+
+Windowed = bool | Literal["extensions"]
+
+
+class SeqResNet(StagedNet):
+    """Stages of residual blocks of SeqConv layers.
+
+    Args:
+        units: Residual blocks N, one number or one a stage.
+        group_size: Channels k of a group, one number or one a stage.
+        widening: Multiplies the form's widths: 16, 32, 48 (CIFAR, the paper's r) or 64, 128, 256, 512 (ImageNet).
+        windowed: Whether layers read windows: all but the opening (True), none (False), or only the extensions in front
+            of down-sampling (`"extensions"`).
+        bottleneck: Whether groups are made by a 1x1 unit and a 3x3 unit ("-B").
+        subgroups: Groups c of that 3x3 unit ("SeqResNeXt"), one number or one a stage.
+        widths: Channels, one a stage, in place of `widening`.
+        stem: `"cifar"` (one 3x3 unit, three stages) or `"imagenet"` (two, with strides, four stages).
+        stem_width: Channels of the stem; None is 16 (CIFAR) or 32 (ImageNet).
+        extension_twice: Whether down-sampling reads the extension twice, as in the released SeqResNeXt code, and not
+            input and extension, as in the paper. Which of the two gave SeqResNeXt-24's published error is not known.
+        num_classes: Classes; 0 leaves the classifier out.
+        in_chans: Channels of the images.
+        global_pool: timm's name of the head's pooling.
+        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
+        drop_rate: Channel-wise dropout before the final 1x1 unit.
+        proj_drop_rate: Channel-wise dropout of what each group reads, in all SeqConv layers but the opening.
+
+    Raises:
+        SkipweaveError: An argument does not fit; all that do not are named.
+
+    Shape: (N, in_chans, H, W) to (N, num_classes).
+    """
+
+    def __init__(
+        self,
+        *,
+        units: PerStage = 1,
+        group_size: PerStage = 8,
+        widening: int = 4,
+        windowed: Windowed = True,
+        bottleneck: bool = False,
+        subgroups: PerStage = 1,
+        widths: Sequence[int] | None = None,
+        stem: FormName = "cifar",
+        stem_width: int | None = None,
+        extension_twice: bool = False,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        heads: Heads = "last",
+        drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+    ) -> None:
+        check = Arguments()
+        check.one_of("stem", stem, list(_TEMPLATES))
+        template = _TEMPLATES.get(stem, _TEMPLATES["cifar"])
+        count = len(template.widths)
+        check.whole("widening", widening)
+        shape = _Shape(
+            blocks=check.per_stage("units", units, count),
+            widths=template.widened(widening) if widths is None else check.per_stage("widths", widths, count),
+            group_sizes=check.per_stage("group_size", group_size, count),
+            subgroups=check.per_stage("subgroups", subgroups, count),
+        )
+        width = template.stem_width if stem_width is None else stem_width
+        check.whole("stem_width", width)
+        check.one_of("windowed", windowed, [True, False, "extensions"])
+        check.one_of("bottleneck", bottleneck, [True, False])
+        check.one_of("extension_twice", extension_twice, [True, False])
+        check.fraction("drop_rate", drop_rate, zero=True, one=False)
+        check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
+        check.one_of("heads", heads, ["last", "stages"])
+        check.whole("in_chans", in_chans)
+        check.whole("num_classes", num_classes, least=0)
+        shape.check(check, bottleneck=bottleneck, extension_twice=extension_twice)
+        check.done()
+
+        make_layer = partial(SeqConv2d, bottleneck=bottleneck)
+        layers = partial(make_layer, windowed=windowed is True, drop_rate=proj_drop_rate)
+        extensions = partial(make_layer, windowed=windowed is not False, drop_rate=proj_drop_rate)
+        stages = [
+            SeqStage(
+                template.opening(shape, width, make_layer)
+                if stage == 0
+                else shape.downsampling(stage, extensions, extension_twice),
+                shape.residual_blocks(stage, layers),
+            )
+            for stage in range(count)
+        ]
+        features = stages[-1].out_width
+        super().__init__(
+            template.stem(in_chans, width),
+            stages,
+            _Last(features, drop_rate),
+            Head(features, num_classes, global_pool=global_pool),
+            [
+                Exit(nn.Identity(), Head(stage.out_width, num_classes, global_pool=global_pool))
+                for stage in (stages[:-1] if heads == "stages" else ())
+            ],
+            num_classes=num_classes,
+            in_chans=in_chans,
+            drop_rate=drop_rate,
+            reductions=[template.stride * 2**stage for stage in range(count)],
+            stem_width=width if template.opening_strides else 0,
+        )
+        _initialise(self)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Blocks N, width, group size k and subgroups c of each stage."""
+
+    blocks: Sequence[int]
+    widths: Sequence[int]
+    group_sizes: Sequence[int]
+    subgroups: Sequence[int]
+
+    def check(self, arguments: Arguments, *, bottleneck: bool, extension_twice: bool) -> None:
+        """Note what does not fit together."""
+        for stage, (width, k, c) in enumerate(zip(self.widths, self.group_sizes, self.subgroups, strict=True)):
+            at = f"in stage {stage}"
+            arguments.require(width % k == 0, f"width is {width} {at}: expected a multiple of group_size, {k}")
+            arguments.require(k % c == 0, f"subgroups is {c} {at}: expected a divisor of group_size, {k}")
+            arguments.require(c == 1 or bottleneck, f"subgroups is {c} {at}: expected 1 without bottleneck")
+        for stage, (old, new) in enumerate(pairwise(self.widths)):
+            more, k = new - old, self.group_sizes[stage]
+            arguments.require(
+                more > 0 and more % k == 0,
+                f"widths are {old} and then {new}: expected them to grow by a multiple of group_size, {k}",
+            )
+            arguments.require(
+                more == old or not extension_twice,
+                f"widths are {old} and then {new}: with extension_twice expected them to double",
+            )
+
+    def layer(self, stage: int, make: Any, in_width: int, width: int) -> SeqConv2d:
+        """Make a SeqConv layer with a stage's group size and subgroups."""
+        layer: SeqConv2d = make(in_width, width, group_size=self.group_sizes[stage], subgroups=self.subgroups[stage])
+        return layer
+
+    def downsize(self, stage: int) -> ConvUnit:
+        """Make the strided unit that leads into a stage, grouped as finely as the stage's layers."""
+        width = self.widths[stage]
+        groups = width // self.group_sizes[stage] * self.subgroups[stage]
+        return ConvUnit(width, width, stride=2, groups=groups)
+
+    def downsampling(self, stage: int, make: Any, extension_twice: bool) -> Downsampling:
+        """Make what a stage but the first begins with; its extension belongs to the stage before."""
+        old, new = self.widths[stage - 1 : stage + 1]
+        extension = self.layer(stage - 1, make, old, new - old)
+        return Downsampling(extension, self.downsize(stage), extension_twice=extension_twice)
+
+    def residual_blocks(self, stage: int, make: Any) -> list[ResidualBlock]:
+        """Make a stage's blocks."""
+        width = self.widths[stage]
+        return [ResidualBlock(partial(self.layer, stage, make, width, width)) for _ in range(self.blocks[stage])]
+
+
+@dataclass(frozen=True)
+class _Template:
+    """What the networks for one size of images share.
+
+    Attributes:
+        widths: Of the stages, before widening.
+        stem_width: Channels of the stem.
+        stem_strides: Of its 3x3 units.
+        opening_strides: Whether a strided unit follows the first SeqConv layer.
+    """
+
+    widths: tuple[int, ...]
+    stem_width: int
+    stem_strides: tuple[int, ...]
+    opening_strides: bool
+
+    @property
+    def stride(self) -> int:
+        """Stride of the first stage's output against the image."""
+        return math.prod(self.stem_strides) * (2 if self.opening_strides else 1)
+
+    def widened(self, factor: int) -> tuple[int, ...]:
+        """Widths of the stages."""
+        return tuple(factor * width for width in self.widths)
+
+    def stem(self, in_chans: int, width: int) -> "_Stem":
+        """Make the stem."""
+        return _Stem(in_chans, width, self.stem_strides)
+
+    def opening(self, shape: _Shape, stem_width: int, make: Any) -> Opening:
+        """Make what the first stage begins with: a dense layer without dropout."""
+        layer = shape.layer(0, partial(make, windowed=False), stem_width, shape.widths[0])
+        return Opening(layer, shape.downsize(0) if self.opening_strides else None)
+
+
+_TEMPLATES: dict[str, _Template] = {
+    "cifar": _Template((16, 32, 48), stem_width=16, stem_strides=(1,), opening_strides=False),
+    "imagenet": _Template((64, 128, 256, 512), stem_width=32, stem_strides=(2, 1), opening_strides=True),
+}
+
+
+class _Stem(nn.Module):
+    """3x3 units; (N, in_chans, H, W) to (N, width, H / stride, W / stride), activated."""
+
+    def __init__(self, in_chans: int, width: int, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.stride = math.prod(strides)
+        self.units = nn.Sequential()
+        for stride in strides:
+            self.units.append(ConvUnit(in_chans, width, stride=stride))
+            in_chans = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated map."""
+        activated: Tensor = self.units(x)
+        return activated
+
+
+class _Last(nn.Module):
+    """Channel-wise dropout and a 1x1 unit, (N, width, H, W) to the same."""
+
+    def __init__(self, width: int, drop_rate: float) -> None:
+        super().__init__()
+        self.drop = nn.Dropout2d(drop_rate)
+        self.unit = ConvUnit(width, width, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated map."""
+        activated: Tensor = self.unit(self.drop(x))
+        return activated
+
+
+def _initialise(model: nn.Module) -> None:
+    """Initialise as released: He-uniform by fan-out; each block begins as the identity; classifiers by their classes.
+
+    Deviation: the paper cites Glorot for the classifier, whose bound also has the features in it; the released bound
+    has only the classes.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            bound = math.sqrt(3 / module.out_features)
+            nn.init.uniform_(module.weight, -bound, bound)
+            nn.init.zeros_(module.bias)
+    for module in model.modules():
+        if isinstance(module, ResidualBlock):
+            for group in module.second.modules():
+                if isinstance(group, GroupUnit):
+                    nn.init.zeros_(group.make.conv.weight)
+
+
+def _cifar_rows() -> dict[str, dict[str, Any]]:
+    """Rows of Tables 3 and 5; the widths are those that fit the printed counts, not the released class's 16, 32, 64."""
+    dropped = dict(drop_rate=0.1, proj_drop_rate=0.1)
+    sizes = {
+        "k8_r4_n1": (8, 4, 1),
+        "k16_r10_n1": (16, 10, 1),
+        "k16_r4_n1": (16, 4, 1),
+        "k16_r3_n1_2_2": (16, 3, (1, 2, 2)),
+    }
+    narrow = {"k16_r7_n1": (16, 7, 1), "k32_r12_n3": (32, 12, 3)}
+    rows = {
+        f"seqresnet_{name}": dict(group_size=k, widening=r, units=n, **dropped) for name, (k, r, n) in sizes.items()
+    }
+    rows["seqresnet_k8_r3_n1_2_1_dense"] = dict(group_size=8, widening=3, units=(1, 2, 1), windowed=False, **dropped)
+    for name, (k, r, n) in narrow.items():
+        rows[f"seqresnet_b_{name}"] = dict(group_size=k, widening=r, units=n, bottleneck=True, **dropped)
+    return rows
+
+
+def _imagenet_rows() -> dict[str, dict[str, Any]]:
+    """Rows of Tables 2 and 4."""
+    shared = dict(stem="imagenet", bottleneck=True, group_size=(32, 64, 64, 128))
+    return {
+        "seqresnet_b22": dict(widening=2, units=(1, 1, 2, 1), **shared),
+        "seqresnet_b42": dict(widening=2, units=(3, 4, 5, 3), **shared),
+        "seqresnext24": dict(widening=4, units=(1, 1, 3, 1), subgroups=(8, 8, 4, 4), **shared),
+    }
+
+
+_FIRST_CONV = dict(first_conv="stem.units.0.conv")
+_PAPER = "1811.10798"
+register_variants(SeqResNet, _cifar_rows(), cifar_cfg(_PAPER) | _FIRST_CONV)
+register_variants(SeqResNet, _imagenet_rows(), imagenet_cfg(_PAPER) | _FIRST_CONV)
