@@ -43,12 +43,12 @@ def exits(
     Raises:
         SkipweaveError: the network has no exits, or there is no such run, split or image.
     """
+    if image is not None and not save:
+        raise SkipweaveError("--image says what to draw: say where to by --save")
     loaded = load_run_images(run, split, which, root)
     macs = profile(loaded.network, (loaded.data.in_chans, *loaded.data.image_size)).exit_macs
     if not macs:
         raise SkipweaveError(f"the network of {run} has one head: train it with --model.args.heads stages")
-    if image is not None and not save:
-        raise SkipweaveError("--image says what to draw: say where to by --save")
     if save:
         figure = _figure(loaded, image or 0, macs)
         for path in draw.save(figure, save):

@@ -11,6 +11,7 @@ from skipweave.analysis.label_maps import colour_image, overlay_figure
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.training import Description, PixelPrediction, label_pixels
+from skipweave.training.files import replacing
 
 _LARGEST = 4  # classes told of an image
 
@@ -24,7 +25,7 @@ def write_label_maps(network: nn.Module, description: Description, paths: Sequen
     Raises:
         SkipweaveError: the folder is none, two images have one name, or a file to be written exists already.
     """
-    _check_names(paths, folder)
+    _check_output(paths, folder)
     folder.mkdir(parents=True, exist_ok=True)
     table = new_table("image", "pixels")
     problems = 0
@@ -44,18 +45,20 @@ def _write(prediction: PixelPrediction, description: Description, folder: Path) 
     assert prediction.image is not None
     assert prediction.labels is not None
     labels, overlay = _files(prediction.path, folder)
-    colour_image(prediction.labels, description.palette).save(labels)
+    with replacing(labels) as temporary:
+        colour_image(prediction.labels, description.palette).save(temporary, format="png")
     figure = overlay_figure(
         prediction.image, prediction.labels, description.classes, description.palette, prediction.path.name
     )
-    figure.savefig(overlay, dpi=150)
+    with replacing(overlay) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
 
 
 def _files(path: Path, folder: Path) -> tuple[Path, Path]:
     return folder / f"{path.stem}_labels.png", folder / f"{path.stem}_overlay.png"
 
 
-def _check_names(paths: Sequence[Path], folder: Path) -> None:
+def _check_output(paths: Sequence[Path], folder: Path) -> None:
     if folder.suffix in (".csv", ".json") or (folder.exists() and not folder.is_dir()):
         raise SkipweaveError(f"output is {folder}: expected the name of a folder, for label maps")
     names = Counter(path.stem for path in paths)

@@ -15,6 +15,23 @@ from skipweave.study.verdict import error_text, verdict
 #: What plots draw in neutral colours takes the page's own, light or dark. Connection pictures stay on white.
 _PAGE_COLOURS = {INK: "currentColor", PAPER: "var(--paper)"}
 
+#: Heading, the plot's title, and the note between them.
+_SECTIONS = {
+    "distance": (
+        "Error against back-propagation distance",
+        "Test error against back-propagation distance",
+        "Links on the shortest way back between two nodes of the network: the most of any two, and the mean of all. "
+        "Small marks are single runs, large ones their mean with one standard deviation over seeds; lines join "
+        "networks that differ only in what is read and have equal links.",
+    ),
+    "exits": (
+        "Error along the exits",
+        "Test error against operations along the exits",
+        "Mean over seeds of each exit, the last head at the right; nothing behind an exit need be computed for it.",
+    ),
+    "curves": ("Learning curves", "Learning curves", "Mean over seeds; the shaded band is their range."),
+}
+
 
 def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
     """Write the report.
@@ -34,10 +51,10 @@ def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictur
         table_note=escape(_table_note(results)),
         runs=_runs(results),
         plots=_plots({key: file for key, file in plots.items() if key in COSTS}),
-        distance=_distance(plots.get("distance")),
-        exits=_exits(plots.get("exits")),
+        distance=_section("distance", plots),
+        exits=_section("exits", plots),
         pictures=_pictures(results, pictures),
-        curves=_curves(plots.get("curves")),
+        curves=_section("curves", plots),
         facts="\n".join(_fact_list(heading, lines) for heading, lines in results.facts.items()),
         commands="\n".join(f"<pre>{escape(command)}</pre>" for command in results.commands),
     )
@@ -132,24 +149,14 @@ def _plots(plots: Mapping[str, Path]) -> str:
     return f'<h2>Error against cost</h2><p class="note">{note}</p><div class="plots">{figures}</div>'
 
 
-def _distance(file: Path | None) -> str:
-    if file is None:
+def _section(key: str, plots: Mapping[str, Path]) -> str:
+    """A plot under its heading, with a note; nothing where it was not drawn."""
+    if key not in plots:
         return ""
-    note = (
-        "Links on the shortest way back between two nodes of the network: the most of any two, and the mean of all. "
-        "Small marks are single runs, large ones their mean with one standard deviation over seeds; lines join "
-        "networks that differ only in what is read and have equal links."
-    )
-    figure = _figure(file, "distance-", "Test error against back-propagation distance")
-    return f'<h2>Error against back-propagation distance</h2><p class="note">{note}</p>{figure}'
-
-
-def _exits(file: Path | None) -> str:
-    if file is None:
-        return ""
-    note = "Mean over seeds of each exit, the last head at the right; nothing behind an exit need be computed for it."
-    figure = _figure(file, "exits-", "Test error against operations along the exits")
-    return f'<h2>Error along the exits</h2><p class="note">{note}</p><div class="wide">{figure}</div>'
+    heading, title, note = _SECTIONS[key]
+    figure = _figure(plots[key], f"{key}-", title)
+    wide = figure if key == "distance" else f'<div class="wide">{figure}</div>'
+    return f'<h2>{heading}</h2><p class="note">{note}</p>{wide}'
 
 
 def _pictures(results: Results, pictures: Mapping[str, Path]) -> str:
@@ -161,14 +168,6 @@ def _pictures(results: Results, pictures: Mapping[str, Path]) -> str:
         for i, n in enumerate(shown)
     )
     return f'<h2>What each layer reads</h2><div class="pictures">{figures}</div>'
-
-
-def _curves(file: Path | None) -> str:
-    if file is None:
-        return ""
-    note = "Mean over seeds; the shaded band is their range."
-    figure = _figure(file, "curves-", "Learning curves")
-    return f'<h2>Learning curves</h2><p class="note">{note}</p><div class="wide">{figure}</div>'
 
 
 def _figure(file: Path, prefix: str, title: str) -> str:

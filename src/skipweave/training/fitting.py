@@ -109,19 +109,10 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     task = task_for(data, config.loss)
     learner = Learner(fabric, config, args, task)
     description = Description.of(config.model.name, args, data)
-    if config.start and resume is None:
-        _start_from(config.start, learner, description)
+    state, warning = _first_state(config, resume, learner, description)
     first = fabric.is_global_zero
     path = RunFolder.create(config).path if first and resume is None else resume
     folder = RunFolder(cast(Path, fabric.broadcast(path)))
-    saved, warning = folder.newest() if resume is not None else (None, "")
-    state = RunState(task.scores())
-    if saved:
-        state = _continue_from(saved, learner, description)
-    elif resume:
-        warning = "no checkpoint yet: starting from the first step"
-        if config.start:
-            _start_from(config.start, learner, description)
     records = Records(folder, description, active=first)
     loop = Loop(learner, data, config, state, records, progress if first else Silent())
     records.begin(state.rows)
@@ -139,6 +130,18 @@ def _weights_of_classes(task: Task) -> str:
         return ""
     weights = zip(task.classes, task.pixels.weights(), strict=True)
     return "class weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights)
+
+
+def _first_state(
+    config: FitConfig, resume: Path | None, learner: Learner, description: Description
+) -> tuple[RunState, str]:
+    """Where the run goes on, or begins; and a warning, or nothing."""
+    saved, warning = RunFolder(resume).newest() if resume else (None, "")
+    if saved:
+        return _continue_from(saved, learner, description), warning
+    if config.start:
+        _start_from(config.start, learner, description)
+    return RunState(learner.task.scores()), "no checkpoint yet: starting from the first step" if resume else ""
 
 
 def _start_from(path: Path, learner: Learner, ours: Description) -> None:
