@@ -18,6 +18,7 @@ COMMANDS = {
     "exits": ("skipweave.cli.exits:exits", "cost and error of each exit of a run's network, with pictures"),
     "predict": ("skipweave.cli.train:predict", "classes, or label maps, of images or folders of images"),
     "study": ("skipweave.cli.study:study", "train and compare several networks, with a report"),
+    "env": ("skipweave.cli.env:env", "versions, processor, and how channel-sparse convolutions are computed here"),
 }
 
 
