@@ -152,6 +152,33 @@ def test_exits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_exits_after_any_unit(name: str) -> None:
+    """Exits change nothing else, and one says the same alone as among others."""
+    torch.manual_seed(0)
+    bare = small(name).eval()
+    units = len([part for part, _ in bare.named_modules() if re.fullmatch(r"stages\.(\d+\.)?units\.\d+", part)])
+    places = tuple(range(1, units))
+    model = small(name, heads=places).eval()
+    missing, unexpected = model.load_state_dict(bare.state_dict(), strict=False)
+    assert not unexpected
+    assert all(key.startswith("exits.") for key in missing)
+    x = images(model)
+    *early, last = model.forward_anytime(x)
+    assert [tuple(logits.shape) for logits in early] == [(2, model.num_classes)] * len(places)
+    torch.testing.assert_close(last, bare(x), rtol=0, atol=0)
+    alone = small(name, heads=places[1:2]).eval()
+    alone.load_state_dict(bare.state_dict(), strict=False)
+    alone.exits[0].load_state_dict(model.exits[1].state_dict())
+    torch.testing.assert_close(next(alone.forward_anytime(x)), early[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("heads", ["first", 3, (), (0, 2), (3, 2), (2, 2), (36,), (1.5,)])
+def test_heads_that_cannot_be(heads: object) -> None:
+    with pytest.raises(SkipweaveError, match=r"heads is .*: expected 'last', 'stages', or, .* the units from 1 to 35"):
+        skipweave.create_model("sparsenet40_24", heads=heads)
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_nothing_behind_an_exit_is_computed(name: str) -> None:
     model = small(name, heads="stages").eval()
     ran: set[str] = set()

@@ -14,7 +14,6 @@ from skipweave.layers.transition import (
     ConcatTransition,
     DilatedAvgPool,
     NormTransition,
-    PickRead,
     carry_down,
 )
 from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, conv3x3, residual_body
@@ -39,7 +38,6 @@ __all__ = [
     "NodeNorm",
     "NormTransition",
     "Opening",
-    "PickRead",
     "RawSeqConv2d",
     "ResidualBlock",
     "SeqConv2d",

@@ -1,7 +1,6 @@
 """Transitions: what carries a stage's output to the next resolution."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -94,28 +93,6 @@ class BlockCompression(nn.Module):
         """Return the compressed features at the next resolution, raw."""
         new, old = x.split([self.made, self.given], dim=1)
         return torch.cat([self.new(new), self.old(old)], dim=1)
-
-
-class PickRead(nn.Module):
-    """BN-ReLU on some of the nodes of a concatenation.
-
-    Args:
-        widths: Channels of each node in the concatenation.
-        picks: Positions of the nodes that are read.
-
-    Shape: (N, sum(widths), H, W) to (N, channels picked, H, W).
-    """
-
-    def __init__(self, widths: Sequence[int], picks: Sequence[int]) -> None:
-        super().__init__()
-        self.widths = tuple(widths)
-        self.picks = tuple(picks)
-        self.read = ConcatRead([widths[pick] for pick in picks])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activated concatenation of the picked nodes."""
-        nodes = x.split(self.widths, dim=1)
-        return self.read(*(nodes[pick] for pick in self.picks))
 
 
 def carry_down(width: int) -> nn.Sequential:

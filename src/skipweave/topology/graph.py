@@ -73,6 +73,14 @@ class Topology:
             raise SkipweaveError(f"node {node} reads nothing: expected a node from 1 to {self.units + 1}")
         return self.reads[node - 1]
 
+    def node_and_sources(self, node: int) -> tuple[int, ...]:
+        """A node and what it reads, newest first: what a head right behind the node reads (Log-DenseNet, section 3.1).
+
+        >>> Topology(reads=((0,), (1, 0), (2, 1))).node_and_sources(2)
+        (2, 1, 0)
+        """
+        return (node, *self.sources(node))
+
     @property
     def in_degrees(self) -> tuple[int, ...]:
         """Number of sources of each of the nodes 1..n."""
