@@ -10,7 +10,7 @@ import skipweave
 from skipweave import profile
 from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
-from skipweave.analysis.profile import on_meta
+from skipweave.compress.dry_run import on_meta
 from skipweave.errors import SkipweaveError
 from skipweave.layers import CrossConv
 

@@ -1,6 +1,7 @@
 """The nn.Modules that networks are put together from."""
 
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNorm, Sum, SumRead
+from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.checkpoint import recompute
 from skipweave.layers.cross import Cross, CrossConv, CrossRead, LeanNodeNorm
 from skipweave.layers.head import Head
@@ -21,6 +22,7 @@ from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, co
 __all__ = [
     "Aggregation",
     "BlockCompression",
+    "ChannelSparseConv2d",
     "CifarStem",
     "Concat",
     "ConcatRead",

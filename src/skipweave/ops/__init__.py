@@ -1,6 +1,12 @@
 """Tensor functions: the readable definition of each hot operation, and fast forms that must equal it."""
 
 from skipweave.ops.aggregate import concat_read, shifted_mean, sum_nodes
+from skipweave.ops.channel_sparse import (
+    channel_sparse,
+    channel_sparse_conv2d,
+    channel_sparse_shared,
+    dense_weight,
+)
 from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_iou
 from skipweave.ops.cross import cross_layer, cross_layer_fast, normalise_lean
 from skipweave.ops.growing import GrowingMap
@@ -17,12 +23,16 @@ from skipweave.ops.supervision import head_shares, sieve_shares
 
 __all__ = [
     "GrowingMap",
+    "channel_sparse",
+    "channel_sparse_conv2d",
+    "channel_sparse_shared",
     "class_iou",
     "concat_read",
     "confusion",
     "cross_layer",
     "cross_layer_fast",
     "deep_cross_entropy",
+    "dense_weight",
     "global_accuracy",
     "hard_cross_entropy",
     "head_shares",

@@ -1,5 +1,6 @@
 """Topologies: which earlier nodes a unit reads. Plain data, no torch."""
 
+from skipweave.topology.channels import ChannelPattern
 from skipweave.topology.graph import Topology
 from skipweave.topology.joined import joined
 from skipweave.topology.patterns import (
@@ -23,6 +24,7 @@ from skipweave.topology.patterns import (
 from skipweave.topology.spanning import Prune, SpanningPlan, Step, Version
 
 __all__ = [
+    "ChannelPattern",
     "Prune",
     "SpanningPlan",
     "Step",

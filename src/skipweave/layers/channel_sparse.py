@@ -1,0 +1,296 @@
+"""A convolution whose outputs read few input channels each, with compact weights."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skipweave.errors import SkipweaveError
+from skipweave.ops import channel_sparse_conv2d, dense_weight
+from skipweave.topology import channels
+from skipweave.topology.channels import ChannelPattern, Choice, PatternName
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+_PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
+
+
+class ChannelSparseConv2d(nn.Module):
+    """A convolution of which each output channel reads its own few input channels, with the whole kernel of each.
+
+    "The Power of Sparsity in Convolutional Neural Networks" (Changpinyo et al. 2017), section 3. The pattern is drawn
+    once and is the same at every position. Only the weights that exist are kept, and as `index`, what they read.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Height and width of the kernel, or one number for both.
+        stride: Step, one number or two.
+        padding: Zeros on each side, one number or two; or "same" (stride 1 only) or "valid".
+        dilation: Distance of the kernel's taps, one number or two.
+        bias: Whether a learnable bias is added.
+        padding_mode: "zeros", "reflect", "replicate" or "circular", as in `torch.nn.Conv2d`.
+        density: Share of the inputs that each output reads: max(1, ceil(density * in_channels)). 0.1 if neither it nor
+            `fan_in` nor a pattern is given.
+        fan_in: Their number, in place of a density.
+        pattern: "exact" (every output its own inputs), "block" (blocks of outputs share theirs), "grouped" (a grouped
+            convolution behind a permutation; reads at least what is asked), or a `ChannelPattern`.
+        choice: "balanced" or "uniform", see `skipweave.topology.channels.exact`.
+        block: Outputs that share, for "block"; None is the most that leave no input unread.
+        seed: What the pattern is drawn from; None takes one from torch's own generator.
+        device: Where weights and indices live.
+        dtype: Of the weights.
+
+    Attributes:
+        weight: (out_channels, fan_in, kh, kw), He initialisation by fan-in (fan_in * kh * kw).
+        bias: (out_channels,), zeros at first; or None.
+        index: (out_channels / block, fan_in) int32, a buffer: what each block of outputs reads, ascending.
+        seed: The seed that the pattern was drawn from; None where it was given.
+
+    Raises:
+        SkipweaveError: Arguments do not fit.
+
+    Shape: (N, in_channels, H, W), or without N, to (N, out_channels, H', W'), as in `torch.nn.Conv2d`.
+
+    Example::
+
+        layer = ChannelSparseConv2d(256, 256, 3, padding=1, bias=False, density=0.1, seed=1)
+        assert layer.weight.shape == (256, 26, 3, 3)
+    """
+
+    index: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        *,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        density: float | None = None,
+        fan_in: int | None = None,
+        pattern: PatternName | ChannelPattern = "exact",
+        choice: Choice = "balanced",
+        block: int | None = None,
+        seed: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = _pair("kernel_size", kernel_size, least=1)
+        self.stride = _pair("stride", stride, least=1)
+        self.dilation = _pair("dilation", dilation, least=1)
+        self._sides = _sides(padding, self.kernel_size, self.stride, self.dilation)
+        self.padding = padding if isinstance(padding, str) else _pair("padding", padding, least=0)
+        if padding_mode not in _PADDING_MODES:
+            raise SkipweaveError(f"padding_mode is {padding_mode!r}: expected one of {', '.join(_PADDING_MODES)}")
+        self.padding_mode = padding_mode
+
+        if isinstance(pattern, ChannelPattern):
+            self.seed, drawn = None, _given(pattern, in_channels, out_channels, density, fan_in, block, seed)
+        else:
+            self.seed = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
+            reads = _fan_in(density, fan_in, in_channels)
+            drawn = channels.draw(pattern, in_channels, out_channels, reads, choice=choice, block=block, seed=self.seed)
+        self.pattern_name = "given" if isinstance(pattern, ChannelPattern) else pattern
+        self.choice = choice
+        self.register_buffer("index", torch.tensor(drawn.sources, device=device))
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, drawn.fan_in, *self.kernel_size, device=device, dtype=dtype)
+        )
+        self.register_parameter(
+            "bias", nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        )
+        self.reset_parameters()
+
+    @classmethod
+    def from_dense(cls, conv: nn.Conv2d, *, carry_weights: bool = True, **options: Any) -> "ChannelSparseConv2d":
+        """Make the sparse layer that takes a dense convolution's place.
+
+        Args:
+            conv: A convolution with one group. It is not changed.
+            carry_weights: Whether the weights of the links that stay are taken over, and the bias; or drawn anew.
+            **options: `density`, `fan_in`, `pattern`, `choice`, `block`, `seed`.
+
+        Raises:
+            SkipweaveError: The convolution has groups, or the options do not fit.
+        """
+        if conv.groups != 1:
+            raise SkipweaveError(f"a convolution of {conv.groups} groups is sparse already: expected one of 1 group")
+        layer = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device=conv.weight.device,
+            dtype=conv.weight.dtype,
+            **options,
+        ).train(conv.training)
+        if carry_weights:
+            with torch.no_grad():
+                places = layer.outputs_index().long()[:, :, None, None].expand_as(layer.weight)
+                layer.weight.copy_(conv.weight.gather(1, places))
+                if layer.bias is not None and conv.bias is not None:
+                    layer.bias.copy_(conv.bias)
+        return layer
+
+    def to_dense(self) -> nn.Conv2d:
+        """Make the dense convolution of the same function, with zeros where nothing is read."""
+        conv = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            bias=self.bias is not None,
+            padding_mode=self.padding_mode,
+            device=self.weight.device,
+            dtype=self.weight.dtype,
+        ).train(self.training)
+        with torch.no_grad():
+            conv.weight.copy_(dense_weight(self.weight, self.index, self.in_channels))
+            if self.bias is not None and conv.bias is not None:
+                conv.bias.copy_(self.bias)
+        return conv
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew: normal, variance 2 / (fan_in * kh * kw) (He et al. 2015); biases 0."""
+        nn.init.normal_(self.weight, std=math.sqrt(2 / math.prod(self.weight.shape[1:])))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def reset_pattern(self) -> None:
+        """Draw the pattern anew from the seed, as after `to_empty` of a layer that was made on the meta device.
+
+        Raises:
+            SkipweaveError: The pattern was given, not drawn.
+        """
+        if self.seed is None or self.pattern_name == "given":
+            raise SkipweaveError("the pattern was given, not drawn from a seed: load it with the layer's state")
+        drawn = channels.draw(
+            self.pattern_name,
+            self.in_channels,
+            self.out_channels,
+            self.fan_in,
+            choice=self.choice,
+            block=self.block if self.pattern_name == "block" else None,
+            seed=self.seed,
+        )
+        self.index.copy_(torch.tensor(drawn.sources))
+
+    @property
+    def fan_in(self) -> int:
+        """Input channels that each output reads."""
+        return self.weight.shape[1]
+
+    @property
+    def density(self) -> float:
+        """`fan_in` as a share of the input channels."""
+        return self.fan_in / self.in_channels
+
+    @property
+    def block(self) -> int:
+        """Consecutive outputs that share what they read."""
+        return self.out_channels // self.index.shape[0]
+
+    @property
+    def pattern(self) -> ChannelPattern:
+        """The pattern as plain data."""
+        return ChannelPattern(self.in_channels, self.out_channels, self.index.cpu().numpy())
+
+    def outputs_index(self) -> Tensor:
+        """What each output reads, (out_channels, fan_in) int32: `index` with a row for every output."""
+        return self.index.repeat_interleave(self.block, dim=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolved map."""
+        if x.dim() == 3:
+            return self.forward(x[None])[0]
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise SkipweaveError(f"input of shape {tuple(x.shape)}: expected (N, {self.in_channels}, H, W)")
+        top, bottom, left, right = self._sides
+        padding = (top, left)
+        if self.padding_mode != "zeros" or (top, left) != (bottom, right):
+            x = F.pad(x, (left, right, top, bottom), mode=_PADDING_MODES[self.padding_mode])
+            padding = (0, 0)
+        return channel_sparse_conv2d(x, self.weight, self.index, self.bias, self.stride, padding, self.dilation)
+
+    def extra_repr(self) -> str:
+        """Show the widths, the kernel and what is read."""
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        for name, usual in (("padding", (0, 0)), ("dilation", (1, 1)), ("padding_mode", "zeros")):
+            if getattr(self, name) != usual:
+                parts.append(f"{name}={getattr(self, name)!r}")
+        if self.bias is None:
+            parts.append("bias=False")
+        parts.append(f"fan_in={self.fan_in}, pattern={self.pattern_name!r}")
+        if self.block > 1:
+            parts.append(f"block={self.block}")
+        if self.seed is not None:
+            parts.append(f"seed={self.seed}")
+        return ", ".join(parts)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        """Take the indices of another pattern of the same size, if they are indices of this layer's inputs."""
+        index = state_dict.get(f"{prefix}index")
+        if isinstance(index, Tensor) and not index.is_meta and index.shape == self.index.shape:
+            if index.dtype != torch.int32:
+                raise SkipweaveError(f"{prefix}index is of {index.dtype}: expected torch.int32")
+            ChannelPattern(self.in_channels, self.out_channels, index.cpu().numpy())  # raises where it is none
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < least for n in pair):
+        raise SkipweaveError(f"{name} is {value!r}: expected one or two whole numbers of at least {least}")
+    return pair[0], pair[1]
+
+
+def _sides(
+    padding: int | tuple[int, int] | str, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Padding above, below, left and right; of an odd sum, the larger part is below and right, as in torch."""
+    if not isinstance(padding, str):
+        height, width = _pair("padding", padding, least=0)
+        return height, height, width, width
+    if padding == "valid":
+        return 0, 0, 0, 0
+    if padding != "same" or stride != (1, 1):
+        raise SkipweaveError(
+            f"padding is {padding!r} with stride {stride}: expected numbers, 'valid', or 'same' with stride 1"
+        )
+    height, width = (step * (size - 1) for step, size in zip(dilation, kernel, strict=True))
+    return height // 2, height - height // 2, width // 2, width - width // 2
+
+
+def _fan_in(density: float | None, fan_in: int | None, in_channels: int) -> int:
+    if density is not None and fan_in is not None:
+        raise SkipweaveError(f"both density ({density!r}) and fan_in ({fan_in!r}) are given: expected one of them")
+    if fan_in is not None:
+        return fan_in
+    return channels.fan_in_of(0.1 if density is None else density, in_channels)
+
+
+def _given(pattern: ChannelPattern, in_channels: int, out_channels: int, *options: Any) -> ChannelPattern:
+    if any(option is not None for option in options):
+        raise SkipweaveError("a pattern is given as it is: expected no density, fan_in, block or seed beside it")
+    if (pattern.in_channels, pattern.out_channels) != (in_channels, out_channels):
+        raise SkipweaveError(
+            f"the pattern is one of {pattern.in_channels} to {pattern.out_channels} channels: "
+            f"expected {in_channels} to {out_channels}"
+        )
+    return pattern

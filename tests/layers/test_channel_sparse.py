@@ -1,0 +1,205 @@
+"""The channel-sparse layer against the dense convolution with zeros, and its life as a module."""
+
+import copy
+import io
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from skipweave.errors import SkipweaveError
+from skipweave.layers import ChannelSparseConv2d
+from skipweave.topology import ChannelPattern, channels
+
+ARGUMENTS = {
+    "3x3": dict(kernel_size=3, padding=1),
+    "no bias": dict(kernel_size=3, bias=False),
+    "1x1": dict(kernel_size=1),
+    "block": dict(kernel_size=3, padding=1, density=0.25, pattern="block"),
+    "grouped": dict(kernel_size=1, density=0.25, pattern="grouped"),
+    "stride": dict(kernel_size=(1, 7), stride=2, padding=(0, 3)),
+    "dilation": dict(kernel_size=3, padding=2, dilation=2),
+    "same": dict(kernel_size=(3, 4), padding="same"),
+    "valid": dict(kernel_size=5, padding="valid"),
+    "reflect": dict(kernel_size=3, padding=1, padding_mode="reflect"),
+    "circular": dict(kernel_size=(3, 4), padding="same", padding_mode="circular"),
+}
+
+
+def make(form: str = "3x3", **options: object) -> ChannelSparseConv2d:
+    torch.manual_seed(0)
+    layer = ChannelSparseConv2d(**{"in_channels": 12, "out_channels": 16, "seed": 1, **ARGUMENTS[form], **options})
+    if layer.bias is not None:
+        nn.init.normal_(layer.bias)
+    return layer
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # torch's, of its own copy
+@pytest.mark.parametrize("form", ARGUMENTS)
+def test_it_is_a_dense_convolution_with_zeros(form: str) -> None:
+    layer = make(form, dtype=torch.float64)
+    dense = layer.to_dense()
+    assert dense.weight.count_nonzero() == layer.weight.numel()
+    x = torch.randn(2, 12, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), dense(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(layer(x[0]), dense(x)[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ARGUMENTS)
+def test_there_and_back_from_dense(form: str) -> None:
+    layer = make(form)
+    options = {key: value for key, value in ARGUMENTS[form].items() if key in ("density", "pattern")}
+    again = ChannelSparseConv2d.from_dense(layer.to_dense(), seed=1, **options)
+    assert repr(again) == repr(layer)
+    torch.testing.assert_close(again.state_dict(), layer.state_dict(), rtol=0, atol=0)
+    anew = ChannelSparseConv2d.from_dense(layer.to_dense(), carry_weights=False, seed=1, **options)
+    assert torch.equal(anew.index, layer.index)
+    assert not torch.equal(anew.weight, layer.weight)
+
+
+def test_its_memory_is_what_the_density_says() -> None:
+    layer = ChannelSparseConv2d(256, 256, 3, density=0.1, bias=False)
+    assert (layer.fan_in, layer.density) == (26, 26 / 256)
+    assert {name: tensor.numel() for name, tensor in layer.state_dict().items()} == {
+        "weight": 256 * 26 * 9,
+        "index": 256 * 26,
+    }
+    block = ChannelSparseConv2d(256, 256, 3, density=0.1, pattern="block")
+    assert (block.block, block.index.shape) == (16, (16, 26))
+    assert ChannelSparseConv2d(256, 256, 3, density=0.1, pattern="grouped").index.shape == (8, 32)
+
+
+def test_weights_begin_with_the_variance_of_their_fan_in() -> None:
+    layer = ChannelSparseConv2d(128, 512, 3, density=0.1)
+    assert layer.weight.var().item() == pytest.approx(2 / (13 * 9), rel=0.02)
+    assert not layer.bias.any()
+
+
+def test_seeds_decide_the_pattern() -> None:
+    same, other, free = make(seed=1), make(seed=2), make(seed=None)
+    assert torch.equal(same.index, make().index)
+    assert not torch.equal(same.index, other.index)
+    assert torch.equal(free.index, make(seed=None).index)  # torch's own seed decides
+    assert torch.equal(free.index, make(seed=free.seed).index)
+
+
+def test_a_given_pattern_is_taken() -> None:
+    pattern = channels.exact(12, 16, 5, seed=7, choice="uniform")
+    layer = ChannelSparseConv2d(12, 16, 3, pattern=pattern)
+    np.testing.assert_array_equal(layer.pattern.sources, pattern.sources)
+    assert layer.fan_in == 5
+
+
+@pytest.mark.parametrize("form", ["3x3", "block", "grouped"])
+def test_states_move_between_layers(form: str, tmp_path) -> None:
+    layer, other = make(form), make(form, seed=2)
+    save_file(layer.state_dict(), tmp_path / "layer.safetensors")
+    other.load_state_dict(load_file(tmp_path / "layer.safetensors"))
+    x = torch.randn(2, 12, 7, 7)
+    for twin in (other, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        torch.testing.assert_close(twin(x), layer(x), rtol=0, atol=0)
+    buffer = io.BytesIO()
+    torch.save(layer, buffer)
+    torch.testing.assert_close(
+        torch.load(io.BytesIO(buffer.getvalue()), weights_only=False)(x), layer(x), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "complaint"),
+    [
+        (lambda state: state.pop("index"), RuntimeError, "Missing key"),
+        (lambda state: state.update(index=state["index"][:, :1]), RuntimeError, "size mismatch for index"),
+        (lambda state: state.update(weight=state["weight"][:, :1]), RuntimeError, "size mismatch for weight"),
+        (lambda state: state.update(index=state["index"].long()), SkipweaveError, "index is of torch.int64"),
+        (lambda state: state.update(index=state["index"] + 11), SkipweaveError, "channels from 0 to 11"),
+        (lambda state: state.update(index=state["index"] * 0), SkipweaveError, "ascending, different"),
+    ],
+)
+def test_states_that_do_not_fit_are_refused(change, error, complaint: str) -> None:
+    layer = make()
+    state = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    change(state)
+    before = layer.index.clone()
+    with pytest.raises(error, match=complaint):
+        layer.load_state_dict(state)
+    assert torch.equal(layer.index, before) or error is RuntimeError
+
+
+def test_it_can_be_made_without_memory() -> None:
+    layer = make(device="meta")
+    assert layer(torch.empty(2, 12, 9, 9, device="meta")).shape == (2, 16, 9, 9)
+    layer = layer.to_empty(device="cpu")
+    layer.reset_pattern(), layer.reset_parameters()
+    assert torch.equal(layer.index, make().index)
+    loaded = make(device="meta")
+    loaded.load_state_dict(make().state_dict(), assign=True)
+    x = torch.randn(1, 12, 5, 5)
+    torch.testing.assert_close(loaded(x), make()(x), rtol=0, atol=0)
+    with pytest.raises(SkipweaveError, match="given, not drawn"):
+        ChannelSparseConv2d(12, 16, 1, pattern=channels.exact(12, 16, 2)).reset_pattern()
+
+
+def test_it_changes_type() -> None:
+    layer = make().to(torch.bfloat16)
+    assert (layer.weight.dtype, layer.index.dtype) == (torch.bfloat16, torch.int32)
+    assert layer(torch.randn(1, 12, 5, 5, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_autocast_computes_as_a_dense_convolution_does() -> None:
+    layer = make()
+    x = torch.randn(2, 12, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, expected = layer(x), layer.to_dense()(x)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out, expected)
+    out.sum().backward()
+    assert layer.weight.grad.dtype == torch.float32
+
+
+def test_its_gradients_are_those_of_the_dense_convolution() -> None:
+    layer = make(dtype=torch.float64)
+    x = torch.randn(1, 12, 3, 3, dtype=torch.float64, requires_grad=True)
+    called = lambda x, weight: torch.func.functional_call(layer, {"weight": weight}, x)  # noqa: E731
+    assert torch.autograd.gradcheck(called, (x, layer.weight))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (dict(density=0.1, fan_in=2), "both density (0.1) and fan_in (2) are given"),
+        (dict(density=1.5), "density is 1.5: expected a number with 0 < density <= 1"),
+        (dict(fan_in=13), "fan_in is 13: expected at most in_channels, 12"),
+        (dict(kernel_size=0), "kernel_size is 0: expected one or two whole numbers of at least 1"),
+        (dict(stride=(1, 2, 3)), "stride is (1, 2, 3): expected one or two whole numbers"),
+        (dict(padding=-1), "padding is -1: expected one or two whole numbers of at least 0"),
+        (dict(padding="same", stride=2), "padding is 'same' with stride (2, 2)"),
+        (dict(padding_mode="mirror"), "padding_mode is 'mirror': expected one of zeros, reflect"),
+        (dict(pattern="random"), "pattern is 'random': expected one of exact, block, grouped"),
+        (
+            dict(pattern=channels.exact(12, 8, 2), seed=None),
+            "the pattern is one of 12 to 8 channels: expected 12 to 16",
+        ),
+        (dict(pattern=channels.exact(12, 16, 2), density=0.5), "a pattern is given as it is"),
+    ],
+)
+def test_mistakes_are_named(arguments: dict[str, object], complaint: str) -> None:
+    with pytest.raises(SkipweaveError, match=re.escape(complaint)):
+        make(**arguments)
+
+
+def test_inputs_of_another_width_are_refused() -> None:
+    with pytest.raises(SkipweaveError, match=re.escape("input of shape (2, 11, 5, 5): expected (N, 12, H, W)")):
+        make()(torch.zeros(2, 11, 5, 5))
+    with pytest.raises(SkipweaveError, match="2 groups is sparse already"):
+        ChannelSparseConv2d.from_dense(nn.Conv2d(4, 4, 1, groups=2))
+
+
+def test_the_pattern_is_plain_data() -> None:
+    assert isinstance(make("block").pattern, ChannelPattern)
+    assert make("block").outputs_index().shape == (16, 3)
+    assert "fan_in=2, pattern='exact', seed=1" in repr(make())

@@ -1,0 +1,56 @@
+"""The channel-sparse convolution: its definition against loops, its fast forms against the definition."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skipweave.ops import channel_sparse, channel_sparse_conv2d, channel_sparse_shared, dense_weight
+from skipweave.topology import channels
+
+
+def operands(rows: int, kernel: tuple[int, int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    torch.manual_seed(0)
+    index = torch.tensor(channels.exact(10, rows, 3).sources)
+    shapes = ((2, 10, 9, 8), (16, 3, *kernel), (16,))
+    x, weight, bias = (torch.randn(*shape, dtype=dtype).requires_grad_() for shape in shapes)
+    return x, weight, index, bias
+
+
+@pytest.mark.parametrize("rows", [16, 4])
+def test_the_definition_reads_what_the_index_says(rows: int) -> None:
+    x, weight, index, bias = operands(rows, (3, 3))
+    out = channel_sparse(x, weight, index, bias, padding=(1, 1))
+    for channel in range(16):
+        read = x[:, index[channel // (16 // rows)].long()]
+        expected = F.conv2d(read, weight[channel : channel + 1], bias[channel : channel + 1], padding=1)
+        torch.testing.assert_close(out[:, channel : channel + 1], expected)
+
+
+def test_the_dense_weights_are_zero_where_nothing_is_read() -> None:
+    _, weight, index, _ = operands(4, (3, 3))
+    dense = dense_weight(weight, index, 10)
+    assert dense.shape == (16, 10, 3, 3)
+    assert dense.count_nonzero() == weight.numel()
+    torch.testing.assert_close(dense.sum(), weight.sum())
+
+
+@pytest.mark.parametrize("form", [channel_sparse_shared, channel_sparse_conv2d])
+@pytest.mark.parametrize("rows", [16, 4, 2])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    [
+        ((1, 1), (1, 1), (0, 0), (1, 1)),
+        ((1, 1), (2, 2), (0, 0), (1, 1)),
+        ((1, 1), (1, 1), (1, 2), (1, 1)),
+        ((3, 3), (1, 1), (1, 1), (1, 1)),
+        ((3, 2), (2, 1), (0, 1), (1, 3)),
+    ],
+)
+def test_the_fast_forms_are_the_definition(form, rows, kernel, stride, padding, dilation) -> None:
+    x, weight, index, bias = operands(rows, kernel)
+    results = []
+    for function in (channel_sparse, form):
+        out = function(x, weight, index, bias, stride, padding, dilation)
+        results.append((out, torch.autograd.grad(out.pow(3).sum(), [x, weight, bias])))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)
