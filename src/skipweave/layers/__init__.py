@@ -5,6 +5,7 @@ from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.checkpoint import recompute
 from skipweave.layers.cross import Cross, CrossConv, CrossRead, LeanNodeNorm
 from skipweave.layers.head import Head
+from skipweave.layers.readers import Reader, readers
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning import SpanningStages
@@ -41,6 +42,7 @@ __all__ = [
     "NormTransition",
     "Opening",
     "RawSeqConv2d",
+    "Reader",
     "ResidualBlock",
     "SeqConv2d",
     "SeqStage",
@@ -54,6 +56,7 @@ __all__ = [
     "carry_down",
     "conv1x1",
     "conv3x3",
+    "readers",
     "recompute",
     "residual_body",
 ]
