@@ -34,7 +34,7 @@ def test_a_folder_gets_every_picture_and_its_numbers(run: Path, tmp_path: Path, 
     names = {f"{kind}.{end}" for kind in ("connections", "reuse") for end in ("svg", "png", "csv")}
     assert {path.name for path in folder.iterdir()} == names
     Image.open(folder / "reuse.png").verify()
-    assert "sparsenet40_12 on digits" in (folder / "reuse.svg").read_text()
+    assert "sparsenet40_12 units=3 growth=2 on digits" in (folder / "reuse.svg").read_text()
     rows = list(csv.DictReader((folder / "reuse.csv").read_text().splitlines()))
     assert len(rows) == 3 * 5
     assert rows[0] == {"panel": "stage 1", "reader": "1", "source": "0", "value": "1"}

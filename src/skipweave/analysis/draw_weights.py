@@ -35,7 +35,9 @@ def cross_norm_bars(network: nn.Module | Sequence[np.ndarray], title: str = "") 
     for number, (axes, norms) in enumerate(zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True)):
         read = np.flatnonzero(~np.isnan(norms))
         axes.barh(read, norms[read], height=0.8, color=_BAR)
-        axes.set(title=f"after stage {number + 1}", xlim=(0, 1), ylim=(-0.8, len(norms) - 0.2), xlabel="relative norm")
+        axes.set(
+            title=f"after stage {number + 1}", xlim=(0, 1), ylim=(-0.8, len(norms) - 0.2), xlabel="relative L2 norm"
+        )
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         if number == 0:

@@ -17,7 +17,7 @@ from skipweave.analysis.looks import look as take
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model
-from skipweave.training import Which, load_run, load_weights
+from skipweave.training import Description, Which, load_run, load_weights
 from skipweave.training.files import replacing
 
 _ENDINGS = (".png", ".svg", ".pdf", ".csv")
@@ -64,8 +64,17 @@ def _taken(network: str, which: Which) -> tuple[str, tuple[Look, ...], dict[Kind
             trained, _, description = load_run(path, which)
         else:
             trained, description = load_weights(path)
-        return f"{description.model} on {description.data}", *looks(trained)
+        return _title(description), *looks(trained)
     return network, (take(_untrained(network), "connections"),), dict.fromkeys(KINDS[1:], _UNTRAINED)
+
+
+def _title(description: Description) -> str:
+    """The network as it was asked for, long lists left out, and its data."""
+    own = {key: value for key, value in description.args.items() if key not in ("num_classes", "in_chans")}
+    told = [
+        f"{key}={'given' if key == 'topology' and isinstance(value, list) else value}" for key, value in own.items()
+    ]
+    return " ".join([description.model, *told, "on", description.data])
 
 
 def _untrained(name: str) -> nn.Module:
