@@ -7,7 +7,7 @@ import skipweave
 from skipweave.analysis.memory import saved_bytes
 
 MIB = 2**20
-ROWS = [  # name, overrides, side, what the form that recomputes no convolution may keep an image, what the lean form may
+ROWS = [  # name, overrides, side, MiB an image without and with convolutions done again
     ("sparsenet_bc100_24", dict(stem_width=24), 32, 11.5, 3.5),
     ("sparsenet_bc400_12", dict(stem_width=12), 32, 22, 5.5),
     ("densenet_bc100_12", {}, 32, 7.5, 3.5),
@@ -26,7 +26,7 @@ def kept(name: str, overrides: dict[str, object], side: int, *, lean: bool) -> f
 
 @pytest.mark.parametrize(("name", "overrides", "side", "default", "lean"), ROWS, ids=[row[0] for row in ROWS])
 def test_bytes_that_are_kept(name: str, overrides: dict[str, object], side: int, default: float, lean: float) -> None:
-    """For comparison, in MiB an image: the SparseNet authors' code keeps 31.0, 76.2, 33.2 and 19.3; torchvision 124.5."""
+    """For comparison: the SparseNet authors' code keeps 31.0, 76.2, 33.2 and 19.3 MiB, torchvision's DenseNet 124.5."""
     assert kept(name, overrides, side, lean=False) <= default
     assert kept(name, overrides, side, lean=True) <= lean
 
