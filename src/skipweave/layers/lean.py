@@ -36,8 +36,9 @@ def read_and_run(read: nn.Module, layers: Iterable[nn.Module], nodes: Sequence[T
         What the last layer makes, (N, C, H', W').
     """
     rest = list(layers)
-    halved = isinstance(read, Reader) and not _is_watched(read) and _keeps(rest) and _is_conv(rest[0])
-    affine = read.before_affine(*nodes) if halved else None
+    affine = None
+    if isinstance(read, Reader) and not _is_watched(read) and _keeps(rest) and _is_conv(rest[0]):
+        affine = read.before_affine(*nodes)
     x = read(*nodes) if affine is None else _convolve(affine, rest.pop(0))
     while rest:
         if _keeps(rest) and len(rest) > 2 and halves(rest[0]) and type(rest[1]) is nn.ReLU and _is_conv(rest[2]):
