@@ -20,6 +20,9 @@ def test_there_are_some():
         "distance_cifar10",
         "distance_digits",
         "log_densenet_one_change",
+        "thinning_cifar10",
+        "thinning_mnist",
+        "densify_mnist",
     }
 
 
@@ -64,3 +67,25 @@ def test_the_log_densenets_differ_in_one_thing():
     for network, following in zip(networks, [*networks[1:], networks[0]], strict=True):
         differing = [key for key in network.args if network.args[key] != following.args[key]]
         assert len(differing) + (network.name != following.name) == 1
+
+
+@pytest.mark.parametrize("name", ["thinning_cifar10", "thinning_mnist"])
+def test_narrow_and_sparse_networks_are_compared_in_pairs(name):
+    """A narrow network has the root of the density as its multiplier, so that both cost about the same."""
+    dense, *others = (network.args for network in read(StudyConfig, STUDIES[name]).networks)
+    assert dense == {}
+    narrow = [args["depth_multiplier"] for args in others if "depth_multiplier" in args]
+    sparse = [args["sparsify"] for args in others if "sparsify" in args]
+    assert min(sparse) == 0.01
+    assert len(narrow) + len(sparse) == len(others)
+    assert {given["rule"] for given in narrow} == {"ceil"}
+    assert [given["alpha"] for given in narrow] == [round(density**0.5, 4) for density in sparse]
+
+
+def test_densification_differs_from_dense_training_in_nothing_else():
+    networks = read(StudyConfig, STUDIES["densify_mnist"]).networks
+    assert {network.name for network in networks} == {"tutorial_mnist"}
+    assert networks[0].args == {}
+    for network in networks[1:]:
+        assert network.args.keys() == {"sparsify"}
+        assert network.densify.every

@@ -2,6 +2,8 @@
 
 from skipweave.compress.convert import Conversion, convert
 from skipweave.compress.depth_multiplier import depth_multiplier
+from skipweave.compress.overrides import build_thinned
 from skipweave.compress.report import Thinned, ThinnedLayer
+from skipweave.compress.sparsify import sparsify
 
-__all__ = ["Conversion", "Thinned", "ThinnedLayer", "convert", "depth_multiplier"]
+__all__ = ["Conversion", "Thinned", "ThinnedLayer", "build_thinned", "convert", "depth_multiplier", "sparsify"]
