@@ -5,8 +5,9 @@ from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.checkpoint import recompute
 from skipweave.layers.cross import Cross, CrossConv, CrossRead
 from skipweave.layers.head import Head
-from skipweave.layers.lean import Reader, read_and_run
+from skipweave.layers.lean import Read, read_and_run
 from skipweave.layers.normalise import NodeNorm
+from skipweave.layers.readers import Reader, readers
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning import SpanningStages
@@ -42,6 +43,7 @@ __all__ = [
     "NormTransition",
     "Opening",
     "RawSeqConv2d",
+    "Read",
     "Reader",
     "ResidualBlock",
     "SeqConv2d",
@@ -57,6 +59,7 @@ __all__ = [
     "conv1x1",
     "conv3x3",
     "read_and_run",
+    "readers",
     "recompute",
     "residual_body",
 ]

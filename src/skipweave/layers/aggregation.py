@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.layers.lean import Reader, halves
+from skipweave.layers.lean import Read, halves
 from skipweave.layers.normalise import Affine, NodeNorm, before_affine
 from skipweave.ops import concat_read, sum_nodes
 
@@ -26,7 +26,7 @@ class Aggregation(Protocol):
         """Return the module that a unit's output (N, width, H, W) passes to become a node."""
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Return the `Reader` that turns the nodes read into one activated tensor, called with one argument a node."""
+        """Return the `Read` that turns the nodes read into one activated tensor, called with one argument a node."""
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
         """Return the module that turns the stage's output nodes into one tensor, called with one argument a node."""
@@ -46,7 +46,7 @@ def shared_width(widths: Sequence[int]) -> int:
     return widths[0]
 
 
-class ConcatRead(Reader):
+class ConcatRead(Read):
     """Concatenate normalised nodes; this reader's gains and biases; ReLU.
 
     Together with the nodes' `NodeNorm` this is the BN-ReLU in front of a convolution of DenseNet and SparseNet, with
@@ -77,7 +77,7 @@ class ConcatRead(Reader):
         return f"widths={self.widths}"
 
 
-class SumRead(Reader):
+class SumRead(Read):
     """Sum the nodes; batch norm; ReLU. Here the sum is what is normalised: normalising does not commute with sums.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead, SumRead, shared_width
-from skipweave.layers.lean import Reader, halves
+from skipweave.layers.lean import Read, halves
 from skipweave.layers.normalise import Affine, NodeNorm, before_affine
 from skipweave.ops import cross_layer_fast
 
@@ -45,7 +45,7 @@ class CrossConv(nn.Module):
         return f"sources={self.sources}, width={self.weight.shape[1]}, normalised={self.normalised}"
 
 
-class CrossRead(Reader):
+class CrossRead(Read):
     """Cross-layer depthwise convolution, batch norm, ReLU.
 
     Args:

@@ -11,7 +11,7 @@ from skipweave.layers.normalise import Affine, before_affine
 from skipweave.ops import Geometry, read_conv_lean
 
 
-class Reader(nn.Module, ABC):
+class Read(nn.Module, ABC):
     """The first BN-ReLU of a composite function; called with one argument a node."""
 
     @abstractmethod
@@ -37,7 +37,7 @@ def read_and_run(read: nn.Module, layers: Iterable[nn.Module], nodes: Sequence[T
     """
     rest = list(layers)
     affine = None
-    if isinstance(read, Reader) and not _is_watched(read) and _keeps(rest) and _is_conv(rest[0]):
+    if isinstance(read, Read) and not _is_watched(read) and _keeps(rest) and _is_conv(rest[0]):
         affine = read.before_affine(*nodes)
     x = read(*nodes) if affine is None else _convolve(affine, rest.pop(0))
     while rest:

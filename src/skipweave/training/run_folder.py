@@ -64,11 +64,26 @@ class RunFolder:
             except OSError as error:
                 raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
             break
-        folder = cls(path)
-        folder.checkpoints.mkdir()
-        write_text(folder.versions, json.dumps(_versions(), indent=2) + "\n")
-        write_text(folder.config, yaml.safe_dump(as_plain(config), sort_keys=False))
-        return folder
+        return cls(path)._begin(config)
+
+    @classmethod
+    def make(cls, path: Path, config: FitConfig) -> "RunFolder":
+        """Make a folder of this very name, and write settings and versions into it.
+
+        Raises:
+            SkipweaveError: it exists already, or cannot be made.
+        """
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
+        return cls(path)._begin(config)
+
+    def _begin(self, config: FitConfig) -> "RunFolder":
+        self.checkpoints.mkdir()
+        write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
+        write_text(self.config, yaml.safe_dump(as_plain(config), sort_keys=False))
+        return self
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":
