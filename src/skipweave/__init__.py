@@ -5,7 +5,7 @@ Importing this package registers its networks with timm.
 
 from skipweave import layers, topology
 from skipweave.analysis.profile import profile
-from skipweave.compress import convert, depth_multiplier
+from skipweave.compress import convert, depth_multiplier, sparsify
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model, list_models
 from skipweave.topology import Topology
@@ -19,5 +19,6 @@ __all__ = [
     "layers",
     "list_models",
     "profile",
+    "sparsify",
     "topology",
 ]

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils.flop_counter import FlopCounterMode
 
-from skipweave.analysis.counts import CONVENTIONS, Counts, count, owns_gains
+from skipweave.analysis.counts import CONVENTIONS, Counts, count, counting, owns_gains
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.compress.dry_run import checked_input_size, on_meta
 from skipweave.errors import SkipweaveError
-from skipweave.layers import CrossConv, SpanningStages
+from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Topology
 
 BATCH = 2  # training mode cannot normalise one image where a map is 1x1
@@ -144,7 +143,7 @@ def parameters_by_type(model: nn.Module) -> dict[str, int]:
 def _kind(module: nn.Module) -> str:
     if owns_gains(module):
         return "normalisation"
-    if isinstance(module, _ConvNd | CrossConv):
+    if isinstance(module, _ConvNd | CrossConv | ChannelSparseConv2d):
         return "convolution"
     return "linear" if isinstance(module, nn.Linear) else "other"
 
@@ -153,8 +152,8 @@ def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
     """Multiply-accumulates of `forward_anytime` until each exit; those of the exits before it are among them."""
     if not getattr(model, "exits", ()):
         return ()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        return tuple(counter.get_total_flops() // 2 for _ in model.eval().forward_anytime(images))  # type: ignore[operator]
+    with counting(model) as mode:
+        return tuple(mode.macs.total() for _ in model.forward_anytime(images))  # type: ignore[operator]
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:

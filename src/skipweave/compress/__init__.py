@@ -2,7 +2,19 @@
 
 from skipweave.compress.convert import Conversion, convert
 from skipweave.compress.depth_multiplier import depth_multiplier
+from skipweave.compress.overrides import build_thinned
 from skipweave.compress.remove_links import Removal, remove_links
 from skipweave.compress.report import Thinned, ThinnedLayer
+from skipweave.compress.sparsify import sparsify
 
-__all__ = ["Conversion", "Removal", "Thinned", "ThinnedLayer", "convert", "depth_multiplier", "remove_links"]
+__all__ = [
+    "Conversion",
+    "Removal",
+    "Thinned",
+    "ThinnedLayer",
+    "build_thinned",
+    "convert",
+    "depth_multiplier",
+    "remove_links",
+    "sparsify",
+]

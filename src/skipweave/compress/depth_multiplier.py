@@ -63,7 +63,7 @@ def depth_multiplier(
     >>> import torchvision
     >>> result = depth_multiplier(torchvision.models.resnet18(), 0.5, input_size=(3, 224, 224))
     >>> result.convolution_weights
-    (11166912, 2795616)
+    (11166912, 2794080)
     """
     if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 < alpha < math.inf:
         raise SkipweaveError(f"alpha is {alpha!r}: expected a number above 0, such as 0.5")

@@ -15,14 +15,20 @@ def checked_input_size(model: nn.Module, input_size: tuple[int, int, int] | None
     Raises:
         SkipweaveError: There is neither, or it is not three positive numbers.
     """
-    own = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
-    size = tuple(input_size or own or ())
+    size = tuple(input_size or _own_size(model))
     if not size:
         raise SkipweaveError("the model does not say what images it takes: give input_size=(channels, height, width)")
     if len(size) != 3 or not all(isinstance(side, int) and side > 0 for side in size):
         raise SkipweaveError(f"input_size is {size}: expected three positive numbers (channels, height, width)")
     channels, height, width = size
     return channels, height, width
+
+
+def _own_size(model: nn.Module) -> tuple[int, ...]:
+    """What a timm model says of its images; its channels may have been overridden."""
+    size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size") or ()
+    channels = getattr(model, "in_chans", None)
+    return (channels, *size[1:]) if isinstance(channels, int) and size else tuple(size)
 
 
 def on_meta(model: nn.Module) -> nn.Module:
@@ -42,6 +48,7 @@ def dry_run(twin: nn.Module, input_size: tuple[int, int, int]) -> object:
     Raises:
         SkipweaveError: A module of it, which is named, cannot run.
     """
+    dtype = next((parameter.dtype for parameter in twin.parameters()), torch.float32)
     entered: list[nn.Module] = []
 
     def left(*_: object) -> None:
@@ -53,7 +60,7 @@ def dry_run(twin: nn.Module, input_size: tuple[int, int, int]) -> object:
     )
     try:
         with torch.random.fork_rng(devices=[]):
-            return twin(torch.empty(2, *input_size, device="meta"))
+            return twin(torch.empty(2, *input_size, device="meta", dtype=dtype))
     except SkipweaveError:
         raise
     except Exception as error:

@@ -1,10 +1,12 @@
 """The nn.Modules that networks are put together from."""
 
-from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNorm, Sum, SumRead
+from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.checkpoint import recompute
-from skipweave.layers.cross import Cross, CrossConv, CrossRead, LeanNodeNorm
+from skipweave.layers.cross import Cross, CrossConv, CrossRead
 from skipweave.layers.head import Head
+from skipweave.layers.lean import Read, read_and_run
+from skipweave.layers.normalise import NodeNorm
 from skipweave.layers.readers import Reader, readers
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
@@ -37,11 +39,11 @@ __all__ = [
     "GroupUnit",
     "Head",
     "ImageNetStem",
-    "LeanNodeNorm",
     "NodeNorm",
     "NormTransition",
     "Opening",
     "RawSeqConv2d",
+    "Read",
     "Reader",
     "ResidualBlock",
     "SeqConv2d",
@@ -56,6 +58,7 @@ __all__ = [
     "carry_down",
     "conv1x1",
     "conv3x3",
+    "read_and_run",
     "readers",
     "recompute",
     "residual_body",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead
+from skipweave.layers.lean import read_and_run
 from skipweave.layers.unit import conv1x1
 from skipweave.ops import shifted_mean
 
@@ -45,7 +46,7 @@ class ConcatTransition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw map at the next resolution."""
-        return self.pool(self.conv(self.read(x)))
+        return self.pool(read_and_run(self.read, [self.conv], [x]))
 
 
 class NormTransition(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from skipweave.layers import Head, SpanningStages
+from skipweave.layers import Head, SpanningStages, recompute
 from skipweave.models.anytime import Nodes, predictions
 
 _PARTS_A_STAGE = 4
@@ -49,6 +49,7 @@ class ClassifierNet(nn.Module, ABC):
     """
 
     feature_info: list[dict[str, Any]]
+    grad_checkpointing = False
 
     def __init__(
         self,
@@ -86,9 +87,13 @@ class ClassifierNet(nn.Module, ABC):
     def run_stages(self, x: Tensor) -> Iterator[Nodes]:
         """Run stage by stage on the stem's output; yield what each leaves. The rest waits to be asked."""
 
+    def _run_stem(self, x: Tensor) -> Tensor:
+        again = self.grad_checkpointing and self.training and torch.is_grad_enabled()
+        return recompute(self.stem, x) if again else self.stem(x)
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Activated map of the last stage, (N, in_chans, H, W) to (N, num_features, H / stride, W / stride)."""
-        return self.norm(*next(self.run(self.stem(x))))
+        return self.norm(*next(self.run(self._run_stem(x))))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (N, num_classes) of an activated map, or what the classifier would read."""
@@ -103,7 +108,7 @@ class ClassifierNet(nn.Module, ABC):
 
         Nothing behind an exit is computed before the next one is asked for. A network without exits yields once.
         """
-        run = self.run(self.stem(x), self.exit_places)
+        run = self.run(self._run_stem(x), self.exit_places)
         yield from predictions(run, self.exits, lambda *nodes: self.head(self.norm(*nodes)))
 
     def forward_intermediates(
@@ -136,7 +141,7 @@ class ClassifierNet(nn.Module, ABC):
 
     def _feature_maps(self, x: Tensor) -> Iterator[Tensor]:
         """All maps of `feature_info` in order: perhaps the stem's, each stage's, the last one activated."""
-        x = self.stem(x)
+        x = self._run_stem(x)
         if self.feature_info[0]["module"] == "stem":
             yield x
         stages = self.run_stages(x)

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
-from skipweave.layers import Concat, ConcatRead, NodeNorm, SpanningStages, Unit, basic_body, carry_down, conv3x3
+from skipweave.layers import (
+    Concat,
+    ConcatRead,
+    NodeNorm,
+    SpanningStages,
+    Unit,
+    basic_body,
+    carry_down,
+    conv3x3,
+    read_and_run,
+)
 from skipweave.models.anytime import Heads, predictions
 from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import initialise
@@ -35,7 +45,7 @@ class LabelHead(nn.Module):
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return class scores at the nodes' resolution."""
-        return self.conv(self.read(*nodes))
+        return read_and_run(self.read, [self.conv], nodes)
 
 
 class FCLogDenseNet(nn.Module):
@@ -270,7 +280,7 @@ class _MaxDown(nn.Module):
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, *stack: Tensor) -> Tensor:
-        return self.pool(self.drop(self.conv(self.read(*stack))))
+        return self.pool(read_and_run(self.read, [self.conv, self.drop], stack))
 
 
 def _check(

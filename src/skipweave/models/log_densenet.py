@@ -134,7 +134,8 @@ class LogDenseNetV1(ClassifierNet):
         return self.stages.run(x, self.stages.plan.ends)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the nodes for the backward pass and run the units again there, with equal results."""
+        """Keep only the nodes for the backward pass and run the units and the stem again there, with equal results."""
+        self.grad_checkpointing = enable
         self.stages.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:

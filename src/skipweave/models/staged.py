@@ -82,10 +82,11 @@ class StagedNet(ClassifierNet):
             yield (x,)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the nodes for the backward pass and run the units again there.
+        """Keep only the nodes for the backward pass and run the units and the stem again there.
 
         Outputs, gradients and running statistics stay what they are without it.
         """
+        self.grad_checkpointing = enable
         for stage in self._all_stages():
             stage.grad_checkpointing = enable
 

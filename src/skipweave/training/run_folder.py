@@ -18,7 +18,7 @@ from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, as_plain
 from skipweave.training.files import keep_as, remove_partial, write_text
 from skipweave.training.settings import read
-from skipweave.training.summary import EpochRow, RunSummary
+from skipweave.training.summary import EpochRow, Phase, RunSummary
 
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
 
@@ -150,7 +150,8 @@ class RunFolder:
             return None
         try:
             values = json.loads(self.summary.read_text(encoding="utf-8"))
-            return RunSummary(**{**values, "run_dir": self.path})
+            phases = tuple(Phase(**phase) for phase in values.get("phases", ()))
+            return RunSummary(**{**values, "run_dir": self.path, "phases": phases})
         except (ValueError, TypeError) as error:
             raise SkipweaveError(
                 f"damaged file, or of another version: {self.summary}: remove it and resume the run ({error})"
