@@ -68,7 +68,7 @@ NETWORKS = {
     "resnet50": (lambda: timm.create_model("resnet50"), (3, 32, 32)),
     "ours": (densenet, (3, 16, 16)),
 }
-SLOW = ("inception", "vgg", "resnet50")
+SLOW = ("inception", "vgg")
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_leaves
 
-from skipweave.compress.dry_run import on_meta
+from skipweave.compress.dry_run import shape_twin
 from skipweave.compress.widths import MAKERS
 from skipweave.errors import SkipweaveError
 
 Places = NDArray[np.int64]
-
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def channel_graph(model: nn.Module, input_size: tuple[int, int, int]) -> Channel
     Raises:
         SkipweaveError: The model cannot take such images.
     """
-    twin = _neutral(on_meta(model)).eval()
+    twin = _neutral(shape_twin(model)).eval()
     tracer = _Tracer(twin)
     with torch.device("cpu"), torch.enable_grad():
         try:
@@ -92,8 +89,6 @@ class _Tracer:
             if isinstance(part, MAKERS):
                 part.forward = self._stand_in(name, part)  # type: ignore[method-assign]
                 self.last |= {name} if isinstance(part, nn.Linear) else set()
-            elif isinstance(part, _NORMS):
-                part.forward = lambda x, *_: x  # type: ignore[method-assign]
 
     def _stand_in(self, name: str, part: nn.Module) -> Callable[[Tensor], Tensor]:
         def forward(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.utils._pytree import tree_leaves
 
-from skipweave.compress.dry_run import checked_input_size, dry_run, on_meta
+from skipweave.compress.dry_run import checked_input_size, dry_run, shape_twin
 from skipweave.compress.report import Thinned, thinned
 from skipweave.compress.widths import (
     MAKERS,
@@ -100,7 +100,7 @@ def _check_modules(model: nn.Module) -> None:
 
 def _widths(model: nn.Module, size: tuple[int, int, int], scaled: Callable[[int], int]) -> dict[str, Widths]:
     """Widths of every layer, by name, found by running a twin that is made narrower as it runs."""
-    twin = on_meta(model)
+    twin = shape_twin(model)
     last = _last_layers(twin, size)
     found: dict[str, Widths] = {}
 

@@ -3,10 +3,14 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from skipweave.errors import SkipweaveError
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
+"""Normalisations: they give maps of the shape that they are given, whatever its size."""
 
 
 def checked_input_size(model: nn.Module, input_size: tuple[int, int, int] | None) -> tuple[int, int, int]:
@@ -40,6 +44,19 @@ def on_meta(model: nn.Module) -> nn.Module:
     for buffer in model.buffers():
         empty[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(model, empty)
+
+
+def shape_twin(model: nn.Module) -> nn.Module:
+    """Copy a model to the meta device, its normalisations giving what they are given: all that shapes depend on."""
+    twin = on_meta(model)
+    for part in twin.modules():
+        if isinstance(part, NORMS):
+            part.forward = _given  # type: ignore[method-assign]
+    return twin
+
+
+def _given(x: Tensor, *_: object) -> Tensor:
+    return x
 
 
 def dry_run(twin: nn.Module, input_size: tuple[int, int, int]) -> object:

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.compress.dry_run import dry_run, on_meta
-
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+from skipweave.compress.dry_run import NORMS, dry_run, shape_twin
+from skipweave.compress.widths import MAKERS
 
 
 @dataclass(frozen=True)
@@ -120,10 +118,8 @@ def output_positions(model: nn.Module, input_size: tuple[int, int, int]) -> dict
     Raises:
         SkipweaveError: The model cannot take such images.
     """
-    twin = on_meta(model)
-    names: dict[nn.Module, str] = {
-        part: name for name, part in twin.named_modules() if isinstance(part, _ConvNd | nn.Linear)
-    }
+    twin = shape_twin(model)
+    names: dict[nn.Module, str] = {part: name for name, part in twin.named_modules() if isinstance(part, MAKERS)}
     uses = dict.fromkeys(names.values(), 0)
 
     def note(part: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
@@ -153,7 +149,7 @@ def _parameters(model: nn.Module) -> int:
 
 
 def _norm_parameters(model: nn.Module) -> int:
-    return sum(_parameters(part) for part in model.modules() if isinstance(part, _NORMS))
+    return sum(_parameters(part) for part in model.modules() if isinstance(part, NORMS))
 
 
 def _sum(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
