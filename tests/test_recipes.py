@@ -24,6 +24,13 @@ SETS = {
     "imagenet": (1_281_167, 1000, (3, 224, 224)),
     "camvid": (367, 11, (3, 360, 480)),
 }
+# Epochs done when the learning rate falls, where that is not after half and three quarters of them.
+FALLS = {
+    "sparsenet_imagenet": [30, 60],
+    "seqresnet_imagenet": [30, 60, 90],
+    "delugenet_imagenet": [30, 60, 90],
+    "delugenet_cifar10": [149, 224],
+}
 LABEL_MAPS = [path for path in RECIPES if "camvid" in path.stem]
 IMAGES = [path for path in RECIPES if path not in LABEL_MAPS]
 
@@ -78,8 +85,7 @@ def test_the_optimiser_is_the_papers(path: Path, tmp_path: Path):
         config.schedule.factor(step, config.epochs * steps, 0) for step in range(0, config.epochs * steps, steps)
     ]
     falls = [epoch for epoch in range(1, config.epochs) if factors[epoch] < factors[epoch - 1]]
-    expected = {"imagenet": [30, 60]}.get(config.data.name, [config.epochs // 2, round(0.75 * config.epochs)])
-    assert falls == expected
+    assert falls == FALLS.get(path.stem, [config.epochs // 2, round(0.75 * config.epochs)])
 
 
 @pytest.mark.parametrize("path", LABEL_MAPS, ids=lambda path: path.stem)

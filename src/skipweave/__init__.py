@@ -5,9 +5,20 @@ Importing this package registers its networks with timm.
 
 from skipweave import layers, topology
 from skipweave.analysis.profile import profile
-from skipweave.compress import convert
+from skipweave.compress import convert, depth_multiplier, sparsify
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model, list_models
 from skipweave.topology import Topology
 
-__all__ = ["SkipweaveError", "Topology", "convert", "create_model", "layers", "list_models", "profile", "topology"]
+__all__ = [
+    "SkipweaveError",
+    "Topology",
+    "convert",
+    "create_model",
+    "depth_multiplier",
+    "layers",
+    "list_models",
+    "profile",
+    "sparsify",
+    "topology",
+]

@@ -2,8 +2,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from skipweave.analysis.draw import save, to_svg
-from skipweave.analysis.draw_weights import cross_norm_bars, reuse_heat_maps
+from skipweave.analysis.draw import save, to_svg, write
+from skipweave.analysis.draw_weights import cross_norm_bars, group_heat_maps, reuse_heat_maps
+from skipweave.analysis.weights import GroupMap
 from skipweave.errors import SkipweaveError
 from skipweave.models import DelugeNet, SparseNet
 
@@ -40,3 +41,23 @@ def test_networks_are_drawn(tmp_path, draw, network):
 def test_other_networks_are_refused():
     with pytest.raises(SkipweaveError, match="no cross-layer convolution"):
         cross_norm_bars(SparseNet(units=2))
+
+
+def test_a_row_a_group_and_a_line_before_the_layers_own():
+    values = np.array([[1.0, 0.5, np.nan], [np.nan, 0.5, 1.0]])
+    figure = group_heat_maps([GroupMap("a layer", 2, values)] * 4)
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == 4
+    (image,) = panels[0].images
+    np.testing.assert_array_equal(image.get_array().filled(np.nan), values)
+    assert image.get_extent() == [-1.5, 1.5, 2.5, 0.5]  # groups -1, 0 and 1; rows 1 and 2 from the top
+    assert panels[0].lines[0].get_xdata() == [0.5, 0.5]
+    assert panels[0].get_title() == "a layer"
+    assert [axes.get_xlabel() for axes in panels] == ["", *["group that is read (own from 1)"] * 3]
+
+
+@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
+def test_a_figure_is_written_the_same_each_time(tmp_path, form):
+    for name in ("first", "second"):
+        write(cross_norm_bars([np.array([1.0, 0.5])]), tmp_path / name, form)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()

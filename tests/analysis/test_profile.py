@@ -10,7 +10,7 @@ import skipweave
 from skipweave import profile
 from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
-from skipweave.analysis.profile import on_meta
+from skipweave.compress.dry_run import on_meta
 from skipweave.errors import SkipweaveError
 from skipweave.layers import CrossConv
 
@@ -202,3 +202,20 @@ def test_cost_of_each_exit(name: str, shares: list[float]) -> None:
     assert [round(macs / measured.exit_macs[-1], 2) for macs in measured.exit_macs] == shares
     assert measured.macs < measured.exit_macs[-1]  # one forward pass leaves the exits out
     assert profile(skipweave.create_model("sparsenet40_12", units=2)).exit_macs == ()
+
+
+@pytest.mark.parametrize("pattern", ["exact", "grouped"])
+def test_sparse_convolutions_count_by_their_links(pattern):
+    dense = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.Conv2d(16, 32, 3, stride=2, padding=1))
+    sparse = skipweave.sparsify(dense, 0.25, pattern=pattern, input_size=(3, 8, 8)).model
+    measured = profile(sparse, (3, 8, 8))
+    assert measured.parameters_by_type["convolution"] == 3 * 16 * 9 + 4 * 32 * 9 + 32
+    assert measured.counts.macs == {"convolution 3x3": 64 * 3 * 16 * 9 + 16 * 4 * 32 * 9}
+
+
+def test_exits_of_a_sparse_network_count_by_links():
+    model = skipweave.create_model("sparsenet40_12", units=2, heads="stages")
+    result = skipweave.sparsify(model, 0.1)
+    dense, sparse = profile(model).exit_macs, profile(result.model).exit_macs
+    assert len(sparse) == 3
+    assert sparse[-1] < 0.5 * dense[-1]

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 import skipweave
-from skipweave.analysis.weights import cross_norms, reuse_maps
+from skipweave.analysis.weights import cross_norms, group_maps, reuse_maps
 from skipweave.errors import SkipweaveError
+from skipweave.layers import SeqConv2d
 from skipweave.models import DelugeNet, SparseNet
 
 NAN = float("nan")
@@ -83,3 +84,46 @@ def test_networks_without_such_weights_are_refused():
     for other in (summed, crossed, torch.nn.Conv2d(1, 1, 1)):
         with pytest.raises(SkipweaveError, match="no unit of this network reads concatenated nodes"):
             reuse_maps(other)
+
+
+def test_groups_by_hand():
+    layer = SeqConv2d(4, 4, group_size=2)
+    for unit in layer.groups:
+        unit.make.conv.weight.data.zero_()
+    first, second = (unit.make.conv.weight.data for unit in layer.groups)
+    first[0, 0], first[1, 3] = 4.0, -2.0  # the older and the newer group of the input, nine taps each
+    second[:, :2], second[:, 2:] = 0.5, -1.0  # the newer group of the input, then the group just made
+    (found,) = group_maps(torch.nn.Sequential(layer))
+    assert (found.layer, found.given) == ("0", 2)
+    np.testing.assert_allclose(found.values, [[1, 0.5, NAN], [NAN, 0.5, 1]])
+
+
+def test_a_dense_layer_reads_its_input_as_a_whole():
+    layer = SeqConv2d(3, 4, group_size=2, windowed=False)
+    first, second = (unit.make.conv.weight.data for unit in layer.groups)
+    first.fill_(1.0)
+    second[:, :3], second[:, 3:] = -4.0, 2.0
+    (found,) = group_maps(torch.nn.Sequential(layer))
+    assert found.given == 1
+    np.testing.assert_allclose(found.values, [[0.25, NAN], [1, 0.5]])
+
+
+def test_a_bottlenecked_group_reads_with_its_1x1_convolution():
+    layer = SeqConv2d(2, 4, group_size=2, bottleneck=True)
+    for unit in layer.groups:
+        unit.reduce.conv.weight.data.fill_(1.0)
+    layer.groups[1].reduce.conv.weight.data.fill_(3.0)
+    (found,) = group_maps(torch.nn.Sequential(layer))
+    np.testing.assert_allclose(found.values, [[1 / 3, NAN], [NAN, 1]])
+
+
+def test_a_window_has_as_many_groups_in_every_row():
+    maps = group_maps(skipweave.create_model("seqresnet_k8_r4_n1", group_size=2, widening=1))
+    assert [found.layer for found in maps][-1] == "stages.2.units.0.second"
+    residual = [found for found in maps if ".units." in found.layer]
+    assert [found.values.shape for found in residual] == [(g, 2 * g - 1) for g in (8, 8, 16, 16, 24, 24)]
+    for found in residual:
+        groups = found.given
+        assert (~np.isnan(found.values)).sum(axis=1).tolist() == [groups] * groups
+    with pytest.raises(SkipweaveError, match="no convolution of this network is made in groups"):
+        group_maps(torch.nn.Conv2d(1, 1, 1))

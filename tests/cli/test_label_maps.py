@@ -38,10 +38,10 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_is_tested_class_by_class(run: Path, capsys: Capture):
     assert main(["test", str(run)]) == 0
-    first, *classes = capsys.readouterr().out.splitlines()
+    first, *lines = capsys.readouterr().out.splitlines()
     assert "mean IoU" in first
-    assert [line.split()[0] for line in classes] == ["sky", "ground"]
-    assert float(classes[0].split()[2]) > 80  # so plain a picture is learnt at once
+    assert [line.split()[0] for line in lines] == ["sky", "ground", "exit", "exit"]
+    assert float(lines[0].split()[2]) > 80  # so plain a picture is learnt at once
 
 
 def test_predictions_are_label_maps_and_overlays(run: Path, pictures: Path, tmp_path: Path, capsys: Capture):
@@ -84,6 +84,9 @@ def test_exits_are_told_and_drawn(run: Path, tmp_path: Path, capsys: Capture):
     costs = [int(rows[name][0].replace(",", "")) for name in ("1", "2", "last")]
     assert costs == sorted(costs)
     assert rows["last"][1] == "100%"
+    assert main(["test", str(run), "--accelerator", "cpu"]) == 0
+    told = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  exit")]
+    assert [(*line[:2], line[3]) for line in told] == [("exit", n, rows[n][2]) for n in ("1", "2")]
     svg = (tmp_path / "figure.svg").read_text()
     assert "exit 1 of 3" in svg
     assert "labels" in svg

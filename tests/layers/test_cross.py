@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from skipweave import topology
 from skipweave.errors import SkipweaveError
-from skipweave.layers import Concat, ConcatRead, Cross, CrossConv, CrossRead, LeanNodeNorm, NodeNorm, Stage, SumRead
+from skipweave.layers import ConcatRead, Cross, CrossConv, CrossRead, NodeNorm, Stage, SumRead
 
 
 def maps(count: int) -> list[Tensor]:
@@ -25,7 +25,7 @@ def test_normalised_it_is_the_sum_of_a_batch_norm_a_node() -> None:
         nn.init.normal_(parameter)
     cross.weight.data = torch.stack([norm.weight.data for norm in norms])
     cross.bias.data = torch.stack([norm.bias.data for norm in norms])
-    shared = [LeanNodeNorm(2).double() for _ in raw]
+    shared = [NodeNorm(2).double() for _ in raw]
     found = cross(*(norm(x) for norm, x in zip(shared, raw, strict=True)))
     expected = sum(norm(x) for norm, x in zip(norms, raw, strict=True))
     torch.testing.assert_close(found, expected)
@@ -55,23 +55,6 @@ def test_nodes_need_one_width() -> None:
         Cross(normalised=True).reader([4, 3])
 
 
-@pytest.mark.parametrize("momentum", [0.1, None])
-def test_the_lean_norm_keeps_the_statistics_of_a_batch_norm(momentum: float | None) -> None:
-    lean, plain = LeanNodeNorm(2).double(), NodeNorm(2).double()
-    lean.momentum = plain.momentum = momentum
-    for x in maps(3):
-        torch.testing.assert_close(lean(x), plain(x))
-    torch.testing.assert_close(dict(lean.named_buffers()), dict(plain.named_buffers()))
-    torch.testing.assert_close(lean.eval()(x), plain.eval()(x))
-
-
-def test_the_lean_norm_refuses_a_single_value_in_training() -> None:
-    norm = LeanNodeNorm(2)
-    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
-        norm(torch.ones(1, 2, 1, 1))
-    assert norm.running_var.tolist() == [1, 1]
-
-
 @pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("name", topology.names())
 def test_a_stage_follows_the_definition(name: str, normalised: bool) -> None:
@@ -93,7 +76,7 @@ def test_compiled_it_is_the_same() -> None:
     class Pair(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.norms = nn.ModuleList(LeanNodeNorm(2) for _ in range(2))
+            self.norms = nn.ModuleList(NodeNorm(2) for _ in range(2))
             self.read = CrossRead(2, 2, normalised=True)
 
         def forward(self, *nodes: Tensor) -> Tensor:
@@ -106,7 +89,3 @@ def test_compiled_it_is_the_same() -> None:
         form(*nodes).pow(3).sum().backward()
         results.append(([p.grad for p in (*nodes, *form.parameters())], list(form.buffers())))
     torch.testing.assert_close(results[0], results[1])
-
-
-def test_concatenation_keeps_its_own_norm() -> None:
-    assert type(Concat().node(2)) is NodeNorm

@@ -1,5 +1,6 @@
 """SeqConv layers against their definition, written out with concatenations."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -178,6 +179,23 @@ def test_the_window_is_not_copied_at_every_group(groups: int) -> None:
 def test_training_saves_each_map_once() -> None:
     few, many = (saved_bytes(SeqConv2d(64, 64, group_size=size), torch.randn(1, 64, 16, 16)) for size in (32, 2))
     assert many == pytest.approx(few, rel=0.02)
+
+
+def test_dropout_keeps_a_window_for_each_group() -> None:
+    x = torch.randn(2, 64, 16, 16)
+    kept = [saved_bytes(SeqConv2d(64, 64, group_size=8, drop_rate=rate), x) for rate in (0.0, 0.1)]
+    window, line = 64, 128  # channels; without dropout the groups read views of one line, input and groups side by side
+    more = (kept[1] - kept[0]) / x[:, :1].nbytes
+    assert more == pytest.approx(8 * window - line, rel=0.02)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6, 5), (2, 16, 6, 5), (2, 12, 6, 1), (1, 12, 6, 5), (12, 6, 5)])
+def test_a_shortcut_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    layer = SeqConv2d(8, 12, group_size=4)
+    with pytest.raises(
+        SkipweaveError, match=rf"{re.escape(str(shape))} beside .*\(2, 8, 6, 5\): expected \(2, 12, 6, 5\)"
+    ):
+        layer.pair(torch.randn(2, 8, 6, 5), torch.randn(shape))
 
 
 @pytest.mark.parametrize(

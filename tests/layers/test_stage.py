@@ -32,6 +32,24 @@ def test_sums_follow_the_definition(name: str) -> None:
     torch.testing.assert_close(stage(x), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", topology.names())
+def test_on_the_way_heads_read_a_node_and_what_it_read(name: str) -> None:
+    stage = sum_stage(topology.make(name, 6))
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    nodes: list[Tensor] = []
+    for module in (stage.entry, *stage.units):
+        module.register_forward_hook(lambda module, given, made: nodes.append(made))
+    run = stage.run(x, [1, 4])
+    for place in (1, 4):
+        read = next(run)
+        assert len(nodes) == place + 1  # nothing behind it is made
+        expected = sum(nodes[s] for s in (place, *stage.topology.sources(place)))
+        torch.testing.assert_close(sum(read), expected, rtol=1e-12, atol=1e-12)
+        reader, width = stage.exit_reader(place)
+        assert reader.double()(*read).shape == (2, width, 8, 8)
+    torch.testing.assert_close(next(run), (stage(x),), rtol=0, atol=0)
+
+
 def test_a_dense_sum_is_a_residual_network() -> None:
     stage = sum_stage(topology.dense(6))
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)

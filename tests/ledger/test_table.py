@@ -7,7 +7,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.ledger.table import SCALES
 
 ROWS = ledger.rows()
-COUNTS = {"sparsenet": 130, "log_densenet": 438, "seqconv": 64, "delugenet": 63, "channel_sparsity": 59}
+COUNTS = {"sparsenet": 130, "log_densenet": 438, "seqconv": 64, "delugenet": 63, "channel_sparsity": 60}
 QUANTITIES = {
     "parameters",
     "parameters_with_statistics",

@@ -46,15 +46,15 @@ def through_all(stages: SpanningStages) -> Iterator[float]:
 
     yield 2 * size(Version(0, 0))  # the stem's output and node 0
     alive = {Version(0, 0)}
-    for stage, steps in enumerate(plan.steps):
+    for steps in plan.steps:
         for step in steps:
             read, made = size(*step.reads), size(step.makes)
             carried = read + read + made  # activated, convolved and pooled
             yield size(*alive) + (carried if step.is_carry else in_unit(read, len(step.reads), made))
-            alive = (alive | {step.makes}) - set(step.spent)
-        if stage + 1 == len(stages):
-            yield size(*alive) + 2 * size(*plan.exit(stage))  # joined and activated
-        alive -= set(plan.spent_at_exit(stage))
+            alive |= {step.makes}
+            if step.makes == (plan.ends[-1], len(stages) - 1):
+                yield size(*alive) + 2 * size(step.makes, *step.reads)  # joined and activated
+            alive -= set(step.spent)
 
 
 def inside(stages: nn.Sequential) -> Iterator[float]:
@@ -114,11 +114,10 @@ def test_what_the_patterns_keep() -> None:
 
 def alive_before_each_step(plan: SpanningPlan) -> list[set[Version]]:
     seen, alive = [], {Version(0, 0)}
-    for stage, steps in enumerate(plan.steps):
+    for steps in plan.steps:
         for step in steps:
             seen.append(set(alive))
             alive = (alive | {step.makes}) - set(step.spent)
-        alive -= set(plan.spent_at_exit(stage))
     return seen
 
 

@@ -35,10 +35,13 @@ SMALL = {
     "seqresnet_k8_r4_n1": dict(units=2, group_size=4, widening=1),
     "seqresnet_b_k16_r7_n1": dict(units=2, group_size=8, widening=1),
     "seqresnext24": dict(units=(2, 2, 3, 2), group_size=8, subgroups=2, widths=(16, 32, 64, 128)),
+    "vgg16n": dict(widths=(4, 6, 8, 12, 16), hidden=(20,)),
 }
 IMAGENET = ["densenet121_32", "sparsenet201_48", "logdensenet169_v1", "logdensenet169", "delugenet92", "seqresnext24"]
 DILATED = ["densenet121_32", "sparsenet201_48", "delugenet92"]
-WITHOUT_PROJ_DROP = ["preact_resnet110", "sparsenet_sum110", "delugenet146", "delugenet92"]
+WITHOUT_PROJ_DROP = ["preact_resnet110", "sparsenet_sum110", "delugenet146", "delugenet92", "vgg16n"]
+WITH_EXITS = [name for name in SMALL if name != "vgg16n"]
+REDUCTIONS = {"vgg16n": [1, 2, 4, 8, 16], **{name: [2, 4, 8, 16, 32] for name in IMAGENET}}
 
 
 def small(name: str, **overrides: object) -> nn.Module:
@@ -50,7 +53,7 @@ def images(model: nn.Module, size: int = 64, batch: int = 2) -> torch.Tensor:
 
 
 def test_the_registry_holds_the_papers_rows() -> None:
-    assert len(ALL) == 113
+    assert len(ALL) == 116
     assert {f"sparsenet_sum{d}" for d in (56, 110, 200, 1001, 2000)} <= set(ALL)
     assert skipweave.list_models("sparsenet1*_32") == ["sparsenet121_32", "sparsenet169_32"]
     assert skipweave.list_models("preact_resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
@@ -116,7 +119,7 @@ def test_features_only(name: str) -> None:
     maps = model(torch.randn(1, 3, 64, 64))
     assert [m.shape[1] for m in maps] == model.feature_info.channels()
     assert [64 // m.shape[-1] for m in maps] == model.feature_info.reduction()
-    assert model.feature_info.reduction() == ([2, 4, 8, 16, 32] if name in IMAGENET else [1, 2, 4])
+    assert model.feature_info.reduction() == REDUCTIONS.get(name, [1, 2, 4])
     chosen = small(name, features_only=True, out_indices=(0, -1)).eval()
     assert [m.shape[1] for m in chosen(torch.randn(1, 3, 64, 64))] == [maps[0].shape[1], maps[-1].shape[1]]
 
@@ -137,7 +140,7 @@ def test_checkpointing_changes_nothing(name: str) -> None:
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", WITH_EXITS)
 def test_exits(name: str) -> None:
     torch.manual_seed(0)
     model = small(name, heads="stages").eval()
@@ -151,7 +154,34 @@ def test_exits(name: str) -> None:
     assert [tuple(out.shape) for out in model.forward_anytime(x)] == [(2, 3)] * stages
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", WITH_EXITS)
+def test_exits_after_any_unit(name: str) -> None:
+    """Exits change nothing else, and one says the same alone as among others."""
+    torch.manual_seed(0)
+    bare = small(name).eval()
+    units = len([part for part, _ in bare.named_modules() if re.fullmatch(r"stages\.(\d+\.)?units\.\d+", part)])
+    places = tuple(range(1, units))
+    model = small(name, heads=places).eval()
+    missing, unexpected = model.load_state_dict(bare.state_dict(), strict=False)
+    assert not unexpected
+    assert all(key.startswith("exits.") for key in missing)
+    x = images(model)
+    *early, last = model.forward_anytime(x)
+    assert [tuple(logits.shape) for logits in early] == [(2, model.num_classes)] * len(places)
+    torch.testing.assert_close(last, bare(x), rtol=0, atol=0)
+    alone = small(name, heads=places[1:2]).eval()
+    alone.load_state_dict(bare.state_dict(), strict=False)
+    alone.exits[0].load_state_dict(model.exits[1].state_dict())
+    torch.testing.assert_close(next(alone.forward_anytime(x)), early[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("heads", ["first", 3, (), (0, 2), (3, 2), (2, 2), (36,), (1.5,)])
+def test_heads_that_cannot_be(heads: object) -> None:
+    with pytest.raises(SkipweaveError, match=r"heads is .*: expected 'last', 'stages', or, .* the units from 1 to 35"):
+        skipweave.create_model("sparsenet40_24", heads=heads)
+
+
+@pytest.mark.parametrize("name", WITH_EXITS)
 def test_nothing_behind_an_exit_is_computed(name: str) -> None:
     model = small(name, heads="stages").eval()
     ran: set[str] = set()

@@ -1,11 +1,11 @@
-"""The cross-layer convolution and the lean normalisation against their definitions."""
+"""The cross-layer convolution against its definition."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipweave.ops import cross_layer, cross_layer_fast, normalise_lean
+from skipweave.ops import cross_layer, cross_layer_fast
 
 
 def made(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -47,30 +47,3 @@ def test_the_fast_form_under_autocast() -> None:
             out = form(nodes, weight, bias)
         results.append((out, torch.autograd.grad(out.sum(), [weight, *nodes])))
     torch.testing.assert_close(results[0], results[1])
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_lean_norm_is_batch_norm(layout: torch.memory_format) -> None:
-    torch.manual_seed(0)
-    x = (5 * torch.randn(4, 3, 6, 6, dtype=torch.float64) + 2).to(memory_format=layout).requires_grad_()
-    upstream = torch.randn_like(x)
-    results = []
-    for form in (normalise_lean, lambda x, mean, var, *rest: F.batch_norm(x, mean, var, None, None, True, *rest)):
-        mean, var = torch.full((3,), 0.5, dtype=torch.float64), torch.full((3,), 2.0, dtype=torch.float64)
-        out = form(x, mean, var, 0.1, 1e-5)
-        assert out.is_contiguous(memory_format=layout)
-        results.append((out, mean, var, *torch.autograd.grad(out, x, upstream)))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10)
-
-
-def test_the_lean_norm_keeps_its_result_only() -> None:
-    kept: list[int] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        kept.append(tensor.data_ptr() if tensor.dim() == 4 else 0)
-        return tensor
-
-    x = made(2, 3, 4, 4)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        out = normalise_lean(x, None, None, 0.1, 1e-5)
-    assert set(kept) == {0, out.data_ptr()}

@@ -1,15 +1,24 @@
 """The studies that the repository ships can be read, say what they cost, and hold equal what they say is equal."""
 
+import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+import skipweave
 from skipweave import topology
-from skipweave.study.config import StudyConfig
+from skipweave.study.config import StudyConfig, parse_count
+from skipweave.study.matching import match_cost
+from skipweave.training.network import count_parameters
 from skipweave.training.settings import read
 
 STUDIES = {path.stem: path for path in (Path(__file__).parents[2] / "studies").glob("*.yaml")}
 UNITS = 72
+DELUGENETS = ["delugenet_digits", "delugenet_cifar10"]
 
 
 def test_there_are_some():
@@ -20,6 +29,14 @@ def test_there_are_some():
         "distance_cifar10",
         "distance_digits",
         "log_densenet_one_change",
+        "thinning_cifar10",
+        "thinning_mnist",
+        "densify_mnist",
+        "seqresnet_digits",
+        "seqresnet_cifar10",
+        "windows_digits",
+        "delugenet_digits",
+        "delugenet_cifar10",
     }
 
 
@@ -33,6 +50,71 @@ def test_it_can_be_read_and_tells_command_and_cost(name):
     )
     assert f"skipweave study --config studies/{name}.yaml" in header
     assert "Cost:" in header
+
+
+def parameters(study: StudyConfig) -> list[int]:
+    """Of each network, as it will be trained."""
+    channels = 1 if study.data.name == "digits" else 3
+
+    def build(name: str, **args: Any) -> nn.Module:
+        with torch.device("meta"):
+            return skipweave.create_model(name, num_classes=10, in_chans=channels, **args)
+
+    counts = []
+    for network in study.networks:
+        make, args = partial(build, network.name), network.args
+        if study.match:
+            args = match_cost(network.name, args, make, count_parameters, parse_count(study.target))
+        counts.append(count_parameters(make(**args)))
+    return counts
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "seqresnet_digits",
+        "seqresnet_cifar10",
+        "windows_digits",
+        "delugenet_digits",
+        pytest.param("delugenet_cifar10", marks=pytest.mark.slow),
+    ],
+)
+def test_parameters_are_as_equal_as_told(name):
+    counts = parameters(read(StudyConfig, STUDIES[name]))
+    header = STUDIES[name].read_text(encoding="utf-8").split("title:")[0]
+    told = re.search(r"parameters within ([\d.]+) %", header)
+    assert max(counts) / min(counts) - 1 < float(told[1]) / 100
+    assert all(f"{count:,}" in header for count in (min(counts), max(counts)))
+
+
+@pytest.mark.parametrize("name", ["seqresnet_digits", "seqresnet_cifar10"])
+def test_the_seqresnets_own_resnet_has_one_group_a_layer(name):
+    theirs = {network.title: network.args for network in read(StudyConfig, STUDIES[name]).networks}
+    assert theirs["ResNet"]["group_size"] == theirs["ResNet"]["widths"]
+    assert {key: value for key, value in theirs["ResNet"].items() if key not in ("group_size", "widths")} == {
+        key: value for key, value in theirs["SeqResNet"].items() if key not in ("group_size", "widths")
+    }
+
+
+def test_the_windowed_and_dense_networks_are_the_papers_half_as_wide():
+    printed = {
+        "S1": dict(group_size=8, widths=[64, 128, 192], units=1, windowed=True),
+        "S2": dict(group_size=8, widths=[48, 96, 144], units=[1, 2, 1], windowed=False),
+        "S3": dict(group_size=16, widths=[64, 128, 192], units=1, windowed=True),
+        "S4": dict(group_size=16, widths=[48, 96, 144], units=[1, 2, 2], windowed=True),
+    }
+    for network in read(StudyConfig, STUDIES["windows_digits"]).networks:
+        args, paper = network.args, printed[network.title]
+        widths = args.get("widths", [args.get("widening", 0) * width for width in (16, 32, 48)])
+        assert (2 * args["group_size"], 2 * args["stem_width"]) == (paper["group_size"], 16)
+        assert [2 * width for width in widths] == paper["widths"]
+        assert (args.get("units", 1), args.get("windowed", True)) == (paper["units"], paper["windowed"])
+
+
+@pytest.mark.parametrize("name", DELUGENETS)
+def test_the_delugenets_baselines_differ_in_how_nodes_are_read_and_carried(name):
+    shared, *others = (network.args for network in read(StudyConfig, STUDIES[name]).networks)
+    assert others == [shared | {"cross": "sum"}, shared | {"cross": "sum", "shortcut": "projection"}]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])
@@ -64,3 +146,25 @@ def test_the_log_densenets_differ_in_one_thing():
     for network, following in zip(networks, [*networks[1:], networks[0]], strict=True):
         differing = [key for key in network.args if network.args[key] != following.args[key]]
         assert len(differing) + (network.name != following.name) == 1
+
+
+@pytest.mark.parametrize("name", ["thinning_cifar10", "thinning_mnist"])
+def test_narrow_and_sparse_networks_are_compared_in_pairs(name):
+    """A narrow network has the root of the density as its multiplier, so that both cost about the same."""
+    dense, *others = (network.args for network in read(StudyConfig, STUDIES[name]).networks)
+    assert dense == {}
+    narrow = [args["depth_multiplier"] for args in others if "depth_multiplier" in args]
+    sparse = [args["sparsify"] for args in others if "sparsify" in args]
+    assert min(sparse) == 0.01
+    assert len(narrow) + len(sparse) == len(others)
+    assert {given["rule"] for given in narrow} == {"ceil"}
+    assert [given["alpha"] for given in narrow] == [round(density**0.5, 4) for density in sparse]
+
+
+def test_densification_differs_from_dense_training_in_nothing_else():
+    networks = read(StudyConfig, STUDIES["densify_mnist"]).networks
+    assert {network.name for network in networks} == {"tutorial_mnist"}
+    assert networks[0].args == {}
+    for network in networks[1:]:
+        assert network.args.keys() == {"sparsify"}
+        assert network.densify.every

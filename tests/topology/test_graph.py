@@ -100,3 +100,21 @@ def test_no_units_at_all() -> None:
     graph = topology.dense(0)
     assert (graph.links, graph.mean_in_degree, graph.max_in_degree, graph.max_distance, graph.mean_distance) == (0,) * 5
     assert graph.output == (0,)
+
+
+def test_links_are_taken_out():
+    graph = Topology.from_lists([[0], [0, 1], [0, 2], [1, 3]], name="mine")
+    fewer = graph.without([(2, 0), (3, 2)])
+    assert fewer.reads == ((0,), (1,), (0,), (3, 1))
+    assert fewer.name == "mine minus 2"
+    assert (graph.unread, fewer.unread) == ((), (2,))
+    assert graph.without([]) == graph
+
+
+@pytest.mark.parametrize(
+    ("links", "complaint"),
+    [([(2, 2)], "node 2 does not read node 2"), ([(1, 0)], "node 1 reads nothing"), ([(9, 0)], "node 9 reads nothing")],
+)
+def test_links_that_cannot_be_taken_out(links, complaint):
+    with pytest.raises(SkipweaveError, match=complaint):
+        Topology.from_lists([[0], [0, 1], [0, 2], [1, 3]]).without(links)

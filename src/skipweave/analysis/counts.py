@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from skipweave.layers import ConcatRead, CrossConv
+from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv
 
 aten = torch.ops.aten
 
@@ -101,9 +101,7 @@ def count(model: nn.Module, image: Tensor, forward: Callable[[Tensor], object] |
         image: (1, C, H, W).
         forward: What to run in place of the model's forward pass, for instance all of its exits.
     """
-    model.eval()
-    mode = _CountingMode()
-    with torch.no_grad(), _normalised_elements(model) as normalised, _across_nodes(model, mode), mode:
+    with counting(model) as mode, _normalised_elements(model) as normalised:
         (forward or model)(image)
     return Counts(
         macs=dict(sorted(mode.macs.items())),
@@ -115,6 +113,19 @@ def count(model: nn.Module, image: Tensor, forward: Callable[[Tensor], object] |
         mean_pooled=mode.mean_pooled,
         means=mode.means,
     )
+
+
+@contextmanager
+def counting(model: nn.Module) -> Iterator["CountingMode"]:
+    """Count what a model does in evaluation mode while this context lasts.
+
+    Args:
+        model: Put in evaluation mode and left there.
+    """
+    mode = CountingMode()
+    model.eval()
+    with torch.no_grad(), _across_nodes(model, mode), _sparse(model, mode), mode:
+        yield mode
 
 
 @contextmanager
@@ -135,7 +146,7 @@ def _normalised_elements(model: nn.Module) -> Iterator[Counter[str]]:
 
 
 @contextmanager
-def _across_nodes(model: nn.Module, mode: "_CountingMode") -> Iterator[None]:
+def _across_nodes(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
     """Count what convolutions across nodes do, of which torch's operations do not tell.
 
     Over normalised nodes they add up batch norms, one a node; over raw ones they multiply and accumulate.
@@ -155,6 +166,28 @@ def _across_nodes(model: nn.Module, mode: "_CountingMode") -> Iterator[None]:
             hook.remove()
 
 
+@contextmanager
+def _sparse(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
+    """Count channel-sparse convolutions by the links that they have, in whatever form they are computed."""
+
+    def begin(*_: object) -> None:
+        mode.paused = True
+
+    def end(module: ChannelSparseConv2d, _: object, output: Tensor) -> None:
+        mode.paused = False
+        positions = output.numel() // module.out_channels
+        mode.macs["convolution " + "x".join(map(str, module.kernel_size))] += positions * module.weight.numel()
+
+    layers = [module for module in model.modules() if isinstance(module, ChannelSparseConv2d)]
+    hooks = [layer.register_forward_pre_hook(begin) for layer in layers]
+    hooks += [layer.register_forward_hook(end) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def owns_gains(module: nn.Module) -> bool:
     """Whether the module is what the papers call a batch norm: gains and biases that belong to one reader."""
     if isinstance(module, CrossConv):
@@ -162,11 +195,16 @@ def owns_gains(module: nn.Module) -> bool:
     return isinstance(module, ConcatRead) or (isinstance(module, _BatchNorm) and module.affine)
 
 
-class _CountingMode(TorchDispatchMode):
-    """Sees every operation of a forward pass, on any device; multiply-accumulates are torch's own count of them."""
+class CountingMode(TorchDispatchMode):
+    """Sees every operation of a forward pass, on any device; multiply-accumulates are torch's own count of them.
+
+    Attributes:
+        paused: Whether operations go by uncounted.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.paused = False
         self.macs: Counter[str] = Counter()
         self.linear_outputs = self.rectified = self.added = 0
         self.max_pooled = self.mean_pooled = self.means = 0
@@ -177,6 +215,8 @@ class _CountingMode(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         operation = func.overloadpacket
+        if self.paused:
+            return result
         if operation in flop_registry:
             self._multiplied(operation, args, kwargs, result)
         elif operation in (aten.relu, aten.relu_):

@@ -21,6 +21,7 @@ from matplotlib.path import Path as Curve
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from torch import nn
 
+from skipweave.analysis.matrix import ConnectionMatrix, connection_matrix
 from skipweave.analysis.profile import topologies_of
 from skipweave.errors import SkipweaveError
 from skipweave.topology import Topology
@@ -65,6 +66,33 @@ def connections(network: nn.Module | Topology | Sequence[Topology], title: str =
         axes += [left, right]
         first += times
     _colour_bar(figure, axes, norm)
+    if title:
+        figure.suptitle(title, fontsize=13, x=0.01, ha="left", color=_INK)
+    return figure
+
+
+def connection_matrix_figure(network: nn.Module | ConnectionMatrix, title: str = "") -> Figure:
+    """Draw what each unit reads as one matrix of the whole network, with lines between its stages.
+
+    Colour tells how far back a link reaches, in nodes.
+
+    Args:
+        network: A model with stages, or what `connection_matrix` gives.
+        title: Heading.
+
+    Raises:
+        SkipweaveError: The model has no stages to draw.
+    """
+    whole = connection_matrix(network) if isinstance(network, nn.Module) else network
+    side = float(np.clip(0.24 * (whole.topology.units + 1), 2.6, 7.0))
+    figure = Figure(figsize=(side + 1.6, side + 0.9), layout="constrained")
+    axes, norm = figure.subplots(), _offset_scale([whole.topology])
+    matrix(whole.topology, axes, norm)
+    for end in whole.ends[:-1]:
+        axes.axhline(end + 0.5, color=_INK, linewidth=0.6, linestyle=":")
+        axes.axvline(end + 0.5, color=_INK, linewidth=0.6, linestyle=":")
+    axes.set(xlabel="node that is read", ylabel="node that reads")
+    _colour_bar(figure, [axes], norm)
     if title:
         figure.suptitle(title, fontsize=13, x=0.01, ha="left", color=_INK)
     return figure
@@ -139,10 +167,22 @@ def save(figure: Figure, prefix: Path) -> tuple[Path, Path]:
     """Write a figure as `<prefix>.png` and `<prefix>.svg`, making the folder where needed; return both paths."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     png, svg = (prefix.with_name(prefix.name + ending) for ending in (".png", ".svg"))
-    figure.savefig(png, dpi=150)
-    with _repeatable_svg():
-        figure.savefig(svg, metadata={"Date": None})
+    write(figure, png, "png")
+    write(figure, svg, "svg")
     return png, svg
+
+
+def write(figure: Figure, path: Path, form: str) -> None:
+    """Write a figure into one file, the same each time.
+
+    Args:
+        figure: The figure.
+        path: The file to write or to replace.
+        form: "png", "svg" or "pdf".
+    """
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with _repeatable_svg():
+        figure.savefig(path, format=form, dpi=150, metadata=undated.get(form))
 
 
 def _repeatable_svg() -> AbstractContextManager[None]:

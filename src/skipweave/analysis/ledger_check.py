@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from skipweave.analysis.counts import CONVENTIONS, Counts, count
 from skipweave.analysis.profile import parameters_by_type
+from skipweave.compress import build_thinned
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import Row
 from skipweave.models import create_model
@@ -127,10 +128,14 @@ class _Network:
 
 
 def _build(row: Row) -> nn.Module:
-    if row.model.startswith(_TORCHVISION):
-        model: nn.Module = torchvision.models.get_model(row.model.removeprefix(_TORCHVISION), **row.overrides)
+    def make(**overrides: Any) -> nn.Module:
+        if not row.model.startswith(_TORCHVISION):
+            return create_model(row.model, **overrides)
+        model: nn.Module = torchvision.models.get_model(row.model.removeprefix(_TORCHVISION), **overrides)
+        model.pretrained_cfg = {"input_size": row.input_size}  # type: ignore[assignment]
         return model
-    return create_model(row.model, **row.overrides)
+
+    return build_thinned(make, row.overrides)
 
 
 class _Uninitialised(TorchFunctionMode):

@@ -1,6 +1,5 @@
 """`profile`: what a network costs and how it is linked."""
 
-import copy
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils.flop_counter import FlopCounterMode
 
-from skipweave.analysis.counts import CONVENTIONS, Counts, count, owns_gains
+from skipweave.analysis.counts import CONVENTIONS, Counts, count, counting, owns_gains
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
+from skipweave.compress.dry_run import checked_input_size, on_meta
 from skipweave.errors import SkipweaveError
-from skipweave.layers import CrossConv, SpanningStages
+from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Topology
 
 BATCH = 2  # training mode cannot normalise one image where a map is 1x1
@@ -129,22 +128,6 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
     return Profile(size, parameters_by_type(model), counts, saved, alive, topologies_of(model), exits)
 
 
-def checked_input_size(model: nn.Module, input_size: tuple[int, int, int] | None) -> tuple[int, int, int]:
-    """Return the size given, or else the model's own.
-
-    Raises:
-        SkipweaveError: There is neither, or it is not three positive numbers.
-    """
-    own = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
-    size = tuple(input_size or own or ())
-    if not size:
-        raise SkipweaveError("the model does not say what images it takes: give input_size=(channels, height, width)")
-    if len(size) != 3 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise SkipweaveError(f"input_size is {size}: expected three positive numbers (channels, height, width)")
-    channels, height, width = size
-    return channels, height, width
-
-
 def parameters_by_type(model: nn.Module) -> dict[str, int]:
     """Learnable parameters by kind of layer; one that several layers share counts once."""
     kinds = Counter({"convolution": 0, "normalisation": 0, "linear": 0, "other": 0})
@@ -160,7 +143,7 @@ def parameters_by_type(model: nn.Module) -> dict[str, int]:
 def _kind(module: nn.Module) -> str:
     if owns_gains(module):
         return "normalisation"
-    if isinstance(module, _ConvNd | CrossConv):
+    if isinstance(module, _ConvNd | CrossConv | ChannelSparseConv2d):
         return "convolution"
     return "linear" if isinstance(module, nn.Linear) else "other"
 
@@ -169,8 +152,8 @@ def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
     """Multiply-accumulates of `forward_anytime` until each exit; those of the exits before it are among them."""
     if not getattr(model, "exits", ()):
         return ()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        return tuple(counter.get_total_flops() // 2 for _ in model.eval().forward_anytime(images))  # type: ignore[operator]
+    with counting(model) as mode:
+        return tuple(mode.macs.total() for _ in model.forward_anytime(images))  # type: ignore[operator]
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
@@ -184,17 +167,6 @@ def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
     if not isinstance(stages, Iterable):
         return ()
     return tuple(stage.topology for stage in stages if isinstance(getattr(stage, "topology", None), Topology))
-
-
-def on_meta(model: nn.Module) -> nn.Module:
-    """Copy a model to the meta device without copying its tensors."""
-    empty: dict[int, object] = {}
-    for parameter in model.parameters():
-        like = torch.empty_like(parameter, device="meta")
-        empty[id(parameter)] = nn.Parameter(like, requires_grad=parameter.requires_grad)
-    for buffer in model.buffers():
-        empty[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(model, empty)
 
 
 def _images(number: int, size: tuple[int, int, int]) -> Tensor:

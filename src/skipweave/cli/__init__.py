@@ -16,6 +16,8 @@ COMMANDS = {
     "validate": ("skipweave.cli.train:on_validation", "errors of a run on its validation images"),
     "test": ("skipweave.cli.train:on_test", "errors of a run on its test images"),
     "exits": ("skipweave.cli.exits:exits", "cost and error of each exit of a run's network, with pictures"),
+    "look": ("skipweave.cli.look:look", "pictures of who reads whom, and of trained weights, with their numbers"),
+    "prune-links": ("skipweave.cli.prune_links:prune_links", "take the weakest links out of a run's network"),
     "predict": ("skipweave.cli.train:predict", "classes, or label maps, of images or folders of images"),
     "study": ("skipweave.cli.study:study", "train and compare several networks, with a report"),
     "env": ("skipweave.cli.env:env", "versions, processor, and how channel-sparse convolutions are computed here"),
@@ -62,5 +64,5 @@ def _run(command: str, argv: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {command:<10}{what}" for command, (_, what) in COMMANDS.items()]
+    lines = [f"  {command:<13}{what}" for command, (_, what) in COMMANDS.items()]
     return "\n".join(["usage: skipweave COMMAND [OPTIONS]", "", *lines, "", "skipweave COMMAND --help tells more."])

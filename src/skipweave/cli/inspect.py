@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.ledger_check import Check, by_network, check
 from skipweave.analysis.profile import Profile, profile
 from skipweave.cli.tables import new_table, print_table, say
+from skipweave.compress import build_thinned
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import PAPERS, Row, rows
 from skipweave.models import arguments_of, create_model, list_models
@@ -54,14 +56,15 @@ def show(
 
     Args:
         model: A name that `skipweave models` lists.
-        args: Arguments in place of the registered ones, for example --args.growth 12 --args.topology dense.
+        args: Arguments in place of the registered ones, for example --args.growth 12 --args.topology dense; with
+            --args.depth_multiplier 0.5 or --args.sparsify 0.1 the network is thinned first.
         input_size: Channels, height and width of the images; the model's own where it is left out.
         save: Where to put a picture of the connections: <save>.png and <save>.svg; in a folder that exists already,
             under the model's name.
     """
     args = args or {}
     with torch.device("meta"):
-        network = create_model(model, **args)
+        network = build_thinned(partial(create_model, model), args)
     title = " ".join([model, *(f"{key}={value}" for key, value in args.items())])
     measured = profile(network, input_size)
     print_table(_costs(title, measured))

@@ -65,6 +65,8 @@ class RunDisplay:
         weights = "best by validation" if summary.weights == "best" else "of the last epoch"
         if summary.test_error is not None:
             self._print(f"test error {summary.test_error:.2f} %{shown_scores(summary.test_scores)}, weights {weights}")
+        for phase in summary.phases:
+            self._print(f"density {phase.density:g}: {phase.steps} steps, {phase.steps_per_second:.1f} a second")
         self._print(f"weights, metrics and curves are in {summary.run_dir}")
 
     def close(self) -> None:

@@ -96,13 +96,14 @@ def predict(
 
 
 def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelerator: str, workers: int) -> None:
-    heads = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
-    scores = heads[-1]
+    *exits, scores = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
     more = shown_scores(scores.further)
     print(f"{split}: error {scores.error:.2f} %{more}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
     for name, score in scores.further.items():
         if name.startswith("iou_"):
             print(f"  {name.removeprefix('iou_'):<16} IoU {score:6.2f} %")
+    for number, early in enumerate(exits, start=1):
+        print(f"  exit {number:<11} error {early.error:6.2f} %")
 
 
 def _show(predictions: Sequence[Prediction]) -> None:

@@ -1,10 +1,13 @@
 """The nn.Modules that networks are put together from."""
 
-from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, NodeNorm, Sum, SumRead
+from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.checkpoint import recompute
-from skipweave.layers.cross import Cross, CrossConv, CrossRead, LeanNodeNorm
+from skipweave.layers.cross import Cross, CrossConv, CrossRead
 from skipweave.layers.head import Head
+from skipweave.layers.lean import Read, read_and_run
+from skipweave.layers.normalise import NodeNorm
+from skipweave.layers.readers import Reader, readers
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning import SpanningStages
@@ -15,7 +18,6 @@ from skipweave.layers.transition import (
     ConcatTransition,
     DilatedAvgPool,
     NormTransition,
-    PickRead,
     carry_down,
 )
 from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, conv3x3, residual_body
@@ -37,12 +39,12 @@ __all__ = [
     "GroupUnit",
     "Head",
     "ImageNetStem",
-    "LeanNodeNorm",
     "NodeNorm",
     "NormTransition",
     "Opening",
-    "PickRead",
     "RawSeqConv2d",
+    "Read",
+    "Reader",
     "ResidualBlock",
     "SeqConv2d",
     "SeqStage",
@@ -56,6 +58,8 @@ __all__ = [
     "carry_down",
     "conv1x1",
     "conv3x3",
+    "read_and_run",
+    "readers",
     "recompute",
     "residual_body",
 ]

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
+from skipweave.layers.lean import Read, halves
+from skipweave.layers.normalise import Affine, NodeNorm, before_affine
 from skipweave.ops import concat_read, sum_nodes
 
 
@@ -24,7 +26,7 @@ class Aggregation(Protocol):
         """Return the module that a unit's output (N, width, H, W) passes to become a node."""
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Return the module that turns the nodes read into one activated tensor, called with one argument a node."""
+        """Return the `Read` that turns the nodes read into one activated tensor, called with one argument a node."""
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
         """Return the module that turns the stage's output nodes into one tensor, called with one argument a node."""
@@ -44,18 +46,7 @@ def shared_width(widths: Sequence[int]) -> int:
     return widths[0]
 
 
-class NodeNorm(nn.BatchNorm2d):
-    """The normalisation of a node, done once where the node is produced: batch norm without gains and biases.
-
-    Per-channel normalisation commutes with concatenation, so all readers of a concatenated node may share it; what
-    differs between them, gains and biases, is in `ConcatRead`.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, affine=False)
-
-
-class ConcatRead(nn.Module):
+class ConcatRead(Read):
     """Concatenate normalised nodes; this reader's gains and biases; ReLU.
 
     Together with the nodes' `NodeNorm` this is the BN-ReLU in front of a convolution of DenseNet and SparseNet, with
@@ -77,12 +68,16 @@ class ConcatRead(nn.Module):
         """Return the activated concatenation of the nodes."""
         return concat_read(nodes, self.gain, self.bias)
 
+    def before_affine(self, *nodes: Tensor) -> Affine:
+        """Return the nodes, with the gains and biases that they await."""
+        return Affine(nodes, self.gain, self.bias)
+
     def extra_repr(self) -> str:
         """Show the widths of the nodes read."""
         return f"widths={self.widths}"
 
 
-class SumRead(nn.Module):
+class SumRead(Read):
     """Sum the nodes; batch norm; ReLU. Here the sum is what is normalised: normalising does not commute with sums.
 
     Args:
@@ -98,6 +93,10 @@ class SumRead(nn.Module):
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated sum of the nodes."""
         return self.norm(sum_nodes(nodes)).relu()
+
+    def before_affine(self, *nodes: Tensor) -> Affine | None:
+        """Return the normalised sum, with the gains and biases that it awaits."""
+        return before_affine(self.norm, sum_nodes(nodes)) if halves(self.norm) else None
 
 
 class _Concatenate(nn.Module):

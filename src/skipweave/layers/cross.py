@@ -5,25 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from skipweave.layers.aggregation import ConcatRead, NodeNorm, SumRead, shared_width
-from skipweave.ops import cross_layer_fast, normalise_lean
-
-
-class LeanNodeNorm(NodeNorm):
-    """A `NodeNorm` that keeps only the node for the backward pass, which the node's readers keep anyway."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised map (N, width, H, W).
-
-        Raises:
-            ValueError: In training, a channel has a single value, which has no deviation.
-        """
-        single = x.numel() == x.shape[1]  # torch's own batch norm refuses it
-        if single or not self.training or self.num_batches_tracked is None or torch.compiler.is_compiling():
-            return super().forward(x)
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
-        return normalise_lean(x, self.running_mean, self.running_var, momentum, self.eps)
+from skipweave.layers.aggregation import ConcatRead, SumRead, shared_width
+from skipweave.layers.lean import Read, halves
+from skipweave.layers.normalise import Affine, NodeNorm, before_affine
+from skipweave.ops import cross_layer_fast
 
 
 class CrossConv(nn.Module):
@@ -60,7 +45,7 @@ class CrossConv(nn.Module):
         return f"sources={self.sources}, width={self.weight.shape[1]}, normalised={self.normalised}"
 
 
-class CrossRead(nn.Module):
+class CrossRead(Read):
     """Cross-layer depthwise convolution, batch norm, ReLU.
 
     Args:
@@ -79,6 +64,10 @@ class CrossRead(nn.Module):
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated map of the nodes."""
         return self.norm(self.cross(*nodes)).relu_()
+
+    def before_affine(self, *nodes: Tensor) -> Affine | None:
+        """Return the normalised map, with the gains and biases that it awaits."""
+        return before_affine(self.norm, self.cross(*nodes)) if halves(self.norm) else None
 
 
 class Cross:
@@ -102,7 +91,7 @@ class Cross:
 
     def node(self, width: int) -> nn.Module:
         """Normalise the node where it is produced, or leave it as it is."""
-        return LeanNodeNorm(width) if self.normalised else nn.Identity()
+        return NodeNorm(width) if self.normalised else nn.Identity()
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
         """Cross-layer convolution, then batch norm and ReLU; of a single node, batch norm and ReLU only."""

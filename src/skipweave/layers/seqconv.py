@@ -97,7 +97,8 @@ class SeqConv2d(nn.Module):
     In place of `Conv2d(in_channels, out_channels, 3, padding=1)`, `BatchNorm2d` and `ReLU`. Group i reads the input and
     the activated groups 1..i-1 (dense), or the newest in_channels of these channels (windowed: as many for every group,
     so that the weights do not grow with the number of groups). Input and groups lie side by side in one piece of
-    memory, and what a group reads is a view of it; dropout, which is drawn anew for each group, needs a copy for each.
+    memory, and what a group reads is a view of it. With dropout, which is drawn anew for each group and image, a
+    group in training reads a copy of its own, and all of them are kept for the backward pass: a window for each group.
 
     Args:
         in_channels: Channels of the input.
@@ -174,7 +175,15 @@ class SeqConv2d(nn.Module):
             x: The layer's activated input (N, in_channels, H, W).
             shortcut: (N, out_channels, H, W), added to the raw groups: each group gets its slice before batch norm, so
                 that groups behind it read the sum.
+
+        Raises:
+            SkipweaveError: The shortcut is not of that shape.
         """
+        expected = (x.shape[0], self.out_channels, *x.shape[2:])
+        if shortcut is not None and shortcut.shape != expected:
+            raise SkipweaveError(
+                f"shortcut is {tuple(shortcut.shape)} beside an input of {tuple(x.shape)}: expected {expected}"
+            )
         raw, activated = zip(*self._groups(x, shortcut), strict=True)
         return torch.cat(raw, dim=1), torch.cat(activated, dim=1)
 

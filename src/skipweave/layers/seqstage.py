@@ -4,7 +4,7 @@ Sequentially Aggregated Convolutional Networks, section 4. Two streams run throu
 blocks add, and its BN-ReLU, which layers read. From stage to stage goes only the activated one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -111,13 +111,32 @@ class SeqStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated stream behind the last block."""
+        (output,) = next(self.run(x, ()))
+        return output
+
+    def run(self, x: Tensor, places: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
+        """Run on the stage's input from place to place; what comes later waits to be asked.
+
+        Args:
+            x: The stage's input.
+            places: Blocks, counted from 1.
+
+        Yields:
+            At each place, and at the end, the activated stream, alone.
+        """
         streams = self.entry(x)
-        for block in self.units:
+        for number, block in enumerate(self.units, start=1):
             if self.grad_checkpointing and self.training and torch.is_grad_enabled():
                 streams = recompute(block, *streams)
             else:
                 streams = block(*streams)
-        return streams[1]
+            if number in places:
+                yield (streams[1],)
+        yield (streams[1],)
+
+    def exit_reader(self, place: int) -> tuple[nn.Module, int]:
+        """Return the module with which a head reads what `run` yields at a place, and its channels."""
+        return nn.Identity(), self.out_width
 
     def extra_repr(self) -> str:
         """Show the topology's name."""

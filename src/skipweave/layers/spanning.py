@@ -1,6 +1,6 @@
 """Nodes that are read across stages: the forward pass of a `SpanningPlan`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from skipweave.topology.spanning import SpanningPlan, Step, Version
 
 
 class SpanningStages(nn.Module):
-    """All stages of a network whose topology spans them; `run` runs them one by one (there is no `forward`).
+    """All stages of a network whose topology spans them; `run` runs them (there is no `forward`).
 
     Args:
         plan: What is made from what, and carried where.
@@ -54,19 +54,23 @@ class SpanningStages(nn.Module):
                 body = make_body(aggregation.width(read), width)
                 self.units.append(Unit(aggregation.reader(read), body, aggregation.node(width)))
 
-    def exit_widths(self, stage: int) -> tuple[int, ...]:
-        """Channels of the nodes that a head after a stage reads."""
-        return tuple(self.widths[version.node] for version in self.plan.exit(stage))
+    def exit_widths(self, node: int) -> tuple[int, ...]:
+        """Channels of the nodes that a head right behind a node reads."""
+        return tuple(self.widths[read] for read in self.plan.topology.node_and_sources(node))
 
     def __len__(self) -> int:
         """Return the number of stages."""
         return len(self.plan.units)
 
-    def run(self, x: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Run stage by stage on the stem's output x; later stages wait to be asked.
+    def run(self, x: Tensor, places: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
+        """Run on the stem's output x, (N, C, H, W), from place to place; what comes later waits to be asked.
+
+        Args:
+            x: The stem's output.
+            places: Nodes from 1 to L.
 
         Yields:
-            After each stage the nodes that a head there reads, newest first.
+            At each place the node and what it read, newest first.
         """
         alive = {Version(0, 0): self.entry(x)}
         del x  # a node that no one reads any more, the first one
@@ -80,11 +84,10 @@ class SpanningStages(nn.Module):
                     inputs.append(sizes[scale])
                 alive[step.makes] = self._run(module, inputs)
                 sizes[scale] = alive[step.makes].shape[-2:]
+                if step.makes.node in places and not step.is_carry:
+                    yield tuple(alive[version] for version in (step.makes, *step.reads))
                 for version in step.spent:
                     del alive[version]
-            yield tuple(alive[version] for version in self.plan.exit(stage))
-            for version in self.plan.spent_at_exit(stage):
-                del alive[version]
 
     def _is_up(self, step: Step) -> bool:
         """Whether the step carries a node to a finer resolution."""

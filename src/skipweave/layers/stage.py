@@ -1,6 +1,6 @@
 """The one stage implementation: a topology says what is read, an aggregation how, units make the nodes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ class Stage(nn.Module):
                 f"{len(widths)} widths for {topology.units + 1} nodes: give one a node, node 0 included"
             )
         self.topology = topology
+        self.aggregation = aggregation
         self.widths = tuple(widths)
         self.out_width = aggregation.width([widths[s] for s in topology.output])
         self._first_reads_input = first_body is not None
@@ -78,15 +79,39 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the collected output nodes, (N, out_width, H, W), for the stage's input."""
+        (output,) = next(self.run(x, ()))
+        return output
+
+    def run(self, x: Tensor, places: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
+        """Run on the stage's input from place to place; what comes later waits to be asked.
+
+        Args:
+            x: The stage's input.
+            places: Nodes from 1 to n.
+
+        Yields:
+            At each place the node and what it read, newest first (or their running sum), for `exit_reader`; at the end
+            the output of `forward`, alone.
+        """
         nodes = {0: self.entry(x)}
         for node, unit in enumerate(self.units, start=1):
             raw = node == 1 and self._first_reads_input
             nodes[node] = self._run(unit, [x] if raw else [nodes[s] for s in self._read.sources(node)])
             if self._running_sum:
                 nodes[node] = nodes[node] + nodes[node - 1]
+            if node in places:
+                yield tuple(nodes[s] for s in self._behind(node))
             for spent in self._spent[node]:
                 del nodes[spent]
-        return self.collect(*(nodes[s] for s in self._read.output))
+        yield (self.collect(*(nodes[s] for s in self._read.output)),)
+
+    def exit_reader(self, node: int) -> tuple[nn.Module, int]:
+        """Return the module with which a head reads what `run` yields behind a node, and the channels it makes."""
+        widths = [self.widths[s] for s in self._behind(node)]
+        return self.aggregation.reader(widths), self.aggregation.width(widths)
+
+    def _behind(self, node: int) -> tuple[int, ...]:
+        return (node,) if self._running_sum else self.topology.node_and_sources(node)
 
     def _run(self, unit: nn.Module, nodes: list[Tensor]) -> Tensor:
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():

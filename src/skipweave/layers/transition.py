@@ -1,12 +1,12 @@
 """Transitions: what carries a stage's output to the next resolution."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead
+from skipweave.layers.lean import read_and_run
 from skipweave.layers.unit import conv1x1
 from skipweave.ops import shifted_mean
 
@@ -46,7 +46,7 @@ class ConcatTransition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw map at the next resolution."""
-        return self.pool(self.conv(self.read(x)))
+        return self.pool(read_and_run(self.read, [self.conv], [x]))
 
 
 class NormTransition(nn.Module):
@@ -94,28 +94,6 @@ class BlockCompression(nn.Module):
         """Return the compressed features at the next resolution, raw."""
         new, old = x.split([self.made, self.given], dim=1)
         return torch.cat([self.new(new), self.old(old)], dim=1)
-
-
-class PickRead(nn.Module):
-    """BN-ReLU on some of the nodes of a concatenation.
-
-    Args:
-        widths: Channels of each node in the concatenation.
-        picks: Positions of the nodes that are read.
-
-    Shape: (N, sum(widths), H, W) to (N, channels picked, H, W).
-    """
-
-    def __init__(self, widths: Sequence[int], picks: Sequence[int]) -> None:
-        super().__init__()
-        self.widths = tuple(widths)
-        self.picks = tuple(picks)
-        self.read = ConcatRead([widths[pick] for pick in picks])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activated concatenation of the picked nodes."""
-        nodes = x.split(self.widths, dim=1)
-        return self.read(*(nodes[pick] for pick in self.picks))
 
 
 def carry_down(width: int) -> nn.Sequential:

@@ -4,13 +4,15 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from skipweave.layers.lean import read_and_run
+
 
 class Unit(nn.Module):
     """A composite function: read nodes, convolve, make a node.
 
     Args:
         read: Aggregation with the first BN-ReLU; called with one tensor a node.
-        body: The convolutions.
+        body: The convolutions: one module, or several in an `nn.Sequential`.
         norm: What the result passes to become a node (normalisation, or nothing).
 
     Shape: one (N, C_s, H, W) per node read to (N, C, H', W').
@@ -24,7 +26,8 @@ class Unit(nn.Module):
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the node made from the nodes read."""
-        return self.norm(self.body(self.read(*nodes)))
+        layers = self.body if isinstance(self.body, nn.Sequential) else [self.body]
+        return self.norm(read_and_run(self.read, layers, nodes))
 
 
 def conv1x1(in_width: int, width: int, stride: int = 1) -> nn.Conv2d:

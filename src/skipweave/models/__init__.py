@@ -4,6 +4,7 @@ from skipweave.models.delugenet import DelugeNet
 from skipweave.models.densenet_weights import from_densenet_layout
 from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
+from skipweave.models.plain import PlainNet
 from skipweave.models.registry import arguments_of, create_model, list_models
 from skipweave.models.seqresnet import SeqResNet
 from skipweave.models.sparsenet import SparseNet
@@ -15,6 +16,7 @@ __all__ = [
     "FCLogDenseNet",
     "LogDenseNetV1",
     "LogDenseNetV2",
+    "PlainNet",
     "SeqResNet",
     "SparseNet",
     "SparseSumNet",

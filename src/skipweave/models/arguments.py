@@ -1,10 +1,12 @@
 """What a user may give for a network's arguments, checked where it enters, all mistakes at once."""
 
+import itertools
 from collections.abc import Sequence
 from numbers import Integral, Real
 
 from skipweave import topology as patterns
 from skipweave.errors import SkipweaveError
+from skipweave.models.anytime import Heads
 from skipweave.topology import Topology, TopologySpec
 
 PerStage = int | Sequence[int]
@@ -62,6 +64,40 @@ class Arguments:
     def one_of(self, name: str, value: object, choices: Sequence[object]) -> None:
         """One of a few values."""
         self.require(value in choices, f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
+
+    def classifier(
+        self, *, heads: Heads, units: Sequence[int], num_classes: int, in_chans: int, drop_rate: float
+    ) -> tuple[int, ...]:
+        """What every classification network takes; return the units after which its exits are (`exits`)."""
+        self.whole("num_classes", num_classes, least=0)
+        self.whole("in_chans", in_chans)
+        self.fraction("drop_rate", drop_rate, zero=True, one=False)
+        return self.exits(heads, units)
+
+    def exits(self, heads: Heads, units: Sequence[int]) -> tuple[int, ...]:
+        """Return the units after which exits are, counted from 1 through all stages.
+
+        >>> Arguments().exits("stages", units=(4, 4, 4))
+        (4, 8)
+        """
+        *ends, last = itertools.accumulate(units)
+        if heads in ("last", "stages"):
+            return tuple(ends) if heads == "stages" else ()
+        places = tuple(heads) if isinstance(heads, Sequence) and not isinstance(heads, str) else ()
+        fits = bool(places) and all(_is_whole(place) for place in places)
+        fits = fits and all(a < b for a, b in itertools.pairwise((0, *places, last)))
+        self.require(
+            fits,
+            f"heads is {heads!r}: expected 'last', 'stages', or, in ascending order, the units from 1 to {last - 1} "
+            "after which exits are to be",
+        )
+        return places if fits else ()
+
+    def stride_limit(self, output_stride: int | None, strides: Sequence[int]) -> int:
+        """Largest stride against the image, one of those that the stages have; None is that of the last stage."""
+        limit = strides[-1] if output_stride is None else output_stride
+        self.one_of("output_stride", limit, strides)
+        return limit
 
     def topologies(self, value: TopologyArgument, units: Sequence[int]) -> tuple[Topology, ...]:
         """One topology for all stages, or one a stage."""

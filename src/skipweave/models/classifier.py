@@ -3,21 +3,21 @@
 import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from skipweave.layers import Head, SpanningStages
-from skipweave.models.anytime import Nodes, left_by_last, predictions
+from skipweave.layers import Head, SpanningStages, recompute
+from skipweave.models.anytime import Nodes, predictions
 
 _PARTS_A_STAGE = 4
 
 
 class Exit(nn.Module):
-    """A head before the end: read a stage's nodes (BN-ReLU), pool, classify (deep supervision, anytime prediction)."""
+    """A head before the end: read a node and what it read (BN-ReLU), pool, classify (Log-DenseNet, section 3.1)."""
 
     def __init__(self, read: nn.Module, head: Head) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Exit(nn.Module):
         self.head = head
 
     def forward(self, *nodes: Tensor) -> Tensor:
-        """Return logits (N, num_classes) of the nodes read, each (N, C_s, H, W)."""
+        """Return logits (N, num_classes) of the nodes read, each (N, C, H, W) with its own C."""
         return self.head(self.read(*nodes))
 
 
@@ -34,10 +34,10 @@ class ClassifierNet(nn.Module, ABC):
 
     Args:
         stem: Tensor to tensor; carries a `stride`.
-        stages: What `run_stages` runs.
+        stages: What `run` runs.
         norm: Last BN-ReLU; reads what the last stage leaves.
         head: Classifier.
-        exits: One a stage but the last, or none.
+        exits: By the unit behind which they are.
         num_classes: Classes of all heads.
         in_chans: Channels of the images.
         drop_rate: Dropout before the classifier.
@@ -49,6 +49,7 @@ class ClassifierNet(nn.Module, ABC):
     """
 
     feature_info: list[dict[str, Any]]
+    grad_checkpointing = False
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class ClassifierNet(nn.Module, ABC):
         stages: nn.Sequential | SpanningStages,
         norm: nn.Module,
         head: Head,
-        exits: Sequence[Exit],
+        exits: Mapping[int, Exit],
         *,
         num_classes: int,
         in_chans: int,
@@ -72,15 +73,27 @@ class ClassifierNet(nn.Module, ABC):
         self.stages = stages
         self.norm = norm
         self.head = head
-        self.exits = nn.ModuleList(exits)
+        self.exits = nn.ModuleList(exits.values())
+        self.exit_places = tuple(exits)
+
+    @abstractmethod
+    def run(self, x: Tensor, places: Sequence[int] = ()) -> Iterator[Nodes]:
+        """Run on the stem's output; yield what exits behind these units read, then what the last head reads.
+
+        Nothing behind a place is computed before the next one is asked for.
+        """
 
     @abstractmethod
     def run_stages(self, x: Tensor) -> Iterator[Nodes]:
-        """Run stage by stage on the stem's output; yield what a head reads after each. The rest waits to be asked."""
+        """Run stage by stage on the stem's output; yield what each leaves. The rest waits to be asked."""
+
+    def _run_stem(self, x: Tensor) -> Tensor:
+        again = self.grad_checkpointing and self.training and torch.is_grad_enabled()
+        return recompute(self.stem, x) if again else self.stem(x)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Activated map of the last stage, (N, in_chans, H, W) to (N, num_features, H / stride, W / stride)."""
-        return self.norm(*left_by_last(self.run_stages(self.stem(x)), len(self.stages)))
+        return self.norm(*next(self.run(self._run_stem(x))))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (N, num_classes) of an activated map, or what the classifier would read."""
@@ -95,8 +108,8 @@ class ClassifierNet(nn.Module, ABC):
 
         Nothing behind an exit is computed before the next one is asked for. A network without exits yields once.
         """
-        stages = self.run_stages(self.stem(x))
-        yield from predictions(stages, len(self.stages), self.exits, lambda *nodes: self.head(self.norm(*nodes)))
+        run = self.run(self._run_stem(x), self.exit_places)
+        yield from predictions(run, self.exits, lambda *nodes: self.head(self.norm(*nodes)))
 
     def forward_intermediates(
         self,
@@ -128,7 +141,7 @@ class ClassifierNet(nn.Module, ABC):
 
     def _feature_maps(self, x: Tensor) -> Iterator[Tensor]:
         """All maps of `feature_info` in order: perhaps the stem's, each stage's, the last one activated."""
-        x = self.stem(x)
+        x = self._run_stem(x)
         if self.feature_info[0]["module"] == "stem":
             yield x
         stages = self.run_stages(x)

@@ -21,7 +21,7 @@ from skipweave.layers import (
 )
 from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument
-from skipweave.models.classifier import Exit, initialise
+from skipweave.models.classifier import initialise
 from skipweave.models.forms import Form, FormName, checked_form
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.sparsenet_sum import residual_stages
@@ -64,7 +64,8 @@ class DelugeNet(StagedNet):
         num_classes: Classes; 0 leaves the classifier out.
         in_chans: Channels of the images.
         global_pool: timm's name of the head's pooling.
-        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
+        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or units, counted from 1
+            through all stages, behind which exits are to be.
         drop_rate: Dropout before the classifier.
         output_stride: Largest stride against the image; strides beyond it become dilation. None: the form's own: 4, 32.
 
@@ -104,14 +105,12 @@ class DelugeNet(StagedNet):
             not projects or (cross == "sum" and stem == "cifar"),
             "shortcut is 'projection': expected with it cross='sum' and stem='cifar'",
         )
-        check.fraction("drop_rate", drop_rate, zero=True, one=False)
-        check.one_of("heads", heads, ["last", "stages"])
-        check.whole("in_chans", in_chans)
-        check.whole("num_classes", num_classes, least=0)
-        stride_limit = form.strides[-1] if output_stride is None else output_stride
-        check.one_of("output_stride", stride_limit, form.strides)
+        stride_limit = check.stride_limit(output_stride, form.strides)
         if stem == "cifar" and not projects:
             lengths = (lengths[0] - 1, *lengths[1:])
+        exits = check.classifier(
+            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
+        )
         topologies = check.topologies(topology, lengths)
         check.done()
 
@@ -125,10 +124,7 @@ class DelugeNet(StagedNet):
             stages,
             SumRead(features),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
-            [
-                Exit(SumRead(stage.out_width), Head(stage.out_width, num_classes, global_pool=global_pool))
-                for stage in (stages[:-1] if heads == "stages" else ())
-            ],
+            exits,
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,

@@ -8,8 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
-from skipweave.layers import Concat, ConcatRead, NodeNorm, SpanningStages, Unit, basic_body, carry_down, conv3x3
-from skipweave.models.anytime import Heads, left_by_last, predictions
+from skipweave.layers import (
+    Concat,
+    ConcatRead,
+    NodeNorm,
+    SpanningStages,
+    Unit,
+    basic_body,
+    carry_down,
+    conv3x3,
+    read_and_run,
+)
+from skipweave.models.anytime import Heads, predictions
 from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import initialise
 from skipweave.models.registry import register_variants, segmentation_cfg
@@ -35,7 +45,7 @@ class LabelHead(nn.Module):
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return class scores at the nodes' resolution."""
-        return self.conv(self.read(*nodes))
+        return read_and_run(self.read, [self.conv], nodes)
 
 
 class FCLogDenseNet(nn.Module):
@@ -54,7 +64,8 @@ class FCLogDenseNet(nn.Module):
         prune: How far nodes are carried (`SpanningPlan`); reading A goes with `"birth"`.
         num_classes: Classes.
         in_chans: Channels of the images.
-        heads: `"stages"` for a head after every stage (deep supervision, `forward_anytime`), or `"last"`.
+        heads: `"stages"` for a head after every stage (deep supervision, `forward_anytime`); `"last"`; or units,
+            counted from 1 through all stages, behind which heads are to be beside the last one.
         proj_drop_rate: Dropout on what each unit makes (the released code has none; FC-DenseNet 0.2).
 
     Raises:
@@ -82,9 +93,10 @@ class FCLogDenseNet(nn.Module):
         check = Arguments()
         check.one_of("reuse_down", reuse_down, [True, False])
         check.one_of("prune", prune, ["exact", "birth", "none"])
-        check.one_of("heads", heads, ["last", "stages"])
         width = 3 * growth if stem_width is None else stem_width
         lengths = _check(check, units, growth, width, num_classes, in_chans, proj_drop_rate)
+        places = check.exits(heads, lengths)
+        check.done()
         depth = len(lengths) // 2
         scales = (*range(depth), *range(depth, -1, -1))
         self.num_classes = num_classes
@@ -98,21 +110,21 @@ class FCLogDenseNet(nn.Module):
             partial(basic_body, drop_rate=proj_drop_rate),
             lambda channels, stage: carry_down(channels) if stage <= depth else _up(channels),
         )
-        reads = [self.stages.exit_widths(stage) for stage in range(len(lengths))]
-        self.exits = nn.ModuleList(LabelHead(read, num_classes) for read in (reads[:-1] if heads == "stages" else ()))
-        self.head = LabelHead(reads[-1], num_classes)
+        self.head_places = (*places, sum(lengths))
+        *exits, self.head = [LabelHead(self.stages.exit_widths(place), num_classes) for place in self.head_places]
+        self.exits = nn.ModuleList(exits)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores (N, num_classes, H, W) of images (N, in_chans, H, W)."""
-        return self.head(*left_by_last(self.stages.run(self.stem(x)), len(self.stages)))
+        return self.head(*next(self.stages.run(self.stem(x), self.head_places[-1:])))
 
     def forward_anytime(self, x: Tensor) -> Iterator[Tensor]:
         """Yield the class scores of head after head, each at its stage's resolution, the final one at the end.
 
         Nothing behind a head is computed before the next one is asked for.
         """
-        yield from predictions(self.stages.run(self.stem(x)), len(self.stages), self.exits, self.head)
+        yield from predictions(self.stages.run(self.stem(x), self.head_places), self.exits, self.head)
 
     def get_classifier(self) -> nn.Module:
         """Return the last 1x1 convolution."""
@@ -207,7 +219,9 @@ class FCDenseNet(nn.Module):
         proj_drop_rate: float = 0.2,
     ) -> None:
         super().__init__()
-        lengths = _check(Arguments(), units, growth, stem_width, num_classes, in_chans, proj_drop_rate)
+        check = Arguments()
+        lengths = _check(check, units, growth, stem_width, num_classes, in_chans, proj_drop_rate)
+        check.done()
         depth = len(lengths) // 2
         self.num_classes = num_classes
         self.in_chans = in_chans
@@ -266,7 +280,7 @@ class _MaxDown(nn.Module):
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, *stack: Tensor) -> Tensor:
-        return self.pool(self.drop(self.conv(self.read(*stack))))
+        return self.pool(read_and_run(self.read, [self.conv, self.drop], stack))
 
 
 def _check(
@@ -286,7 +300,6 @@ def _check(
     check.whole("num_classes", num_classes)
     check.whole("in_chans", in_chans)
     check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-    check.done()
     return lengths
 
 

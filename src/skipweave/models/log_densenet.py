@@ -15,7 +15,6 @@ from skipweave.layers import (
     ConcatRead,
     Head,
     NodeNorm,
-    PickRead,
     SpanningStages,
     Stage,
     basic_body,
@@ -50,7 +49,8 @@ class LogDenseNetV1(ClassifierNet):
         num_classes: Classes; 0 leaves the classifier out.
         in_chans: Channels of the images.
         global_pool: timm's name of the heads' pooling.
-        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
+        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or units, counted from 1
+            through all stages, behind which exits are to be.
         drop_rate: Dropout before the classifier.
         proj_drop_rate: Dropout on what each unit makes.
 
@@ -82,11 +82,10 @@ class LogDenseNetV1(ClassifierNet):
         proj_drop_rate: float = 0.0,
     ) -> None:
         check = Arguments()
-        form, lengths, width = _check_shared(
-            check, stem, units, growth, stem_width, bottleneck, heads, in_chans, num_classes
+        form, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
+        places = check.classifier(
+            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
         )
-        check.fraction("drop_rate", drop_rate, zero=True, one=False)
-        check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         check.whole("min_inputs", min_inputs)
         check.whole("hub_multiplier", hub_multiplier)
         check.one_of("prune", prune, ["exact", "none"])
@@ -106,32 +105,37 @@ class LogDenseNetV1(ClassifierNet):
             partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate),
             lambda channels, stage: carry_down(channels),
         )
-        reads = [spanning.exit_widths(stage) for stage in range(len(lengths))]
+        reads = {place: spanning.exit_widths(place) for place in sorted({*places, *plan.ends})}
         make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
         super().__init__(
             form.make_stem(in_chans, width),
             spanning,
-            ConcatRead(reads[-1]),
-            make_head(sum(reads[-1]), drop_rate=drop_rate),
-            [Exit(ConcatRead(r), make_head(sum(r))) for r in (reads[:-1] if heads == "stages" else ())],
+            ConcatRead(reads[graph.units]),
+            make_head(sum(reads[graph.units]), drop_rate=drop_rate),
+            {place: Exit(ConcatRead(reads[place]), make_head(sum(reads[place]))) for place in places},
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,
         )
         self.feature_info = [
-            dict(num_chs=sum(read), reduction=stride, module=f"stages.{stage}")
-            for stage, (read, stride) in enumerate(zip(reads, form.strides, strict=True))
+            dict(num_chs=sum(reads[end]), reduction=stride, module=f"stages.{stage}")
+            for stage, (end, stride) in enumerate(zip(plan.ends, form.strides, strict=True))
         ]
         if form.stem_map(width):
             self.feature_info.insert(0, dict(num_chs=width, reduction=self.stem.stride, module="stem"))
         initialise(self)
 
+    def run(self, x: Tensor, places: Sequence[int] = ()) -> Iterator[Nodes]:
+        """Run on the stem's output; yield what exits behind these units read, at the end what the last head reads."""
+        return self.stages.run(x, (*places, self.stages.plan.ends[-1]))
+
     def run_stages(self, x: Tensor) -> Iterator[Nodes]:
         """Run stage by stage and yield the nodes that a head reads after each."""
-        return self.stages.run(x)
+        return self.stages.run(x, self.stages.plan.ends)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the nodes for the backward pass and run the units again there, with equal results."""
+        """Keep only the nodes for the backward pass and run the units and the stem again there, with equal results."""
+        self.grad_checkpointing = enable
         self.stages.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:
@@ -180,22 +184,20 @@ class LogDenseNetV2(StagedNet):
         proj_drop_rate: float = 0.0,
     ) -> None:
         check = Arguments()
-        form, lengths, width = _check_shared(
-            check, stem, units, growth, stem_width, bottleneck, heads, in_chans, num_classes
+        form, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
+        exits = check.classifier(
+            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
         )
-        check.fraction("drop_rate", drop_rate, zero=True, one=False)
-        check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         check.done()
         make_body = partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate)
-        stages, exits = _compressing_stages(lengths, growth, width, make_body, form.entry())
-        make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
+        stages = _compressing_stages(lengths, growth, width, make_body, form.entry())
         features = stages[-1].out_width
         super().__init__(
             form.make_stem(in_chans, width),
             stages,
             ConcatRead([features]),
-            make_head(features, drop_rate=drop_rate),
-            [Exit(read, make_head(sum(read.read.widths))) for read in (exits if heads == "stages" else ())],
+            Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
+            exits,
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,
@@ -212,9 +214,7 @@ def _check_shared(
     growth: int,
     stem_width: int | None,
     bottleneck: bool,
-    heads: Heads,
-    in_chans: int,
-    num_classes: int,
+    proj_drop_rate: float,
 ) -> tuple[Form, tuple[int, ...], int]:
     """Check what both networks take; return the form, the units a stage and the stem's width."""
     form = checked_form(check, stem)
@@ -223,9 +223,7 @@ def _check_shared(
     if stem_width is not None:
         check.whole("stem_width", stem_width)
     check.one_of("bottleneck", bottleneck, [True, False])
-    check.one_of("heads", heads, ["last", "stages"])
-    check.whole("in_chans", in_chans)
-    check.whole("num_classes", num_classes, least=0)
+    check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
     return form, lengths, 2 * growth if stem_width is None else stem_width
 
 
@@ -251,22 +249,19 @@ def _compressing_stages(
     width: int,
     make_body: Callable[[int, int], nn.Module],
     entry: nn.Module,
-) -> tuple[list[Stage], list[PickRead]]:
-    """Chain V2's stages, and say what exits after all but the last would read."""
+) -> list[Stage]:
+    """Chain V2's stages."""
     kept = growth * (sum(lengths) + 1).bit_length()
     stages: list[Stage] = []
-    exits: list[PickRead] = []
     for index, units in enumerate(lengths):
         graph = _compressed(units, last=index + 1 == len(lengths))
         widths = [width] + [growth] * units
         carry = nn.Sequential(OrderedDict(carry=entry, norm=NodeNorm(width)))
         stages.append(Stage(graph, Concat(), carry, widths, make_body))
-        read = _compressed(units, last=True).output
-        exits.append(PickRead([widths[node] for node in graph.output], [graph.output.index(node) for node in read]))
         narrow = min(kept, units * growth)
         entry = BlockCompression(units * growth, width, narrow)
         width += narrow
-    return stages, exits[:-1]
+    return stages
 
 
 def _cifar_rows() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:

@@ -170,8 +170,9 @@ def _entry_point(
 
 
 def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """All maps: three stages', or the stem's and four stages'; timm's getter where stages are no chain of modules."""
-    indices = tuple(range(5 if arguments.get("stem") == "imagenet" else 3))
+    """All maps: every stage's, and in ImageNet forms the stem's; timm's getter where stages are no chain of modules."""
+    stages = len(arguments.get("widths", range(3)))
+    indices = tuple(range(5 if arguments.get("stem") == "imagenet" else stages))
     if issubclass(network, StagedNet):
         return dict(out_indices=indices, flatten_sequential=True)
     return dict(out_indices=indices, feature_cls="getter")

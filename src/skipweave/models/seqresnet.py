@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from skipweave.layers import ConvUnit, Downsampling, GroupUnit, Head, Opening, ResidualBlock, SeqConv2d, SeqStage
 from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage
-from skipweave.models.classifier import Exit
 from skipweave.models.forms import FormName
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.staged import StagedNet
@@ -39,7 +38,8 @@ class SeqResNet(StagedNet):
         num_classes: Classes; 0 leaves the classifier out.
         in_chans: Channels of the images.
         global_pool: timm's name of the head's pooling.
-        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
+        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or blocks, counted from 1
+            through all stages, behind which exits are to be.
         drop_rate: Channel-wise dropout before the final 1x1 unit.
         proj_drop_rate: Channel-wise dropout of what each group reads, in all SeqConv layers but the opening.
 
@@ -85,11 +85,10 @@ class SeqResNet(StagedNet):
         check.one_of("windowed", windowed, [True, False, "extensions"])
         check.one_of("bottleneck", bottleneck, [True, False])
         check.one_of("extension_twice", extension_twice, [True, False])
-        check.fraction("drop_rate", drop_rate, zero=True, one=False)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-        check.one_of("heads", heads, ["last", "stages"])
-        check.whole("in_chans", in_chans)
-        check.whole("num_classes", num_classes, least=0)
+        exits = check.classifier(
+            heads=heads, units=shape.blocks, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
+        )
         shape.check(check, bottleneck=bottleneck, extension_twice=extension_twice)
         check.done()
 
@@ -111,10 +110,7 @@ class SeqResNet(StagedNet):
             stages,
             _Last(features, drop_rate),
             Head(features, num_classes, global_pool=global_pool),
-            [
-                Exit(nn.Identity(), Head(stage.out_width, num_classes, global_pool=global_pool))
-                for stage in (stages[:-1] if heads == "stages" else ())
-            ],
+            exits,
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,

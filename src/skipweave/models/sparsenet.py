@@ -19,7 +19,7 @@ from skipweave.layers import (
 )
 from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
-from skipweave.models.classifier import Exit, initialise
+from skipweave.models.classifier import initialise
 from skipweave.models.densenet_weights import from_densenet_layout
 from skipweave.models.forms import Form, FormName, checked_form
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
@@ -45,7 +45,8 @@ class SparseNet(StagedNet):
         in_chans: Channels of the images.
         global_pool: timm's name of the head's pooling.
         head_grid: Side of the grid that the head pools to (`Head`).
-        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
+        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or units, counted from 1
+            through all stages, behind which exits are to be.
         drop_rate: Dropout before the classifier.
         proj_drop_rate: Dropout on what each unit makes (DenseNet, section 3.4: 0.2 without augmentation).
         output_stride: Largest stride against the image; pools beyond it become dilation. None: the form's own (4, 32).
@@ -87,13 +88,11 @@ class SparseNet(StagedNet):
         check.whole("stem_width", width)
         check.one_of("bottleneck", bottleneck, [True, False])
         check.fraction("compression", compression, zero=False, one=True)
-        check.fraction("drop_rate", drop_rate, zero=True, one=False)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-        check.one_of("heads", heads, ["last", "stages"])
-        check.whole("in_chans", in_chans)
-        check.whole("num_classes", num_classes, least=0)
-        stride_limit = form.strides[-1] if output_stride is None else output_stride
-        check.one_of("output_stride", stride_limit, form.strides)
+        exits = check.classifier(
+            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
+        )
+        stride_limit = check.stride_limit(output_stride, form.strides)
         topologies = check.topologies(topology, lengths)
         check.done()
 
@@ -112,10 +111,7 @@ class SparseNet(StagedNet):
             stages,
             ConcatRead([features]),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate, grid=head_grid),
-            [
-                Exit(ConcatRead([stage.out_width]), Head(stage.out_width, num_classes, global_pool=global_pool))
-                for stage in (stages[:-1] if heads == "stages" else ())
-            ],
+            exits,
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,

@@ -9,7 +9,7 @@ from torch import nn
 from skipweave.layers import CifarStem, Head, Stage, Sum, SumRead, conv1x1, residual_body
 from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
-from skipweave.models.classifier import Exit, initialise
+from skipweave.models.classifier import initialise
 from skipweave.models.registry import cifar_cfg, register_variants
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
@@ -33,7 +33,8 @@ class SparseSumNet(StagedNet):
         num_classes: Classes; 0 leaves the classifier out.
         in_chans: Channels of the images.
         global_pool: timm's name of the head's pooling.
-        heads: `"last"`, or `"stages"` for exits after every other stage too (`forward_anytime`).
+        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or units, counted from 1
+            through all stages, behind which exits are to be.
         drop_rate: Dropout before the classifier.
         output_stride: Largest stride against the image (1, 2 or 4); strides beyond it become dilation. None is 4.
 
@@ -65,12 +66,10 @@ class SparseSumNet(StagedNet):
         inner = check.per_stage("widths", widths, 3)
         width = inner[0] if stem_width is None else stem_width
         check.whole("stem_width", width)
-        check.fraction("drop_rate", drop_rate, zero=True, one=False)
-        check.one_of("heads", heads, ["last", "stages"])
-        check.whole("in_chans", in_chans)
-        check.whole("num_classes", num_classes, least=0)
-        stride_limit = 4 if output_stride is None else output_stride
-        check.one_of("output_stride", stride_limit, [1, 2, 4])
+        exits = check.classifier(
+            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
+        )
+        stride_limit = check.stride_limit(output_stride, [1, 2, 4])
         topologies = check.topologies(topology, lengths)
         check.done()
 
@@ -81,10 +80,7 @@ class SparseSumNet(StagedNet):
             stages,
             SumRead(features),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
-            [
-                Exit(SumRead(stage.out_width), Head(stage.out_width, num_classes, global_pool=global_pool))
-                for stage in (stages[:-1] if heads == "stages" else ())
-            ],
+            exits,
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,

@@ -1,5 +1,6 @@
 """Networks of stages whose topologies restart in every stage."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,7 +19,7 @@ class StagedNet(ClassifierNet):
         stages: The stages in order.
         norm: Last BN-ReLU, (N, C, H, W) to the same.
         head: Classifier.
-        exits: One a stage but the last, or none.
+        exit_places: Units behind which exits are, counted from 1 through all stages.
         num_classes: Classes of all heads.
         in_chans: Channels of the images.
         drop_rate: Dropout before the classifier.
@@ -32,7 +33,7 @@ class StagedNet(ClassifierNet):
         stages: Sequence[Stage | SeqStage],
         norm: nn.Module,
         head: Head,
-        exits: Sequence[Exit] = (),
+        exit_places: Sequence[int] = (),
         *,
         num_classes: int,
         in_chans: int,
@@ -45,11 +46,12 @@ class StagedNet(ClassifierNet):
             nn.Sequential(*stages),
             norm,
             head,
-            exits,
+            _make_exits(stages, exit_places, head, num_classes),
             num_classes=num_classes,
             in_chans=in_chans,
             drop_rate=drop_rate,
         )
+        self._units = tuple(len(stage.units) for stage in stages)
         names = [f"stages.{index}" for index in range(len(stages) - 1)] + ["norm"]
         self.feature_info = [
             dict(num_chs=stage.out_width, reduction=reduction, module=name)
@@ -58,6 +60,21 @@ class StagedNet(ClassifierNet):
         if stem_width:
             self.feature_info.insert(0, dict(num_chs=stem_width, reduction=stem.stride, module="stem"))
 
+    def run(self, x: Tensor, places: Sequence[int] = ()) -> Iterator[Nodes]:
+        """Run on the stem's output; yield what exits behind these units read, at the end the last stage's output."""
+        start = 0
+        for stage, units in zip(self.stages.children(), self._units, strict=True):
+            inside = [place - start for place in places if start < place <= start + units]
+            start += units
+            if inside:
+                stage_run: Iterator[Nodes] = stage.run(x, inside)  # type: ignore[operator]
+                yield from itertools.islice(stage_run, len(inside))
+                (x,) = next(stage_run)
+                del stage_run  # and with it the nodes of the stage
+            else:
+                x = stage(x)
+        yield (x,)
+
     def run_stages(self, x: Tensor) -> Iterator[Nodes]:
         """Run stage by stage and yield each one's output, alone in a tuple."""
         for stage in self.stages.children():
@@ -65,10 +82,11 @@ class StagedNet(ClassifierNet):
             yield (x,)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the nodes for the backward pass and run the units again there.
+        """Keep only the nodes for the backward pass and run the units and the stem again there.
 
         Outputs, gradients and running statistics stay what they are without it.
         """
+        self.grad_checkpointing = enable
         for stage in self._all_stages():
             stage.grad_checkpointing = enable
 
@@ -76,13 +94,25 @@ class StagedNet(ClassifierNet):
         """Groups of parameters for timm's layer-wise settings: by stage, or by quarters of a stage."""
         if coarse:
             return dict(stem=r"^stem", stages=r"^stages\.(\d+)")
-        lengths = [len(stage.units) for stage in self._all_stages()]
 
         def stage_of(found: re.Match[str]) -> tuple[int, float]:
             stage, unit = int(found[1]), int(found[2] or 0)
-            return stage, unit / max(1, lengths[stage])
+            return stage, unit / max(1, self._units[stage])
 
         return depth_groups(r"stages\.(\d+)\.(?:units\.(\d+))?", stage_of)
 
     def _all_stages(self) -> list[Stage | SeqStage]:
         return [stage for stage in self.stages.children() if isinstance(stage, Stage | SeqStage)]
+
+
+def _make_exits(
+    stages: Sequence[Stage | SeqStage], places: Sequence[int], last: Head, num_classes: int
+) -> dict[int, Exit]:
+    """Make an exit for each place, with a classifier like the last one's."""
+    units = [(stage, node) for stage in stages for node in range(1, 1 + len(stage.units))]
+    exits = {}
+    for place in places:
+        stage, node = units[place - 1]
+        reader, width = stage.exit_reader(node)
+        exits[place] = Exit(reader, Head(width, num_classes, global_pool=last.global_pool))
+    return exits

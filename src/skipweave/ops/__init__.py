@@ -1,6 +1,6 @@
 """Tensor functions: the readable definition of each hot operation, and fast forms that must equal it."""
 
-from skipweave.ops.aggregate import concat_read, shifted_mean, sum_nodes
+from skipweave.ops.aggregate import concat_read, join, shifted_mean, sum_nodes
 from skipweave.ops.channel_sparse import (
     Form,
     channel_sparse_conv2d,
@@ -10,8 +10,10 @@ from skipweave.ops.channel_sparse import (
     form_for,
 )
 from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_iou
-from skipweave.ops.cross import cross_layer, cross_layer_fast, normalise_lean
+from skipweave.ops.cross import cross_layer, cross_layer_fast
 from skipweave.ops.growing import GrowingMap
+from skipweave.ops.normalise import normalise_lean
+from skipweave.ops.read_conv import Geometry, read_conv, read_conv_lean
 from skipweave.ops.segmentation import (
     deep_cross_entropy,
     hard_cross_entropy,
@@ -25,6 +27,7 @@ from skipweave.ops.supervision import head_shares, sieve_shares
 
 __all__ = [
     "Form",
+    "Geometry",
     "GrowingMap",
     "channel_sparse_conv2d",
     "channel_sparse_dense",
@@ -40,9 +43,12 @@ __all__ = [
     "global_accuracy",
     "hard_cross_entropy",
     "head_shares",
+    "join",
     "label_map",
     "mean_iou",
     "normalise_lean",
+    "read_conv",
+    "read_conv_lean",
     "scale_of",
     "shifted_mean",
     "sieve_shares",

@@ -7,6 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def join(nodes: Sequence[Tensor]) -> Tensor:
+    """Concatenate maps (N, C_s, H, W) along channels; a single one is itself."""
+    return nodes[0] if len(nodes) == 1 else torch.cat(list(nodes), dim=1)
+
+
 def concat_read(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Tensor:
     """Concatenate normalised nodes, apply the reader's gains and biases, and rectify.
 
@@ -21,8 +26,7 @@ def concat_read(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Tensor:
     Returns:
         relu(gain * concat(nodes) + bias), (N, C, H, W).
     """
-    joined = nodes[0] if len(nodes) == 1 else torch.cat(list(nodes), dim=1)
-    return torch.addcmul(bias.view(-1, 1, 1), joined, gain.view(-1, 1, 1)).relu_()
+    return torch.addcmul(bias.view(-1, 1, 1), join(nodes), gain.view(-1, 1, 1)).relu_()
 
 
 def sum_nodes(nodes: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig
+from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig
 
 MATCHABLE = ("parameters", "macs")
 
@@ -21,11 +21,13 @@ class NetworkConfig:
         name: a name of `skipweave models`.
         args: overrides, such as growth, units or topology.
         label: what tables and plots call it; by default the name, with its overrides.
+        densify: when links are added to it while it trains, if its args sparsify it.
     """
 
     name: str
     args: dict[str, Any] = field(default_factory=dict)
     label: str = ""
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
 
     @property
     def title(self) -> str:
@@ -128,10 +130,13 @@ class StudyConfig:
         """The title, or one made from data and number of networks."""
         return self.title or f"Which network errs least for its cost on {self.data.name}?"
 
-    def fit_config(self, model: ModelConfig, seed: int, output: Path) -> FitConfig:
+    def fit_config(
+        self, model: ModelConfig, seed: int, output: Path, densify: DensifyConfig | None = None
+    ) -> FitConfig:
         """One run of the study, as `skipweave.training.fit` takes it."""
         return FitConfig(
             model=model,
+            densify=densify or DensifyConfig(),
             data=self.data,
             optim=self.optim,
             schedule=self.schedule,

@@ -56,7 +56,7 @@ def finished_and_left(
             if network.cost is None:
                 continue
             model = ModelConfig(network.model, dict(network.args))
-            fit_config = config.fit_config(model, seed, folder.place(asked, seed))
+            fit_config = config.fit_config(model, seed, folder.place(asked, seed), asked.densify)
             run_dir = folder.run_dir(asked, seed)
             summary = _begun_before(fit_config, run_dir) if run_dir else None
             if summary:

@@ -1,7 +1,7 @@
 """Topologies: which earlier nodes a unit reads. Plain data, no torch."""
 
 from skipweave.topology.channels import ChannelPattern
-from skipweave.topology.graph import Topology
+from skipweave.topology.graph import Link, Topology
 from skipweave.topology.joined import joined
 from skipweave.topology.patterns import (
     TopologySpec,
@@ -25,6 +25,7 @@ from skipweave.topology.spanning import Prune, SpanningPlan, Step, Version
 
 __all__ = [
     "ChannelPattern",
+    "Link",
     "Prune",
     "SpanningPlan",
     "Step",

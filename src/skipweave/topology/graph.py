@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     import networkx
 
 _UNREACHED = np.iinfo(np.int32).max // 2
+
+
+class Link(NamedTuple):
+    """One in-link of a network: in the topology of a stage, counted from 0, `reader` reads `source`."""
+
+    stage: int
+    reader: int
+    source: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,32 @@ class Topology:
         """
         return cls(tuple(tuple(sources) for sources in lists), name)
 
+    def without(self, links: Iterable[tuple[int, int]]) -> "Topology":
+        """Return the topology minus some links.
+
+        Args:
+            links: Pairs of a reader (1..n + 1) and a node that it reads.
+
+        Raises:
+            SkipweaveError: There is no such link, or a reader would be left with nothing to read.
+
+        >>> Topology.from_lists([[0], [0, 1], [1, 2]]).without([(2, 0), (3, 1)]).reads
+        ((0,), (1,), (2,))
+        """
+        gone = set(links)
+        strangers = [(reader, source) for reader, source in sorted(gone) if source not in self.sources(reader)]
+        if strangers:
+            told = ", ".join(f"node {reader} does not read node {source}" for reader, source in strangers)
+            raise SkipweaveError(f"topology {self.name!r}: {told}")
+        kept = [[s for s in sources if (reader, s) not in gone] for reader, sources in enumerate(self.reads, start=1)]
+        return Topology.from_lists(kept, f"{self.name} minus {len(gone)}" if gone else self.name)
+
+    @property
+    def unread(self) -> tuple[int, ...]:
+        """Nodes that neither another node nor the stage's reader reads."""
+        read = {source for sources in self.reads for source in sources}
+        return tuple(node for node in range(self.units + 1) if node not in read)
+
     @property
     def units(self) -> int:
         """Number of units n."""
@@ -72,6 +106,14 @@ class Topology:
         if not 1 <= node <= self.units + 1:
             raise SkipweaveError(f"node {node} reads nothing: expected a node from 1 to {self.units + 1}")
         return self.reads[node - 1]
+
+    def node_and_sources(self, node: int) -> tuple[int, ...]:
+        """A node and what it reads, newest first: what a head right behind the node reads (Log-DenseNet, section 3.1).
+
+        >>> Topology(reads=((0,), (1, 0), (2, 1))).node_and_sources(2)
+        (2, 1, 0)
+        """
+        return (node, *self.sources(node))
 
     @property
     def in_degrees(self) -> tuple[int, ...]:

@@ -139,14 +139,10 @@ class SpanningPlan:
         assert home is not None
         return self.version(node, home)
 
-    def exit(self, stage: int) -> tuple[Version, ...]:
-        """What a head at a stage's end reads: the last node and what that node read (section 3.1); newest first.
-
-        The topology's own virtual node is left aside: a head after the last stage follows the same rule.
-        """
-        last = sum(self.units[: stage + 1])
-        nodes = (last, *self.topology.sources(last)) if last else (0,)
-        return tuple(self.version(node, stage) for node in nodes)
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The last node of each stage."""
+        return tuple(itertools.accumulate(self.units))
 
     @property
     def as_read(self) -> Topology:
@@ -157,33 +153,26 @@ class SpanningPlan:
         >>> plan.topology.output, plan.as_read.output
         ((4, 3, 1), (4, 3, 2, 0))
         """
-        read = tuple(version.node for version in self.exit(len(self.units) - 1))
-        return Topology((*self.topology.reads[:-1], read), self.topology.name)
-
-    @property
-    def steps(self) -> tuple[tuple[Step, ...], ...]:
-        """What the forward pass does, stage by stage, in order."""
-        return self._schedule[0]
-
-    def spent_at_exit(self, stage: int) -> tuple[Version, ...]:
-        """What nobody reads any more after a stage's head has read it."""
-        return self._schedule[1][stage]
+        return Topology(
+            (*self.topology.reads[:-1], self.topology.node_and_sources(self.topology.units)), self.topology.name
+        )
 
     @cached_property
-    def _schedule(self) -> tuple[tuple[tuple[Step, ...], ...], tuple[tuple[Version, ...], ...]]:
-        """Find the last use of everything, going backwards."""
+    def steps(self) -> tuple[tuple[Step, ...], ...]:
+        """What the forward pass does, stage by stage, in order; worked out backwards, from the last use of everything.
+
+        A head reads the node that a step makes and what the step reads (section 3.1), so it needs nothing kept for it.
+        """
         needed: set[Version] = set()
-        stages, ends = [], []
+        stages = []
         for stage in reversed(range(len(self.units))):
-            ends.append(tuple(version for version in self.exit(stage) if version not in needed))
-            needed.update(self.exit(stage))
             steps = []
             for makes, reads in reversed(self._made_in(stage)):
                 spent = tuple(version for version in (*reads, makes) if version not in needed)
                 needed.update(reads)
                 steps.append(Step(makes, reads, spent))
             stages.append(tuple(reversed(steps)))
-        return tuple(reversed(stages)), tuple(reversed(ends))
+        return tuple(reversed(stages))
 
     def _made_in(self, stage: int) -> list[tuple[Version, tuple[Version, ...]]]:
         """What a stage makes from what: first the nodes carried there, then its own."""

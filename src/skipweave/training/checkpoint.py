@@ -69,7 +69,7 @@ class Saved:
         Raises:
             SkipweaveError: one line that names the first tensor that is missing, extra or of another shape.
         """
-        ours = {name.removeprefix(prefix): shape for name, shape in self.shapes.items() if name.startswith(prefix)}
+        ours = without_prefix(self.shapes, prefix)
         for name in sorted(ours.keys() | shapes.keys()):
             if ours.get(name) != shapes.get(name):
                 raise SkipweaveError(
@@ -104,6 +104,11 @@ def open_saved(path: Path) -> Saved:
 def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
     """The shape of every tensor, by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def without_prefix(shapes: Shapes, prefix: str) -> Shapes:
+    """Those of some shapes whose name starts with a prefix, by the rest of their name."""
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

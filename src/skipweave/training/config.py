@@ -7,6 +7,7 @@ from typing import Any
 
 from skipweave.data import DataConfig
 from skipweave.training.checks import refuse, unknown, unless
+from skipweave.training.densify import DensifyConfig
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -31,7 +32,9 @@ class ModelConfig:
     Attributes:
         name: a name of `skipweave models`, or of another timm model.
         args: overrides of that model, such as growth, units, topology or drop_rate; the number of classes and of
-            input channels follow from the data.
+            input channels follow from the data. Any network takes `depth_multiplier` (0.5, or {alpha: 0.5, rule: ceil})
+            and `sparsify` (0.1, or {density: 0.1, pattern: block, keep: [...]}) among them, with the arguments of
+            `skipweave.depth_multiplier` and `skipweave.sparsify`.
     """
 
     name: str = "sparsenet40_12"
@@ -48,6 +51,7 @@ class FitConfig:
         optim: the optimiser.
         schedule: when the learning rate falls.
         loss: what is minimised.
+        densify: when links are added to a network that `model.args.sparsify` made.
         start: a file of weights to start from, such as another run's model.safetensors, instead of random ones.
         epochs: times that every training image is seen.
         batch_size: images a step, over all processes together; an incomplete last batch of an epoch is left out.
@@ -64,6 +68,7 @@ class FitConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
     start: Path | None = None
     epochs: int = 10
     batch_size: int = 64
@@ -92,6 +97,10 @@ class FitConfig:
                 self.batch_size % max(self.devices, 1) == 0,
                 f"batch_size is {self.batch_size} and devices is {self.devices}: expected a multiple, "
                 f"so that every process takes the same share",
+            ),
+            unless(
+                self.devices == 1 or not self.densify.every,
+                f"devices is {self.devices} with densify: links can be added on one device only",
             ),
             unless(self.checkpoint_every >= 0, f"checkpoint_every is {self.checkpoint_every}: expected 0 or more"),
             unknown("accelerator", self.accelerator, ACCELERATORS),

@@ -24,7 +24,7 @@ Split = Literal["train", "validation", "test"]
 
 
 def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig, Description]:
-    """Load the network of a run, finished or not.
+    """Load the network of a run, finished or not; of one that has only been given its first weights, these.
 
     Args:
         run_dir: the run's folder.
@@ -38,8 +38,9 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
     """
     folder = RunFolder(run_dir)
     config = folder.read_config()
-    if which == "best" and folder.best.exists():
-        network, description = load_weights(folder.best)
+    chosen = folder.best if folder.best.exists() else folder.weights
+    if which == "best" and chosen.exists():
+        network, description = load_weights(chosen)
         return network, config, description
     if not folder.last.exists():
         raise SkipweaveError(f"{run_dir} holds no checkpoint yet: continue it with `skipweave fit --resume {run_dir}`")

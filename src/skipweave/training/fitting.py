@@ -211,6 +211,7 @@ def _finish(loop: Loop) -> RunSummary:
         test_scores=further_scores(test),
         train_seconds=sum(row.seconds for row in rows),
         step_seconds=median(row.step_seconds for row in rows),
+        phases=tuple(loop.state.phases),
     )
     if loop.fabric.is_global_zero:
         if best:

@@ -7,9 +7,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed
 
+from skipweave.compress.densify import match_fan_ins
 from skipweave.data import mix_seed
-from skipweave.training.checkpoint import Saved, shapes_of
+from skipweave.training.checkpoint import Saved, shapes_of, without_prefix
 from skipweave.training.config import FitConfig
+from skipweave.training.densify import make_densifier
 from skipweave.training.heads import AllHeads, Shares, count_heads
 from skipweave.training.network import build_network, check_labels
 from skipweave.training.optimiser_state import pack, unpack
@@ -35,6 +37,7 @@ class Learner:
         network: bare.
         heads: the same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
         shares: what each head counts, by epoch.
+        density: of the network's sparse layers at the present step, if it gains links; else None.
     """
 
     def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any], task: Task) -> None:
@@ -47,7 +50,14 @@ class Learner:
         self.shares = Shares(config.loss, count_heads(self.network), config.epochs)
         self.parameter_names = [name for name, _ in self.network.named_parameters()]
         self.optimiser = make_optimiser(config.optim, self.network.parameters())
+        self.density: float | None = None
+        self._densifier = make_densifier(config.densify, self.network, args, config.seed)
         self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimiser)
+
+    def start_step(self, step: int) -> None:
+        """Add links, where the settings want some before this step of the run, counted from 0."""
+        if self._densifier:
+            self.density = self._densifier.prepare(self.network, self.optimiser, step)
 
     def start_epoch(self) -> None:
         """Go into training mode."""
@@ -105,6 +115,7 @@ class Learner:
         Raises:
             SkipweaveError: it is of another network, or damaged.
         """
+        match_fan_ins(self.network, without_prefix(saved.shapes, NETWORK))
         self._expect(saved, NETWORK)
         tensors = saved.tensors()
         moments = {name.removeprefix(OPTIMISER): value for name, value in tensors.items() if name.startswith(OPTIMISER)}
@@ -118,6 +129,7 @@ class Learner:
         Raises:
             SkipweaveError: they are of another network, or damaged.
         """
+        match_fan_ins(self.network, saved.shapes)
         self._expect(saved, "")
         self._load_network(saved.tensors(), "")
 

@@ -79,6 +79,7 @@ class Loop:
         )
         clock = time.perf_counter()
         for images, labels in batches:
+            self.learner.start_step(self.steps_done)
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
             self.lr = config.optim.lr * self.factor
             sums = self.learner.gradients(images, labels, shares)
@@ -86,9 +87,8 @@ class Loop:
             if not state.scores.finite:
                 raise self.diverged("the loss is not a number")
             self.learner.descend(self.lr)
-            state.step += 1
             seconds = time.perf_counter() - clock
-            state.seconds += seconds
+            state.count_step(seconds, self.learner.density)
             self._step_seconds.append(seconds)
             self.progress.stepped(state.epoch, state.step, state.scores.mean_loss)
             if self.checkpoint_is_due():

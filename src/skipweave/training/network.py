@@ -1,10 +1,12 @@
 """Build the network that settings or a file name, for the data at hand."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn
 
+from skipweave.compress import build_thinned
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.training.task import Data
@@ -51,7 +53,7 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
 
     Args:
         name: of `skipweave models`, or of timm.
-        args: all of its overrides.
+        args: all of its overrides, `depth_multiplier` and `sparsify` among them (`skipweave.compress.build_thinned`).
 
     Raises:
         SkipweaveError: the name or an override is unknown or does not fit.
@@ -59,7 +61,7 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
     if refused := [key for key in args if key in _NOT_ARGUMENTS]:
         raise SkipweaveError(f"{', '.join(refused)} cannot be set for {name}: networks are trained from scratch here")
     try:
-        return create_model(name, **args)
+        return build_thinned(partial(create_model, name), args)
     except SkipweaveError:
         raise
     except Exception as error:  # other timm models refuse bad arguments each in its own way

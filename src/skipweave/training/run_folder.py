@@ -18,7 +18,7 @@ from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, as_plain
 from skipweave.training.files import keep_as, remove_partial, write_text
 from skipweave.training.settings import read
-from skipweave.training.summary import EpochRow, RunSummary
+from skipweave.training.summary import EpochRow, Phase, RunSummary
 
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
 
@@ -64,11 +64,26 @@ class RunFolder:
             except OSError as error:
                 raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
             break
-        folder = cls(path)
-        folder.checkpoints.mkdir()
-        write_text(folder.versions, json.dumps(_versions(), indent=2) + "\n")
-        write_text(folder.config, yaml.safe_dump(as_plain(config), sort_keys=False))
-        return folder
+        return cls(path)._begin(config)
+
+    @classmethod
+    def make(cls, path: Path, config: FitConfig) -> "RunFolder":
+        """Make a folder of this very name, and write settings and versions into it.
+
+        Raises:
+            SkipweaveError: it exists already, or cannot be made.
+        """
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
+        return cls(path)._begin(config)
+
+    def _begin(self, config: FitConfig) -> "RunFolder":
+        self.checkpoints.mkdir()
+        write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
+        write_text(self.config, yaml.safe_dump(as_plain(config), sort_keys=False))
+        return self
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":
@@ -135,7 +150,8 @@ class RunFolder:
             return None
         try:
             values = json.loads(self.summary.read_text(encoding="utf-8"))
-            return RunSummary(**{**values, "run_dir": self.path})
+            phases = tuple(Phase(**phase) for phase in values.get("phases", ()))
+            return RunSummary(**{**values, "run_dir": self.path, "phases": phases})
         except (ValueError, TypeError) as error:
             raise SkipweaveError(
                 f"damaged file, or of another version: {self.summary}: remove it and resume the run ({error})"

@@ -8,7 +8,7 @@ import torch
 
 from skipweave.errors import SkipweaveError
 from skipweave.training.scores import Scores
-from skipweave.training.summary import EpochRow
+from skipweave.training.summary import EpochRow, Phase
 
 
 @dataclass
@@ -21,6 +21,7 @@ class RunState:
         step: steps done in the present epoch.
         seconds: wall-clock time of the present epoch so far.
         rows: the finished epochs.
+        phases: of a network that gains links.
     """
 
     scores: Scores
@@ -28,6 +29,18 @@ class RunState:
     step: int = 0
     seconds: float = 0.0
     rows: list[EpochRow] = field(default_factory=list)
+    phases: list[Phase] = field(default_factory=list)
+
+    def count_step(self, seconds: float, density: float | None) -> None:
+        """Note a step that took so long, and at which density it was taken, if the network gains links."""
+        self.step += 1
+        self.seconds += seconds
+        if density is None:
+            return
+        if not self.phases or self.phases[-1].density != density:
+            self.phases.append(Phase(density))
+        self.phases[-1].steps += 1
+        self.phases[-1].seconds += seconds
 
     def finish_epoch(self, row: EpochRow) -> None:
         """Go to the start of the next epoch."""
@@ -37,8 +50,8 @@ class RunState:
 
     def as_plain(self) -> dict[str, Any]:
         """The state as JSON holds it; floats survive exactly."""
-        rows = [asdict(row) for row in self.rows]
-        return {**vars(self), "scores": self.scores.sums.tolist(), "rows": rows}
+        rows, phases = ([asdict(item) for item in items] for items in (self.rows, self.phases))
+        return {**vars(self), "scores": self.scores.sums.tolist(), "rows": rows, "phases": phases}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], scores: Scores) -> "RunState":
@@ -54,7 +67,8 @@ class RunState:
         try:
             scores.add(torch.tensor(values["scores"], dtype=torch.float64))
             rows = [EpochRow(**row) for row in values["rows"]]
-            return cls(**{**values, "scores": scores, "rows": rows})
+            phases = [Phase(**phase) for phase in values["phases"]]
+            return cls(**{**values, "scores": scores, "rows": rows, "phases": phases})
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SkipweaveError(f"the checkpoint's state is not of this version of skipweave ({error})") from error
 

@@ -52,6 +52,26 @@ class EpochRow:
         return columns
 
 
+@dataclass
+class Phase:
+    """The steps that were taken at one density of a network that gains links.
+
+    Attributes:
+        density: share of its input channels that each output of the sparse layers reads.
+        steps: taken.
+        seconds: wall-clock time of these steps, data included.
+    """
+
+    density: float
+    steps: int = 0
+    seconds: float = 0.0
+
+    @property
+    def steps_per_second(self) -> float:
+        """How fast the steps were."""
+        return self.steps / self.seconds if self.seconds else 0.0
+
+
 @dataclass(frozen=True)
 class RunSummary:
     """The figures of a finished run, and where it is. Scores are those of the weights in model.safetensors.
@@ -69,6 +89,7 @@ class RunSummary:
         test_scores: further scores on the test split, in percent, by the names of `further_scores`.
         train_seconds: wall-clock time of all epochs, validation included.
         step_seconds: median over the epochs of their median time of a training step, data included.
+        phases: by density, if the network gained links while it trained.
     """
 
     run_dir: Path
@@ -83,6 +104,7 @@ class RunSummary:
     test_scores: dict[str, float]
     train_seconds: float
     step_seconds: float
+    phases: tuple[Phase, ...] = ()
 
     @property
     def test_exit_errors(self) -> tuple[float, ...]:

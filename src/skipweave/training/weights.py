@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skipweave.compress.densify import match_fan_ins
 from skipweave.data import Colour, Preprocessing, SegmentationData, WholeImage, eval_transform_from, whole_image_from
 from skipweave.errors import SkipweaveError
-from skipweave.training.checkpoint import Saved, open_saved, save, shapes_of
+from skipweave.training.checkpoint import Saved, open_saved, save, shapes_of, without_prefix
 from skipweave.training.network import build_network
 from skipweave.training.task import Data
 
@@ -83,11 +84,17 @@ class Description:
             SkipweaveError: the file is damaged, or of another network; shapes are compared before a tensor is read.
         """
         with torch.device("meta"):
-            expected = shapes_of(build_network(self.model, self.args).state_dict())
+            expected = shapes_of(self._network(saved, prefix).state_dict())
         saved.expect(expected, prefix, self.model)
-        network = build_network(self.model, self.args)
+        network = self._network(saved, prefix)
         network.load_state_dict(saved.tensors(prefix))
         return network.eval()
+
+    def _network(self, saved: Saved, prefix: str) -> nn.Module:
+        """The network, with as many links as the file has, if it gained some in training."""
+        network = build_network(self.model, self.args)
+        match_fan_ins(network, without_prefix(saved.shapes, prefix))
+        return network
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int) -> None:

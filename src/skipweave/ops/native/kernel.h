@@ -101,8 +101,9 @@ static void fit(const convolution *p, int64_t down, int64_t across, plan *q)
         q->region_width = parts(q->cells.width, q->regions_across);
         q->packed_height = span(q->region_height, p->stride_height, p->kernel_height, p->dilation_height);
         q->packed_width = span(q->region_width, p->stride_width, p->kernel_width, p->dilation_width);
-        if (q->packed_height * q->packed_width <= limit && q->packed_width <= MOST_COLUMNS) break;
-        if ((q->region_height > 4 && q->packed_width <= MOST_COLUMNS) || (q->region_width <= 4 && q->region_height > 1))
+        const int narrow = q->packed_width <= 4 * MOST_BLOCKS;
+        if (q->packed_height * q->packed_width <= limit && q->packed_height <= MOST_ROWS && narrow) break;
+        if ((q->region_height > 4 && narrow) || (q->region_width <= 4 && q->region_height > 1))
             q->regions_down++;
         else if (q->region_width > 1)
             q->regions_across++;
@@ -171,7 +172,7 @@ static void look_at_input(windows *w, const convolution *p, const plan *q, const
     look(w, &q->cells, r->image, p->batch, p->in_channels, p->in_height, p->in_width,
          q->cells.height * p->stride_height, q->cells.width * p->stride_width,
          r->top * p->stride_height - p->padding_height, r->left * p->stride_width - p->padding_width);
-    reach(w, INT32_MAX);
+    tabulate(w, w->columns + 3);
 }
 
 static void look_at_output(windows *w, const convolution *p, const plan *q, const region *r)
@@ -181,7 +182,7 @@ static void look_at_output(windows *w, const convolution *p, const plan *q, cons
     w->spread_height = w->spread_width = 1;
     look(w, &q->cells, r->image, p->batch, p->out_channels, p->out_height, p->out_width, q->cells.height,
          q->cells.width, r->top, r->left);
-    reach(w, q->regions_across == 1 ? INT32_MAX : r->width); /* with one region, to the right there is another window */
+    tabulate(w, q->regions_across == 1 ? r->width + 3 : r->width); /* with one region, to the right there is another window */
 }
 
 /* Floats from channel to channel of packed windows: an odd number of vectors, for they would share few cache sets. */

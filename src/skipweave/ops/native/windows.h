@@ -6,18 +6,20 @@ typedef struct {
     int64_t height, width;        /* output pixels of a window */
 } grid;
 
-#define MOST_COLUMNS 256 /* of a window */
+#define MOST_ROWS 64 /* of a window */
+#define MOST_BLOCKS 64 /* of four columns */
 
 typedef struct {
-    int64_t rows, columns;        /* of every window */
-    int64_t width, plane;         /* floats from row to row and channel to channel of the map */
+    int64_t rows, columns, width, plane; /* of every window; floats from row to row and channel to channel of the map */
     int64_t spread_height, spread_width;
-    int64_t origin[LANES];        /* of the window in channel 0 of the map, in floats; may lie outside */
-    int64_t top[LANES], left[LANES];
-    int32_t first_row[LANES], end_row[LANES];  /* what lies inside the map */
-    int32_t first_column[LANES], end_column[LANES];
-    uint8_t reach[MOST_COLUMNS / 4][LANES];    /* of four columns, which lie inside: a number for quad_part */
-    uint8_t whole[MOST_COLUMNS / 4];           /* whether they all do, in all windows */
+    int64_t origin[LANES], top[LANES], left[LANES];          /* of each window; may lie outside the map */
+    int64_t first_row[LANES], end_row[LANES];                /* what lies inside the map */
+    int64_t first_column[LANES], end_column[LANES];
+    int64_t begin[MOST_ROWS][LANES];                         /* of each row, in floats from the channel's first */
+    uint8_t whole[MOST_ROWS];                                /* whether the row lies inside in all windows */
+    uint8_t inside[MOST_ROWS][LANES];                        /* all bits where it does, or none */
+    uint8_t whole_block[MOST_BLOCKS];                        /* the same for the columns, four at a time */
+    uint8_t reach[MOST_BLOCKS][LANES];                       /* which of the four do: a number for quad_part */
 } windows;
 
 /* The windows that begin at (top, left) of the grid's cells, for images from `image` on. Cells are step x step apart. */
@@ -32,46 +34,37 @@ static void look(windows *w, const grid *g, int64_t image, int64_t batch, int64_
         const int64_t across = lane % g->across, down = lane / g->across % g->down;
         const int64_t n = image + lane / (g->across * g->down);
         const int64_t y = top + down * step_down, x = left + across * step_across;
-        const int inside = lane < g->images * g->down * g->across && n < batch && x < wide && y < high;
+        const int inside = lane < g->images * g->down * g->across && n < batch;
         w->top[lane] = y;
         w->left[lane] = x;
         w->origin[lane] = n * channels * w->plane + (spread ? 0 : y * width + x);
-        w->first_row[lane] = (int32_t)larger(-y, 0);
-        w->end_row[lane] = inside ? (int32_t)(high - y) : 0;
-        w->first_column[lane] = (int32_t)larger(-x, 0);
-        w->end_column[lane] = (int32_t)(wide - x);
+        w->first_row[lane] = larger(-y, 0);
+        w->end_row[lane] = inside ? high - y : 0;
+        w->first_column[lane] = larger(-x, 0);
+        w->end_column[lane] = wide - x;
     }
 }
 
-/* Note which columns lie inside, of those up to `end`: what is beyond them is neither read nor written. */
-static void reach(windows *w, int64_t end)
+/* Make the tables of rows and of blocks of columns. Columns from `end` on count as outside. */
+static void tabulate(windows *w, int64_t end)
 {
+    for (int64_t row = 0; row < w->rows; row++) {
+        w->whole[row] = 1;
+        for (int lane = 0; lane < LANES; lane++) {
+            const int inside = row >= w->first_row[lane] && row < w->end_row[lane];
+            w->begin[row][lane] = w->origin[lane] + row * w->width;
+            w->inside[row][lane] = inside ? 255 : 0;
+            w->whole[row] &= inside;
+        }
+    }
     for (int64_t block = 0; block * 4 < w->columns; block++) {
-        w->whole[block] = 1;
+        w->whole_block[block] = 1;
         for (int lane = 0; lane < LANES; lane++) {
             const int64_t first = smaller(larger(w->first_column[lane] - block * 4, 0), 4);
             const int64_t last = smaller(larger(smaller(w->end_column[lane], end) - block * 4, 0), 4);
             w->reach[block][lane] = (uint8_t)(first < last ? first * 5 + last : 0);
-            w->whole[block] &= first == 0 && last == 4;
+            w->whole_block[block] &= first == 0 && last == 4;
         }
-    }
-}
-
-/* Where a row of each window begins in a channel of the map. */
-typedef struct {
-    const float *begin[LANES];
-    uint8_t inside[LANES]; /* all bits or none */
-    int whole;
-} row_of_windows;
-
-INLINE void look_at_row(row_of_windows *r, const windows *w, int64_t row, const float *map)
-{
-    r->whole = 1;
-    for (int lane = 0; lane < LANES; lane++) {
-        const int inside = row >= w->first_row[lane] && row < w->end_row[lane];
-        r->begin[lane] = map + w->origin[lane] + row * w->width;
-        r->inside[lane] = (uint8_t)-inside;
-        r->whole &= inside;
     }
 }
 
@@ -79,17 +72,17 @@ INLINE void look_at_row(row_of_windows *r, const windows *w, int64_t row, const 
 static void pack(const windows *w, const float *map, float *packed)
 {
     for (int64_t row = 0; row < w->rows; row++, packed += w->columns * LANES) {
-        row_of_windows r;
-        look_at_row(&r, w, row, map);
+        const int64_t *begin = w->begin[row];
         for (int64_t block = 0; block * 4 < w->columns; block++) {
+            const float *from = map + block * 4;
             vec columns[4];
             quad quads[LANES];
-            if (r.whole && w->whole[block]) {
-                UNROLL for (int lane = 0; lane < LANES; lane++) quads[lane] = quad_load(r.begin[lane] + block * 4);
+            if (w->whole[row] && w->whole_block[block]) {
+                UNROLL for (int lane = 0; lane < LANES; lane++) quads[lane] = quad_load(from + begin[lane]);
                 columns_of(quads, columns);
             } else {
                 UNROLL for (int lane = 0; lane < LANES; lane++)
-                    quads[lane] = quad_part(r.begin[lane] + block * 4, w->reach[block][lane] & r.inside[lane]);
+                    quads[lane] = quad_part(from + begin[lane], w->reach[block][lane] & w->inside[row][lane]);
                 columns_of(quads, columns);
             }
             vec *to = (vec *)packed + block * 4;
@@ -99,7 +92,7 @@ static void pack(const windows *w, const float *map, float *packed)
             else
                 for (int64_t c = 0; c < count; c++) to[c] = columns[c];
         }
-        for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(r.begin[lane] + w->plane);
+        for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(map + begin[lane] + w->plane);
     }
 }
 
@@ -121,7 +114,7 @@ static void pack_spread(const windows *w, const float *map, float *packed)
 static void fetch(const windows *w, const float *map)
 {
     for (int64_t row = 0; row < w->rows; row++)
-        for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(map + w->origin[lane] + row * w->width, 1);
+        for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(map + w->begin[row][lane], 1);
 }
 
 /* Copy a channel of all windows back into a map; `packed` has room for three vectors more than it holds.
@@ -132,18 +125,17 @@ static void fetch(const windows *w, const float *map)
 static void unpack(const windows *w, const float *packed, float *map)
 {
     for (int64_t row = 0; row < w->rows; row++, packed += w->columns * LANES) {
-        row_of_windows r;
-        look_at_row(&r, w, row, map);
+        const int64_t *begin = w->begin[row];
         for (int64_t block = (w->columns - 1) / 4; block >= 0; block--) {
+            float *to = map + block * 4;
             quad quads[LANES];
-            if (r.whole && w->whole[block]) {
+            if (w->whole[row] && w->whole_block[block]) {
                 quads_of((const vec *)packed + block * 4, quads);
-                UNROLL for (int lane = 0; lane < LANES; lane++) quad_store((float *)r.begin[lane] + block * 4, quads[lane]);
+                UNROLL for (int lane = 0; lane < LANES; lane++) quad_store(to + begin[lane], quads[lane]);
             } else {
                 quads_of((const vec *)packed + block * 4, quads);
                 UNROLL for (int lane = 0; lane < LANES; lane++)
-                    quad_store_part((float *)r.begin[lane] + block * 4, quads[lane],
-                                    w->reach[block][lane] & r.inside[lane]);
+                    quad_store_part(to + begin[lane], quads[lane], w->reach[block][lane] & w->inside[row][lane]);
             }
         }
     }

@@ -1,0 +1,63 @@
+"""`skipweave prune-links`: a run's network without its weakest links."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from skipweave.analysis.redundancy import WeakLinks
+from skipweave.cli.tables import new_table, print_table, say
+from skipweave.errors import SkipweaveError
+from skipweave.training import Which
+from skipweave.training.link_pruning import LinkPruning
+from skipweave.training.link_pruning import prune_links as prune_links_of_run
+
+
+def prune_links(run: Path, below: float = 0.1, output: Path | None = None, which: Which = "best") -> None:
+    """List the links of a run's network whose weight is small beside the others', and say what removing them saves.
+
+    Args:
+        run: the run's folder.
+        below: the threshold: a link's weight is told as a share of the largest one of the same reader.
+        output: a new folder for the network without them, to be tested, and trained on by `skipweave fit --config
+            OUTPUT/config.yaml`; without it nothing is written.
+        which: the checkpoint: best by validation error, or last.
+
+    Raises:
+        SkipweaveError: links cannot be removed from such a network, none is under the threshold, or the folder exists.
+    """
+    pruning = prune_links_of_run(run, below, output, which)
+    if not (pruning.weak.removable or pruning.weak.kept):
+        raise SkipweaveError(f"no link of {run} has a weight below {below}")
+    print_table(_links(pruning.weak))
+    print_table(_costs(pruning))
+    if output:
+        say(f"the network without {len(pruning.weak.removable)} links is in {output}; to train it on, for instance:")
+        say(f"skipweave fit --config {output}/config.yaml --epochs 5 --optim.lr 0.01")
+
+
+def _links(weak: WeakLinks) -> Table:
+    """All links under the threshold, reader by reader."""
+    columns = ("stage", "reader", "source", "weight")
+    table = new_table(*columns, "", right=columns)
+    listed = [(entry, "removable") for entry in weak.removable]
+    listed += [(entry, f"stays: {reason}") for entry, reason in weak.kept]
+    for entry, remark in sorted(listed, key=lambda row: row[0].link):
+        link = entry.link
+        table.add_row(str(link.stage + 1), str(link.reader), str(link.source), f"{entry.weight:.3f}", remark)
+    return table
+
+
+def _costs(pruning: LinkPruning) -> Table:
+    columns = ("before", "after", "saved")
+    table = new_table("", *columns, right=columns)
+    before, after = pruning.before, pruning.after
+    rows = {
+        "links of units": (before.links, after.links),
+        "parameters": (before.parameters, after.parameters),
+        "MACs an image": (before.macs, after.macs),
+        "bytes kept for backward, an image": (before.saved_bytes, after.saved_bytes),
+        "bytes alive in inference": (before.inference_bytes, after.inference_bytes),
+    }
+    for name, (old, new) in rows.items():
+        table.add_row(name, f"{old:,}", f"{new:,}", f"{1 - new / old:.1%}")
+    return table

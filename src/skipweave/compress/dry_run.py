@@ -1,0 +1,89 @@
+"""Run any network without its tensors: what images it takes, and a twin of it on the meta device."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from skipweave.errors import SkipweaveError
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
+"""Normalisations: they give maps of the shape that they are given, whatever its size."""
+
+
+def checked_input_size(model: nn.Module, input_size: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    """Return the size given, or else the model's own.
+
+    Raises:
+        SkipweaveError: There is neither, or it is not three positive numbers.
+    """
+    size = tuple(input_size or _own_size(model))
+    if not size:
+        raise SkipweaveError("the model does not say what images it takes: give input_size=(channels, height, width)")
+    if len(size) != 3 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise SkipweaveError(f"input_size is {size}: expected three positive numbers (channels, height, width)")
+    channels, height, width = size
+    return channels, height, width
+
+
+def _own_size(model: nn.Module) -> tuple[int, ...]:
+    """What a timm model says of its images; its channels may have been overridden."""
+    size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size") or ()
+    channels = getattr(model, "in_chans", None)
+    return (channels, *size[1:]) if isinstance(channels, int) and size else tuple(size)
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """Copy a model to the meta device without copying its tensors."""
+    empty: dict[int, object] = {}
+    for parameter in model.parameters():
+        like = torch.empty_like(parameter, device="meta")
+        empty[id(parameter)] = nn.Parameter(like, requires_grad=parameter.requires_grad)
+    for buffer in model.buffers():
+        empty[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, empty)
+
+
+def shape_twin(model: nn.Module) -> nn.Module:
+    """Copy a model to the meta device, its normalisations giving what they are given: all that shapes depend on."""
+    twin = on_meta(model)
+    for part in twin.modules():
+        if isinstance(part, NORMS):
+            part.forward = _given  # type: ignore[method-assign]
+    return twin
+
+
+def _given(x: Tensor, *_: object) -> Tensor:
+    return x
+
+
+def dry_run(twin: nn.Module, input_size: tuple[int, int, int]) -> object:
+    """Run a model on the meta device on two images; torch's random numbers stay as they were.
+
+    Raises:
+        SkipweaveError: A module of it, which is named, cannot run.
+    """
+    dtype = next((parameter.dtype for parameter in twin.parameters()), torch.float32)
+    entered: list[nn.Module] = []
+
+    def left(*_: object) -> None:
+        entered.pop()
+
+    hooks = (
+        register_module_forward_pre_hook(lambda part, _: entered.append(part)),
+        register_module_forward_hook(left),
+    )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return twin(torch.empty(2, *input_size, device="meta", dtype=dtype))
+    except SkipweaveError:
+        raise
+    except Exception as error:
+        names = {part: name for name, part in twin.named_modules()}
+        where = f"{names.get(entered[-1]) or 'the network itself'} ({type(entered[-1]).__name__})"
+        raise SkipweaveError(f"{where} cannot run for images of size {input_size}: {error}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
