@@ -136,8 +136,7 @@ class StudyConfig:
         """One run of the study, as `skipweave.training.fit` takes it."""
         return FitConfig(
             model=model,
-            # The command line's parser leaves what stands in a default list as a mapping.
-            densify=DensifyConfig(**densify) if isinstance(densify, dict) else densify or DensifyConfig(),
+            densify=densify or DensifyConfig(),
             data=self.data,
             optim=self.optim,
             schedule=self.schedule,
