@@ -90,4 +90,4 @@ class NativeBuildHook(BuildHookInterface):
 
 
 if __name__ == "__main__":
-    raise SystemExit(build())
+    raise SystemExit(build() or None)

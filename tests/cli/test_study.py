@@ -37,6 +37,11 @@ def test_a_study_ends_with_its_answer_and_can_be_resumed(tmp_path, capsys):
     assert sorted(path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")) == trained
 
 
+def test_the_default_networks_can_be_trained(tmp_path):
+    assert main(["study", *SMALL, "--target", "null", "--output", str(tmp_path)]) == 0
+    assert len(list(tmp_path.rglob("model.safetensors"))) == len(StudyConfig().networks)
+
+
 def test_a_failing_network_shows_in_the_exit_status(tmp_path, capsys):
     assert main(["study", *SMALL, *networks(TINY, BAD), "--output", str(tmp_path)]) == 1
     said = capsys.readouterr().out
@@ -54,7 +59,8 @@ def test_the_settings_can_be_printed_and_read_again(tmp_path, capsys):
         heard.append(config)
 
     call(study, ["--config", str(file)], "skipweave study")
-    assert heard == [StudyConfig(epochs=4)]
+    call(study, ["--epochs", "4"], "skipweave study")
+    assert heard == [StudyConfig(epochs=4)] * 2
 
 
 @pytest.mark.parametrize(("words", "said"), [

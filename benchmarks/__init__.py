@@ -1,0 +1,1 @@
+"""What is timed: one script a question, run from the repository's root as `python -m benchmarks.<script>`."""

@@ -1,0 +1,73 @@
+"""Timing of actions in turns, so that all of them meet the same machine, and the table that is kept of it."""
+
+import csv
+import datetime
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from skipweave.study.timing import machine
+
+WARM_UP = 1
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Times:
+    """Medians of one action, in milliseconds.
+
+    Attributes:
+        cpu: Processor time of this process; other processes hardly touch it.
+        wall: Time that passed.
+    """
+
+    cpu: float
+    wall: float
+
+
+def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Times]:
+    """Time each action once, then each again, and so on.
+
+    Args:
+        actions: What is timed, by name.
+        repeats: Rounds of which the medians are taken, after one that is not counted.
+    """
+    rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in actions}
+    for done in range(-WARM_UP, repeats):
+        for name, action in actions.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            action()
+            spent = time.process_time() - cpu, time.perf_counter() - wall
+            if done >= 0:
+                rounds[name].append(spent)
+    return {
+        name: Times(*(round(1000 * median(column), 3) for column in zip(*spent, strict=True)))
+        for name, spent in rounds.items()
+    }
+
+
+def conditions() -> dict[str, str | int]:
+    """What the figures of one run share: the day, the machine, torch's version and its threads."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(torch.device("cpu")),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write(path: Path, rows: Iterable[Any]) -> None:
+    """Write dataclass rows as CSV, each with the conditions of this run."""
+    shared = conditions()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = list(rows)
+    names = [*shared, *(field.name for field in fields(rows[0]))]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(shared | asdict(row) for row in rows)
