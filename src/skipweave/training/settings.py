@@ -74,7 +74,7 @@ def _add_fields(parser: ArgumentParser, kind: type) -> None:
 
 def _make(hint: Any, value: Any) -> Any:
     """A field's value: made into a dataclass, or a list of them, where the field is declared so."""
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return build(hint, value)
     if isinstance(value, list) and any(map(is_dataclass, get_args(hint))):
         return [build(get_args(hint)[0], item) for item in value]
