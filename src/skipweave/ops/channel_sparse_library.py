@@ -1,9 +1,11 @@
 """The C library's convolution as an operator of torch: with gradients, and known to `torch.compile`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from skipweave.ops import native_library
 
@@ -21,14 +23,47 @@ def channel_sparse_library(
 ) -> Tensor:
     """`channel_sparse_dense` by the C library: float32 tensors on the CPU, strides up to 2; arguments as there."""
     operands = [x, weight] if bias is None else [x, weight, bias]
-    recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
-    if recorded or torch.compiler.is_compiling():
-        return _convolve(x, weight, index, bias, stride, padding, dilation)
-    return native_library.forward(x, weight, index, bias, stride, padding, dilation)  # spares the dispatcher's time
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands):
+        return _Convolution.apply(x, weight, index, bias, (stride, padding, dilation))
+    return _forward(x, weight, index, bias, stride, padding, dilation)
+
+
+class _Convolution(torch.autograd.Function):
+    """The operators below with their gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, index: Tensor, bias: Tensor | None, options: tuple[Pair, Pair, Pair]
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, index)
+        ctx.options = options
+        return _forward(x, weight, index, bias, *options)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, index = ctx.saved_tensors
+        for_x, for_weight, _, for_bias, _ = ctx.needs_input_grad
+        return (
+            _input_gradient(gradient, list(x.shape), weight, index, *ctx.options) if for_x else None,
+            _weight_gradient(gradient, x, list(weight.shape), index, *ctx.options) if for_weight else None,
+            None,
+            gradient.sum((0, 2, 3)) if for_bias else None,
+            None,
+        )
+
+
+def _eager(function: Callable[..., Tensor], operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Call the function itself, which spares the dispatcher's time, or under a compiler the operator that it knows."""
+
+    def call(*args: Any) -> Tensor:
+        return operator(*args) if torch.compiler.is_compiling() else function(*args)
+
+    return call
 
 
 @torch.library.custom_op("skipweave::channel_sparse", mutates_args=(), device_types="cpu")
-def _convolve(
+def _forward_operator(
     x: Tensor,
     weight: Tensor,
     index: Tensor,
@@ -40,7 +75,7 @@ def _convolve(
     return native_library.forward(x, weight, index, bias, stride, padding, dilation)
 
 
-@_convolve.register_fake
+@_forward_operator.register_fake
 def _(
     x: Tensor,
     weight: Tensor,
@@ -53,60 +88,42 @@ def _(
     return x.new_empty(native_library.output_shape(x, weight, stride, padding, dilation))
 
 
-@torch.library.custom_op("skipweave::channel_sparse_backward", mutates_args=(), device_types="cpu")
-def _differentiate(
+@torch.library.custom_op("skipweave::channel_sparse_input_gradient", mutates_args=(), device_types="cpu")
+def _input_gradient_operator(
     gradient: Tensor,
-    x: Tensor,
+    shape: list[int],
     weight: Tensor,
     index: Tensor,
     stride: list[int],
     padding: list[int],
     dilation: list[int],
-    wanted: list[bool],
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the input and of the weights, where wanted; empty tensors in place of the others."""
-    options = (stride, padding, dilation)
-    return (
-        native_library.input_gradient(gradient, x.shape, weight, index, *options) if wanted[0] else x.new_empty(0),
-        native_library.weight_gradient(gradient, x, weight.shape, index, *options) if wanted[1] else x.new_empty(0),
-    )
+) -> Tensor:
+    return native_library.input_gradient(gradient, shape, weight, index, stride, padding, dilation)
 
 
-@_differentiate.register_fake
-def _(
+@_input_gradient_operator.register_fake
+def _(gradient: Tensor, shape: list[int], *_: Any) -> Tensor:
+    return gradient.new_empty(shape)
+
+
+@torch.library.custom_op("skipweave::channel_sparse_weight_gradient", mutates_args=(), device_types="cpu")
+def _weight_gradient_operator(
     gradient: Tensor,
     x: Tensor,
-    weight: Tensor,
+    shape: list[int],
     index: Tensor,
     stride: list[int],
     padding: list[int],
     dilation: list[int],
-    wanted: list[bool],
-) -> tuple[Tensor, Tensor]:
-    return (
-        gradient.new_empty(x.shape) if wanted[0] else x.new_empty(0),
-        gradient.new_empty(weight.shape) if wanted[1] else x.new_empty(0),
-    )
+) -> Tensor:
+    return native_library.weight_gradient(gradient, x, shape, index, stride, padding, dilation)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, index, _, *ctx.options = inputs
-    ctx.save_for_backward(x, weight, index)
+@_weight_gradient_operator.register_fake
+def _(gradient: Tensor, x: Tensor, shape: list[int], *_: Any) -> Tensor:
+    return gradient.new_empty(shape)
 
 
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, index = ctx.saved_tensors
-    for_x, for_weight, _, for_bias = ctx.needs_input_grad[:4]
-    given = weighted = None
-    if for_x or for_weight:
-        given, weighted = _differentiate(gradient, x, weight, index, *ctx.options, [for_x, for_weight])
-    return (
-        given if for_x else None,
-        weighted if for_weight else None,
-        None,
-        gradient.sum((0, 2, 3)) if for_bias else None,
-        *[None] * 3,
-    )
-
-
-_convolve.register_autograd(_backward, setup_context=_keep)
+_forward = _eager(native_library.forward, _forward_operator)
+_input_gradient = _eager(native_library.input_gradient, _input_gradient_operator)
+_weight_gradient = _eager(native_library.weight_gradient, _weight_gradient_operator)

@@ -99,7 +99,7 @@ def _parallel() -> int | None:
 
 
 def _described(
-    x: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair
+    x: Sequence[int], weight: Sequence[int], out: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
 ) -> Convolution:
     threads = torch.get_num_threads() if _parallel() else 1
     return Convolution(
@@ -140,7 +140,7 @@ def forward(
 
 
 def input_gradient(
-    gradient: Tensor, shape: tuple[int, ...], weight: Tensor, index: Tensor, stride: Pair, padding: Pair, dilation: Pair
+    gradient: Tensor, shape: Sequence[int], weight: Tensor, index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
     """Gradient of the input, whose shape is given, from that of the output."""
     made = gradient.new_empty(shape)
@@ -151,7 +151,7 @@ def input_gradient(
 
 
 def weight_gradient(
-    gradient: Tensor, x: Tensor, shape: tuple[int, ...], index: Tensor, stride: Pair, padding: Pair, dilation: Pair
+    gradient: Tensor, x: Tensor, shape: Sequence[int], index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
     """Gradient of the weights, whose shape is given, from that of the output."""
     made = gradient.new_empty(shape)
