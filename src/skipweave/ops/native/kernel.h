@@ -57,6 +57,7 @@ static void team_body(void *data)
         const int failed = t->work(t->job, slot, t->slots);
         if (failed) __atomic_store_n(&t->failed, failed, __ATOMIC_RELAXED);
     }
+    streamed();
 }
 
 /* Call work(job, slot, slots) once for each slot. Which slot does what is fixed, so results do not depend on timing. */
@@ -175,13 +176,14 @@ static void look_at_input(windows *w, const convolution *p, const plan *q, const
     tabulate(w, w->columns + 3);
 }
 
-static void look_at_output(windows *w, const convolution *p, const plan *q, const region *r)
+/* Windows into the output; with `alone` into the planes of one channel, image after image from the region's first. */
+static void look_at_output(windows *w, const convolution *p, const plan *q, const region *r, int alone)
 {
     w->rows = r->height;
     w->columns = r->width;
     w->spread_height = w->spread_width = 1;
-    look(w, &q->cells, r->image, p->batch, p->out_channels, p->out_height, p->out_width, q->cells.height,
-         q->cells.width, r->top, r->left);
+    look(w, &q->cells, alone ? 0 : r->image, alone ? p->batch - r->image : p->batch, alone ? 1 : p->out_channels,
+         p->out_height, p->out_width, q->cells.height, q->cells.width, r->top, r->left);
     tabulate(w, q->regions_across == 1 ? r->width + 3 : r->width); /* with one region, to the right there is another window */
 }
 
@@ -207,6 +209,23 @@ static void place_taps(const convolution *p, int64_t columns, int64_t *tap)
             *tap++ = (y * p->dilation_height * columns + x * p->dilation_width) * LANES;
 }
 
+/* ---- large outputs --------------------------------------------------------------------------------------------- */
+
+#define LARGE (2 << 20) /* bytes of an output that no second-level cache keeps */
+
+/* Whether the output is large and its planes are whole cache lines: then they are best written past the caches. */
+static int streams(const convolution *p, const float *y)
+{
+    const int64_t plane = p->out_height * p->out_width;
+    return plane % LANES == 0 && (uintptr_t)y % sizeof(vec) == 0 &&
+           p->batch * p->out_channels * plane * (int64_t)sizeof(float) > LARGE;
+}
+
+static void stream_plane(const float *from, int64_t size, float *to)
+{
+    for (int64_t i = 0; i < size; i += LANES) stream(to + i, *(const vec *)(from + i));
+}
+
 /* ---- forward --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -216,6 +235,7 @@ typedef struct {
     const float *x, *bias;
     float *y;
     int64_t output_parts;
+    int stream; /* whether whole planes go past the caches, by way of a copy */
 } forward_job;
 
 static void forward_output(const forward_job *job, const windows *in, const int64_t *tap, const float *packed,
@@ -246,23 +266,28 @@ static int forward_slot(void *data, int64_t slot, int64_t slots)
     const int64_t taps = p->kernel_height * p->kernel_width;
     const size_t in_size = (size_t)(p->in_channels * channel_size(q->packed_height, q->packed_width));
     const size_t out_size = (size_t)((q->region_height * q->region_width + 3) * LANES);
-    float *packed = scratch((in_size + out_size) * sizeof(float) + (size_t)taps * sizeof(int64_t));
+    const size_t planes_size = (size_t)(job->stream ? q->cells.images * p->out_height * p->out_width : 0);
+    float *packed = scratch((in_size + out_size + planes_size) * sizeof(float) + (size_t)taps * sizeof(int64_t));
     if (!packed) return NO_MEMORY;
-    float *out = packed + in_size;
-    int64_t *tap = (int64_t *)(out + out_size);
+    float *out = packed + in_size, *planes = out + out_size;
+    int64_t *tap = (int64_t *)(planes + planes_size);
     for (int64_t task = slot; task < q->tasks * job->output_parts; task += slots) {
         const region r = region_of(q, task / job->output_parts);
         const int64_t part = task % job->output_parts;
         windows in, made;
         look_at_input(&in, p, q, &r);
-        look_at_output(&made, p, q, &r);
+        look_at_output(&made, p, q, &r, job->stream);
         place_taps(p, in.columns, tap);
         pack_input(p, &in, job->x, packed);
+        const int64_t images = smaller(q->cells.images, p->batch - r.image);
         const int64_t end = p->out_channels * (part + 1) / job->output_parts;
         for (int64_t output = p->out_channels * part / job->output_parts; output < end; output++) {
-            fetch(&made, job->y + output * made.plane);
+            if (!job->stream) fetch(&made, job->y + output * made.plane);
             forward_output(job, &in, tap, packed, output, out, r.height, r.width);
-            unpack(&made, out, job->y + output * made.plane);
+            unpack(&made, out, job->stream ? planes : job->y + output * made.plane);
+            for (int64_t n = 0; n < images && job->stream; n++)
+                stream_plane(planes + n * made.plane, made.plane,
+                             job->y + ((r.image + n) * p->out_channels + output) * made.plane);
         }
     }
     return DONE;
@@ -281,7 +306,8 @@ static int forward(const convolution *p, const links *l, const float *x, const f
 {
     if (is_strip(p)) return strip_forward(p, l, x, bias, y);
     const plan q = best_plan(p, mean_links(p, l));
-    forward_job job = {p, l, &q, x, bias, y, smaller(parts(p->threads, q.tasks), p->out_channels)};
+    const int stream = q.regions_down * q.regions_across == 1 && streams(p, y);
+    forward_job job = {p, l, &q, x, bias, y, smaller(parts(p->threads, q.tasks), p->out_channels), stream};
     return share(p, smaller(p->threads, q.tasks * job.output_parts), forward_slot, &job);
 }
 
@@ -350,7 +376,7 @@ static int gradient_slot(void *data, int64_t slot, int64_t slots)
         const region r = region_of(q, task);
         windows in, made;
         look_at_input(&in, p, q, &r);
-        look_at_output(&made, p, q, &r);
+        look_at_output(&made, p, q, &r, 0);
         place_taps(p, in.columns, tap);
         pack_input(p, &in, job->x, packed);
         for (int64_t output = 0; output < p->out_channels; output++) {
@@ -366,7 +392,7 @@ static int strip_gradient_slot(void *data, int64_t slot, int64_t slots)
 {
     const gradient_job *job = data;
     const convolution *p = job->p;
-    const strip s = strip_plan(p);
+    const strip s = strip_plan(p, mean_links(p, job->l));
     const int64_t width = s.width * LANES, slice = p->in_channels * width, tap = 0;
     float *packed = scratch((size_t)(s.slices * (slice + width)) * sizeof(float));
     if (!packed) return NO_MEMORY;
@@ -375,12 +401,12 @@ static int strip_gradient_slot(void *data, int64_t slot, int64_t slots)
     for (int64_t task = slot; task < s.tasks; task += slots) {
         const int64_t first = task * s.slices * s.width, slices = smaller(s.slices, parts(s.vectors - first, s.width));
         places at;
-        find(&at, &s, first, slices * s.width);
+        find(&at, p, &s, first, slices * s.width);
         for (int64_t c = 0; c < p->in_channels; c++)
-            strip_pack(&s, &at, job->x + c * s.plane, p->in_channels * s.plane, p->batch, slices, slice,
+            strip_pack(&s, &at, at.in, job->x + c * s.plane, p->in_channels * s.plane, p->batch, slices, slice,
                        packed + c * width);
         for (int64_t output = 0; output < p->out_channels; output++) {
-            strip_pack(&s, &at, job->gy + output * s.plane, p->out_channels * s.plane, p->batch, slices, width, out);
+            strip_pack(&s, &at, at.out, job->gy + output * s.plane, p->out_channels * s.plane, p->batch, slices, width, out);
             add_products(p, job->l, output, out, slices, s.width, packed, width, slice, &tap, sums);
         }
     }
@@ -391,7 +417,7 @@ static int weight_gradient(const convolution *p, const links *l, const float *x,
 {
     const int strip = is_strip(p);
     const plan q = best_plan(p, mean_links(p, l));
-    const int64_t tasks = strip ? strip_plan(p).tasks : q.tasks, slots = smaller(p->threads, tasks);
+    const int64_t tasks = strip ? strip_plan(p, mean_links(p, l)).tasks : q.tasks, slots = smaller(p->threads, tasks);
     int64_t size = 0;
     for (int64_t o = 0; o < p->out_channels; o++) size += l->count[o];
     size *= p->kernel_height * p->kernel_width;

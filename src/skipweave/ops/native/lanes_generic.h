@@ -8,6 +8,8 @@ typedef float quad __attribute__((vector_size(16)));
 INLINE quad quad_load(const float *p) { quad v; memcpy(&v, p, sizeof v); return v; }
 INLINE void quad_store(float *p, quad v) { memcpy(p, &v, sizeof v); }
 INLINE vec splat(float a) { return (vec){a, a, a, a}; }
+INLINE void stream(float *p, vec v) { memcpy(p, &v, sizeof v); }
+INLINE void streamed(void) {}
 
 /* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, whose memory is not touched. */
 INLINE quad quad_part(const float *p, int reach)
