@@ -16,6 +16,8 @@ INLINE int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / 
 
 #include LANES_HEADER
 
+typedef float loose __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias)); /* at any place */
+
 #include "windows.h"
 
 #include "tiles.h"
@@ -403,10 +405,10 @@ static int strip_gradient_slot(void *data, int64_t slot, int64_t slots)
         places at;
         find(&at, p, &s, first, slices * s.width);
         for (int64_t c = 0; c < p->in_channels; c++)
-            strip_pack(&s, &at, at.in, job->x + c * s.plane, p->in_channels * s.plane, p->batch, slices, slice,
+            strip_pack(&s, &at, at.in, job->x + c * s.plane, p->in_channels * s.plane, p->batch, 0, slices, slice,
                        packed + c * width);
         for (int64_t output = 0; output < p->out_channels; output++) {
-            strip_pack(&s, &at, at.out, job->gy + output * s.plane, p->out_channels * s.plane, p->batch, slices, width, out);
+            strip_pack(&s, &at, at.out, job->gy + output * s.plane, p->out_channels * s.plane, p->batch, 0, slices, width, out);
             add_products(p, job->l, output, out, slices, s.width, packed, width, slice, &tap, sums);
         }
     }

@@ -1,7 +1,9 @@
-/* 1x1 kernels: the pixels of all images in one strip, neighbours in a vector. A strip is cut into slices, of which all
- * channels are packed before the outputs read them; a task has as many slices as the second-level cache holds. */
+/* 1x1 kernels: the pixels of all images in one strip, neighbours in a vector. A strip is cut into slices; a
+ * task has as many as the second-level cache holds. Channels that are read often are packed side by side before, others
+ * are read where they are. */
 
 #define FEW 12    /* links of an output, for which wide slices pay */
+#define READ_OFTEN 16 /* times that an input is read, from which on it is packed */
 #define SLICES 16 /* at most, of a task */
 #define GROUP 4   /* outputs that are summed at once */
 
@@ -67,11 +69,11 @@ static void store_broken(const strip *s, const float *from, int64_t image, int64
     }
 }
 
-/* One channel of a task's slices, zeros behind the last pixel; `step` floats from slice to slice. */
+/* One channel of slices first to end - 1 of a task, zeros behind the last pixel; `step` floats from slice to slice. */
 static void strip_pack(const strip *s, const places *at, const int64_t *begin, const float *channel, int64_t image,
-                       int64_t batch, int64_t slices, int64_t step, float *packed)
+                       int64_t batch, int64_t first, int64_t end, int64_t step, float *packed)
 {
-    for (int64_t i = 0, v = 0; i < slices; i++, packed += step)
+    for (int64_t i = first, v = first * s->width; i < end; i++, packed += step)
         for (int64_t j = 0; j < s->width; j++, v++)
             if (at->whole[v]) {
                 __builtin_prefetch(channel + begin[v] + 2 * s->plane);
@@ -83,7 +85,8 @@ static void strip_pack(const strip *s, const places *at, const int64_t *begin, c
 /* ---- forward --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    const float *packed;          /* a slice */
+    const float *slice;           /* its first vector in channel 0 */
+    int64_t channel;              /* floats from channel to channel */
     const int32_t *source[GROUP]; /* links of outputs summed together */
     const float *weight[GROUP];
     int64_t count[GROUP];
@@ -102,15 +105,15 @@ INLINE void add_links(const bundle *b, const int outputs, const int width)
     }
     for (int64_t link = 0; link < common; link++)
         UNROLL for (int o = 0; o < outputs; o++) {
-            const float *x = b->packed + (int64_t)b->source[o][link] * (width * LANES);
+            const float *x = b->slice + b->source[o][link] * b->channel;
             const vec weight = splat(b->weight[o][link]);
-            UNROLL for (int v = 0; v < width; v++) sum[o * width + v] += weight * *(const vec *)(x + v * LANES);
+            UNROLL for (int v = 0; v < width; v++) sum[o * width + v] += weight * *(const loose *)(x + v * LANES);
         }
     UNROLL for (int o = 0; o < outputs; o++) {
         for (int64_t link = common; link < b->count[o]; link++) {
-            const float *x = b->packed + (int64_t)b->source[o][link] * (width * LANES);
+            const float *x = b->slice + b->source[o][link] * b->channel;
             const vec weight = splat(b->weight[o][link]);
-            UNROLL for (int v = 0; v < width; v++) sum[o * width + v] += weight * *(const vec *)(x + v * LANES);
+            UNROLL for (int v = 0; v < width; v++) sum[o * width + v] += weight * *(const loose *)(x + v * LANES);
         }
         UNROLL for (int v = 0; v < width; v++) *(vec *)(b->sum + (o * width + v) * LANES) = sum[o * width + v];
     }
@@ -126,8 +129,8 @@ static void add_bundle(const bundle *b, int64_t outputs, int64_t width)
     }
 #endif
     for (int64_t o = 0; o < outputs; o++) {
-        const bundle one = {b->packed, {b->source[o]}, {b->weight[o]}, {b->count[o]}, {b->bias[o]},
-                            b->sum + o * width * LANES};
+        const bundle one = {b->slice,      b->channel,   {b->source[o]}, {b->weight[o]},
+                            {b->count[o]}, {b->bias[o]}, b->sum + o * width * LANES};
         if (width == 4) add_links(&one, 1, 4);
         else add_links(&one, 1, 8);
     }
@@ -140,6 +143,7 @@ typedef struct {
     const float *x, *bias;
     float *y;
     int stream; /* whether the output goes past the caches */
+    int often;  /* whether inputs are read so often that they are packed */
     int64_t output_parts;
 } strip_job;
 
@@ -157,14 +161,14 @@ static void strip_unpack(const strip_job *job, const places *at, int64_t output,
             memcpy(channel + at->out[v], sums, LANES * sizeof(float));
 }
 
-static void strip_slice(const strip_job *job, const float *packed, int64_t begin, int64_t end, const places *at,
-                        int64_t vector)
+static void strip_slice(const strip_job *job, const float *slice, int64_t channel, int64_t begin, int64_t end,
+                        const places *at, int64_t vector)
 {
     const links *l = job->l;
     _Alignas(sizeof(vec)) float sums[GROUP * 8 * LANES];
     for (int64_t first = begin; first < end; first += GROUP) {
         const int64_t outputs = smaller(GROUP, end - first);
-        bundle b = {.packed = packed, .sum = sums};
+        bundle b = {.slice = slice, .channel = channel, .sum = sums};
         for (int64_t i = 0; i < outputs; i++) {
             b.source[i] = l->source + l->first_source[first + i];
             b.weight[i] = l->weight + l->first_weight[first + i];
@@ -175,6 +179,15 @@ static void strip_slice(const strip_job *job, const float *packed, int64_t begin
         for (int64_t i = 0; i < outputs; i++)
             strip_unpack(job, at, first + i, vector, sums + i * job->s->width * LANES);
     }
+}
+
+/* Whether the vectors of a slice follow each other in one image, so that its channels can be read where they are. */
+static int follows(const strip *s, const places *at, int64_t vector)
+{
+    int all = at->whole[vector];
+    for (int64_t v = vector + 1; v < vector + s->width; v++)
+        all &= at->whole[v] && at->image[v] == at->image[vector];
+    return all;
 }
 
 static int strip_slot(void *data, int64_t slot, int64_t slots)
@@ -190,19 +203,31 @@ static int strip_slot(void *data, int64_t slot, int64_t slots)
         const int64_t slices = smaller(s->slices, parts(s->vectors - first, s->width));
         places at;
         find(&at, p, s, first, slices * s->width);
-        for (int64_t c = 0; c < p->in_channels; c++)
-            strip_pack(s, &at, at.in, job->x + c * s->plane, p->in_channels * s->plane, p->batch, slices, slice,
+        const int64_t begin = p->out_channels * part / job->output_parts;
+        const int64_t end = p->out_channels * (part + 1) / job->output_parts;
+        for (int64_t c = 0; c < p->in_channels && job->often; c++)
+            strip_pack(s, &at, at.in, job->x + c * s->plane, p->in_channels * s->plane, p->batch, 0, slices, slice,
                        packed + c * s->width * LANES);
-        for (int64_t i = 0; i < slices; i++)
-            strip_slice(job, packed + i * slice, p->out_channels * part / job->output_parts,
-                        p->out_channels * (part + 1) / job->output_parts, &at, i * s->width);
+        for (int64_t i = 0; i < slices; i++) {
+            const int64_t vector = i * s->width;
+            if (!job->often && follows(s, &at, vector)) {
+                strip_slice(job, job->x + at.in[vector], s->plane, begin, end, &at, vector);
+                continue;
+            }
+            for (int64_t c = 0; c < p->in_channels && !job->often; c++)
+                strip_pack(s, &at, at.in, job->x + c * s->plane, p->in_channels * s->plane, p->batch, i, i + 1, slice,
+                           packed + i * slice + c * s->width * LANES);
+            strip_slice(job, packed + i * slice, s->width * LANES, begin, end, &at, vector);
+        }
     }
     return DONE;
 }
 
 static int strip_forward(const convolution *p, const links *l, const float *x, const float *bias, float *y)
 {
-    const strip s = strip_plan(p, mean_links(p, l));
-    strip_job job = {p, l, &s, x, bias, y, streams(p, y), smaller(parts(p->threads, s.tasks), p->out_channels)};
+    const double of_output = mean_links(p, l), of_input = of_output * (double)p->out_channels / (double)p->in_channels;
+    const strip s = strip_plan(p, of_output);
+    strip_job job = {p, l, &s, x, bias, y, streams(p, y), of_input >= READ_OFTEN,
+                     smaller(parts(p->threads, s.tasks), p->out_channels)};
     return share(p, smaller(p->threads, s.tasks * job.output_parts), strip_slot, &job);
 }
