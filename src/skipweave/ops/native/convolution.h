@@ -1,0 +1,46 @@
+/* What is computed: a convolution whose outputs each read a few channels of the input. Shared by all files here.
+ *
+ * Every file is plain C: no Python, no torch, no OpenMP at build time. The one function that runs threads is handed in.
+ */
+#ifndef SKIPWEAVE_CONVOLUTION_H
+#define SKIPWEAVE_CONVOLUTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* GOMP_parallel of the OpenMP runtime that the process has loaded already, or NULL for one thread. */
+typedef void (*parallel_function)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+
+/* The links of each output: inputs source[first_source[o] + j], kernels weight[(first_weight[o] + j) * taps]. */
+typedef struct {
+    const int64_t *first_source, *first_weight, *count;
+    const int32_t *source; /* ascending for each output */
+    const float *weight;
+} links;
+
+/* Maps are (batch, channels, height, width), contiguous. */
+typedef struct {
+    int64_t batch, in_channels, out_channels;
+    int64_t in_height, in_width, out_height, out_width;
+    int64_t kernel_height, kernel_width, stride_height, stride_width;
+    int64_t padding_height, padding_width, dilation_height, dilation_width;
+    int64_t spread_height, spread_width; /* the input's pixels stand so far apart, with zeros between them */
+    int64_t threads;
+    parallel_function parallel;
+} convolution;
+
+enum { DONE = 0, BAD_INDEX = 1, NO_MEMORY = 2 };
+
+/* One set for each instruction set. `bias` may be NULL; `gradient` is (links, taps) and is overwritten. */
+typedef struct {
+    const char *name;
+    int (*forward)(const convolution *, const links *, const float *x, const float *bias, float *y);
+    int (*weight_gradient)(const convolution *, const links *, const float *x, const float *gy, float *gradient);
+} kernels;
+
+extern const kernels kernels_generic;
+#if defined(__x86_64__) || defined(_M_X64)
+extern const kernels kernels_avx2, kernels_avx512;
+#endif
+
+#endif
