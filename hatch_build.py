@@ -21,7 +21,7 @@ except ImportError:  # run by hand, without hatchling
     BuildHookInterface = object  # type: ignore[assignment, misc]
 
 SOURCES = Path(__file__).parent / "src" / "skipweave" / "ops" / "native"
-LIBRARY = SOURCES / "channel_sparse.so"
+LIBRARY = SOURCES / "library.so"
 FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden"]
 INSTRUCTION_SETS = {
     "avx2": ["-mavx2", "-mfma"],
@@ -51,7 +51,12 @@ def build() -> str:
     if sys.platform == "win32":
         return "the C library is not built on Windows"
     with tempfile.TemporaryDirectory() as folder:
-        parts = {"channel_sparse": [f'-DFINGERPRINT="{fingerprint()}"'], "kernels_generic": []}
+        parts = {
+            "library": [f'-DFINGERPRINT="{fingerprint()}"'],
+            "channel_sparse": [],
+            "reading": [],
+            "kernels_generic": [],
+        }
         if platform.machine() in ("x86_64", "AMD64"):
             parts |= {f"kernels_{name}": flags for name, flags in INSTRUCTION_SETS.items()}
         objects = [f"{folder}/{part}.o" for part in parts]

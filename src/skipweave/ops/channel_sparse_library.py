@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skipweave.ops import native_library
+from skipweave.ops import native_convolution
 
 Pair = tuple[int, int]
 
@@ -72,7 +72,7 @@ def _forward_operator(
     padding: list[int],
     dilation: list[int],
 ) -> Tensor:
-    return native_library.forward(x, weight, index, bias, stride, padding, dilation)
+    return native_convolution.forward(x, weight, index, bias, stride, padding, dilation)
 
 
 @_forward_operator.register_fake
@@ -85,7 +85,7 @@ def _(
     padding: list[int],
     dilation: list[int],
 ) -> Tensor:
-    return x.new_empty(native_library.output_shape(x, weight, stride, padding, dilation))
+    return x.new_empty(native_convolution.output_shape(x, weight, stride, padding, dilation))
 
 
 @torch.library.custom_op("skipweave::channel_sparse_input_gradient", mutates_args=(), device_types="cpu")
@@ -98,7 +98,7 @@ def _input_gradient_operator(
     padding: list[int],
     dilation: list[int],
 ) -> Tensor:
-    return native_library.input_gradient(gradient, shape, weight, index, stride, padding, dilation)
+    return native_convolution.input_gradient(gradient, shape, weight, index, stride, padding, dilation)
 
 
 @_input_gradient_operator.register_fake
@@ -116,7 +116,7 @@ def _weight_gradient_operator(
     padding: list[int],
     dilation: list[int],
 ) -> Tensor:
-    return native_library.weight_gradient(gradient, x, shape, index, stride, padding, dilation)
+    return native_convolution.weight_gradient(gradient, x, shape, index, stride, padding, dilation)
 
 
 @_weight_gradient_operator.register_fake
@@ -124,6 +124,6 @@ def _(gradient: Tensor, x: Tensor, shape: list[int], *_: Any) -> Tensor:
     return gradient.new_empty(shape)
 
 
-_forward = _eager(native_library.forward, _forward_operator)
-_input_gradient = _eager(native_library.input_gradient, _input_gradient_operator)
-_weight_gradient = _eager(native_library.weight_gradient, _weight_gradient_operator)
+_forward = _eager(native_convolution.forward, _forward_operator)
+_input_gradient = _eager(native_convolution.input_gradient, _input_gradient_operator)
+_weight_gradient = _eager(native_convolution.weight_gradient, _weight_gradient_operator)
