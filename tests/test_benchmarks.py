@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import channel_sparse, seqconv, timing
+from benchmarks import channel_sparse, seqconv, timing, training_step
 from skipweave import create_model
 from skipweave.compress import sparsify
 
@@ -54,6 +54,22 @@ def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape(tmp_p
         told = csv.DictReader(old)
         assert csv.DictReader(new).fieldnames == told.fieldnames
         assert {row["subject"] for row in told} == set(map(str, channel_sparse.SHAPES))
+
+
+def test_all_forms_of_a_training_step_have_one_number_of_parameters(tmp_path: Path) -> None:
+    made = training_step.networks(units=2, growth=4)
+    assert len({sum(part.numel() for part in model.parameters()) for model in made.values()}) == 1
+    rows = training_step.compare(1, 4, batch=2, side=8, memory_format="channels_last", repeats=1)
+    assert [(row.form, row.against) for row in rows[1:]] == [
+        ("plain", "paper"),
+        ("default", "paper"),
+        ("default", "plain"),
+        ("lean", "default"),
+    ]
+    timing.write(tmp_path / "table.csv", rows)
+    kept = ROOT / "benchmarks/results/training_step.csv"
+    with (tmp_path / "table.csv").open() as new, kept.open() as old:
+        assert csv.DictReader(new).fieldnames == csv.DictReader(old).fieldnames
 
 
 def test_folding_batch_norms_leaves_a_network_s_function(tmp_path: Path) -> None:

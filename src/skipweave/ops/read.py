@@ -21,17 +21,17 @@ def concat_read_lean(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Ten
 
 def concat_read_fast(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Tensor:
     """`concat_read`, in one pass in C where that can be and no gradient is recorded; arguments as there."""
-    if torch.is_grad_enabled() or not native_reading.can_read(nodes, gain, bias):
-        return concat_read(nodes, gain, bias)
-    return native_reading.read(nodes, gain, bias)
+    order = None if torch.is_grad_enabled() else native_reading.layout(nodes, gain, bias)
+    return concat_read(nodes, gain, bias) if order is None else native_reading.read(nodes, gain, bias, order)
 
 
 def concat_read_gradients(
     grad: Tensor, nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, wanted: Sequence[bool]
 ) -> tuple[Sequence[Tensor | None], Tensor, Tensor]:
     """Gradients of the nodes, where wanted, of gains and of biases, from that of `concat_read`."""
-    if grad.dtype == torch.float32 and native_reading.can_read(nodes, gain, bias):
-        return native_reading.read_gradients(grad, nodes, gain, bias, wanted)
+    order = native_reading.layout(nodes, gain, bias)
+    if order is not None and grad.dtype == torch.float32:
+        return native_reading.read_gradients(grad, nodes, gain, bias, wanted, order)
     joined = join(nodes)
     activated = concat_read([joined], gain, bias)
     by_affine = torch.ops.aten.threshold_backward(grad.to(activated.dtype), activated, 0)

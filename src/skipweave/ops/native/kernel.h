@@ -435,6 +435,10 @@ static int weight_gradient(const convolution *p, const links *l, const float *x,
     return failed;
 }
 
+#include "read_planes.h"
+
+#include "read_pixels.h"
+
 #include "read.h"
 
 #define JOIN(a, b) JOIN_(a, b)

@@ -45,11 +45,13 @@ typedef struct {
 
 /* ---- reading nodes: several maps become one, with gains, biases and ReLU ----------------------------------------- */
 
-/* Nodes are maps (batch, width, pixels), whole but for the floats from image to image. */
+/* Nodes are maps of `width` channels. Either each channel's pixels are neighbours in memory (`planes`, as in contiguous
+ * maps), or each pixel's channels are (as in channels-last maps). */
 typedef struct {
     int64_t count, batch, channels, pixels; /* nodes; of each; of all together; of each channel */
+    int64_t planes;
     const float *const *node;
-    const int64_t *width, *image;
+    const int64_t *width, *image, *step; /* floats from image to image; from pixel to pixel, where not planes */
     const float *gain, *bias; /* (channels) */
     workers workers;
 } reading;
@@ -62,7 +64,7 @@ typedef struct {
     int (*forward)(const convolution *, const links *, const float *x, const float *bias, float *y);
     int (*weight_gradient)(const convolution *, const links *, const float *x, const float *gy, float *gradient);
     void (*read)(const reading *, float *activated);
-    void (*read_gradients)(const reading *, const float *gradient, float *const *by_node, float *by_gain, float *by_bias);
+    int (*read_gradients)(const reading *, const float *gradient, float *const *by_node, float *by_gain, float *by_bias);
 } kernels;
 
 extern const kernels *chosen;

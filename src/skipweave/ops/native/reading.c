@@ -3,8 +3,8 @@
 
 PUBLIC void skipweave_read(const reading *r, float *activated) { chosen->read(r, activated); }
 
-PUBLIC void skipweave_read_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_gain,
-                                     float *by_bias)
+PUBLIC int skipweave_read_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_gain,
+                                    float *by_bias)
 {
-    chosen->read_gradients(r, gradient, by_node, by_gain, by_bias);
+    return chosen->read_gradients(r, gradient, by_node, by_gain, by_bias);
 }
