@@ -1,7 +1,9 @@
 """Triton's convolution as an operator of torch: which kernels are launched over which tiles."""
 
+import os
+import shutil
 from collections.abc import Sequence
-from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,14 +22,16 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _PROGRAMS = 1024  # that a weight gradient is cut into, if there are pixels enough
 
 
-@cache
-def problem() -> str:
-    """Why Triton cannot be used, in words; empty if it can."""
-    try:
-        import triton  # noqa: F401
-    except ImportError as error:
-        return f"Triton cannot be imported ({error})"
+def _problem() -> str:
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler (gcc, clang, or what CC names), and there is none"
     return ""
+
+
+#: Why Triton cannot be used, in words; empty if it can.
+PROBLEM = _problem()
 
 
 def channel_sparse_triton(
@@ -112,7 +116,7 @@ def _block_products(
         "block_products",
         (rows * _ceil(block, outputs) * _ceil(_pixels(shape), pixels),),
         (source.contiguous(), by_tap, index.contiguous(), bias, out, fan_in, block, rows, *_sizes(source.shape, shape)),
-        dict(**geometry, OUTPUTS=outputs, INPUTS=_side(fan_in, 32), PIXELS=pixels, PRECISION=_precision()),
+        dict(**geometry, OUTPUTS=outputs, INPUTS=_side(fan_in, 32), PIXELS=pixels, **_multiplied(outputs)),
     )
     return out
 
@@ -149,7 +153,7 @@ def _block_weight_products(gradient: Tensor, x: Tensor, shape: Pair, index: Tens
             *(x.contiguous(), gradient.contiguous(), index.contiguous(), partial),
             *(fan_in, block, rows, share, *_sizes(x.shape, gradient.shape)),
         ),
-        dict(**geometry, OUTPUTS=outputs, INPUTS=inputs, PIXELS=pixels, PRECISION=_precision()),
+        dict(**geometry, OUTPUTS=outputs, INPUTS=inputs, PIXELS=pixels, **_multiplied(outputs)),
     )
     return partial
 
@@ -218,9 +222,11 @@ def _shares(pixels: int, tile: int, programs: int) -> tuple[int, int]:
     return tiles * tile, _ceil(pixels, tiles * tile)
 
 
-def _precision() -> str:
-    """How float32 matrices are multiplied, after torch's own setting for convolutions."""
-    return "tf32" if torch.backends.cudnn.conv.fp32_precision == "tf32" else "ieee"
+def _multiplied(outputs: int) -> dict[str, Any]:
+    """How tiles are multiplied: float32 after torch's own setting for convolutions; larger ones by more warps."""
+    allowed = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    precision = "tf32" if allowed == "tf32" else "ieee"
+    return dict(PRECISION=precision, num_warps=8 if outputs > 32 else 4)
 
 
 def _side(size: int, most: int) -> int:
