@@ -16,6 +16,7 @@ from torch import Tensor
 from skipweave.ops import channel_sparse_dense
 from skipweave.ops.channel_sparse_triton import channel_sparse_triton
 
+Pair = tuple[int, int]
 triton = pytest.importorskip("triton")
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
@@ -30,10 +31,10 @@ class Case:
     outputs: int
     rows: int
     fan_in: int
-    kernel: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
+    kernel: Pair = (3, 3)
+    stride: Pair = (1, 1)
+    padding: Pair = (1, 1)
+    dilation: Pair = (1, 1)
     shape: tuple[int, int, int] = (2, 9, 8)  # images, height, width
 
     def operands(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -102,15 +103,12 @@ def test_outputs_can_be_of_half_precision() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(1, 17, 23), (5, 14, 14)])
-@pytest.mark.parametrize("rows", [1, 2, 6, 48])
-@pytest.mark.parametrize("fan_in", [1, 20])
-def test_it_is_the_definition_for_many_shapes(rows: int, fan_in: int, shape: tuple[int, int, int]) -> None:
-    kernels = [((1, 1), (0, 0)), ((2, 3), (1, 0)), ((3, 3), (2, 1))]
-    fan_in = min(fan_in, 2) if rows == 48 else fan_in
-    for (kernel, padding), stride, dilation in product(kernels, [(1, 1), (2, 3)], [(1, 1), (1, 2)]):
-        case = Case(21, 48, rows, fan_in, kernel, stride, padding, dilation, shape)
-        assert max(errors(case)) <= 2e-6, case
+@pytest.mark.parametrize("rows", [1, 2, 8])
+@pytest.mark.parametrize(("kernel", "padding"), [((1, 1), (0, 0)), ((2, 3), (1, 0)), ((3, 3), (2, 1))])
+def test_it_is_the_definition_for_strides_and_dilations(rows: int, kernel: Pair, padding: Pair) -> None:
+    for stride, dilation in product([(1, 1), (2, 3)], [(1, 1), (1, 2)]):
+        case = Case(9, 32, rows, 2, kernel, stride, padding, dilation, shape=(5, 7, 11))
+        assert max(errors(case)) <= 1e-6, case
 
 
 @pytest.mark.parametrize("case", [OUTPUTS, BLOCKS], ids=["outputs", "blocks"])
