@@ -123,9 +123,9 @@ class Form:
 
 
 def form_for(x: Tensor, weight: Tensor, index: Tensor, stride: Pair = (1, 1)) -> Form:
-    """Say which form is fastest for these tensors: the C library, Triton's kernels, gathered blocks, or a dense one.
+    """Say which form is fastest: the C library, Triton's kernels, gathered blocks, or a dense convolution.
 
-    That Triton's kernels are faster on a GPU is predicted, not measured.
+    Of Triton's kernels that is predicted, not measured.
     """
     name: Literal["library", "triton"] = "triton" if x.device.type == "cuda" else "library"
     problem = _why_not_triton(x, weight, index) if name == "triton" else _why_not_library(x, weight, index, stride)
