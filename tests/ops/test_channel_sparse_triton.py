@@ -113,10 +113,10 @@ def test_it_is_the_definition_for_strides_and_dilations(rows: int, kernel: Pair,
 
 @pytest.mark.parametrize("case", [OUTPUTS, BLOCKS], ids=["outputs", "blocks"])
 def test_layouts_do_not_matter(case: Case) -> None:
-    x, weight, index, _ = case.operands()
-    expected = channel_sparse_triton(x, weight, index)
-    loose = weight.repeat_interleave(2, dim=1)[:, ::2]
-    ours = channel_sparse_triton(x.to(memory_format=torch.channels_last), loose, index)
+    x, weight, index, bias = case.operands()
+    expected = channel_sparse_triton(x, weight, index, bias)
+    loose = weight.repeat_interleave(2, dim=1)[:, ::2], index.T.contiguous().T, bias.repeat_interleave(2)[::2]
+    ours = channel_sparse_triton(x.to(memory_format=torch.channels_last), *loose)
     assert ours.is_contiguous()
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 

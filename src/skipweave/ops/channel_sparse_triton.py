@@ -62,6 +62,7 @@ def _forward(
 ) -> Tensor:
     shape = output_shape(x, weight, stride, padding, dilation)
     geometry = _geometry(weight.shape[2:], stride, padding, dilation)
+    bias = None if bias is None else bias.contiguous()
     if _block(weight.shape, index) >= LEAST_BLOCK:
         return _block_products(x, weight, index, bias, shape, geometry)
     links = _by_output(index, weight.shape)
