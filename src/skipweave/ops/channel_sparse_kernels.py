@@ -15,6 +15,9 @@ This module alone imports triton, and is imported only where a kernel is called.
 import triton
 import triton.language as tl
 
+# A kernel is not compiled anew for other sizes of maps.
+SIZES = ["rows", "outputs", "share", "pixels", "channels", "height", "width", "out_height", "out_width"]
+
 
 @triton.jit
 def _place(
@@ -49,7 +52,7 @@ def _image(pixel, channels, height, width, out_height, out_width):
     return (pixel // (out_height * out_width)).to(tl.int64) * channels * height * width
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def block_products(
     source,
     weight,
@@ -116,7 +119,7 @@ def block_products(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def output_sums(
     source,
     weight,
@@ -163,7 +166,7 @@ def output_sums(
     tl.store(out + output.to(tl.int64) * plane + begin, sums, mask=pixel < pixels)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def block_weight_products(
     source,
     gradient,
@@ -227,7 +230,7 @@ def block_weight_products(
     tl.store(partial + line[:, None] + read[None, :], sums, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def link_weight_sums(
     source,
     gradient,
