@@ -123,14 +123,20 @@ def test_layouts_do_not_matter(case: Case) -> None:
 
 def test_torch_understands_it() -> None:
     x, weight, index, bias = OUTPUTS.operands()
-    operands = (x.requires_grad_(), weight.requires_grad_(), index, bias.requires_grad_(), [1, 1], [0, 0], [1, 1])
-    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(torch.ops.skipweave.channel_sparse_triton.default, operands, test_utils=checks)
+    gradient, options = torch.rand(2, 4, 9, 8, device=DEVICE), ([1, 1], [0, 0], [1, 1])
+    for name, operands in {
+        "channel_sparse_triton": (x, weight, index, bias, *options),
+        "channel_sparse_triton_input_gradient": (gradient, list(x.shape), weight, index, *options),
+        "channel_sparse_triton_weight_gradient": (gradient, x, list(weight.shape), index, *options),
+    }.items():
+        operator = getattr(torch.ops.skipweave, name).default
+        torch.library.opcheck(operator, operands, test_utils=("test_schema", "test_faketensor"))
     compiled = torch.compile(channel_sparse_triton, backend="aot_eager", fullgraph=True)
     results = []
     for function in (channel_sparse_triton, compiled):
-        out = function(x, weight, index, bias)
-        results.append((out, *torch.autograd.grad(out.square().sum(), (x, weight, bias))))
+        operands = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
+        out = function(operands[0], operands[1], index, operands[2])
+        results.append((out, *torch.autograd.grad(out.square().sum(), operands)))
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
 
 

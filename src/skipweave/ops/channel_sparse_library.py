@@ -1,10 +1,9 @@
-"""The C library's convolution as an operator of torch."""
+"""The C library's convolution as a function of torch."""
 
-import torch
 from torch import Tensor
 
 from skipweave.ops import native_library
-from skipweave.ops.channel_sparse_operator import make_operator
+from skipweave.ops.channel_sparse_operator import differentiable
 
 Pair = tuple[int, int]
 
@@ -19,14 +18,10 @@ def channel_sparse_library(
     dilation: Pair = (1, 1),
 ) -> Tensor:
     """`channel_sparse_dense` by the C library: float32 tensors on the CPU, strides up to 2; arguments as there."""
-    operands = [x, weight] if bias is None else [x, weight, bias]
-    recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands)
-    if recorded or torch.compiler.is_compiling():
-        return _convolve(x, weight, index, bias, stride, padding, dilation)
-    return native_library.forward(x, weight, index, bias, stride, padding, dilation)  # spares the dispatcher's time
+    return _convolve(x, weight, index, bias, stride, padding, dilation)
 
 
-_convolve = make_operator(
+_convolve = differentiable(
     "skipweave::channel_sparse",
     native_library.forward,
     native_library.input_gradient,

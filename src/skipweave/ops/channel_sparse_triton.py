@@ -1,4 +1,4 @@
-"""Triton's convolution as an operator of torch: which kernels are launched over which tiles."""
+"""Triton's convolution as a function of torch: which kernels are launched over which tiles."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipweave.ops.channel_sparse_operator import make_operator
+from skipweave.ops.channel_sparse_operator import differentiable
 from skipweave.ops.native_library import output_shape
 
 Pair = Sequence[int]
@@ -102,7 +102,7 @@ def _weight_gradient(
     return _link_weight_sums(gradient, x, shape, _by_output(index, shape), geometry).sum(0).to(gradient.dtype)
 
 
-_convolve = make_operator("skipweave::channel_sparse_triton", _forward, _input_gradient, _weight_gradient)
+_convolve = differentiable("skipweave::channel_sparse_triton", _forward, _input_gradient, _weight_gradient)
 
 
 def _block_products(
