@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import channel_sparse, seqconv, timing, training_step
+from benchmarks import channel_sparse, channel_sparse_gpu, seqconv, timing, training_step
 from skipweave import create_model
 from skipweave.compress import sparsify
+from skipweave.ops import dense_weight
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,3 +95,26 @@ def test_actions_are_timed_in_turns() -> None:
     times = timing.in_turns({name: lambda name=name: done.append(name) for name in "ab"}, repeats=3)
     assert done == ["a", "b"] * (timing.WARM_UP + 3)
     assert set(times) == {"a", "b"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["channel_sparse_gpu"])
+    with pytest.raises(SystemExit, match="There is no GPU here that torch can use: nothing was measured"):
+        channel_sparse_gpu.main()
+
+
+@pytest.mark.parametrize("what", channel_sparse_gpu.DIRECTIONS)
+def test_what_is_timed_on_a_gpu_is_one_convolution(what: str) -> None:
+    pytest.importorskip("triton")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shape = channel_sparse_gpu.Shape(1, 16, 32, 4)
+    x = torch.randn(2, 16, 4, 4, device=device)
+    side = channel_sparse_gpu.sparse_side(shape, 16, 0.2, torch.float32, device)
+    dense = channel_sparse_gpu.Side(shape, dense_weight(side.weight, side.index, 16))
+    made = channel_sparse_gpu.actions(x, dense, [side], what)
+    assert list(made) == ["dense", "dense channels last", "ours 16 0.2", "shared 16 0.2"]
+    maps = [action() if what == "forward" else action()[0] for action in made.values()]  # or their gradients
+    for other in maps[1:]:
+        torch.testing.assert_close(other, maps[0], rtol=0, atol=0.05 if device == "cuda" else 1e-5)  # TF32
+    assert channel_sparse_gpu.error(side, x, what) < (2e-3 if device == "cuda" else 1e-6)
