@@ -51,6 +51,18 @@ def peak_inference_bytes(model: nn.Module, images: Tensor) -> int:
     return living.peak
 
 
+def peak_bytes(work: Callable[[], object], others: Iterable[Tensor]) -> int:
+    """Bytes of the tensors that are alive at once, at most, while some work is done; counted as in inference.
+
+    Args:
+        work: Called once. What it keeps counts to its end.
+        others: Tensors that do not count.
+    """
+    with _Living(others) as living:
+        work()
+    return living.peak
+
+
 class _Living(TorchDispatchMode):
     """Sees every operation's result, and adds up those that live.
 
