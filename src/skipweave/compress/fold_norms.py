@@ -1,0 +1,284 @@
+"""Batch norms of a network folded into the layers around them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from timm.layers import BatchNormAct2d
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from skipweave.compress.absorb import (
+    absorb_before,
+    absorb_behind,
+    absorb_source,
+    affine_of_norm,
+    affine_of_read,
+    bounds_of_relu,
+    width_made,
+)
+from skipweave.compress.dataflow import Flow, Step
+from skipweave.layers import ChannelSparseConv2d, Clamp, ConcatRead, CrossConv, DilatedAvgPool, NodeNorm, SumRead
+from skipweave.ops import join, sum_nodes
+
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, NodeNorm, BatchNormAct2d)
+_MAKERS = (nn.Conv2d, nn.ConvTranspose2d, ChannelSparseConv2d, CrossConv)
+_POINTWISE = (nn.Conv2d, ChannelSparseConv2d)
+_WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, nn.ReLU, ConcatRead)
+
+
+_Part = TypeVar("_Part", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What became of a network's batch norms.
+
+    Attributes:
+        folded: Layers that took over a batch norm, by its name; none where nobody reads what it makes.
+        clamped: The convolution that took over gains and biases of what it reads, by the name of who had them.
+        left: Why a batch norm stays as it is, by its name.
+    """
+
+    folded: Mapping[str, tuple[str, ...]]
+    clamped: Mapping[str, str]
+    left: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Say what was folded into what, and what was not and why, a line each."""
+        return "\n".join(
+            [
+                f"{len(self.folded)} batch norms folded",
+                *(f"  {name}: into {', '.join(into) or 'nothing'}" for name, into in self.folded.items()),
+                f"{len(self.clamped)} BN-ReLUs reduced to a bound a channel",
+                *(f"  {name}: the rest is in {conv}" for name, conv in self.clamped.items()),
+                f"{len(self.left)} batch norms left",
+                *(f"  {name}: {reason}" for name, reason in self.left.items()),
+            ]
+        )
+
+
+def is_step(part: nn.Module) -> bool:
+    """Whether `fold_norms` looks at a module as a whole."""
+    return isinstance(part, _WHOLE)
+
+
+def fold_norms(model: nn.Module, flows: Sequence[Flow], *, clamp: bool = True) -> Folding:
+    """Fold the batch norms of a network, in place; what the flows show stays the same function.
+
+    Args:
+        model: In evaluation mode.
+        flows: Its `data_flows`, with the modules of `is_step` as steps.
+        clamp: Whether BN-ReLUs before unpadded 1x1 convolutions are reduced to bounds.
+    """
+    network = _Network(model, flows)
+    folded: dict[str, tuple[str, ...]] = {}
+    clamped: dict[str, str] = {}
+    left: dict[str, str] = {}
+    for name, norm in network.of(_BatchNorm):
+        try:
+            folded[name] = _fold(network, name, norm)
+        except _CannotFoldError as reason:
+            left[name] = str(reason)
+    others: list[tuple[str, ConcatRead | _BatchNorm]] = [*network.of(ConcatRead), *network.of(_BatchNorm)]
+    for name, part in others:
+        if clamp and name not in folded:
+            with suppress(_CannotFoldError):
+                clamped[name] = _reduce(network, name, part)
+                left.pop(name, None)
+    return Folding(folded, clamped, left)
+
+
+class _CannotFoldError(Exception):
+    """Says why."""
+
+
+class _Network:
+    """A network that is being changed, and what is known of its runs."""
+
+    def __init__(self, model: nn.Module, flows: Sequence[Flow]) -> None:
+        self.model = model
+        self.flows = flows
+        self.parts = dict(model.named_modules())
+        self._names: dict[nn.Module, list[str]] = {}
+        for name, part in model.named_modules(remove_duplicate=False):
+            self._names.setdefault(part, []).append(name)
+
+    def of(self, kind: type[_Part]) -> list[tuple[str, _Part]]:
+        """Modules of a class, as they were at first, by name."""
+        return [(name, part) for name, part in self.parts.items() if isinstance(part, kind)]
+
+    def in_sum_read(self, name: str) -> bool:
+        """Whether a batch norm is that of a `SumRead`, which rectifies behind it."""
+        return self.plain(_owner(name), (SumRead,))
+
+    def replace(self, name: str, part: nn.Module) -> None:
+        """Put a module in another's place, under all of its names."""
+        for known in self._names[self.parts[name]]:
+            setattr(self.model.get_submodule(_owner(known)), known.rpartition(".")[2], part)
+
+    def agreed(self, name: str, find: Callable[[Flow, Step], tuple[str, ...]]) -> tuple[str, ...]:
+        """Names that are found around a module in every flow: the same ones, and they run only where it runs."""
+        found = {find(flow, self.run(flow, name)) for flow in self.flows if flow.runs(name)}
+        if not found:
+            raise _CannotFoldError("it does not run in evaluation mode")
+        if len(found) > 1:
+            raise _CannotFoldError("what is around it depends on what the network is asked for")
+        (names,) = found
+        if any(flow.runs(other) and not flow.runs(name) for flow in self.flows for other in names):
+            raise _CannotFoldError("others need the layer before or behind it as it is")
+        return names
+
+    def run(self, flow: Flow, name: str) -> Step:
+        """The only run of a module."""
+        if len(flow.runs(name)) != 1:
+            raise _CannotFoldError(f"{name} runs several times")
+        return flow.runs(name)[0]
+
+    def only_reader(self, flow: Flow, value: int) -> Step:
+        """The step that is the only one to read a value."""
+        if value in flow.shown:
+            raise _CannotFoldError("the network gives away the map as it is")
+        if len(flow.readers(value)) != 1:
+            raise _CannotFoldError("others read the same map")
+        return flow.readers(value)[0]
+
+    def plain(self, name: str, kinds: tuple[type[nn.Module], ...]) -> bool:
+        """Whether a module is of one of these very classes, and nobody watches or alters it by hooks."""
+        part = self.parts[name]
+        return type(part) in kinds and not (part._forward_hooks or part._forward_pre_hooks)
+
+
+def _fold(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold a batch norm into the convolutions before it, or else into the gains and biases of its readers."""
+    _check(network, name, norm)
+    try:
+        into = _fold_back(network, name, norm)
+    except _CannotFoldError as reason:
+        try:
+            into = _fold_forth(network, name, norm)
+        except _CannotFoldError:
+            raise reason from None
+    network.replace(name, nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity())
+    return into
+
+
+def _check(network: _Network, name: str, part: ConcatRead | _BatchNorm) -> None:
+    """Refuse what is not known for certain to be a gain and a bias a channel."""
+    if not network.plain(name, (*_NORMS, ConcatRead)):
+        raise _CannotFoldError(f"it is a {type(part).__name__}, or has hooks")
+    if isinstance(part, _BatchNorm) and part.running_mean is None:
+        raise _CannotFoldError("it has no running statistics")
+
+
+def _fold_back(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold a batch norm into the convolutions that make what it reads."""
+    makers = network.agreed(name, lambda flow, step: _makers(network, flow, step.reads[0]))
+    layers = [network.parts[maker] for maker in makers]
+    parts = affine_of_norm(norm).split([width_made(layer) for layer in layers])
+    for layer, part in zip(layers, parts, strict=True):
+        absorb_behind(layer, part)
+    return makers
+
+
+def _makers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
+    """Convolutions whose channels, side by side, are a value that a single step reads."""
+    network.only_reader(flow, value)
+    step = flow.maker(value)
+    if step is None:
+        raise _CannotFoldError("it reads what no layer makes")
+    if _keeps_affine(network, step):
+        return _makers(network, flow, step.reads[0])
+    if step.is_module and network.plain(step.name, _MAKERS):
+        return (network.run(flow, step.name).name,)
+    if step.name == "aten.cat.default" and step.args[1:] == (1,):
+        makers = tuple(maker for part in step.reads for maker in _makers(network, flow, part))
+        if len(set(makers)) == len(makers):
+            return makers
+    raise _CannotFoldError(f"it reads what {step.name} makes")
+
+
+def _keeps_affine(network: _Network, step: Step) -> bool:
+    """Whether a step does the same to gain * x + bias as to x: means of pixels, and parts of maps."""
+    if not step.is_module:
+        return step.name == "aten.slice.Tensor" and step.args[1] > 1
+    pool = network.parts[step.name]
+    if type(pool) is nn.AvgPool2d:
+        return (pool.padding in (0, (0, 0)) or not pool.count_include_pad) and pool.divisor_override is None
+    return type(pool) is DilatedAvgPool
+
+
+def _fold_forth(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold a batch norm into the gains and biases of those who read what it makes, if none other do."""
+    runs = [(flow, network.run(flow, name)) for flow in network.flows if flow.runs(name)]
+    if isinstance(norm, BatchNormAct2d) or not runs:
+        raise _CannotFoldError("it rectifies, or does not run")
+    places = dict.fromkeys(place for flow, step in runs for place in _places(network, flow, step.makes[0]))
+    for reader, place in places:
+        sources = {flow.maker(step.reads[place]) for flow in network.flows for step in flow.runs(reader)}
+        if not sources <= {step for _, step in runs}:
+            raise _CannotFoldError("a reader reads others in its place")
+    for reader, place in places:
+        read = network.parts[reader]
+        assert isinstance(read, ConcatRead)
+        absorb_source(read, place, affine_of_norm(norm))
+    return tuple(dict.fromkeys(reader for reader, _ in places))
+
+
+def _places(network: _Network, flow: Flow, value: int) -> Iterator[tuple[str, int]]:
+    """Readers with gains and biases of their own, and where they find a value that no others read."""
+    if value in flow.shown:
+        raise _CannotFoldError("the network gives away the map as it is")
+    for step in flow.readers(value):
+        if not (step.is_module and network.plain(step.name, (ConcatRead,))):
+            raise _CannotFoldError("others read the same map")
+        reads = network.run(flow, step.name).reads
+        yield from ((step.name, place) for place, read in enumerate(reads) if read == value)
+
+
+def _reduce(network: _Network, name: str, part: ConcatRead | _BatchNorm) -> str:
+    """Leave of a BN-ReLU before an unpadded 1x1 convolution a bound a channel; the rest goes into the convolution."""
+    _check(network, name, part)
+    *relus, last = network.agreed(name, lambda flow, step: _up_to_conv(network, flow, step))
+    conv = network.parts[last]
+    assert isinstance(conv, nn.Conv2d | ChannelSparseConv2d)
+    affine = affine_of_read(part) if isinstance(part, ConcatRead) else affine_of_norm(part)
+    low, high, behind = bounds_of_relu(affine, conv.weight.dtype)
+    absorb_before(conv, behind)
+    if network.in_sum_read(name):
+        network.replace(_owner(name), Clamp(low, high, sum_nodes))
+    else:
+        network.replace(name, Clamp(low, high, join))
+    for relu in relus:
+        network.replace(relu, nn.Identity())
+    return last
+
+
+def _up_to_conv(network: _Network, flow: Flow, step: Step) -> tuple[str, ...]:
+    """Modules behind gains and biases: a ReLU, unless one module does it all, and an unpadded 1x1 convolution."""
+    part = network.parts[step.name]
+    after = network.only_reader(flow, step.makes[0])
+    relus: tuple[str, ...] = ()
+    if isinstance(part, BatchNormAct2d):
+        if type(part.act) is not nn.ReLU or type(part.drop) is not nn.Identity:
+            raise _CannotFoldError("its activation is no ReLU")
+    elif not isinstance(part, ConcatRead):
+        if network.in_sum_read(step.name):
+            assert after.name == "aten.relu.default"
+        elif after.is_module and network.plain(after.name, (nn.ReLU,)):
+            relus = (network.run(flow, after.name).name,)
+        else:
+            raise _CannotFoldError("no ReLU of its own follows")
+        after = network.only_reader(flow, after.makes[0])
+    if not (after.is_module and network.plain(after.name, _POINTWISE)):
+        raise _CannotFoldError("no convolution follows")
+    conv = network.parts[after.name]
+    if conv.kernel_size != (1, 1) or conv.padding not in ((0, 0), "valid", "same"):
+        raise _CannotFoldError("the convolution sees zeros around the map, or more than a pixel")
+    return (*relus, network.run(flow, after.name).name)
+
+
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
