@@ -43,7 +43,9 @@ def test_every_value_has_a_maker_and_readers() -> None:
     (norm,) = flow.readers(first.makes[0])
     (relu,) = flow.readers(norm.makes[0])
     assert (norm.name, relu.name) == ("block.0", "block.1")
-    assert relu.reads != relu.makes  # the same tensor, changed in place
+    assert relu.in_place
+    assert relu.reads != relu.makes  # the same tensor, changed in place, is another value
+    assert not any(step.in_place for step in (first, norm))
     assert flow.readers(relu.makes[0]) == flow.runs("second")  # dropout does nothing in evaluation mode
     (add,) = flow.readers(flow.runs("second")[1].makes[0])
     assert (add.name, add.is_module) == ("aten.add.Tensor", False)

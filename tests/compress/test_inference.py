@@ -247,9 +247,9 @@ def test_what_can_be_folded(name: str) -> None:
     make, reason = TOYS[name]
     torch.manual_seed(0)
     toy = make().double().eval()
-    for tensor in toy.norm.state_dict().values():
+    for part, tensor in toy.norm.state_dict().items():
         if tensor.is_floating_point():
-            nn.init.uniform_(tensor, -1 if tensor is toy.norm.bias else 0.5, 1)
+            nn.init.uniform_(tensor, 0.5 if part == "running_var" else -1, 1)
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
     fast = optimize_for_inference(toy, input_size=(3, 9, 8))
     torch.testing.assert_close(fast(x), toy(x), rtol=1e-12, atol=1e-12)
@@ -258,6 +258,60 @@ def test_what_can_be_folded(name: str) -> None:
     else:
         assert len(norms_of(fast)) == 1
         assert reason in fast.folding.left["norm"]
+
+
+SHOWN = "the network gives away the map as it is"
+
+
+class Reading(nn.Module):
+    """A map and what readers with gains and biases of their own make of it, as `run` says."""
+
+    def __init__(self, run: Callable[["Reading", Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.run = run
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.read = ConcatRead([4, 3])
+        self.other = ConcatRead([4])
+
+    def forward(self, x: Tensor) -> Any:
+        return self.run(self, self.conv(x), x)
+
+
+READINGS: dict[str, tuple[Callable[..., Any], str | None]] = {  # given the network, the raw map and its image
+    "one reader": (lambda net, raw, x: (raw, net.read(net.norm(raw), x)), None),
+    "two readers": (lambda net, raw, x: (raw, net.read(normal := net.norm(raw), x), net.other(normal)), None),
+    "nobody": (lambda net, raw, x: (raw, net.norm(raw))[0], None),
+    "changed in place": (
+        lambda net, raw, x: (normal := net.norm(raw), raw.relu_(), net.read(normal, x))[1:],
+        "others read the same map",
+    ),
+    "shown": (lambda net, raw, x: (raw, normal := net.norm(raw), net.read(normal, x)), SHOWN),
+    "read by others": (lambda net, raw, x: (raw, net.read(normal := net.norm(raw), x), normal * 2), SHOWN),
+    "reader run twice": (lambda net, raw, x: (raw, net.read(net.norm(raw), x), net.read(raw, x)), SHOWN),
+}
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_what_readers_can_take_over(name: str) -> None:
+    run, reason = READINGS[name]
+    net, x = shaken(Reading(run)), torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    fast = optimize_for_inference(net, input_size=(3, 5, 4))
+    torch.testing.assert_close(fast(x), net(x), rtol=1e-12, atol=1e-12)
+    assert fast.folding.left == ({} if reason is None else {"norm": reason})
+
+
+def test_what_readers_find_elsewhere_counts() -> None:
+    """Another method gives the reader another map, so it cannot take over the norm's gains and biases."""
+
+    class Asked(Reading):
+        def forward_features(self, x: Tensor) -> Tensor:
+            return self.read(self.conv(x).abs(), x)
+
+    net = shaken(Asked(lambda net, raw, x: (raw, net.read(net.norm(raw), x))))
+    fast, x = optimize_for_inference(net, input_size=(3, 5, 4)), torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    assert "norm" in fast.folding.left
+    torch.testing.assert_close([fast(x), fast.forward_features(x)], [net(x), net.forward_features(x)])
 
 
 def test_modules_with_hooks_are_left_alone() -> None:

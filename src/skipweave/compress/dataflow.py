@@ -15,7 +15,7 @@ from skipweave.compress.dry_run import dry_run, on_meta
 _METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One module, or one operation outside the modules that are looked at as a whole.
 
@@ -24,6 +24,7 @@ class Step:
         is_module: Which of the two it is.
         reads: Numbers of the values that it is given. A tensor changed in place is a new value.
         makes: Numbers of the values that it gives.
+        in_place: Whether a tensor that it gives is one that it was given.
         args: Of an operation, as it was called.
     """
 
@@ -31,6 +32,7 @@ class Step:
     is_module: bool
     reads: tuple[int, ...]
     makes: tuple[int, ...]
+    in_place: bool
     args: tuple[Any, ...] = ()
 
 
@@ -114,7 +116,7 @@ class _Recorder(TorchDispatchMode):
         super().__init__()
         self.steps: list[Step] = []
         self._names = names
-        self._inside: list[tuple[int, ...]] = []  # what each module that is running was given
+        self._inside: list[tuple[list[Tensor], tuple[int, ...]]] = []  # what each running module was given
         self._numbers: dict[int, int] = {}
         self._held: list[Tensor] = []  # so that no two of them have one id
 
@@ -125,21 +127,26 @@ class _Recorder(TorchDispatchMode):
         )
 
     def enter(self, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._inside.append(self.numbers((args, kwargs)))
+        self._inside.append((_tensors((args, kwargs)), self.numbers((args, kwargs))))
 
     def leave(self, part: nn.Module, args: tuple[Any, ...], made: object) -> None:
-        reads = self._inside.pop()
+        given, reads = self._inside.pop()
         if not self._inside:
-            self.steps.append(Step(self._names[part], True, reads, self._renewed(made)))
+            self._note(self._names[part], True, given, reads, made)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> object:
         made = func(*args, **(kwargs or {}))
         if not self._inside:
-            self.steps.append(Step(str(func), False, self.numbers((args, kwargs)), self._renewed(made), args))
+            given = (args, kwargs)
+            self._note(str(func), False, _tensors(given), self.numbers(given), made, args)
         return made
 
-    def _renewed(self, made: object) -> tuple[int, ...]:
-        return tuple(self._new(leaf) for leaf in _tensors(made))
+    def _note(
+        self, name: str, is_module: bool, given: list[Tensor], reads: tuple[int, ...], made: object, args: Any = ()
+    ) -> None:
+        new = _tensors(made)
+        in_place = any(leaf is old for leaf in new for old in given)
+        self.steps.append(Step(name, is_module, reads, tuple(map(self._new, new)), in_place, args))
 
     def _new(self, tensor: Tensor) -> int:
         self._held.append(tensor)

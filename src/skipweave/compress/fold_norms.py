@@ -28,7 +28,6 @@ _MAKERS = (nn.Conv2d, nn.ConvTranspose2d, ChannelSparseConv2d, CrossConv)
 _POINTWISE = (nn.Conv2d, ChannelSparseConv2d)
 _WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, nn.ReLU, ConcatRead)
 
-
 _Part = TypeVar("_Part", bound=nn.Module)
 
 
@@ -203,11 +202,11 @@ def _makers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
 def _keeps_affine(network: _Network, step: Step) -> bool:
     """Whether a step does the same to gain * x + bias as to x: means of pixels, and parts of maps."""
     if not step.is_module:
-        return step.name == "aten.slice.Tensor" and step.args[1] > 1
+        return step.name == "aten.slice.Tensor" and step.args[1:2] in ((2,), (3,))
     pool = network.parts[step.name]
-    if type(pool) is nn.AvgPool2d:
+    if network.plain(step.name, (nn.AvgPool2d,)):
         return (pool.padding in (0, (0, 0)) or not pool.count_include_pad) and pool.divisor_override is None
-    return type(pool) is DilatedAvgPool
+    return network.plain(step.name, (DilatedAvgPool,))
 
 
 def _fold_forth(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
@@ -215,6 +214,8 @@ def _fold_forth(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ..
     runs = [(flow, network.run(flow, name)) for flow in network.flows if flow.runs(name)]
     if isinstance(norm, BatchNormAct2d) or not runs:
         raise _CannotFoldError("it rectifies, or does not run")
+    if any(other.in_place for flow, step in runs for other in flow.readers(step.reads[0])):
+        raise _CannotFoldError("others change the map in place")
     places = dict.fromkeys(place for flow, step in runs for place in _places(network, flow, step.makes[0]))
     for reader, place in places:
         sources = {flow.maker(step.reads[place]) for flow in network.flows for step in flow.runs(reader)}
