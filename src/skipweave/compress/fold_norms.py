@@ -64,13 +64,12 @@ def is_step(part: nn.Module) -> bool:
     return isinstance(part, _WHOLE)
 
 
-def fold_norms(model: nn.Module, flows: Sequence[Flow], *, clamp: bool = True) -> Folding:
+def fold_norms(model: nn.Module, flows: Sequence[Flow]) -> Folding:
     """Fold the batch norms of a network, in place; what the flows show stays the same function.
 
     Args:
         model: In evaluation mode.
         flows: Its `data_flows`, with the modules of `is_step` as steps.
-        clamp: Whether BN-ReLUs before unpadded 1x1 convolutions are reduced to bounds.
     """
     network = _Network(model, flows)
     folded: dict[str, tuple[str, ...]] = {}
@@ -83,7 +82,7 @@ def fold_norms(model: nn.Module, flows: Sequence[Flow], *, clamp: bool = True) -
             left[name] = str(reason)
     others: list[tuple[str, ConcatRead | _BatchNorm]] = [*network.of(ConcatRead), *network.of(_BatchNorm)]
     for name, part in others:
-        if clamp and name not in folded:
+        if name not in folded:
             with suppress(_CannotFoldError):
                 clamped[name] = _reduce(network, name, part)
                 left.pop(name, None)

@@ -112,7 +112,7 @@ def optimize_for_inference(
             over memory; else channels_last, which is how convolutions compute.
         compile: Whether `torch.compile` makes kernels of `forward`, when it runs first.
         weights: `torch.float32`, or `torch.bfloat16`, in which the network then computes too; inputs and results keep
-            their type. None keeps the network's. In bfloat16 no thresholds are made: they would cost digits.
+            their type. None keeps the network's.
         input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
 
     Returns:
@@ -133,12 +133,11 @@ def optimize_for_inference(
     if isinstance(model, InferenceNet):
         raise SkipweaveError("the network is optimised for inference already: give the one it was made of")
     given = _dtype(model)
-    dtype = weights or given
     network = copy.deepcopy(model).eval().requires_grad_(False)
     flows = data_flows(network, checked_input_size(model, input_size), is_step)
-    folding = fold_norms(network, flows, clamp=torch.finfo(dtype).bits >= 32)
-    chosen = memory_format or _best_format(network)
-    network.to(dtype=dtype)
+    folding = fold_norms(network, flows)
+    chosen = memory_format or _best_format(model)
+    network.to(dtype=weights)
     network.to(memory_format=_FORMATS[chosen])
     if compile:
         network.compile()
@@ -152,6 +151,6 @@ def _dtype(model: nn.Module) -> torch.dtype:
     return dtype
 
 
-def _best_format(network: nn.Module) -> MemoryFormat:
-    by_channel = any(isinstance(part, _BY_CHANNEL) for part in network.modules())
+def _best_format(model: nn.Module) -> MemoryFormat:
+    by_channel = any(isinstance(part, _BY_CHANNEL) for part in model.modules())
     return "contiguous" if by_channel else "channels_last"
