@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -30,21 +31,27 @@ class Times:
     wall: float
 
 
-def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Times]:
+def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int, at_least: float = 0.0) -> dict[str, Times]:
     """Time each action once, then each again, and so on.
 
     Args:
         actions: What is timed, by name.
         repeats: Rounds of which the medians are taken, after one that is not counted.
+        at_least: Seconds that a turn takes; shorter actions are called several times in it, one after the other, which
+            find their operands in the caches.
     """
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in actions}
+    calls = dict.fromkeys(actions, 1)
     for done in range(-WARM_UP, repeats):
         for name, action in actions.items():
             wall, cpu = time.perf_counter(), time.process_time()
-            action()
-            spent = time.process_time() - cpu, time.perf_counter() - wall
+            for _ in range(calls[name]):
+                action()
+            spent = (time.process_time() - cpu) / calls[name], (time.perf_counter() - wall) / calls[name]
             if done >= 0:
                 rounds[name].append(spent)
+            else:
+                calls[name] = max(1, math.ceil(at_least / max(spent[1], 1e-9)))
     return {
         name: Times(*(round(1000 * median(column), 3) for column in zip(*spent, strict=True)))
         for name, spent in rounds.items()

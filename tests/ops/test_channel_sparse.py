@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipweave.ops import channel_sparse, channel_sparse_conv2d, channel_sparse_shared, dense_weight
+from skipweave.ops import channel_sparse_conv2d, channel_sparse_dense, channel_sparse_shared, dense_weight
 from skipweave.topology import channels
 
 
@@ -20,7 +20,7 @@ def operands(rows: int, kernel: tuple[int, int], dtype: torch.dtype = torch.floa
 @pytest.mark.parametrize("rows", [16, 4])
 def test_the_definition_reads_what_the_index_says(rows: int) -> None:
     x, weight, index, bias = operands(rows, (3, 3))
-    out = channel_sparse(x, weight, index, bias, padding=(1, 1))
+    out = channel_sparse_dense(x, weight, index, bias, padding=(1, 1))
     for channel in range(16):
         read = x[:, index[channel // (16 // rows)].long()]
         expected = F.conv2d(read, weight[channel : channel + 1], bias[channel : channel + 1], padding=1)
@@ -50,7 +50,7 @@ def test_the_dense_weights_are_zero_where_nothing_is_read() -> None:
 def test_the_fast_forms_are_the_definition(form, rows, kernel, stride, padding, dilation) -> None:
     x, weight, index, bias = operands(rows, kernel)
     results = []
-    for function in (channel_sparse, form):
+    for function in (channel_sparse_dense, form):
         out = function(x, weight, index, bias, stride, padding, dilation)
         results.append((out, torch.autograd.grad(out.pow(3).sum(), [x, weight, bias])))
     torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)

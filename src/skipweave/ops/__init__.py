@@ -2,15 +2,18 @@
 
 from skipweave.ops.aggregate import concat_read, join, shifted_mean, sum_nodes
 from skipweave.ops.channel_sparse import (
-    channel_sparse,
+    Form,
     channel_sparse_conv2d,
+    channel_sparse_dense,
     channel_sparse_shared,
     dense_weight,
+    form_for,
 )
 from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_iou
 from skipweave.ops.cross import cross_layer, cross_layer_fast
 from skipweave.ops.growing import GrowingMap
 from skipweave.ops.normalise import normalise_lean
+from skipweave.ops.read import concat_read_fast, concat_read_lean
 from skipweave.ops.read_conv import Geometry, read_conv, read_conv_lean
 from skipweave.ops.segmentation import (
     deep_cross_entropy,
@@ -24,18 +27,22 @@ from skipweave.ops.segmentation import (
 from skipweave.ops.supervision import head_shares, sieve_shares
 
 __all__ = [
+    "Form",
     "Geometry",
     "GrowingMap",
-    "channel_sparse",
     "channel_sparse_conv2d",
+    "channel_sparse_dense",
     "channel_sparse_shared",
     "class_iou",
     "concat_read",
+    "concat_read_fast",
+    "concat_read_lean",
     "confusion",
     "cross_layer",
     "cross_layer_fast",
     "deep_cross_entropy",
     "dense_weight",
+    "form_for",
     "global_accuracy",
     "hard_cross_entropy",
     "head_shares",

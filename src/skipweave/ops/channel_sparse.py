@@ -1,7 +1,16 @@
 """The convolution whose outputs read few input channels each: the definition, and fast forms in plain torch."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from skipweave.ops import native_library
+from skipweave.ops.break_even import break_even
+from skipweave.ops.channel_sparse_library import channel_sparse_library
 
 Pair = tuple[int, int]
 
@@ -22,7 +31,7 @@ def dense_weight(weight: Tensor, index: Tensor, in_channels: int) -> Tensor:
     return dense.scatter(1, places[:, :, None, None].expand_as(weight), weight)
 
 
-def channel_sparse(
+def channel_sparse_dense(
     x: Tensor,
     weight: Tensor,
     index: Tensor,
@@ -57,7 +66,7 @@ def channel_sparse_shared(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Tensor:
-    """`channel_sparse` for blocks that share their inputs: gather these, then a convolution of as many groups.
+    """`channel_sparse_dense` for blocks that share their inputs: gather these, then a convolution of as many groups.
 
     Fast where blocks are large; the gathered map has rows * k channels. A 1x1 convolution is a product of matrices.
     """
@@ -82,6 +91,49 @@ def channel_sparse_conv2d(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Tensor:
-    """`channel_sparse` in the form that is fastest for these sizes on this device; arguments as there."""
-    form = channel_sparse_shared if weight.shape[0] // index.shape[0] >= _LEAST_SHARED else channel_sparse
-    return form(x, weight, index, bias, stride, padding, dilation)
+    """`channel_sparse_dense` in the form that `form_for` names; arguments as there.
+
+    The C library's gradients can be differentiated no further; those of the other forms can.
+    """
+    form = form_for(x, weight, index, stride)
+    return form.function(x, weight, index, bias, stride, padding, dilation)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to compute `channel_sparse_dense`, and in words why it is taken."""
+
+    name: Literal["library", "shared", "dense"]
+    reason: str
+
+    @property
+    def function(self) -> Callable[..., Tensor]:
+        """The function, with the arguments of `channel_sparse_dense`."""
+        return {"library": channel_sparse_library, "shared": channel_sparse_shared, "dense": channel_sparse_dense}[
+            self.name
+        ]
+
+
+def form_for(x: Tensor, weight: Tensor, index: Tensor, stride: Pair = (1, 1)) -> Form:
+    """Say which form is fastest for these tensors: the C library, gathered blocks, or a dense convolution."""
+    problem = _why_not_library(x, weight, index, stride)
+    if not problem:
+        return Form("library", "few channels are read")
+    if weight.shape[0] // index.shape[0] >= _LEAST_SHARED and weight.shape[1] * index.shape[0] <= 2 * x.shape[1]:
+        return Form("shared", f"blocks share what they read; no C library: {problem}")
+    return Form("dense", f"no C library: {problem}")
+
+
+def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, stride: Pair) -> str:
+    """Say in words why the C library cannot, or should not, do it; empty where it should."""
+    if any(tensor.device.type != "cpu" for tensor in (x, weight, index)):
+        return f"the tensors are on {x.device.type}"
+    if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return "the type is not float32"
+    if index.dtype != torch.int32:
+        return f"the index is of {index.dtype}, not int32"
+    if max(stride) > 2 or not x.numel():
+        return f"the stride is {stride}" if x.numel() else "the input is empty"
+    if weight.shape[1] > break_even((weight.shape[2], weight.shape[3])) * x.shape[1]:
+        return "too many channels are read"
+    return native_library.library().problem

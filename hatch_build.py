@@ -1,0 +1,98 @@
+"""Builds the C library of the channel-sparse convolution into the package, if there is a compiler.
+
+Run by hatchling for wheels and editable installs; by hand, `python hatch_build.py` builds it in place. Without a
+compiler the package installs all the same, and the convolution runs in its pure PyTorch forms.
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # run by hand, without hatchling
+    BuildHookInterface = object  # type: ignore[assignment, misc]
+
+SOURCES = Path(__file__).parent / "src" / "skipweave" / "ops" / "native"
+LIBRARY = SOURCES / "library.so"
+FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden"]
+INSTRUCTION_SETS = {
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+}
+
+
+def compiler() -> list[str] | None:
+    """The C compiler's command: $CC, or the first of cc, gcc and clang; None where there is none."""
+    if os.environ.get("CC"):
+        return shlex.split(os.environ["CC"])
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    return [found] if found else None
+
+
+def fingerprint() -> str:
+    """What the sources are, so that a library that was built from others is noticed when it is loaded."""
+    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".c", ".h"))
+    return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
+def build() -> str:
+    """Build the library; return "" or, in words, why there is none."""
+    command = compiler()
+    if command is None:
+        return "no C compiler was found (cc, gcc, clang or $CC)"
+    if sys.platform == "win32":
+        return "the C library is not built on Windows"
+    with tempfile.TemporaryDirectory() as folder:
+        parts = {
+            "library": [f'-DFINGERPRINT="{fingerprint()}"'],
+            "channel_sparse": [],
+            "reading": [],
+            "kernels_generic": [],
+        }
+        if platform.machine() in ("x86_64", "AMD64"):
+            parts |= {f"kernels_{name}": flags for name, flags in INSTRUCTION_SETS.items()}
+        objects = [f"{folder}/{part}.o" for part in parts]
+        made = Path(folder) / LIBRARY.name
+        try:
+            for (part, flags), built in zip(parts.items(), objects, strict=True):
+                _run([*command, *FLAGS, *flags, "-c", str(SOURCES / f"{part}.c"), "-o", built])
+            _run([*command, "-shared", "-o", str(made), *objects])
+            shutil.copyfile(made, LIBRARY.with_suffix(".new"))
+            LIBRARY.with_suffix(".new").replace(LIBRARY)
+        except (OSError, subprocess.CalledProcessError) as error:
+            return f"the C compiler failed: {getattr(error, 'stderr', None) or error}"
+    return ""
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+class NativeBuildHook(BuildHookInterface):
+    """Adds the library to a wheel, and the platform to its name."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Build, and tell hatchling what was built."""
+        LIBRARY.unlink(missing_ok=True)
+        if problem := build():
+            self.app.display_warning(f"skipweave goes without its C library: {problem}")
+            return
+        from packaging.tags import platform_tags
+
+        build_data["artifacts"].append(f"/{LIBRARY.relative_to(Path(self.root)).as_posix()}")
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{next(platform_tags())}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(build() or None)

@@ -1,0 +1,68 @@
+"""`skipweave env`: what skipweave runs on, and which form the channel-sparse convolution takes, and why."""
+
+import os
+import platform
+import shutil
+
+import numpy as np
+import timm
+import torch
+import torchvision
+
+from skipweave.cli.tables import new_table, print_table, say
+from skipweave.ops import break_even, form_for, native_library
+
+_SHAPES = {
+    "3x3, density 0.1": (26, 3, 1),
+    "1x1, density 0.1": (26, 1, 1),
+    "3x3, density 0.1, blocks of 16": (26, 3, 16),
+}
+_CHANNELS = 256
+
+
+def env(measure: bool = False) -> None:
+    """Tell the versions, the processor, and how channel-sparse convolutions are computed here, and why.
+
+    Args:
+        measure: time the C library against dense convolutions first, and keep the densities up to which it is faster.
+    """
+    if measure:
+        break_even.measure()
+    library = native_library.library()
+    table = new_table("what", "here")
+    for name, value in {
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision, timm, numpy": f"{torchvision.__version__}, {timm.__version__}, {np.__version__}",
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "processors": f"{os.cpu_count()}, of which torch uses {torch.get_num_threads()}",
+        "what torch computes with": torch.backends.cpu.get_cpu_capability(),
+        "C compiler": next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), "none"),
+        "C library": str(library.path),
+        "what it computes with": library.instruction_set or f"nothing: {library.problem}",
+        "its threads": "those of torch" if library.threaded else "one",
+        "it runs up to densities": _densities(),
+    }.items():
+        table.add_row(name, value)
+    print_table(table)
+    say("Channel-sparse convolutions of float32 maps on the CPU:")
+    forms = new_table("convolution", "computed by", "why")
+    for name, shape in _SHAPES.items():
+        forms.add_row(name, *_form(*shape))
+    print_table(forms)
+
+
+def _densities() -> str:
+    figures = break_even.measured()
+    shown = ", ".join(f"{value:g} ({kernel} kernels)" for kernel, value in (figures or break_even.DEFAULTS).items())
+    origin = (
+        f"measured, kept in {break_even.cache_file()}" if figures else "not measured: `skipweave env --measure true`"
+    )
+    return f"{shown}; {origin}"
+
+
+def _form(fan_in: int, kernel: int, block: int) -> tuple[str, str]:
+    x = torch.empty(1, _CHANNELS, 14, 14)
+    weight = torch.empty(_CHANNELS, fan_in, kernel, kernel)
+    form = form_for(x, weight, torch.zeros(_CHANNELS // block, fan_in, dtype=torch.int32))
+    return form.name, form.reason

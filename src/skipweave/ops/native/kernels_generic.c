@@ -1,0 +1,3 @@
+#define INSTRUCTION_SET generic
+#define LANES_HEADER "lanes_generic.h"
+#include "kernel.h"

@@ -1,0 +1,59 @@
+/* Vectors of eight floats: AVX2 with fused multiply-add. */
+#include <immintrin.h>
+
+#define LANES 8
+#define ACCUMULATORS 12
+
+typedef __m256 vec;
+typedef __m128 quad;
+
+INLINE quad quad_load(const float *p) { return _mm_loadu_ps(p); }
+INLINE void quad_store(float *p, quad v) { _mm_storeu_ps(p, v); }
+INLINE vec splat(float a) { return _mm256_set1_ps(a); }
+INLINE void stream(float *p, vec v) { _mm256_stream_ps(p, v); } /* past the caches; p is aligned */
+INLINE void streamed(void) { _mm_sfence(); } /* before other threads read it */
+
+/* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, whose memory is not touched. */
+static const _Alignas(16) int32_t masks[25][4] = {
+    {0, 0, 0, 0}, {-1, 0, 0, 0}, {-1, -1, 0, 0}, {-1, -1, -1, 0}, {-1, -1, -1, -1},
+    {0, 0, 0, 0}, {0, 0, 0, 0},  {0, -1, 0, 0},  {0, -1, -1, 0},  {0, -1, -1, -1},
+    {0, 0, 0, 0}, {0, 0, 0, 0},  {0, 0, 0, 0},   {0, 0, -1, 0},   {0, 0, -1, -1},
+    {0, 0, 0, 0}, {0, 0, 0, 0},  {0, 0, 0, 0},   {0, 0, 0, 0},    {0, 0, 0, -1},
+};
+INLINE quad quad_part(const float *p, int reach) { return _mm_maskload_ps(p, *(const __m128i *)masks[reach]); }
+INLINE void quad_store_part(float *p, quad v, int reach) { _mm_maskstore_ps(p, *(const __m128i *)masks[reach], v); }
+
+/* Transpose the 4x4 blocks of four vectors. */
+INLINE void transpose_blocks(vec v[4])
+{
+    vec a = _mm256_unpacklo_ps(v[0], v[1]), b = _mm256_unpackhi_ps(v[0], v[1]);
+    vec c = _mm256_unpacklo_ps(v[2], v[3]), d = _mm256_unpackhi_ps(v[2], v[3]);
+    v[0] = _mm256_shuffle_ps(a, c, 0x44);
+    v[1] = _mm256_shuffle_ps(a, c, 0xEE);
+    v[2] = _mm256_shuffle_ps(b, d, 0x44);
+    v[3] = _mm256_shuffle_ps(b, d, 0xEE);
+}
+
+/* quads[lane] are four columns of each lane, columns[c] is one column of all lanes. */
+INLINE void columns_of(const quad quads[LANES], vec columns[4])
+{
+    for (int i = 0; i < 4; i++) columns[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(quads[i]), quads[4 + i], 1);
+    transpose_blocks(columns);
+}
+INLINE void quads_of(const vec columns[4], quad quads[LANES])
+{
+    vec v[4] = {columns[0], columns[1], columns[2], columns[3]};
+    transpose_blocks(v);
+    for (int i = 0; i < 4; i++) {
+        quads[i] = _mm256_castps256_ps128(v[i]);
+        quads[4 + i] = _mm256_extractf128_ps(v[i], 1);
+    }
+}
+
+INLINE void sums_of(const vec v[8], float sums[8])
+{
+    vec a = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    vec b = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)));
+    _mm_storeu_ps(sums + 4, _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1)));
+}

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from skipweave import cli
+from skipweave.ops import break_even, native_library
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    break_even.measured.cache_clear()
+    yield
+    break_even.measured.cache_clear()
+
+
+def test_it_tells_the_forms_and_why(capsys: Capture):
+    assert cli.main(["env"]) == 0
+    shown = capsys.readouterr().out
+    assert torch.__version__ in shown
+    assert str(native_library.library().path) in shown
+    assert "0.35 (1x1 kernels), 0.6 (larger kernels); not measured" in shown
+    expected = "dense" if native_library.library().problem else "library"
+    assert any(line.split()[:5] == ["3x3,", "density", "0.1", expected, "few"] for line in shown.splitlines()) or (
+        native_library.library().problem in shown
+    )
+
+
+def test_without_the_library_it_says_why(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path):
+    missing = native_library.Library(tmp_path / "library.so", "it was not built")
+    monkeypatch.setattr(native_library, "library", lambda: missing)
+    assert cli.main(["env"]) == 0
+    shown = capsys.readouterr().out
+    assert "nothing: it was not built" in shown
+    assert "no C library: it was not built" in shown
+
+
+def test_it_measures_when_asked(monkeypatch: pytest.MonkeyPatch, capsys: Capture):
+    monkeypatch.setattr(break_even, "_times", lambda *calls: [3, 2])
+    assert cli.main(["env", "--measure", "true"]) == 0
+    assert "0 (1x1 kernels), 0 (larger kernels); measured, kept in" in capsys.readouterr().out

@@ -1,0 +1,239 @@
+"""The C library against the dense convolution, in every instruction set that the processor has."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from skipweave.ops import channel_sparse, channel_sparse_conv2d, channel_sparse_dense, form_for, native_library
+from skipweave.ops.channel_sparse_library import channel_sparse_library
+
+LIBRARY = native_library.library()
+needs_library = pytest.mark.skipif(bool(LIBRARY.problem), reason=LIBRARY.problem)
+SETS = ["avx512", "avx2", "generic"]
+
+
+@dataclass(frozen=True)
+class Case:
+    batch: int
+    inputs: int
+    outputs: int
+    height: int
+    width: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    fan_in: int = 1
+    rows: int = 1
+
+    def operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        torch.manual_seed(0)
+        index = torch.rand(self.rows, self.inputs).argsort(1)[:, : self.fan_in].sort(1).values.int()
+        weight = torch.randn(self.outputs, self.fan_in, *self.kernel)
+        return torch.rand(self.batch, self.inputs, self.height, self.width), weight, index, torch.randn(self.outputs)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    pair = st.tuples(st.integers(1, 2), st.integers(1, 2))
+    kernel = draw(st.sampled_from([(1, 1), (3, 3), (5, 5), (1, 7), (7, 1), (2, 4)]))
+    dilation, rows, inputs = draw(pair), draw(st.integers(1, 6)), draw(st.integers(1, 9))
+    least = [step * (size - 1) + 1 for step, size in zip(dilation, kernel, strict=True)]
+    return Case(
+        batch=draw(st.integers(1, 18)),
+        inputs=inputs,
+        outputs=rows * draw(st.integers(1, 3)),
+        height=draw(st.integers(least[0], least[0] + 9)),
+        width=draw(st.integers(least[1], least[1] + 9)),
+        kernel=kernel,
+        stride=draw(pair),
+        padding=(draw(st.integers(0, 3)), draw(st.integers(0, 3))),
+        dilation=dilation,
+        fan_in=draw(st.integers(1, inputs)),
+        rows=rows,
+    )
+
+
+@pytest.fixture(params=SETS)
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    if not native_library.use_instruction_set(request.param):
+        pytest.skip(f"the processor has no {request.param}")
+    yield request.param
+    native_library.use_instruction_set(LIBRARY.instruction_set)
+
+
+def error(ours: Tensor, exact: Tensor) -> float:
+    """Relative L2 error."""
+    return float((ours.double() - exact).detach().norm() / exact.detach().norm().clamp_min(1e-12))
+
+
+def errors(case: Case) -> tuple[float, float, float, float]:
+    """Of the output and of the gradients of input, weights and bias, against the definition in float64."""
+    x, weight, index, bias = case.operands()
+    upstream, results = None, []
+    for form, dtype in ((channel_sparse_library, torch.float32), (channel_sparse_dense, torch.float64)):
+        operands = [tensor.to(dtype).requires_grad_() for tensor in (x, weight, bias)]
+        out = form(operands[0], operands[1], index, operands[2], case.stride, case.padding, case.dilation)
+        upstream = torch.rand_like(out) if upstream is None else upstream
+        results.append((out, *torch.autograd.grad(out, operands, upstream.to(dtype))))
+    return tuple(error(ours, exact) for ours, exact in zip(*results, strict=True))
+
+
+def assert_exact(case: Case) -> None:
+    out, *gradients = errors(case)
+    assert out <= 1e-6, case
+    assert max(gradients) <= 2e-6, (case, gradients)
+
+
+def test_it_was_built_where_there_is_a_compiler() -> None:
+    assert not LIBRARY.problem or not any(map(shutil.which, ("cc", "gcc", "clang"))), LIBRARY.problem
+
+
+@needs_library
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("width", [7, 8, 14, 17, 28, 35, 56])
+def test_it_is_exact_for_the_usual_widths(instruction_set: str, width: int, kernel: int) -> None:
+    padding = (kernel // 2, kernel // 2)
+    assert_exact(Case(3, 20, 16, width, width, (kernel, kernel), padding=padding, fan_in=5, rows=16))
+
+
+@needs_library
+@pytest.mark.parametrize("batch", [1, 5, 16])
+def test_it_is_exact_where_channels_do_not_fit_the_caches(instruction_set: str, batch: int) -> None:
+    assert_exact(Case(batch, 700, 24, 7, 7, (1, 1), fan_in=70, rows=24))
+    assert_exact(Case(batch, 700, 8, 7, 7, (3, 3), padding=(1, 1), fan_in=70, rows=8))
+
+
+@needs_library
+@pytest.mark.parametrize("name", SETS)
+@settings(max_examples=30)
+@given(cases())
+def test_it_is_exact_for_any_shape(name: str, case: Case) -> None:
+    if native_library.use_instruction_set(name):
+        assert_exact(case)
+        native_library.use_instruction_set(LIBRARY.instruction_set)
+
+
+@needs_library
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_threads_change_nothing(kernel: int) -> None:
+    x, weight, index, bias = Case(2, 20, 24, 30, 30, (kernel, kernel), fan_in=6, rows=24).operands()
+    upstream = None
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            operands = [tensor.clone().requires_grad_() for tensor in (x, weight)]
+            out = channel_sparse_library(operands[0], operands[1], index, bias)
+            upstream = torch.rand_like(out) if upstream is None else upstream
+            results.append((out, *torch.autograd.grad(out, operands, upstream)))
+        finally:
+            torch.set_num_threads(1)
+    for others in results[1:]:
+        for one, other, tolerance in zip(results[0], others, (0, 0, 1e-5), strict=True):
+            torch.testing.assert_close(one, other, rtol=tolerance, atol=10 * tolerance)
+
+
+@needs_library
+def test_layouts_do_not_matter() -> None:
+    x, weight, index, _ = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
+    expected = channel_sparse_library(x, weight, index)
+    loose = weight.repeat_interleave(2, dim=1)[:, ::2]
+    ours = channel_sparse_library(x.to(memory_format=torch.channels_last), loose, index)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=0)
+
+
+@needs_library
+def test_an_index_beyond_the_channels_is_refused() -> None:
+    x, weight, index, _ = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
+    for wrong in (index + 20, index - 20):
+        with pytest.raises(IndexError, match="names channels beyond the 20 there are"):
+            channel_sparse_library(x, weight, wrong)
+
+
+@needs_library
+def test_gradients_that_nobody_wants_are_left_out() -> None:
+    x, weight, index, bias = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
+    channel_sparse_library(x, weight.requires_grad_(), index, bias).sum().backward()
+    assert [tensor.grad is not None for tensor in (x, weight, bias)] == [False, True, False]
+
+
+@needs_library
+def test_a_second_derivative_is_refused() -> None:
+    x, weight, index, _ = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
+    out = channel_sparse_library(x.requires_grad_(), weight.requires_grad_(), index)
+    (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()
+
+
+@needs_library
+def test_it_is_an_operator_that_torch_understands() -> None:
+    x, weight, index, bias = Case(2, 6, 4, 9, 9, (3, 3), fan_in=3, rows=4).operands()
+    gradient, options = torch.rand(2, 4, 5, 5), ([2, 2], [1, 1], [1, 1])
+    for name, operands in {
+        "channel_sparse": (x, weight, index, bias, *options),
+        "channel_sparse_input_gradient": (gradient, [2, 6, 9, 9], weight, index, *options),
+        "channel_sparse_weight_gradient": (gradient, x, [4, 3, 3, 3], index, *options),
+    }.items():
+        operator = getattr(torch.ops.skipweave, name).default
+        torch.library.opcheck(operator, operands, test_utils=("test_schema", "test_faketensor"))
+
+
+@needs_library
+def test_it_can_be_compiled() -> None:
+    case = Case(2, 6, 4, 9, 9, (3, 3), fan_in=3, rows=4)
+    x, weight, index, bias = case.operands()
+    compiled = torch.compile(channel_sparse_library, backend="aot_eager", fullgraph=True)
+    results = []
+    for function in (channel_sparse_library, compiled):
+        operands = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
+        out = function(operands[0], operands[1], index, operands[2], (1, 1), (1, 1), (1, 1))
+        results.append((out, *torch.autograd.grad(out.square().sum(), operands)))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-6, atol=1e-6)
+
+
+@needs_library
+def test_it_is_taken_where_it_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_sparse, "break_even", lambda kernel: 0.5)
+    x, weight, index, bias = Case(1, 8, 4, 5, 5, (3, 3), fan_in=4, rows=4).operands()
+    assert form_for(x, weight, index).name == "library"
+    assert form_for(x[:, :7], weight, index).name == "dense"
+    assert form_for(x.double(), weight.double(), index).reason == "no C library: the type is not float32"
+    assert form_for(x, weight, index, (3, 1)).reason == "no C library: the stride is (3, 1)"
+    assert form_for(x, weight, index.long()).name == "dense"
+    assert form_for(x.to("meta"), weight.to("meta"), index).reason == "no C library: the tensors are on meta"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert form_for(x, weight, index).name == "dense"
+    torch.testing.assert_close(
+        channel_sparse_conv2d(x, weight, index, bias), channel_sparse_dense(x, weight, index, bias)
+    )
+
+
+def test_without_the_library_the_other_forms_run(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(native_library, "FOLDER", tmp_path)
+    hidden = native_library.library.__wrapped__()
+    assert hidden.problem == "it was not built: there was no C compiler when skipweave was installed"
+    monkeypatch.setattr(native_library, "library", lambda: hidden)
+    x, weight, index, bias = Case(1, 8, 16, 5, 5, (3, 3), fan_in=2, rows=16).operands()
+    assert form_for(x, weight, index).reason == f"no C library: {hidden.problem}"
+    assert form_for(x, weight, index[::8]).name == "shared"
+    for rows in (index, index[::8]):
+        ours = channel_sparse_conv2d(x, weight, rows, bias)
+        torch.testing.assert_close(ours, channel_sparse_dense(x, weight, rows, bias))
+
+
+def test_a_library_that_does_not_fit_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    (tmp_path / "library.so").write_bytes(b"no library")
+    monkeypatch.setattr(native_library, "FOLDER", tmp_path)
+    assert native_library.library.__wrapped__().problem.startswith("it cannot be loaded")
+    if not LIBRARY.problem:
+        shutil.copy(LIBRARY.path, tmp_path)
+        (tmp_path / "other.h").write_text("/* another source */")
+        assert native_library.library.__wrapped__().problem.startswith("it was built from other sources")
