@@ -6,15 +6,12 @@ from torch import Tensor, nn
 
 from skipweave.compress.absorb import (
     Affine,
-    absorb_before,
     absorb_behind,
     absorb_source,
     affine_of_norm,
-    bounds_of_relu,
     width_made,
 )
-from skipweave.layers import ChannelSparseConv2d, Clamp, ConcatRead, CrossConv
-from skipweave.ops import join
+from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv
 
 BEHIND = {
     "convolution": lambda: nn.Conv2d(6, 4, 3, padding=1),
@@ -25,14 +22,6 @@ BEHIND = {
     "channel-sparse": lambda: ChannelSparseConv2d(6, 4, 3, bias=False, fan_in=2, seed=1),
     "across normalised nodes": lambda: CrossConv(1, 6, normalised=True),
     "across raw nodes": lambda: CrossConv(1, 6, normalised=False),
-}
-BEFORE = {
-    "convolution": lambda: nn.Conv2d(6, 4, 1, stride=2),
-    "no bias": lambda: nn.Conv2d(6, 4, 1, bias=False),
-    "groups": lambda: nn.Conv2d(6, 4, 1, groups=2),
-    "3x3, unpadded": lambda: nn.Conv2d(6, 4, 3, groups=2),
-    "channel-sparse": lambda: ChannelSparseConv2d(6, 4, 1, bias=False, fan_in=2, seed=1),
-    "channel-sparse, in blocks": lambda: ChannelSparseConv2d(6, 4, 1, fan_in=3, pattern="grouped", seed=1),
 }
 
 
@@ -73,15 +62,6 @@ def test_gains_and_biases_behind_several_nodes() -> None:
     torch.testing.assert_close(layer(*nodes), expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("make", BEFORE.values(), ids=BEFORE)
-def test_gains_and_biases_before_a_convolution(make) -> None:
-    layer, x = shaken(make()), torch.randn(2, 6, 5, 7, dtype=torch.float64)
-    affine = drawn(6)
-    expected = layer(through(affine, x))
-    absorb_before(layer, affine)
-    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
-
-
 def test_gains_and_biases_of_one_of_the_nodes_that_are_read() -> None:
     read, nodes = shaken(ConcatRead([2, 3, 1])), [torch.randn(2, n, 5, 7, dtype=torch.float64) for n in (2, 3, 1)]
     affine = drawn(3)
@@ -97,30 +77,3 @@ def test_what_a_batch_norm_does(affine: bool) -> None:
     nn.init.uniform_(norm.running_var)
     x = torch.randn(2, 6, 5, 7, dtype=torch.float64)
     torch.testing.assert_close(through(affine_of_norm(norm), x), norm(x), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(("dtype", "tiny"), [(torch.float64, 1e-310), (torch.float32, 1e-40)])
-def test_a_relu_is_bounds_and_then_an_affine_map(dtype: torch.dtype, tiny: float) -> None:
-    """Gains of either sign and none, and so small that their threshold is beyond all numbers."""
-    gain, bias = (
-        part.flatten().double()
-        for part in torch.meshgrid(
-            torch.tensor([1.5, -0.5, 0, -0.0, tiny, -tiny, 1e-6], dtype=torch.float64),
-            torch.tensor([0, 0.7, -1.25], dtype=torch.float64),
-            indexing="ij",
-        )
-    )
-    low, high, behind = bounds_of_relu(Affine(gain, bias), dtype)
-    x = 3 * torch.randn(5, len(gain), 4, 4, dtype=dtype)
-    bounded = Clamp(low, high, join)(x)
-    assert bounded.dtype == dtype
-    assert bounded.isfinite().all()
-    expected = through(Affine(gain, bias), x).relu()
-    tolerance = 4 * torch.finfo(dtype).eps
-    torch.testing.assert_close(through(behind, bounded.double()), expected, rtol=tolerance, atol=tolerance)
-
-
-def test_no_upper_bounds_where_all_gains_are_above_zero() -> None:
-    low, high, _ = bounds_of_relu(Affine(torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 1.0])), torch.float32)
-    assert low.tolist() == [1, -0.5]
-    assert high is None

@@ -1,4 +1,4 @@
-"""Layers that take over what stands before or behind them: gains and biases, channel by channel."""
+"""Layers that take over gains and biases around them, channel by channel."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv
+from skipweave.layers import ConcatRead, CrossConv
 
 
 class Affine(NamedTuple):
@@ -30,11 +30,6 @@ def affine_of_norm(norm: _BatchNorm) -> Affine:
         gain = gain * norm.weight.detach()
     bias = -gain * norm.running_mean.detach()
     return Affine(gain, bias if norm.bias is None else bias + norm.bias.detach())
-
-
-def affine_of_read(read: ConcatRead) -> Affine:
-    """The gains and biases of a reader."""
-    return Affine(read.gain.detach().double(), read.bias.detach().double())
 
 
 def width_made(layer: nn.Module) -> int:
@@ -60,19 +55,6 @@ def absorb_behind(layer: nn.Module, affine: Affine) -> None:
         _put(layer, weight * _column(gain, weight.dim() - 1), bias * gain + affine.bias)
 
 
-def absorb_before(conv: nn.Conv2d | ChannelSparseConv2d, affine: Affine) -> None:
-    """Let a convolution that sees no zeros around the map read x where it read gain * x + bias."""
-    weight, bias = _double(conv)
-    if isinstance(conv, ChannelSparseConv2d):
-        reads = conv.outputs_index().long()
-    else:
-        first = torch.arange(conv.groups, device=weight.device) * weight.shape[1]
-        first = first.repeat_interleave(len(weight) // conv.groups)
-        reads = first[:, None] + torch.arange(weight.shape[1], device=weight.device)
-    bias = bias + (weight.sum((2, 3)) * affine.bias[reads]).sum(1)
-    _put(conv, weight * _column(affine.gain[reads], 2), bias)
-
-
 def absorb_source(read: ConcatRead, place: int, affine: Affine) -> None:
     """Let a reader find x where it found gain * x + bias, in one of the nodes that it reads."""
     start = sum(read.widths[:place])
@@ -81,27 +63,6 @@ def absorb_source(read: ConcatRead, place: int, affine: Affine) -> None:
         gain, bias = read.gain[part].double(), read.bias[part].double()
         read.bias[part] = (bias + gain * affine.bias).to(read.bias)
         read.gain[part] = (gain * affine.gain).to(read.gain)
-
-
-def bounds_of_relu(affine: Affine, dtype: torch.dtype) -> tuple[Tensor, Tensor | None, Affine]:
-    """Turn relu(gain * x + bias) into an affine map of x within bounds (`skipweave.layers.Clamp`).
-
-    Args:
-        affine: Before the ReLU.
-        dtype: Of the bounds.
-
-    Returns:
-        Lower bounds; upper bounds, None where no channel has one; the affine map behind them. A channel whose bound is
-        beyond the numbers of that type, or whose gain is 0, is the same everywhere.
-    """
-    gain, bias = affine
-    bound = (-bias / gain).to(dtype)
-    moves = bound.isfinite()
-    infinite = torch.full_like(bound, torch.inf)
-    low = torch.where(moves, torch.where(gain > 0, bound, -infinite), 0)
-    high = torch.where(moves, torch.where(gain < 0, bound, infinite), 0)
-    behind = Affine(torch.where(moves, gain, 0), torch.where(moves, bias, bias.relu()))
-    return low, None if high.isposinf().all() else high, behind
 
 
 def _double(layer: nn.Module) -> tuple[Tensor, Tensor]:

@@ -1,34 +1,20 @@
 """Batch norms of a network folded into the layers around them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.compress.absorb import (
-    absorb_before,
-    absorb_behind,
-    absorb_source,
-    affine_of_norm,
-    affine_of_read,
-    bounds_of_relu,
-    width_made,
-)
+from skipweave.compress.absorb import absorb_behind, absorb_source, affine_of_norm, width_made
 from skipweave.compress.dataflow import Flow, Step
-from skipweave.layers import ChannelSparseConv2d, Clamp, ConcatRead, CrossConv, DilatedAvgPool, NodeNorm, SumRead
-from skipweave.ops import join, sum_nodes
+from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv, DilatedAvgPool, NodeNorm
 
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, NodeNorm, BatchNormAct2d)
 _MAKERS = (nn.Conv2d, nn.ConvTranspose2d, ChannelSparseConv2d, CrossConv)
-_POINTWISE = (nn.Conv2d, ChannelSparseConv2d)
-_WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, nn.ReLU, ConcatRead)
-
-_Part = TypeVar("_Part", bound=nn.Module)
+_WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, ConcatRead)
 
 
 @dataclass(frozen=True)
@@ -37,12 +23,10 @@ class Folding:
 
     Attributes:
         folded: Layers that took over a batch norm, by its name; none where nobody reads what it makes.
-        clamped: The convolution that took over gains and biases of what it reads, by the name of who had them.
         left: Why a batch norm stays as it is, by its name.
     """
 
     folded: Mapping[str, tuple[str, ...]]
-    clamped: Mapping[str, str]
     left: Mapping[str, str]
 
     def __str__(self) -> str:
@@ -51,8 +35,6 @@ class Folding:
             [
                 f"{len(self.folded)} batch norms folded",
                 *(f"  {name}: into {', '.join(into) or 'nothing'}" for name, into in self.folded.items()),
-                f"{len(self.clamped)} BN-ReLUs reduced to a bound a channel",
-                *(f"  {name}: the rest is in {conv}" for name, conv in self.clamped.items()),
                 f"{len(self.left)} batch norms left",
                 *(f"  {name}: {reason}" for name, reason in self.left.items()),
             ]
@@ -73,20 +55,14 @@ def fold_norms(model: nn.Module, flows: Sequence[Flow]) -> Folding:
     """
     network = _Network(model, flows)
     folded: dict[str, tuple[str, ...]] = {}
-    clamped: dict[str, str] = {}
     left: dict[str, str] = {}
-    for name, norm in network.of(_BatchNorm):
-        try:
-            folded[name] = _fold(network, name, norm)
-        except _CannotFoldError as reason:
-            left[name] = str(reason)
-    others: list[tuple[str, ConcatRead | _BatchNorm]] = [*network.of(ConcatRead), *network.of(_BatchNorm)]
-    for name, part in others:
-        if name not in folded:
-            with suppress(_CannotFoldError):
-                clamped[name] = _reduce(network, name, part)
-                left.pop(name, None)
-    return Folding(folded, clamped, left)
+    for name, part in network.parts.items():
+        if isinstance(part, _BatchNorm):
+            try:
+                folded[name] = _fold(network, name, part)
+            except _CannotFoldError as reason:
+                left[name] = str(reason)
+    return Folding(folded, left)
 
 
 class _CannotFoldError(Exception):
@@ -104,44 +80,17 @@ class _Network:
         for name, part in model.named_modules(remove_duplicate=False):
             self._names.setdefault(part, []).append(name)
 
-    def of(self, kind: type[_Part]) -> list[tuple[str, _Part]]:
-        """Modules of a class, as they were at first, by name."""
-        return [(name, part) for name, part in self.parts.items() if isinstance(part, kind)]
-
-    def in_sum_read(self, name: str) -> bool:
-        """Whether a batch norm is that of a `SumRead`, which rectifies behind it."""
-        return self.plain(_owner(name), (SumRead,))
-
     def replace(self, name: str, part: nn.Module) -> None:
         """Put a module in another's place, under all of its names."""
         for known in self._names[self.parts[name]]:
-            setattr(self.model.get_submodule(_owner(known)), known.rpartition(".")[2], part)
-
-    def agreed(self, name: str, find: Callable[[Flow, Step], tuple[str, ...]]) -> tuple[str, ...]:
-        """Names that are found around a module in every flow: the same ones, and they run only where it runs."""
-        found = {find(flow, self.run(flow, name)) for flow in self.flows if flow.runs(name)}
-        if not found:
-            raise _CannotFoldError("it does not run in evaluation mode")
-        if len(found) > 1:
-            raise _CannotFoldError("what is around it depends on what the network is asked for")
-        (names,) = found
-        if any(flow.runs(other) and not flow.runs(name) for flow in self.flows for other in names):
-            raise _CannotFoldError("others need the layer before or behind it as it is")
-        return names
+            owner, _, last = known.rpartition(".")
+            setattr(self.model.get_submodule(owner), last, part)
 
     def run(self, flow: Flow, name: str) -> Step:
         """The only run of a module."""
         if len(flow.runs(name)) != 1:
             raise _CannotFoldError(f"{name} runs several times")
         return flow.runs(name)[0]
-
-    def only_reader(self, flow: Flow, value: int) -> Step:
-        """The step that is the only one to read a value."""
-        if value in flow.shown:
-            raise _CannotFoldError("the network gives away the map as it is")
-        if len(flow.readers(value)) != 1:
-            raise _CannotFoldError("others read the same map")
-        return flow.readers(value)[0]
 
     def plain(self, name: str, kinds: tuple[type[nn.Module], ...]) -> bool:
         """Whether a module is of one of these very classes, and nobody watches or alters it by hooks."""
@@ -163,17 +112,24 @@ def _fold(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
     return into
 
 
-def _check(network: _Network, name: str, part: ConcatRead | _BatchNorm) -> None:
+def _check(network: _Network, name: str, norm: _BatchNorm) -> None:
     """Refuse what is not known for certain to be a gain and a bias a channel."""
-    if not network.plain(name, (*_NORMS, ConcatRead)):
-        raise _CannotFoldError(f"it is a {type(part).__name__}, or has hooks")
-    if isinstance(part, _BatchNorm) and part.running_mean is None:
+    if not network.plain(name, _NORMS):
+        raise _CannotFoldError(f"it is a {type(norm).__name__}, or has hooks")
+    if norm.running_mean is None:
         raise _CannotFoldError("it has no running statistics")
 
 
 def _fold_back(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
     """Fold a batch norm into the convolutions that make what it reads."""
-    makers = network.agreed(name, lambda flow, step: _makers(network, flow, step.reads[0]))
+    found = {_makers(network, flow, network.run(flow, name).reads[0]) for flow in network.flows if flow.runs(name)}
+    if not found:
+        raise _CannotFoldError("it does not run in evaluation mode")
+    if len(found) > 1:
+        raise _CannotFoldError("what is before it depends on what the network is asked for")
+    (makers,) = found
+    if any(flow.runs(maker) and not flow.runs(name) for flow in network.flows for maker in makers):
+        raise _CannotFoldError("others need the layer before it as it is")
     layers = [network.parts[maker] for maker in makers]
     parts = affine_of_norm(norm).split([width_made(layer) for layer in layers])
     for layer, part in zip(layers, parts, strict=True):
@@ -183,7 +139,10 @@ def _fold_back(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...
 
 def _makers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
     """Convolutions whose channels, side by side, are a value that a single step reads."""
-    network.only_reader(flow, value)
+    if value in flow.shown:
+        raise _CannotFoldError("the network gives away the map as it is")
+    if len(flow.readers(value)) != 1:
+        raise _CannotFoldError("others read the same map")
     step = flow.maker(value)
     if step is None:
         raise _CannotFoldError("it reads what no layer makes")
@@ -236,49 +195,3 @@ def _places(network: _Network, flow: Flow, value: int) -> Iterator[tuple[str, in
             raise _CannotFoldError("others read the same map")
         reads = network.run(flow, step.name).reads
         yield from ((step.name, place) for place, read in enumerate(reads) if read == value)
-
-
-def _reduce(network: _Network, name: str, part: ConcatRead | _BatchNorm) -> str:
-    """Leave of a BN-ReLU before an unpadded 1x1 convolution a bound a channel; the rest goes into the convolution."""
-    _check(network, name, part)
-    *relus, last = network.agreed(name, lambda flow, step: _up_to_conv(network, flow, step))
-    conv = network.parts[last]
-    assert isinstance(conv, nn.Conv2d | ChannelSparseConv2d)
-    affine = affine_of_read(part) if isinstance(part, ConcatRead) else affine_of_norm(part)
-    low, high, behind = bounds_of_relu(affine, conv.weight.dtype)
-    absorb_before(conv, behind)
-    if network.in_sum_read(name):
-        network.replace(_owner(name), Clamp(low, high, sum_nodes))
-    else:
-        network.replace(name, Clamp(low, high, join))
-    for relu in relus:
-        network.replace(relu, nn.Identity())
-    return last
-
-
-def _up_to_conv(network: _Network, flow: Flow, step: Step) -> tuple[str, ...]:
-    """Modules behind gains and biases: a ReLU, unless one module does it all, and an unpadded 1x1 convolution."""
-    part = network.parts[step.name]
-    after = network.only_reader(flow, step.makes[0])
-    relus: tuple[str, ...] = ()
-    if isinstance(part, BatchNormAct2d):
-        if type(part.act) is not nn.ReLU or type(part.drop) is not nn.Identity:
-            raise _CannotFoldError("its activation is no ReLU")
-    elif not isinstance(part, ConcatRead):
-        if network.in_sum_read(step.name):
-            assert after.name == "aten.relu.default"
-        elif after.is_module and network.plain(after.name, (nn.ReLU,)):
-            relus = (network.run(flow, after.name).name,)
-        else:
-            raise _CannotFoldError("no ReLU of its own follows")
-        after = network.only_reader(flow, after.makes[0])
-    if not (after.is_module and network.plain(after.name, _POINTWISE)):
-        raise _CannotFoldError("no convolution follows")
-    conv = network.parts[after.name]
-    if conv.kernel_size != (1, 1) or conv.padding not in ((0, 0), "valid", "same"):
-        raise _CannotFoldError("the convolution sees zeros around the map, or more than a pixel")
-    return (*relus, network.run(flow, after.name).name)
-
-
-def _owner(name: str) -> str:
-    return name.rpartition(".")[0]

@@ -90,20 +90,17 @@ def optimize_for_inference(
 ) -> InferenceNet:
     """Make of a trained network one of the same function that does less: batch norms folded, for inference only.
 
-    In evaluation mode a batch norm is a gain and a bias a channel, and these go, where nothing else reads the map,
+    In evaluation mode a batch norm is a gain and a bias a channel, and these go
 
-    - into the convolution before it (transposed, channel-sparse and DelugeNet's across nodes too), through average
-      pools and concatenations of several convolutions' maps. So a normalised node is normalised by who makes it, and
-      its readers keep gains, biases and ReLU, one pass over what they read.
-    - else, where all who read it have gains and biases of their own (`ConcatRead`), into those: FC-DenseNet's maps,
-      which others read raw, and node 0 behind a max pool.
-    - else, where BN-ReLU stands before a 1x1 convolution without padding, into that convolution: what is left is to
-      keep each channel above its threshold (`skipweave.layers.Clamp`). The gains and biases of readers go the same way.
+    - into the convolution before it (transposed, channel-sparse and DelugeNet's across nodes too), where nothing else
+      reads that one's map, through average pools and concatenations of several convolutions' maps. So a normalised
+      node is normalised by who makes it, and its readers keep gains, biases and ReLU, one pass over what they read.
+    - else, where all who read the normalised map have gains and biases of their own (`ConcatRead`), into those:
+      FC-DenseNet's maps, which others read raw, and node 0 behind a max pool.
 
-    What has to stay: a batch norm before a padded convolution (the zeros around the map are not normalised), unless one
-    of the first two applies; one of a sum that goes on as it is, as in residual networks before a 3x3 convolution; one
-    whose map the network gives away (`forward_features`, `forward_intermediates`, `forward_anytime` are the same
-    functions as before); one that runs several times.
+    What stays: a batch norm of a map that others read too, as before the convolutions of residual networks and of
+    others' DenseNets; one of a sum; one whose map the network gives away (`forward_features`, `forward_intermediates`,
+    `forward_anytime` are the same functions as before); one that runs several times.
 
     Args:
         model: Any network of convolutions. It is copied, not changed.

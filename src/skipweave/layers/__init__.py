@@ -3,7 +3,6 @@
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.checkpoint import recompute
-from skipweave.layers.clamp import Clamp
 from skipweave.layers.cross import Cross, CrossConv, CrossRead
 from skipweave.layers.head import Head
 from skipweave.layers.lean import Read, read_and_run
@@ -28,7 +27,6 @@ __all__ = [
     "BlockCompression",
     "ChannelSparseConv2d",
     "CifarStem",
-    "Clamp",
     "Concat",
     "ConcatRead",
     "ConcatTransition",
