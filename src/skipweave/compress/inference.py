@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 from torch.utils._pytree import tree_map
 
 from skipweave.compress.dataflow import data_flows
 from skipweave.compress.dry_run import checked_input_size
 from skipweave.compress.fold_norms import Folding, fold_norms, is_step
 from skipweave.errors import SkipweaveError
-from skipweave.layers import ChannelSparseConv2d, ConcatRead, SeqConv2d
+from skipweave.layers import ChannelSparseConv2d, ConcatRead, HalvingMaxPool, SeqConv2d
 
 MemoryFormat = Literal["channels_last", "contiguous"]
 
@@ -102,6 +103,8 @@ def optimize_for_inference(
     others' DenseNets; one of a sum; one whose map the network gives away (`forward_features`, `forward_intermediates`,
     `forward_anytime` are the same functions as before); one that runs several times.
 
+    On the CPU, in contiguous networks, plain 2x2 max pools become `skipweave.layers.HalvingMaxPool`, which is faster.
+
     Args:
         model: Any network of convolutions. It is copied, not changed.
         memory_format: `"channels_last"` or `"contiguous"`. None is contiguous where layers gather, join or cut out
@@ -134,6 +137,8 @@ def optimize_for_inference(
     flows = data_flows(network, checked_input_size(model, input_size), is_step)
     folding = fold_norms(network, flows)
     chosen = memory_format or _best_format(model)
+    if chosen == "contiguous" and next(network.parameters()).is_cpu:
+        _replace_pools(network)
     network.to(dtype=weights)
     network.to(memory_format=_FORMATS[chosen])
     if compile:
@@ -146,6 +151,21 @@ def _dtype(model: nn.Module) -> torch.dtype:
     if (dtype := next(dtypes, None)) is None:
         raise SkipweaveError("the network has no parameters: there is nothing to optimise")
     return dtype
+
+
+def _replace_pools(network: nn.Module) -> None:
+    for part in list(network.modules()):
+        for name, child in part.named_children():
+            if _halves(child):
+                setattr(part, name, HalvingMaxPool())
+
+
+def _halves(part: nn.Module) -> bool:
+    """Whether a module is what `HalvingMaxPool` is, and nobody watches or alters it by hooks."""
+    if type(part) is not nn.MaxPool2d or part._forward_hooks or part._forward_pre_hooks:
+        return False
+    sizes = [_pair(size) for size in (part.kernel_size, part.stride, part.padding, part.dilation)]
+    return sizes == [(2, 2), (2, 2), (0, 0), (1, 1)] and not (part.ceil_mode or part.return_indices)
 
 
 def _best_format(model: nn.Module) -> MemoryFormat:
