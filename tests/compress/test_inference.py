@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file, save_model
 from timm.models.densenet import DenseNet as TimmDenseNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -355,6 +355,17 @@ def test_copies_and_files(tmp_path: Path) -> None:
         assert not torch.equal(other(x), fast(x))
         other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
         assert torch.equal(other(x), fast(x))
+
+
+@pytest.mark.parametrize("chosen", ["contiguous", "channels_last"])
+def test_safetensors(tmp_path: Path, chosen: MemoryFormat) -> None:
+    one, other = (optimize_for_inference(small(), memory_format=chosen) for _ in range(2))
+    for parameter in other.parameters():
+        parameter.zero_()
+    save_model(one, tmp_path / "weights.safetensors")
+    load_model(other, tmp_path / "weights.safetensors")
+    x = torch.randn(1, 3, 20, 20)
+    assert torch.equal(other(x), one(x))
 
 
 @pytest.mark.parametrize(
