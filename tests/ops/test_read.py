@@ -121,3 +121,10 @@ def test_transforms_of_functions_see_torch_s_own_operations() -> None:
     with torch.no_grad():
         mapped = torch.vmap(lambda x: concat_read_fast([x[None]], gain, bias)[0])(node)
     torch.testing.assert_close(mapped, concat_read([node], gain, bias))
+
+
+def test_compilers_see_torch_s_own_operations() -> None:
+    gain, bias, *nodes = operands([3, 2], 2, (4, 4), "contiguous")
+    with torch.no_grad():
+        compiled = torch.compile(concat_read_fast, backend="eager", fullgraph=True)(nodes, gain, bias)
+    assert torch.equal(compiled, concat_read(nodes, gain, bias))

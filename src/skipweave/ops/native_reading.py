@@ -26,7 +26,7 @@ def layout(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> torch.memory_
     It reads float32 maps on the CPU, all contiguous but for the distance of images, or all channels-last but for that
     and the distance of pixels.
     """
-    if native_library.library().problem or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or native_library.library().problem:
         return None
     if not all(map(_is_plain, (gain, bias, *nodes))):
         return None
