@@ -1,7 +1,7 @@
-"""Builds the C library of the channel-sparse convolution into the package, if there is a compiler.
+"""Builds the C library of the package, if there is a compiler.
 
 Run by hatchling for wheels and editable installs; by hand, `python hatch_build.py` builds it in place. Without a
-compiler the package installs all the same, and the convolution runs in its pure PyTorch forms.
+compiler the package installs all the same, and what the library does runs in its pure PyTorch forms.
 """
 
 import os

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from benchmarks import channel_sparse, channel_sparse_gpu, seqconv, timing, training_step
-from skipweave import create_model
-from skipweave.compress import sparsify
 from skipweave.ops import dense_weight
 
 ROOT = Path(__file__).parents[1]
@@ -73,15 +70,9 @@ def test_all_forms_of_a_training_step_have_one_number_of_parameters(tmp_path: Pa
         assert csv.DictReader(new).fieldnames == csv.DictReader(old).fieldnames
 
 
-def test_folding_batch_norms_leaves_a_network_s_function(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = sparsify(create_model("vgg16n", widths=[4, 4, 4, 4, 4], hidden=[8]), 0.5, seed=0).model
-    x = torch.randn(2, 3, 64, 64)
-    model(x)
-    expected = model.eval()(x)
-    folded = channel_sparse.fold_batch_norms(model)
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
-    torch.testing.assert_close(folded(x), expected, rtol=1e-4, atol=1e-4)
+def test_networks_are_compared_as_they_train_and_as_they_are_run() -> None:
+    rows = list(channel_sparse.compare_networks("vgg16n", "exact", 0.1, 2, repeats=1, side=32))
+    assert [row.what for row in rows] == ["step", "forward"]
 
 
 def test_short_actions_are_repeated_within_a_turn() -> None:

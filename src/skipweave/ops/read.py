@@ -21,7 +21,8 @@ def concat_read_lean(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Ten
 
 def concat_read_fast(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Tensor:
     """`concat_read`, in one pass in C where that can be and no gradient is recorded; arguments as there."""
-    order = None if torch.is_grad_enabled() else native_reading.layout(nodes, gain, bias)
+    recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (gain, bias, *nodes))
+    order = None if recorded else native_reading.layout(nodes, gain, bias)
     return concat_read(nodes, gain, bias) if order is None else native_reading.read(nodes, gain, bias, order)
 
 
