@@ -123,8 +123,13 @@ def test_the_families_are_compared(name):
     assert titles >= {"DenseNet", "SparseNet", "SparseNet-BC", "ResNet"}
 
 
-@pytest.mark.parametrize("name", ["distance_cifar10", "distance_digits"])
-def test_distances_are_compared_at_equal_links(name):
+LOG_BUDGET, HALF_BUDGET = (("LD", "E", "N"), "384"), (("E/2", "N/2"), "1,332")
+
+
+@pytest.mark.parametrize(
+    ("name", "budgets"), [("distance_cifar10", [LOG_BUDGET]), ("distance_digits", [LOG_BUDGET, HALF_BUDGET])]
+)
+def test_distances_are_compared_at_equal_links(name, budgets):
     study = read(StudyConfig, STUDIES[name])
     assert study.match is None
     assert len(study.seeds) >= 3
@@ -132,7 +137,7 @@ def test_distances_are_compared_at_equal_links(name):
     assert len({str(network.args | {"topology": ""}) for network in study.networks}) == 1
     graphs = {network.title: topology.make(network.args["topology"], UNITS) for network in study.networks}
     header = STUDIES[name].read_text(encoding="utf-8").split("title:")[0]
-    for budget, links in ((("LD", "E", "N"), "384"), (("E/2", "N/2"), "1,332")):
+    for budget, links in budgets:
         first, *others = (graphs[label] for label in budget)
         assert f"{first.links:,}" == links
         assert all(graph.in_degrees == first.in_degrees for graph in others)
