@@ -14,13 +14,12 @@ from skipweave.compress.dataflow import data_flows
 from skipweave.compress.dry_run import checked_input_size
 from skipweave.compress.fold_norms import Folding, fold_norms, is_step
 from skipweave.errors import SkipweaveError
-from skipweave.layers import ChannelSparseConv2d, ConcatRead, HalvingMaxPool, SeqConv2d
+from skipweave.layers import ChannelSparseConv2d, HalvingMaxPool
 
 MemoryFormat = Literal["channels_last", "contiguous"]
 
 _FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 _WEIGHTS = (torch.float32, torch.bfloat16)
-_BY_CHANNEL = (ChannelSparseConv2d, ConcatRead, SeqConv2d)  # they gather, join or cut out channels
 
 
 class InferenceNet(nn.Module):
@@ -107,9 +106,8 @@ def optimize_for_inference(
 
     Args:
         model: Any network of convolutions. It is copied, not changed.
-        memory_format: `"channels_last"` or `"contiguous"`. None is contiguous where layers gather, join or cut out
-            channels (channel-sparse convolutions, concatenating readers, SeqConv), which in channels_last are scattered
-            over memory; else channels_last, which is how convolutions compute.
+        memory_format: `"channels_last"` or `"contiguous"`. None is contiguous where channel-sparse convolutions gather
+            channels, else channels_last, which is how convolutions compute.
         compile: Whether `torch.compile` makes kernels of `forward`, when it runs first.
         weights: `torch.float32`, or `torch.bfloat16`, in which the network then computes too; inputs and results keep
             their type. None keeps the network's.
@@ -169,5 +167,5 @@ def _halves(part: nn.Module) -> bool:
 
 
 def _best_format(model: nn.Module) -> MemoryFormat:
-    by_channel = any(isinstance(part, _BY_CHANNEL) for part in model.modules())
-    return "contiguous" if by_channel else "channels_last"
+    gathers = any(isinstance(part, ChannelSparseConv2d) for part in model.modules())
+    return "contiguous" if gathers else "channels_last"
