@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import channel_sparse, channel_sparse_gpu, seqconv, timing, training_step
+from benchmarks import channel_sparse, channel_sparse_gpu, depth, seqconv, timing, training_step
 from skipweave.ops import dense_weight
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +73,15 @@ def test_all_forms_of_a_training_step_have_one_number_of_parameters(tmp_path: Pa
 def test_networks_are_compared_as_they_train_and_as_they_are_run() -> None:
     rows = list(channel_sparse.compare_networks("vgg16n", "exact", 0.1, 2, repeats=1, side=32))
     assert [row.what for row in rows] == ["step", "forward"]
+
+
+def test_time_a_unit_is_compared_over_depths(tmp_path: Path) -> None:
+    rows = depth.steps(2, 1, ("sparsenet40_24", "densenet40_12"))
+    assert [(row.units, row.ratio) for row in rows] == [
+        (36, 1.0),
+        (36, pytest.approx(rows[1].cpu_ms / rows[0].cpu_ms, abs=0.01)),
+    ]
+    assert [row.what for row in depth.handling("sparsenet40_24")] == ["build", "state_dict", "profile"]
 
 
 def test_short_actions_are_repeated_within_a_turn() -> None:
