@@ -1,7 +1,7 @@
-"""Builds the C library of the channel-sparse convolution into the package, if there is a compiler.
+"""Builds the C library of the package, if there is a compiler.
 
 Run by hatchling for wheels and editable installs; by hand, `python hatch_build.py` builds it in place. Without a
-compiler the package installs all the same, and the convolution runs in its pure PyTorch forms.
+compiler the package installs all the same, and what the library does runs in its pure PyTorch forms.
 """
 
 import os
@@ -21,7 +21,7 @@ except ImportError:  # run by hand, without hatchling
     BuildHookInterface = object  # type: ignore[assignment, misc]
 
 SOURCES = Path(__file__).parent / "src" / "skipweave" / "ops" / "native"
-LIBRARY = SOURCES / "channel_sparse.so"
+LIBRARY = SOURCES / "library.so"
 FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden"]
 INSTRUCTION_SETS = {
     "avx2": ["-mavx2", "-mfma"],
@@ -51,7 +51,12 @@ def build() -> str:
     if sys.platform == "win32":
         return "the C library is not built on Windows"
     with tempfile.TemporaryDirectory() as folder:
-        parts = {"channel_sparse": [f'-DFINGERPRINT="{fingerprint()}"'], "kernels_generic": []}
+        parts = {
+            "library": [f'-DFINGERPRINT="{fingerprint()}"'],
+            "channel_sparse": [],
+            "reading": [],
+            "kernels_generic": [],
+        }
         if platform.machine() in ("x86_64", "AMD64"):
             parts |= {f"kernels_{name}": flags for name, flags in INSTRUCTION_SETS.items()}
         objects = [f"{folder}/{part}.o" for part in parts]

@@ -2,10 +2,10 @@
 
 `operations` times single layers; a network's name that network, all convolutions but the first sparse in ours.
 Both take and return float32 maps; ours packs and unpacks within the time. The dense side is timed in both memory
-formats, and the better one counts. "forward" is in evaluation mode without gradients, in networks with batch norms
-folded into the convolutions of both sides. "step" is forward and backward in training mode, down to the gradients of
-weights and, of single layers, input, without an optimiser. A turn takes 10 ms or more: what is shorter is repeated,
-with inputs in the caches.
+formats, and the better one counts. "forward" is in evaluation mode without gradients; networks, both ours and the
+dense one, are what `optimize_for_inference` makes of them. "step" is forward and backward in training mode, down to
+the gradients of weights and, of single layers, input, without an optimiser. A turn takes 10 ms or more: what is
+shorter is repeated, with inputs in the caches.
 
 Run it with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000`: otherwise large outputs are mapped anew in every
 call, and both sides wait until their pages are cleared.
@@ -24,7 +24,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.timing import RESULTS, in_turns, write
-from skipweave import create_model
+from skipweave import create_model, optimize_for_inference
 from skipweave.compress import sparsify
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.ops import form_for, native_library
@@ -163,31 +163,26 @@ def network(name: str) -> nn.Module:
     return create_model(name)
 
 
-def compare_networks(name: str, pattern: str, density: float, batch: int, repeats: int) -> Iterator[Row]:
-    """Time a network with sparse convolutions and the dense one, forward and step."""
-    dense, side = network(name), NETWORKS[name]
+def compare_networks(name: str, pattern: str, density: float, batch: int, repeats: int, side: int = 0) -> Iterator[Row]:
+    """Time a network with sparse convolutions and the dense one, forward and step; its own side of images for 0."""
+    dense, side = network(name), side or NETWORKS[name]
     ours = sparsify(dense, density, pattern=pattern, seed=0, input_size=(3, side, side)).model  # type: ignore[arg-type]
     x = torch.randn(batch, 3, side, side)
     form = native_library.library().instruction_set
     known = dict(subject=name, pattern=pattern, density=density, fan_in=0, batch=batch, form=form)
     if batch > 1:  # batch norm refuses the last map of a single image, one pixel
         yield row(sides(step, dense.train(), ours.train(), x), repeats, what="step", **known)
-    folded = [fold_batch_norms(model.eval()) for model in (dense, ours)]
-    yield row(sides(forward, *folded, x), repeats, what="forward", **known)
 
+    def fast(model: nn.Module, name: str) -> Action:
+        made = optimize_for_inference(model, memory_format=name, input_size=(3, side, side))  # type: ignore[arg-type]
+        return forward(made, x.to(memory_format=FORMATS[name]))
 
-def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """Fold the batch norm of each of these networks' layers into the convolution in front of it."""
-    for layer in model.modules():
-        conv = getattr(layer, "conv", None)
-        for name in ("norm", "bn"):
-            norm = getattr(layer, name, None)
-            if isinstance(conv, nn.Conv2d | ChannelSparseConv2d) and isinstance(norm, nn.BatchNorm2d):
-                conv.weight, conv.bias = nn.utils.fusion.fuse_conv_bn_weights(
-                    conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-                )
-                setattr(layer, name, nn.Identity())
-    return model
+    actions = {
+        "ours": fast(ours, "contiguous"),
+        "dense": fast(dense, "contiguous"),
+        "dense_channels_last": fast(dense, "channels_last"),
+    }
+    yield row(actions, repeats, what="forward", **known)
 
 
 def mean_ratios(rows: Iterable[Row]) -> Iterator[str]:

@@ -15,6 +15,7 @@ import torch
 from skipweave.study.timing import machine
 
 WARM_UP = 1
+CPU = torch.device("cpu")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -58,19 +59,19 @@ def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int, at_least
     }
 
 
-def conditions() -> dict[str, str | int]:
+def conditions(device: torch.device) -> dict[str, str | int]:
     """What the figures of one run share: the day, the machine, torch's version and its threads."""
     return {
         "date": datetime.date.today().isoformat(),
-        "machine": machine(torch.device("cpu")),
+        "machine": machine(device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
 
 
-def write(path: Path, rows: Iterable[Any]) -> None:
+def write(path: Path, rows: Iterable[Any], device: torch.device = CPU) -> None:
     """Write dataclass rows as CSV, each with the conditions of this run."""
-    shared = conditions()
+    shared = conditions(device)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = list(rows)
     names = [*shared, *(field.name for field in fields(rows[0]))]

@@ -1,5 +1,7 @@
 """Settings that every test shares, and small sets of images with label maps."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,10 @@ from PIL import Image
 
 # The networks of the tests are tiny: threads would only wait for each other, all the more with several test workers.
 torch.set_num_threads(1)
+
+# Without a GPU, Triton's kernels are interpreted. Triton looks at this once, when it is first imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # The same examples in every run, and no limit on how long one may take: a busy machine fails no test.
 settings.register_profile("skipweave", derandomize=True, deadline=None)

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from benchmarks import channel_sparse, seqconv, timing
-from skipweave import create_model
-from skipweave.compress import sparsify
+from benchmarks import channel_sparse, channel_sparse_gpu, depth, seqconv, timing, training_step
+from skipweave.ops import dense_weight
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,20 +54,39 @@ def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape(tmp_p
         assert {row["subject"] for row in told} == set(map(str, channel_sparse.SHAPES))
 
 
-def test_folding_batch_norms_leaves_a_network_s_function(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = sparsify(create_model("vgg16n", widths=[4, 4, 4, 4, 4], hidden=[8]), 0.5, seed=0).model
-    x = torch.randn(2, 3, 64, 64)
-    model(x)
-    expected = model.eval()(x)
-    folded = channel_sparse.fold_batch_norms(model)
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
-    torch.testing.assert_close(folded(x), expected, rtol=1e-4, atol=1e-4)
+def test_all_forms_of_a_training_step_have_one_number_of_parameters(tmp_path: Path) -> None:
+    made = training_step.networks(units=2, growth=4)
+    assert len({sum(part.numel() for part in model.parameters()) for model in made.values()}) == 1
+    rows = training_step.compare(1, 4, batch=2, side=8, memory_format="channels_last", repeats=1)
+    assert [(row.form, row.against) for row in rows[1:]] == [
+        ("plain", "paper"),
+        ("default", "paper"),
+        ("default", "plain"),
+        ("lean", "default"),
+    ]
+    timing.write(tmp_path / "table.csv", rows)
+    kept = ROOT / "benchmarks/results/training_step.csv"
+    with (tmp_path / "table.csv").open() as new, kept.open() as old:
+        assert csv.DictReader(new).fieldnames == csv.DictReader(old).fieldnames
+
+
+def test_networks_are_compared_as_they_train_and_as_they_are_run() -> None:
+    rows = list(channel_sparse.compare_networks("vgg16n", "exact", 0.1, 2, repeats=1, side=32))
+    assert [row.what for row in rows] == ["step", "forward"]
+
+
+def test_time_a_unit_is_compared_over_depths(tmp_path: Path) -> None:
+    rows = depth.steps(2, 1, ("sparsenet40_24", "densenet40_12"))
+    assert [(row.units, row.ratio) for row in rows] == [
+        (36, 1.0),
+        (36, pytest.approx(rows[1].cpu_ms / rows[0].cpu_ms, abs=0.01)),
+    ]
+    assert [row.what for row in depth.handling("sparsenet40_24")] == ["build", "state_dict", "profile"]
 
 
 def test_short_actions_are_repeated_within_a_turn() -> None:
     done: list[str] = []
-    timing.in_turns({"a": lambda: done.append("a")}, repeats=2, at_least=0.001)
+    timing.in_turns({"a": lambda: done.append("a")}, repeats=2, at_least=0.02)
     assert len(done) > 3
 
 
@@ -78,3 +95,26 @@ def test_actions_are_timed_in_turns() -> None:
     times = timing.in_turns({name: lambda name=name: done.append(name) for name in "ab"}, repeats=3)
     assert done == ["a", "b"] * (timing.WARM_UP + 3)
     assert set(times) == {"a", "b"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["channel_sparse_gpu"])
+    with pytest.raises(SystemExit, match="There is no GPU here that torch can use: nothing was measured"):
+        channel_sparse_gpu.main()
+
+
+@pytest.mark.parametrize("what", channel_sparse_gpu.DIRECTIONS)
+def test_what_is_timed_on_a_gpu_is_one_convolution(what: str) -> None:
+    pytest.importorskip("triton")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shape = channel_sparse_gpu.Shape(1, 16, 32, 4)
+    x = torch.randn(2, 16, 4, 4, device=device)
+    side = channel_sparse_gpu.sparse_side(shape, 16, 0.2, torch.float32, device)
+    dense = channel_sparse_gpu.Side(shape, dense_weight(side.weight, side.index, 16))
+    made = channel_sparse_gpu.actions(x, dense, [side], what)
+    assert list(made) == ["dense", "dense channels last", "ours 16 0.2", "shared 16 0.2"]
+    maps = [action() if what == "forward" else action()[0] for action in made.values()]  # or their gradients
+    for other in maps[1:]:
+        torch.testing.assert_close(other, maps[0], rtol=0, atol=0.05 if device == "cuda" else 1e-5)  # TF32
+    assert channel_sparse_gpu.error(side, x, what) < (2e-3 if device == "cuda" else 1e-6)

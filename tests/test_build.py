@@ -15,7 +15,7 @@ def hook(monkeypatch: pytest.MonkeyPatch, tmp_path):
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "LIBRARY", tmp_path / "channel_sparse.so")
+    monkeypatch.setattr(module, "LIBRARY", tmp_path / "library.so")
     monkeypatch.delenv("CC", raising=False)
     return module
 
@@ -45,7 +45,7 @@ def test_the_hook_tells_hatchling(hook, monkeypatch: pytest.MonkeyPatch) -> None
         if problem:
             assert (data, told) == ({"artifacts": []}, ["skipweave goes without its C library: no compiler"])
         else:
-            assert data["artifacts"] == ["/channel_sparse.so"]
+            assert data["artifacts"] == ["/library.so"]
             assert data["pure_python"] is False
             assert data["tag"].startswith("py3-none-")
 
@@ -55,4 +55,4 @@ def test_the_hook_tells_hatchling(hook, monkeypatch: pytest.MonkeyPatch) -> None
 def test_with_a_compiler_it_is_built(hook) -> None:
     assert hook.build() == ""
     assert hook.LIBRARY.stat().st_size > 0
-    assert os.listdir(hook.LIBRARY.parent) == ["channel_sparse.so"]
+    assert os.listdir(hook.LIBRARY.parent) == ["library.so"]

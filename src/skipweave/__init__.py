@@ -5,7 +5,7 @@ Importing this package registers its networks with timm.
 
 from skipweave import layers, topology
 from skipweave.analysis.profile import profile
-from skipweave.compress import convert, depth_multiplier, sparsify
+from skipweave.compress import convert, depth_multiplier, optimize_for_inference, sparsify
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model, list_models
 from skipweave.topology import Topology
@@ -18,6 +18,7 @@ __all__ = [
     "depth_multiplier",
     "layers",
     "list_models",
+    "optimize_for_inference",
     "profile",
     "sparsify",
     "topology",

@@ -28,7 +28,7 @@ def test_it_tells_the_forms_and_why(capsys: Capture):
 
 
 def test_without_the_library_it_says_why(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path):
-    missing = native_library.Library(tmp_path / "channel_sparse.so", "it was not built")
+    missing = native_library.Library(tmp_path / "library.so", "it was not built")
     monkeypatch.setattr(native_library, "library", lambda: missing)
     assert cli.main(["env"]) == 0
     shown = capsys.readouterr().out

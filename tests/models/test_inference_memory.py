@@ -22,8 +22,8 @@ def build(name: str, **overrides: object) -> nn.Module:
 
 
 def peak(model: nn.Module) -> float:
-    """Most that lived at once, in maps of `GROWTH` channels at the images' resolution."""
-    return peak_inference_bytes(model, torch.zeros(1, 3, SIDE, SIDE)) / (4 * GROWTH * SIDE**2)
+    """Most that lives at once, in maps of `GROWTH` channels at the images' resolution, by torch's own operations."""
+    return peak_inference_bytes(model.to("meta"), torch.zeros(1, 3, SIDE, SIDE, device="meta")) / (4 * GROWTH * SIDE**2)
 
 
 def planned(model: nn.Module) -> float:

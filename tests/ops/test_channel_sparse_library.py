@@ -230,7 +230,7 @@ def test_without_the_library_the_other_forms_run(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_library_that_does_not_fit_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    (tmp_path / "channel_sparse.so").write_bytes(b"no library")
+    (tmp_path / "library.so").write_bytes(b"no library")
     monkeypatch.setattr(native_library, "FOLDER", tmp_path)
     assert native_library.library.__wrapped__().problem.startswith("it cannot be loaded")
     if not LIBRARY.problem:

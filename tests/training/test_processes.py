@@ -70,6 +70,13 @@ def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunF
         assert torch.allclose(tensor, expected[name], rtol=1e-9, atol=1e-12), name
 
 
+def test_two_processes_that_run_units_again_compute_the_same(run: RunFolder, tmp_path: Path):
+    config = replace(run.read_config(), recompute=True, output=tmp_path)
+    trained = open_saved(RunFolder(fit(config).run_dir).last).tensors("network/")
+    for name, expected in open_saved(run.last).tensors("network/").items():
+        assert torch.allclose(trained[name], expected, rtol=1e-9, atol=1e-12), name
+
+
 def test_two_processes_score_every_image_once(run: RunFolder):
     row = open_saved(run.last).info["state"]["rows"][-1]
     (scores,) = evaluate(run.path, "validation", "last")

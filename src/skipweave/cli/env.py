@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+from importlib import import_module
 
 import numpy as np
 import timm
@@ -10,12 +11,13 @@ import torch
 import torchvision
 
 from skipweave.cli.tables import new_table, print_table, say
-from skipweave.ops import break_even, form_for, native_library
+from skipweave.ops import break_even, channel_sparse_triton, form_for, native_library
 
 _SHAPES = {
     "3x3, density 0.1": (26, 3, 1),
     "1x1, density 0.1": (26, 1, 1),
     "3x3, density 0.1, blocks of 16": (26, 3, 16),
+    "3x3, density 0.01": (3, 3, 1),
 }
 _CHANNELS = 256
 
@@ -35,6 +37,7 @@ def env(measure: bool = False) -> None:
         "torch": torch.__version__,
         "torchvision, timm, numpy": f"{torchvision.__version__}, {timm.__version__}, {np.__version__}",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "Triton": channel_sparse_triton.PROBLEM or import_module("triton").__version__,
         "processors": f"{os.cpu_count()}, of which torch uses {torch.get_num_threads()}",
         "what torch computes with": torch.backends.cpu.get_cpu_capability(),
         "C compiler": next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), "none"),
@@ -45,11 +48,13 @@ def env(measure: bool = False) -> None:
     }.items():
         table.add_row(name, value)
     print_table(table)
-    say("Channel-sparse convolutions of float32 maps on the CPU:")
-    forms = new_table("convolution", "computed by", "why")
-    for name, shape in _SHAPES.items():
-        forms.add_row(name, *_form(*shape))
-    print_table(forms)
+    for device, name in {"cpu": "CPU", "cuda": "GPU"}.items():
+        if device == "cpu" or torch.cuda.is_available():
+            say(f"Channel-sparse convolutions of float32 maps on the {name}:")
+            forms = new_table("convolution", "computed by", "why")
+            for convolution, shape in _SHAPES.items():
+                forms.add_row(convolution, *_form(*shape, device))
+            print_table(forms)
 
 
 def _densities() -> str:
@@ -61,8 +66,9 @@ def _densities() -> str:
     return f"{shown}; {origin}"
 
 
-def _form(fan_in: int, kernel: int, block: int) -> tuple[str, str]:
-    x = torch.empty(1, _CHANNELS, 14, 14)
-    weight = torch.empty(_CHANNELS, fan_in, kernel, kernel)
-    form = form_for(x, weight, torch.zeros(_CHANNELS // block, fan_in, dtype=torch.int32))
+def _form(fan_in: int, kernel: int, block: int, device: str) -> tuple[str, str]:
+    x = torch.empty(1, _CHANNELS, 14, 14, device=device)
+    weight = torch.empty(_CHANNELS, fan_in, kernel, kernel, device=device)
+    index = torch.zeros(_CHANNELS // block, fan_in, dtype=torch.int32, device=device)
+    form = form_for(x, weight, index)
     return form.name, form.reason

@@ -1,7 +1,9 @@
-"""Turning a given CNN into a sparsely aggregated, a thinner or a sparser one."""
+"""Turning a given CNN into a sparsely aggregated, a thinner or a sparser one, or into one for inference only."""
 
 from skipweave.compress.convert import Conversion, convert
 from skipweave.compress.depth_multiplier import depth_multiplier
+from skipweave.compress.fold_norms import Folding
+from skipweave.compress.inference import InferenceNet, optimize_for_inference
 from skipweave.compress.overrides import build_thinned
 from skipweave.compress.remove_links import Removal, remove_links
 from skipweave.compress.report import Thinned, ThinnedLayer
@@ -9,12 +11,15 @@ from skipweave.compress.sparsify import sparsify
 
 __all__ = [
     "Conversion",
+    "Folding",
+    "InferenceNet",
     "Removal",
     "Thinned",
     "ThinnedLayer",
     "build_thinned",
     "convert",
     "depth_multiplier",
+    "optimize_for_inference",
     "remove_links",
     "sparsify",
 ]

@@ -1,6 +1,7 @@
 """Run any network without its tensors: what images it takes, and a twin of it on the meta device."""
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -59,8 +60,13 @@ def _given(x: Tensor, *_: object) -> Tensor:
     return x
 
 
-def dry_run(twin: nn.Module, input_size: tuple[int, int, int]) -> object:
+def dry_run(twin: nn.Module, input_size: tuple[int, int, int], method: str = "forward") -> object:
     """Run a model on the meta device on two images; torch's random numbers stay as they were.
+
+    Args:
+        twin: The model.
+        input_size: Channels, height and width of an image.
+        method: Which of its methods runs; what an iterator yields is returned as a list.
 
     Raises:
         SkipweaveError: A module of it, which is named, cannot run.
@@ -77,12 +83,15 @@ def dry_run(twin: nn.Module, input_size: tuple[int, int, int]) -> object:
     )
     try:
         with torch.random.fork_rng(devices=[]):
-            return twin(torch.empty(2, *input_size, device="meta", dtype=dtype))
+            run = twin if method == "forward" else getattr(twin, method)
+            made = run(torch.empty(2, *input_size, device="meta", dtype=dtype))
+            return list(made) if isinstance(made, Iterator) else made
     except SkipweaveError:
         raise
     except Exception as error:
         names = {part: name for name, part in twin.named_modules()}
-        where = f"{names.get(entered[-1]) or 'the network itself'} ({type(entered[-1]).__name__})"
+        part = entered[-1] if entered else twin
+        where = f"{names.get(part) or 'the network itself'} ({type(part).__name__})"
         raise SkipweaveError(f"{where} cannot run for images of size {input_size}: {error}") from error
     finally:
         for hook in hooks:

@@ -7,6 +7,7 @@ from skipweave.layers.cross import Cross, CrossConv, CrossRead
 from skipweave.layers.head import Head
 from skipweave.layers.lean import Read, read_and_run
 from skipweave.layers.normalise import NodeNorm
+from skipweave.layers.pool import HalvingMaxPool
 from skipweave.layers.readers import Reader, readers
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
@@ -37,6 +38,7 @@ __all__ = [
     "DilatedAvgPool",
     "Downsampling",
     "GroupUnit",
+    "HalvingMaxPool",
     "Head",
     "ImageNetStem",
     "NodeNorm",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from skipweave.errors import SkipweaveError
 from skipweave.layers.lean import Read, halves
 from skipweave.layers.normalise import Affine, NodeNorm, before_affine
-from skipweave.ops import concat_read, sum_nodes
+from skipweave.ops import concat_read_fast, sum_nodes
 
 
 class Aggregation(Protocol):
@@ -66,7 +66,7 @@ class ConcatRead(Read):
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated concatenation of the nodes."""
-        return concat_read(nodes, self.gain, self.bias)
+        return concat_read_fast(nodes, self.gain, self.bias)
 
     def before_affine(self, *nodes: Tensor) -> Affine:
         """Return the nodes, with the gains and biases that they await."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.normalise import Affine, before_affine
-from skipweave.ops import Geometry, read_conv_lean
+from skipweave.ops import Geometry, concat_read_lean, read_conv_lean
 
 
 class Read(nn.Module, ABC):
@@ -19,7 +19,9 @@ class Read(nn.Module, ABC):
         """Return what awaits gains, biases and ReLU, in training; None where the reader cannot be halved."""
 
 
-def read_and_run(read: nn.Module, layers: Iterable[nn.Module], nodes: Sequence[Tensor]) -> Tensor:
+def read_and_run(
+    read: nn.Module, layers: Iterable[nn.Module], nodes: Sequence[Tensor], *, again: bool = False
+) -> Tensor:
     """Run layers one after another on what is read: the same function, gradients and running statistics.
 
     In training a convolution keeps no activated map, and a batch norm before it its result alone: gains, biases, ReLU
@@ -31,6 +33,8 @@ def read_and_run(read: nn.Module, layers: Iterable[nn.Module], nodes: Sequence[T
         read: Called with the nodes.
         layers: The first one reads what is read; perhaps with BN-ReLU and further convolutions among them.
         nodes: Maps (N, C_s, H, W).
+        again: Whether this is run within `recompute`: what is kept then lives but for a moment, and convolutions keep
+            their maps, so that the last one need not run again.
 
     Returns:
         What the last layer makes, (N, C, H', W').
@@ -39,10 +43,10 @@ def read_and_run(read: nn.Module, layers: Iterable[nn.Module], nodes: Sequence[T
     affine = None
     if isinstance(read, Read) and not _is_watched(read) and _keeps(rest) and _is_conv(rest[0]):
         affine = read.before_affine(*nodes)
-    x = read(*nodes) if affine is None else _convolve(affine, rest.pop(0))
+    x = read(*nodes) if affine is None else _convolve(affine, rest.pop(0), again)
     while rest:
         if _keeps(rest) and len(rest) > 2 and halves(rest[0]) and type(rest[1]) is nn.ReLU and _is_conv(rest[2]):
-            x = _convolve(before_affine(rest[0], x), rest[2])
+            x = _convolve(before_affine(rest[0], x), rest[2], again)
             del rest[:3]
         else:
             x = rest.pop(0)(x)
@@ -68,6 +72,8 @@ def _is_watched(layer: nn.Module) -> bool:
     return any(hooks)
 
 
-def _convolve(affine: Affine, conv: Any) -> Tensor:
+def _convolve(affine: Affine, conv: Any, again: bool) -> Tensor:
+    if again:
+        return conv(concat_read_lean(*affine))
     geometry = Geometry(conv.stride, conv.padding, conv.dilation, conv.groups)
     return read_conv_lean(*affine, conv.weight, conv.bias, geometry)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import Aggregation
-from skipweave.layers.checkpoint import recompute
 from skipweave.layers.stage import MakeBody
 from skipweave.layers.unit import Unit
 from skipweave.topology.spanning import SpanningPlan, Step, Version
@@ -96,15 +95,15 @@ class SpanningStages(nn.Module):
 
     def _run(self, module: nn.Module, inputs: list[Tensor | torch.Size]) -> Tensor:
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return recompute(module, *inputs)
+            return module(*inputs, recomputing=True)
         return module(*inputs)
 
 
 class _UpCarry(Unit):
     """Carries a node to a finer resolution, to the very size that the maps there had on the way down."""
 
-    def forward(self, node: Tensor, size: torch.Size) -> Tensor:  # type: ignore[override]
-        return self.norm(self.body(self.read(node), list(size)))
+    def _make(self, node: Tensor, size: torch.Size, again: bool = False) -> Tensor:  # type: ignore[override]
+        return self.body(self.read(node), list(size))
 
 
 def _name(step: Step) -> str:

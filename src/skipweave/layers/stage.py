@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from skipweave import topology as patterns
 from skipweave.errors import SkipweaveError
 from skipweave.layers.aggregation import Aggregation
-from skipweave.layers.checkpoint import recompute
 from skipweave.layers.unit import Unit
 from skipweave.topology import Topology
 
@@ -115,7 +114,7 @@ class Stage(nn.Module):
 
     def _run(self, unit: nn.Module, nodes: list[Tensor]) -> Tensor:
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return recompute(unit, *nodes)
+            return unit(*nodes, recomputing=True)
         return unit(*nodes)
 
     def extra_repr(self) -> str:

@@ -1,9 +1,13 @@
 """Units: the composite functions that make the next node."""
 
 from collections import OrderedDict
+from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from skipweave.layers.checkpoint import recompute
 from skipweave.layers.lean import read_and_run
 
 
@@ -24,10 +28,16 @@ class Unit(nn.Module):
         self.body = body
         self.norm = norm
 
-    def forward(self, *nodes: Tensor) -> Tensor:
-        """Return the node made from the nodes read."""
+    def forward(self, *nodes: Tensor | torch.Size, recomputing: bool = False) -> Tensor:
+        """Return the node made from the nodes read; `recomputing` keeps these alone for the backward pass."""
+        if recomputing:
+            return self.norm(recompute(self, *nodes, part=partial(self._make, again=True)))
+        return self.norm(self._make(*nodes))
+
+    def _make(self, *nodes: Any, again: bool = False) -> Tensor:
+        """Return the node before its normalisation, which needs but the node itself in the backward pass."""
         layers = self.body if isinstance(self.body, nn.Sequential) else [self.body]
-        return self.norm(read_and_run(self.read, layers, nodes))
+        return read_and_run(self.read, layers, nodes, again=again)
 
 
 def conv1x1(in_width: int, width: int, stride: int = 1) -> nn.Conv2d:

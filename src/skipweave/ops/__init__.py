@@ -13,6 +13,7 @@ from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_
 from skipweave.ops.cross import cross_layer, cross_layer_fast
 from skipweave.ops.growing import GrowingMap
 from skipweave.ops.normalise import normalise_lean
+from skipweave.ops.read import concat_read_fast, concat_read_lean
 from skipweave.ops.read_conv import Geometry, read_conv, read_conv_lean
 from skipweave.ops.segmentation import (
     deep_cross_entropy,
@@ -34,6 +35,8 @@ __all__ = [
     "channel_sparse_shared",
     "class_iou",
     "concat_read",
+    "concat_read_fast",
+    "concat_read_lean",
     "confusion",
     "cross_layer",
     "cross_layer_fast",

@@ -12,7 +12,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from skipweave.ops import native_library
+from skipweave.ops import native_convolution, native_library
 
 #: Largest density at which the C library is used, for 1x1 kernels and for all others, where nothing was measured.
 DEFAULTS = {"1x1": 0.35, "larger": 0.6}
@@ -81,7 +81,7 @@ def _crossing(kernel: int, channel_count: int = 256) -> float:
         index = torch.rand(channel_count, channel_count).argsort(1)[:, :fan_in].sort(1).values.int()
         weight = torch.randn(channel_count, fan_in, kernel, kernel)
         sparse_time, dense_time = _times(
-            partial(native_library.forward, x, weight, index, None, (1, 1), padding, (1, 1)),
+            partial(native_convolution.forward, x, weight, index, None, (1, 1), padding, (1, 1)),
             partial(F.conv2d, x, dense, padding=padding),
         )
         if sparse_time > dense_time:

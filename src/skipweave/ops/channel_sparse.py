@@ -1,5 +1,6 @@
 """The convolution whose outputs read few input channels each: the definition, and fast forms in plain torch."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skipweave.ops import channel_sparse_triton as triton
 from skipweave.ops import native_library
 from skipweave.ops.break_even import break_even
 from skipweave.ops.channel_sparse_library import channel_sparse_library
@@ -80,6 +82,8 @@ def channel_sparse_shared(
 
 
 _LEAST_SHARED = 8  # outputs of a block from which on gathering pays
+# Densities up to which Triton's kernels pay, for blocks of 16 outputs and for smaller ones: predicted, not measured.
+_MOST_BLOCKS, _MOST_OUTPUTS = 0.5, 0.03
 
 
 def channel_sparse_conv2d(
@@ -93,7 +97,8 @@ def channel_sparse_conv2d(
 ) -> Tensor:
     """`channel_sparse_dense` in the form that `form_for` names; arguments as there.
 
-    The C library's gradients can be differentiated no further; those of the other forms can.
+    The gradients of the C library and of Triton's kernels can be differentiated no further; those of the other forms
+    can.
     """
     form = form_for(x, weight, index, stride)
     return form.function(x, weight, index, bias, stride, padding, dilation)
@@ -103,25 +108,33 @@ def channel_sparse_conv2d(
 class Form:
     """A way to compute `channel_sparse_dense`, and in words why it is taken."""
 
-    name: Literal["library", "shared", "dense"]
+    name: Literal["library", "triton", "shared", "dense"]
     reason: str
 
     @property
     def function(self) -> Callable[..., Tensor]:
         """The function, with the arguments of `channel_sparse_dense`."""
-        return {"library": channel_sparse_library, "shared": channel_sparse_shared, "dense": channel_sparse_dense}[
-            self.name
-        ]
+        return {
+            "library": channel_sparse_library,
+            "triton": triton.channel_sparse_triton,
+            "shared": channel_sparse_shared,
+            "dense": channel_sparse_dense,
+        }[self.name]
 
 
 def form_for(x: Tensor, weight: Tensor, index: Tensor, stride: Pair = (1, 1)) -> Form:
-    """Say which form is fastest for these tensors: the C library, gathered blocks, or a dense convolution."""
-    problem = _why_not_library(x, weight, index, stride)
+    """Say which form is fastest: the C library, Triton's kernels, gathered blocks, or a dense convolution.
+
+    Of Triton's kernels that is predicted, not measured.
+    """
+    name: Literal["library", "triton"] = "triton" if x.device.type == "cuda" else "library"
+    problem = _why_not_triton(x, weight, index) if name == "triton" else _why_not_library(x, weight, index, stride)
     if not problem:
-        return Form("library", "few channels are read")
+        return Form(name, "few channels are read")
+    missing = f"no {'Triton kernel' if name == 'triton' else 'C library'}: {problem}"
     if weight.shape[0] // index.shape[0] >= _LEAST_SHARED and weight.shape[1] * index.shape[0] <= 2 * x.shape[1]:
-        return Form("shared", f"blocks share what they read; no C library: {problem}")
-    return Form("dense", f"no C library: {problem}")
+        return Form("shared", f"blocks share what they read; {missing}")
+    return Form("dense", missing)
 
 
 def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, stride: Pair) -> str:
@@ -137,3 +150,17 @@ def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, stride: Pair) -> 
     if weight.shape[1] > break_even((weight.shape[2], weight.shape[3])) * x.shape[1]:
         return "too many channels are read"
     return native_library.library().problem
+
+
+def _why_not_triton(x: Tensor, weight: Tensor, index: Tensor) -> str:
+    """Say in words why Triton's kernels cannot, or should not, do it; empty where they should."""
+    if weight.device != x.device or index.device != x.device:
+        return f"the tensors are on {x.device}, {weight.device} and {index.device}"
+    if x.dtype not in triton.DTYPES or (x.dtype != weight.dtype and not torch.is_autocast_enabled("cuda")):
+        return f"the types are {x.dtype} and {weight.dtype}"
+    if not x.numel():
+        return "the input is empty"
+    most = _MOST_BLOCKS if weight.shape[0] // index.shape[0] >= triton.LEAST_BLOCK else _MOST_OUTPUTS
+    if weight.shape[1] > math.ceil(most * x.shape[1]):
+        return "too many channels are read"
+    return triton.PROBLEM

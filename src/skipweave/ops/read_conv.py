@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skipweave.ops.aggregate import concat_read, join
+from skipweave.ops.aggregate import concat_read
+from skipweave.ops.read import concat_read_fast, concat_read_gradients
 
 
 class Geometry(NamedTuple):
@@ -77,20 +78,18 @@ class _ReadConv(torch.autograd.Function):
         ctx.save_for_backward(gain, bias, weight, *nodes)
         ctx.geometry = geometry
         ctx.bias_sizes = None if conv_bias is None else list(conv_bias.shape)
-        return read_conv(nodes, gain, bias, weight, conv_bias, geometry)
+        return F.conv2d(concat_read_fast(nodes, gain, bias), weight, conv_bias, *geometry)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gain, bias, weight, *nodes = ctx.saved_tensors
         _, for_gain, for_bias, for_weight, for_conv_bias, *for_nodes = ctx.needs_input_grad
-        joined = join(nodes)
-        activated = concat_read([joined], gain, bias)
         into_read = for_gain or for_bias or any(for_nodes)
         # Under autocast the convolution ran in the type of its result.
         by_map, by_weight, by_conv_bias = torch.ops.aten.convolution_backward(
             grad,
-            activated.to(grad.dtype),
+            concat_read_fast(nodes, gain, bias).to(grad.dtype),
             weight.to(grad.dtype),
             ctx.bias_sizes,
             *ctx.geometry[:3],
@@ -102,18 +101,5 @@ class _ReadConv(torch.autograd.Function):
         by_nodes: Sequence[Tensor | None] = [None] * len(nodes)
         by_gain = by_bias = None
         if into_read:
-            by_affine = torch.ops.aten.threshold_backward(by_map.to(activated.dtype), activated, 0)
-            del activated, by_map
-            by_joined, by_gain, by_bias = _affine_backward(by_affine, joined, gain)
-            by_nodes = by_joined.split([node.shape[1] for node in nodes], dim=1)
+            by_nodes, by_gain, by_bias = concat_read_gradients(by_map, nodes, gain, bias, for_nodes)
         return None, by_gain, by_bias, by_weight, by_conv_bias, *by_nodes
-
-
-def _affine_backward(grad: Tensor, x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of gain * x + bias by x, gain and bias: those of a batch norm whose statistics are 0 and 1."""
-    zeros, ones = torch.zeros_like(gain), torch.ones_like(gain)
-    x = x.to(grad.dtype)
-    by_all: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
-        grad, x, gain, zeros, ones, None, None, False, 0.0, [True, True, True]
-    )
-    return by_all

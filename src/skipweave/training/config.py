@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from skipweave.data import DataConfig
+from skipweave.training.byte_sizes import is_size
 from skipweave.training.checks import refuse, unknown, unless
 from skipweave.training.densify import DensifyConfig
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
@@ -55,6 +56,10 @@ class FitConfig:
         start: a file of weights to start from, such as another run's model.safetensors, instead of random ones.
         epochs: times that every training image is seen.
         batch_size: images a step, over all processes together; an incomplete last batch of an epoch is left out.
+        recompute: whether units are run again in the backward pass, which takes less memory and more time; for networks
+            with `set_grad_checkpointing`.
+        max_memory: what a process's tensors may take, such as 8GiB; recompute is then chosen for it, and batch_size if
+            need be lowered. Beside it torch, Python and a GPU's driver take some hundred MB.
         seed: decides initial weights, order, augmentation and dropout.
         output: folder that gets a new folder for this run.
         accelerator: auto, cpu, gpu, cuda or mps.
@@ -72,6 +77,8 @@ class FitConfig:
     start: Path | None = None
     epochs: int = 10
     batch_size: int = 64
+    recompute: bool = False
+    max_memory: int | str | None = None
     seed: int = 0
     output: Path = Path("runs")
     accelerator: str = "auto"
@@ -103,6 +110,10 @@ class FitConfig:
                 f"devices is {self.devices} with densify: links can be added on one device only",
             ),
             unless(self.checkpoint_every >= 0, f"checkpoint_every is {self.checkpoint_every}: expected 0 or more"),
+            unless(
+                self.max_memory is None or is_size(self.max_memory),
+                f"max_memory is {self.max_memory!r}: expected a size such as 8GiB or 500MB",
+            ),
             unknown("accelerator", self.accelerator, ACCELERATORS),
             unknown("precision", self.precision, PRECISIONS),
         )

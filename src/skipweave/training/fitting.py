@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -18,19 +19,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from skipweave.data import load
 from skipweave.errors import SkipweaveError
+from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, differences
 from skipweave.training.curves import write_curves
 from skipweave.training.files import keep_as
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
-from skipweave.training.network import arguments_for, count_parameters
+from skipweave.training.memory_plan import MemoryPlan, plan_memory
+from skipweave.training.network import arguments_for, build_network, count_parameters
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.records import CHECKPOINT, Records
 from skipweave.training.run_folder import RunFolder
 from skipweave.training.state import RunState, best_row
 from skipweave.training.summary import RunSummary, further_scores
-from skipweave.training.task import Segmentation, Task, task_for
+from skipweave.training.task import Data, Segmentation, Task, task_for
 from skipweave.training.weights import WEIGHTS, Description, save_weights
 
 # Each process keeps its own running statistics until they are evaluated; older versions of torch have another name.
@@ -100,13 +103,14 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     """The work of one process; its answer, the run's folder, is as simple as what Fabric hands between them must be."""
     with fabric.rank_zero_first():  # which downloads, if asked to
         data = load(config.data)
+    args = arguments_for(config.model.name, config.model.args, data)
+    task = task_for(data, config.loss)
+    config, plan = (config, None) if resume else _within_memory(config, args, task, data)
     if len(data.train) < config.batch_size:
         raise SkipweaveError(
             f"batch_size is {config.batch_size}, but there are only {len(data.train)} training images: "
             f"give a batch_size of at most that"
         )
-    args = arguments_for(config.model.name, config.model.args, data)
-    task = task_for(data, config.loss)
     learner = Learner(fabric, config, args, task)
     description = Description.of(config.model.name, args, data)
     state, warning = _first_state(config, resume, learner, description)
@@ -116,12 +120,29 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     records = Records(folder, description, active=first)
     loop = Loop(learner, data, config, state, records, progress if first else Silent())
     records.begin(state.rows)
-    loop.progress.started(_start(loop, filter(None, (warning, _weights_of_classes(task)))))
+    loop.progress.started(_start(loop, filter(None, (warning, str(plan or ""), _weights_of_classes(task)))))
     loop.run()
     records.close()
     summary = _finish(loop)
     loop.progress.finished(summary)
     return str(folder.path)
+
+
+def _within_memory(
+    config: FitConfig, args: dict[str, Any], task: Task, data: Data
+) -> tuple[FitConfig, MemoryPlan | None]:
+    """The settings as they fit `max_memory`, and what was chosen for it."""
+    if config.max_memory is None:
+        return config, None
+    plan = plan_memory(
+        partial(build_network, config.model.name, args),
+        task,
+        config.optim,
+        (data.in_chans, *data.image_size),
+        batch_size=config.batch_size // config.devices,
+        limit=parse_bytes(config.max_memory),
+    )
+    return replace(config, recompute=plan.recompute, batch_size=plan.batch_size * config.devices), plan
 
 
 def _weights_of_classes(task: Task) -> str:

@@ -13,7 +13,7 @@ from skipweave.training.checkpoint import Saved, shapes_of, without_prefix
 from skipweave.training.config import FitConfig
 from skipweave.training.densify import make_densifier
 from skipweave.training.heads import AllHeads, Shares, count_heads
-from skipweave.training.network import build_network, check_labels
+from skipweave.training.network import build_network, check_labels, recompute_units
 from skipweave.training.optimiser_state import pack, unpack
 from skipweave.training.optimisers import make_optimiser
 from skipweave.training.task import Task
@@ -47,6 +47,8 @@ class Learner:
         self.name = config.model.name
         self.network = build_network(config.model.name, args)
         check_labels(self.name, self.network, pixels=task.labels_pixels)
+        if config.recompute:
+            recompute_units(self.name, self.network)
         self.shares = Shares(config.loss, count_heads(self.network), config.epochs)
         self.parameter_names = [name for name, _ in self.network.named_parameters()]
         self.optimiser = make_optimiser(config.optim, self.network.parameters())

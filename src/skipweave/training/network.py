@@ -68,6 +68,17 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
         raise SkipweaveError(f"cannot build {name} with {dict(args)}: {' '.join(str(error).split())}") from error
 
 
+def recompute_units(name: str, network: nn.Module) -> None:
+    """Let a network run its units again in the backward pass.
+
+    Raises:
+        SkipweaveError: it has no `set_grad_checkpointing`.
+    """
+    if not hasattr(network, "set_grad_checkpointing"):
+        raise SkipweaveError(f"recompute is asked for, but {name} has no set_grad_checkpointing: leave it out")
+    network.set_grad_checkpointing()  # type: ignore[operator]
+
+
 def count_parameters(network: nn.Module) -> int:
     """The number of learnable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,43 +1,8 @@
-/* The functions that Python calls. They choose the instruction set and turn an index into links. */
+/* The channel-sparse convolution as Python calls it: turns an index into links. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "convolution.h"
-
-#if defined(_WIN32)
-#define PUBLIC __declspec(dllexport)
-#else
-#define PUBLIC __attribute__((visibility("default")))
-#endif
-
-/* ---- instruction sets ------------------------------------------------------------------------------------------ */
-
-static const kernels *chosen;
-
-static const kernels *supported(const char *name)
-{
-#if defined(__x86_64__) || defined(_M_X64)
-    __builtin_cpu_init();
-    if (!strcmp(name, "avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return &kernels_avx512;
-    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &kernels_avx2;
-#endif
-    return strcmp(name, "generic") ? NULL : &kernels_generic;
-}
-
-/* Choose an instruction set by its name, the best one for NULL; returns the name, or NULL where there is none such. */
-PUBLIC const char *skipweave_instruction_set(const char *name)
-{
-    static const char *const best_first[] = {"avx512", "avx2", "generic"};
-    const kernels *found = name ? supported(name) : NULL;
-    for (int i = 0; !name && !found; i++) found = supported(best_first[i]);
-    if (found) chosen = found;
-    return found ? found->name : NULL;
-}
-
-/* What the sources were that this library was built from. */
-PUBLIC const char *skipweave_fingerprint(void) { return FINGERPRINT; }
+#include "kernels.h"
 
 /* ---- links ----------------------------------------------------------------------------------------------------- */
 

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "convolution.h"
+#include "kernels.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
@@ -63,11 +63,11 @@ static void team_body(void *data)
 }
 
 /* Call work(job, slot, slots) once for each slot. Which slot does what is fixed, so results do not depend on timing. */
-static int share(const convolution *p, int64_t slots, int (*work)(void *, int64_t, int64_t), void *job)
+static int share(workers w, int64_t slots, int (*work)(void *, int64_t, int64_t), void *job)
 {
     team t = {work, job, slots, 0, DONE};
-    if (slots > 1 && p->parallel)
-        p->parallel(team_body, &t, (unsigned)slots, 0);
+    if (slots > 1 && w.parallel)
+        w.parallel(team_body, &t, (unsigned)slots, 0);
     else
         team_body(&t);
     return t.failed;
@@ -309,8 +309,8 @@ static int forward(const convolution *p, const links *l, const float *x, const f
     if (is_strip(p)) return strip_forward(p, l, x, bias, y);
     const plan q = best_plan(p, mean_links(p, l));
     const int stream = q.regions_down * q.regions_across == 1 && streams(p, y);
-    forward_job job = {p, l, &q, x, bias, y, smaller(parts(p->threads, q.tasks), p->out_channels), stream};
-    return share(p, smaller(p->threads, q.tasks * job.output_parts), forward_slot, &job);
+    forward_job job = {p, l, &q, x, bias, y, smaller(parts(p->workers.threads, q.tasks), p->out_channels), stream};
+    return share(p->workers, smaller(p->workers.threads, q.tasks * job.output_parts), forward_slot, &job);
 }
 
 /* ---- gradient of the weights ----------------------------------------------------------------------------------- */
@@ -419,14 +419,14 @@ static int weight_gradient(const convolution *p, const links *l, const float *x,
 {
     const int strip = is_strip(p);
     const plan q = best_plan(p, mean_links(p, l));
-    const int64_t tasks = strip ? strip_plan(p, mean_links(p, l)).tasks : q.tasks, slots = smaller(p->threads, tasks);
+    const int64_t tasks = strip ? strip_plan(p, mean_links(p, l)).tasks : q.tasks, slots = smaller(p->workers.threads, tasks);
     int64_t size = 0;
     for (int64_t o = 0; o < p->out_channels; o++) size += l->count[o];
     size *= p->kernel_height * p->kernel_width;
     float *sums = slots > 1 ? malloc((size_t)(slots * size) * sizeof(float)) : gradient;
     if (!sums) return NO_MEMORY;
     gradient_job job = {p, l, &q, x, gy, sums, size};
-    const int failed = share(p, slots, strip ? strip_gradient_slot : gradient_slot, &job);
+    const int failed = share(p->workers, slots, strip ? strip_gradient_slot : gradient_slot, &job);
     if (slots > 1) {
         memcpy(gradient, sums, (size_t)size * sizeof(float));
         for (int64_t i = size; i < slots * size; i++) gradient[i % size] += sums[i];
@@ -435,8 +435,14 @@ static int weight_gradient(const convolution *p, const links *l, const float *x,
     return failed;
 }
 
+#include "read_planes.h"
+
+#include "read_pixels.h"
+
+#include "read.h"
+
 #define JOIN(a, b) JOIN_(a, b)
 #define JOIN_(a, b) a##b
 #define NAME(a) NAME_(a)
 #define NAME_(a) #a
-const kernels JOIN(kernels_, INSTRUCTION_SET) = {NAME(INSTRUCTION_SET), forward, weight_gradient};
+const kernels JOIN(kernels_, INSTRUCTION_SET) = {NAME(INSTRUCTION_SET), forward, weight_gradient, read, read_gradients};

@@ -228,6 +228,6 @@ static int strip_forward(const convolution *p, const links *l, const float *x, c
     const double of_output = mean_links(p, l), of_input = of_output * (double)p->out_channels / (double)p->in_channels;
     const strip s = strip_plan(p, of_output);
     strip_job job = {p, l, &s, x, bias, y, streams(p, y), of_input >= READ_OFTEN,
-                     smaller(parts(p->threads, s.tasks), p->out_channels)};
-    return share(p, smaller(p->threads, s.tasks * job.output_parts), strip_slot, &job);
+                     smaller(parts(p->workers.threads, s.tasks), p->out_channels)};
+    return share(p->workers, smaller(p->workers.threads, s.tasks * job.output_parts), strip_slot, &job);
 }

@@ -1,0 +1,223 @@
+"""`skipweave bench`: how fast networks are beside others, and how close to what the machine could do."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from rich.progress import Progress, TaskID
+from torch import nn
+
+from skipweave.analysis.draw_speed import draw_errors
+from skipweave.analysis.speed import Case, MemoryFormat, Precision, Speed, What, measure_speeds
+from skipweave.cli.tables import new_table, print_table, say
+from skipweave.errors import SkipweaveError
+from skipweave.ledger import rows
+from skipweave.models import create_model
+from skipweave.study.timing import machine
+from skipweave.training.files import replacing
+
+_WHATS: tuple[What, ...] = ("inference", "step")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the table that is written."""
+
+    date: str
+    machine: str
+    torch: str
+    threads: int
+    model: str
+    side: int
+    what: str
+    batch: int
+    precision: str
+    memory_format: str
+    compiled: bool
+    repeats: int
+    ms: float
+    low_ms: float
+    high_ms: float
+    ratio: float
+    images_per_second: float
+    macs_ms: float
+    bytes_ms: float
+    error: str
+
+
+def bench(
+    *models: str,
+    vs: Sequence[str] = (),
+    input_size: tuple[int, int, int] | None = None,
+    batches: Sequence[int] = (1, 8),
+    precisions: Sequence[Precision] = ("float32",),
+    memory_formats: Sequence[MemoryFormat] = ("contiguous", "channels_last"),
+    compiled: Sequence[bool] = (False,),
+    what: Sequence[What] = _WHATS,
+    repeats: int = 10,
+    device: str = "cpu",
+    save: Path | None = None,
+) -> None:
+    """Time networks in turns: inference and training steps, and how close they come to what the machine could do.
+
+    Ratios are to the first network of `vs`, or else of the models. In inference every network is what
+    `skipweave.optimize_for_inference` makes of it. Run it on a machine that does nothing else.
+
+    Args:
+        models: names of `skipweave models`.
+        vs: others to compare them with, such as [torchvision:densenet121]: names of ours, torchvision:NAME, timm:NAME.
+        input_size: channels, height and width of images; by default those of the first model.
+        batches: images at once; training steps need 2 or more, so 1 is timed in inference only.
+        precisions: float32, bf16.
+        memory_formats: contiguous, channels_last.
+        compiled: whether torch.compile makes kernels: [false], [true] or [false, true].
+        what: inference, step.
+        repeats: rounds of which the median is taken.
+        device: cpu or cuda.
+        save: a file ending in .csv that gets all figures, beside it, as .svg, the papers' errors against inference
+            times, where the ledger knows some. What exists is not overwritten.
+
+    Raises:
+        SkipweaveError: a name or a setting is wrong, or a file exists already.
+    """
+    _check_save(save)
+    names = list(dict.fromkeys([*vs, *models]))
+    networks = {name: partial(_make, name) for name in names}
+    with torch.device("meta"):
+        shape = input_size or _input_size(models[0], networks[models[0]]())
+    on = torch.device(device)
+    cases = [
+        Case(*settings) for settings in product(what, batches, precisions, memory_formats, compiled)
+        if settings[0] == "inference" or settings[1] > 1
+    ]  # fmt: skip
+    if not cases:
+        raise SkipweaveError("nothing to time: training steps need batches of 2 or more")
+    lines: list[_Line] = []
+    with Progress(transient=True) as progress:
+        for case in cases:
+            task = progress.add_task(_title(case), total=repeats)
+
+            def tell(done: int, task: TaskID = task) -> None:
+                progress.update(task, completed=done)
+
+            speeds = measure_speeds(networks, case, input_size=shape, repeats=repeats, device=on, tell=tell)
+            lines += _lines(speeds, case, shape, repeats, on)
+            progress.remove_task(task)
+    for case in cases:
+        say(_title(case))
+        _print([line for line in lines if _is_of(line, case)])
+    if save:
+        _write(save, lines)
+
+
+def _make(name: str) -> nn.Module:
+    source, _, rest = name.rpartition(":")
+    makers: dict[str, Callable[..., nn.Module]] = {
+        "": create_model,
+        "timm": timm.create_model,
+        "torchvision": partial(torchvision.models.get_model, weights=None),
+    }
+    if source not in makers:
+        raise SkipweaveError(
+            f"unknown source {source!r} of {name}: expected timm:NAME, torchvision:NAME or a name of ours"
+        )
+    try:
+        return makers[source](rest)
+    except SkipweaveError:
+        raise
+    except Exception as error:
+        raise SkipweaveError(f"cannot build {name}: {' '.join(str(error).split())}") from error
+
+
+def _input_size(name: str, model: nn.Module) -> tuple[int, int, int]:
+    cfg = getattr(model, "pretrained_cfg", None)
+    if not cfg:
+        raise SkipweaveError(f"{name} does not say what images it takes: give input_size")
+    return cfg["input_size"]
+
+
+def _check_save(save: Path | None) -> None:
+    if save is None:
+        return
+    if save.suffix != ".csv":
+        raise SkipweaveError(f"save is {save}: expected a file that ends in .csv")
+    for path in (save, save.with_suffix(".svg")):
+        if path.exists():
+            raise SkipweaveError(f"{path} exists already: give another name")
+
+
+def _title(case: Case) -> str:
+    made = "compiled" if case.compiled else "eager"
+    return f"{case.what}, batch {case.batch}, {case.precision}, {case.memory_format}, {made}"
+
+
+def _lines(
+    speeds: dict[str, Speed], case: Case, shape: tuple[int, int, int], repeats: int, device: torch.device
+) -> Iterator[_Line]:
+    first = next(iter(speeds.values()))
+    for name, speed in speeds.items():
+        figures = {key: round(value, 3) for key, value in asdict(speed).items()}
+        yield _Line(
+            date=date.today().isoformat(),
+            machine=machine(device),
+            torch=torch.__version__,
+            threads=torch.get_num_threads(),
+            model=name,
+            side=shape[1],
+            ratio=round(speed.ms / first.ms, 3),
+            repeats=repeats,
+            error=_error(name),
+            **asdict(case),
+            **figures,
+        )
+
+
+def _error(name: str) -> str:
+    """The error that the papers print for a network, percent; the first one of several; empty where there is none."""
+    found = (row.printed for row in rows() if row.quantity == "error" and row.model == name and row.printed)
+    return next(found, "")
+
+
+def _is_of(line: _Line, case: Case) -> bool:
+    return all(getattr(line, key) == value for key, value in asdict(case).items())
+
+
+def _print(lines: Sequence[_Line]) -> None:
+    columns = ("time, ms", "quartiles", "ratio", "images/s", "by its MACs, ms", "by its bytes, ms", "printed error, %")
+    table = new_table("network", *columns, right=columns)
+    for line in lines:
+        table.add_row(
+            line.model,
+            f"{line.ms:.2f}",
+            f"{line.low_ms:.2f} to {line.high_ms:.2f}",
+            f"{line.ratio:.2f}",
+            f"{line.images_per_second:.1f}",
+            f"{line.macs_ms:.2f}",
+            f"{line.bytes_ms:.2f}",
+            line.error,
+        )
+    print_table(table)
+
+
+def _write(save: Path, lines: Sequence[_Line]) -> None:
+    save.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(save) as path, path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(asdict(lines[0])), lineterminator="\n")
+        table.writeheader()
+        table.writerows(map(asdict, lines))
+    say(f"saved {save}")
+    best: dict[str, tuple[float, float]] = {}
+    for line in lines:
+        if line.what == "inference" and line.error:
+            ms = min(line.ms / line.batch, best.get(line.model, (line.ms, 0.0))[0])
+            best[line.model] = (ms, float(line.error))
+    if best:
+        draw_errors(best, save.with_suffix(".svg"))
+        say(f"saved {save.with_suffix('.svg')}")

@@ -1,0 +1,197 @@
+"""Batch norms of a network folded into the layers around them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from timm.layers import BatchNormAct2d
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from skipweave.compress.absorb import absorb_behind, absorb_source, affine_of_norm, width_made
+from skipweave.compress.dataflow import Flow, Step
+from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv, DilatedAvgPool, NodeNorm
+
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, NodeNorm, BatchNormAct2d)
+_MAKERS = (nn.Conv2d, nn.ConvTranspose2d, ChannelSparseConv2d, CrossConv)
+_WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, ConcatRead)
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What became of a network's batch norms.
+
+    Attributes:
+        folded: Layers that took over a batch norm, by its name; none where nobody reads what it makes.
+        left: Why a batch norm stays as it is, by its name.
+    """
+
+    folded: Mapping[str, tuple[str, ...]]
+    left: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Say what was folded into what, and what was not and why, a line each."""
+        return "\n".join(
+            [
+                f"{len(self.folded)} batch norms folded",
+                *(f"  {name}: into {', '.join(into) or 'nothing'}" for name, into in self.folded.items()),
+                f"{len(self.left)} batch norms left",
+                *(f"  {name}: {reason}" for name, reason in self.left.items()),
+            ]
+        )
+
+
+def is_step(part: nn.Module) -> bool:
+    """Whether `fold_norms` looks at a module as a whole."""
+    return isinstance(part, _WHOLE)
+
+
+def fold_norms(model: nn.Module, flows: Sequence[Flow]) -> Folding:
+    """Fold the batch norms of a network, in place; what the flows show stays the same function.
+
+    Args:
+        model: In evaluation mode.
+        flows: Its `data_flows`, with the modules of `is_step` as steps.
+    """
+    network = _Network(model, flows)
+    folded: dict[str, tuple[str, ...]] = {}
+    left: dict[str, str] = {}
+    for name, part in network.parts.items():
+        if isinstance(part, _BatchNorm):
+            try:
+                folded[name] = _fold(network, name, part)
+            except _CannotFoldError as reason:
+                left[name] = str(reason)
+    return Folding(folded, left)
+
+
+class _CannotFoldError(Exception):
+    """Says why."""
+
+
+class _Network:
+    """A network that is being changed, and what is known of its runs."""
+
+    def __init__(self, model: nn.Module, flows: Sequence[Flow]) -> None:
+        self.model = model
+        self.flows = flows
+        self.parts = dict(model.named_modules())
+        self._names: dict[nn.Module, list[str]] = {}
+        for name, part in model.named_modules(remove_duplicate=False):
+            self._names.setdefault(part, []).append(name)
+
+    def replace(self, name: str, part: nn.Module) -> None:
+        """Put a module in another's place, under all of its names."""
+        for known in self._names[self.parts[name]]:
+            owner, _, last = known.rpartition(".")
+            setattr(self.model.get_submodule(owner), last, part)
+
+    def run(self, flow: Flow, name: str) -> Step:
+        """The only run of a module."""
+        if len(flow.runs(name)) != 1:
+            raise _CannotFoldError(f"{name} runs several times")
+        return flow.runs(name)[0]
+
+    def plain(self, name: str, kinds: tuple[type[nn.Module], ...]) -> bool:
+        """Whether a module is of one of these very classes, and nobody watches or alters it by hooks."""
+        part = self.parts[name]
+        return type(part) in kinds and not (part._forward_hooks or part._forward_pre_hooks)
+
+
+def _fold(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold a batch norm into the convolutions before it, or else into the gains and biases of its readers."""
+    _check(network, name, norm)
+    try:
+        into = _fold_back(network, name, norm)
+    except _CannotFoldError as reason:
+        try:
+            into = _fold_forth(network, name, norm)
+        except _CannotFoldError:
+            raise reason from None
+    network.replace(name, nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity())
+    return into
+
+
+def _check(network: _Network, name: str, norm: _BatchNorm) -> None:
+    """Refuse what is not known for certain to be a gain and a bias a channel."""
+    if not network.plain(name, _NORMS):
+        raise _CannotFoldError(f"it is a {type(norm).__name__}, or has hooks")
+    if norm.running_mean is None:
+        raise _CannotFoldError("it has no running statistics")
+
+
+def _fold_back(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold a batch norm into the convolutions that make what it reads."""
+    found = {_makers(network, flow, network.run(flow, name).reads[0]) for flow in network.flows if flow.runs(name)}
+    if not found:
+        raise _CannotFoldError("it does not run in evaluation mode")
+    if len(found) > 1:
+        raise _CannotFoldError("what is before it depends on what the network is asked for")
+    (makers,) = found
+    if any(flow.runs(maker) and not flow.runs(name) for flow in network.flows for maker in makers):
+        raise _CannotFoldError("others need the layer before it as it is")
+    layers = [network.parts[maker] for maker in makers]
+    parts = affine_of_norm(norm).split([width_made(layer) for layer in layers])
+    for layer, part in zip(layers, parts, strict=True):
+        absorb_behind(layer, part)
+    return makers
+
+
+def _makers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
+    """Convolutions whose channels, side by side, are a value that a single step reads."""
+    if value in flow.shown:
+        raise _CannotFoldError("the network gives away the map as it is")
+    if len(flow.readers(value)) != 1:
+        raise _CannotFoldError("others read the same map")
+    step = flow.maker(value)
+    if step is None:
+        raise _CannotFoldError("it reads what no layer makes")
+    if _keeps_affine(network, step):
+        return _makers(network, flow, step.reads[0])
+    if step.is_module and network.plain(step.name, _MAKERS):
+        return (network.run(flow, step.name).name,)
+    if step.name == "aten.cat.default" and step.args[1:] == (1,):
+        makers = tuple(maker for part in step.reads for maker in _makers(network, flow, part))
+        if len(set(makers)) == len(makers):
+            return makers
+    raise _CannotFoldError(f"it reads what {step.name} makes")
+
+
+def _keeps_affine(network: _Network, step: Step) -> bool:
+    """Whether a step does the same to gain * x + bias as to x: means of pixels, and parts of maps."""
+    if not step.is_module:
+        return step.name == "aten.slice.Tensor" and step.args[1:2] in ((2,), (3,))
+    pool = network.parts[step.name]
+    if network.plain(step.name, (nn.AvgPool2d,)):
+        return (pool.padding in (0, (0, 0)) or not pool.count_include_pad) and pool.divisor_override is None
+    return network.plain(step.name, (DilatedAvgPool,))
+
+
+def _fold_forth(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold a batch norm into the gains and biases of those who read what it makes, if none other do."""
+    runs = [(flow, network.run(flow, name)) for flow in network.flows if flow.runs(name)]
+    if isinstance(norm, BatchNormAct2d) or not runs:
+        raise _CannotFoldError("it rectifies, or does not run")
+    if any(other.in_place for flow, step in runs for other in flow.readers(step.reads[0])):
+        raise _CannotFoldError("others change the map in place")
+    places = dict.fromkeys(place for flow, step in runs for place in _places(network, flow, step.makes[0]))
+    for reader, place in places:
+        sources = {flow.maker(step.reads[place]) for flow in network.flows for step in flow.runs(reader)}
+        if not sources <= {step for _, step in runs}:
+            raise _CannotFoldError("a reader reads others in its place")
+    for reader, place in places:
+        read = network.parts[reader]
+        assert isinstance(read, ConcatRead)
+        absorb_source(read, place, affine_of_norm(norm))
+    return tuple(dict.fromkeys(reader for reader, _ in places))
+
+
+def _places(network: _Network, flow: Flow, value: int) -> Iterator[tuple[str, int]]:
+    """Readers with gains and biases of their own, and where they find a value that no others read."""
+    if value in flow.shown:
+        raise _CannotFoldError("the network gives away the map as it is")
+    for step in flow.readers(value):
+        if not (step.is_module and network.plain(step.name, (ConcatRead,))):
+            raise _CannotFoldError("others read the same map")
+        reads = network.run(flow, step.name).reads
+        yield from ((step.name, place) for place, read in enumerate(reads) if read == value)

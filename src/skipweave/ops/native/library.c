@@ -1,0 +1,31 @@
+/* What Python asks of the library as a whole: which instruction set it computes with, and what it was built from. */
+#include <string.h>
+
+#include "kernels.h"
+
+const kernels *chosen;
+
+static const kernels *supported(const char *name)
+{
+#if defined(__x86_64__) || defined(_M_X64)
+    __builtin_cpu_init();
+    if (!strcmp(name, "avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return &kernels_avx512;
+    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &kernels_avx2;
+#endif
+    return strcmp(name, "generic") ? NULL : &kernels_generic;
+}
+
+/* Choose an instruction set by its name, the best one for NULL; returns the name, or NULL where there is none such. */
+PUBLIC const char *skipweave_instruction_set(const char *name)
+{
+    static const char *const best_first[] = {"avx512", "avx2", "generic"};
+    const kernels *found = name ? supported(name) : NULL;
+    for (int i = 0; !name && !found; i++) found = supported(best_first[i]);
+    if (found) chosen = found;
+    return found ? found->name : NULL;
+}
+
+/* What the sources were that this library was built from. */
+PUBLIC const char *skipweave_fingerprint(void) { return FINGERPRINT; }

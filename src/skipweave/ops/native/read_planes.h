@@ -1,0 +1,104 @@
+/* Reading nodes whose planes are whole: gains, biases and ReLU on the channels of several maps, which become one; and
+ * the gradients of that. A thread has some of the channels. */
+
+typedef int32_t mask __attribute__((vector_size(LANES * sizeof(float)), may_alias));
+
+/* Values of `v` where gain * x + bias is not 0 or less, as ReLU lets them through (what is no number passes). */
+INLINE vec let_through(vec before, vec v)
+{
+    const mask zero = {0}, stopped = (mask)((loose)before <= (loose)zero);
+    return (vec)((mask)v & ~stopped);
+}
+
+/* Slots for so many pieces, if each is to have enough floats to be worth a thread. */
+static int64_t slots_of(const reading *r, int64_t pieces)
+{
+    const int64_t worth_it = parts(r->batch * r->channels * r->pixels, 16384);
+    return larger(1, smaller(smaller(r->workers.threads, worth_it), pieces));
+}
+
+/* ---- forward --------------------------------------------------------------------------------------------------- */
+
+static void read_plane(const float *x, float gain, float bias, int64_t pixels, float *y)
+{
+    const vec gains = splat(gain), biases = splat(bias);
+    int64_t i = 0;
+    for (; i + LANES <= pixels; i += LANES) {
+        const vec before = *(const loose *)(x + i) * gains + biases;
+        *(loose *)(y + i) = let_through(before, before);
+    }
+    for (; i < pixels; i++) {
+        const float before = x[i] * gain + bias;
+        y[i] = before <= 0 ? 0 : before;
+    }
+}
+
+typedef struct {
+    const reading *r;
+    float *activated;
+} read_job;
+
+static int read_planes_slot(void *data, int64_t slot, int64_t slots)
+{
+    const read_job *job = data;
+    const reading *r = job->r;
+    const int64_t begin = r->channels * slot / slots, end = r->channels * (slot + 1) / slots;
+    for (int64_t n = 0; n < r->batch; n++)
+        for (int64_t k = 0, first = 0; k < r->count; first += r->width[k++])
+            for (int64_t c = larger(begin, first); c < smaller(end, first + r->width[k]); c++)
+                read_plane(r->node[k] + n * r->image[k] + (c - first) * r->pixels, r->gain[c], r->bias[c], r->pixels,
+                           job->activated + (n * r->channels + c) * r->pixels);
+    return DONE;
+}
+
+/* ---- gradients ------------------------------------------------------------------------------------------------- */
+
+/* Of a plane: by x, where wanted, and added to `sums`, by gain and bias. */
+static void plane_gradients(const float *x, const float *gradient, float gain, float bias, int64_t pixels, float *by_x,
+                            double sums[2])
+{
+    const vec gains = splat(gain), biases = splat(bias);
+    vec by_gain = splat(0), by_bias = splat(0);
+    int64_t i = 0;
+    for (; i + LANES <= pixels; i += LANES) {
+        const vec v = *(const loose *)(x + i);
+        const vec g = let_through(v * gains + biases, (vec) * (const loose *)(gradient + i));
+        by_gain += g * v;
+        by_bias += g;
+        if (by_x) *(loose *)(by_x + i) = g * gains;
+    }
+    for (int lane = 0; lane < LANES; lane++) sums[0] += ((loose)by_gain)[lane], sums[1] += ((loose)by_bias)[lane];
+    for (; i < pixels; i++) {
+        const float g = x[i] * gain + bias <= 0 ? 0 : gradient[i];
+        sums[0] += g * x[i];
+        sums[1] += g;
+        if (by_x) by_x[i] = g * gain;
+    }
+}
+
+typedef struct {
+    const reading *r;
+    const float *gradient;
+    float *const *by_node; /* (batch, width, pixels) each, or NULL where not wanted */
+    float *by_gain, *by_bias;
+} read_gradients_job;
+
+static int plane_gradients_slot(void *data, int64_t slot, int64_t slots)
+{
+    const read_gradients_job *job = data;
+    const reading *r = job->r;
+    const int64_t begin = r->channels * slot / slots, end = r->channels * (slot + 1) / slots;
+    for (int64_t k = 0, first = 0; k < r->count; first += r->width[k++])
+        for (int64_t c = larger(begin, first); c < smaller(end, first + r->width[k]); c++) {
+            double sums[2] = {0, 0};
+            for (int64_t n = 0; n < r->batch; n++) {
+                const int64_t plane = (n * r->width[k] + c - first) * r->pixels;
+                plane_gradients(r->node[k] + n * r->image[k] + (c - first) * r->pixels,
+                                job->gradient + (n * r->channels + c) * r->pixels, r->gain[c], r->bias[c], r->pixels,
+                                job->by_node[k] ? job->by_node[k] + plane : NULL, sums);
+            }
+            job->by_gain[c] = (float)sums[0];
+            job->by_bias[c] = (float)sums[1];
+        }
+    return DONE;
+}

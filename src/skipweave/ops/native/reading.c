@@ -1,0 +1,10 @@
+/* The reading of nodes as Python calls it. */
+#include "kernels.h"
+
+PUBLIC void skipweave_read(const reading *r, float *activated) { chosen->read(r, activated); }
+
+PUBLIC int skipweave_read_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_gain,
+                                    float *by_bias)
+{
+    return chosen->read_gradients(r, gradient, by_node, by_gain, by_bias);
+}

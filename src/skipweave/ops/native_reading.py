@@ -1,0 +1,110 @@
+"""Calls of the C library's reading of nodes."""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from skipweave.ops import native_library
+
+
+class Reading(ctypes.Structure):
+    """`reading` of native/kernels.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("count", "batch", "channels", "pixels", "planes")),
+        *((name, ctypes.c_void_p) for name in ("node", "width", "image", "step", "gain", "bias")),
+        ("workers", native_library.Workers),
+    )
+
+
+def layout(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> torch.memory_format | None:
+    """In which order the library can read these and makes its result; None where it cannot.
+
+    It reads float32 maps on the CPU, all contiguous but for the distance of images, or all channels-last but for that
+    and the distance of pixels.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or native_library.library().problem:
+        return None
+    if not all(map(_is_plain, (gain, bias, *nodes))):
+        return None
+    if all(map(_has_whole_planes, nodes)):
+        return torch.contiguous_format
+    return torch.channels_last if all(map(_has_whole_pixels, nodes)) else None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and type(tensor) in (Tensor, nn.Parameter)
+
+
+def _has_whole_planes(node: Tensor) -> bool:
+    _, _, height, width = node.shape
+    return node.stride()[1:] == (height * width, width, 1)
+
+
+def _has_whole_pixels(node: Tensor) -> bool:
+    _, channel, row, pixel = node.stride()
+    return channel == 1 and row == node.shape[3] * pixel
+
+
+def read(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, order: torch.memory_format) -> Tensor:
+    """`concat_read` of nodes in the order that `layout` says."""
+    batch, _, *size = nodes[0].shape
+    activated = torch.empty(batch, len(gain), *size, memory_format=order)
+    reading, _kept = _described(nodes, gain, bias, order)
+    _functions()[0](reading, activated.data_ptr())
+    return activated
+
+
+def read_gradients(
+    gradient: Tensor,
+    nodes: Sequence[Tensor],
+    gain: Tensor,
+    bias: Tensor,
+    wanted: Sequence[bool],
+    order: torch.memory_format,
+) -> tuple[list[Tensor | None], Tensor, Tensor]:
+    """Gradients of the nodes, where wanted, of gains and of biases, from that of `read`."""
+    by_nodes = [
+        torch.empty_like(node, memory_format=order) if want else None for node, want in zip(nodes, wanted, strict=True)
+    ]
+    by_gain, by_bias = torch.empty_like(gain), torch.empty_like(bias)
+    gradient = gradient.contiguous(memory_format=order)
+    reading, _kept = _described(nodes, gain, bias, order)
+    pointers = (ctypes.c_void_p * len(nodes))(*(None if made is None else made.data_ptr() for made in by_nodes))
+    if _functions()[1](reading, gradient.data_ptr(), pointers, by_gain.data_ptr(), by_bias.data_ptr()):
+        raise MemoryError("the scratch memory for the gradients of gains and biases could not be allocated")
+    return by_nodes, by_gain, by_bias
+
+
+@cache
+def _functions() -> tuple[Callable[..., None], Callable[..., int]]:
+    found = native_library.functions(native_library.library().path)
+    reading, pointer = ctypes.POINTER(Reading), ctypes.c_void_p
+    forward, backward = found.skipweave_read, found.skipweave_read_gradients
+    forward.argtypes, backward.argtypes = (reading, pointer), (reading, *[pointer] * 4)
+    forward.restype = None
+    return forward, backward
+
+
+def _described(
+    nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, order: torch.memory_format
+) -> tuple[Reading, tuple[object, ...]]:
+    """The call's description, and what has to live as long as it."""
+    count, batch, (height, width) = len(nodes), len(nodes[0]), nodes[0].shape[2:]
+    gain, bias = gain.contiguous(), bias.contiguous()
+    pointers = (ctypes.c_void_p * count)(*(node.data_ptr() for node in nodes))
+    widths, images, steps = (
+        (ctypes.c_int64 * count)(*sizes)
+        for sizes in zip(*((node.shape[1], node.stride(0), node.stride(3)) for node in nodes), strict=True)
+    )
+    arrays = (pointers, widths, images, steps)
+    at = [ctypes.cast(array, ctypes.c_void_p) for array in arrays]
+    planes = order == torch.contiguous_format
+    reading = Reading(
+        *(count, batch, len(gain), height * width, planes),
+        *(*at, gain.data_ptr(), bias.data_ptr(), native_library.workers()),
+    )
+    return reading, (*arrays, gain, bias)

@@ -1,0 +1,67 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from skipweave.cli import main
+
+QUICK = ["--input_size", "[3, 16, 16]", "--batches", "[1, 2]", "--repeats", "1"]
+
+
+def test_networks_are_timed_beside_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["densenet40_12", "sparsenet40_24", "--vs", "[timm:test_resnet]", "--memory_formats", "[contiguous]"]
+    assert main(["bench", *words, *QUICK, "--save", str(tmp_path / "new" / "speeds.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "inference, batch 1, float32, contiguous, eager" in said
+    assert "step, batch 2, float32, contiguous, eager" in said
+    assert "step, batch 1" not in said
+    with (tmp_path / "new" / "speeds.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 3 * 3
+    for line in lines:
+        first = lines[lines.index(line) // 3 * 3]
+        assert first["model"] == "timm:test_resnet"
+        assert float(line["ratio"]) == pytest.approx(float(line["ms"]) / float(first["ms"]), abs=0.01, rel=0.01)
+        assert 0 < float(line["low_ms"]) <= float(line["ms"]) <= float(line["high_ms"])
+        assert float(line["images_per_second"]) == pytest.approx(
+            1000 * int(line["batch"]) / float(line["ms"]), rel=0.01
+        )
+        assert float(line["macs_ms"]) > 0
+        assert float(line["bytes_ms"]) > 0
+    assert {line["error"] for line in lines if line["model"] == "sparsenet40_24"} == {"5.13"}
+    assert "sparsenet40_24" in (tmp_path / "new" / "speeds.svg").read_text(encoding="utf-8")
+
+
+def test_bfloat16_and_compiled(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import nn
+
+    compiled = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda part: compiled(part, backend="eager"))
+    words = ["tutorial_mnist", "--input_size", "[1, 28, 28]", "--batches", "[2]", "--repeats", "1"]
+    options = ["--precisions", "[bf16]", "--memory_formats", "[channels_last]", "--compiled", "[true]"]
+    assert main(["bench", *words, *options]) == 0
+    said = capsys.readouterr().out
+    for what in ("inference", "step"):
+        assert f"{what}, batch 2, bf16, channels_last, compiled" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["densenet41"], "unknown model 'densenet41'"),
+        (["densenet40_12", "--vs", "[keras:resnet]"], "unknown source 'keras' of keras:resnet"),
+        (["densenet40_12", "--vs", "[timm:no_such_net]"], "cannot build timm:no_such_net"),
+        (["densenet40_12", "--batches", "[1]", "--what", "[step]"], "nothing to time"),
+        (["torchvision:resnet18"], "torchvision:resnet18 does not say what images it takes: give input_size"),
+        (["densenet40_12", "--save", "speeds.txt"], "expected a file that ends in .csv"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == 2
+    assert part in capsys.readouterr().err
+
+
+def test_a_file_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "speeds.svg").touch()
+    assert main(["bench", "densenet40_12", "--save", str(tmp_path / "speeds.csv")]) == 2
+    assert f"{tmp_path / 'speeds.svg'} exists already" in capsys.readouterr().err

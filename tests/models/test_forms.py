@@ -1,0 +1,77 @@
+"""The forms in which networks train, compiled and under autocast too: one function, one set of gradients."""
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+import skipweave  # noqa: F401
+
+SMALL = {
+    "densenet_bc100_12": dict(units=2, growth=4),
+    "sparsenet_sum110": dict(units=2, widths=(4, 8, 12)),
+    "logdensenet_v1_12_16": dict(units=2, growth=4),
+    "delugenet146": dict(units=2, widths=(2, 4, 6)),
+    "seqresnet_k8_r4_n1": dict(units=1, group_size=4, widening=1),
+}
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """Have every layer called as it is: somebody listens."""
+    for layer in model.modules():
+        layer.register_forward_hook(lambda *_: None)
+    return model
+
+
+def lean(model: nn.Module) -> nn.Module:
+    model.set_grad_checkpointing()
+    return model
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    torch._dynamo.reset()
+    model.compile(backend="aot_eager")
+    return model
+
+
+def step(name: str, form: Callable[[nn.Module], nn.Module], dtype: torch.dtype, autocast: bool) -> tuple[object, ...]:
+    torch.manual_seed(0)
+    model = timm.create_model(name, drop_rate=0.0, **SMALL[name]).to(dtype).train()
+    if name.startswith("seqresnet"):  # its dropout draws anew in another order where it is compiled
+        for layer in model.modules():
+            layer.p = 0.0
+    x = torch.randn(3, 3, 32, 32, dtype=dtype)
+    form(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        out: Tensor = model(x)
+    out.float().square().sum().backward()
+    return out, {n: p.grad for n, p in model.named_parameters()}, dict(model.named_buffers())
+
+
+@pytest.mark.parametrize("form", [plain, lean])
+@pytest.mark.parametrize("name", SMALL)
+def test_forms_are_one_function(name: str, form: Callable[[nn.Module], nn.Module]) -> None:
+    expected = step(name, lambda model: model, torch.float64, autocast=False)
+    torch.testing.assert_close(step(name, form, torch.float64, autocast=False), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", [lambda model: model, lean], ids=["default", "lean"])
+@pytest.mark.parametrize("name", SMALL)
+def test_compiled_forms_are_the_same_function(name: str, form: Callable[[nn.Module], nn.Module]) -> None:
+    expected = step(name, lambda model: model, torch.float64, autocast=False)
+    made = step(name, lambda model: compiled(form(model)), torch.float64, autocast=False)
+    torch.testing.assert_close(made, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_forms_agree_under_autocast(name: str) -> None:
+    """Within what bfloat16 leaves: the error of gradients against the plain form's, by their norm."""
+    (_, expected, _), *others = (step(name, form, torch.float32, autocast=True) for form in (plain, lambda m: m, lean))
+    total = sum(grad.double().square().sum() for grad in expected.values()) ** 0.5
+    for _, grads, _ in others:
+        error = sum((grads[key].double() - expected[key]).square().sum() for key in expected) ** 0.5
+        assert error < 0.05 * total

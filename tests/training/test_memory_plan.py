@@ -1,0 +1,89 @@
+"""The form and batch that fit a given memory, against what training really holds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from skipweave import create_model
+from skipweave.analysis.memory import peak_bytes
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, OptimConfig, fit
+from skipweave.training.byte_sizes import parse_bytes
+from skipweave.training.memory_plan import MemoryPlan, plan_memory
+from skipweave.training.run_folder import RunFolder
+from skipweave.training.task import Classification
+
+SIDE, BATCH = 16, 12
+make = partial(create_model, "sparsenet_bc100_24", units=3, growth=8)
+
+
+def plan(limit: int, batch_size: int = BATCH) -> MemoryPlan:
+    return plan_memory(make, Classification(10), OptimConfig(), (3, SIDE, SIDE), batch_size=batch_size, limit=limit)
+
+
+def really(recompute: bool, batch: int) -> int:
+    """What two steps hold on the CPU."""
+    network = make().train()
+    if recompute:
+        network.set_grad_checkpointing()
+    images, labels = torch.randn(batch, 3, SIDE, SIDE), torch.randint(10, (batch,))
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+
+    def steps() -> None:
+        for _ in range(2):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            optimiser.step()
+
+    given = [*network.parameters(), *network.buffers(), images, labels]
+    return peak_bytes(steps, given) + sum(tensor.nbytes for tensor in given)
+
+
+def test_the_usual_form_is_taken_where_it_fits() -> None:
+    roomy = plan(2**40)
+    assert (roomy.recompute, roomy.batch_size) == (False, BATCH)
+    assert 0.95 < roomy.bytes / really(False, BATCH) < 1.25  # the C library takes less than torch would
+    assert plan(roomy.bytes) == roomy
+
+
+def test_units_run_again_where_that_makes_it_fit() -> None:
+    tight = plan(plan(2**40).bytes - 1)
+    assert (tight.recompute, tight.batch_size) == (True, BATCH)
+    assert 0.95 < tight.bytes / really(True, BATCH) < 1.25
+
+
+def test_the_batch_is_the_largest_that_fits() -> None:
+    limit = plan(plan(2**40).bytes - 1).bytes - 1
+    small = plan(limit)
+    assert small.recompute
+    assert 2 <= small.batch_size < BATCH
+    assert small.bytes <= limit < plan(2**40, small.batch_size + 1).bytes
+    assert plan(limit, small.batch_size) == small  # what was chosen is chosen again
+
+
+def test_too_little_memory_is_refused() -> None:
+    with pytest.raises(SkipweaveError, match=r"max_memory is 0.5 MiB, but two images take 0.8 MiB even where"):
+        plan(2**19)
+
+
+def test_a_run_keeps_what_was_chosen(tiny: Callable[..., FitConfig]) -> None:
+    config = tiny(epochs=1, max_memory="1MB")
+    settled = RunFolder(fit(config).run_dir).read_config()
+    assert settled.recompute
+    assert 2 <= settled.batch_size < config.batch_size
+    assert settled == replace(config, recompute=True, batch_size=settled.batch_size)
+
+
+@pytest.mark.parametrize(("text", "size"), [("8GiB", 2**33), ("500 MB", 5 * 10**8), (1000, 1000), ("1.5k", 1500)])
+def test_sizes(text: int | str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1GB", "8TiB", "0"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(SkipweaveError, match=f"max_memory is {text!r}: expected a size such as 8GiB"):
+        FitConfig(max_memory=text)
