@@ -22,7 +22,7 @@ import skipweave
 from skipweave.compress import InferenceNet, optimize_for_inference
 from skipweave.compress.inference import MemoryFormat
 from skipweave.errors import SkipweaveError
-from skipweave.layers import ConcatRead, CrossConv, HalvingMaxPool
+from skipweave.layers import ConcatRead, CrossConv, SeparableMaxPool
 
 METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")
 EXITS = dict(heads="stages")
@@ -399,10 +399,12 @@ def test_either_memory_format(name: str, chosen: MemoryFormat) -> None:
     [
         (dict(kernel_size=2), True),
         (dict(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1)), True),
-        (dict(kernel_size=3, stride=2), False),
+        (dict(kernel_size=3, stride=2), True),
+        (dict(kernel_size=3, stride=2, padding=1), True),
         (dict(kernel_size=(2, 1)), False),
-        (dict(kernel_size=2, stride=1), False),
-        (dict(kernel_size=2, padding=1), False),
+        (dict(kernel_size=2, stride=(2, 1)), False),
+        (dict(kernel_size=2, stride=1), True),
+        (dict(kernel_size=3, padding=(1, 0)), False),
         (dict(kernel_size=2, dilation=2), False),
         (dict(kernel_size=2, ceil_mode=True), False),
     ],
@@ -413,7 +415,7 @@ def test_max_pools_of_contiguous_networks(options: dict[str, Any], replaced: boo
         fast = optimize_for_inference(model, memory_format=chosen, input_size=(3, 15, 12))
         x = torch.randn(2, 3, 15, 12)
         torch.testing.assert_close(fast(x), model(x))
-        assert (type(fast.network[1]) is HalvingMaxPool) == (replaced and chosen == "contiguous")
+        assert (type(fast.network[1]) is SeparableMaxPool) == (replaced and chosen == "contiguous")
 
 
 def test_max_pools_that_give_indices_or_have_hooks_stay() -> None:

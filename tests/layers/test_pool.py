@@ -1,18 +1,21 @@
-"""The halving max pool is torch's."""
+"""The separable max pool is torch's."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from skipweave.errors import SkipweaveError
-from skipweave.layers import HalvingMaxPool
+from skipweave.layers import SeparableMaxPool
 
 
-@pytest.mark.parametrize("size", [(2, 2), (6, 8), (7, 8), (6, 9), (5, 3)])
+@pytest.mark.parametrize("size", [(3, 3), (6, 8), (7, 8), (6, 9), (5, 3)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_it_is_torch_s(size: tuple[int, int], layout: torch.memory_format) -> None:
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 1)])
+def test_it_is_torch_s(
+    size: tuple[int, int], layout: torch.memory_format, kernel: int, stride: int, padding: int
+) -> None:
     x = torch.randn(2, 3, *size).contiguous(memory_format=layout)
-    assert torch.equal(HalvingMaxPool()(x), F.max_pool2d(x, 2))
+    assert torch.equal(SeparableMaxPool(kernel, stride, padding)(x), F.max_pool2d(x, kernel, stride, padding))
 
 
 def test_what_is_no_number_passes() -> None:
@@ -20,10 +23,10 @@ def test_what_is_no_number_passes() -> None:
     x[0, :, 1, 2] = float("nan")
     x[1, :, 2] = -float("inf")
     x[1, :, 3] = float("nan")
-    torch.testing.assert_close(HalvingMaxPool()(x), F.max_pool2d(x, 2), equal_nan=True, rtol=0, atol=0)
+    torch.testing.assert_close(SeparableMaxPool(2, 2)(x), F.max_pool2d(x, 2), equal_nan=True, rtol=0, atol=0)
 
 
-def test_maps_of_a_single_row_or_column_are_refused() -> None:
-    for size in ((1, 4), (4, 1)):
-        with pytest.raises(SkipweaveError, match=f"a map of {size[0]}x{size[1]} pixels cannot be halved"):
-            HalvingMaxPool()(torch.randn(1, 2, *size))
+def test_maps_smaller_than_the_window_are_refused() -> None:
+    for size in ((2, 4), (4, 2)):
+        with pytest.raises(SkipweaveError, match=f"a map of {size[0]}x{size[1]} pixels is smaller than the window"):
+            SeparableMaxPool(3, 2)(torch.randn(1, 2, *size))

@@ -14,7 +14,7 @@ from skipweave.compress.dataflow import data_flows
 from skipweave.compress.dry_run import checked_input_size
 from skipweave.compress.fold_norms import Folding, fold_norms, is_step
 from skipweave.errors import SkipweaveError
-from skipweave.layers import ChannelSparseConv2d, HalvingMaxPool
+from skipweave.layers import ChannelSparseConv2d, SeparableMaxPool
 
 MemoryFormat = Literal["channels_last", "contiguous"]
 
@@ -102,7 +102,7 @@ def optimize_for_inference(
     others' DenseNets; one of a sum; one whose map the network gives away (`forward_features`, `forward_intermediates`,
     `forward_anytime` are the same functions as before); one that runs several times.
 
-    On the CPU, in contiguous networks, plain 2x2 max pools become `skipweave.layers.HalvingMaxPool`, which is faster.
+    On the CPU, in contiguous networks, square max pools become `skipweave.layers.SeparableMaxPool`, which is faster.
 
     Args:
         model: Any network of convolutions. It is copied, not changed.
@@ -154,16 +154,17 @@ def _dtype(model: nn.Module) -> torch.dtype:
 def _replace_pools(network: nn.Module) -> None:
     for part in list(network.modules()):
         for name, child in part.named_children():
-            if _halves(child):
-                setattr(part, name, HalvingMaxPool())
+            if isinstance(child, nn.MaxPool2d) and _is_separable(child):
+                sizes = (_pair(size)[0] for size in (child.kernel_size, child.stride, child.padding))
+                setattr(part, name, SeparableMaxPool(*sizes))
 
 
-def _halves(part: nn.Module) -> bool:
-    """Whether a module is what `HalvingMaxPool` is, and nobody watches or alters it by hooks."""
-    if type(part) is not nn.MaxPool2d or part._forward_hooks or part._forward_pre_hooks:
+def _is_separable(pool: nn.MaxPool2d) -> bool:
+    """Whether `SeparableMaxPool` does the same, and nobody watches or alters the pool by hooks."""
+    if type(pool) is not nn.MaxPool2d or pool._forward_hooks or pool._forward_pre_hooks:
         return False
-    sizes = [_pair(size) for size in (part.kernel_size, part.stride, part.padding, part.dilation)]
-    return sizes == [(2, 2), (2, 2), (0, 0), (1, 1)] and not (part.ceil_mode or part.return_indices)
+    square = all(len(set(_pair(size))) == 1 for size in (pool.kernel_size, pool.stride, pool.padding))
+    return square and _pair(pool.dilation) == (1, 1) and not (pool.ceil_mode or pool.return_indices)
 
 
 def _best_format(model: nn.Module) -> MemoryFormat:

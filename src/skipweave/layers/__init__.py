@@ -7,7 +7,7 @@ from skipweave.layers.cross import Cross, CrossConv, CrossRead
 from skipweave.layers.head import Head
 from skipweave.layers.lean import Read, read_and_run
 from skipweave.layers.normalise import NodeNorm
-from skipweave.layers.pool import HalvingMaxPool
+from skipweave.layers.pool import SeparableMaxPool
 from skipweave.layers.readers import Reader, readers
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
@@ -38,7 +38,6 @@ __all__ = [
     "DilatedAvgPool",
     "Downsampling",
     "GroupUnit",
-    "HalvingMaxPool",
     "Head",
     "ImageNetStem",
     "NodeNorm",
@@ -48,6 +47,7 @@ __all__ = [
     "Read",
     "Reader",
     "ResidualBlock",
+    "SeparableMaxPool",
     "SeqConv2d",
     "SeqStage",
     "SpanningStages",

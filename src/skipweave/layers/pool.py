@@ -1,26 +1,55 @@
-"""The commonest max pool by faster operations."""
+"""Max pools by faster operations."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
 
 
-class HalvingMaxPool(nn.Module):
-    """`nn.MaxPool2d(2)` by maxima of pairs of rows, then of pairs of columns: for inference.
+class SeparableMaxPool(nn.Module):
+    """`nn.MaxPool2d` by maxima of rows, then of columns: for inference.
 
     torch's own goes through contiguous maps window by window on the CPU, and takes several times as long
     (docs/performance.md).
 
-    Shape: (N, C, H, W) to (N, C, H // 2, W // 2); an odd last row or column is dropped.
+    Args:
+        kernel_size: Side of the window.
+        stride: Step, down and across.
+        padding: Rows and columns on each side that never are the largest.
+
+    Shape: (N, C, H, W) to (N, C, H', W'), as `nn.MaxPool2d` without `ceil_mode`.
 
     Raises:
-        SkipweaveError: A map is one pixel high or wide.
+        SkipweaveError: A map is smaller than the window.
     """
+
+    def __init__(self, kernel_size: int, stride: int, padding: int = 0) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the pooled map."""
-        if min(x.shape[-2:]) < 2:
-            raise SkipweaveError(f"a map of {x.shape[-2]}x{x.shape[-1]} pixels cannot be halved: give larger images")
-        rows = torch.maximum(x[..., :-1:2, :], x[..., 1::2, :])
-        return torch.maximum(rows[..., :-1:2], rows[..., 1::2])
+        x = F.pad(x, [self.padding] * 4, value=-torch.inf) if self.padding else x
+        if min(x.shape[-2:]) < self.kernel_size:
+            raise SkipweaveError(
+                f"a map of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than the window of a max pool, "
+                f"{self.kernel_size}x{self.kernel_size}: give larger images"
+            )
+        return self._along(self._along(x, -2), -1)
+
+    def _along(self, x: Tensor, dim: int) -> Tensor:
+        """Maxima of neighbours in one direction."""
+        reach = (x.shape[dim] - self.kernel_size) // self.stride * self.stride + 1
+        largest, *others = (
+            x.narrow(dim, first, reach).unfold(dim, 1, self.stride).squeeze(-1) for first in range(self.kernel_size)
+        )
+        for other in others:
+            largest = torch.maximum(largest, other)
+        return largest
+
+    def extra_repr(self) -> str:
+        """Show the window."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
