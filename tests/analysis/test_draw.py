@@ -110,14 +110,6 @@ def test_files(tmp_path):
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
 
 
-def test_files_are_not_overwritten(tmp_path):
-    (tmp_path / "net.svg").write_text("mine")
-    with pytest.raises(SkipweaveError, match=r"net.svg exists already: choose another --save"):
-        save(connections(topology.dense(2)), tmp_path / "net")
-    assert [path.name for path in tmp_path.iterdir()] == ["net.svg"]
-    assert (tmp_path / "net.svg").read_text() == "mine"
-
-
 def test_svg_text_is_well_formed_repeatable_and_free_of_a_prologue():
     texts = {to_svg(connections(topology.exponential(8), title="a & b <c>")) for _ in range(2)}
     assert len(texts) == 1

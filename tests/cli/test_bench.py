@@ -64,4 +64,4 @@ def test_mistakes_are_told_in_one_line(words: list[str], part: str, capsys: pyte
 def test_a_file_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "speeds.svg").touch()
     assert main(["bench", "densenet40_12", "--save", str(tmp_path / "speeds.csv")]) == 2
-    assert f"{tmp_path / 'speeds.svg'} exists already" in capsys.readouterr().err
+    assert f"{tmp_path / 'speeds.svg'} exists already: choose another --save" in capsys.readouterr().err

@@ -62,6 +62,14 @@ def test_show_saves_pictures(capsys, tmp_path):
     Image.open(tmp_path / "sparsenet40_24.png").verify()
 
 
+def test_show_does_not_overwrite(tmp_path):
+    (tmp_path / "net.svg").write_text("mine")
+    with pytest.raises(SkipweaveError, match=r"net.svg exists already: choose another --save"):
+        inspect.show("sparsenet40_24", save=tmp_path / "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.svg"]
+    assert (tmp_path / "net.svg").read_text() == "mine"
+
+
 def test_ledger_compares_printed_and_built(capsys):
     inspect.ledger("seqconv")
     told = lines(capsys)

@@ -164,15 +164,9 @@ def to_svg(figure: Figure) -> str:
 
 
 def save(figure: Figure, prefix: Path) -> tuple[Path, Path]:
-    """Write a figure as `<prefix>.png` and `<prefix>.svg`, making the folder where needed; return both paths.
-
-    Raises:
-        SkipweaveError: One of them exists already; neither is written.
-    """
-    png, svg = (prefix.with_name(prefix.name + ending) for ending in (".png", ".svg"))
-    if there := [str(path) for path in (png, svg) if path.exists()]:
-        raise SkipweaveError(f"{', '.join(there)} exists already: choose another --save")
+    """Write, or replace, `<prefix>.png` and `<prefix>.svg`, making the folder where needed; return both paths."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
+    png, svg = (prefix.with_name(prefix.name + ending) for ending in (".png", ".svg"))
     write(figure, png, "png")
     write(figure, svg, "svg")
     return png, svg

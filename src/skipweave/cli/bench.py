@@ -16,6 +16,7 @@ from torch import nn
 
 from skipweave.analysis.draw_speed import draw_errors
 from skipweave.analysis.speed import Case, MemoryFormat, Precision, Speed, What, measure_speeds
+from skipweave.cli.files import refuse_existing
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import rows
@@ -148,9 +149,7 @@ def _check_save(save: Path | None) -> None:
         return
     if save.suffix != ".csv":
         raise SkipweaveError(f"save is {save}: expected a file that ends in .csv")
-    for path in (save, save.with_suffix(".svg")):
-        if path.exists():
-            raise SkipweaveError(f"{path} exists already: give another name")
+    refuse_existing((save, save.with_suffix(".svg")))
 
 
 def _title(case: Case) -> str:

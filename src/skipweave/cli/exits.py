@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from skipweave.analysis import draw
 from skipweave.analysis.label_maps import comparison
 from skipweave.analysis.profile import profile
+from skipweave.cli.files import pictures, refuse_existing
 from skipweave.cli.run_display import shown_scores
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.data import SegmentationData
@@ -35,7 +36,8 @@ def exits(
         split: train (not augmented), validation or test.
         which: the checkpoint: best by validation error, or last.
         image: which image of the split to draw, counted from 0, the first by default.
-        save: where to put a figure of that image, its labels and the exits' label maps: SAVE.png and SAVE.svg.
+        save: where to put a figure of that image, its labels and the exits' label maps: SAVE.png and SAVE.svg,
+            which must not exist yet.
         root: where the data is now, if not where the run read it.
         accelerator: auto, cpu, gpu, cuda or mps.
         workers: processes that read ahead.
@@ -45,6 +47,8 @@ def exits(
     """
     if image is not None and not save:
         raise SkipweaveError("--image says what to draw: say where to by --save")
+    if save:
+        refuse_existing(pictures(save))
     loaded = load_run_images(run, split, which, root)
     macs = profile(loaded.network, (loaded.data.in_chans, *loaded.data.image_size)).exit_macs
     if not macs:

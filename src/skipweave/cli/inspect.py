@@ -17,6 +17,7 @@ from skipweave.analysis import draw
 from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.ledger_check import Check, by_network, check
 from skipweave.analysis.profile import Profile, profile
+from skipweave.cli.files import pictures, refuse_existing
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.compress import build_thinned
 from skipweave.errors import SkipweaveError
@@ -60,9 +61,15 @@ def show(
             --args.depth_multiplier 0.5 or --args.sparsify 0.1 the network is thinned first.
         input_size: Channels, height and width of the images; the model's own where it is left out.
         save: Where to put a picture of the connections: <save>.png and <save>.svg; in a folder that exists already,
-            under the model's name.
+            under the model's name. What exists is not overwritten.
+
+    Raises:
+        SkipweaveError: The model or an argument is wrong, or a file exists already.
     """
     args = args or {}
+    prefix = save / model if save is not None and save.is_dir() else save
+    if prefix is not None:
+        refuse_existing(pictures(prefix))
     with torch.device("meta"):
         network = build_thinned(partial(create_model, model), args)
     title = " ".join([model, *(f"{key}={value}" for key, value in args.items())])
@@ -70,9 +77,9 @@ def show(
     print_table(_costs(title, measured))
     if measured.topologies:
         print_table(_stages(measured))
-    if save is not None:
+    if prefix is not None:
         picture = draw.connections(measured.topologies, title)
-        for path in draw.save(picture, save / model if save.is_dir() else save):
+        for path in draw.save(picture, prefix):
             say(f"saved {path}")
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from skipweave.analysis import draw
 from skipweave.analysis.looks import KINDS, Kind, Look, Value, looks
 from skipweave.analysis.looks import look as take
+from skipweave.cli.files import refuse_existing
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model
@@ -97,8 +98,7 @@ def _files(pictures: Sequence[Look], save: Path | None) -> dict[Path, Look]:
         files = {save: pictures[0]}
     else:
         files = {save / f"{picture.kind}{end}": picture for picture in pictures for end in _IN_A_FOLDER}
-    if there := [str(path) for path in files if path.exists()]:
-        raise SkipweaveError(f"{', '.join(there)} exists already: choose another --save")
+    refuse_existing(files)
     return files
 
 
