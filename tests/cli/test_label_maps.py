@@ -90,7 +90,9 @@ def test_exits_are_told_and_drawn(run: Path, tmp_path: Path, capsys: Capture):
     svg = (tmp_path / "figure.svg").read_text()
     assert "exit 1 of 3" in svg
     assert "labels" in svg
-    assert main(["exits", str(run), "--save", str(tmp_path / "figure"), "--image", "99"]) == 2
+    assert main(["exits", str(run), "--save", str(tmp_path / "figure")]) == 2
+    assert "figure.svg exists already: choose another --save" in capsys.readouterr().err
+    assert main(["exits", str(run), "--save", str(tmp_path / "other"), "--image", "99"]) == 2
     assert "image is 99: expected 0 to 3" in capsys.readouterr().err
     assert main(["exits", str(run), "--image", "1"]) == 2
     assert "say where to by --save" in capsys.readouterr().err
