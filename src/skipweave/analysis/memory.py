@@ -46,9 +46,9 @@ def peak_inference_bytes(model: nn.Module, images: Tensor) -> int:
         model: Put in evaluation mode and left there; on the device of `images`.
         images: (N, C, H, W).
     """
-    with torch.inference_mode(), _Living((*model.parameters(), *model.buffers(), images)) as living:
-        model.eval()(images)
-    return living.peak
+    model.eval()
+    with torch.inference_mode():
+        return peak_bytes(lambda: model(images), (*model.parameters(), *model.buffers(), images))
 
 
 def peak_bytes(work: Callable[[], object], others: Iterable[Tensor]) -> int:

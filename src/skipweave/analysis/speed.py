@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipweave.analysis.profile import profile
+from skipweave.analysis.profile import Profile
 from skipweave.compress import optimize_for_inference
 from skipweave.errors import SkipweaveError
 
@@ -72,6 +72,7 @@ class Speed:
 
 def measure_speeds(
     networks: Mapping[str, Make],
+    costs: Mapping[str, Profile],
     case: Case,
     *,
     input_size: tuple[int, int, int],
@@ -83,6 +84,7 @@ def measure_speeds(
 
     Args:
         networks: What makes each, by name.
+        costs: Their `profile`, by name.
         case: What is timed.
         input_size: (C, H, W) of an image.
         repeats: Rounds of which medians and quartiles are taken, after two that are not counted.
@@ -99,15 +101,15 @@ def measure_speeds(
     seconds: dict[str, list[float]] = {name: [] for name in (*actions, *rates)}
     for done in range(1 - _WARM_UP, repeats + 1):
         for name, action in {**actions, **rates}.items():
-            spent = _seconds(action, device)
+            spent = seconds_of(action, device)
             if done > 0:
                 seconds[name].append(spent)
         tell(max(0, done))
     macs_a_second = _MATRIX**3 / median(seconds["product"])
     bytes_a_second = 2 * 4 * _COPIED / median(seconds["copy"])
     return {
-        name: _speed(seconds[name], case, *_costs(make, case, input_size), macs_a_second, bytes_a_second)
-        for name, make in networks.items()
+        name: _speed(seconds[name], case, *_costs(costs[name], case), macs_a_second, bytes_a_second)
+        for name in networks
     }
 
 
@@ -125,10 +127,8 @@ def _speed(
     )
 
 
-def _costs(make: Make, case: Case, input_size: tuple[int, int, int]) -> tuple[int, float]:
+def _costs(cost: Profile, case: Case) -> tuple[int, float]:
     """Multiply-accumulates of a batch, and bytes that cannot be kept from memory."""
-    with torch.device("meta"):
-        cost = profile(make(), input_size)
     number = 2 if case.precision == "bf16" else 4
     if case.what == "inference":
         return case.batch * cost.macs, number * cost.parameters
@@ -188,11 +188,17 @@ def _copy(device: torch.device) -> Callable[[], object]:
     return partial(target.copy_, source)
 
 
-def _seconds(action: Callable[[], object], device: torch.device) -> float:
+def seconds_of(action: Callable[[], object], device: torch.device) -> float:
     """Seconds until the device is done with it: accelerators work on after a call returns."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
+    _wait(device)
     start = time.perf_counter()
     action()
-    wait()
+    _wait(device)
     return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

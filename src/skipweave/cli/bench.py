@@ -15,6 +15,7 @@ from rich.progress import Progress, TaskID
 from torch import nn
 
 from skipweave.analysis.draw_speed import draw_errors
+from skipweave.analysis.profile import profile
 from skipweave.analysis.speed import Case, MemoryFormat, Precision, Speed, What, measure_speeds
 from skipweave.cli.files import refuse_existing
 from skipweave.cli.tables import new_table, print_table, say
@@ -93,6 +94,7 @@ def bench(
     networks = {name: partial(_make, name) for name in names}
     with torch.device("meta"):
         shape = input_size or _input_size(models[0], networks[models[0]]())
+        costs = {name: profile(make(), shape) for name, make in networks.items()}
     on = torch.device(device)
     cases = [
         Case(*settings) for settings in product(what, batches, precisions, memory_formats, compiled)
@@ -108,7 +110,7 @@ def bench(
             def tell(done: int, task: TaskID = task) -> None:
                 progress.update(task, completed=done)
 
-            speeds = measure_speeds(networks, case, input_size=shape, repeats=repeats, device=on, tell=tell)
+            speeds = measure_speeds(networks, costs, case, input_size=shape, repeats=repeats, device=on, tell=tell)
             lines += _lines(speeds, case, shape, repeats, on)
             progress.remove_task(task)
     for case in cases:

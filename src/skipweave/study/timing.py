@@ -2,7 +2,6 @@
 
 import os
 import platform
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
@@ -10,6 +9,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from skipweave.analysis.speed import seconds_of
 from skipweave.study.results import Timing
 from skipweave.training.learner import Learner
 
@@ -50,7 +50,7 @@ def _inference(learner: Learner, images: Tensor) -> float:
     precision = learner.fabric.strategy.precision
     images = precision.convert_input(images)
     with torch.inference_mode(), precision.forward_context():
-        return _seconds(learner, lambda: learner.network(images))
+        return seconds_of(lambda: learner.network(images), learner.fabric.device)
 
 
 def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
@@ -63,23 +63,7 @@ def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
         learner.gradients(images, labels, shares)
         learner.descend(lr=0.0)
 
-    return _seconds(learner, step)
-
-
-def _seconds(learner: Learner, action: Callable[[], object]) -> float:
-    """Seconds until the device is done with it: accelerators work on after a call returns."""
-    _wait(learner.fabric.device)
-    start = time.perf_counter()
-    action()
-    _wait(learner.fabric.device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    return seconds_of(step, learner.fabric.device)
 
 
 def machine(device: torch.device) -> str:
