@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from skipweave.ops import native_convolution, native_library
+from skipweave.ops.processor import processor
 
 #: Largest density at which the C library is used, for 1x1 kernels and for all others, where nothing was measured.
 DEFAULTS = {"1x1": 0.35, "larger": 0.6}
@@ -27,13 +27,7 @@ def cache_file() -> Path:
 
 
 def _machine() -> str:
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{model}; {native_library.library().instruction_set}; torch {torch.__version__}"
+    return f"{processor()}; {native_library.library().instruction_set}; torch {torch.__version__}"
 
 
 def _kept() -> dict[str, dict[str, float]]:

@@ -1,15 +1,14 @@
 """Measured time: every network's inference and training step, in turns, so that all meet the same machine."""
 
 import os
-import platform
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 
 from skipweave.analysis.speed import seconds_of
+from skipweave.ops.processor import processor
 from skipweave.study.results import Timing
 from skipweave.training.learner import Learner
 
@@ -70,11 +69,4 @@ def machine(device: torch.device) -> str:
     """What computes on the device, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {os.cpu_count()} cores" + ("" if device.type == "cpu" else f", {device.type}")
-
-
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    return f"{processor()}, {os.cpu_count()} cores" + ("" if device.type == "cpu" else f", {device.type}")

@@ -1,0 +1,14 @@
+"""What processor this is."""
+
+import platform
+from pathlib import Path
+
+
+def processor() -> str:
+    """The processor's model in words, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
