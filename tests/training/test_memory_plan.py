@@ -70,6 +70,24 @@ def test_too_little_memory_is_refused() -> None:
         plan(2**19)
 
 
+def test_a_network_that_cannot_run_units_again_takes_fewer_images() -> None:
+    def chosen(limit: int) -> MemoryPlan:
+        return plan_memory(
+            lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * (SIDE - 2) ** 2, 10)),
+            Classification(10),
+            OptimConfig(),
+            (3, SIDE, SIDE),
+            batch_size=BATCH,
+            limit=limit,
+        )
+
+    small = chosen(chosen(2**40).bytes - 1)
+    assert not small.recompute
+    assert 2 <= small.batch_size < BATCH
+    with pytest.raises(SkipweaveError, match=r"two images take 0.\d MiB: give more memory"):
+        chosen(2**16)
+
+
 def test_a_run_keeps_what_was_chosen(tiny: Callable[..., FitConfig]) -> None:
     config = tiny(epochs=1, max_memory="1MB")
     settled = RunFolder(fit(config).run_dir).read_config()

@@ -48,6 +48,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Choose how to train: as usual if that fits; else with units run again; else so, with as many images as fit.
 
+    A network without `set_grad_checkpointing` is trained as usual, with as many images as fit.
+
     What is counted: weights and statistics, their gradients, what the optimiser keeps, the batch, and every tensor of
     a step from the operation that makes it until nobody holds it. What is not: memory that kernels need within one
     operation, and what torch, CUDA and Python need for themselves (often some hundred MB). Counted in float32 and on
@@ -64,7 +66,9 @@ def plan_memory(
     Raises:
         SkipweaveError: Not even two images fit.
     """
-    for recompute in (False, True):
+    with torch.device("meta"):
+        can_recompute = hasattr(make_network(), "set_grad_checkpointing")
+    for recompute in (False, True) if can_recompute else (False,):
         small, large = (_step_bytes(make_network, task, optim, image_shape, batch, recompute) for batch in _TRIED)
         image = (large - small) / (_TRIED[1] - _TRIED[0])
         fixed = small - _TRIED[0] * image
@@ -73,9 +77,10 @@ def plan_memory(
         if fitting == batch_size:
             return plan
     if fitting < 2:
+        even = " even where units are run again" if can_recompute else ""
         raise SkipweaveError(
-            f"max_memory is {limit / 2**20:,.1f} MiB, but two images take {(fixed + 2 * image) / 2**20:,.1f} MiB even "
-            f"where units are run again: give more memory, smaller images or a smaller network"
+            f"max_memory is {limit / 2**20:,.1f} MiB, but two images take {(fixed + 2 * image) / 2**20:,.1f} "
+            f"MiB{even}: give more memory, smaller images or a smaller network"
         )
     return plan
 
