@@ -9,7 +9,7 @@ from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import NetworkConfig, StudyConfig
 from skipweave.study.runner import run_study
-from skipweave.training import EpochRow, RunStart, RunSummary
+from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
 from skipweave.training.run_folder import RunFolder
 
 
@@ -59,6 +59,18 @@ def config(tmp_path, monkeypatch):
 
 def rows_of(config, name="results.csv"):
     return list(csv.DictReader((config.output / name).read_text().splitlines()))
+
+
+def test_links_are_added_to_the_networks_that_are_to_gain_some(config):
+    sparse = NetworkConfig(SPARSE, {"units": 2, "sparsify": 0.2}, "growing", DensifyConfig(every=3))
+    asked = []
+    results = run_study(
+        replace(config, networks=[sparse, config.networks[1]], match=None),
+        trainer=lambda config, **options: asked.append(config) or Trainer()(config, **options),
+    )
+    assert [fit.densify.every for fit in asked] == [3, 0, 3, 0]
+    assert ("links added", "growing: every 3 steps, fresh weights") in results.facts["Recipe"]
+    assert results.networks[0].cost.parameters < 0.7 * results.networks[1].cost.parameters
 
 
 def test_every_network_is_trained_from_every_seed(config):

@@ -63,6 +63,12 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
         ("seeds", ", ".join(map(str, config.seeds))),
         ("precision", config.precision),
     ]
+    gaining = [
+        f"{network.title}: every {network.densify.every} steps, {network.densify.new} weights"
+        for network in config.networks
+        if network.densify.every
+    ]
+    lines += [("links added", "; ".join(gaining))] if gaining else []
     return [*lines, ("equal cost", _matching(config, networks))]
 
 
