@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from skipweave.analysis.counts import CONVENTIONS, Counts, count, counting, owns_gains
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
-from skipweave.compress.dry_run import checked_input_size, on_meta
+from skipweave.compress.dry_run import QuickNorms, checked_input_size, on_meta
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Topology
@@ -119,10 +119,11 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
     size = checked_input_size(model, input_size)
     twin = on_meta(model)
     try:
-        counts = count(twin, _images(1, size))
-        saved = saved_bytes(twin, _images(BATCH, size)) // BATCH
-        alive = peak_inference_bytes(twin, _images(1, size))
-        exits = exit_macs(twin, _images(1, size))
+        with QuickNorms():
+            counts = count(twin, _images(1, size))
+            saved = saved_bytes(twin, _images(BATCH, size)) // BATCH
+            alive = peak_inference_bytes(twin, _images(1, size))
+            exits = exit_macs(twin, _images(1, size))
     except RuntimeError as error:
         raise SkipweaveError(f"the model cannot take images of size {size}: {error}") from error
     return Profile(size, parameters_by_type(model), counts, saved, alive, topologies_of(model), exits)

@@ -1,12 +1,14 @@
 """Run any network without its tensors: what images it takes, and a twin of it on the meta device."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skipweave.errors import SkipweaveError
 
@@ -58,6 +60,22 @@ def shape_twin(model: nn.Module) -> nn.Module:
 
 def _given(x: Tensor, *_: object) -> Tensor:
     return x
+
+
+class QuickNorms(TorchDispatchMode):
+    """While it lasts, batch norms on the meta device are one operation: torch makes of each some thirty smaller ones."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Give the shapes of a batch norm's results; let all else go its way."""
+        if func is torch.ops.aten.batch_norm.default:
+            return torch.empty_like(args[0])
+        if func is torch.ops.aten.native_batch_norm.default:
+            x, *_, training, _, _ = args
+            statistics = x.shape[1] if training else 0
+            return torch.empty_like(x), x.new_empty(statistics), x.new_empty(statistics)
+        return func(*args, **(kwargs or {}))
 
 
 def dry_run(twin: nn.Module, input_size: tuple[int, int, int], method: str = "forward") -> object:
