@@ -1,8 +1,10 @@
 """The C library against the dense convolution, in every instruction set that the processor has."""
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -86,7 +88,8 @@ def errors(case: Case) -> tuple[float, float, float, float]:
 
 
 def assert_exact(case: Case) -> None:
-    out, *gradients = errors(case)
+    with patch("skipweave.ops.channel_sparse_library.break_even", return_value=math.inf):  # the library throughout
+        out, *gradients = errors(case)
     assert out <= 1e-6, case
     assert max(gradients) <= 2e-6, (case, gradients)
 
@@ -118,6 +121,15 @@ def test_it_is_exact_for_any_shape(name: str, case: Case) -> None:
     if native_library.use_instruction_set(name):
         assert_exact(case)
         native_library.use_instruction_set(LIBRARY.instruction_set)
+
+
+@needs_library
+def test_the_input_gradient_of_a_kernel_as_large_as_the_map_is_dense() -> None:
+    """There the library would follow each link to 49 positions, of which all but one are padding."""
+    case = Case(3, 20, 16, 7, 7, (7, 7), fan_in=2, rows=16)
+    with patch("skipweave.ops.native_convolution.input_gradient") as by_library:
+        assert max(errors(case)) <= 2e-6
+    assert not by_library.called
 
 
 @needs_library

@@ -1,14 +1,8 @@
 """Tensor functions: the readable definition of each hot operation, and fast forms that must equal it."""
 
 from skipweave.ops.aggregate import concat_read, join, shifted_mean, sum_nodes
-from skipweave.ops.channel_sparse import (
-    Form,
-    channel_sparse_conv2d,
-    channel_sparse_dense,
-    channel_sparse_shared,
-    dense_weight,
-    form_for,
-)
+from skipweave.ops.channel_sparse import Form, channel_sparse_conv2d, channel_sparse_shared, form_for
+from skipweave.ops.channel_sparse_dense import channel_sparse_dense, dense_weight
 from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_iou
 from skipweave.ops.cross import cross_layer, cross_layer_fast
 from skipweave.ops.growing import GrowingMap

@@ -1,8 +1,14 @@
 """The C library's convolution as a function of torch."""
 
+from collections.abc import Sequence
+from math import prod
+
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 from skipweave.ops import native_convolution
+from skipweave.ops.break_even import break_even
+from skipweave.ops.channel_sparse_dense import dense_weight
 from skipweave.ops.channel_sparse_operator import differentiable
 
 Pair = tuple[int, int]
@@ -21,10 +27,27 @@ def channel_sparse_library(
     return _convolve(x, weight, index, bias, stride, padding, dilation)
 
 
+def _input_gradient(
+    gradient: Tensor,
+    shape: Sequence[int],
+    weight: Tensor,
+    index: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """By the C library, or as of a dense convolution where that is faster: where kernels are as large as the map."""
+    taken = weight.shape[1] * prod(shape[2:]) / prod(stride)  # links followed: the library turns to each input position
+    dense = shape[1] * prod(gradient.shape[2:])  # torch to each output position
+    if taken <= break_even((weight.shape[2], weight.shape[3])) * dense:
+        return native_convolution.input_gradient(gradient, shape, weight, index, stride, padding, dilation)
+    return conv2d_input(shape, dense_weight(weight, index, shape[1]), gradient, stride, padding, dilation)
+
+
 _convolve = differentiable(
     "skipweave::channel_sparse",
     native_convolution.forward,
-    native_convolution.input_gradient,
+    _input_gradient,
     native_convolution.weight_gradient,
     device_types="cpu",
 )
