@@ -7,7 +7,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import skipweave  # noqa: F401
+import skipweave
+from skipweave.errors import SkipweaveError
+from skipweave.layers import compile_units
 
 SMALL = {
     "densenet_bc100_12": dict(units=2, growth=4),
@@ -33,6 +35,12 @@ def lean(model: nn.Module) -> nn.Module:
 def compiled(model: nn.Module) -> nn.Module:
     torch._dynamo.reset()
     model.compile(backend="aot_eager")
+    return model
+
+
+def compiled_by_units(model: nn.Module) -> nn.Module:
+    torch._dynamo.reset()
+    compile_units(model, backend="aot_eager")
     return model
 
 
@@ -65,6 +73,44 @@ def test_compiled_forms_are_the_same_function(name: str, form: Callable[[nn.Modu
     expected = step(name, lambda model: model, torch.float64, autocast=False)
     made = step(name, lambda model: compiled(form(model)), torch.float64, autocast=False)
     torch.testing.assert_close(made, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", [lambda model: model, lean], ids=["default", "lean"])
+@pytest.mark.parametrize(
+    "name", [name if name == "densenet_bc100_12" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+)
+def test_units_compiled_one_by_one_are_the_same_function(name: str, form: Callable[[nn.Module], nn.Module]) -> None:
+    expected = step(name, lambda model: model, torch.float64, autocast=False)
+    made = step(name, lambda model: compiled_by_units(form(model)), torch.float64, autocast=False)
+    torch.testing.assert_close(made, expected, rtol=1e-6, atol=1e-7)
+
+
+def compiled_forms(name: str) -> int:
+    """How many graphs a compiler gets to see in a step."""
+    seen: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        seen.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    model = skipweave.create_model(name).train()
+    compile_units(model, backend=backend)
+    model(torch.randn(2, 3, 32, 32))
+    return len(seen)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_few_units_of_a_deep_network_are_compiled() -> None:
+    assert compiled_forms("sparsenet_bc100_12") == 24  # of 48 units
+    assert compiled_forms("sparsenet_bc1001_12") == 45  # of 498
+
+
+def test_networks_of_others_have_no_units_to_compile() -> None:
+    with pytest.raises(SkipweaveError, match=r"Sequential has no units to compile one by one: use model.compile\(\)"):
+        compile_units(nn.Sequential(nn.Linear(1, 1)))
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -2,6 +2,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, loop
+from skipweave.layers import compile_units
+from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, learner, loop
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.learner import Learner
 from skipweave.training.run_folder import RunFolder
@@ -181,3 +183,22 @@ def test_a_run_folder_holds_safetensors_and_text_only(run: RunSummary):
             open_saved(path).tensors()
         elif path.is_file() and path.suffix != ".png" and path.parent.name != "events":
             assert path.read_text(encoding="utf-8").isprintable() or path.suffix in {".yaml", ".json", ".csv", ".svg"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_units_are_compiled_where_the_settings_say_so(tiny: Tiny, run: RunSummary, monkeypatch: pytest.MonkeyPatch):
+    seen: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        seen.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(learner, "compile_units", partial(compile_units, backend=backend))
+    torch._dynamo.reset()
+    compiled = fit(tiny(epochs=3, compile_units=True))
+    assert seen
+    ours, plain = (list(csv.DictReader((each.run_dir / "metrics.csv").open())) for each in (compiled, run))
+    assert float(ours[-1]["train_loss"]) == pytest.approx(float(plain[-1]["train_loss"]), rel=1e-3)
+    with pytest.raises(SkipweaveError, match="ResNet has no units to compile one by one"):
+        fit(tiny(compile_units=True, model=ModelConfig("resnet18")))

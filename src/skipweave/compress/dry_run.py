@@ -63,7 +63,7 @@ def _given(x: Tensor, *_: object) -> Tensor:
 
 
 class QuickNorms(TorchDispatchMode):
-    """While it lasts, batch norms on the meta device are one operation: torch makes of each some thirty smaller ones."""
+    """While it lasts, batch norms on the meta device are one operation: torch makes some thirty of each."""
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

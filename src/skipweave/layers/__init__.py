@@ -3,6 +3,7 @@
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.checkpoint import recompute
+from skipweave.layers.compiling import compile_units
 from skipweave.layers.cross import Cross, CrossConv, CrossRead
 from skipweave.layers.head import Head
 from skipweave.layers.lean import Read, read_and_run
@@ -58,6 +59,7 @@ __all__ = [
     "basic_body",
     "bottleneck_body",
     "carry_down",
+    "compile_units",
     "conv1x1",
     "conv3x3",
     "read_and_run",

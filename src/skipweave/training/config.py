@@ -58,6 +58,8 @@ class FitConfig:
         batch_size: images a step, over all processes together; an incomplete last batch of an epoch is left out.
         recompute: whether units are run again in the backward pass, which takes less memory and more time; for networks
             with `set_grad_checkpointing`.
+        compile_units: whether torch.compile makes kernels of the units when they run first, which takes minutes, for
+            networks of this library.
         max_memory: what a process's tensors may take, such as 8GiB; recompute is then chosen for it, and batch_size if
             need be lowered. Beside it torch, Python and a GPU's driver take some hundred MB.
         seed: decides initial weights, order, augmentation and dropout.
@@ -78,6 +80,7 @@ class FitConfig:
     epochs: int = 10
     batch_size: int = 64
     recompute: bool = False
+    compile_units: bool = False
     max_memory: int | str | None = None
     seed: int = 0
     output: Path = Path("runs")

@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 
 from skipweave.compress.densify import match_fan_ins
 from skipweave.data import mix_seed
+from skipweave.layers import compile_units
 from skipweave.training.checkpoint import Saved, shapes_of, without_prefix
 from skipweave.training.config import FitConfig
 from skipweave.training.densify import make_densifier
@@ -49,6 +50,8 @@ class Learner:
         check_labels(self.name, self.network, pixels=task.labels_pixels)
         if config.recompute:
             recompute_units(self.name, self.network)
+        if config.compile_units:
+            compile_units(self.network)
         self.shares = Shares(config.loss, count_heads(self.network), config.epochs)
         self.parameter_names = [name for name, _ in self.network.named_parameters()]
         self.optimiser = make_optimiser(config.optim, self.network.parameters())
