@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import channel_sparse, channel_sparse_gpu, depth, seqconv, timing, training_step
+from benchmarks import (
+    bf16,
+    channel_sparse,
+    channel_sparse_gpu,
+    compiling,
+    delugenet,
+    depth,
+    others_reliability,
+    seqconv,
+    timing,
+    training_step,
+)
 from skipweave.ops import dense_weight
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +63,46 @@ def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape(tmp_p
         told = csv.DictReader(old)
         assert csv.DictReader(new).fieldnames == told.fieldnames
         assert {row["subject"] for row in told} == set(map(str, channel_sparse.SHAPES))
+
+
+def test_delugenet_is_compared_with_its_baseline(tmp_path: Path) -> None:
+    rows = delugenet.compare(batch=2, repeats=1, memory_format="channels_last", units=(1, 1, 1))
+    assert [(row.network, row.ratio == 1) for row in rows] == [("3x3 baseline", True), ("delugenet146", False)]
+    timing.write(tmp_path / "table.csv", rows)
+    with (tmp_path / "table.csv").open() as new, (ROOT / "benchmarks/results/delugenet.csv").open() as kept:
+        assert csv.DictReader(new).fieldnames == csv.DictReader(kept).fieldnames
+
+
+def test_sparse_networks_are_compared_with_dense_ones_in_bfloat16(tmp_path: Path) -> None:
+    rows = list(bf16.compare("vgg16n", batch=1, repeats=1, side=32))
+    forms = ["dense, bfloat16", "dense, float32", "sparse 0.1, float32", "sparse 0.01, float32"]
+    assert [row.form for row in rows] == forms
+    assert rows[0].ratio == 1
+    timing.write(tmp_path / "table.csv", rows)
+    with (tmp_path / "table.csv").open() as new, (ROOT / "benchmarks/results/bf16.csv").open() as kept:
+        assert csv.DictReader(new).fieldnames == csv.DictReader(kept).fieldnames
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_harm_comes_to_runs_of_others(tmp_path: Path) -> None:
+    task = others_reliability.Task(tmp_path / "killed", signal_at=10)
+    assert others_reliability.in_child(others_reliability.plain, task) == -9
+    assert list(others_reliability.batches(task.folder)) == list(range(10))
+    whole = others_reliability.Task(tmp_path / "whole")
+    assert others_reliability.in_child(others_reliability.plain, whole) == 0
+    cut = others_reliability.kill_while_saving(others_reliability.plain, tmp_path / "cut", trials=1, width=4)
+    assert cut.endswith("of 1 last checkpoints can be loaded")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiling_tells_the_graphs_of_each_form(tmp_path: Path) -> None:
+    rows = compiling.measure(("sparsenet_bc100_12",), backend="eager")
+    assert [(row.compiled, row.units, row.graphs) for row in rows] == [("by units", 48, 24), ("whole", 48, 1)]
+    timing.write(tmp_path / "table.csv", rows)
+    with (tmp_path / "table.csv").open() as new, (ROOT / "benchmarks/results/compiling.csv").open() as kept:
+        assert csv.DictReader(new).fieldnames == csv.DictReader(kept).fieldnames
 
 
 def test_all_forms_of_a_training_step_have_one_number_of_parameters(tmp_path: Path) -> None:
