@@ -1,7 +1,8 @@
 """Data sets of images, their splits, transforms and exact loading."""
 
 from skipweave.data.config import LABEL_MAP_NAMES, NAMES, DataConfig
-from skipweave.data.files import EXTENSIONS, list_images, open_image
+from skipweave.data.decoding import open_image
+from skipweave.data.files import EXTENSIONS, list_images
 from skipweave.data.images import FileImages, ImageSet, MemoryImages
 from skipweave.data.loader import epoch_loader, steps_per_epoch
 from skipweave.data.preprocessing import Preprocessing, eval_transform_from

@@ -1,12 +1,9 @@
 """Read a folder of images a class."""
 
-import os
 from pathlib import Path
 
-from torchvision import datasets
-
 from skipweave.data.config import DataConfig
-from skipweave.data.files import EXTENSIONS, is_image
+from skipweave.data.files import EXTENSIONS, is_image, walk_files
 from skipweave.data.images import FileImages, ImageSplits
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave.errors import SkipweaveError
@@ -40,26 +37,28 @@ def read_folder(config: DataConfig) -> ImageSplits:
     return ImageSplits(classes, **{name: images for name, (_, images) in parts.items()})
 
 
+def find_classes(folder: Path) -> dict[str, list[Path]]:
+    """The images of each folder in a folder, hidden ones left out; of a class the folder's name is the name.
+
+    Raises:
+        SkipweaveError: a folder cannot be read.
+    """
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    except OSError as error:
+        raise SkipweaveError(f"cannot read the folder {folder} ({error.strerror})") from error
+    return {name: list(filter(is_image, walk_files(folder / name))) for name in names}
+
+
 def _read_classes(folder: Path) -> tuple[tuple[str, ...], FileImages]:
     """List a folder of images a class."""
-    try:
-        source = _ClassFolders(folder, is_valid_file=is_image, allow_empty=True)
-    except FileNotFoundError:
-        raise SkipweaveError(f"no class folder in {folder}: expected {_LAYOUTS}") from None
-    filled = set(source.targets)
-    if empty := [name for name, label in source.class_to_idx.items() if label not in filled]:
+    classes = find_classes(folder)
+    if not classes:
+        raise SkipweaveError(f"no class folder in {folder}: expected {_LAYOUTS}")
+    if empty := [name for name, paths in classes.items() if not paths]:
         raise SkipweaveError(
             f"no image in the class folder(s) {', '.join(empty)} of {folder}: "
             f"expected files that end in {', '.join(EXTENSIONS)}"
         )
-    return tuple(source.classes), FileImages([path for path, _ in source.samples], source.targets, in_chans=3)
-
-
-class _ClassFolders(datasets.ImageFolder):
-    """torchvision's reader, which takes hidden folders for classes, without them."""
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and entry.name[0] != ".")
-        if not names:
-            raise FileNotFoundError(directory)
-        return names, {name: label for label, name in enumerate(names)}
+    labels = [label for label, paths in enumerate(classes.values()) for _ in paths]
+    return tuple(classes), FileImages([path for paths in classes.values() for path in paths], labels, in_chans=3)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skipweave.data.files import open_image
+from skipweave.data.decoding import open_image
 from skipweave.data.splits import Indices
 
 
