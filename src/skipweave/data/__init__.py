@@ -1,8 +1,10 @@
 """Data sets of images, their splits, transforms and exact loading."""
 
+from skipweave.data.checking import DataReport, check
 from skipweave.data.config import LABEL_MAP_NAMES, NAMES, DataConfig
 from skipweave.data.decoding import open_image
 from skipweave.data.files import EXTENSIONS, list_images
+from skipweave.data.findings import Finding
 from skipweave.data.images import FileImages, ImageSet, MemoryImages
 from skipweave.data.loader import epoch_loader, steps_per_epoch
 from skipweave.data.preprocessing import Preprocessing, eval_transform_from
@@ -25,7 +27,9 @@ __all__ = [
     "ClassPixels",
     "Colour",
     "DataConfig",
+    "DataReport",
     "FileImages",
+    "Finding",
     "ImageData",
     "ImageSet",
     "LabelledImages",
@@ -33,6 +37,7 @@ __all__ = [
     "Preprocessing",
     "SegmentationData",
     "WholeImage",
+    "check",
     "count_pixels",
     "epoch_loader",
     "eval_transform_from",

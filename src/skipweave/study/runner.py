@@ -1,7 +1,6 @@
 """Run a study: plan, train what is not trained yet, time, and write down what was found."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from lightning_fabric import Fabric
 
 from skipweave.data import SegmentationData, epoch_loader, load
 from skipweave.errors import SkipweaveError
+from skipweave.ops.processor import cores
 from skipweave.study.config import StudyConfig
 from skipweave.study.display import Display, Silent
 from skipweave.study.facts import facts
@@ -73,7 +73,7 @@ class _Study:
     def processes(self) -> int:
         """Networks trained at the same time: on the CPU small networks gain more from that than from more threads."""
         on_cpu = self.fabric.device.type == "cpu"
-        return self.config.processes or (min(_cores(), _MOST_PROCESSES) if on_cpu else 1)
+        return self.config.processes or (min(cores(), _MOST_PROCESSES) if on_cpu else 1)
 
     @cached_property
     def threads(self) -> int:
@@ -174,11 +174,6 @@ class _Study:
             timing_note=self.timing_note,
             commands=_commands(self.folder),
         )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
