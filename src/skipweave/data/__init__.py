@@ -18,6 +18,7 @@ from skipweave.data.segmentation import (
     load_segmentation,
 )
 from skipweave.data.sets import ImageData, load
+from skipweave.data.skipping import Unreadable, find_unreadable, refuse_unreadable, without
 from skipweave.data.whole_image import WholeImage, whole_image_from
 
 __all__ = [
@@ -36,16 +37,20 @@ __all__ = [
     "MemoryImages",
     "Preprocessing",
     "SegmentationData",
+    "Unreadable",
     "WholeImage",
     "check",
     "count_pixels",
     "epoch_loader",
     "eval_transform_from",
+    "find_unreadable",
     "list_images",
     "load",
     "load_segmentation",
     "mix_seed",
     "open_image",
+    "refuse_unreadable",
     "steps_per_epoch",
     "whole_image_from",
+    "without",
 ]

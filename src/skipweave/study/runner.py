@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import SegmentationData, epoch_loader, load
+from skipweave.data import SegmentationData, epoch_loader, find_unreadable, load, without
 from skipweave.errors import SkipweaveError
 from skipweave.ops.processor import cores
 from skipweave.study.config import StudyConfig
@@ -48,6 +48,8 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     """
     folder = StudyFolder(config.output)
     data = load(config.data)
+    if config.data.on_bad == "skip":  # as each run does for itself
+        data = without(data, find_unreadable(data.train, range(len(data.train)), workers=config.data.workers))
     if data.test is None:
         raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
     fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]

@@ -49,7 +49,11 @@ def read_splits(config: DataConfig) -> Splits:
         SkipweaveError: a folder or the class list is missing, or files cannot be paired.
     """
     places, classes = find_places(config), find_classes(config)
-    parts = {part: LabelledImages(pair_folders(*place), classes) for part, place in places.items()}
+    parts = {
+        # Pairs that do not fit may be left out of training, so they are left to reading.
+        part: LabelledImages(pair_folders(*place, sizes=config.on_bad == "raise" or part in ("val", "test")), classes)
+        for part, place in places.items()
+    }
     if "" in parts:
         train, test = _hold_out(parts[""], TEST_FRACTION, config, "testing")
         return _with_validation(Splits(train, test=test), config)

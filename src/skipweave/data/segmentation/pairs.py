@@ -58,6 +58,10 @@ class LabelledImages:
         if image.shape[1:] != labels.shape:
             raise SkipweaveError(str(_size_problem(*self.pairs[index])))
 
+    def file(self, index: int) -> str:
+        """The path of an image."""
+        return str(self.pairs[index][0])
+
     def subset(self, indices: Indices) -> "LabelledImages":
         """The pairs at these positions, as a set of its own."""
         return LabelledImages([self.pairs[index] for index in indices], self.classes)
