@@ -10,7 +10,7 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from skipweave.data.png import has_all_rows
 from skipweave.errors import SkipweaveError
 
 #: What is tried, whatever a file's name says. Pillow knows more; some of those run other programs.
@@ -118,22 +119,20 @@ def _check_file(path: str | Path) -> None:
 
 
 def _open_checked(path: str | Path) -> Image.Image:
-    """Open a file whose head is in order; of a PNG file all checksums, which loading it leaves out."""
+    """Open a file whose head is in order; of a PNG file checksums and rows too, which Pillow does not look at."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise SkipweaveError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, which hides damage: leave it False")
-    image = Image.open(path, formats=FORMATS)
-    try:
+    with ExitStack() as if_refused:
+        image = if_refused.enter_context(Image.open(path, formats=FORMATS))
         _check_head(image)
         if image.format in ("JPEG", "MPO"):
             _check_scans(path)
-        if image.format != "PNG":
-            return image
-        image.verify()
-    except BaseException:
-        image.close()
-        raise
-    image.close()
-    return Image.open(path, formats=("PNG",))
+        if image.format == "PNG":
+            image.verify()
+            image = if_refused.enter_context(Image.open(path, formats=("PNG",)))
+            _check_rows(path, image)
+        if_refused.pop_all()
+    return image
 
 
 def _check_head(image: Image.Image) -> None:
@@ -146,6 +145,13 @@ def _check_head(image: Image.Image) -> None:
         )
     if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
         raise ValueError(f"animated, or of several pages: it holds {frames} images; save the one that is meant alone")
+
+
+def _check_rows(path: str | Path, image: Image.Image) -> None:
+    """Refuse a PNG file that lacks rows: its last one is black then, so that others need not be unpacked again."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    if (image.info.get("interlace") or not np.asarray(last).any()) and not has_all_rows(path):
+        raise ValueError("its data end before its last row")
 
 
 def _check_scans(path: str | Path) -> None:
