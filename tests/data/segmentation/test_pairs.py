@@ -44,7 +44,10 @@ def test_of_many_mistakes_ten_are_named(tmp_path, make_pairs):
     make_pairs(tmp_path, [str(number) for number in range(30)])
     for number in range(25):
         (tmp_path / "masks" / f"{number}.png").unlink()
-    with pytest.raises(SkipweaveError, match=r"^25 mistake.*9\.png has no label image in [^;]*; and 15 more$"):
+    with pytest.raises(
+        SkipweaveError,
+        match=r"^25 mistake.*9\.png has no label image in [^;]*; and 15 more; `skipweave check-data` lists all$",
+    ):
         pair_folders(tmp_path / "images", tmp_path / "masks")
 
 

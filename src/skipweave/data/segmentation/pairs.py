@@ -92,14 +92,13 @@ def pair_folders(images: Path, masks: Path, *, sizes: bool = True) -> list[tuple
         SkipweaveError: a folder is missing or empty; or files have no partner, several, or one of another size: the
             first ten are named, and all are counted.
     """
-    pairs, mistakes = find_pairs(images, masks)
-    if sizes:
-        mistakes += [_size_problem(*pair) for pair in pairs if _sizes_differ(*pair)]
+    pairs, unpaired = find_pairs(images, masks)
+    mistakes = [*map(str, unpaired), *filter(None, (_size_mistake(*pair) for pair in pairs if sizes))]
     if mistakes:
         more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise SkipweaveError(
             f"{len(mistakes)} mistake(s) in pairing {images} with {masks}, expected files of the same names (suffixes "
-            f"may differ) and sizes: {'; '.join(map(str, mistakes[:_SHOWN]))}{more}"
+            f"may differ) and sizes: {'; '.join(mistakes[:_SHOWN])}{more}; `skipweave check-data` lists all"
         )
     return pairs
 
@@ -131,9 +130,17 @@ def _by_name(folder: Path) -> dict[Path, list[Path]]:
     return found
 
 
-def _sizes_differ(image: Path, labels: Path) -> bool:
-    """Compare what the files' heads say; only where that differs the orientation is looked for, which is slow."""
-    return read_head(image)[:2] != read_head(labels)[:2] and _upright_size(image) != _upright_size(labels)
+def _size_mistake(image: Path, labels: Path) -> str:
+    """That the files' heads cannot be read or their sizes differ, or nothing.
+
+    Only where the heads differ the orientation is looked for, which is slow.
+    """
+    try:
+        if read_head(image)[:2] == read_head(labels)[:2] or _upright_size(image) == _upright_size(labels):
+            return ""
+        return str(_size_problem(image, labels))
+    except SkipweaveError as error:
+        return str(error)
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
