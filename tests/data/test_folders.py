@@ -11,6 +11,14 @@ def config(root, **options):
     return DataConfig(name="folder", root=root, image_size=16, **options)
 
 
+def test_images_come_by_folder_then_by_name(tmp_path, make_images):
+    make_images(tmp_path / "train", {"cat/b": 2, "cat/a": 1, "ape": 11})
+    data = load(config(tmp_path, validation=0))
+    names = [str(Path(path).relative_to(tmp_path / "train")) for path in data.train.paths]
+    assert names == sorted(names)
+    assert names[-3:] == ["cat/a/0.png", "cat/b/0.png", "cat/b/1.png"]
+
+
 def test_a_folder_a_class_is_split_by_seed(tmp_path, make_images):
     make_images(tmp_path, {"cat": 10, "ape": 20, "dog": 15})
     data = load(config(tmp_path))
@@ -60,6 +68,17 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path, make_images):
     data = load(config(tmp_path, validation=0))
     assert data.classes == ("ape", "cat")
     assert len(data.train) + len(data.test) == 10
+
+
+def test_links_never_lead_in_circles(tmp_path, make_images):
+    make_images(tmp_path, {"cat": 3, "ape": 3})
+    (tmp_path / "cat" / "self").symlink_to(tmp_path / "cat")
+    (tmp_path / "cat" / "up").symlink_to(tmp_path)
+    (tmp_path / "round").symlink_to("round")
+    data = load(config(tmp_path, validation=0))
+    assert data.classes == ("ape", "cat")
+    own = [path for part in (data.train, data.test) for path in part.paths if "up" not in Path(path).parts]
+    assert len(own) == len(set(own)) == 6
 
 
 def test_a_missing_folder_is_told(tmp_path):

@@ -12,6 +12,7 @@ COMMANDS = {
     "models": ("skipweave.cli.inspect:models", "list the networks"),
     "show": ("skipweave.cli.inspect:show", "size, cost and connections of a network, with pictures"),
     "ledger": ("skipweave.cli.inspect:ledger", "the papers' printed figures beside those of the networks here"),
+    "check-data": ("skipweave.cli.check_data:check_data", "read a data set through, and list what is wrong with it"),
     "fit": ("skipweave.cli.train:fit", "train a network, or continue a run"),
     "validate": ("skipweave.cli.train:on_validation", "errors of a run on its validation images"),
     "test": ("skipweave.cli.train:on_test", "errors of a run on its test images"),

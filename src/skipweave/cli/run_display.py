@@ -7,6 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from skipweave.training import EpochRow, RunStart, RunSummary
 
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 _SHOWN = {"top5_error": "top-5 error", "mean_iou": "mean IoU", "accuracy": "pixel accuracy"}
 
 
@@ -25,8 +26,20 @@ class RunDisplay:
         self._epochs_bar = self._steps_bar = TaskID(0)
         self._epochs = 0
 
+    def checked(self, done: int, total: int) -> None:
+        """Show how far the images have been read through."""
+        self._console = self._console or Console(highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            return
+        if not self._bars:
+            self._bars = Progress(*_COLUMNS, console=self._console, transient=True)
+            self._steps_bar = self._bars.add_task("reading images", total=total)
+            self._bars.start()
+        self._bars.update(self._steps_bar, completed=done, total=total)
+
     def started(self, start: RunStart) -> None:
         """Say what is trained and where, and begin the bars."""
+        self.close()
         self._epochs = start.epochs
         images = ", ".join(f"{number:,} {split}" for split, number in start.images.items())
         processes = f", {start.processes} processes" if start.processes > 1 else ""
@@ -37,8 +50,7 @@ class RunDisplay:
         if start.epoch or start.step:
             self._print(f"continuing after {start.epoch} epochs and {start.step} of {start.steps} steps")
         if self._console and self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bars = Progress(*columns, console=self._console, transient=True)
+            self._bars = Progress(*_COLUMNS, console=self._console, transient=True)
             self._epochs_bar = self._bars.add_task("epochs", total=start.epochs, completed=start.epoch)
             self._steps_bar = self._bars.add_task("steps", total=start.steps, completed=start.step)
             self._bars.start()
@@ -67,6 +79,8 @@ class RunDisplay:
             self._print(f"test error {summary.test_error:.2f} %{shown_scores(summary.test_scores)}, weights {weights}")
         for phase in summary.phases:
             self._print(f"density {phase.density:g}: {phase.steps} steps, {phase.steps_per_second:.1f} a second")
+        if summary.skipped:
+            self._print(f"{summary.skipped} training image(s) could not be read and were left out: see skipped.csv")
         self._print(f"weights, metrics and curves are in {summary.run_dir}")
 
     def close(self) -> None:

@@ -1,7 +1,10 @@
 """Data sets of images, their splits, transforms and exact loading."""
 
+from skipweave.data.checking import DataReport, check
 from skipweave.data.config import LABEL_MAP_NAMES, NAMES, DataConfig
-from skipweave.data.files import EXTENSIONS, list_images, open_image
+from skipweave.data.decoding import open_image
+from skipweave.data.files import EXTENSIONS, list_images
+from skipweave.data.findings import Finding
 from skipweave.data.images import FileImages, ImageSet, MemoryImages
 from skipweave.data.loader import epoch_loader, steps_per_epoch
 from skipweave.data.preprocessing import Preprocessing, eval_transform_from
@@ -15,6 +18,7 @@ from skipweave.data.segmentation import (
     load_segmentation,
 )
 from skipweave.data.sets import ImageData, load
+from skipweave.data.skipping import Unreadable, find_unreadable, refuse_unreadable, without
 from skipweave.data.whole_image import WholeImage, whole_image_from
 
 __all__ = [
@@ -24,22 +28,29 @@ __all__ = [
     "ClassPixels",
     "Colour",
     "DataConfig",
+    "DataReport",
     "FileImages",
+    "Finding",
     "ImageData",
     "ImageSet",
     "LabelledImages",
     "MemoryImages",
     "Preprocessing",
     "SegmentationData",
+    "Unreadable",
     "WholeImage",
+    "check",
     "count_pixels",
     "epoch_loader",
     "eval_transform_from",
+    "find_unreadable",
     "list_images",
     "load",
     "load_segmentation",
     "mix_seed",
     "open_image",
+    "refuse_unreadable",
     "steps_per_epoch",
     "whole_image_from",
+    "without",
 ]

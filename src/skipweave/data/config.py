@@ -8,6 +8,7 @@ from skipweave.errors import SkipweaveError
 
 IMAGE_NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder")
 LABEL_MAP_NAMES = ("camvid", "masks")
+ON_BAD = ("raise", "skip")
 NAMES = IMAGE_NAMES + LABEL_MAP_NAMES
 
 
@@ -36,6 +37,8 @@ class DataConfig:
         image_size: side, in pixels, that images are brought to; by default the set's own, 224 for photographs. With
             label maps the shorter side, by default as it is; scores are always those of the labels at their own size.
         workers: processes that read ahead; 0 reads in the training process. The images are the same for any number.
+        on_bad: `raise` stops at a training image that cannot be read; `skip` reads all images once before training, and
+            leaves out those. Evaluation always stops.
     """
 
     name: str = "digits"
@@ -49,6 +52,7 @@ class DataConfig:
     split_seed: int = 0
     image_size: int | None = None
     workers: int = 0
+    on_bad: str = "raise"
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -81,5 +85,7 @@ class DataConfig:
             problems.append(f"{self.name!r} has its own classes: leave classes out, or use name masks")
         if self.workers < 0:
             problems.append(f"workers is {self.workers}: expected 0 or more processes")
+        if self.on_bad not in ON_BAD:
+            problems.append(f"on_bad is {self.on_bad!r}: expected {' or '.join(ON_BAD)}")
         if problems:
             raise SkipweaveError("; ".join(problems))

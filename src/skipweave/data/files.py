@@ -1,73 +1,44 @@
-"""Image files: find them and read them as tensors."""
+"""Find image files."""
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
-from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from skipweave.errors import SkipweaveError
 
 EXTENSIONS: tuple[str, ...] = IMG_EXTENSIONS
-_MODES = {1: "L", 3: "RGB"}
-
-
-def open_image(path: str | Path, in_chans: int) -> Tensor:
-    """Read an image upright (its EXIF orientation applied) and in the channels that a network takes.
-
-    Args:
-        path: a file of any format that Pillow reads.
-        in_chans: 1 for grey, 3 for colour; the image is converted.
-
-    Returns:
-        The pixels: uint8, CHW.
-
-    Raises:
-        SkipweaveError: the file is missing, is not an image, is damaged, or `in_chans` is neither 1 nor 3.
-    """
-    if in_chans not in _MODES:
-        raise SkipweaveError(f"image files can be read with 1 channel (grey) or 3 (colour), not {in_chans}")
-    with open_upright(path) as image:
-        return pil_to_tensor(_eight_bits(image).convert(_MODES[in_chans]))
-
-
-@contextmanager
-def open_upright(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image file, its EXIF orientation applied, for reading in a `with` block.
-
-    Raises:
-        SkipweaveError: the file is missing, is not an image or is damaged, which may show within the block only.
-    """
-    try:
-        with Image.open(path) as image:
-            yield ImageOps.exif_transpose(image)
-    except SkipweaveError:
-        raise
-    except FileNotFoundError:
-        raise SkipweaveError(f"no such image file: {path}") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SkipweaveError(f"not a readable image (damaged, or of another format): {path} ({reason})") from error
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey values, which Pillow would cut off at 255."""
-    if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels, whose range is not known: save it with 8 or 16 bits")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image
 
 
 def is_image(path: str | Path) -> bool:
     """Whether a file's name is that of an image: an accepted extension, and not hidden."""
     name = Path(path).name.lower()
     return name.endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def walk_files(folder: Path) -> list[Path]:
+    """Find everything in a folder and its sub-folders that is no folder, ordered by folder, then by name.
+
+    Links are followed, but not to a folder that they lie in themselves, so that there is no endless tree.
+
+    Raises:
+        SkipweaveError: a folder cannot be read.
+    """
+    return sorted(_walk(folder, frozenset()), key=lambda path: (str(path.parent), path.name))
+
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        identity = (found := folder.stat()).st_dev, found.st_ino
+        entries = [] if identity in above else [(entry, entry.is_dir()) for entry in folder.iterdir()]
+    except OSError as error:
+        raise SkipweaveError(f"cannot read the folder {folder} ({error.strerror})") from error
+    for entry, is_folder in entries:
+        if is_folder:
+            yield from _walk(entry, above | {identity})
+        else:
+            yield entry
 
 
 def list_images(place: Path) -> list[Path]:
@@ -86,7 +57,7 @@ def list_images(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise SkipweaveError(f"no such file or folder: {place}")
-    found = sorted((path for path in place.rglob("*") if path.is_file() and is_image(path)), key=_natural)
+    found = sorted(filter(is_image, walk_files(place)), key=_natural)
     if not found:
         raise SkipweaveError(f"no image in {place}: expected files that end in {', '.join(EXTENSIONS)}")
     return found

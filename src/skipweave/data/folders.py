@@ -1,12 +1,9 @@
 """Read a folder of images a class."""
 
-import os
 from pathlib import Path
 
-from torchvision import datasets
-
 from skipweave.data.config import DataConfig
-from skipweave.data.files import EXTENSIONS, is_image
+from skipweave.data.files import EXTENSIONS, is_image, walk_files
 from skipweave.data.images import FileImages, ImageSplits
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave.errors import SkipweaveError
@@ -20,17 +17,12 @@ def read_folder(config: DataConfig) -> ImageSplits:
     Raises:
         SkipweaveError: no such folder, no class in it, a class without images, or classes that differ between splits.
     """
-    root = Path(config.root or "").expanduser()
-    if not root.is_dir():
-        raise SkipweaveError(f"no such folder: {root}: expected {_LAYOUTS}")
-    parts = {name: _read_classes(root / name) for name in ("train", "val", "test") if (root / name).is_dir()}
-    if not parts:
-        classes, images = _read_classes(root)
+    parts = {name: _read_classes(place) for name, place in find_parts(config).items()}
+    if "" in parts:
+        classes, images = parts[""]
         train, test = stratified_split(images.labels, TEST_FRACTION, config.split_seed, "testing")
         return ImageSplits(classes, images.subset(train), test=images.subset(test))
-    if "train" not in parts:
-        raise SkipweaveError(f"{root} has {' and '.join(parts)} but no train: expected {_LAYOUTS}")
-    classes = parts["train"][0]
+    classes, root = parts["train"][0], Path(config.root or "").expanduser()
     for name, (others, _) in parts.items():
         if others != classes:
             raise SkipweaveError(
@@ -40,26 +32,42 @@ def read_folder(config: DataConfig) -> ImageSplits:
     return ImageSplits(classes, **{name: images for name, (_, images) in parts.items()})
 
 
+def find_parts(config: DataConfig) -> dict[str, Path]:
+    """The folders that hold the class folders, by split; under "" that of a set that has no splits of its own.
+
+    Raises:
+        SkipweaveError: no such folder, or splits without train.
+    """
+    root = Path(config.root or "").expanduser()
+    if not root.is_dir():
+        raise SkipweaveError(f"no such folder: {root}: expected {_LAYOUTS}")
+    parts = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
+    if parts and "train" not in parts:
+        raise SkipweaveError(f"{root} has {' and '.join(parts)} but no train: expected {_LAYOUTS}")
+    return parts or {"": root}
+
+
+def class_names(folder: Path) -> list[str]:
+    """The folders in a folder, hidden ones left out: each is a class.
+
+    Raises:
+        SkipweaveError: the folder cannot be read.
+    """
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    except OSError as error:
+        raise SkipweaveError(f"cannot read the folder {folder} ({error.strerror})") from error
+
+
 def _read_classes(folder: Path) -> tuple[tuple[str, ...], FileImages]:
     """List a folder of images a class."""
-    try:
-        source = _ClassFolders(folder, is_valid_file=is_image, allow_empty=True)
-    except FileNotFoundError:
-        raise SkipweaveError(f"no class folder in {folder}: expected {_LAYOUTS}") from None
-    filled = set(source.targets)
-    if empty := [name for name, label in source.class_to_idx.items() if label not in filled]:
+    classes = {name: list(filter(is_image, walk_files(folder / name))) for name in class_names(folder)}
+    if not classes:
+        raise SkipweaveError(f"no class folder in {folder}: expected {_LAYOUTS}")
+    if empty := [name for name, paths in classes.items() if not paths]:
         raise SkipweaveError(
             f"no image in the class folder(s) {', '.join(empty)} of {folder}: "
             f"expected files that end in {', '.join(EXTENSIONS)}"
         )
-    return tuple(source.classes), FileImages([path for path, _ in source.samples], source.targets, in_chans=3)
-
-
-class _ClassFolders(datasets.ImageFolder):
-    """torchvision's reader, which takes hidden folders for classes, without them."""
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and entry.name[0] != ".")
-        if not names:
-            raise FileNotFoundError(directory)
-        return names, {name: label for label, name in enumerate(names)}
+    labels = [label for label, paths in enumerate(classes.values()) for _ in paths]
+    return tuple(classes), FileImages([path for paths in classes.values() for path in paths], labels, in_chans=3)

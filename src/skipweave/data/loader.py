@@ -131,7 +131,10 @@ class _Batches(Dataset[Batch | SkipweaveError]):
                 return SkipweaveError(str(error))
 
     def _sample(self, index: int) -> Batch:
-        image, label = self.dataset[index]
+        try:
+            image, label = self.dataset[index]
+        except SkipweaveError as error:
+            raise SkipweaveError(f"{error}; `skipweave check-data` lists all such files") from None
         # not torch.manual_seed, which would reseed accelerators too
         torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, index))
         if isinstance(label, Tensor):

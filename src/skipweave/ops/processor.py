@@ -1,5 +1,6 @@
-"""What processor this is."""
+"""What processor this is, and how much of it there is for us."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -12,3 +13,8 @@ def processor() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, "") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -110,6 +110,9 @@ class Teller:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
+    def checked(self, done: int, total: int) -> None:
+        """Tell nothing while images are read through."""
+
     def started(self, start: RunStart) -> None:
         """Before the first step of this session."""
         self._tell(("started", (start,)))

@@ -1,7 +1,6 @@
 """Run a study: plan, train what is not trained yet, time, and write down what was found."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,8 +9,9 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import SegmentationData, epoch_loader, load
+from skipweave.data import SegmentationData, epoch_loader, find_unreadable, load, without
 from skipweave.errors import SkipweaveError
+from skipweave.ops.processor import cores
 from skipweave.study.config import StudyConfig
 from skipweave.study.display import Display, Silent
 from skipweave.study.facts import facts
@@ -48,6 +48,8 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     """
     folder = StudyFolder(config.output)
     data = load(config.data)
+    if config.data.on_bad == "skip":  # as each run does for itself
+        data = without(data, find_unreadable(data.train, range(len(data.train)), workers=config.data.workers))
     if data.test is None:
         raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
     fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]
@@ -73,7 +75,7 @@ class _Study:
     def processes(self) -> int:
         """Networks trained at the same time: on the CPU small networks gain more from that than from more threads."""
         on_cpu = self.fabric.device.type == "cpu"
-        return self.config.processes or (min(_cores(), _MOST_PROCESSES) if on_cpu else 1)
+        return self.config.processes or (min(cores(), _MOST_PROCESSES) if on_cpu else 1)
 
     @cached_property
     def threads(self) -> int:
@@ -174,11 +176,6 @@ class _Study:
             timing_note=self.timing_note,
             commands=_commands(self.folder),
         )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, cast
@@ -14,10 +15,11 @@ from typing import Any, Literal, cast
 from lightning_fabric import Fabric
 from lightning_fabric.connector import _PRECISION_INPUT
 from lightning_fabric.strategies import DDPStrategy
+from torch import distributed
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
-from skipweave.data import load
+from skipweave.data import Unreadable, find_unreadable, load, refuse_unreadable, without
 from skipweave.errors import SkipweaveError
 from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.checkpoint import Saved, open_saved
@@ -103,6 +105,9 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     """The work of one process; its answer, the run's folder, is as simple as what Fabric hands between them must be."""
     with fabric.rank_zero_first():  # which downloads, if asked to
         data = load(config.data)
+    first = fabric.is_global_zero
+    skipped = _unreadable(fabric, config, resume, data, progress if first else Silent())
+    data = without(data, skipped)
     args = arguments_for(config.model.name, config.model.args, data)
     task = task_for(data, config.loss)
     config, plan = (config, None) if resume else _within_memory(config, args, task, data)
@@ -114,18 +119,66 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     learner = Learner(fabric, config, args, task)
     description = Description.of(config.model.name, args, data)
     state, warning = _first_state(config, resume, learner, description)
-    first = fabric.is_global_zero
     path = RunFolder.create(config).path if first and resume is None else resume
     folder = RunFolder(cast(Path, fabric.broadcast(path)))
+    if first and config.data.on_bad == "skip":
+        folder.write_skipped(skipped)
     records = Records(folder, description, active=first)
     loop = Loop(learner, data, config, state, records, progress if first else Silent())
     records.begin(state.rows)
-    loop.progress.started(_start(loop, filter(None, (warning, str(plan or ""), _weights_of_classes(task)))))
+    notes = (warning, str(plan or ""), _weights_of_classes(task), _count(skipped, folder))
+    loop.progress.started(_start(loop, filter(None, notes)))
     loop.run()
     records.close()
-    summary = _finish(loop)
+    summary = _finish(loop, len(skipped))
     loop.progress.finished(summary)
     return str(folder.path)
+
+
+def _unreadable(
+    fabric: Fabric, config: FitConfig, resume: Path | None, data: Data, progress: Progress
+) -> list[Unreadable]:
+    """The training images to leave out: each process reads a part, once in the life of a run."""
+    if config.data.on_bad == "raise":
+        return []
+    if resume and (known := RunFolder(resume).read_skipped()) is not None:
+        _check_same_images(known, data, resume)
+        return known
+    splits = {"training": data.train, "validation": data.val, "test": data.test}
+    found: dict[str, list[Unreadable]] = {}
+    for split, images in splits.items():
+        share = range(fabric.global_rank, len(images or ()), fabric.world_size)
+        own = find_unreadable(images, share, workers=config.data.workers, progress=progress.checked) if images else []
+        found[split] = _of_all_processes(fabric, own)
+    refuse_unreadable("validation", found["validation"])
+    refuse_unreadable("test", found["test"])
+    return found["training"]
+
+
+def _of_all_processes(fabric: Fabric, own: list[Unreadable]) -> list[Unreadable]:
+    if fabric.world_size == 1:
+        return own
+    everyone: list[list[Unreadable]] = [[]] * fabric.world_size
+    distributed.all_gather_object(everyone, own)
+    return sorted(chain.from_iterable(everyone))
+
+
+def _check_same_images(known: Sequence[Unreadable], data: Data, run: Path) -> None:
+    """Refuse to go on with a run whose images have become others: those left out are known by their places."""
+    for image in known:
+        now = data.train.file(image.index) if image.index < len(data.train) else "nothing"
+        if Path(now).name != Path(image.file).name:
+            raise SkipweaveError(
+                f"the images of {data.name} are not those that {run} began with: training image {image.index} "
+                f"was {image.file} and is {now}"
+            )
+
+
+def _count(skipped: Sequence[Unreadable], folder: RunFolder) -> str:
+    """How many images are left out, to be told; nothing if none are."""
+    if not skipped:
+        return ""
+    return f"{len(skipped)} training image(s) cannot be read and are left out: {folder.skipped} names them"
 
 
 def _within_memory(
@@ -211,7 +264,7 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
     )
 
 
-def _finish(loop: Loop) -> RunSummary:
+def _finish(loop: Loop, skipped: int) -> RunSummary:
     """Choose the weights, test them, and write what is written once."""
     config, rows, folder, learner = loop.config, loop.state.rows, loop.records.folder, loop.learner
     best = best_row(rows)
@@ -233,6 +286,7 @@ def _finish(loop: Loop) -> RunSummary:
         train_seconds=sum(row.seconds for row in rows),
         step_seconds=median(row.step_seconds for row in rows),
         phases=tuple(loop.state.phases),
+        skipped=skipped,
     )
     if loop.fabric.is_global_zero:
         if best:

@@ -43,6 +43,9 @@ class RunStart:
 class Progress(Protocol):
     """Shows a run. Called in the process of rank 0."""
 
+    def checked(self, done: int, total: int) -> None:
+        """After each image that is read through before the run starts, where unreadable ones are to be skipped."""
+
     def started(self, start: RunStart) -> None:
         """Before the first step of this session."""
 
@@ -58,6 +61,9 @@ class Progress(Protocol):
 
 class Silent:
     """Shows nothing."""
+
+    def checked(self, done: int, total: int) -> None:
+        """Show nothing."""
 
     def started(self, start: RunStart) -> None:
         """Show nothing."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, as_plain
@@ -20,6 +21,7 @@ from skipweave.training.files import keep_as, remove_partial, write_text
 from skipweave.training.settings import read
 from skipweave.training.summary import EpochRow, Phase, RunSummary
 
+_SKIPPED = ("index", "file", "problem")
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
 
 
@@ -40,6 +42,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
         self.weights = self.path / "model.safetensors"
+        self.skipped = self.path / "skipped.csv"
         self.curves = self.path / "curves"
         self.events = self.path / "events"
         self.checkpoints = self.path / "checkpoints"
@@ -139,6 +142,31 @@ class RunFolder:
             writer.writeheader()
         writer.writerows(lines)
         write_text(self.metrics, text.getvalue())
+
+    def write_skipped(self, images: Sequence[Unreadable]) -> None:
+        """Write skipped.csv: a row for each training image that is left out, also if there are none."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_SKIPPED)
+        writer.writerows((image.index, image.file, image.problem) for image in images)
+        write_text(self.skipped, text.getvalue())
+
+    def read_skipped(self) -> list[Unreadable] | None:
+        """The training images that are left out; None if they have not been looked for yet.
+
+        Raises:
+            SkipweaveError: the file is damaged.
+        """
+        if not self.skipped.exists():
+            return None
+        try:
+            with self.skipped.open(newline="", encoding="utf-8") as file:
+                header, *rows = csv.reader(file)
+            if tuple(header) != _SKIPPED:
+                raise ValueError(f"its columns are {', '.join(header)}")
+            return [Unreadable(int(index), path, problem) for index, path, problem in rows]
+        except (ValueError, csv.Error) as error:
+            raise SkipweaveError(f"damaged file: {self.skipped} ({error})") from error
 
     def write_summary(self, summary: RunSummary) -> None:
         """Write summary.json, the sign that the run is finished."""

@@ -90,6 +90,7 @@ class RunSummary:
         train_seconds: wall-clock time of all epochs, validation included.
         step_seconds: median over the epochs of their median time of a training step, data included.
         phases: by density, if the network gained links while it trained.
+        skipped: training images that were left out, as they cannot be read; skipped.csv names them.
     """
 
     run_dir: Path
@@ -105,6 +106,7 @@ class RunSummary:
     train_seconds: float
     step_seconds: float
     phases: tuple[Phase, ...] = ()
+    skipped: int = 0
 
     @property
     def test_exit_errors(self) -> tuple[float, ...]:

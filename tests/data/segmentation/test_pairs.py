@@ -36,7 +36,7 @@ def test_all_mistakes_are_told_at_once(tmp_path, make_pairs):
     assert f"{tmp_path}/images/a.png has no label image in {tmp_path}/masks" in message
     assert f"{tmp_path}/masks/b.png has no image in {tmp_path}/images" in message
     assert f"masks/c.png is 7 x 5 pixels, its image {tmp_path}/images/c.png 10 x 12" in message
-    assert "images/d.png have one name" in message
+    assert f"images/d.jpg has the name of {tmp_path}/images/d.png too" in message
     assert "\n" not in message
 
 
@@ -44,7 +44,10 @@ def test_of_many_mistakes_ten_are_named(tmp_path, make_pairs):
     make_pairs(tmp_path, [str(number) for number in range(30)])
     for number in range(25):
         (tmp_path / "masks" / f"{number}.png").unlink()
-    with pytest.raises(SkipweaveError, match=r"^25 mistake.*9\.png has no label image in [^;]*; and 15 more$"):
+    with pytest.raises(
+        SkipweaveError,
+        match=r"^25 mistake.*9\.png has no label image in [^;]*; and 15 more; `skipweave check-data` lists all$",
+    ):
         pair_folders(tmp_path / "images", tmp_path / "masks")
 
 

@@ -48,11 +48,41 @@ def read_splits(config: DataConfig) -> Splits:
     Raises:
         SkipweaveError: a folder or the class list is missing, or files cannot be paired.
     """
+    places, classes = find_places(config), find_classes(config)
+    parts = {
+        # Pairs that do not fit may be left out of training, so they are left to reading.
+        part: LabelledImages(pair_folders(*place, sizes=config.on_bad == "raise" or part in ("val", "test")), classes)
+        for part, place in places.items()
+    }
+    if "" in parts:
+        train, test = _hold_out(parts[""], TEST_FRACTION, config, "testing")
+        return _with_validation(Splits(train, test=test), config)
+    return _with_validation(Splits(**parts), config)
+
+
+def find_places(config: DataConfig) -> dict[str, tuple[Path, Path]]:
+    """The folders of images and of label images, by split; under "" those of a set that has no splits of its own.
+
+    Raises:
+        SkipweaveError: they are not there.
+    """
     root = Path(config.root or "").expanduser()
-    return _read_camvid(root) if config.name == "camvid" else _read_masks(root, config)
+    return _camvid_places(root) if config.name == "camvid" else _masks_places(root)
 
 
-def _read_camvid(root: Path) -> Splits:
+def find_classes(config: DataConfig) -> LabelClasses:
+    """The classes of a configured set.
+
+    Raises:
+        SkipweaveError: the class list is missing or wrong.
+    """
+    if config.name == "camvid":
+        return CAMVID
+    root = Path(config.root or "").expanduser()
+    return read_classes(config.classes.expanduser() if config.classes else root / "classes.csv")
+
+
+def _camvid_places(root: Path) -> dict[str, tuple[Path, Path]]:
     folder = root / "CamVid"
     missing = [name for part in _PARTS for name in (part, f"{part}annot") if not (folder / name).is_dir()]
     if missing:
@@ -60,29 +90,19 @@ def _read_camvid(root: Path) -> Splits:
             f"{folder} has no {', '.join(missing)}: expected CamVid as SegNet's authors distribute it, "
             f"ROOT/CamVid/train and trainannot, val and valannot, test and testannot"
         )
-    return Splits(*(LabelledImages(pair_folders(folder / part, folder / f"{part}annot"), CAMVID) for part in _PARTS))
+    return {part: (folder / part, folder / f"{part}annot") for part in _PARTS}
 
 
-def _read_masks(root: Path, config: DataConfig) -> Splits:
-    found = [part for part in _PARTS if (root / part).is_dir()]
-    flat = (root / "images").is_dir() and (root / "masks").is_dir()
-    if "train" not in found and not flat:
-        raise SkipweaveError(
-            f"no train/images with train/masks, and no images with masks, in {root}: expected ROOT/train/images and "
-            f"ROOT/train/masks with val and test alike if you have them, or ROOT/images and ROOT/masks alone"
-        )
-    classes = read_classes(config.classes.expanduser() if config.classes else root / "classes.csv")
-    if "train" in found:
-        places = {part: root / part for part in found}
-        parts = {
-            part: LabelledImages(pair_folders(place / "images", place / "masks"), classes)
-            for part, place in places.items()
-        }
-        return _with_validation(Splits(**parts), config)
-    train, test = _hold_out(
-        LabelledImages(pair_folders(root / "images", root / "masks"), classes), TEST_FRACTION, config, "testing"
+def _masks_places(root: Path) -> dict[str, tuple[Path, Path]]:
+    places = {part: (root / part / "images", root / part / "masks") for part in _PARTS if (root / part).is_dir()}
+    if "train" in places:
+        return places
+    if (root / "images").is_dir() and (root / "masks").is_dir():
+        return {"": (root / "images", root / "masks")}
+    raise SkipweaveError(
+        f"no train/images with train/masks, and no images with masks, in {root}: expected ROOT/train/images and "
+        f"ROOT/train/masks with val and test alike if you have them, or ROOT/images and ROOT/masks alone"
     )
-    return _with_validation(Splits(train, test=test), config)
 
 
 def _with_validation(splits: Splits, config: DataConfig) -> Splits:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from skipweave.data.files import open_upright
+from skipweave.data.decoding import open_upright
 from skipweave.data.segmentation.classes import Code, LabelClasses, pack, unpack
 from skipweave.errors import SkipweaveError
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from PIL import Image
 from torch import Tensor
 
-from skipweave.data.files import list_images, open_image, open_upright
+from skipweave.data.decoding import open_image, open_upright, read_head
+from skipweave.data.files import list_images
 from skipweave.data.segmentation.classes import LabelClasses
 from skipweave.data.segmentation.label_files import open_labels
 from skipweave.data.splits import Indices
@@ -36,23 +37,53 @@ class LabelledImages:
         Raises:
             SkipweaveError: a file cannot be read, their sizes differ, or the label image holds what is no class.
         """
-        path, labels_path = self.pairs[index]
-        image, labels = open_image(path, in_chans=3), self.label_map(index)
-        if image.shape[1:] != labels.shape:
-            raise SkipweaveError(_size_problem(path, labels_path))
+        image, labels = self.image(index), self.label_map(index)
+        self.check_sizes(index, image, labels)
         return image, labels
+
+    def image(self, index: int) -> Tensor:
+        """Read one image alone."""
+        return open_image(self.pairs[index][0], in_chans=3)
 
     def label_map(self, index: int) -> Tensor:
         """Read the labels of one image alone."""
         return open_labels(self.pairs[index][1], self.classes)
+
+    def check_sizes(self, index: int, image: Tensor, labels: Tensor) -> None:
+        """Check that an image and its labels have one size.
+
+        Raises:
+            SkipweaveError: they have not.
+        """
+        if image.shape[1:] != labels.shape:
+            raise SkipweaveError(str(_size_problem(*self.pairs[index])))
+
+    def file(self, index: int) -> str:
+        """The path of an image."""
+        return str(self.pairs[index][0])
 
     def subset(self, indices: Indices) -> "LabelledImages":
         """The pairs at these positions, as a set of its own."""
         return LabelledImages([self.pairs[index] for index in indices], self.classes)
 
 
-def pair_folders(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+class Mistake(NamedTuple):
+    """A file that fits no other, and why, as a sentence that begins with the file goes on."""
+
+    file: Path
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.why}"
+
+
+def pair_folders(images: Path, masks: Path, *, sizes: bool = True) -> list[tuple[Path, Path]]:
     """Pair the files of two folders by their names without suffix, sub-folders included.
+
+    Args:
+        images: folder of image files.
+        masks: folder of label image files.
+        sizes: whether to read the files' heads and compare sizes; else that is left to reading the pairs.
 
     Returns:
         (image, label image) in natural order.
@@ -61,24 +92,35 @@ def pair_folders(images: Path, masks: Path) -> list[tuple[Path, Path]]:
         SkipweaveError: a folder is missing or empty; or files have no partner, several, or one of another size: the
             first ten are named, and all are counted.
     """
+    pairs, unpaired = find_pairs(images, masks)
+    mistakes = [*map(str, unpaired), *filter(None, (_size_mistake(*pair) for pair in pairs if sizes))]
+    if mistakes:
+        more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
+        raise SkipweaveError(
+            f"{len(mistakes)} mistake(s) in pairing {images} with {masks}, expected files of the same names (suffixes "
+            f"may differ) and sizes: {'; '.join(mistakes[:_SHOWN])}{more}; `skipweave check-data` lists all"
+        )
+    return pairs
+
+
+def find_pairs(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list[Mistake]]:
+    """Pair the files of two folders by their names, as `pair_folders` does, and tell which have not one partner.
+
+    Raises:
+        SkipweaveError: a folder is missing or empty.
+    """
     first, second = _by_name(images), _by_name(masks)
-    problems = [
-        f"{' and '.join(str(path) for path in paths)} have one name: expected one file of it"
+    mistakes = [
+        Mistake(paths[0], f"has the name of {', '.join(map(str, paths[1:]))} too: expected one file of it")
         for found in (first, second)
         for paths in found.values()
         if len(paths) > 1
     ]
-    problems += [f"{paths[0]} has no label image in {masks}" for name, paths in first.items() if name not in second]
-    problems += [f"{paths[0]} has no image in {images}" for name, paths in second.items() if name not in first]
-    pairs = [(paths[0], second[name][0]) for name, paths in first.items() if name in second]
-    problems += [_size_problem(*pair) for pair in pairs if _sizes_differ(*pair)]
-    if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise SkipweaveError(
-            f"{len(problems)} mistake(s) in pairing {images} with {masks}, expected files of the same names (suffixes "
-            f"may differ) and sizes: {'; '.join(problems[:_SHOWN])}{more}"
-        )
-    return pairs
+    mistakes += [
+        Mistake(paths[0], f"has no label image in {masks}") for name, paths in first.items() if name not in second
+    ]
+    mistakes += [Mistake(paths[0], f"has no image in {images}") for name, paths in second.items() if name not in first]
+    return [(paths[0], second[name][0]) for name, paths in first.items() if name in second], mistakes
 
 
 def _by_name(folder: Path) -> dict[Path, list[Path]]:
@@ -88,17 +130,17 @@ def _by_name(folder: Path) -> dict[Path, list[Path]]:
     return found
 
 
-def _sizes_differ(image: Path, labels: Path) -> bool:
-    """Compare what the files' heads say; only where that differs the orientation is looked for, which is slow."""
-    return _head_size(image) != _head_size(labels) and _upright_size(image) != _upright_size(labels)
+def _size_mistake(image: Path, labels: Path) -> str:
+    """That the files' heads cannot be read or their sizes differ, or nothing.
 
-
-def _head_size(path: Path) -> tuple[int, int]:
+    Only where the heads differ the orientation is looked for, which is slow.
+    """
     try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception:  # whatever it is, opening it to the end tells it well
-        return _upright_size(path)
+        if read_head(image)[:2] == read_head(labels)[:2] or _upright_size(image) == _upright_size(labels):
+            return ""
+        return str(_size_problem(image, labels))
+    except SkipweaveError as error:
+        return str(error)
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
@@ -106,6 +148,6 @@ def _upright_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def _size_problem(image: Path, labels: Path) -> str:
+def _size_problem(image: Path, labels: Path) -> Mistake:
     sizes = ["{} x {}".format(*_upright_size(path)) for path in (image, labels)]
-    return f"{labels} is {sizes[1]} pixels, its image {image} {sizes[0]}"
+    return Mistake(labels, f"is {sizes[1]} pixels, its image {image} {sizes[0]}")

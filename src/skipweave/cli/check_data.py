@@ -1,0 +1,72 @@
+"""`skipweave check-data`: read a data set through before training, and list what is wrong with it."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from skipweave.cli.files import refuse_existing
+from skipweave.cli.tables import new_table, print_table, say
+from skipweave.data import DataConfig, DataReport, Finding, check
+from skipweave.errors import SkipweaveError
+from skipweave.ops.processor import cores
+from skipweave.training import FitConfig
+
+_KIND = {True: "bad", False: "note"}
+
+
+def check_data(config: FitConfig, save: Path | None = None, workers: int | None = None) -> int:
+    """Read every image of every split as training does, and list what is wrong: with files, sizes, labels, folders.
+
+    What is `bad` stops training or evaluation; a `note` tells what they pass over or read all the same. The status is 2
+    if anything is bad, else 0.
+
+    Args:
+        config: the settings, as `skipweave fit` takes them; those of the data count.
+        save: also write the list to this .csv file, which must not exist yet.
+        workers: processes that read; by default one a processor core.
+    """
+    if save:
+        if save.suffix != ".csv":
+            raise SkipweaveError(f"save is {save}: expected a name that ends in .csv")
+        refuse_existing([save])
+    elif config.output.suffix == ".csv":
+        raise SkipweaveError(f"output is {config.output}, the folder of runs: name the file for the list by --save")
+    if workers is not None and workers < 0:
+        raise SkipweaveError(f"workers is {workers}: expected 0 or more processes")
+    report = _read(config.data, cores() if workers is None else workers)
+    if report.findings:
+        _show(report.findings)
+    if save:
+        _write(save, report.findings)
+    notes = len(report.findings) - report.bad
+    say(
+        f"{report.images:,} images read: " + (f"{report.bad:,} bad, {notes:,} notes" if report.findings else "all well")
+    )
+    return 2 if report.bad else 0
+
+
+def _read(config: DataConfig, workers: int) -> DataReport:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        return check(
+            config, workers=workers, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    table = new_table("", "where", "problem", right=("",))
+    for finding in sorted(findings, key=lambda finding: not finding.bad):
+        table.add_row(_KIND[finding.bad], finding.place, finding.problem)
+    print_table(table)
+
+
+def _write(path: Path, findings: Sequence[Finding]) -> None:
+    with path.open("x", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["kind", "where", "problem"])
+        writer.writerows([_KIND[finding.bad], finding.place, finding.problem] for finding in findings)

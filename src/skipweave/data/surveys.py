@@ -1,0 +1,117 @@
+"""What there is to read of a data set, and what is wrong with how it lies in its folders."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import filterfalse
+from pathlib import Path
+
+import numpy as np
+
+from skipweave.data.config import LABEL_MAP_NAMES, DataConfig
+from skipweave.data.files import is_image, walk_files
+from skipweave.data.findings import Files, Finding, Pairs, told
+from skipweave.data.folders import class_names, find_parts
+from skipweave.data.images import FileImages, ImageSet
+from skipweave.data.segmentation import LabelledImages
+from skipweave.data.segmentation.folders import find_classes, find_places
+from skipweave.data.segmentation.pairs import find_pairs
+from skipweave.data.sets import load
+
+
+@dataclass
+class Survey:
+    """What was found before any image is read.
+
+    Attributes:
+        parts: files to read.
+        in_memory: images that came as arrays, read already.
+        findings: what is wrong.
+    """
+
+    parts: list[Files | Pairs] = field(default_factory=list)
+    in_memory: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def survey(config: DataConfig) -> Survey:
+    """Look at the files and folders of a data set, without reading images that have files of their own."""
+    found = Survey()
+    look = _look_at_set
+    if config.name == "folder":
+        look = _look_at_classes
+    elif config.name in LABEL_MAP_NAMES:
+        look = _look_at_pairs
+    told(config.root or config.name, lambda: look(config, found), found.findings)
+    return found
+
+
+def _look_at_classes(config: DataConfig, found: Survey) -> None:
+    """A folder a class, with splits or without."""
+    places = find_parts(config)
+    classes = {place: class_names(place) for place in places.values()}
+    everywhere = sorted(set().union(*classes.values()))
+    for place, names in classes.items():
+        if not names:
+            found.findings.append(Finding(str(place), "holds no class folder"))
+        for name in everywhere:
+            if name not in names:
+                found.findings.append(Finding(str(place), f"has no class folder {name}, which another split has"))
+        _tell_of_cases(place, names, found)
+        _tell_of_others(filter(Path.is_file, place.iterdir()), "lies in no class folder", found)
+        for name in names:
+            files = walk_files(place / name)
+            images = list(filter(is_image, files))
+            if not images:
+                found.findings.append(Finding(str(place / name), "no image in the class folder"))
+            _tell_of_others(_not_images(files), "no image by its name", found)
+            found.parts.append(Files(images))
+
+
+def _look_at_pairs(config: DataConfig, found: Survey) -> None:
+    """Folders of images and of label images."""
+    places, classes = find_places(config), find_classes(config)
+    for images, masks in places.values():
+        answer = told(images.parent, partial(find_pairs, images, masks), found.findings)
+        if answer:
+            pairs, mistakes = answer
+            found.findings += [Finding(str(mistake.file), mistake.why) for mistake in mistakes]
+            found.parts.append(Pairs(LabelledImages(pairs, classes)))
+            for place in (images, masks):
+                _tell_of_others(_not_images(walk_files(place)), "no image by its name", found)
+
+
+def _look_at_set(config: DataConfig, found: Survey) -> None:
+    """A named set, which its own reader reads: as files, or at once."""
+    data = load(config)
+    for name in ("train", "val", "test"):
+        images: ImageSet | None = getattr(data, name)
+        if isinstance(images, FileImages):
+            found.parts.append(Files(images.paths))
+        elif images is not None:
+            found.in_memory += len(images)
+            for index in np.flatnonzero((images.labels < 0) | (images.labels >= len(data.classes))):
+                place = f"{config.name}, {name}, image {index}"
+                problem = f"has label {images.labels[index]}: expected 0 to {len(data.classes) - 1}"
+                found.findings.append(Finding(place, problem))
+
+
+def _tell_of_cases(place: Path, names: Iterable[str], found: Survey) -> None:
+    """Class folders that are one folder on other systems; two classes here."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(name.casefold(), []).append(name)
+    for several in alike.values():
+        if len(several) > 1:
+            problem = f"class folders that differ in case only, read as several classes: {', '.join(several)}"
+            found.findings.append(Finding(str(place), problem, bad=False))
+
+
+def _not_images(files: Iterable[Path]) -> Iterator[Path]:
+    return filterfalse(is_image, files)
+
+
+def _tell_of_others(files: Iterable[Path], why: str, found: Survey) -> None:
+    """Files that are passed over; hidden ones are meant to be."""
+    shown = (path for path in files if path.name[0] != ".")
+    found.findings += [Finding(str(path), f"{why}: passed over", bad=False) for path in shown]

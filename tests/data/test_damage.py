@@ -1,0 +1,331 @@
+"""Thousands of damaged image files: each is refused in words of ours, or read to pixels that can be accounted for.
+
+PNG files carry checksums: one that was changed anywhere is refused, or its picture is what it was. No format lets a
+file that was cut short pass, unless its picture is what it was. JPEG, WebP, BMP, PPM, TIFF and GIF carry no checksums:
+a changed byte that leaves them well-formed changes pixels, unseen by any reader; the tests count these.
+"""
+
+import faulthandler
+import io
+import itertools
+import os
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile, ImageOps
+
+from skipweave.data import open_image
+from skipweave.data.segmentation import LabelClasses, Row, open_labels
+from skipweave.errors import SkipweaveError
+
+SEED = 7
+SECONDS = 30  # for one image, on a busy machine
+CLASSES = LabelClasses(tuple(Row(f"class {value}", value) for value in range(200)), "list.csv")
+Pixels = np.ndarray
+
+
+@dataclass(frozen=True)
+class Original:
+    """A sound image file and the pixels, uint8 CHW, that it stands for."""
+
+    name: str
+    suffix: str
+    content: bytes
+    pixels: Pixels
+
+    @property
+    def has_checksums(self) -> bool:
+        return self.suffix == ".png"
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decode(content: bytes) -> Pixels:
+    """What Pillow alone makes of a sound file."""
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGBA").convert("RGB")).transpose(2, 0, 1)
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def originals() -> list[Original]:
+    """Every format that is read, in many modes and ways of packing."""
+    rng = np.random.default_rng(SEED)
+    smooth = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((45, 38), Image.Resampling.BICUBIC)
+    noise = rng.integers(0, 256, (37, 29, 3), dtype=np.uint8)
+    picture, grey = Image.fromarray(noise), smooth.convert("L")
+    alpha = smooth.copy()
+    alpha.putalpha(grey)
+    palette = smooth.quantize(16)
+    deep = rng.integers(0, 1 << 16, (21, 23), dtype=np.uint16)
+    plain = [
+        ("rgb", "PNG", picture, {}),
+        ("smooth", "PNG", smooth, {}),
+        ("grey", "PNG", grey, {}),
+        ("alpha", "PNG", alpha, {}),
+        ("palette", "PNG", palette, {}),
+        ("palette, transparent", "PNG", palette, {"transparency": bytes(range(0, 160, 10))}),
+        ("one bit", "PNG", grey.convert("1"), {}),
+        ("baseline", "JPEG", smooth, {"quality": 90}),
+        ("noise", "JPEG", picture, {"quality": 75}),
+        ("progressive", "JPEG", smooth, {"progressive": True}),
+        ("grey", "JPEG", grey, {"optimize": True}),
+        ("restarts", "JPEG", smooth, {"restart_marker_blocks": 1}),
+        ("cmyk", "JPEG", smooth.convert("CMYK"), {}),
+        ("rgb", "BMP", picture, {}),
+        ("palette", "BMP", palette, {}),
+        ("rgb", "PPM", picture, {}),
+        ("grey", "PPM", grey, {}),
+        ("rgb", "GIF", palette, {}),
+        ("lossy", "WEBP", smooth, {}),
+        ("lossless", "WEBP", picture, {"lossless": True}),
+        ("alpha", "WEBP", alpha, {}),
+        ("cmyk", "TIFF", smooth.convert("CMYK"), {}),
+        *((packing, "TIFF", picture, {"compression": packing}) for packing in ("raw", "tiff_lzw", "packbits")),
+        *((packing, "TIFF", smooth, {"compression": packing}) for packing in ("tiff_adobe_deflate", "jpeg")),
+        *((f"turned {n}", "JPEG", smooth, {"exif": turned(n)}) for n in range(2, 9)),
+        *((f"turned {n}", kind, picture, {"exif": turned(n)}) for n in (3, 6) for kind in ("PNG", "TIFF")),
+    ]
+    suffixes = {"JPEG": ".jpg", "TIFF": ".tif"}
+    made = []
+    for name, kind, image, options in plain:
+        content = encode(image, kind, **options)
+        made.append(Original(f"{kind}, {name}", suffixes.get(kind, f".{kind.lower()}"), content, decode(content)))
+    eight = np.repeat((deep >> 8).astype(np.uint8)[None], 3, axis=0)
+    for kind in ("PNG", "TIFF"):
+        suffix = suffixes.get(kind, ".png")
+        made.append(Original(f"{kind}, 16 bits", suffix, encode(Image.fromarray(deep), kind), eight))
+    pair = encode(smooth, "MPO", save_all=True, append_images=[grey.convert("RGB")])
+    return [*made, Original("JPEG, with a companion", ".jpg", pair, decode(pair))]
+
+
+def flip_bits(content: bytearray, rng: np.random.Generator) -> None:
+    for _ in range(rng.integers(1, 9)):
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+
+
+def flip_bits_of_the_head(content: bytearray, rng: np.random.Generator) -> None:
+    for _ in range(rng.integers(1, 4)):
+        content[rng.integers(min(len(content), 64))] ^= 1 << int(rng.integers(8))
+
+
+def cut_short(content: bytearray, rng: np.random.Generator) -> None:
+    del content[int(rng.integers(len(content))) :]
+
+
+def cut_the_last_bytes(content: bytearray, rng: np.random.Generator) -> None:
+    del content[-int(rng.integers(1, 16)) :]
+
+
+def block(content: bytearray, rng: np.random.Generator) -> slice:
+    start = int(rng.integers(len(content)))
+    return slice(start, start + int(rng.integers(1, 513)))
+
+
+def zero_a_block(content: bytearray, rng: np.random.Generator) -> None:
+    where = block(content, rng)
+    content[where] = bytes(len(content[where]))
+
+
+def overwrite_a_block(content: bytearray, rng: np.random.Generator) -> None:
+    where = block(content, rng)
+    content[where] = rng.bytes(len(content[where]))
+
+
+def lose_a_block(content: bytearray, rng: np.random.Generator) -> None:
+    del content[block(content, rng)]
+
+
+def repeat_a_block(content: bytearray, rng: np.random.Generator) -> None:
+    where = block(content, rng)
+    content[where] = bytes(content[where]) * 2
+
+
+def add_garbage(content: bytearray, rng: np.random.Generator) -> None:
+    content += rng.bytes(int(rng.integers(1, 2000)))
+
+
+def put_huge_numbers(content: bytearray, rng: np.random.Generator) -> None:
+    where = int(rng.integers(min(len(content), 200)))
+    content[where : where + 4] = bytes.fromhex(rng.choice(["ffffffff", "7fffffff", "ffffff7f", "00ffff00"]))
+
+
+DAMAGES = (
+    flip_bits,
+    flip_bits_of_the_head,
+    cut_short,
+    cut_the_last_bytes,
+    zero_a_block,
+    overwrite_a_block,
+    lose_a_block,
+    repeat_a_block,
+    add_garbage,
+    put_huge_numbers,
+)
+CUTS = (cut_short, cut_the_last_bytes)
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """End the process, with a traceback, if the block hangs: in the decoders' C code too."""
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def read(path: Path, reader: Callable[[Path], torch.Tensor]) -> torch.Tensor | None:
+    """The tensor; None if the file is refused, by our error, in one line that names it. Others are not caught."""
+    with limited():
+        try:
+            return reader(path)
+        except SkipweaveError as error:
+            told = str(error)
+    assert str(path) in told
+    assert "\n" not in told
+    return None
+
+
+def damaged(place: Path, count: int) -> Iterator[tuple[Original, Callable[..., None], Path]]:
+    """The same damaged files every time: each original in turn, the damages drawn."""
+    for number, original in zip(range(count), itertools.cycle(originals()), strict=False):
+        rng = np.random.default_rng([SEED, number])
+        damage = DAMAGES[rng.integers(len(DAMAGES))]
+        content = bytearray(original.content)
+        damage(content, rng)
+        path = place / f"{number}{original.suffix if rng.random() < 0.8 else rng.choice(['.png', '.jpg', '.tif'])}"
+        path.write_bytes(content)
+        yield original, damage, path
+
+
+def judge(original: Original, damage: Callable[..., None], path: Path) -> str:
+    """`refused`, `intact` if the picture is what it was, or `changed`; asserts what each format promises."""
+    pixels = read(path, lambda path: open_image(path, in_chans=3))
+    labels = read(path, lambda path: open_labels(path, CLASSES))
+    assert labels is None or (labels.dtype == torch.uint8 and int(labels.max()) <= CLASSES.void)
+    if pixels is None:
+        assert labels is None
+        return "refused"
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape[0] == 3
+    assert pixels.numel()
+    if np.array_equal(pixels.numpy(), original.pixels):
+        return "intact"
+    assert not original.has_checksums, f"{original.name} was read though damaged by {damage.__name__}: {path}"
+    assert damage not in CUTS, f"{original.name} was read though cut short: {path}"
+    return "changed"
+
+
+def test_the_originals_are_read_as_they_are(tmp_path):
+    found = originals()
+    assert len(found) == 41
+    for original in found:
+        path = tmp_path / f"a{original.suffix}"
+        path.write_bytes(original.content)
+        assert np.array_equal(open_image(path, 3).numpy(), original.pixels), original.name
+        other = tmp_path / "named.webp"
+        other.write_bytes(original.content)
+        assert np.array_equal(open_image(other, 3).numpy(), original.pixels), original.name
+
+
+@pytest.mark.parametrize("count", [336, pytest.param(12_600, marks=pytest.mark.slow)])
+def test_a_damaged_file_is_refused_or_accounted_for(tmp_path, count):
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    verdicts: Counter[tuple[str, str]] = Counter()
+    for original, damage, path in damaged(tmp_path, count):
+        verdicts[original.name.partition(",")[0], judge(original, damage, path)] += 1
+        path.unlink()
+    assert sum(verdicts.values()) == count
+    assert verdicts["PNG", "changed"] == 0
+    assert min(verdicts["PNG", "refused"], verdicts["PNG", "intact"], verdicts["BMP", "changed"]) > 0
+    print(*sorted(f"{kind} {verdict}: {number}" for (kind, verdict), number in verdicts.items()), sep="\n")
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width: int, height: int, data: bytes, bits: int = 8, colours: int = 2) -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def whole_bomb() -> bytes:
+    """A sound PNG file of 200 million black pixels in 24 kilobytes."""
+    return png(20_000, 10_000, bytes(10_000 * (1 + 20_000 // 8)), bits=1, colours=0)
+
+
+def many_scans() -> bytes:
+    """A progressive JPEG file that paints its image 5,000 times."""
+    content = encode(Image.new("L", (4000, 4000)), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:last] + content[last:-2] * 5000 + content[-2:]
+
+
+def endless_text() -> bytes:
+    """A PNG file whose comment unpacks to 20 megabytes."""
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(20_000_000), 9))
+    return png(4, 4, bytes(4 * 13)).replace(chunk(b"IEND", b""), text + chunk(b"IEND", b""))
+
+
+HARMFUL = {
+    "nothing.png": lambda: b"",
+    "one byte.jpg": lambda: b"\xff",
+    "text.png": lambda: b"not an image\n" * 100,
+    "web page.jpg": lambda: b"<!DOCTYPE html><title>404</title>",
+    "script.png": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n",
+    "archive.jpg": lambda: b"PK\x03\x04" + bytes(1000),
+    "drawing.png": lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "pickle.png": lambda: b"\x80\x04\x95" + bytes(100),
+    "zeros.bmp": lambda: bytes(100_000),
+    "huge head.png": lambda: png(1 << 30, 1 << 30, bytes(1000)),
+    "large head.png": lambda: png(11_000, 11_000, bytes(1000)),
+    "huge head.bmp": lambda: b"BM" + struct.pack("<IIIIiiHHIIiiII", 58, 0, 54, 40, 60_000, 60_000, 1, 24, *[0] * 6),
+    "huge head.ppm": lambda: b"P6 99999 99999 255 abc",
+    "long number.ppm": lambda: b"P6 " + b"9" * 100_000 + b" 9 255 abc",
+    "huge head.gif.png": lambda: b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b",",
+    "no pixels.png": lambda: png(0, 0, b""),
+    "too few rows.png": lambda: png(64, 64, bytes(10 * (1 + 3 * 64))),
+    "no data.png": lambda: png(64, 64, b""),
+    "whole bomb.png": whole_bomb,
+    "many scans.jpg": many_scans,
+    "endless text.png": endless_text,
+    "fractions.tif": lambda: encode(Image.new("F", (9, 9), 0.5), "TIFF"),
+    **{
+        f"two images{suffix}": lambda kind=kind: encode(
+            Image.new("RGB", (9, 9)), kind, save_all=True, append_images=[Image.new("RGB", (9, 9), "red")]
+        )
+        for kind, suffix in (("GIF", ".gif"), ("WEBP", ".webp"), ("PNG", ".png"), ("TIFF", ".tif"))
+    },
+}
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_a_harmful_file_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(HARMFUL[name]())
+    assert read(path, lambda path: open_image(path, in_chans=3)) is None
+    assert read(path, lambda path: open_labels(path, CLASSES)) is None
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_is_refused(tmp_path, make):
+    make(tmp_path / "a.png")
+    assert read(tmp_path / "a.png", lambda path: open_image(path, in_chans=3)) is None

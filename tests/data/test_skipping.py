@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+
+from skipweave.data import DataConfig, epoch_loader, find_unreadable, load, refuse_unreadable, without
+from skipweave.errors import SkipweaveError
+
+
+@pytest.fixture
+def damaged(tmp_path, make_images):
+    """Two classes of six, of which one file each is damaged; a validation split beside them."""
+    make_images(tmp_path / "train", {"ape": 6, "cat": 6})
+    make_images(tmp_path / "val", {"ape": 2, "cat": 2})
+    (tmp_path / "train" / "ape" / "2.png").write_bytes(b"no image")
+    (tmp_path / "train" / "cat" / "5.png").write_bytes(b"")
+    return load(DataConfig(name="folder", root=tmp_path, image_size=16, on_bad="skip"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_images_are_found_with_their_problem(damaged, workers):
+    told = []
+    found = find_unreadable(damaged.train, range(12), workers=workers, progress=lambda *done: told.append(done))
+    assert [(image.index, image.file) for image in found] == [
+        (2, damaged.train.paths[2]),
+        (11, damaged.train.paths[11]),
+    ]
+    assert "its head is none of" in found[0].problem
+    assert "the file is empty" in found[1].problem
+    assert told[-1] == (12, 12)
+
+
+def test_processes_share_the_reading(damaged):
+    parts = [find_unreadable(damaged.train, range(rank, 12, 2)) for rank in (0, 1)]
+    assert sorted([*parts[0], *parts[1]]) == find_unreadable(damaged.train, range(12))
+    assert [len(part) for part in parts] == [1, 1]
+
+
+def test_batches_are_those_of_a_folder_without_the_files(tmp_path, damaged):
+    clean = without(damaged, find_unreadable(damaged.train, range(12)))
+    for name in ("ape/2.png", "cat/5.png"):
+        (tmp_path / "train" / name).unlink()
+    other = load(DataConfig(name="folder", root=tmp_path, image_size=16))
+    assert clean.train.paths == other.train.paths
+    options = {"batch_size": 4, "seed": 1, "epoch": 2, "shuffle": True}
+    expected = list(epoch_loader(other.train, other.train_transform, **options))
+    for workers in (0, 2):
+        ours = list(epoch_loader(clean.train, clean.train_transform, workers=workers, **options))
+        assert all(torch.equal(a, b) for pair in zip(ours, expected, strict=True) for a, b in zip(*pair, strict=True))
+
+
+def test_data_in_memory_is_left_as_it_is():
+    data = load(DataConfig())
+    assert find_unreadable(data.train, range(5)) == []
+    assert without(data, []) is data
+
+
+def test_a_class_of_which_nothing_is_left_is_told(tmp_path, damaged):
+    for path in damaged.train.paths[:6]:
+        with open(path, "wb"):
+            pass
+    with pytest.raises(SkipweaveError, match="none of the training images of ape can be read"):
+        without(damaged, find_unreadable(damaged.train, range(12)))
+    for path in damaged.train.paths:
+        with open(path, "wb"):
+            pass
+    with pytest.raises(SkipweaveError, match="none of the 12 training images of folder can be read"):
+        without(damaged, find_unreadable(damaged.train, range(12)))
+
+
+def test_nothing_is_left_out_of_evaluation(damaged):
+    refuse_unreadable("validation", [])
+    with pytest.raises(
+        SkipweaveError, match=r"^2 validation image\(s\) cannot be read, and evaluation leaves none out"
+    ):
+        refuse_unreadable("validation", find_unreadable(damaged.train, range(12)))
+
+
+def test_pairs_that_do_not_fit_are_left_out_of_training_and_refused_elsewhere(tmp_path, make_pairs, class_list):
+    for part in ("train", "val"):
+        make_pairs(tmp_path / part, ["a", "b", "c", "d"])
+    class_list(tmp_path)
+    train = tmp_path / "train"
+    (train / "images" / "a.png").write_bytes(b"")
+    np.save(train / "masks" / "b", np.zeros(3))
+    (train / "masks" / "b.npy").rename(train / "masks" / "b.png")
+    make_pairs(train, ["c"], size=(5, 5))
+    (train / "masks" / "c.png").write_bytes((tmp_path / "val" / "masks" / "c.png").read_bytes())
+    with pytest.raises(SkipweaveError, match=r"images/a\.png"):
+        load(DataConfig(name="masks", root=tmp_path))
+    data = load(DataConfig(name="masks", root=tmp_path, on_bad="skip"))
+    found = find_unreadable(data.train, range(4))
+    assert [image.index for image in found] == [0, 1, 2]
+    assert "12 pixels, its image" in found[2].problem
+    clean = without(data, found)
+    assert [data.train.pairs[3]] == list(clean.train.pairs)
+    (tmp_path / "val" / "masks" / "a.png").write_bytes(b"")
+    with pytest.raises(SkipweaveError, match=r"val/masks/a\.png"):
+        load(DataConfig(name="masks", root=tmp_path, on_bad="skip"))
+
+
+def test_other_policies_are_refused():
+    with pytest.raises(SkipweaveError, match="on_bad is 'ignore': expected raise or skip"):
+        DataConfig(on_bad="ignore")

@@ -1,0 +1,164 @@
+"""A run on a folder with damaged images: it stops, or is the run on the same folder without them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from skipweave.data import DataConfig, FileImages
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run, predict
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.run_folder import RunFolder
+
+BAD = ("train/ape/3.png", "train/cat/7.png")
+
+
+def settings(place: Path) -> FitConfig:
+    """Bright and dark pictures, 20 each, with a validation split; two of the training pictures are damaged."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 20), ("val", 4)):
+        for name, least in (("ape", 0), ("cat", 128)):
+            folder = place / "photos" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(least, least + 128, (9, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    for name in BAD:
+        path = place / "photos" / name
+        path.write_bytes(path.read_bytes()[:-30])
+    model = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4})
+    data = DataConfig(name="folder", root=place / "photos", image_size=8, on_bad="skip")
+    return FitConfig(model, data, epochs=2, batch_size=8, output=place / "runs", accelerator="cpu", checkpoint_every=3)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> FitConfig:
+    return settings(tmp_path)
+
+
+@pytest.fixture
+def photos(config: FitConfig, tmp_path: Path) -> Path:
+    return tmp_path / "photos"
+
+
+class Stop(Silent):
+    """Ends a run after some steps; hears its notes."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+        self.notes: tuple[str, ...] = ()
+        self.read: list[tuple[int, int]] = []
+
+    def checked(self, done: int, total: int) -> None:
+        self.read.append((done, total))
+
+    def started(self, start: RunStart) -> None:
+        self.notes = start.notes
+
+    def stepped(self, epoch: int, step: int, loss: float) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def digest(run: Path) -> str:
+    return open_saved(RunFolder(run).weights).info["sha256"]
+
+
+@pytest.fixture(scope="module")
+def listener() -> Stop:
+    return Stop(after=0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, listener: Stop) -> RunSummary:
+    """A run that skips, never disturbed."""
+    return fit(settings(tmp_path_factory.mktemp("whole")), progress=listener)
+
+
+def test_by_default_a_bad_image_stops_the_run_and_is_named(config: FitConfig):
+    message = r"photos/train/(ape/3|cat/7)\.png .*`skipweave check-data` lists all"
+    with pytest.raises(SkipweaveError, match=message):
+        fit(replace(config, data=replace(config.data, on_bad="raise")))
+
+
+def test_what_is_skipped_is_named_and_counted(whole: RunSummary, listener: Stop):
+    folder = RunFolder(whole.run_dir)
+    skipped = folder.read_skipped() or []
+    assert whole.skipped == 2
+    assert folder.read_summary() == whole
+    assert [image.file.endswith(name) for image, name in zip(skipped, BAD, strict=True)] == [True, True]
+    assert f"2 training image(s) cannot be read and are left out: {folder.skipped} names them" in listener.notes
+    assert listener.read[39:41] == [(40, 40), (1, 8)]
+
+
+def test_skipping_trains_as_if_the_files_were_not_there(whole: RunSummary, config: FitConfig, photos: Path):
+    for name in BAD:
+        (photos / name).unlink()
+    other = fit(replace(config, data=replace(config.data, on_bad="raise")))
+    assert other.skipped == 0
+    assert not RunFolder(other.run_dir).skipped.exists()
+    assert digest(other.run_dir) == digest(whole.run_dir)
+
+
+def test_a_resumed_run_leaves_out_the_same_images_whatever_became_of_them(
+    whole: RunSummary, config: FitConfig, photos: Path
+):
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, progress=Stop(after=5))
+    run = config.output / "sparsenet40_24_folder_1"
+    Image.new("RGB", (8, 8)).save(photos / BAD[0])  # mended
+    listener = Stop(after=0)
+    resumed = fit(replace(config, data=replace(config.data, workers=2)), resume=run, progress=listener)
+    assert listener.read == []
+    assert (resumed.skipped, resumed.run_dir) == (2, run)
+    assert digest(run) == digest(whole.run_dir)
+
+
+def test_a_run_does_not_go_on_with_other_images(config: FitConfig, photos: Path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, progress=Stop(after=5))
+    run = config.output / "sparsenet40_24_folder_1"
+    (photos / "train" / "ape" / "0.png").unlink()
+    with pytest.raises(SkipweaveError, match=r"are not those that .* began with: training image \d+ was"):
+        fit(config, resume=run)
+    (run / "skipped.csv").write_text("index,file\n")
+    with pytest.raises(SkipweaveError, match=r"damaged file: .*skipped\.csv"):
+        fit(config, resume=run)
+
+
+@pytest.mark.parametrize("on_bad", ["raise", "skip"])
+def test_evaluation_leaves_nothing_out(config: FitConfig, photos: Path, on_bad: str):
+    for name in BAD:
+        (photos / name).unlink()
+    (photos / "val" / "cat" / "1.png").write_bytes(b"")
+    with pytest.raises(SkipweaveError, match=r"val/cat/1\.png .*`skipweave check-data` lists all"):
+        fit(replace(config, data=replace(config.data, on_bad=on_bad)))
+    if on_bad == "skip":  # and is told of before training
+        assert not config.output.exists()
+
+
+@pytest.mark.slow
+def test_two_processes_leave_out_the_same_images(config: FitConfig):
+    config = replace(config, devices=2, epochs=1)
+    summary = fit(config)
+    assert summary.skipped == 2
+    assert [image.index for image in RunFolder(summary.run_dir).read_skipped() or ()] == [13, 37]
+
+
+def test_turned_photographs_are_upright_in_training_and_prediction(whole: RunSummary, tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter, clockwise
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "lying.png", exif=exif)
+    Image.fromarray(pixels).save(tmp_path / "upright.png")
+    paths = [tmp_path / "lying.png", tmp_path / "upright.png"]
+    images = FileImages(paths, [0, 0], in_chans=3)
+    assert torch.equal(images[0][0], images[1][0])
+    network, _, description = load_run(whole.run_dir)
+    lying, upright = predict(network, description, paths)
+    assert lying.probabilities == upright.probabilities
