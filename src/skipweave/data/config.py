@@ -82,4 +82,4 @@ class DataConfig:
         if self.workers < 0:
             problems.append(f"workers is {self.workers}: expected 0 or more processes")
         if problems:
-            raise SkipweaveError("; ".join(problems))
+            raise SkipweaveError(*problems)
