@@ -2,7 +2,20 @@
 
 
 class SkipweaveError(ValueError):
-    """A mistake in what the user gave: the message names the value, what was expected, and what to do.
+    """A mistake, or several, in what the user gave: it names the value, what was expected, and what to do.
 
-    The command line prints the message in one line, without a traceback, and exits with status 2.
+    The command line prints the message, a line a mistake, without a traceback, and exits with status 2.
+
+    Args:
+        *problems: the mistakes, each in words.
+
+    Attributes:
+        problems: the same.
+
+    >>> str(SkipweaveError("epochs is 0", "lr is -1"))
+    'epochs is 0; lr is -1'
     """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,15 @@ def test_a_run_to_resume_brings_its_settings(tmp_path: Path):
     [
         (["--epoch", "3"], r"unknown option --epoch: did you mean --epochs\? `x train --help` lists all"),
         (["--modle.name", "a"], r"did you mean --model\.name\?"),
-        (["--epochs", "many"], r"^epochs: Expected int\. Got value: many$"),
+        (["--epochs", "many"], r"^epochs is 'many': expected a whole number$"),
+        (["--data.crop", "wide"], r"^data\.crop is 'wide': expected a whole number or null$"),
+        (["--schedule.milestones", "half"], r"^schedule\.milestones is 'half': expected a list, each a number$"),
+        (["--recompute"], r"^recompute has no value: expected true or false$"),
+        (["--model.args", "3"], r"^model\.args is '3': expected a mapping of names, each with a plain value$"),
+        (["--model.args.grwoth", "3"], r"^model: sparsenet40_12 has no argument grwoth \(did you mean growth\?\)"),
+        (["--model.args.sparsify", "2"], r"^model: density is 2: expected a number with 0 < density <= 1$"),
         (["--epochs", "0", "--optim.lr", "0"], r"epochs is 0: .*; optim: lr is 0"),
-        (["--config", "none.yaml"], "File does not exist"),
+        (["--config", "none.yaml"], "cannot read none.yaml: No such file"),
         (["--resume", "none"], r"not a run folder \(it has no config\.yaml\): none"),
         (["word"], "word"),
     ],
@@ -104,13 +111,72 @@ def test_a_mistake_is_told_in_one_line(words: list[str], part: str):
     with pytest.raises(SkipweaveError, match=part) as caught:
         call(train, words, "x train")
     assert "\n" not in str(caught.value)
+    assert len(caught.value.problems) == 1 + (words == ["--epochs", "0", "--optim.lr", "0"])
     assert heard == []
+
+
+def test_mistakes_in_words_and_in_files_are_told_together(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text(
+        "modle: {name: a}\nschedule: {gamma: 2, decay: slow}\nloss: [1]\nbatch_size: 1.5\ndata: {name: cifra10}\n"
+    )
+    words = ["--epochs", "many", "--optim.lr=x", "--optm.lr", "1", "--model.name", "sparsenet40_13", "--seed", "-1"]
+    with pytest.raises(SkipweaveError) as caught:
+        call(train, ["--config", str(tmp_path / "a.yaml"), *words], "x train")
+    parts = [
+        "unknown option --optm.lr: did you mean --optim.lr?",
+        "epochs is 'many': expected a whole number",
+        "optim.lr is 'x': expected a number",
+        "unknown setting 'modle': did you mean model?",
+        "model: unknown model 'sparsenet40_13': did you mean sparsenet40_12",
+        "data: unknown data set 'cifra10': did you mean 'cifar10'?",
+        "schedule: gamma is 2.0: expected above 0",
+        "schedule: decay is 'slow': expected a number",
+        "loss: found [1]: expected a mapping of settings",
+        "batch_size is 1.5: expected a whole number",
+    ]
+    told = caught.value.problems
+    assert [part for part in parts if not any(part in problem for problem in told)] == []
+    assert len(told) == len(parts)
+
+
+def test_all_mistakes_of_a_command_without_settings_are_told():
+    with pytest.raises(SkipweaveError) as caught:
+        call(look, ["resnet18", "--size", "big", "--sise=3", "--args", "none"], "x look")
+    assert caught.value.problems == (
+        "unknown option --sise: did you mean --size? `x look --help` lists all",
+        "size is 'big': expected a whole number",
+        "args is 'none': expected a mapping of names, each with a whole number, or null",
+    )
+
+
+def test_what_a_mistake_leaves_at_its_default_is_not_told(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("batch_size: x\ndevices: 5\ndata: {name: 3, crop: 4}\n")
+    with pytest.raises(SkipweaveError) as caught:
+        call(train, ["--config", str(tmp_path / "a.yaml")], "x train")
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["data", "data", "batch_size is 'x'"]
+
+
+def test_options_win_over_what_is_wrong_in_a_file(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text("epochs: many\nmodel: {args: {units: 2, growth: wide}}\n")
+    call(train, ["--config", str(tmp_path / "a.yaml"), "--epochs", "3", "--model.args.growth", "8"], "x train")
+    ((config, _),) = heard  # type: ignore[misc]
+    assert (config.epochs, config.model.args) == (3, {"units": 2, "growth": 8})
+
+
+def test_no_import_path_is_followed(tmp_path: Path):
+    """`antigravity` would open a browser."""
+    spec = "{class_path: antigravity.Anything, init_args: {a: 1}}"
+    (tmp_path / "a.yaml").write_text(f"model: {{args: {{topology: {spec}}}}}\nstart: {spec}\n")
+    for words in (["--config", str(tmp_path / "a.yaml")], ["--model.args.topology", spec], ["--optim", spec]):
+        with pytest.raises(SkipweaveError):
+            call(train, words, "x train")
+    assert "antigravity" not in sys.modules
 
 
 def test_a_wrong_name_in_a_file_is_told_with_the_nearest(tmp_path: Path):
     file = tmp_path / "a.yaml"
     file.write_text("modle:\n  name: a\n")
-    with pytest.raises(SkipweaveError, match=r"unknown option --modle.*did you mean --model"):
+    with pytest.raises(SkipweaveError, match=r"unknown setting 'modle': did you mean model\?"):
         call(train, ["--config", str(file)], "x train")
 
 

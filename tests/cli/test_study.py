@@ -17,6 +17,7 @@ def networks(*entries):
 TINY = {"name": "sparsenet40_24", "args": {"units": 1, "growth": 2}, "label": "tiny"}
 WIDE = {"name": "densenet40_12", "args": {"units": 1, "growth": 3}, "label": "wide"}
 BAD = {"name": "densenet40_12", "args": {"units": -1}, "label": "bad"}
+MISFIT = {"name": "densenet40_12", "args": {"num_classes": 7}, "label": "misfit"}  # which only the data tells
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +44,10 @@ def test_the_default_networks_can_be_trained(tmp_path):
 
 
 def test_a_failing_network_shows_in_the_exit_status(tmp_path, capsys):
-    assert main(["study", *SMALL, *networks(TINY, BAD), "--output", str(tmp_path)]) == 1
+    assert main(["study", *SMALL, *networks(TINY, MISFIT), "--output", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert "Only one network finished: tiny" in said
-    assert "Failed: bad: units is -1" in said
+    assert "Failed: misfit: model densenet40_12 is asked for num_classes 7" in said
 
 
 def test_the_settings_can_be_printed_and_read_again(tmp_path, capsys):

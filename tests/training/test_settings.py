@@ -3,25 +3,30 @@ from pathlib import Path
 
 import pytest
 import yaml
-from jsonargparse import ArgumentParser
 
+from skipweave.cli.parsing import call
 from skipweave.errors import SkipweaveError
 from skipweave.training.config import FitConfig, ModelConfig, as_plain
-from skipweave.training.settings import add_settings, build, read
+from skipweave.training.settings import read
 
 
 @dataclass(frozen=True)
 class Several:
     """Settings with a list of settings."""
 
-    models: list[ModelConfig] = field(default_factory=lambda: [ModelConfig("a")])
+    models: list[ModelConfig] = field(default_factory=lambda: [ModelConfig("densenet40_12")])
     seeds: list[int] = field(default_factory=lambda: [0])
 
 
 def parse(kind, *words):
-    parser = ArgumentParser(exit_on_error=False)
-    add_settings(parser, kind)
-    return build(kind, parser.parse_args(list(words)))
+    heard = []
+
+    def command(config: kind):
+        """Take settings."""
+        heard.append(config)
+
+    call(command, words, "x")
+    return heard[0]
 
 
 def test_no_words_give_the_defaults():
@@ -46,8 +51,10 @@ def test_mistakes_of_every_part_come_together():
 
 def test_lists_of_settings_are_made_too(tmp_path: Path):
     file = tmp_path / "settings.yaml"
-    file.write_text("models: [{name: b}, {name: c, args: {growth: 2}}]\nseeds: [1, 2]\n")
-    assert parse(Several, "--config", str(file)) == Several([ModelConfig("b"), ModelConfig("c", {"growth": 2})], [1, 2])
+    file.write_text("models: [{name: sparsenet40_12}, {name: densenet40_12, args: {growth: 2}}]\nseeds: [1, 2]\n")
+    assert parse(Several, "--config", str(file)) == Several(
+        [ModelConfig("sparsenet40_12"), ModelConfig("densenet40_12", {"growth": 2})], [1, 2]
+    )
     assert parse(Several) == Several()
 
 

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: what follows `skipweave`; by default that of this process.
 
     Returns:
-        The exit status: 0, or 2 after a mistake of the user's, told in one line on stderr.
+        The exit status: 0, or 2 after mistakes of the user's, told on stderr, a line each.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words[0], words[1:])
     except SkipweaveError as error:
-        print(f"skipweave: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(_told(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("skipweave: stopped", file=sys.stderr)
@@ -63,6 +63,15 @@ def _run(command: str, argv: list[str]) -> int:
 
     module, function = COMMANDS[command][0].split(":")
     return call(getattr(import_module(module), function), argv, prog=f"skipweave {command}")
+
+
+def _told(error: SkipweaveError) -> str:
+    """One line a problem; what a file put into it cannot steer the terminal."""
+    plain = (" ".join(problem.split()) for problem in error.problems)
+    lines = ["".join(sign if sign.isprintable() else "?" for sign in line) for line in plain]
+    if len(lines) == 1:
+        return f"skipweave: error: {lines[0]}"
+    return "\n- ".join([f"skipweave: error: {len(lines)} mistakes:", *lines])
 
 
 def _overview() -> str:

@@ -2,21 +2,27 @@
 
 Parameters without a default are positional, others are options; `*images: Path` takes one or more words, and a
 positional-only `filter: str = "", /` one word or none. A dataclass parameter named `config` is spread out: its fields
-are options (`--epochs`, `--model.name`), and `--config FILE` reads them from YAML. Beside it, a parameter named
-`resume` reads the settings of the run that it names first.
+are options (`--epochs`, `--model.name`), `--config FILE` reads them from YAML, which options win over, and
+`--print_config` writes them. Beside it, a parameter named `resume` reads the settings of the run that it names first.
+
+jsonargparse splits the words and writes the help. Files are not given to it, since it imports what a `class_path` in
+them names: they are read as plain values, which the dataclass then checks.
 """
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from skipweave.errors import SkipweaveError
+
+# A word is not followed to classes either, but for those that settings are made of.
+set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["skipweave"])
 
 
 def call(function: Callable[..., int | None], argv: Sequence[str], prog: str) -> int:
@@ -31,26 +37,67 @@ def call(function: Callable[..., int | None], argv: Sequence[str], prog: str) ->
         What the function returns, 0 for None; or the status of `--help` and `--print_config`.
 
     Raises:
-        SkipweaveError: the words do not fit, or the function raised it.
+        SkipweaveError: the words, or the settings in files that they name, do not fit: all mistakes are told; or the
+            function raised it.
     """
     signature = inspect.signature(function)
     config = signature.parameters.get("config")
     words = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
     parser = _parser(function, prog, config, words)
     try:
-        values = parser.parse_args(_with_settings_of_run(list(argv)) if config else list(argv))
-    except ArgumentError as error:
-        raise SkipweaveError(_explain(str(error), parser, prog)) from error
-    except SystemExit as done:  # after --help or --print_config
+        values, problems = _parse(parser, list(argv), get_type_hints(function), defaults=config is None)
+    except SystemExit as done:  # after --help
         return int(done.code or 0)
-    named = {name: values[name] for name in signature.parameters if name in values and name != "config"}
     if config:
-        from skipweave.training.settings import build
-
-        named["config"] = build(config.annotation, values)
+        return _call_with_settings(function, config.annotation, values, problems)
+    if problems:
+        raise SkipweaveError(*problems)
+    named = {name: values[name] for name in signature.parameters if name in values}
     positional = [named.pop(p.name) for p in words if p.kind is p.POSITIONAL_ONLY]
     positional += [value for p in words if p.kind is p.VAR_POSITIONAL for value in named.pop(p.name)]
     return function(*positional, **named) or 0
+
+
+def _call_with_settings(
+    function: Callable[..., int | None], kind: type, values: dict[str, Any], problems: list[str]
+) -> int:
+    """Call a function of settings with those that files and options give, the options on top."""
+    from skipweave.training.settings import as_yaml, read_values
+    from skipweave.training.typed import build
+
+    files = [Path(file) for file in values.pop("config", ())]
+    show = "print_config" in values and values.pop("print_config") is not None
+    rest = {name: values.pop(name) for name in ("resume",) if name in values}
+    if rest.get("resume"):
+        files.insert(0, rest["resume"] / "config.yaml")
+        if not files[0].is_file():
+            raise SkipweaveError(*problems, f"not a run folder (it has no config.yaml): {rest['resume']}")
+    settings: dict[str, Any] = {}
+    for file in files:
+        try:
+            settings = _merged(settings, read_values(file))
+        except SkipweaveError as error:
+            problems += error.problems
+    config: Any = None
+    try:
+        config = build(kind, _merged(settings, values), thorough=True)
+    except SkipweaveError as error:
+        problems += error.problems
+    if problems:
+        raise SkipweaveError(*problems)
+    if show:
+        print(as_yaml(config), end="")
+        return 0
+    return function(config, **rest) or 0
+
+
+def _merged(under: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two trees of values as one; where both have a value, the upper one's."""
+    merged = dict(under)
+    for name, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(under.get(name), Mapping)
+        merged[name] = _merged(under[name], value) if both else value
+    return merged
 
 
 def _parser(
@@ -61,6 +108,8 @@ def _parser(
     if config:
         from skipweave.training.settings import add_settings
 
+        parser.add_argument("--config", action="append", help="YAML file of settings; options win over it")
+        parser.add_argument("--print_config", nargs="?", help="write the settings as YAML, and end")
         add_settings(parser, config.annotation)
     skip: set[str | int] = {"config"} if config else set()
     skip |= {word.name for word in words if word.kind is word.POSITIONAL_ONLY}
@@ -84,26 +133,100 @@ def _shown(parameter: inspect.Parameter) -> str:
     return parameter.name.upper() if needed else ""
 
 
-def _with_settings_of_run(argv: list[str]) -> list[str]:
-    """Put `--config DIR/config.yaml` before the words if `--resume DIR` is among them."""
+def _parse(
+    parser: ArgumentParser, argv: list[str], hints: Mapping[str, Any], *, defaults: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Parse words. The parser stops at the first that does not fit: it is told, taken out, and the rest tried again.
+
+    Returns:
+        The values of the words that fit, and the problems of the others.
+    """
+    problems: list[str] = []
+    while True:
+        try:
+            return parser.parse_args(argv, defaults=defaults).as_dict(), problems
+        except ArgumentError as error:
+            line = " ".join(str(error).split())
+        unknown = _unknown_options(parser, argv)
+        found = re.search(r"(?:key \"|argument --)([\w.]+)", line)
+        if unknown:
+            problems += [_told_unknown(parser, name) for name in unknown]
+            argv = _without(argv, unknown)
+        elif found and (given := _given(argv, found[1])) is not None:
+            problems.append(_told_wrong(found[1], given, hints, line))
+            argv = _without(argv, [f"--{found[1]}"])
+        else:  # a word too many, or one that is missing, perhaps only for what was taken out
+            return {}, problems or [line]
+
+
+def _options(argv: Iterable[str]) -> list[str]:
+    return [word.partition("=")[0] for word in argv if word.startswith("--")]
+
+
+def _unknown_options(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """The options that the parser does not have; `--model.args.growth` is one of `--model.args`."""
+    known = parser._option_string_actions
+    leaves = [name for name in known if not any(other.startswith(f"{name}.") for other in known)]
+    return [
+        name
+        for name in _options(argv)
+        if name not in known and not name.startswith(tuple(f"{leaf}." for leaf in leaves))
+    ]
+
+
+def _told_unknown(parser: ArgumentParser, name: str) -> str:
+    from skipweave.training.checks import nearest
+
+    valid = sorted(option for option in parser._option_string_actions if option.startswith("--"))
+    return f"unknown option {name}: {nearest(name, valid, most=1)}`{parser.prog} --help` lists all"
+
+
+def _given(argv: Sequence[str], name: str) -> str | None:
+    """What stands for an option, nothing where a value is missing; None where the option is not there."""
     for word, following in zip(argv, [*argv, ""][1:], strict=True):
-        name, _, given = word.partition("=")
-        if name == "--resume":
-            settings = Path(given or following) / "config.yaml"
-            if not settings.is_file():
-                raise SkipweaveError(f"not a run folder (it has no config.yaml): {settings.parent}")
-            return ["--config", str(settings), *argv]
-    return argv
+        option, equals, value = word.partition("=")
+        if f"{option}.".startswith(f"--{name}."):
+            return value if equals or following.startswith("--") else following
+    return None
 
 
-def _explain(message: str, parser: ArgumentParser, prog: str) -> str:
-    """One line, with the nearest valid name where a name is wrong."""
-    line = " ".join(message.split())
-    unknown = re.search(r"unrecognized arguments: (\S+)|[Oo]ption '([^']+)' is not accepted", line)
-    if unknown:
-        name = "--" + (unknown[1] or unknown[2]).lstrip("-").partition("=")[0]
-        valid = sorted(option for option in parser._option_string_actions if option.startswith("--"))
-        near = get_close_matches(name, valid, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"unknown option {name}: {hint}`{prog} --help` lists all"
-    return re.sub(r"Parser key \"([^\"]+)\": |a <class '(\w+)'>", lambda m: f"{m[1]}: " if m[1] else m[2], line)
+def _without(argv: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The words without some options and what is given for them."""
+    kept: list[str] = []
+    drop = False
+    for word in argv:
+        if word.startswith("--"):
+            name, equals, _ = word.partition("=")
+            gone = any(f"{name}.".startswith(f"{option}.") for option in options)
+            drop = gone and not equals
+            if gone:
+                continue
+        elif drop:
+            drop = False
+            continue
+        kept.append(word)
+    return kept
+
+
+def _told_wrong(name: str, given: str, hints: Mapping[str, Any], line: str) -> str:
+    """What is wrong with the value of an option, in the words that mistakes in files are told in."""
+    from skipweave.training.typed import expected, typed
+
+    hint = _hint_of(name.split("."), hints)
+    if hint is None:
+        return line
+    if not given:
+        return f"{name} has no value: expected {expected(hint)}"
+    try:
+        typed(hint, given, name)
+    except SkipweaveError as error:
+        return str(error)
+    return f"{name} is {given!r}: expected {expected(hint)}"
+
+
+def _hint_of(names: Sequence[str], hints: Mapping[str, Any]) -> Any:
+    """The type of an option: of a parameter, or of a field of the settings."""
+    hints = {**hints, **(get_type_hints(hints["config"]) if "config" in hints else {})}
+    for name in names[:-1]:
+        hints = get_type_hints(hints[name]) if is_dataclass(hints.get(name)) else {}
+    return hints.get(names[-1])

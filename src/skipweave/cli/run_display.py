@@ -90,5 +90,5 @@ class RunDisplay:
             self._bars = None
 
     def _print(self, line: str) -> None:
-        self._console = self._console or Console(highlight=False, soft_wrap=True)
+        self._console = self._console or Console(highlight=False, soft_wrap=True, markup=False)
         self._console.print(line)

@@ -65,10 +65,7 @@ def depth_multiplier(
     >>> result.convolution_weights
     (11166912, 2794080)
     """
-    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 < alpha < math.inf:
-        raise SkipweaveError(f"alpha is {alpha!r}: expected a number above 0, such as 0.5")
-    if rule not in RULES:
-        raise SkipweaveError(f"unknown rule {rule!r}: expected one of {', '.join(RULES)}")
+    check_factor(alpha, rule)
     size = checked_input_size(model, input_size)
     _check_modules(model)
     factor = Fraction(str(alpha))  # 0.1 as it is written, not the nearest binary number
@@ -85,6 +82,18 @@ def depth_multiplier(
         if isinstance(part, MAKERS)
     }
     return thinned(model, narrow, changes, size)
+
+
+def check_factor(alpha: float, rule: str = "floor8", **_: object) -> None:
+    """Check those arguments of `depth_multiplier` that need no network; others are left alone.
+
+    Raises:
+        SkipweaveError: One does not fit.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 < alpha < math.inf:
+        raise SkipweaveError(f"alpha is {alpha!r}: expected a number above 0, such as 0.5")
+    if rule not in list(RULES):
+        raise SkipweaveError(f"unknown rule {rule!r}: expected one of {', '.join(RULES)}")
 
 
 def _check_modules(model: nn.Module) -> None:

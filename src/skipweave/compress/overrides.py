@@ -6,16 +6,19 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.compress.depth_multiplier import depth_multiplier
+from skipweave.compress.depth_multiplier import check_factor, depth_multiplier
 from skipweave.compress.report import Thinned
-from skipweave.compress.sparsify import sparsify
+from skipweave.compress.sparsify import check_density, sparsify
 from skipweave.errors import SkipweaveError
 
-# What thins a network, in this order, and the argument that a bare number stands for.
-_WAYS: Mapping[str, tuple[Callable[..., Thinned], str]] = {
-    "depth_multiplier": (depth_multiplier, "alpha"),
-    "sparsify": (sparsify, "density"),
+# What thins a network, in this order; the argument that a bare number stands for; and what checks the arguments.
+_WAYS: Mapping[str, tuple[Callable[..., Thinned], str, Callable[..., None]]] = {
+    "depth_multiplier": (depth_multiplier, "alpha", check_factor),
+    "sparsify": (sparsify, "density", check_density),
 }
+
+#: The overrides that thin a network.
+THINNING = tuple(_WAYS)
 
 
 def build_thinned(make: Callable[..., nn.Module], overrides: Mapping[str, Any]) -> nn.Module:
@@ -31,10 +34,27 @@ def build_thinned(make: Callable[..., nn.Module], overrides: Mapping[str, Any]) 
         SkipweaveError: The arguments are unknown or do not fit, or the network cannot be thinned.
     """
     model = make(**{name: value for name, value in overrides.items() if name not in _WAYS})
-    for name, (thin, main) in _WAYS.items():
+    for name, (thin, main, _) in _WAYS.items():
         if overrides.get(name) is not None:
             model = thin(model, **_arguments(name, thin, main, overrides[name])).model
     return model
+
+
+def check_thinning(overrides: Mapping[str, Any]) -> None:
+    """Check the overrides that thin a network, as far as this can be done without the network.
+
+    Raises:
+        SkipweaveError: A name or a number does not fit; all that do not are told.
+    """
+    problems: list[str] = []
+    for name, (thin, main, check) in _WAYS.items():
+        if overrides.get(name) is not None:
+            try:
+                check(**_arguments(name, thin, main, overrides[name]))
+            except SkipweaveError as error:
+                problems += error.problems
+    if problems:
+        raise SkipweaveError(*problems)
 
 
 def _arguments(name: str, thin: Callable[..., Thinned], main: str, given: Any) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def sparsify(
     Raises:
         SkipweaveError: An argument does not fit, or there is nothing to replace.
     """
+    check_density(density, rounding)
     fan_in = _fan_in_rule(density, rounding)
     if done := [name for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)]:
         raise SkipweaveError(f"{done[0]} is channel-sparse already: sparsify the network as it was before")
@@ -105,11 +106,19 @@ def seed_of_layer(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
-def _fan_in_rule(density: float, rounding: str) -> Callable[[int], int]:
+def check_density(density: float, rounding: str = "ceil", **_: object) -> None:
+    """Check those arguments of `sparsify` that need no network; others are left alone.
+
+    Raises:
+        SkipweaveError: One does not fit.
+    """
     if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
         raise SkipweaveError(f"density is {density!r}: expected a number with 0 < density <= 1")
-    if rounding not in ROUNDINGS:
+    if rounding not in list(ROUNDINGS):
         raise SkipweaveError(f"unknown rounding {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
+
+
+def _fan_in_rule(density: float, rounding: str) -> Callable[[int], int]:
     exact = Fraction(str(density))  # 0.1 as it is written, not the nearest binary number
     return lambda in_channels: min(in_channels, ROUNDINGS[rounding](exact * in_channels))
 

@@ -88,4 +88,4 @@ class DataConfig:
         if self.on_bad not in ON_BAD:
             problems.append(f"on_bad is {self.on_bad!r}: expected {' or '.join(ON_BAD)}")
         if problems:
-            raise SkipweaveError("; ".join(problems))
+            raise SkipweaveError(*problems)

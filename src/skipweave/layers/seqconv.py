@@ -13,6 +13,9 @@ from skipweave import topology as patterns
 from skipweave.errors import SkipweaveError
 from skipweave.ops import GrowingMap
 
+# The links between more would not fit into memory in the dense form.
+_MOST_GROUPS = 4096
+
 
 class ConvUnit(nn.Module):
     """Convolution, batch norm, ReLU.
@@ -145,7 +148,7 @@ class SeqConv2d(nn.Module):
             dilation=dilation,
         )
         if mistakes := [*_not_positive(sizes)] or [*_misfits(sizes, windowed, bottleneck, drop_rate)]:
-            raise SkipweaveError("; ".join(mistakes))
+            raise SkipweaveError(*mistakes)
         self.in_channels, self.out_channels, self.group_size = in_channels, out_channels, group_size
         self.windowed = windowed
         self._given = in_channels // group_size if windowed else 1
@@ -234,6 +237,8 @@ def _misfits(sizes: dict[str, int], windowed: bool, bottleneck: bool, drop_rate:
     for name in ("out_channels", *(["in_channels"] if windowed else [])):
         if sizes[name] % group_size:
             yield f"{name} is {sizes[name]}: expected a multiple of group_size, {group_size}"
+    if (sizes["in_channels"] + sizes["out_channels"]) // group_size > _MOST_GROUPS:
+        yield f"group_size is {group_size}: expected one that makes at most {_MOST_GROUPS:,} groups of all channels"
     if sizes["kernel_size"] % 2 == 0:
         yield f"kernel_size is {sizes['kernel_size']}: expected an odd number"
     if subgroups > 1 and not bottleneck:

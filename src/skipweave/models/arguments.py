@@ -12,6 +12,9 @@ from skipweave.topology import Topology, TopologySpec
 PerStage = int | Sequence[int]
 TopologyArgument = TopologySpec | Sequence[TopologySpec]
 
+#: Units of a network; the links between more would not fit into memory where each reads all.
+MOST_UNITS = 2048
+
 
 class Arguments:
     """Collects the mistakes in a network's arguments and raises them together.
@@ -36,7 +39,7 @@ class Arguments:
             SkipweaveError: At least one mistake was noted.
         """
         if self._mistakes:
-            raise SkipweaveError("; ".join(self._mistakes))
+            raise SkipweaveError(*self._mistakes)
 
     def per_stage(self, name: str, value: PerStage, stages: int, least: int = 1) -> tuple[int, ...]:
         """One whole number for all stages, or one a stage; on a mistake, a stand-in that lets checking go on."""
@@ -47,6 +50,13 @@ class Arguments:
             f"{name} is {value!r}: expected a whole number of at least {least}, or one for each of {stages} stages",
         )
         return tuple(int(v) for v in values) if fits else (least,) * stages
+
+    def units(self, value: PerStage, stages: int) -> tuple[int, ...]:
+        """Units a stage, as `per_stage`, and at most 2048 in all."""
+        lengths = self.per_stage("units", value, stages)
+        fits = sum(lengths) <= MOST_UNITS
+        self.require(fits, f"units is {value!r}: expected at most {MOST_UNITS:,} over {stages} stages")
+        return lengths if fits else (1,) * stages
 
     def whole(self, name: str, value: int, least: int = 1) -> None:
         """A whole number of at least `least`."""

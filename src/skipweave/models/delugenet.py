@@ -94,7 +94,7 @@ class DelugeNet(StagedNet):
     ) -> None:
         check = Arguments()
         form = checked_form(check, stem)
-        lengths = check.per_stage("units", units, form.stages)
+        lengths = check.units(units, form.stages)
         inner = check.per_stage("widths", widths, form.stages)
         width = inner[0] if stem_width is None else stem_width
         check.whole("stem_width", width)

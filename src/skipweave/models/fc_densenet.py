@@ -293,7 +293,7 @@ def _check(
     proj_drop_rate: float,
 ) -> tuple[int, ...]:
     """Check what both networks take; return the units a stage."""
-    lengths = check.per_stage("units", units, len(units) if isinstance(units, Sequence) else 11)
+    lengths = check.units(units, len(units) if isinstance(units, Sequence) else 11)
     check.require(len(lengths) % 2 == 1, f"units is {units!r}: expected an odd number of stages, down and up again")
     check.whole("growth", growth)
     check.whole("stem_width", stem_width)

@@ -218,7 +218,7 @@ def _check_shared(
 ) -> tuple[Form, tuple[int, ...], int]:
     """Check what both networks take; return the form, the units a stage and the stem's width."""
     form = checked_form(check, stem)
-    lengths = check.per_stage("units", units, form.stages)
+    lengths = check.units(units, form.stages)
     check.whole("growth", growth)
     if stem_width is not None:
         check.whole("stem_width", stem_width)

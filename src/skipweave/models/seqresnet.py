@@ -75,7 +75,7 @@ class SeqResNet(StagedNet):
         count = len(template.widths)
         check.whole("widening", widening)
         shape = _Shape(
-            blocks=check.per_stage("units", units, count),
+            blocks=check.units(units, count),
             widths=template.widened(widening) if widths is None else check.per_stage("widths", widths, count),
             group_sizes=check.per_stage("group_size", group_size, count),
             subgroups=check.per_stage("subgroups", subgroups, count),

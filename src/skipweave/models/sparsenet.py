@@ -82,7 +82,7 @@ class SparseNet(StagedNet):
         count = form.stages
         if depth is not None:
             units = units_of_depth(depth, layers_a_unit=1 + bool(bottleneck), other_layers=count + 1, stages=count)
-        lengths = check.per_stage("units", units, count)
+        lengths = check.units(units, count)
         growths = check.per_stage("growth", growth, count)
         width = 2 * growths[0] if stem_width is None else stem_width
         check.whole("stem_width", width)

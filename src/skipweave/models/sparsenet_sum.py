@@ -62,7 +62,7 @@ class SparseSumNet(StagedNet):
         check = Arguments()
         if depth is not None:
             units = units_of_depth(depth, layers_a_unit=3, other_layers=2, stages=3)
-        lengths = check.per_stage("units", units, 3)
+        lengths = check.units(units, 3)
         inner = check.per_stage("widths", widths, 3)
         width = inner[0] if stem_width is None else stem_width
         check.whole("stem_width", width)

@@ -29,6 +29,14 @@ class NetworkConfig:
     label: str = ""
     densify: DensifyConfig = field(default_factory=DensifyConfig)
 
+    def check(self) -> None:
+        """Build the network without memory for its weights.
+
+        Raises:
+            SkipweaveError: the name or an override is unknown or does not fit.
+        """
+        ModelConfig(self.name, self.args).check()
+
     @property
     def title(self) -> str:
         """The label, or one made from name and overrides."""
@@ -101,7 +109,7 @@ class StudyConfig:
     checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
-        """Check every value that training does not check itself.
+        """Check every value, by a run's settings too.
 
         Raises:
             SkipweaveError: one line that lists every wrong value.
@@ -120,10 +128,14 @@ class StudyConfig:
             (self.processes is None or self.processes >= 1, f"processes is {self.processes}: expected 1 or more"),
             (self.timing_repeats >= 0, f"timing_repeats is {self.timing_repeats}: expected 0 or more"),
         )
-        if problems := [problem for right, problem in checks if not right]:
-            raise SkipweaveError("; ".join(problems))
-        if self.target is not None:
-            parse_count(self.target)
+        problems = [problem for right, problem in checks if not right]
+        for check in (lambda: parse_count(self.target or 1), lambda: self.fit_config(ModelConfig(), 0, self.output)):
+            try:
+                check()
+            except SkipweaveError as error:
+                problems += error.problems
+        if problems:
+            raise SkipweaveError(*problems)
 
     @property
     def headline(self) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
-
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import NetworkConfig, StudyConfig
 from skipweave.study.results import Epoch, Timing
 from skipweave.training.files import write_text
+from skipweave.training.settings import as_yaml
 
 
 class StudyFolder:
@@ -40,8 +39,7 @@ class StudyFolder:
 
     def write_config(self, config: StudyConfig) -> None:
         """Write the settings, so that the study can be gone on with and repeated."""
-        plain = json.loads(json.dumps(asdict(config), default=str))
-        write_text(self.config, yaml.safe_dump(plain, sort_keys=False))
+        write_text(self.config, as_yaml(config))
 
     def place(self, network: NetworkConfig, seed: int) -> Path:
         """Where the run of a network from a seed gets its folder."""

@@ -24,6 +24,7 @@ from skipweave.study.report import write_report
 from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
 from skipweave.study.timing import machine, measure
 from skipweave.training import ModelConfig, fit
+from skipweave.training.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.network import arguments_for
 from skipweave.training.task import Data, Task, task_for
@@ -52,7 +53,7 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
         data = without(data, find_unreadable(data.train, range(len(data.train)), workers=config.data.workers))
     if data.test is None:
         raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
-    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]
+    fabric = make_fabric(config.accelerator, precision=config.precision)
     study = _Study(config, folder, data, plan_networks(config, data), fabric, display or Silent())
     with _threads(study.threads):
         results = study.results(study.train(trainer), study.time())

@@ -295,4 +295,4 @@ def _check(in_channels: int, out_channels: int, fan_in: int, seed: int) -> None:
     if not wrong and fan_in > in_channels:
         wrong = [f"fan_in is {fan_in}: expected at most in_channels, {in_channels}"]
     if wrong:
-        raise SkipweaveError("; ".join(wrong))
+        raise SkipweaveError(*wrong)

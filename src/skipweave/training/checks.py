@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from skipweave.errors import SkipweaveError
 
 
-def nearest(name: str, valid: Sequence[str]) -> str:
-    """`did you mean ...? ` for the closest valid name, or nothing when none is close."""
-    near = difflib.get_close_matches(name, valid, n=3, cutoff=0.5)
+def nearest(name: str, valid: Sequence[str], most: int = 3) -> str:
+    """`did you mean ...? ` for the closest valid names, or nothing when none is close."""
+    near = difflib.get_close_matches(name, valid, n=most, cutoff=0.5)
     return f"did you mean {', '.join(near)}? " if near else ""
 
 
@@ -16,7 +16,7 @@ def refuse(*problems: str | None) -> None:
     """Raise one error that lists the problems; None is none."""
     found = [problem for problem in problems if problem]
     if found:
-        raise SkipweaveError("; ".join(found))
+        raise SkipweaveError(*found)
 
 
 def unless(right: bool, problem: str) -> str | None:

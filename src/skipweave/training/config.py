@@ -1,7 +1,7 @@
 """What a training run is asked to do, as plain values that YAML and the command line can hold."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,9 @@ from skipweave.data import DataConfig
 from skipweave.training.byte_sizes import is_size
 from skipweave.training.checks import refuse, unknown, unless
 from skipweave.training.densify import DensifyConfig
+from skipweave.training.network import check_network
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
+from skipweave.training.settings import as_plain
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
@@ -40,6 +42,14 @@ class ModelConfig:
 
     name: str = "sparsenet40_12"
     args: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Build the network without memory for its weights.
+
+        Raises:
+            SkipweaveError: the name or an override is unknown or does not fit.
+        """
+        check_network(self.name, self.args)
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class FitConfig:
                 f"loss.last_epochs is {self.loss.last_epochs}: expected at most epochs, which is {self.epochs}",
             ),
             unless(self.batch_size >= 1, f"batch_size is {self.batch_size}: expected at least 1"),
-            unless(self.devices >= 1, f"devices is {self.devices}: expected at least 1"),
+            unless(1 <= self.devices <= 1024, f"devices is {self.devices}: expected 1 to 1024"),
             unless(
                 self.batch_size % max(self.devices, 1) == 0,
                 f"batch_size is {self.batch_size} and devices is {self.devices}: expected a multiple, "
@@ -122,11 +132,6 @@ class FitConfig:
         )
 
 
-def as_plain(config: FitConfig) -> dict[str, Any]:
-    """The settings as nested dictionaries, lists, numbers and strings, as YAML and JSON hold them."""
-    return _plain(asdict(config))
-
-
 def differences(ours: FitConfig, theirs: FitConfig) -> list[str]:
     """Settings that differ and matter to the result, each as `name: ours, theirs`.
 
@@ -140,14 +145,6 @@ def differences(ours: FitConfig, theirs: FitConfig) -> list[str]:
         for name in sorted(mine | other)
         if name not in FREE_TO_CHANGE and mine.get(name) != other.get(name)
     ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

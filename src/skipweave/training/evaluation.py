@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from skipweave.data import DataConfig, ImageSet, LabelledImages, epoch_loader, load
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import FitConfig
+from skipweave.training.devices import make_fabric
 from skipweave.training.heads import AllHeads, count_heads
 from skipweave.training.learner import NETWORK
 from skipweave.training.recipe import LossConfig
@@ -129,7 +129,7 @@ def evaluate(
 
 def score_images(run: RunImages, *, accelerator: str = "auto", workers: int = 0) -> list[Scores]:
     """Score every head of a run's network on images that were loaded, as `evaluate` does."""
-    fabric = Fabric(accelerator=accelerator, devices=1)
+    fabric = make_fabric(accelerator)
     task = task_for(run.data, LossConfig())
     batches = epoch_loader(
         run.images,

@@ -13,7 +13,6 @@ from statistics import median
 from typing import Any, Literal, cast
 
 from lightning_fabric import Fabric
-from lightning_fabric.connector import _PRECISION_INPUT
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
@@ -25,6 +24,7 @@ from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, differences
 from skipweave.training.curves import write_curves
+from skipweave.training.devices import make_fabric
 from skipweave.training.files import keep_as
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
@@ -91,14 +91,13 @@ def _finished(folder: RunFolder) -> RunSummary:
 
 def _fabric(config: FitConfig) -> Fabric:
     """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
-    precision = cast(_PRECISION_INPUT, config.precision)
     by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if config.devices == 1 and not by_torchrun:
-        return Fabric(accelerator=config.accelerator, devices=1, precision=precision)
+        return make_fabric(config.accelerator, precision=config.precision)
     start: Literal["popen", "spawn"] = "popen" if by_torchrun else "spawn"
     some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
     strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
-    return Fabric(accelerator=config.accelerator, devices=config.devices, precision=precision, strategy=strategy)
+    return make_fabric(config.accelerator, devices=config.devices, precision=config.precision, strategy=strategy)
 
 
 def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> str:

@@ -1,21 +1,29 @@
 """Build the network that settings or a file name, for the data at hand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
-from skipweave.compress import build_thinned
+from skipweave.compress import THINNING, build_thinned, check_thinning
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model
-from skipweave.training.task import Data
+
+if TYPE_CHECKING:
+    from skipweave.training.task import Data
 
 #: What timm would follow to files or addresses: a name and its own arguments are all that settings may give.
 _NOT_ARGUMENTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
+# The largest network here has 8,017; to build one of so many takes some seconds.
+_MOST_MODULES = 30_000
 
-def arguments_for(name: str, args: Mapping[str, Any], data: Data) -> dict[str, Any]:
+
+def arguments_for(name: str, args: Mapping[str, Any], data: "Data") -> dict[str, Any]:
     """Complete a model's overrides by what follows from the data.
 
     Raises:
@@ -66,6 +74,51 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
         raise
     except Exception as error:  # other timm models refuse bad arguments each in its own way
         raise SkipweaveError(f"cannot build {name} with {dict(args)}: {' '.join(str(error).split())}") from error
+
+
+def check_network(name: str, args: Mapping[str, Any]) -> None:
+    """Check a network by building it without memory for its weights, and not thinned, which may take seconds.
+
+    Raises:
+        SkipweaveError: the name or an override is unknown or does not fit.
+    """
+    problems: list[str] = []
+    dense = {key: value for key, value in args.items() if key not in THINNING}
+    for check in (partial(check_thinning, args), partial(sketch, name, dense)):
+        try:
+            check()
+        except SkipweaveError as error:
+            problems += error.problems
+    if problems:
+        raise SkipweaveError(*problems)
+
+
+def sketch(name: str, args: Mapping[str, Any]) -> nn.Module:
+    """Create a registered network without memory for its weights, whatever its size.
+
+    Raises:
+        SkipweaveError: as `build_network`; or it would have more than 30,000 modules.
+    """
+    with torch.device("meta"), _few_modules(name):
+        return build_network(name, args)
+
+
+@contextmanager
+def _few_modules(name: str) -> Iterator[None]:
+    """Stop a network from being built when it gets too many modules."""
+    left = _MOST_MODULES
+
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise SkipweaveError(f"{name} would have more than {_MOST_MODULES:,} modules: ask for a smaller network")
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def recompute_units(name: str, network: nn.Module) -> None:

@@ -11,14 +11,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import Saved, open_saved
-from skipweave.training.config import FitConfig, as_plain
+from skipweave.training.config import FitConfig
 from skipweave.training.files import keep_as, remove_partial, write_text
-from skipweave.training.settings import read
+from skipweave.training.settings import as_yaml, read
 from skipweave.training.summary import EpochRow, Phase, RunSummary
 
 _SKIPPED = ("index", "file", "problem")
@@ -85,7 +83,7 @@ class RunFolder:
     def _begin(self, config: FitConfig) -> "RunFolder":
         self.checkpoints.mkdir()
         write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
-        write_text(self.config, yaml.safe_dump(as_plain(config), sort_keys=False))
+        write_text(self.config, as_yaml(config))
         return self
 
     @classmethod

@@ -1,81 +1,62 @@
-"""Settings as dataclasses: an argument parser for them, and their values checked, every mistake in one message."""
+"""Settings as dataclasses: options for the command line, and their way from YAML files and back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from skipweave.errors import SkipweaveError
-
-Settings = TypeVar("Settings")
+from skipweave.training.plain_files import read_yaml
+from skipweave.training.typed import Settings, build
 
 
 def add_settings(parser: ArgumentParser, kind: type) -> None:
-    """Give a parser the options of a dataclass (`--epochs`, `--model.name`) and `--config FILE`, which reads them."""
-    parser.add_argument("--config", action="config", help="YAML file of settings; options after it win")
-    _add_fields(parser, kind)
+    """Give a parser the options of a dataclass (`--epochs`, `--model.name`)."""
+    parser.add_class_arguments(kind, as_group=False, default=as_plain(kind()))
 
 
-def build(kind: type[Settings], values: Namespace | Mapping[str, Any]) -> Settings:
-    """Make a dataclass, and those within it, from parsed values.
-
-    Args:
-        kind: the dataclass.
-        values: one a field, as the parser of `add_settings` gives them; others are left alone.
+def read_values(path: Path) -> Mapping[str, Any]:
+    """Read a YAML file of settings, as plain values that are still to be checked (`typed.build`).
 
     Raises:
-        SkipweaveError: one line that lists the mistakes of every part.
+        SkipweaveError: the file is missing, is not YAML, or holds no settings.
     """
-    made: dict[str, object] = {}
-    problems: list[str] = []
-    for name, hint in get_type_hints(kind).items():
-        try:
-            made[name] = _make(hint, values[name])
-        except SkipweaveError as error:
-            problems.append(f"{name}: {error}")
-    try:
-        settings = kind(**made)
-    except SkipweaveError as error:
-        problems.insert(0, str(error))
-    if problems:
-        raise SkipweaveError("; ".join(problems))
-    return settings
+    values = read_yaml(path)
+    if not isinstance(values, Mapping):
+        raise SkipweaveError(f"{path} holds no settings: expected lines such as `epochs: 10`")
+    return values
 
 
 def read(kind: type[Settings], path: Path) -> Settings:
     """Read a dataclass from a YAML file.
 
     Raises:
-        SkipweaveError: the file is missing, is not YAML, or holds unknown names or wrong values.
+        SkipweaveError: the file is missing, is not YAML, or holds unknown names or wrong values, which are all told.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SkipweaveError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SkipweaveError(f"not a YAML file: {path} ({' '.join(str(error).split())})") from error
-    if not isinstance(values, Mapping):
-        raise SkipweaveError(f"{path} holds no settings: expected lines such as `epochs: 10`")
-    parser = ArgumentParser(exit_on_error=False)
-    _add_fields(parser, kind)
-    try:
-        return build(kind, parser.parse_object(dict(values)))
-    except (ArgumentError, SkipweaveError) as error:
-        raise SkipweaveError(f"{path}: {' '.join(str(error).split())}") from error
+        return build(kind, read_values(path))
+    except SkipweaveError as error:
+        if str(path) in str(error):
+            raise
+        raise SkipweaveError(*(f"{path}: {problem}" for problem in error.problems)) from error
 
 
-def _add_fields(parser: ArgumentParser, kind: type) -> None:
-    """Give a parser a dataclass's fields; its defaults as plain values, since `--print_config` writes no others."""
-    parser.add_class_arguments(kind, as_group=False, default=asdict(kind()))
+def as_plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as nested dictionaries, lists, numbers and strings, as YAML and JSON hold them."""
+    return _plain(asdict(settings))
 
 
-def _make(hint: Any, value: Any) -> Any:
-    """A field's value: made into a dataclass, or a list of them, where the field is declared so."""
-    if isinstance(hint, type) and is_dataclass(hint):
-        return build(hint, value)
-    if isinstance(value, list) and any(map(is_dataclass, get_args(hint))):
-        return [build(get_args(hint)[0], item) for item in value]
-    return value
+def as_yaml(settings: Any) -> str:
+    """A dataclass as a YAML file holds it."""
+    return yaml.safe_dump(as_plain(settings), sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

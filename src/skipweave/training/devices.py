@@ -1,0 +1,27 @@
+"""Where networks are computed: Lightning Fabric on the devices that settings name."""
+
+from typing import Any, cast
+
+from lightning_fabric import Fabric
+from lightning_fabric.connector import _PRECISION_INPUT
+
+from skipweave.errors import SkipweaveError
+
+
+def make_fabric(accelerator: str, *, precision: str = "32-true", devices: int = 1, **options: Any) -> Fabric:
+    """Make a Fabric.
+
+    Args:
+        accelerator: auto, cpu, gpu, cuda or mps.
+        precision: 32-true, 16-mixed, bf16-mixed, bf16-true or 64-true.
+        devices: how many.
+        **options: Fabric's own.
+
+    Raises:
+        SkipweaveError: this machine does not have them.
+    """
+    try:
+        return Fabric(accelerator=accelerator, precision=cast(_PRECISION_INPUT, precision), devices=devices, **options)
+    except Exception as error:  # Fabric refuses each in its own way
+        reason = " ".join(str(error).split())
+        raise SkipweaveError(f"accelerator is {accelerator!r}, devices is {devices}: {reason}") from error
