@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, Stopped
 
 #: Command: the function that does it, and what it does.
 COMMANDS = {
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: what follows `skipweave`; by default that of this process.
 
     Returns:
-        The exit status: 0, or 2 after a mistake of the user's, told in one line on stderr.
+        The exit status: 0; 2 after a mistake of the user's, told in one line on stderr; 143, 130 or 138 after a
+        SIGTERM, SIGINT or SIGUSR1, of which training tells how to go on.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SkipweaveError as error:
         print(f"skipweave: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except Stopped as stop:
+        if str(stop):
+            print(f"skipweave: {stop}", file=sys.stderr)
+        return stop.code
     except KeyboardInterrupt:
         print("skipweave: stopped", file=sys.stderr)
         return 130

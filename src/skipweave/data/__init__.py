@@ -3,7 +3,7 @@
 from skipweave.data.config import LABEL_MAP_NAMES, NAMES, DataConfig
 from skipweave.data.files import EXTENSIONS, list_images, open_image
 from skipweave.data.images import FileImages, ImageSet, MemoryImages
-from skipweave.data.loader import epoch_loader, steps_per_epoch
+from skipweave.data.loader import batch_indices, epoch_loader, steps_per_epoch
 from skipweave.data.preprocessing import Preprocessing, eval_transform_from
 from skipweave.data.seeding import mix_seed
 from skipweave.data.segmentation import (
@@ -32,6 +32,7 @@ __all__ = [
     "Preprocessing",
     "SegmentationData",
     "WholeImage",
+    "batch_indices",
     "count_pixels",
     "epoch_loader",
     "eval_transform_from",

@@ -22,6 +22,10 @@ class ImageSet(Protocol):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
 
+    def file(self, index: int) -> str:
+        """Where an image is read from; nothing if it is held in memory."""
+        ...
+
     def subset(self, indices: Indices) -> "ImageSet":
         """The images at these positions, as a set of its own."""
         ...
@@ -44,6 +48,10 @@ class MemoryImages:
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.images[index], int(self.labels[index])
+
+    def file(self, index: int) -> str:
+        """Nothing: there is no file."""
+        return ""
 
     def subset(self, indices: Indices) -> "MemoryImages":
         """The images at these positions, as a set of its own."""
@@ -69,6 +77,10 @@ class FileImages:
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return open_image(self.paths[index], self.in_chans), int(self.labels[index])
+
+    def file(self, index: int) -> str:
+        """The path of an image."""
+        return self.paths[index]
 
     def subset(self, indices: Indices) -> "FileImages":
         """The images at these positions, as a set of its own."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
 from skipweave.data import load
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, differences
@@ -31,6 +31,7 @@ from skipweave.training.network import arguments_for, build_network, count_param
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.records import CHECKPOINT, Records
 from skipweave.training.run_folder import RunFolder
+from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.state import RunState, best_row
 from skipweave.training.summary import RunSummary, further_scores
 from skipweave.training.task import Data, Segmentation, Task, task_for
@@ -59,16 +60,37 @@ def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | N
         The finished run's figures; at once if the run to resume is finished.
 
     Raises:
-        SkipweaveError: the settings, the data or the run to resume do not allow it, or training diverged.
+        SkipweaveError: the settings, the data or the run to resume do not allow it, training diverged, or something
+            cannot be written.
+        Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it, in the main thread; all that was done is saved, and its
+            message tells how to go on. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.
     """
     progress = progress or Silent()
     if resume is not None and (finished := _check_resumable(config, RunFolder.reopen(resume))):
         progress.finished(finished)
         return finished
     fabric = _fabric(config)
-    with _errors_of_processes():
-        work = partial(_run, config=config, resume=resume, progress=progress)
-        return _finished(RunFolder(Path(fabric.launch(work))))
+    work = partial(_run, config=config, resume=resume, progress=progress)
+    path, stopped = _launch(fabric, work, spawns=config.devices > 1 and not _by_torchrun())
+    if stopped:
+        raise Stopped(*stopped)
+    return _finished(RunFolder(Path(path)))
+
+
+# The folder; and the signal that stopped the run, if one did, with what to tell.
+_End = tuple[str, tuple[int, str] | None]
+
+
+def _launch(fabric: Fabric, work: Callable[[Fabric], _End], *, spawns: bool) -> _End:
+    """Do the work here, or in processes, to which signals are then passed on."""
+    if not spawns:
+        return cast(_End, fabric.launch(work))
+    with stop_requests(tell_children=True) as request, _errors_of_processes(request):
+        return cast(_End, fabric.launch(work))
+
+
+def _by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _check_resumable(config: FitConfig, folder: RunFolder) -> RunSummary | None:
@@ -90,17 +112,16 @@ def _finished(folder: RunFolder) -> RunSummary:
 def _fabric(config: FitConfig) -> Fabric:
     """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
     precision = cast(_PRECISION_INPUT, config.precision)
-    by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
-    if config.devices == 1 and not by_torchrun:
+    if config.devices == 1 and not _by_torchrun():
         return Fabric(accelerator=config.accelerator, devices=1, precision=precision)
-    start: Literal["popen", "spawn"] = "popen" if by_torchrun else "spawn"
+    start: Literal["popen", "spawn"] = "popen" if _by_torchrun() else "spawn"
     some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
     strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
     return Fabric(accelerator=config.accelerator, devices=config.devices, precision=precision, strategy=strategy)
 
 
-def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> str:
-    """The work of one process; its answer, the run's folder, is as simple as what Fabric hands between them must be."""
+def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> _End:
+    """The work of one process; its answer is as simple as what Fabric hands between them must be."""
     with fabric.rank_zero_first():  # which downloads, if asked to
         data = load(config.data)
     args = arguments_for(config.model.name, config.model.args, data)
@@ -118,14 +139,32 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     path = RunFolder.create(config).path if first and resume is None else resume
     folder = RunFolder(cast(Path, fabric.broadcast(path)))
     records = Records(folder, description, active=first)
-    loop = Loop(learner, data, config, state, records, progress if first else Silent())
-    records.begin(state.rows)
-    loop.progress.started(_start(loop, filter(None, (warning, str(plan or ""), _weights_of_classes(task)))))
-    loop.run()
-    records.close()
-    summary = _finish(loop)
+    with stop_requests() as request:
+        loop = Loop(learner, data, config, state, records, progress if first else Silent(), request)
+        return str(folder.path), _train(loop, warning, str(plan or ""), _weights_of_classes(task))
+
+
+def _train(loop: Loop, *notes: str) -> tuple[int, str] | None:
+    """Train to the end; or return the signal that stopped the run, with what the first process tells of it."""
+    records, start = loop.records, _start(loop, filter(None, notes))
+    try:
+        records.begin(loop.state.rows)
+        records.tell("started", f"{start.model} {loop.place}", **{**vars(start), "run_dir": str(start.run_dir)})
+        loop.progress.started(start)
+        loop.run()
+        summary = _finish(loop)
+    except Stopped as stop:
+        records.tell("stopped", str(stop), signal=stop.signal.name, epoch=loop.state.epoch, step=loop.state.step)
+        return stop.signal.value, str(stop) if loop.fabric.is_global_zero else ""
+    except SkipweaveError as error:
+        records.tell("failed", str(error))
+        raise
+    finally:
+        records.close()
+        loop.progress.close()
+    records.tell("finished", f"test error {summary.test_error}", **summary.as_plain())
     loop.progress.finished(summary)
-    return str(folder.path)
+    return None
 
 
 def _within_memory(
@@ -235,21 +274,25 @@ def _finish(loop: Loop) -> RunSummary:
         phases=tuple(loop.state.phases),
     )
     if loop.fabric.is_global_zero:
-        if best:
-            keep_as(folder.best, folder.weights)
-        else:
-            save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
-        write_curves(folder.curves, rows, f"{config.model.name} on {loop.data.name}")
-        folder.write_summary(summary)
+        with folder.writing():
+            if best:
+                keep_as(folder.best, folder.weights)
+            else:
+                save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
+            write_curves(folder.curves, rows, f"{config.model.name} on {loop.data.name}")
+            folder.write_summary(summary)
+    loop.fabric.barrier()  # until it is there for all
     return summary
 
 
 @contextmanager
-def _errors_of_processes() -> Iterator[None]:
+def _errors_of_processes(request: StopRequest) -> Iterator[None]:
     """Tell a user's mistake that a process met as if it had been met here, and that a process was killed."""
     try:
         yield
     except ProcessExitedException as error:
+        if request.signal:  # they had nothing to save yet
+            raise Stopped(request.signal, f"stopped by {request.signal.name} before the first step") from None
         raise SkipweaveError(f"{error}: the run can be continued, resume it by its folder") from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().splitlines()[-1]

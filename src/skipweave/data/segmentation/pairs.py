@@ -46,6 +46,10 @@ class LabelledImages:
         """Read the labels of one image alone."""
         return open_labels(self.pairs[index][1], self.classes)
 
+    def file(self, index: int) -> str:
+        """The path of an image."""
+        return str(self.pairs[index][0])
+
     def subset(self, indices: Indices) -> "LabelledImages":
         """The pairs at these positions, as a set of its own."""
         return LabelledImages([self.pairs[index] for index in indices], self.classes)
