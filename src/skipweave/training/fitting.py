@@ -1,7 +1,6 @@
 """Train a network from settings to a finished run's folder, or go on with one that was stopped."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from skipweave.data import load
 from skipweave.errors import SkipweaveError, Stopped
+from skipweave.training import torchrun
 from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, differences
@@ -49,6 +49,8 @@ logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
 def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | None = None) -> RunSummary:
     """Train a network.
 
+    Processes that torchrun starts again after one has died go on with the run that they had begun.
+
     Args:
         config: the settings. The run gets a new folder in `config.output`.
         resume: folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
@@ -71,7 +73,7 @@ def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | N
         return finished
     fabric = _fabric(config)
     work = partial(_run, config=config, resume=resume, progress=progress)
-    path, stopped = _launch(fabric, work, spawns=config.devices > 1 and not _by_torchrun())
+    path, stopped = _launch(fabric, work, spawns=config.devices > 1 and not torchrun.job())
     if stopped:
         raise Stopped(*stopped)
     return _finished(RunFolder(Path(path)))
@@ -87,10 +89,6 @@ def _launch(fabric: Fabric, work: Callable[[Fabric], _End], *, spawns: bool) -> 
         return cast(_End, fabric.launch(work))
     with stop_requests(tell_children=True) as request, _errors_of_processes(request):
         return cast(_End, fabric.launch(work))
-
-
-def _by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _check_resumable(config: FitConfig, folder: RunFolder) -> RunSummary | None:
@@ -112,9 +110,10 @@ def _finished(folder: RunFolder) -> RunSummary:
 def _fabric(config: FitConfig) -> Fabric:
     """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
     precision = cast(_PRECISION_INPUT, config.precision)
-    if config.devices == 1 and not _by_torchrun():
+    torchrun.check_devices(config.devices)
+    if config.devices == 1:
         return Fabric(accelerator=config.accelerator, devices=1, precision=precision)
-    start: Literal["popen", "spawn"] = "popen" if _by_torchrun() else "spawn"
+    start: Literal["popen", "spawn"] = "popen" if torchrun.job() else "spawn"
     some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
     strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
     return Fabric(accelerator=config.accelerator, devices=config.devices, precision=precision, strategy=strategy)
@@ -122,6 +121,10 @@ def _fabric(config: FitConfig) -> Fabric:
 
 def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> _End:
     """The work of one process; its answer is as simple as what Fabric hands between them must be."""
+    if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
+        if begun.read_summary():
+            return str(begun.path), None
+        config, resume = begun.read_config(), begun.path
     with fabric.rank_zero_first():  # which downloads, if asked to
         data = load(config.data)
     args = arguments_for(config.model.name, config.model.args, data)
@@ -142,6 +145,13 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     with stop_requests() as request:
         loop = Loop(learner, data, config, state, records, progress if first else Silent(), request)
         return str(folder.path), _train(loop, warning, str(plan or ""), _weights_of_classes(task))
+
+
+def _begun_before(fabric: Fabric, config: FitConfig) -> RunFolder | None:
+    """The run that these processes were at before torchrun started them again."""
+    begun = RunFolder.of_torchrun_job(config.output) if fabric.is_global_zero else None
+    path = fabric.broadcast(begun.path if begun else None)
+    return RunFolder(path) if path else None
 
 
 def _train(loop: Loop, *notes: str) -> tuple[int, str] | None:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from skipweave.errors import SkipweaveError
+from skipweave.training import torchrun
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, as_plain
 from skipweave.training.files import keep_as, remove_partial, sync, write_text
@@ -41,6 +42,7 @@ class RunFolder:
         self.versions = self.path / "versions.json"
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
+        self.job = self.path / "torchrun_job.txt"
         self.weights = self.path / "model.safetensors"
         self.curves = self.path / "curves"
         self.events = self.path / "events"
@@ -88,8 +90,18 @@ class RunFolder:
         sync(self.path.parent)
         self.checkpoints.mkdir()
         write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
+        if torchrun.job():
+            write_text(self.job, torchrun.job() + "\n")
         write_text(self.config, yaml.safe_dump(as_plain(config), sort_keys=False))
         return self
+
+    @classmethod
+    def of_torchrun_job(cls, output: Path) -> "RunFolder | None":
+        """The newest run in a folder that this torchrun job began; None if it began none there."""
+        marks = [path for path in output.glob("*/torchrun_job.txt") if (path.parent / "config.yaml").is_file()]
+        own = [path for path in marks if path.read_text(encoding="utf-8").strip() == torchrun.job()]
+        newest = max(own, key=lambda path: path.stat().st_mtime_ns, default=None)
+        return cls.reopen(newest.parent) if newest else None
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":
