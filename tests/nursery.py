@@ -83,6 +83,7 @@ def run_child(request, rank, output):
         for number in (1, 2):
             os.dup2(output, number)
         sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w"), write_through=True) for n in (1, 2))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
         os.environ.update(request["environment"])
         if request["at"] and request["rank"] in (rank, None):
             prepare(Harm(request["number"], request["signal"]), request["at"], request["folder"])

@@ -4,11 +4,11 @@ import csv
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from signal import Signals
 from subprocess import PIPE
 
 import pytest
@@ -55,6 +55,12 @@ def assert_nothing_was_done_twice(folder: Path, runs: int) -> None:
     assert not list(folder.rglob("*.partial"))
 
 
+def in_a_terminal() -> None:
+    """Be a group of processes of its own, which hears Ctrl-C."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
 def test_a_signal_stops_a_study_saved(nursery, tmp_path: Path, name: str):
     folder = tmp_path / "a study"
@@ -69,21 +75,21 @@ def test_a_signal_stops_a_study_saved(nursery, tmp_path: Path, name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "signal"), [(2, "SIGTERM"), (2, "SIGINT"), (2, "SIGUSR1")])
-def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int, signal: str):
+@pytest.mark.parametrize(("processes", "name"), [(2, "SIGTERM"), (2, "SIGINT"), (2, "SIGUSR1")])
+def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int, name: str):
     """Sent to the study alone, or by Ctrl-C to all: every run is saved as it stands, and none counts as failed."""
     words = words_of(tmp_path / "study", networks=2, seeds=2, processes=processes, epochs=500, checkpoint_every=0)
     command = [sys.executable, "-m", "skipweave", *map(str, words)]
-    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True) as study:
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=in_a_terminal) as study:
         while len(list((tmp_path / "study").rglob("metrics.csv"))) < processes:
             assert study.poll() is None, study.stderr.read()
             time.sleep(0.1)
         time.sleep(1)
-        send = os.killpg if signal == "SIGINT" else os.kill
-        send(study.pid, Signals[signal])
+        send = os.killpg if name == "SIGINT" else os.kill
+        send(study.pid, signal.Signals[name])
         said, errors = study.communicate()
-    assert study.returncode == 128 + Signals[signal]
-    assert errors == f"skipweave: stopped by {signal}; to go on: skipweave study --resume {tmp_path / 'study'}\n"
+    assert study.returncode == 128 + signal.Signals[name]
+    assert errors == f"skipweave: stopped by {name}; to go on: skipweave study --resume {tmp_path / 'study'}\n"
     assert "failed" not in said
     saved = [open_saved(path).info["state"] for path in (tmp_path / "study").rglob("last.safetensors")]
     assert len(saved) == processes

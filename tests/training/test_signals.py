@@ -141,12 +141,18 @@ def test_python_users_get_an_exit_status_too(tiny: Callable[..., FitConfig]):
     assert "in epoch 1 after 1 of 11 steps" in str(caught.value)
 
 
+def in_a_terminal() -> None:
+    """Be a group of processes of its own, which hears Ctrl-C."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_to_who_started_the_processes_reaches_them(settings: Path, tmp_path: Path, name: str):
     """As `skipweave fit --devices 2` starts them; of Ctrl-C a terminal tells the whole group."""
     words = [sys.executable, "-u", "-m", "skipweave", "fit", "--config", settings, "--devices", "2", "--epochs", "999"]
-    with subprocess.Popen(words, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True) as parent:
+    with subprocess.Popen(words, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=in_a_terminal) as parent:
         while not parent.stdout.readline().startswith("epoch"):
             assert parent.poll() is None, parent.stderr.read()
         send = os.killpg if name == "SIGINT" else os.kill

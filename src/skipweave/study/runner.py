@@ -45,8 +45,8 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
         display: told what happens.
 
     Raises:
-        SkipweaveError: no network can be built, the data cannot be read or has no test split, or the folder holds
-            runs of another recipe.
+        SkipweaveError: no network can be built, the data cannot be read or has no test split, the folder holds runs of
+            another recipe, or it cannot be written.
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it; every run is saved as it stands.
     """
     folder = StudyFolder(config.output)
@@ -64,13 +64,18 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
 
 @contextmanager
 def _stoppable(config: StudyConfig) -> Iterator[StopRequest]:
-    """When a signal stops the study, tell how to go on."""
+    """When a signal stops the study, or its folder cannot be written, tell how to go on."""
+    command = f"skipweave study --resume {shlex.quote(str(config.output))}"
     with stop_requests() as request:
         try:
             yield request
         except Stopped as stop:
-            command = f"skipweave study --resume {shlex.quote(str(config.output))}"
             raise Stopped(stop.signal, f"stopped by {stop.signal.name}; to go on: {command}") from None
+        except OSError as error:
+            raise SkipweaveError(
+                f"cannot write {error.filename or config.output} ({error.strerror or error}); finished runs are kept; "
+                f"when this is mended, go on with: {command}"
+            ) from error
 
 
 @dataclass(frozen=True)

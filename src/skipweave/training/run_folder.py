@@ -109,9 +109,10 @@ class RunFolder:
         folder = cls(path)
         if not folder.config.is_file():
             raise SkipweaveError(f"not a run folder (it has no config.yaml): {path}")
-        folder.checkpoints.mkdir(exist_ok=True)
-        remove_partial(folder.path)
-        remove_partial(folder.checkpoints)
+        with folder.writing():
+            folder.checkpoints.mkdir(exist_ok=True)
+            remove_partial(folder.path)
+            remove_partial(folder.checkpoints)
         return folder
 
     @property
