@@ -102,13 +102,13 @@ def test_a_study_killed_ten_times_ends_as_the_undisturbed_one(nursery, tmp_path:
     """40 runs; kills at random moments, each after the study has gone on for a while."""
     rng = random.Random(0)
     whole = time.monotonic()
-    assert nursery(words_of(tmp_path / "whole", networks=8, seeds=5)).status == 0
+    assert nursery(words_of(tmp_path / "whole", networks=8, seeds=5), timeout=3000).status == 0
     whole = time.monotonic() - whole
     words, kills = words_of(tmp_path / "study", networks=8, seeds=5), 0
     while kills < 10:
-        kills += nursery(words, delay=rng.uniform(0.02, 0.2) * whole).status == -9
+        kills += nursery(words, delay=rng.uniform(0.02, 0.12) * whole, timeout=3000).status == -9
         assert len(list((tmp_path / "study").rglob("summary.json"))) < 40, "it has ended before it was killed ten times"
-    assert nursery(words).status == 0
+    assert nursery(words, timeout=3000).status == 0
     assert len(results_of(tmp_path / "study")) == 40
     assert results_of(tmp_path / "study") == results_of(tmp_path / "whole")
     for run in (tmp_path / "whole" / "runs").rglob("model.safetensors"):

@@ -48,7 +48,7 @@ def test_the_batch_that_it_failed_on_is_written_down(tiny: Tiny, monkeypatch: py
     assert told["training_images"] == batch_indices(size, config.batch_size, seed=config.seed, epoch=0, step=6)
     assert (told["epoch"], told["step"], told["learning_rate"], told["loss"]) == (1, 7, 0.1, "nan")
     assert told["what"] == "the loss is not a number"
-    kept = f"the last good checkpoint is {folder.last}, of epoch 1 after 6 steps"
+    kept = f"the last good checkpoint is {folder.last}, after 0 epochs and 6 steps"
     assert told["kept"] == kept
     assert kept in message
     assert str(folder.divergence) in message

@@ -164,7 +164,7 @@ class RunFolder:
         if saved is None:
             return f"there is no checkpoint yet in {self.checkpoints}"
         state = saved.info["state"]
-        return f"the last good checkpoint is {saved.path}, of epoch {state['epoch'] + 1} after {state['step']} steps"
+        return f"the last good checkpoint is {saved.path}, after {state['epoch']} epochs and {state['step']} steps"
 
     @contextmanager
     def writing(self) -> Iterator[None]:
