@@ -1,6 +1,12 @@
 """Settings that every test shares, and small sets of images with label maps."""
 
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +24,78 @@ if not torch.cuda.is_available():
 # The same examples in every run, and no limit on how long one may take: a busy machine fails no test.
 settings.register_profile("skipweave", derandomize=True, deadline=None)
 settings.load_profile("skipweave")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the processes of a command ended."""
+
+    statuses: list[int]
+    texts: list[str]
+    peak_kb: int
+
+    @property
+    def status(self) -> int:
+        (status,) = set(self.statuses)
+        return status
+
+
+class Nursery:
+    """Runs commands in processes of their own, forked from a warm one (nursery.py), and harms them."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self.process = process
+
+    def __call__(
+        self,
+        words: Sequence[object],
+        *,
+        at: str = "",
+        number: int = 1,
+        signal: str = "SIGKILL",
+        rank: int | None = 0,
+        delay: float | None = None,
+        processes: int = 1,
+        folder: object = "",
+        environment: dict[str, str] | None = None,
+        timeout: float = 300,
+    ) -> Ended:
+        """Run `skipweave WORDS` in so many processes, as torchrun starts them if they are several.
+
+        Args:
+            words: of the command.
+            at: what is counted in the process `rank`, or in all if that is None: `step`, `epoch`, `evaluation` (a
+                batch of one), `disk` (something asked of it within `folder`); at the given number the signal is sent.
+                Or a limit on the length of a file: at `byte` the process dies in writing it, `full` fails the write.
+            delay: seconds after which all processes get the signal.
+        """
+        request = dict(
+            words=[str(word) for word in words],
+            at=at,
+            number=number,
+            signal=signal,
+            rank=rank,
+            delay=delay,
+            processes=processes,
+            folder=str(folder),
+            environment=environment or {},
+            timeout=timeout,
+        )
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        assert not answer.pop("late"), answer
+        return Ended(**answer)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    script = Path(__file__).with_name("nursery.py")
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, script], **pipes) as process:
+        assert json.loads(process.stdout.readline()) == "ready"
+        yield Nursery(process)
+        process.kill()
 
 
 @pytest.fixture

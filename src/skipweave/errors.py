@@ -1,4 +1,6 @@
-"""The one exception that a user of skipweave can cause."""
+"""What ends a command before its end: a mistake of the user's, or a signal."""
+
+import signal
 
 
 class SkipweaveError(ValueError):
@@ -19,3 +21,23 @@ class SkipweaveError(ValueError):
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class Stopped(SystemExit):
+    """A signal asked to stop, and what was being done has been saved. Uncaught it ends Python without a traceback.
+
+    Args:
+        number: of the signal.
+        message: one line that tells how to go on; empty in processes that leave the telling to another.
+
+    Attributes:
+        code: 128 + the number, the exit status by which shells and schedulers know the signal: 143 after SIGTERM, 130
+            after SIGINT, 138 after SIGUSR1 (on Linux).
+    """
+
+    code: int
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal = signal.Signals(number)
+        self.code = 128 + number

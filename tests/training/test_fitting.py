@@ -17,6 +17,7 @@ from skipweave.training.learner import Learner
 from skipweave.training.run_folder import RunFolder
 
 Tiny = Callable[..., FitConfig]
+TEXTS = {".yaml", ".json", ".jsonl", ".txt", ".csv", ".svg"}
 
 
 class Listener(Silent):
@@ -48,6 +49,8 @@ def test_the_run_folder_is_complete(run: RunSummary):
         "versions.json",
         "metrics.csv",
         "summary.json",
+        "log.txt",
+        "log.jsonl",
         "model.safetensors",
         "curves.png",
         "curves.svg",
@@ -182,7 +185,7 @@ def test_a_run_folder_holds_safetensors_and_text_only(run: RunSummary):
         if path.suffix == ".safetensors":
             open_saved(path).tensors()
         elif path.is_file() and path.suffix != ".png" and path.parent.name != "events":
-            assert path.read_text(encoding="utf-8").isprintable() or path.suffix in {".yaml", ".json", ".csv", ".svg"}
+            assert path.read_text(encoding="utf-8").isprintable() or path.suffix in TEXTS
 
 
 @pytest.mark.slow

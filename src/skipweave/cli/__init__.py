@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, Stopped
 
 #: Command: the function that does it, and what it does.
 COMMANDS = {
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: what follows `skipweave`; by default that of this process.
 
     Returns:
-        The exit status: 0, or 2 after mistakes of the user's, told on stderr, a line each.
+        The exit status: 0; 2 after mistakes of the user's, told on stderr, a line each; 143, 130 or 138 after a
+        SIGTERM, SIGINT or SIGUSR1, of which training tells how to go on.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -47,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SkipweaveError as error:
         print(_told(error), file=sys.stderr)
         return 2
+    except Stopped as stop:
+        if str(stop):
+            print(f"skipweave: {stop}", file=sys.stderr)
+        return stop.code
     except KeyboardInterrupt:
         print("skipweave: stopped", file=sys.stderr)
         return 130

@@ -28,12 +28,8 @@ def study(config: StudyConfig, resume: Path | None = None) -> int:
     if resume is not None:
         config = replace(config, output=resume)
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        with RichDisplay(console) as display:
-            results = run_study(config, display=display)
-    except KeyboardInterrupt:
-        console.print(f"Stopped. To go on: skipweave study --resume {config.output}", markup=False)
-        raise
+    with RichDisplay(console) as display:
+        results = run_study(config, display=display)
     _tell(console, results, config.output)
     return 1 if results.failures else 0
 

@@ -6,7 +6,7 @@ from skipweave.data.decoding import open_image
 from skipweave.data.files import EXTENSIONS, list_images
 from skipweave.data.findings import Finding
 from skipweave.data.images import FileImages, ImageSet, MemoryImages
-from skipweave.data.loader import epoch_loader, steps_per_epoch
+from skipweave.data.loader import batch_indices, epoch_loader, steps_per_epoch
 from skipweave.data.preprocessing import Preprocessing, eval_transform_from
 from skipweave.data.seeding import mix_seed
 from skipweave.data.segmentation import (
@@ -39,6 +39,7 @@ __all__ = [
     "SegmentationData",
     "Unreadable",
     "WholeImage",
+    "batch_indices",
     "check",
     "count_pixels",
     "epoch_loader",

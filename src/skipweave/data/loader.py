@@ -38,6 +38,20 @@ def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_las
     return whole if drop_last or not left else whole + 1
 
 
+def batch_indices(size: int, batch_size: int, *, seed: int, epoch: int, step: int) -> list[int]:
+    """Which samples a shuffled epoch's global batch holds, in the order in which `epoch_loader` gives them.
+
+    Args:
+        size: samples in the set.
+        batch_size: samples of all ranks together.
+        seed: of the run.
+        epoch: number of the epoch.
+        step: number of the batch in it.
+    """
+    indices: list[int] = permutation(size, seed, epoch)[step * batch_size :][:batch_size].tolist()
+    return indices
+
+
 def epoch_loader(
     dataset: _Readable,
     transform: Callable[..., Any],

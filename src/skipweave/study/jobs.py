@@ -127,3 +127,6 @@ class Teller:
 
     def finished(self, summary: RunSummary) -> None:
         """At the end; the figures come back as the result."""
+
+    def close(self) -> None:
+        """There is nothing to close."""

@@ -12,6 +12,8 @@ from typing import Any
 Tell = Callable[[Any], None]
 Work = Callable[[Any, Tell], Any]
 
+_PATIENCE = 0.2  # seconds between two looks whether to stop
+
 
 @dataclass(frozen=True)
 class Event:
@@ -28,20 +30,35 @@ class Event:
     value: Any = None
 
 
-def work_here(jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None]) -> None:
+def _never() -> bool:
+    return False
+
+
+def work_here(
+    jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None], stopping: Callable[[], bool] = _never
+) -> None:
     """Do the jobs one after another in this process.
 
     Args:
         jobs: what to do.
         work: called with a job and a function that passes on progress.
         on_event: called with every piece of news.
+        stopping: whether to begin no more jobs.
     """
     for index, job in enumerate(jobs):
+        if stopping():
+            return
         on_event(Event(index, "started"))
         on_event(_attempt(index, job, work, on_event))
 
 
-def work_in_processes(jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None], processes: int) -> None:
+def work_in_processes(
+    jobs: Sequence[Any],
+    work: Work,
+    on_event: Callable[[Event], None],
+    processes: int,
+    stopping: Callable[[], bool] = _never,
+) -> None:
     """Do the jobs in several processes, each started afresh and kept for several jobs.
 
     The processes end with this one, however it ends: the first news that nobody can receive ends the work.
@@ -51,21 +68,26 @@ def work_in_processes(jobs: Sequence[Any], work: Work, on_event: Callable[[Event
         work: called in a process with a job and a function that passes on progress.
         on_event: called here with every piece of news.
         processes: how many at most.
+        stopping: whether to begin no more jobs, and to end those that are being done by SIGTERM; such are no failures.
     """
     pending = list(enumerate(jobs))
     workers: dict[Connection, _Worker] = {}
     try:
-        while pending or workers:
-            while pending and len(workers) < processes:
+        while (pending and not stopping()) or workers:
+            if stopping():
+                for worker in workers.values():
+                    worker.process.terminate()
+            while not stopping() and pending and len(workers) < processes:
                 worker = _Worker(work)
                 workers[worker.connection] = worker
                 _give_next(worker, pending, on_event)
-            for connection in wait(list(workers)):
+            for connection in wait(list(workers), _PATIENCE):
                 worker = workers[connection]  # type: ignore[index]
                 event = worker.news()
-                on_event(event)
+                if event.kind != "failed" or not stopping():
+                    on_event(event)
                 if event.kind in ("done", "failed"):
-                    if pending and worker.process.is_alive():
+                    if pending and worker.process.is_alive() and not stopping():
                         _give_next(worker, pending, on_event)
                     else:
                         workers.pop(worker.connection).stop()

@@ -1,6 +1,7 @@
 """Run a study: plan, train what is not trained yet, time, and write down what was found."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from skipweave.data import SegmentationData, epoch_loader, find_unreadable, load, without
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, Stopped
 from skipweave.ops.processor import cores
 from skipweave.study.config import StudyConfig
 from skipweave.study.display import Display, Silent
@@ -27,6 +28,7 @@ from skipweave.training import ModelConfig, fit
 from skipweave.training.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.network import arguments_for
+from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.task import Data, Task, task_for
 
 _MOST_PROCESSES = 4
@@ -44,8 +46,9 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
         display: told what happens.
 
     Raises:
-        SkipweaveError: no network can be built, the data cannot be read or has no test split, or the folder holds
-            runs of another recipe.
+        SkipweaveError: no network can be built, the data cannot be read or has no test split, the folder holds runs of
+            another recipe, or it cannot be written.
+        Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it; every run is saved as it stands.
     """
     folder = StudyFolder(config.output)
     data = load(config.data)
@@ -54,11 +57,28 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     if data.test is None:
         raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
     fabric = make_fabric(config.accelerator, precision=config.precision)
-    study = _Study(config, folder, data, plan_networks(config, data), fabric, display or Silent())
-    with _threads(study.threads):
-        results = study.results(study.train(trainer), study.time())
-    _write(folder, results, data)
+    with _stoppable(config) as request:
+        study = _Study(config, folder, data, plan_networks(config, data), fabric, display or Silent(), request)
+        with _threads(study.threads):
+            results = study.results(study.train(trainer), study.time())
+        _write(folder, results, data)
     return results
+
+
+@contextmanager
+def _stoppable(config: StudyConfig) -> Iterator[StopRequest]:
+    """When a signal stops the study, or its folder cannot be written, tell how to go on."""
+    command = f"skipweave study --resume {shlex.quote(str(config.output))}"
+    with stop_requests() as request:
+        try:
+            yield request
+        except Stopped as stop:
+            raise Stopped(stop.signal, f"stopped by {stop.signal.name}; to go on: {command}") from None
+        except OSError as error:
+            raise SkipweaveError(
+                f"cannot write {error.filename or config.output} ({error.strerror or error}); finished runs are kept; "
+                f"when this is mended, go on with: {command}"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -71,6 +91,7 @@ class _Study:
     networks: tuple[Network, ...]
     fabric: Fabric
     display: Display
+    request: StopRequest
 
     @property
     def processes(self) -> int:
@@ -98,10 +119,18 @@ class _Study:
 
         work = partial(train, trainer, self.threads)
         if self.processes > 1 and len(left) > 1:
-            work_in_processes(left, work, on_event, self.processes)
+            work_in_processes(left, work, on_event, self.processes, self._stopping)
         else:
-            work_here(left, work, on_event)
+            work_here(left, work, on_event, self._stopping)
+        self._stop_if_asked()
         return self._ordered(runs)
+
+    def _stopping(self) -> bool:
+        return self.request.signal is not None
+
+    def _stop_if_asked(self) -> None:
+        if self.request.signal:
+            raise Stopped(self.request.signal, "")
 
     def _follow(self, job: Job, event: Event) -> Run | None:
         """Show a piece of news; the run, if it has ended."""
@@ -142,7 +171,12 @@ class _Study:
         )
         task = task_for(data, self.config.loss)
         learners = {network.label: self._learner(network, task) for network in built}
-        timings = measure(learners, images, labels, repeats, lambda done: self.display.timing(done, repeats))
+
+        def tell(done: int) -> None:
+            self.display.timing(done, repeats)
+            self._stop_if_asked()
+
+        timings = measure(learners, images, labels, repeats, tell)
         self.folder.write_timing(key, timings)
         return timings
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from skipweave.errors import SkipweaveError
@@ -25,11 +25,14 @@ def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> 
         path: the file to write or to replace.
         tensors: by name; tensors that share memory are written out each.
         info: what JSON can hold, without NaN and infinities.
+
+    Raises:
+        OSError: it cannot be written.
     """
     written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
     with replacing(path) as temporary:
-        save_file(written, temporary, metadata={"skipweave": header})
+        temporary.write_bytes(as_bytes(written, {"skipweave": header}))  # save_file leaves files of its own if killed
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,15 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(path.name + _SUFFIX)
     try:
         temporary.touch()
-        mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # some writers make their own file, for its owner only
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # writing itself does not say where
+        raise
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it has its name, or its folder is gone or read-only
             temporary.unlink()
 
 
@@ -51,10 +52,10 @@ def keep_as(path: Path, copy: Path) -> None:
 def remove_partial(folder: Path) -> None:
     """Remove what a killed process was still writing."""
     for partial in folder.glob("*" + _SUFFIX):
-        partial.unlink()
+        partial.unlink(missing_ok=True)  # several processes of one run do this
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Ask the disk to keep a file, or a folder's list of names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

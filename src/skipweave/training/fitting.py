@@ -1,25 +1,23 @@
 """Train a network from settings to a finished run's folder, or go on with one that was stopped."""
 
 import logging
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from inspect import signature
-from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, cast
 
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import distributed
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
-from skipweave.data import Unreadable, find_unreadable, load, refuse_unreadable, without
-from skipweave.errors import SkipweaveError
+from skipweave.data import load, without
+from skipweave.errors import SkipweaveError, Stopped
+from skipweave.training import torchrun
 from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, differences
@@ -27,12 +25,14 @@ from skipweave.training.curves import write_curves
 from skipweave.training.devices import make_fabric
 from skipweave.training.files import keep_as
 from skipweave.training.learner import Learner
+from skipweave.training.left_out import count, unreadable
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.network import arguments_for, build_network, count_parameters
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.records import CHECKPOINT, Records
 from skipweave.training.run_folder import RunFolder
+from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.state import RunState, best_row
 from skipweave.training.summary import RunSummary, further_scores
 from skipweave.training.task import Data, Segmentation, Task, task_for
@@ -50,6 +50,8 @@ logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
 def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | None = None) -> RunSummary:
     """Train a network.
 
+    Processes that torchrun starts again after one has died go on with the run that they had begun.
+
     Args:
         config: the settings. The run gets a new folder in `config.output`.
         resume: folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
@@ -61,16 +63,33 @@ def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | N
         The finished run's figures; at once if the run to resume is finished.
 
     Raises:
-        SkipweaveError: the settings, the data or the run to resume do not allow it, or training diverged.
+        SkipweaveError: the settings, the data or the run to resume do not allow it, training diverged, or something
+            cannot be written.
+        Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it, in the main thread; all that was done is saved, and its
+            message tells how to go on. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.
     """
     progress = progress or Silent()
     if resume is not None and (finished := _check_resumable(config, RunFolder.reopen(resume))):
         progress.finished(finished)
         return finished
     fabric = _fabric(config)
-    with _errors_of_processes():
-        work = partial(_run, config=config, resume=resume, progress=progress)
-        return _finished(RunFolder(Path(fabric.launch(work))))
+    work = partial(_run, config=config, resume=resume, progress=progress)
+    path, stopped = _launch(fabric, work, spawns=config.devices > 1 and not torchrun.job())
+    if stopped:
+        raise Stopped(*stopped)
+    return _finished(RunFolder(Path(path)))
+
+
+# The folder; and the signal that stopped the run, if one did, with what to tell.
+_End = tuple[str, tuple[int, str] | None]
+
+
+def _launch(fabric: Fabric, work: Callable[[Fabric], _End], *, spawns: bool) -> _End:
+    """Do the work here, or in processes, to which signals are then passed on."""
+    if not spawns:
+        return cast(_End, fabric.launch(work))
+    with stop_requests(tell_children=True) as request, _errors_of_processes(request):
+        return cast(_End, fabric.launch(work))
 
 
 def _check_resumable(config: FitConfig, folder: RunFolder) -> RunSummary | None:
@@ -91,21 +110,25 @@ def _finished(folder: RunFolder) -> RunSummary:
 
 def _fabric(config: FitConfig) -> Fabric:
     """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
-    by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
-    if config.devices == 1 and not by_torchrun:
+    torchrun.check_devices(config.devices)
+    if config.devices == 1:
         return make_fabric(config.accelerator, precision=config.precision)
-    start: Literal["popen", "spawn"] = "popen" if by_torchrun else "spawn"
+    start: Literal["popen", "spawn"] = "popen" if torchrun.job() else "spawn"
     some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
     strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
     return make_fabric(config.accelerator, devices=config.devices, precision=config.precision, strategy=strategy)
 
 
-def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> str:
-    """The work of one process; its answer, the run's folder, is as simple as what Fabric hands between them must be."""
+def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> _End:
+    """The work of one process; its answer is as simple as what Fabric hands between them must be."""
+    if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
+        if begun.read_summary():
+            return str(begun.path), None
+        config, resume = begun.read_config(), begun.path
     with fabric.rank_zero_first():  # which downloads, if asked to
         data = load(config.data)
     first = fabric.is_global_zero
-    skipped = _unreadable(fabric, config, resume, data, progress if first else Silent())
+    skipped = unreadable(fabric, config, resume, data, progress if first else Silent())
     data = without(data, skipped)
     args = arguments_for(config.model.name, config.model.args, data)
     task = task_for(data, config.loss)
@@ -123,61 +146,40 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     if first and config.data.on_bad == "skip":
         folder.write_skipped(skipped)
     records = Records(folder, description, active=first)
-    loop = Loop(learner, data, config, state, records, progress if first else Silent())
-    records.begin(state.rows)
-    notes = (warning, str(plan or ""), _weights_of_classes(task), _count(skipped, folder))
-    loop.progress.started(_start(loop, filter(None, notes)))
-    loop.run()
-    records.close()
-    summary = _finish(loop, len(skipped))
+    with stop_requests() as request:
+        loop = Loop(learner, data, config, state, records, progress if first else Silent(), request)
+        notes = (warning, str(plan or ""), _weights_of_classes(task), count(skipped, folder))
+        return str(folder.path), _train(loop, notes, skipped=len(skipped))
+
+
+def _begun_before(fabric: Fabric, config: FitConfig) -> RunFolder | None:
+    """The run that these processes were at before torchrun started them again."""
+    begun = RunFolder.of_torchrun_job(config.output) if fabric.is_global_zero else None
+    path = fabric.broadcast(begun.path if begun else None)
+    return RunFolder(path) if path else None
+
+
+def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str] | None:
+    """Train to the end; or return the signal that stopped the run, with what the first process tells of it."""
+    records, start = loop.records, _start(loop, filter(None, notes))
+    try:
+        records.begin(loop.state.rows)
+        records.tell("started", f"{start.model} {loop.place}", **{**vars(start), "run_dir": str(start.run_dir)})
+        loop.progress.started(start)
+        loop.run()
+        summary = _finish(loop, skipped)
+    except Stopped as stop:
+        records.tell("stopped", str(stop), signal=stop.signal.name, epoch=loop.state.epoch, step=loop.state.step)
+        return stop.signal.value, str(stop) if loop.fabric.is_global_zero else ""
+    except SkipweaveError as error:
+        records.tell("failed", str(error))
+        raise
+    finally:
+        records.close()
+        loop.progress.close()
+    records.tell("finished", f"test error {summary.test_error}", **summary.as_plain())
     loop.progress.finished(summary)
-    return str(folder.path)
-
-
-def _unreadable(
-    fabric: Fabric, config: FitConfig, resume: Path | None, data: Data, progress: Progress
-) -> list[Unreadable]:
-    """The training images to leave out: each process reads a part, once in the life of a run."""
-    if config.data.on_bad == "raise":
-        return []
-    if resume and (known := RunFolder(resume).read_skipped()) is not None:
-        _check_same_images(known, data, resume)
-        return known
-    splits = {"training": data.train, "validation": data.val, "test": data.test}
-    found: dict[str, list[Unreadable]] = {}
-    for split, images in splits.items():
-        share = range(fabric.global_rank, len(images or ()), fabric.world_size)
-        own = find_unreadable(images, share, workers=config.data.workers, progress=progress.checked) if images else []
-        found[split] = _of_all_processes(fabric, own)
-    refuse_unreadable("validation", found["validation"])
-    refuse_unreadable("test", found["test"])
-    return found["training"]
-
-
-def _of_all_processes(fabric: Fabric, own: list[Unreadable]) -> list[Unreadable]:
-    if fabric.world_size == 1:
-        return own
-    everyone: list[list[Unreadable]] = [[]] * fabric.world_size
-    distributed.all_gather_object(everyone, own)
-    return sorted(chain.from_iterable(everyone))
-
-
-def _check_same_images(known: Sequence[Unreadable], data: Data, run: Path) -> None:
-    """Refuse to go on with a run whose images have become others: those left out are known by their places."""
-    for image in known:
-        now = data.train.file(image.index) if image.index < len(data.train) else "nothing"
-        if Path(now).name != Path(image.file).name:
-            raise SkipweaveError(
-                f"the images of {data.name} are not those that {run} began with: training image {image.index} "
-                f"was {image.file} and is {now}"
-            )
-
-
-def _count(skipped: Sequence[Unreadable], folder: RunFolder) -> str:
-    """How many images are left out, to be told; nothing if none are."""
-    if not skipped:
-        return ""
-    return f"{len(skipped)} training image(s) cannot be read and are left out: {folder.skipped} names them"
+    return None
 
 
 def _within_memory(
@@ -288,21 +290,25 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         skipped=skipped,
     )
     if loop.fabric.is_global_zero:
-        if best:
-            keep_as(folder.best, folder.weights)
-        else:
-            save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
-        write_curves(folder.curves, rows, f"{config.model.name} on {loop.data.name}")
-        folder.write_summary(summary)
+        with folder.writing():
+            if best:
+                keep_as(folder.best, folder.weights)
+            else:
+                save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
+            write_curves(folder.curves, rows, f"{config.model.name} on {loop.data.name}")
+            folder.write_summary(summary)
+    loop.fabric.barrier()  # until it is there for all
     return summary
 
 
 @contextmanager
-def _errors_of_processes() -> Iterator[None]:
+def _errors_of_processes(request: StopRequest) -> Iterator[None]:
     """Tell a user's mistake that a process met as if it had been met here, and that a process was killed."""
     try:
         yield
     except ProcessExitedException as error:
+        if request.signal:  # they had nothing to save yet
+            raise Stopped(request.signal, f"stopped by {request.signal.name} before the first step") from None
         raise SkipweaveError(f"{error}: the run can be continued, resume it by its folder") from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().splitlines()[-1]

@@ -101,11 +101,12 @@ class Learner:
 
     def sum_over_processes(self, values: Tensor) -> Tensor:
         """Add up what every process has."""
-        return cast(Tensor, self.fabric.all_reduce(values, reduce_op="sum"))
+        return cast(Tensor, self.fabric.all_reduce(values.to(self.fabric.device), reduce_op="sum"))
 
     def is_finite(self) -> bool:
-        """Whether every weight, statistic and moment is a number."""
-        return all(bool(torch.isfinite(tensor).all()) for tensor in self.state()[0].values())
+        """Whether every weight, statistic and moment of every process is a number."""
+        own = all(bool(torch.isfinite(tensor).all()) for tensor in self.state()[0].values())
+        return own if self.fabric.world_size == 1 else self.sum_over_processes(torch.tensor(int(not own))).item() == 0
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a step changes, as named tensors and plain values."""

@@ -1,5 +1,6 @@
 """The step loop: every random choice follows from (seed, epoch, step), so a resumed run is the uninterrupted one."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipweave.data import ImageSet, LabelledImages, epoch_loader, mix_seed, steps_per_epoch
-from skipweave.errors import SkipweaveError
+from skipweave.data import ImageSet, LabelledImages, batch_indices, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training.config import FitConfig
 from skipweave.training.heads import count_heads
 from skipweave.training.learner import Learner
 from skipweave.training.progress import Progress
 from skipweave.training.records import Records
 from skipweave.training.scores import Scores
+from skipweave.training.signals import SIGNALS, StopRequest
 from skipweave.training.state import RunState
 from skipweave.training.summary import EpochRow, further_scores
 from skipweave.training.task import Data, score
@@ -39,7 +41,7 @@ class Loop:
         state: where the run stands.
         records: what is written down.
         progress: told of every step.
-        lr: learning rate of the present step, or of the last one.
+        request: whether this process was asked to stop.
     """
 
     learner: Learner
@@ -48,8 +50,9 @@ class Loop:
     state: RunState
     records: Records
     progress: Progress
-    lr: float = field(default=0.0, init=False)
+    request: StopRequest
     _step_seconds: list[float] = field(default_factory=list)
+    _loss: float | None = None  # of the last batch
 
     def __post_init__(self) -> None:
         """Count the steps of an epoch."""
@@ -57,7 +60,12 @@ class Loop:
         self.steps = steps_per_epoch(len(self.data.train), self.config.batch_size, drop_last=True)
 
     def run(self) -> None:
-        """Train to the last epoch."""
+        """Train to the last epoch.
+
+        Raises:
+            SkipweaveError: training diverged, or something cannot be written.
+            Stopped: a signal asked for it; all that was done is saved.
+        """
         while self.state.epoch < self.config.epochs:
             self.train_epoch()
             self.end_epoch()
@@ -81,59 +89,70 @@ class Loop:
         for images, labels in batches:
             self.learner.start_step(self.steps_done)
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
-            self.lr = config.optim.lr * self.factor
-            sums = self.learner.gradients(images, labels, shares)
-            state.scores.add(sums)
+            before = state.scores.loss
+            state.scores.add(self.learner.gradients(images, labels, shares))
+            self._loss = (state.scores.loss - before) / config.batch_size
             if not state.scores.finite:
-                raise self.diverged("the loss is not a number")
-            self.learner.descend(self.lr)
+                raise self.diverged("the loss is not a number", state.step)
+            self.learner.descend(self.learning_rate(state.step))
             seconds = time.perf_counter() - clock
             state.count_step(seconds, self.learner.density)
             self._step_seconds.append(seconds)
             self.progress.stepped(state.epoch, state.step, state.scores.mean_loss)
-            if self.checkpoint_is_due():
-                self.check_weights()
-                self.records.save(self.learner, state)
+            asked = self.asked_to_stop()
+            if asked or self.checkpoint_is_due():
+                self.save()
+            if asked:
+                raise self.stopped(asked)
             clock = time.perf_counter()
 
     def end_epoch(self) -> None:
         """Validate, write the epoch down, and go to the start of the next."""
         self.check_weights()
         state, train, clock = self.state, self.state.scores, time.perf_counter()
-        val = self.evaluate(self.data.val) if self.data.val else []
+        val = self.evaluate(self.data.val, on_stop=self.save) if self.data.val else []
         if val and not val[-1].finite:
-            raise self.diverged("the validation loss is not a number")
+            raise self.diverged("the validation loss is not a number", state.step - 1)
         row = EpochRow(
             epoch=state.epoch + 1,
             step=self.steps_done,
-            lr=self.lr,
+            lr=self.learning_rate(state.step - 1),
             train_loss=train.mean_loss,
             train_error=train.error,
             val_loss=val[-1].mean_loss if val else None,
             val_error=val[-1].error if val else None,
             val_scores=further_scores(val),
             seconds=state.seconds + time.perf_counter() - clock,
-            step_seconds=median(self._step_seconds),
+            step_seconds=median(self._step_seconds or [state.seconds / state.step]),
         )
         self._step_seconds.clear()
         state.finish_epoch(row)
         self.records.end_epoch(self.learner, state)
         self.progress.epoch_done(row)
 
-    def evaluate(self, images: ImageSet | LabelledImages) -> list[Scores]:
-        """Score every head on a split, every image once whatever the number of processes; the network's own is last."""
+    def evaluate(self, images: ImageSet | LabelledImages, on_stop: Callable[[], None] = lambda: None) -> list[Scores]:
+        """Score every head on a split, every image once whatever the number of processes; the network's own is last.
+
+        Args:
+            images: the split.
+            on_stop: what to do before stopping when a signal asks for it.
+        """
         self.learner.start_evaluation()
         task = self.learner.task
-        batches = self.batches(
-            images,
-            self.data.eval_transform,
-            batch_size=task.evaluation_batch(self.config.batch_size),
-            seed=0,
-            epoch=0,
-            shuffle=False,
-        )
+        batch_size = task.evaluation_batch(self.config.batch_size)
+        batches = self.batches(images, self.data.eval_transform, batch_size=batch_size, seed=0, epoch=0, shuffle=False)
+        steps = steps_per_epoch(len(images), self.share(batch_size), world_size=self.fabric.world_size)
+        batches = self.until_stopped(batches, steps, on_stop)
         scores = score(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
         return [self.over_processes(own) for own in scores] if self.fabric.world_size > 1 else scores
+
+    def until_stopped(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:
+        """Pass batches on; before each of so many steps all processes look together whether to stop."""
+        for _ in range(steps):
+            if asked := self.asked_to_stop():
+                on_stop()
+                raise self.stopped(asked)
+            yield from (batch for batch in [next(batches, None)] if batch)  # the share may be empty
 
     def over_processes(self, own: Scores) -> Scores:
         """The scores of all processes together."""
@@ -148,7 +167,7 @@ class Loop:
         return epoch_loader(
             images,
             transform,
-            batch_size=max(batch_size // self.fabric.world_size, 1),
+            batch_size=self.share(batch_size),
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
             workers=self.config.data.workers,
@@ -156,30 +175,84 @@ class Loop:
             **order,
         )
 
-    @property
-    def factor(self) -> float:
-        """Of the learning rate at the present step."""
-        return self.config.schedule.factor(self.steps_done, self.steps * self.config.epochs, self.state.epoch)
+    def share(self, batch_size: int) -> int:
+        """Images of a batch that each process takes."""
+        return max(batch_size // self.fabric.world_size, 1)
+
+    def learning_rate(self, step: int) -> float:
+        """That of a step of the present epoch."""
+        done, epoch = self.state.epoch * self.steps + step, self.state.epoch
+        return self.config.optim.lr * self.config.schedule.factor(done, self.steps * self.config.epochs, epoch)
 
     @property
     def steps_done(self) -> int:
         """Steps since the start of the run."""
         return self.state.epoch * self.steps + self.state.step
 
+    def asked_to_stop(self) -> signal.Signals | None:
+        """Which signal asked any of the processes to stop; all of them are told the same."""
+        own = self.request.signal
+        if self.fabric.world_size == 1:
+            return own
+        asked = self.learner.sum_over_processes(torch.tensor([number == own for number in SIGNALS]).int())
+        return next((number for number, times in zip(SIGNALS, asked.tolist(), strict=True) if times), None)
+
+    def stopped(self, number: signal.Signals) -> Stopped:
+        """What to raise when a signal asked to stop, once what was done is saved."""
+        self.fabric.barrier()  # none ends before the first has saved: who started them may then end the others
+        command = self.records.folder.command
+        return Stopped(number, f"stopped by {number.name} {self.place}; to go on: {command}")
+
+    @property
+    def place(self) -> str:
+        """Where the run stands, in words."""
+        if self.state.epoch == self.config.epochs:
+            return "after the last epoch"
+        return f"in epoch {self.state.epoch + 1} after {self.state.step} of {self.steps} steps"
+
     def checkpoint_is_due(self) -> bool:
         """Whether to save after this step; after the last of an epoch its end does."""
         every = self.config.checkpoint_every
         return every > 0 and self.steps_done % every == 0 and self.state.step < self.steps
 
+    def save(self) -> None:
+        """Write a checkpoint, unless training has diverged."""
+        self.check_weights()
+        self.records.save(self.learner, self.state)
+
     def check_weights(self) -> None:
         """Refuse to save what a finite loss may have left unseen."""
         if not self.learner.is_finite():
-            raise self.diverged("a weight is not a number")
+            raise self.diverged("a weight is not a number", self.state.step - 1)
 
-    def diverged(self, what: str) -> SkipweaveError:
-        """What to tell when training cannot go on."""
+    def diverged(self, what: str, step: int) -> SkipweaveError:
+        """Write down that training cannot go on, and return what to raise.
+
+        Args:
+            what: was found.
+            step: of the present epoch, whose batch was the last.
+        """
+        folder, lr, state = self.records.folder, self.learning_rate(step), self.state
+        indices = batch_indices(
+            len(self.data.train), self.config.batch_size, seed=self.config.seed, epoch=state.epoch, step=step
+        )
+        files = [self.data.train.file(index) for index in indices]
+        self.records.write_divergence(
+            {
+                "what": what,
+                "epoch": state.epoch + 1,
+                "step": step + 1,
+                "learning_rate": lr,
+                "loss": None if self._loss is None else str(self._loss),
+                "training_images": indices,
+                "files": files if all(files) else [],
+                "kept": folder.kept(),
+            }
+        )
+        self.fabric.barrier()  # as in `stopped`
+        loss = "" if self._loss is None else f", loss {self._loss:g}"
         return SkipweaveError(
-            f"stopped in epoch {self.state.epoch + 1} after {self.state.step} steps: {what} "
-            f"(learning rate {self.lr:g}); nothing was overwritten: {self.records.folder.path} keeps its checkpoints; "
+            f"stopped in epoch {state.epoch + 1} after {state.step} steps: {what} (learning rate {lr:g}{loss}); "
+            f"{folder.divergence} tells the last batch's images; nothing was overwritten: {folder.kept()}; "
             f"try a smaller optim.lr"
         )

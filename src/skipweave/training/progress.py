@@ -58,6 +58,9 @@ class Progress(Protocol):
     def finished(self, summary: RunSummary) -> None:
         """At the end, with everything written."""
 
+    def close(self) -> None:
+        """When nothing more is told, whatever the end."""
+
 
 class Silent:
     """Shows nothing."""
@@ -76,3 +79,6 @@ class Silent:
 
     def finished(self, summary: RunSummary) -> None:
         """Show nothing."""
+
+    def close(self) -> None:
+        """There is nothing to close."""

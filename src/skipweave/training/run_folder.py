@@ -5,7 +5,9 @@ import io
 import json
 import platform
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -13,9 +15,10 @@ from typing import Any
 
 from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
+from skipweave.training import torchrun
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig
-from skipweave.training.files import keep_as, remove_partial, write_text
+from skipweave.training.files import keep_as, remove_partial, sync, write_text
 from skipweave.training.settings import as_yaml, read
 from skipweave.training.summary import EpochRow, Phase, RunSummary
 
@@ -39,10 +42,14 @@ class RunFolder:
         self.versions = self.path / "versions.json"
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
+        self.job = self.path / "torchrun_job.txt"
         self.weights = self.path / "model.safetensors"
         self.skipped = self.path / "skipped.csv"
         self.curves = self.path / "curves"
         self.events = self.path / "events"
+        self.log = self.path / "log.txt"
+        self.log_lines = self.path / "log.jsonl"
+        self.divergence = self.path / "diverged.json"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.safetensors"
         self.previous = self.checkpoints / "previous.safetensors"
@@ -81,10 +88,21 @@ class RunFolder:
         return cls(path)._begin(config)
 
     def _begin(self, config: FitConfig) -> "RunFolder":
+        sync(self.path.parent)
         self.checkpoints.mkdir()
         write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
+        if torchrun.job():
+            write_text(self.job, torchrun.job() + "\n")
         write_text(self.config, as_yaml(config))
         return self
+
+    @classmethod
+    def of_torchrun_job(cls, output: Path) -> "RunFolder | None":
+        """The newest run in a folder that this torchrun job began; None if it began none there."""
+        marks = [path for path in output.glob("*/torchrun_job.txt") if (path.parent / "config.yaml").is_file()]
+        own = [path for path in marks if path.read_text(encoding="utf-8").strip() == torchrun.job()]
+        newest = max(own, key=lambda path: path.stat().st_mtime_ns, default=None)
+        return cls.reopen(newest.parent) if newest else None
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":
@@ -92,10 +110,16 @@ class RunFolder:
         folder = cls(path)
         if not folder.config.is_file():
             raise SkipweaveError(f"not a run folder (it has no config.yaml): {path}")
-        folder.checkpoints.mkdir(exist_ok=True)
-        remove_partial(folder.path)
-        remove_partial(folder.checkpoints)
+        with folder.writing():
+            folder.checkpoints.mkdir(exist_ok=True)
+            remove_partial(folder.path)
+            remove_partial(folder.checkpoints)
         return folder
+
+    @property
+    def command(self) -> str:
+        """What to type to go on with the run."""
+        return f"skipweave fit --resume {shlex.quote(str(self.path))}"
 
     def read_config(self) -> FitConfig:
         """The settings that the run was started with."""
@@ -129,6 +153,38 @@ class RunFolder:
         if problems:
             raise SkipweaveError("; ".join(problems))
         return None, ""
+
+    def kept(self) -> str:
+        """What there is to go on from, in words."""
+        if not self.path.is_dir():
+            return f"the run's folder is gone: {self.path}"
+        try:
+            saved, _ = self.newest()
+        except SkipweaveError as error:
+            return str(error)
+        if saved is None:
+            return f"there is no checkpoint yet in {self.checkpoints}"
+        state = saved.info["state"]
+        return f"the last good checkpoint is {saved.path}, after {state['epoch']} epochs and {state['step']} steps"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tell in one line what cannot be written in the block: a full disk, a folder that is read-only, or gone.
+
+        Raises:
+            SkipweaveError: what, why, what there is to go on from, and how.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise SkipweaveError(
+                f"cannot write {error.filename or self.path} ({error.strerror or error}); {self.kept()}; when this is "
+                f"mended, go on with: {self.command}"
+            ) from error
+
+    def write_divergence(self, values: Mapping[str, Any]) -> None:
+        """Write down where and on what training came to its end."""
+        write_text(self.divergence, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
     def write_metrics(self, rows: Sequence[EpochRow]) -> None:
         """Write metrics.csv anew: one row an epoch, so that none is ever lost or doubled."""

@@ -30,9 +30,14 @@ class Scores(ABC):
         self.sums += sums.detach().cpu()
 
     @property
+    def loss(self) -> float:
+        """Summed over the images."""
+        return self.sums[_LOSS].item()
+
+    @property
     def finite(self) -> bool:
         """Whether the loss is a number."""
-        return math.isfinite(self.sums[_LOSS])
+        return math.isfinite(self.loss)
 
     @property
     def images(self) -> int:
@@ -42,7 +47,7 @@ class Scores(ABC):
     @property
     def mean_loss(self) -> float:
         """Loss an image."""
-        return self.sums[_LOSS].item() / self.images
+        return self.loss / self.images
 
     @property
     @abstractmethod

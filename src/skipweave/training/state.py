@@ -1,5 +1,6 @@
 """Where a run stands between two steps, and its way into a checkpoint and back."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -74,6 +75,9 @@ class RunState:
 
 
 def best_row(rows: Sequence[EpochRow]) -> EpochRow | None:
-    """The epoch of lowest validation error, the first of equals; None without a validation split."""
-    validated = [row for row in rows if row.val_error is not None]
+    """The epoch of lowest validation error, the first of equals; None without a validation split.
+
+    What is no number is never the best.
+    """
+    validated = [row for row in rows if row.val_error is not None and math.isfinite(row.val_error)]
     return min(validated, key=lambda row: row.val_error or 0.0, default=None)

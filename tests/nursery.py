@@ -1,0 +1,167 @@
+"""A process that has imported everything and forks commands off, to be harmed: they start in no time, and die for real.
+
+Reads one request a line from stdin and answers each with one line, both JSON. It never computes gradients or opens
+process groups itself, so that what it forks may.
+"""
+
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from skipweave.cli import main
+from skipweave.data import DataConfig, load
+from skipweave.training import curves, loop, records
+
+DISK_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "shutil.rmtree"}
+
+
+class Harm:
+    """Sends a signal to its own process when something happens for the n-th time."""
+
+    def __init__(self, number, name):
+        self.left = number
+        self.signal = signal.Signals[name]
+
+    def count(self, *_):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.signal)
+
+
+def prepare(harm, at, folder):
+    """Let the harm count: steps, ends of epochs, batches of an evaluation, or what is asked of the disk."""
+    if at == "step":
+        add_after(loop.RunState, "count_step", harm.count)
+    elif at == "epoch":
+        add_after(records.Records, "end_epoch", harm.count)
+    elif at == "evaluation":
+        whole = loop.Loop.until_stopped
+
+        def counted(*args):
+            for batch in whole(*args):
+                harm.count()
+                yield batch
+
+        loop.Loop.until_stopped = counted
+    elif at == "disk":
+        sys.addaudithook(lambda name, args: name in DISK_EVENTS and folder in str(args[0]) and harm.count())
+    elif at == "byte":  # of the first file that is longer: the kernel kills in the middle of a write
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    elif at == "full":  # as a full disk: the write fails
+        resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
+
+
+def add_after(owner, name, do):
+    before = getattr(owner, name)
+
+    def both(*args, **options):
+        result = before(*args, **options)
+        do()
+        return result
+
+    setattr(owner, name, both)
+
+
+def run_child(request, rank, output):
+    """Do one command in a process of its own, and end it."""
+    status = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number in (1, 2):
+            os.dup2(output, number)
+        sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "w"), write_through=True) for n in (1, 2))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+        os.environ.update(request["environment"])
+        if request["at"] and request["rank"] in (rank, None):
+            prepare(Harm(request["number"], request["signal"]), request["at"], request["folder"])
+        status = main(request["words"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def torchrun_environment(processes, rank):
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "TORCHELASTIC_RUN_ID": "nursery",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "MASTER_ADDR": "127.0.0.1",
+    }
+
+
+def free_port():
+    with socket.socket() as here:
+        here.bind(("127.0.0.1", 0))
+        return str(here.getsockname()[1])
+
+
+def answer(request):
+    """Fork the processes of one command, harm them, and tell how they ended."""
+    processes, port = request["processes"], free_port()
+    outputs = [tempfile.TemporaryFile() for _ in range(processes)]  # noqa: SIM115
+    children = []
+    for rank in range(processes):
+        environment = torchrun_environment(processes, rank) | {"MASTER_PORT": port} if processes > 1 else {}
+        child = os.fork()
+        if not child:
+            run_child(request | {"environment": environment | request["environment"]}, rank, outputs[rank].fileno())
+        children.append(child)
+    deadline = time.monotonic() + request["timeout"]
+    due = time.monotonic() + request["delay"] if request["delay"] is not None else float("inf")
+    ended = {}
+    while len(ended) < processes:
+        for child in set(children) - set(ended):
+            pid, status, usage = os.wait4(child, os.WNOHANG)
+            if pid:
+                ended[child] = (os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+        killed = any(status == -signal.SIGKILL for status, _ in ended.values())
+        late = time.monotonic() > deadline
+        for child in set(children) - set(ended):
+            if killed or late:  # a machine that dies takes all its processes along
+                os.kill(child, signal.SIGKILL)
+            elif time.monotonic() > due:
+                os.kill(child, signal.Signals[request["signal"]])
+        due = float("inf") if time.monotonic() > due else due
+        time.sleep(0.002)
+    texts = []
+    for output in outputs:
+        output.seek(0)
+        texts.append(output.read().decode(errors="replace"))
+        output.close()
+    statuses, peaks = zip(*(ended[child] for child in children), strict=True)
+    return {"statuses": statuses, "texts": texts, "peak_kb": max(peaks), "late": late}
+
+
+def warm_up():
+    """Import, and do once, what takes time; no gradients."""
+    torch.set_num_threads(1)
+    import_module("skipweave.cli.study")
+    import_module("skipweave.cli.train")
+    load(DataConfig())
+    with tempfile.TemporaryDirectory() as folder:
+        curves.write_curves(Path(folder) / "curves", [], "")
+
+
+if __name__ == "__main__":
+    warm_up()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)

@@ -1,0 +1,185 @@
+"""A disk that is full or read-only, and a folder that goes away, cost the steps since the last checkpoint."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, RunStart, Silent, fit
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.config import as_plain
+from skipweave.training.run_folder import RunFolder
+
+Tiny = Callable[..., FitConfig]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> str:
+    """Digest of the undisturbed run's last checkpoint."""
+    return open_saved(RunFolder(fit(make_tiny(tmp_path_factory.mktemp("undisturbed"))).run_dir).last).info["sha256"]
+
+
+@pytest.fixture
+def begin(nursery, tmp_path: Path, make_tiny: Tiny) -> Callable[[Path], RunFolder]:
+    """Begin a run in a folder, and stop it after 3 steps."""
+
+    def run(output: Path) -> RunFolder:
+        settings = tmp_path / "settings.yaml"
+        settings.write_text(yaml.safe_dump(as_plain(make_tiny(output, checkpoint_every=1))))
+        assert nursery(["fit", "--config", settings], at="step", number=3, signal="SIGTERM").status == 143
+        (run,) = output.iterdir()
+        return RunFolder(run)
+
+    return run
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB of its own, where we may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("a file system can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def state_of(folder: RunFolder) -> tuple[int, int]:
+    state = open_saved(folder.last).info["state"]
+    open_saved(folder.last).tensors()
+    open_saved(folder.previous).tensors()
+    return state["epoch"], state["step"]
+
+
+def assert_told(text: str, reason: str, folder: RunFolder) -> None:
+    """One line: what, why, what is kept, how to go on."""
+    line = text.splitlines()[-1]
+    assert line.startswith("skipweave: error: cannot write ")
+    assert reason in line
+    assert f"the last good checkpoint is {folder.last}, after " in line
+    assert line.endswith(f"go on with: {folder.command}")
+    assert "Traceback" not in text
+
+
+def fill(filler: Path, room: int) -> None:
+    """Leave so many bytes free on a disk."""
+    filler.touch()
+    filler.write_bytes(bytes(max(shutil.disk_usage(filler).free - room, 0)))
+
+
+@pytest.mark.parametrize("room", [0, pytest.param(40_000, marks=pytest.mark.slow)])
+def test_a_full_disk(nursery, begin: Callable[[Path], RunFolder], small_disk: Path, weights: str, room: int):
+    folder, filler = begin(small_disk / "runs"), small_disk / "filler"
+    fill(filler, room)
+    ended = nursery(["fit", "--resume", folder.path])
+    assert ended.status == 2
+    assert_told(ended.texts[0], "No space left on device", folder)
+    assert state_of(folder) >= (0, 3)
+    assert not list(folder.path.rglob("*.partial"))
+    assert not list(folder.checkpoints.glob(".*"))
+    filler.unlink()
+    assert nursery(["fit", "--resume", folder.path]).status == 0
+    assert open_saved(folder.last).info["sha256"] == weights
+
+
+def test_a_disk_that_becomes_read_only(nursery, begin: Callable[[Path], RunFolder], small_disk: Path, weights: str):
+    folder = begin(small_disk / "runs")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    ended = nursery(["fit", "--resume", folder.path])
+    assert ended.status == 2
+    assert_told(ended.texts[0], "Read-only file system", folder)
+    assert state_of(folder) == (0, 3)
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    assert nursery(["fit", "--resume", folder.path]).status == 0
+    assert open_saved(folder.last).info["sha256"] == weights
+
+
+def test_a_limit_on_the_size_of_files(nursery, begin: Callable[[Path], RunFolder], tmp_path: Path, weights: str):
+    """Fails in the middle of writing a checkpoint, without being root."""
+    folder = begin(tmp_path / "runs")
+    ended = nursery(["fit", "--resume", folder.path], at="full", number=folder.last.stat().st_size - 1000)
+    assert ended.status == 2
+    assert_told(ended.texts[0], "File too large", folder)
+    assert state_of(folder) == (0, 3)
+    assert not list(folder.path.rglob("*.partial"))
+    assert nursery(["fit", "--resume", folder.path]).status == 0
+    assert open_saved(folder.last).info["sha256"] == weights
+
+
+class Does(Silent):
+    """Does something to the run's folder after three steps."""
+
+    def __init__(self, harm: Callable[[RunFolder], None]) -> None:
+        self.harm = harm
+
+    def started(self, start: RunStart) -> None:
+        self.folder = RunFolder(start.run_dir)
+
+    def stepped(self, epoch: int, step: int, loss: float) -> None:
+        if step == 3:
+            self.harm(self.folder)
+
+
+def test_a_folder_that_is_removed(tiny: Tiny):
+    config = tiny(checkpoint_every=1)
+    with pytest.raises(SkipweaveError, match=r"cannot write .*/last\.safetensors \(No such file or dir") as caught:
+        fit(config, progress=Does(lambda folder: shutil.rmtree(folder.path)))
+    assert f"the run's folder is gone: {config.output}" in str(caught.value)
+    assert not list(config.output.iterdir())
+
+
+def test_a_folder_that_is_moved(tiny: Tiny, tmp_path: Path, weights: str):
+    config = tiny(checkpoint_every=1)
+    moved = tmp_path / "moved"
+    with pytest.raises(SkipweaveError, match="the run's folder is gone"):
+        fit(config, progress=Does(lambda folder: folder.path.rename(moved)))
+    fit(config, resume=moved)
+    assert open_saved(RunFolder(moved).last).info["sha256"] == weights
+
+
+def test_a_file_where_a_folder_was(tiny: Tiny):
+    config = tiny(checkpoint_every=1)
+
+    def harm(folder: RunFolder) -> None:
+        shutil.rmtree(folder.checkpoints)
+        folder.checkpoints.touch()
+
+    with pytest.raises(SkipweaveError, match=r"cannot write .*/last\.safetensors \(Not a directory\); there is"):
+        fit(config, progress=Does(harm))
+    (run,) = config.output.iterdir()
+    with pytest.raises(SkipweaveError, match=r"cannot write .*/checkpoints \(File exists\)"):
+        fit(config, resume=run)
+
+
+def test_an_output_that_cannot_be_written(tiny: Tiny, tmp_path: Path):
+    config = replace(tiny(), output=Path("/proc/runs"))
+    with pytest.raises(SkipweaveError, match="cannot make the run folder /proc/runs/"):
+        fit(config)
+
+
+@pytest.mark.slow
+def test_wherever_it_becomes_full_the_checkpoints_stay_whole(
+    nursery, begin: Callable[[Path], RunFolder], small_disk: Path, tmp_path: Path, weights: str
+):
+    """From no room at all to enough."""
+    begun, filler, statuses = begin(tmp_path / "runs"), small_disk / "filler", []
+    for room in range(0, 420_000, 20_000):
+        folder = RunFolder(Path(shutil.copytree(begun.path, small_disk / str(room))))
+        fill(filler, room)
+        ended = nursery(["fit", "--resume", folder.path])
+        statuses.append(ended.status)
+        if ended.status:
+            assert_told(ended.texts[0], "No space left on device", folder)
+        assert state_of(folder) >= (0, 3)
+        filler.unlink()
+        assert nursery(["fit", "--resume", folder.path]).status == 0
+        assert open_saved(folder.last).info["sha256"] == weights
+        assert not list(folder.path.rglob("*.partial"))
+        shutil.rmtree(folder.path)
+    assert set(statuses) == {0, 2}
+    assert statuses == sorted(statuses, reverse=True)

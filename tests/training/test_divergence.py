@@ -1,0 +1,137 @@
+"""Training that diverges stops within a step, says on what, and leaves the last good checkpoint alone."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from skipweave.data import batch_indices, load
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, OptimConfig, fit, loop
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.learner import Learner
+from skipweave.training.run_folder import RunFolder
+
+Tiny = Callable[..., FitConfig]
+
+
+def failed(config: FitConfig) -> tuple[RunFolder, str]:
+    with pytest.raises(SkipweaveError) as caught:
+        fit(config)
+    (run,) = config.output.iterdir()
+    return RunFolder(run), str(caught.value)
+
+
+def read(folder: RunFolder) -> dict[str, object]:
+    return json.loads(folder.divergence.read_text())
+
+
+def test_the_batch_that_it_failed_on_is_written_down(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+    real, read_batches = loop.epoch_loader, 0
+
+    def poisoned(*args: object, **settings: object) -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal read_batches
+        for images, labels in real(*args, **settings):  # type: ignore[arg-type]
+            read_batches += 1
+            yield (images * math.nan, labels) if read_batches == 7 else (images, labels)
+
+    monkeypatch.setattr(loop, "epoch_loader", poisoned)
+    config = tiny(checkpoint_every=2)
+    folder, message = failed(config)
+    told = read(folder)
+    size = len(load(config.data).train)
+    assert told["training_images"] == batch_indices(size, config.batch_size, seed=config.seed, epoch=0, step=6)
+    assert (told["epoch"], told["step"], told["learning_rate"], told["loss"]) == (1, 7, 0.1, "nan")
+    assert told["what"] == "the loss is not a number"
+    kept = f"the last good checkpoint is {folder.last}, after 0 epochs and 6 steps"
+    assert told["kept"] == kept
+    assert kept in message
+    assert str(folder.divergence) in message
+    assert json.loads(folder.log_lines.read_text().splitlines()[-1])["event"] == "failed"
+    monkeypatch.undo()
+    fit(config, resume=folder.path)  # from what was kept, with good images
+    assert not folder.divergence.exists()
+
+
+def test_the_indices_are_those_of_the_images_that_were_met(tiny: Tiny):
+    config, epoch, step = tiny(), 3, 4
+    data = load(config.data)
+    order = dict(batch_size=32, seed=5, epoch=epoch, shuffle=True)
+    batches = list(loop.epoch_loader(data.train, lambda image: image.float(), **order))
+    indices = batch_indices(len(data.train), 32, seed=5, epoch=epoch, step=step)
+    assert torch.equal(batches[step][0], torch.stack([data.train[index][0].float() for index in indices]))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])
+def test_a_learning_rate_that_is_too_large(tiny: Tiny, precision: str):
+    """The harm is real here: weights of 1e30 after the first step; it must be seen before the second is taken."""
+    config = tiny(precision=precision, optim=OptimConfig(lr=1e30))
+    folder, message = failed(config)
+    told = read(folder)
+    assert (told["epoch"], told["step"], told["learning_rate"]) == (1, 2, 1e30)
+    assert "there is no checkpoint yet" in message
+    assert not folder.best.exists()
+    assert not folder.last.exists()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_weight_that_is_no_number_is_seen_before_it_is_saved(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, value: float
+):
+    descend, steps = Learner.descend, 0
+
+    def spoil(self: Learner, lr: float) -> None:
+        nonlocal steps
+        descend(self, lr)
+        steps += 1
+        if steps == 15:
+            list(self.network.parameters())[-1].data[0] = value
+
+    monkeypatch.setattr(Learner, "descend", spoil)
+    folder, message = failed(tiny(checkpoint_every=5))
+    assert "epoch 2 after 4 steps: a weight is not a number" in message
+    assert read(folder)["step"] == 4
+    saved, note = folder.newest()
+    assert saved is not None
+    assert not note
+    assert (saved.info["state"]["epoch"], saved.info["state"]["step"]) == (1, 0)
+    assert all(torch.isfinite(tensor).all() for tensor in saved.tensors().values())
+    assert all(torch.isfinite(tensor).all() for tensor in open_saved(folder.best).tensors().values())
+
+
+def test_what_an_evaluation_finds_is_never_the_best(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+    evaluate, times = loop.Loop.evaluate, 0
+
+    def spoiled(self: loop.Loop, *args: object, **options: object) -> object:
+        nonlocal times
+        times += 1
+        scores = evaluate(self, *args, **options)  # type: ignore[arg-type]
+        if times == 2:
+            scores[-1].sums[0] = math.nan
+        return scores
+
+    monkeypatch.setattr(loop.Loop, "evaluate", spoiled)
+    folder, message = failed(tiny())
+    assert "the validation loss is not a number" in message
+    assert open_saved(folder.best).info["epoch"] == 1
+    assert open_saved(folder.last).info["state"]["epoch"] == 1
+    assert not folder.summary.exists()
+
+
+def test_the_files_of_the_batch_are_named(tmp_path: Path, make_pairs, class_list, tiny: Tiny):
+    from skipweave.data import DataConfig
+    from skipweave.training import ModelConfig
+
+    make_pairs(tmp_path / "pictures", [f"picture{number}" for number in range(20)])
+    class_list(tmp_path / "pictures")
+    small = ModelConfig("fc_logdensenet103", {"units": [1, 1, 1], "growth": 4})
+    data = DataConfig(name="masks", root=tmp_path / "pictures", crop=8, validation=4)
+    config = tiny(model=small, data=data, batch_size=2, optim=OptimConfig(lr=1e30))
+    folder, _ = failed(replace(config, epochs=1))
+    assert len(read(folder)["files"]) == 2
+    assert all(Path(file).is_file() for file in read(folder)["files"])

@@ -1,0 +1,100 @@
+"""SIGKILL at random points of a run, saves included, leaves a whole checkpoint, the one before, and nothing stale."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from skipweave.training import FitConfig, ModelConfig, fit
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.config import as_plain
+from skipweave.training.run_folder import RunFolder
+
+Tiny = Callable[..., FitConfig]
+
+
+def small(make_tiny: Tiny, output: Path) -> FitConfig:
+    """30 steps, a checkpoint after each, 3 evaluations."""
+    model = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4, "drop_rate": 0.2})
+    return make_tiny(output, model=model, epochs=3, batch_size=73, checkpoint_every=1)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> RunFolder:
+    return RunFolder(fit(small(make_tiny, tmp_path_factory.mktemp("undisturbed"))).run_dir)
+
+
+def harms(rng: random.Random) -> Iterator[dict[str, object]]:
+    """In turns: anywhere in time, at something asked of the disk, in the middle of writing a file, at a step."""
+    while True:
+        yield {"delay": rng.uniform(0.0, 1.0)}
+        yield {"at": "disk", "number": rng.randrange(1, 300)}
+        yield {"at": "byte", "number": rng.randrange(1, 40_000)}
+        yield {"at": rng.choice(("step", "evaluation")), "number": rng.randrange(1, 12)}
+
+
+def assert_whole(folder: RunFolder) -> None:
+    """What there is of checkpoints is as it was written."""
+    if folder.last.exists():
+        saved, note = folder.newest()
+        assert saved is not None
+        assert saved.path == folder.last
+        assert not note
+        if saved.info["state"]["epoch"] or saved.info["state"]["step"] > 1:
+            open_saved(folder.previous).tensors()
+    for path in (folder.best, folder.weights):
+        if path.exists():
+            open_saved(path).tensors()
+
+
+def assert_nothing_stale(folder: RunFolder) -> None:
+    names = {path.name for path in folder.path.rglob("*") if path.is_file()}
+    assert [name for name in names if name.endswith(".partial") or name.startswith(".")] == []
+
+
+def survive(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder, kills: int, seed: int) -> dict[str, int]:
+    """Kill run after run, each until it has finished all the same; count the kills by kind."""
+    rng = random.Random(seed)
+    expected = {name: open_saved(getattr(undisturbed, name)).info["sha256"] for name in ("last", "best", "weights")}
+    counts: dict[str, int] = {}
+    way, run = harms(rng), 0
+    while sum(counts.values()) < kills:
+        run += 1
+        output = tmp_path / str(run)
+        settings = tmp_path / "settings.yaml"
+        settings.write_text(yaml.safe_dump(as_plain(small(make_tiny, output))))
+        words, folder = ["fit", "--config", settings], None
+        while True:
+            harm = next(way) if sum(counts.values()) < kills else {}
+            ended = nursery(words, folder=output, **harm)
+            begun = [path.parent for path in output.glob("*/config.yaml")]
+            assert len(begun) <= 1
+            if begun:
+                folder = RunFolder(begun[0])
+                words = ["fit", "--resume", folder.path]
+            if ended.status == 0:
+                break
+            assert ended.status < 0, ended.texts  # by a signal
+            kind = str(harm.get("at", "delay"))
+            counts[kind] = counts.get(kind, 0) + 1
+            if folder:
+                assert_whole(folder)
+        assert folder is not None
+        assert {name: open_saved(getattr(folder, name)).info["sha256"] for name in expected} == expected
+        assert_nothing_stale(folder)
+        assert folder.metrics.read_text().count("\n") == 4
+    return counts
+
+
+def test_a_few_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder):
+    assert sum(survive(nursery, make_tiny, tmp_path, undisturbed, kills=5, seed=1).values()) == 5
+
+
+@pytest.mark.slow
+def test_two_hundred_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder):
+    counts = survive(nursery, make_tiny, tmp_path, undisturbed, kills=200, seed=2)
+    print(counts)
+    assert sum(counts.values()) == 200
+    assert min(counts.values()) >= 20

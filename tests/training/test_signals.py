@@ -1,0 +1,167 @@
+"""A signal stops a run within a step, saved; resumed, it ends as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+import yaml
+
+from skipweave.errors import Stopped
+from skipweave.training import FitConfig, Silent, fit
+from skipweave.training.checkpoint import open_saved
+from skipweave.training.config import as_plain
+from skipweave.training.run_folder import RunFolder
+from skipweave.training.signals import SIGNALS, stop_requests
+
+STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tiny: Callable[..., FitConfig]) -> Path:
+    """Of a run without checkpoints within its epochs."""
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump(as_plain(tiny())))
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> str:
+    """Digest of the undisturbed run's last checkpoint."""
+    return open_saved(RunFolder(fit(make_tiny(tmp_path_factory.mktemp("undisturbed"))).run_dir).last).info["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "number", "epoch", "step"),
+    [
+        ("SIGTERM", "step", 3, 0, 3),
+        ("SIGINT", "step", 11, 0, 11),  # the last of an epoch
+        ("SIGUSR1", "evaluation", 4, 0, 11),
+        pytest.param("SIGTERM", "epoch", 1, 1, 1, marks=pytest.mark.slow),
+        pytest.param("SIGINT", "evaluation", 24, 2, 0, marks=pytest.mark.slow),  # of the test images
+    ],
+)
+def test_a_signal_stops_a_run_within_a_step(
+    nursery, settings: Path, tmp_path: Path, weights: str, name: str, at: str, number: int, epoch: int, step: int
+):
+    ended = nursery(["fit", "--config", settings], at=at, number=number, signal=name)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert ended.status == STATUS[name]
+    assert ended.texts[0].splitlines()[-1].startswith(f"skipweave: stopped by {name} ")
+    assert ended.texts[0].endswith(f"to go on: skipweave fit --resume {run}\n")
+    folder = RunFolder(run)
+    state = open_saved(folder.last).info["state"]
+    assert (state["epoch"], state["step"]) == (epoch, step)
+    assert not folder.summary.exists()
+    assert json.loads(folder.log_lines.read_text().splitlines()[-1])["signal"] == name
+    assert nursery(["fit", "--resume", run]).status == 0
+    assert open_saved(folder.last).info["sha256"] == weights
+
+
+@pytest.mark.parametrize(("at", "number", "rank"), [
+    ("step", 5, 1),
+    pytest.param("evaluation", 3, 1, marks=pytest.mark.slow),
+    pytest.param("step", 11, 0, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_two_processes_stop_at_the_same_step(nursery, settings: Path, tmp_path: Path, at: str, number: int, rank: int):
+    """Whichever of them gets the signal; so that the first saves what both have done."""
+    words = ["fit", "--config", settings, "--devices", 2]
+    ended = nursery(words, at=at, number=number, rank=rank, signal="SIGTERM", processes=2)
+    assert ended.statuses == [143, 143]
+    (run,) = (tmp_path / "runs").iterdir()
+    assert f"to go on: skipweave fit --resume {run}" in ended.texts[0]
+    assert "skipweave:" not in ended.texts[1]
+    folder = RunFolder(run)
+    assert open_saved(folder.last).info["state"]["step"] == (number if at == "step" else 11)
+    assert nursery(["fit", "--resume", run], processes=2).status == 0
+    whole = nursery([*words, "--output", tmp_path / "whole"], processes=2)
+    assert whole.status == 0
+    (undisturbed,) = (tmp_path / "whole").iterdir()
+    assert open_saved(folder.last).info["sha256"] == open_saved(RunFolder(undisturbed).last).info["sha256"]
+
+
+def test_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with stop_requests() as request:
+        assert request.signal is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert request.signal is signal.SIGTERM
+        with stop_requests() as inner:
+            assert inner is request
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_second_interrupt_is_not_waited_for():
+    with stop_requests() as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.signal is signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with stop_requests() as request:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert request.signal is None
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_other_threads_hear_nothing():
+    heard: list[object] = []
+
+    def watch() -> None:
+        with stop_requests() as request:
+            heard.append((request.signal, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    thread.join()
+    assert heard == [(None, signal.getsignal(signal.SIGTERM))]
+
+
+def test_python_users_get_an_exit_status_too(tiny: Callable[..., FitConfig]):
+    class Interrupted(Silent):
+        def stepped(self, epoch: int, step: int, loss: float) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        fit(tiny(), progress=Interrupted())
+    assert isinstance(caught.value, Stopped)
+    assert (caught.value.code, caught.value.signal) == (143, signal.SIGTERM)
+    assert "in epoch 1 after 1 of 11 steps" in str(caught.value)
+
+
+def in_a_terminal() -> None:
+    """Be a group of processes of its own, which hears Ctrl-C."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_who_started_the_processes_reaches_them(settings: Path, tmp_path: Path, name: str):
+    """As `skipweave fit --devices 2` starts them; of Ctrl-C a terminal tells the whole group."""
+    words = [sys.executable, "-u", "-m", "skipweave", "fit", "--config", settings, "--devices", "2", "--epochs", "999"]
+    with subprocess.Popen(words, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=in_a_terminal) as parent:
+        while not parent.stdout.readline().startswith("epoch"):
+            assert parent.poll() is None, parent.stderr.read()
+        send = os.killpg if name == "SIGINT" else os.kill
+        send(parent.pid, signal.Signals[name])
+        _, said = parent.communicate()
+    (run,) = (tmp_path / "runs").iterdir()
+    assert parent.returncode == STATUS[name]
+    assert said.endswith(f"to go on: skipweave fit --resume {run}\n")
+    assert said.count("\n") == 1, said
+    saved, note = RunFolder(run).newest()
+    assert saved is not None
+    assert not note
