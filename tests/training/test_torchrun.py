@@ -1,5 +1,6 @@
 """Runs whose processes torchrun starts, and starts again when one has died."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,12 @@ def count(*args):
 RunState.count_step = count
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
 
 
 @pytest.fixture
@@ -65,6 +72,20 @@ def test_another_number_of_processes_than_torchrun_started_is_refused(nursery, w
     assert ended.status == 2
     assert "devices is 1, but torchrun started 2 processes: give --devices 2" in ended.texts[0]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_processes_on_two_machines_train_as_on_one(nursery, words: list[object], tmp_path: Path):
+    """Here both machines are this one, each with a torchrun and a process of its own."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
+    meeting = ["--master_addr", "localhost", "--master_port", str(free_port())]
+    command += [*meeting, "-m", "skipweave", *map(str, words)]
+    second = subprocess.Popen([*command[:7], "--node_rank", "1", *command[7:]])
+    first = subprocess.run([*command[:7], "--node_rank", "0", *command[7:]], capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    assert second.wait() == 0
+    assert nursery([*words, "--output", tmp_path / "whole"], processes=2).status == 0
+    assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ class FitConfig:
         seed: decides initial weights, order, augmentation and dropout.
         output: folder that gets a new folder for this run.
         accelerator: auto, cpu, gpu, cuda or mps.
-        devices: processes, one a device; each takes its share of every batch.
+        devices: processes, one a device, on all machines together; each takes its share of every batch.
         precision: 32-true, 16-mixed, bf16-mixed, bf16-true or 64-true.
         checkpoint_every: steps between checkpoints within an epoch; 0 for one at the end of each epoch only.
     """

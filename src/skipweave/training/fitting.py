@@ -116,7 +116,10 @@ def _fabric(config: FitConfig) -> Fabric:
     start: Literal["popen", "spawn"] = "popen" if torchrun.job() else "spawn"
     some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
     strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
-    return make_fabric(config.accelerator, devices=config.devices, precision=config.precision, strategy=strategy)
+    here, machines = torchrun.places(config.devices)
+    return make_fabric(
+        config.accelerator, devices=here, num_nodes=machines, precision=config.precision, strategy=strategy
+    )
 
 
 def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> _End:

@@ -26,3 +26,13 @@ def check_devices(devices: int) -> None:
     there = int(os.environ.get("WORLD_SIZE", devices)) if job() else devices
     if there != devices:
         raise SkipweaveError(f"devices is {devices}, but torchrun started {there} processes: give --devices {there}")
+
+
+def places(devices: int) -> tuple[int, int]:
+    """How many of the processes are on this machine, and on how many machines they are, each with as many.
+
+    Args:
+        devices: processes of all machines together.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", devices)) if job() else devices
+    return here, devices // here
