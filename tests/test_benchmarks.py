@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import channel_sparse, channel_sparse_gpu, depth, seqconv, timing, training_step
+from benchmarks import channel_sparse, channel_sparse_gpu, convolutions, depth, seqconv, timing, training_step
 from skipweave.ops import dense_weight
 
 ROOT = Path(__file__).parents[1]
@@ -39,19 +39,21 @@ def test_the_table_can_be_written_and_has_the_columns_of_the_one_that_is_kept(tm
 
 
 def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape(tmp_path: Path) -> None:
-    shape = channel_sparse.Shape(3, 8, 4, 5)
+    shape = convolutions.Shape(3, 8, 4, 5)
     rows = list(channel_sparse.compare_layers(shape, "exact", density=0.5, batch=2, repeats=1))
     assert [row.what for row in rows] == ["forward", "step"]
     assert {row.fan_in for row in rows} == {4}
     for row in rows:
         assert row.ratio == pytest.approx(min(row.dense_cpu_ms, row.dense_channels_last_cpu_ms) / row.cpu_ms, abs=0.02)
-    assert next(channel_sparse.mean_ratios(rows)).startswith("3x3, exact, density 0.5, batch 2, forward: ")
+    assert next(convolutions.mean_ratios(rows, channel_sparse.case)).startswith(
+        "3x3, exact, density 0.5, batch 2, forward: "
+    )
     timing.write(tmp_path / "table.csv", rows)
     kept = ROOT / "benchmarks/results/channel_sparse_operations.csv"
     with (tmp_path / "table.csv").open() as new, kept.open() as old:
         told = csv.DictReader(old)
         assert csv.DictReader(new).fieldnames == told.fieldnames
-        assert {row["subject"] for row in told} == set(map(str, channel_sparse.SHAPES))
+        assert {row["subject"] for row in told} == set(map(str, convolutions.SHAPES))
 
 
 def test_all_forms_of_a_training_step_have_one_number_of_parameters(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_timed_on_a_gpu_is_one_convolution(what: str) -> None:
     pytest.importorskip("triton")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    shape = channel_sparse_gpu.Shape(1, 16, 32, 4)
+    shape = convolutions.Shape(1, 16, 32, 4)
     x = torch.randn(2, 16, 4, 4, device=device)
     side = channel_sparse_gpu.sparse_side(shape, 16, 0.2, torch.float32, device)
     dense = channel_sparse_gpu.Side(shape, dense_weight(side.weight, side.index, 16))
