@@ -15,6 +15,7 @@ Geometry = dict[str, tuple[int, int]]
 
 #: Outputs that a block must have for products of matrices: the least side that tensor cores multiply.
 LEAST_BLOCK = 16
+_PROGRAMS = 1024  # that a weight gradient is cut into, if there are pixels enough
 
 
 def channel_sparse_triton(
@@ -128,7 +129,7 @@ def _block_weight_products(gradient: Tensor, x: Tensor, shape: Pair, index: Tens
     block, (rows, fan_in) = _block(shape, index), index.shape
     outputs, inputs, pixels = side(block, 64), side(fan_in, 64), 64
     tiles = shape[2] * shape[3] * rows * ceil(block, outputs) * ceil(fan_in, inputs)
-    share, count = shares(_pixels(gradient.shape), pixels, tiles)
+    share, count = shares(_pixels(gradient.shape), pixels, tiles, _PROGRAMS)
     partial = gradient.new_empty(count, *shape[2:], *shape[:2], dtype=torch.float32)
     _launch(
         "block_weight_products",
@@ -145,7 +146,7 @@ def _block_weight_products(gradient: Tensor, x: Tensor, shape: Pair, index: Tens
 def _link_weight_sums(gradient: Tensor, x: Tensor, shape: Pair, index: Tensor, geometry: Geometry) -> Tensor:
     """The weight gradient, (shares, C_out, k, kh, kw); index (C_out, k)."""
     pixels = 128
-    share, count = shares(_pixels(gradient.shape), pixels, index.numel())
+    share, count = shares(_pixels(gradient.shape), pixels, index.numel(), _PROGRAMS)
     partial = gradient.new_empty(count, *shape, dtype=torch.float32)
     _launch(
         "link_weight_sums",

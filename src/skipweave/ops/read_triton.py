@@ -13,6 +13,7 @@ from skipweave.ops.node_table import table, vector, vector_of
 from skipweave.ops.triton_launch import ceil, launch, multiplied, shares, side
 
 _LEAST_PROGRAMS = 256  # that tiles of pixels are made smaller for
+_PARTS = 256  # that a weight gradient is cut into, if there are pixels enough: each writes a tile of float32
 _ELEMENTS = 4096  # of a tile that is read and written
 _TILE = 256  # bytes of a tile's longer side, where tiles are multiplied: several have to fit into shared memory
 
@@ -112,7 +113,7 @@ def weight_gradient(
     most, pixels = _TILE // gradient.element_size(), 64
     outputs, channels = side(gradient.shape[1], most), side(len(gain), most // 2)
     tiles = ceil(gradient.shape[1], outputs) * ceil(len(gain), channels)
-    share, count = shares(_pixels(gradient), pixels, tiles)
+    share, count = shares(_pixels(gradient), pixels, tiles, _PARTS)
     partial = gradient.new_empty(count, gradient.shape[1], len(gain), dtype=torch.float32)
     _launch(
         "weight_products",

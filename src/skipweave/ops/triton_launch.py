@@ -10,7 +10,6 @@ import torch
 
 #: Types of maps and weights that the kernels take.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_PROGRAMS = 1024  # that a weight gradient is cut into, if there are pixels enough
 
 
 def _problem() -> str:
@@ -41,9 +40,9 @@ def multiplied(outputs: int) -> dict[str, Any]:
     return dict(PRECISION=precision, num_warps=8 if outputs > 32 else 4)
 
 
-def shares(pixels: int, tile: int, programs: int) -> tuple[int, int]:
-    """Pixels of a share, and shares, so that there are programs enough to fill a GPU."""
-    tiles = max(1, ceil(ceil(pixels, tile), max(1, _PROGRAMS // programs)))
+def shares(pixels: int, tile: int, programs: int, most: int) -> tuple[int, int]:
+    """Pixels of a share, and shares: so many that with these programs for each there are `most`, or as pixels allow."""
+    tiles = max(1, ceil(ceil(pixels, tile), max(1, most // programs)))
     return tiles * tile, ceil(pixels, tiles * tile)
 
 
