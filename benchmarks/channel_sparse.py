@@ -21,8 +21,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.convolutions import SHAPES, Shape, mean_ratios, told
-from benchmarks.timing import RESULTS, in_turns, write
+from benchmarks.convolutions import SHAPES, Shape, mean_ratios
+from benchmarks.timing import RESULTS, in_turns, told, write
 from skipweave import create_model, optimize_for_inference
 from skipweave.compress import sparsify
 from skipweave.layers import ChannelSparseConv2d

@@ -10,9 +10,9 @@ Before that the output and the gradients of every kernel are compared with the d
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.convolutions import SHAPES, Shape, mean_ratios, told
-from benchmarks.timing import RESULTS, WARM_UP, write
+from benchmarks import keeping
+from benchmarks.convolutions import SHAPES, Shape, mean_ratios
+from benchmarks.timing import RESULTS, WARM_UP, told
 from skipweave.ops import channel_sparse_dense, channel_sparse_shared, form_for
 from skipweave.ops.channel_sparse_triton import channel_sparse_triton
 from skipweave.topology import channels
@@ -218,19 +219,18 @@ def main() -> None:
         sys.exit("There is no GPU here that torch can use: nothing was measured.")
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
-    end = time.monotonic() + 60 * given.minutes
-    rows: list[Row] = []
-    for precision, shape in product(PRECISIONS, SHAPES):
-        if time.monotonic() < end:
-            rows += told(compare(shape, precision, given.batch, given.repeats), tell)
-            write(given.output, rows, torch.device("cuda"))
-        else:
-            print(f"No time left for {shape}, {precision}")
+    cases = (
+        (f"{shape}, {precision}", partial(told, compare(shape, precision, given.batch, given.repeats), tell))
+        for precision, shape in product(PRECISIONS, SHAPES)
+    )
+    rows, failed = keeping.run(cases, given.minutes, given.output, torch.device("cuda"))
     print(*mean_ratios(rows, case), sep="\n")
-    print(f"Written to {given.output}")
-    wrong = [row for row in rows if not row.error <= PRECISIONS[row.precision][2]]
-    if wrong:
-        sys.exit(f"{len(wrong)} comparisons have larger errors than they may have; the first: {wrong[0]}")
+    wrong = [
+        f"{row.subject}, {case(row)}: error {row.error}"
+        for row in rows
+        if not row.error <= PRECISIONS[row.precision][2]
+    ]
+    keeping.end(given.output, failed + wrong)
 
 
 if __name__ == "__main__":

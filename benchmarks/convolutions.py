@@ -4,9 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-RowType = TypeVar("RowType")
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,6 @@ SHAPES = (
     *(Shape(3, width, width, side) for width, side in ((256, 14), (512, 7), (128, 28), (64, 56))),
     *(Shape(1, *rest) for rest in ((512, 128, 28), (1024, 256, 14), (64, 256, 56), (768, 192, 17), (512, 512, 7))),
 )
-
-
-def told(rows: Iterable[RowType], tell: Callable[[RowType], str]) -> Iterator[RowType]:
-    """Print rows as they come."""
-    for row in rows:
-        print(tell(row), flush=True)
-        yield row
 
 
 def mean_ratios(rows: Iterable[Any], case: Callable[[Any], str]) -> Iterator[str]:
