@@ -12,18 +12,17 @@ call, and both sides wait until their pages are cleared.
 """
 
 import argparse
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.timing import RESULTS, in_turns, write
+from benchmarks.convolutions import SHAPES, Shape, mean_ratios
+from benchmarks.timing import RESULTS, in_turns, told, write
 from skipweave import create_model, optimize_for_inference
 from skipweave.compress import sparsify
 from skipweave.layers import ChannelSparseConv2d
@@ -33,23 +32,6 @@ Action = Callable[[], object]
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A convolution: side of its kernel, channels in and out, side of the map."""
-
-    kernel: int
-    in_channels: int
-    out_channels: int
-    side: int
-
-    def __str__(self) -> str:
-        return f"{self.kernel}x{self.kernel} {self.in_channels} to {self.out_channels} at {self.side}x{self.side}"
-
-
-SHAPES = (
-    *(Shape(3, width, width, side) for width, side in ((64, 56), (128, 28), (256, 14), (512, 7))),
-    *(Shape(1, *rest) for rest in ((64, 256, 56), (512, 128, 28), (768, 192, 17), (1024, 256, 14), (512, 512, 7))),
-)
 TURN = 0.01  # seconds at least
 NETWORKS = {"vgg16n": 224, "inception_v3": 299}
 
@@ -185,31 +167,17 @@ def compare_networks(name: str, pattern: str, density: float, batch: int, repeat
     yield row(actions, repeats, what="forward", **known)
 
 
-def mean_ratios(rows: Iterable[Row]) -> Iterator[str]:
-    """Geometric means of the ratios over the shapes of a kernel, one line each."""
-
-    def key(row: Row) -> tuple[str, str, float, int, str]:
-        return row.subject.split()[0], row.pattern, row.density, row.batch, row.what
-
-    for (kernel, pattern, density, batch, what), group in groupby(sorted(rows, key=key), key):
-        ratios = [row.ratio for row in group]
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        yield (
-            f"{kernel}, {pattern}, density {density}, batch {batch}, {what}: {mean:.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+def tell(row: Row) -> str:
+    """Say what a comparison found."""
+    return (
+        f"{row.subject}, {case(row)}: {row.cpu_ms:.2f} ms to {row.dense_cpu_ms:.2f} ms (channels last "
+        f"{row.dense_channels_last_cpu_ms:.2f}), {row.ratio} times as fast by {row.form}"
+    )
 
 
-def told(rows: Iterable[Row]) -> Iterator[Row]:
-    """Print rows as they come."""
-    for row in rows:
-        print(
-            f"{row.subject}, {row.pattern}, density {row.density}, batch {row.batch}, {row.what}: {row.cpu_ms:.2f} ms "
-            f"to {row.dense_cpu_ms:.2f} ms (channels last {row.dense_channels_last_cpu_ms:.2f}), {row.ratio} times as "
-            f"fast by {row.form}",
-            flush=True,
-        )
-        yield row
+def case(row: Row) -> str:
+    """Say what, besides the shape, is compared."""
+    return f"{row.pattern}, density {row.density}, batch {row.batch}, {row.what}"
 
 
 def main() -> None:
@@ -228,14 +196,14 @@ def main() -> None:
     for pattern in given.patterns:
         for density in given.densities:
             for batch in given.batches:
-                case = pattern, density, batch, given.repeats
+                setting = pattern, density, batch, given.repeats
                 if given.what in NETWORKS:
-                    rows += told(compare_networks(given.what, *case))
+                    rows += told(compare_networks(given.what, *setting), tell)
                 else:
                     for shape in SHAPES:
                         if shape.kernel in given.kernels:
-                            rows += told(compare_layers(shape, *case))
-    print(*mean_ratios(rows), sep="\n")
+                            rows += told(compare_layers(shape, *setting), tell)
+    print(*mean_ratios(rows, case), sep="\n")
     output = given.output or RESULTS / f"channel_sparse_{given.what}.csv"
     write(output, rows)
     print(f"Written to {output}")

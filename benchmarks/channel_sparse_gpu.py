@@ -9,12 +9,11 @@ Before that the output and the gradients of every kernel are compared with the d
 """
 
 import argparse
-import math
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby, product
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.timing import RESULTS, WARM_UP, write
+from benchmarks import keeping
+from benchmarks.convolutions import SHAPES, Shape, mean_ratios
+from benchmarks.timing import RESULTS, WARM_UP, told
 from skipweave.ops import channel_sparse_dense, channel_sparse_shared, form_for
 from skipweave.ops.channel_sparse_triton import channel_sparse_triton
 from skipweave.topology import channels
@@ -38,29 +39,6 @@ BLOCKS = (1, 16, 64)  # outputs that share what they read
 DENSITIES = (0.1, 0.03, 0.01)
 CALLS = 5
 FEW = 4  # images on which errors are measured
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A convolution: side of its kernel, channels in and out, side of the map."""
-
-    kernel: int
-    in_channels: int
-    out_channels: int
-    side: int
-
-    def __str__(self) -> str:
-        return f"{self.kernel}x{self.kernel} {self.in_channels} to {self.out_channels} at {self.side}x{self.side}"
-
-    def gradient(self, x: Tensor) -> Tensor:
-        """Make a gradient of the output."""
-        return torch.randn(len(x), self.out_channels, self.side, self.side, device=x.device, dtype=x.dtype)
-
-
-SHAPES = (
-    *(Shape(3, width, width, side) for width, side in ((256, 14), (512, 7), (128, 28), (64, 56))),
-    *(Shape(1, *rest) for rest in ((512, 128, 28), (1024, 256, 14), (64, 256, 56), (768, 192, 17), (512, 512, 7))),
-)
 
 
 @dataclass(frozen=True)
@@ -118,6 +96,11 @@ def sparse_side(shape: Shape, block: int, density: float, dtype: torch.dtype, de
     return Side(shape, weight, torch.tensor(drawn.sources, device=device), block, density)
 
 
+def gradient_of(shape: Shape, x: Tensor) -> Tensor:
+    """Make a gradient of the output."""
+    return torch.randn(len(x), shape.out_channels, shape.side, shape.side, device=x.device, dtype=x.dtype)
+
+
 def forward(function: Function, x: Tensor, weight: Tensor, gradient: Tensor) -> Action:
     """Make the action that is timed as "forward"."""
 
@@ -139,7 +122,7 @@ DIRECTIONS = {"forward": forward, "step": step}
 
 def error(side: Side, x: Tensor, what: str) -> float:
     """Relative L2 error against the definition in float64: of the output, or the worst of the gradients."""
-    make, gradient = DIRECTIONS[what], side.shape.gradient(x)
+    make, gradient = DIRECTIONS[what], gradient_of(side.shape, x)
     ours = make(side.function(channel_sparse_triton), x, side.weight, gradient)()
     exact = make(side.function(channel_sparse_dense), x.double(), side.weight.double(), gradient.double())()
     pairs = [(ours, exact)] if isinstance(ours, Tensor) else zip(ours, exact, strict=True)
@@ -164,7 +147,7 @@ def in_turns(actions: Mapping[str, Action], repeats: int) -> dict[str, float]:
 
 def actions(x: Tensor, dense: Side, sparse: Iterable[Side], what: str) -> dict[str, Action]:
     """Make what is timed in turns, by name."""
-    make, gradient = DIRECTIONS[what], dense.shape.gradient(x)
+    make, gradient = DIRECTIONS[what], gradient_of(dense.shape, x)
     last = [tensor.to(memory_format=torch.channels_last) for tensor in (x, dense.weight, gradient)]
     made = {
         "dense": make(dense.dense, x, dense.weight, gradient),
@@ -210,31 +193,18 @@ def compare(shape: Shape, precision: str, batch: int, repeats: int) -> Iterator[
             )
 
 
-def told(rows: Iterable[Row]) -> Iterator[Row]:
-    """Print rows as they come."""
-    for row in rows:
-        dense = min(row.dense_ms, row.dense_channels_last_ms)
-        print(
-            f"{row.subject}, blocks of {row.block}, density {row.density}, {row.precision}, {row.what}: "
-            f"{row.ms:.3f} ms to {dense:.3f} ms, {row.ratio} times as fast, error {row.error:.1e}",
-            flush=True,
-        )
-        yield row
+def tell(row: Row) -> str:
+    """Say what a comparison found."""
+    dense = min(row.dense_ms, row.dense_channels_last_ms)
+    return (
+        f"{row.subject}, {case(row)}: {row.ms:.3f} ms to {dense:.3f} ms, {row.ratio} times as fast, "
+        f"error {row.error:.1e}"
+    )
 
 
-def mean_ratios(rows: Iterable[Row]) -> Iterator[str]:
-    """Geometric means of the ratios over the shapes of a kernel, one line each."""
-
-    def key(row: Row) -> tuple[str, str, str, int, float]:
-        return row.subject.split()[0], row.precision, row.what, row.block, row.density
-
-    for (kernel, precision, what, block, density), group in groupby(sorted(rows, key=key), key):
-        ratios = [row.ratio for row in group]
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        yield (
-            f"{kernel}, {precision}, {what}, blocks of {block}, density {density}: {mean:.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} shapes)"
-        )
+def case(row: Row) -> str:
+    """Say what, besides the shape, is compared."""
+    return f"{row.precision}, {row.what}, blocks of {row.block}, density {row.density}"
 
 
 def main() -> None:
@@ -243,25 +213,24 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--minutes", type=float, default=7, help="start no comparison after this time")
-    parser.add_argument("--output", type=Path, default=RESULTS / "channel_sparse_gpu.csv")
+    parser.add_argument("--output", type=Path, default=RESULTS / "gpu_channel_sparse.csv")
     given = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("There is no GPU here that torch can use: nothing was measured.")
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
-    end = time.monotonic() + 60 * given.minutes
-    rows: list[Row] = []
-    for precision, shape in product(PRECISIONS, SHAPES):
-        if time.monotonic() < end:
-            rows += told(compare(shape, precision, given.batch, given.repeats))
-            write(given.output, rows, torch.device("cuda"))
-        else:
-            print(f"No time left for {shape}, {precision}")
-    print(*mean_ratios(rows), sep="\n")
-    print(f"Written to {given.output}")
-    wrong = [row for row in rows if not row.error <= PRECISIONS[row.precision][2]]
-    if wrong:
-        sys.exit(f"{len(wrong)} comparisons have larger errors than they may have; the first: {wrong[0]}")
+    cases = (
+        (f"{shape}, {precision}", partial(told, compare(shape, precision, given.batch, given.repeats), tell))
+        for precision, shape in product(PRECISIONS, SHAPES)
+    )
+    rows, failed = keeping.run(cases, given.minutes, given.output, torch.device("cuda"))
+    print(*mean_ratios(rows, case), sep="\n")
+    wrong = [
+        f"{row.subject}, {case(row)}: error {row.error}"
+        for row in rows
+        if not row.error <= PRECISIONS[row.precision][2]
+    ]
+    keeping.end(given.output, failed + wrong)
 
 
 if __name__ == "__main__":

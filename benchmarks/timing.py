@@ -1,14 +1,14 @@
-"""Timing of actions in turns, so that all of them meet the same machine, and the table that is kept of it."""
+"""Timing of actions in turns, so that all of them meet the same machine, and what is told and kept of it."""
 
 import csv
 import datetime
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,6 +17,7 @@ from skipweave.study.timing import machine
 WARM_UP = 1
 CPU = torch.device("cpu")
 RESULTS = Path(__file__).parent / "results"
+RowType = TypeVar("RowType")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ def conditions(device: torch.device) -> dict[str, str | int]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
+
+
+def told(rows: Iterable[RowType], tell: Callable[[RowType], str]) -> Iterator[RowType]:
+    """Print rows as they come."""
+    for row in rows:
+        print(tell(row), flush=True)
+        yield row
 
 
 def write(path: Path, rows: Iterable[Any], device: torch.device = CPU) -> None:

@@ -1,8 +1,11 @@
 """The benchmarks compare what they say, and their tables are those that the scripts write."""
 
 import csv
-from dataclasses import fields
+import sys
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -12,14 +15,21 @@ from benchmarks import (
     channel_sparse,
     channel_sparse_gpu,
     compiling,
+    convolutions,
     delugenet,
     depth,
+    gpu,
+    gpu_kernels,
+    gpu_networks,
+    keeping,
     others_reliability,
     seqconv,
     timing,
     training_step,
 )
-from skipweave.ops import dense_weight
+from skipweave import create_model
+from skipweave.analysis.speed import Case, What
+from skipweave.ops import dense_weight, native_reading, node_table, triton_launch
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,19 +60,21 @@ def test_the_table_can_be_written_and_has_the_columns_of_the_one_that_is_kept(tm
 
 
 def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape(tmp_path: Path) -> None:
-    shape = channel_sparse.Shape(3, 8, 4, 5)
+    shape = convolutions.Shape(3, 8, 4, 5)
     rows = list(channel_sparse.compare_layers(shape, "exact", density=0.5, batch=2, repeats=1))
     assert [row.what for row in rows] == ["forward", "step"]
     assert {row.fan_in for row in rows} == {4}
     for row in rows:
         assert row.ratio == pytest.approx(min(row.dense_cpu_ms, row.dense_channels_last_cpu_ms) / row.cpu_ms, abs=0.02)
-    assert next(channel_sparse.mean_ratios(rows)).startswith("3x3, exact, density 0.5, batch 2, forward: ")
+    assert next(convolutions.mean_ratios(rows, channel_sparse.case)).startswith(
+        "3x3, exact, density 0.5, batch 2, forward: "
+    )
     timing.write(tmp_path / "table.csv", rows)
     kept = ROOT / "benchmarks/results/channel_sparse_operations.csv"
     with (tmp_path / "table.csv").open() as new, kept.open() as old:
         told = csv.DictReader(old)
         assert csv.DictReader(new).fieldnames == told.fieldnames
-        assert {row["subject"] for row in told} == set(map(str, channel_sparse.SHAPES))
+        assert {row["subject"] for row in told} == set(map(str, convolutions.SHAPES))
 
 
 def test_delugenet_is_compared_with_its_baseline(tmp_path: Path) -> None:
@@ -149,17 +161,18 @@ def test_actions_are_timed_in_turns() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["channel_sparse_gpu"])
+@pytest.mark.parametrize("script", [channel_sparse_gpu, gpu, gpu_kernels, gpu_networks])
+def test_without_a_gpu_nothing_is_measured(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["a script"])
     with pytest.raises(SystemExit, match="There is no GPU here that torch can use: nothing was measured"):
-        channel_sparse_gpu.main()
+        script.main()
 
 
 @pytest.mark.parametrize("what", channel_sparse_gpu.DIRECTIONS)
 def test_what_is_timed_on_a_gpu_is_one_convolution(what: str) -> None:
     pytest.importorskip("triton")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    shape = channel_sparse_gpu.Shape(1, 16, 32, 4)
+    shape = convolutions.Shape(1, 16, 32, 4)
     x = torch.randn(2, 16, 4, 4, device=device)
     side = channel_sparse_gpu.sparse_side(shape, 16, 0.2, torch.float32, device)
     dense = channel_sparse_gpu.Side(shape, dense_weight(side.weight, side.index, 16))
@@ -169,3 +182,120 @@ def test_what_is_timed_on_a_gpu_is_one_convolution(what: str) -> None:
     for other in maps[1:]:
         torch.testing.assert_close(other, maps[0], rtol=0, atol=0.05 if device == "cuda" else 1e-5)  # TF32
     assert channel_sparse_gpu.error(side, x, what) < (2e-3 if device == "cuda" else 1e-6)
+
+
+def test_what_was_found_is_kept_when_something_fails_or_the_time_is_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    row = timing.Times(1.0, 2.0)
+
+    def failing():
+        yield row
+        raise RuntimeError("a kernel is wrong\nand more")
+
+    cases = [("first", lambda: [row]), ("second", failing), ("third", lambda: [row])]
+    output = tmp_path / "table.csv"
+    rows, failed = keeping.run(cases, minutes=1, output=output, device=timing.CPU)
+    assert (rows, failed) == ([row] * 3, ["second: RuntimeError: a kernel is wrong"])
+    assert len(output.read_text().splitlines()) == 4
+    with pytest.raises(SystemExit, match="1 problems:\nsecond: RuntimeError"):
+        keeping.end(output, failed)
+    assert keeping.run(cases, minutes=0, output=tmp_path / "none.csv", device=timing.CPU) == ([], [])
+    assert "No time left for third" in capsys.readouterr().out
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_the_parts_of_the_gpu_benchmark_do_not_bring_each_other_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = {"kernels": "import os; os.abort()", "networks": "import time; time.sleep(60)", "channel_sparse": "pass"}
+    given: list[float] = []
+
+    def command(part: str, minutes: float, output: Path) -> list[str]:
+        assert output == tmp_path / f"gpu_{part}.csv"
+        given.append(minutes)
+        return [sys.executable, "-c", codes[part]]
+
+    real = gpu.command("networks", 1.5, tmp_path)
+    assert real == [sys.executable, "-m", "benchmarks.gpu_networks", "--minutes", "1.50", "--output", str(tmp_path)]
+    monkeypatch.setattr(gpu, "command", command)
+    monkeypatch.setattr(gpu, "GRACE", 0.0)
+    assert gpu.run(list(gpu.PARTS), 0.01, tmp_path) == ["kernels", "networks"]
+    assert [minutes < 0.01 for minutes in given] == [True] * 3
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Have Triton's kernels read nodes where the tests run."""
+    pytest.importorskip("triton")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(node_table, "_DEVICE", device.type)
+    monkeypatch.setattr(native_reading, "layout", lambda *_: None)
+    return device
+
+
+@pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning")
+def test_kernels_are_compared_with_the_definition_and_bounds(
+    interpreted: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = gpu_kernels.Rates(macs_a_second=1e9, bytes_a_second=1e9)
+    monkeypatch.setattr(gpu_kernels, "rates_of", lambda *_: rates)
+    nodes, options = gpu_kernels.Nodes((4, 4), 3, outputs=5), (2, torch.float32, interpreted)
+    made = {
+        "read and convolve": gpu_kernels.product_of(nodes, *options),
+        "read": gpu_kernels.read_of(nodes, *options),
+        "sum across layers": gpu_kernels.cross_of(nodes, *options),
+        "channel-sparse": gpu_kernels.sparse_of(convolutions.Shape(1, 12, 4, 3), 1, *options),
+    }
+    rows: dict[str, list[gpu_kernels.Row]] = {}
+    for name, operation in made.items():
+        rows[name] = list(gpu_kernels.measure(lambda operation=operation: operation, 2, "float32", 1, interpreted))
+        assert [(row.operation, row.what, row.right) for row in rows[name]] == [
+            (name, what, True) for what in ("forward", "step")
+        ]
+    forward, step = rows["read and convolve"]
+    assert (forward.macs_ms, step.macs_ms) == (round(2 * 9 * 5 * 8 / 1e6, 4), round(3 * 2 * 9 * 5 * 8 / 1e6, 4))
+    read, written = 4 * (8 + 8 + 5 * 8 + 2 * 9 * 8), 4 * 2 * 9 * 5
+    assert forward.bytes_ms == round((read + written) / 1e6, 4)
+    assert step.bytes_ms == round((3 * read + 2 * written) / 1e6, 4)
+    right = made["read"].definition
+    wrong = replace(made["read"], ours=dict.fromkeys(gpu_kernels.WHATS, lambda *given: 1.1 * right(*given)))
+    assert [row.right for row in gpu_kernels.measure(lambda: wrong, 2, "float32", 1, interpreted)] == [False, False]
+
+
+def test_every_operation_is_measured_in_every_precision() -> None:
+    for precision in gpu_kernels.PRECISIONS:
+        names = [name.split(",")[0] for name, _ in gpu_kernels.operations(2, precision, timing.CPU)]
+        assert set(names) == {"read and convolve", "read", "sum across layers", "channel-sparse"}
+
+
+@pytest.mark.parametrize("what", ["step", pytest.param("inference", marks=pytest.mark.slow)])
+def test_networks_are_timed_in_turns_and_a_failing_one_costs_nobody_else(what: What) -> None:
+    seen: list[str] = []
+
+    def ours() -> torch.nn.Module:
+        seen.append(triton_launch.PROBLEM)
+        return create_model("sparsenet40_24", units=1, growth=4)
+
+    def fails() -> torch.nn.Module:
+        raise ValueError("no such network")
+
+    networks = {"ours": ours, "missing": fails, "segments": partial(torch.nn.Conv2d, 3, 4, 1)}
+    made = gpu_networks.Turns(networks, Case(what, 2, "float32", "channels_last"), side=32, kernels=False)
+    rows: list[gpu_networks.Row] = []
+    with pytest.raises(RuntimeError, match=r"did not run: missing \(ValueError: no such network\)"):
+        rows.extend(gpu_networks.measure(made, repeats=1, device=timing.CPU))
+    assert [(row.network, row.kernels) for row in rows] == [("ours", "plain torch"), ("segments", "plain torch")]
+    assert rows[0].ratio == 1.0
+    assert rows[0].share == pytest.approx(max(rows[0].macs_ms, rows[0].bytes_ms) / rows[0].ms, abs=2e-3)
+    assert set(seen) == {"it is left out"}
+    assert triton_launch.PROBLEM != "it is left out"
+
+
+def test_networks_of_every_family_meet_those_of_timm() -> None:
+    made = list(gpu_networks.turns())
+    assert {turns.case.what for turns in made} == {"step", "inference"}
+    assert {turns.case.batch for turns in made if "timm:resnet50" in turns.networks} == {64, 128}
+    for turns in made:
+        if not turns.kernels:
+            assert {*gpu_networks.OURS, gpu_networks.FIRST} == set(turns.networks)

@@ -22,9 +22,8 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 Make = Callable[[], nn.Module]
 
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 _WARM_UP = 2
-_MATRIX = 1024  # side of the matrices whose product tells the machine's rate
-_COPIED = 2**24  # numbers whose copy does
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,14 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """What a machine can do: its rates in one large product of matrices, and in one large copy."""
+
+    macs_a_second: float
+    bytes_a_second: float
+
+
+@dataclass(frozen=True)
 class Speed:
     """Times of one network, beside what bounds them on this machine.
 
@@ -57,9 +64,9 @@ class Speed:
         high_ms: Upper quartile.
         images_per_second: By the median.
         macs_ms: What the network's multiply-accumulates, three times as many in a step, would take at the rate of a
-            product of two 1024 x 1024 matrices, measured in the same turns.
+            product of two large matrices, measured in the same turns.
         bytes_ms: What it would take to read the weights and, in a step, to write their gradients and to write and read
-            what is saved for the backward pass (in float32), at the rate of a copy.
+            what is saved for the backward pass, at the rate of a copy.
     """
 
     ms: float
@@ -94,50 +101,79 @@ def measure_speeds(
     Raises:
         SkipweaveError: A network cannot take such images, or has to have two images a step.
     """
-    if case.what == "step" and case.batch < 2:
-        raise SkipweaveError("a step of one image cannot normalise maps of one pixel: give batches of 2 or more")
-    actions = {name: _action(make(), case, input_size, device) for name, make in networks.items()}
-    rates = {"product": _product(case, device), "copy": _copy(device)}
-    seconds: dict[str, list[float]] = {name: [] for name in (*actions, *rates)}
+    actions = {name: timed_action(make(), case, input_size, device) for name, make in networks.items()}
+    return measure_actions(actions, costs, case, repeats=repeats, device=device, tell=tell)
+
+
+def measure_actions(
+    actions: Mapping[str, Callable[[], object]],
+    costs: Mapping[str, Profile],
+    case: Case,
+    *,
+    repeats: int,
+    device: torch.device,
+    tell: Callable[[int], None] = lambda done: None,
+) -> dict[str, Speed]:
+    """`measure_speeds` of what `timed_action` made of each network for this case; arguments as there."""
+    yardsticks = _Yardsticks(_DTYPES[case.precision], device)
+    seconds = _in_turns({**actions, **yardsticks.actions()}, repeats, device, tell)
+    rates = yardsticks.rates(seconds)
+    return {name: _speed(seconds[name], case, *_costs(costs[name], case), rates) for name in actions}
+
+
+def measure_rates(dtype: torch.dtype, device: torch.device, repeats: int = 5) -> Rates:
+    """Time a large product of matrices of a type, and a large copy."""
+    yardsticks = _Yardsticks(dtype, device)
+    return yardsticks.rates(_in_turns(yardsticks.actions(), repeats, device))
+
+
+def _in_turns(
+    actions: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    tell: Callable[[int], None] = lambda done: None,
+) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
     for done in range(1 - _WARM_UP, repeats + 1):
-        for name, action in {**actions, **rates}.items():
+        for name, action in actions.items():
             spent = seconds_of(action, device)
             if done > 0:
                 seconds[name].append(spent)
         tell(max(0, done))
-    macs_a_second = _MATRIX**3 / median(seconds["product"])
-    bytes_a_second = 2 * 4 * _COPIED / median(seconds["copy"])
-    return {
-        name: _speed(seconds[name], case, *_costs(costs[name], case), macs_a_second, bytes_a_second)
-        for name in networks
-    }
+    return seconds
 
 
-def _speed(
-    seconds: list[float], case: Case, macs: int, moved: float, macs_a_second: float, bytes_a_second: float
-) -> Speed:
+def _speed(seconds: list[float], case: Case, macs: int, moved: float, rates: Rates) -> Speed:
     low, middle, high = quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else 3 * seconds
     return Speed(
         ms=1000 * middle,
         low_ms=1000 * low,
         high_ms=1000 * high,
         images_per_second=case.batch / middle,
-        macs_ms=1000 * macs / macs_a_second,
-        bytes_ms=1000 * moved / bytes_a_second,
+        macs_ms=1000 * macs / rates.macs_a_second,
+        bytes_ms=1000 * moved / rates.bytes_a_second,
     )
 
 
 def _costs(cost: Profile, case: Case) -> tuple[int, float]:
     """Multiply-accumulates of a batch, and bytes that cannot be kept from memory."""
-    number = 2 if case.precision == "bf16" else 4
+    number = _DTYPES[case.precision].itemsize
     if case.what == "inference":
         return case.batch * cost.macs, number * cost.parameters
-    return 3 * case.batch * cost.macs, 2 * number * cost.parameters + 2 * case.batch * cost.saved_bytes
+    saved = case.batch * cost.saved_bytes * number // 4  # counted in float32
+    return 3 * case.batch * cost.macs, 2 * number * cost.parameters + 2 * saved
 
 
-def _action(
+def timed_action(
     model: nn.Module, case: Case, input_size: tuple[int, int, int], device: torch.device
 ) -> Callable[[], object]:
+    """Make what is timed of a network, which is moved to the device: one inference or one training step.
+
+    Raises:
+        SkipweaveError: The network cannot take such images, or has to have two images a step.
+    """
+    if case.what == "step" and case.batch < 2:
+        raise SkipweaveError("a step of one image cannot normalise maps of one pixel: give batches of 2 or more")
     model = model.to(device)
     images = torch.randn(case.batch, *input_size, device=device).to(memory_format=_FORMATS[case.memory_format])
     if case.what == "inference":
@@ -148,10 +184,11 @@ def _action(
         return partial(_infer, fast, images)
     model = model.to(memory_format=_FORMATS[case.memory_format]).train()
     with torch.no_grad():
-        classes = _logits(model(images)).shape[1]
+        count, classes, *pixels = _logits(model(images)).shape
+    labels = torch.randint(classes, (count, *pixels), device=device)
     if case.compiled:
         model.compile()
-    return partial(_step, model, images, torch.randint(classes, (case.batch,), device=device), _autocast(case, device))
+    return partial(_step, model, images, labels, _autocast(case, device))
 
 
 def _infer(model: nn.Module, images: Tensor) -> None:
@@ -177,15 +214,24 @@ def _autocast(case: Case, device: torch.device) -> AbstractContextManager[object
     return torch.autocast(device.type, torch.bfloat16) if case.precision == "bf16" else nullcontext()
 
 
-def _product(case: Case, device: torch.device) -> Callable[[], object]:
-    dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
-    one, other = (torch.randn(_MATRIX, _MATRIX, device=device, dtype=dtype) for _ in range(2))
-    return partial(torch.matmul, one, other)
+class _Yardsticks:
+    """What tells a machine's rates; on a GPU larger, so that its start does not count."""
 
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.side, self.copied = (8192, 2**28) if device.type == "cuda" else (1024, 2**24)
+        self.factors = [torch.randn(self.side, self.side, device=device, dtype=dtype) for _ in range(2)]
+        self.source, self.target = (torch.zeros(self.copied, device=device) for _ in range(2))
 
-def _copy(device: torch.device) -> Callable[[], object]:
-    source, target = (torch.zeros(_COPIED, device=device) for _ in range(2))
-    return partial(target.copy_, source)
+    def actions(self) -> dict[str, Callable[[], object]]:
+        """What is timed, by names that no network has."""
+        return {":product": partial(torch.matmul, *self.factors), ":copy": partial(self.target.copy_, self.source)}
+
+    def rates(self, seconds: Mapping[str, list[float]]) -> Rates:
+        """The rates, from seconds by those names."""
+        return Rates(
+            self.side**3 / median(seconds[":product"]),
+            2 * self.source.nbytes / median(seconds[":copy"]),
+        )
 
 
 def seconds_of(action: Callable[[], object], device: torch.device) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.normalise import Affine, before_affine
-from skipweave.ops import Geometry, concat_read_lean, read_conv_lean
+from skipweave.ops import Geometry, concat_read_lean, read_conv_fast, read_conv_lean
 
 
 class Read(nn.Module, ABC):
@@ -25,9 +25,9 @@ def read_and_run(
     """Run layers one after another on what is read: the same function, gradients and running statistics.
 
     In training a convolution keeps no activated map, and a batch norm before it its result alone: gains, biases, ReLU
-    and concatenation are done again in the backward pass, convolutions are not. Layers that somebody watches by hooks
-    or has replaced are called as they are; so are all in evaluation mode, where nothing has to be kept, and under a
-    compiler, which decides for itself what to keep.
+    and concatenation are done again in the backward pass, convolutions are not. In evaluation mode nothing has to be
+    kept. Layers that somebody watches by hooks or has replaced are called as they are; so are all under a compiler,
+    which decides for itself what to keep.
 
     Args:
         read: Called with the nodes.
@@ -41,7 +41,7 @@ def read_and_run(
     """
     rest = list(layers)
     affine = None
-    if isinstance(read, Read) and not _is_watched(read) and _keeps(rest) and _is_conv(rest[0]):
+    if isinstance(read, Read) and not _is_watched(read) and _is_conv(rest[0]) and not torch.compiler.is_compiling():
         affine = read.before_affine(*nodes)
     x = read(*nodes) if affine is None else _convolve(affine, rest.pop(0), again)
     while rest:
@@ -75,5 +75,6 @@ def _is_watched(layer: nn.Module) -> bool:
 def _convolve(affine: Affine, conv: Any, again: bool) -> Tensor:
     if again:
         return conv(concat_read_lean(*affine))
+    convolve = read_conv_lean if _keeps([conv]) else read_conv_fast
     geometry = Geometry(conv.stride, conv.padding, conv.dilation, conv.groups)
-    return read_conv_lean(*affine, conv.weight, conv.bias, geometry)
+    return convolve(*affine, conv.weight, conv.bias, geometry)

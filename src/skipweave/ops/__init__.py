@@ -8,7 +8,7 @@ from skipweave.ops.cross import cross_layer, cross_layer_fast
 from skipweave.ops.growing import GrowingMap
 from skipweave.ops.normalise import normalise_lean
 from skipweave.ops.read import concat_read_fast, concat_read_lean
-from skipweave.ops.read_conv import Geometry, read_conv, read_conv_lean
+from skipweave.ops.read_conv import Geometry, read_conv, read_conv_fast, read_conv_lean
 from skipweave.ops.segmentation import (
     deep_cross_entropy,
     hard_cross_entropy,
@@ -45,6 +45,7 @@ __all__ = [
     "mean_iou",
     "normalise_lean",
     "read_conv",
+    "read_conv_fast",
     "read_conv_lean",
     "scale_of",
     "shifted_mean",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skipweave.ops import channel_sparse_triton as triton
-from skipweave.ops import native_library
+from skipweave.ops import native_library, triton_launch
 from skipweave.ops.break_even import break_even
 from skipweave.ops.channel_sparse_dense import channel_sparse_dense
 from skipweave.ops.channel_sparse_library import channel_sparse_library
@@ -115,11 +115,11 @@ def _why_not_triton(x: Tensor, weight: Tensor, index: Tensor) -> str:
     """Say in words why Triton's kernels cannot, or should not, do it; empty where they should."""
     if weight.device != x.device or index.device != x.device:
         return f"the tensors are on {x.device}, {weight.device} and {index.device}"
-    if x.dtype not in triton.DTYPES or (x.dtype != weight.dtype and not torch.is_autocast_enabled("cuda")):
+    if x.dtype not in triton_launch.DTYPES or (x.dtype != weight.dtype and not torch.is_autocast_enabled("cuda")):
         return f"the types are {x.dtype} and {weight.dtype}"
     if not x.numel():
         return "the input is empty"
     most = _MOST_BLOCKS if weight.shape[0] // index.shape[0] >= triton.LEAST_BLOCK else _MOST_OUTPUTS
     if weight.shape[1] > math.ceil(most * x.shape[1]):
         return "too many channels are read"
-    return triton.PROBLEM
+    return triton_launch.PROBLEM

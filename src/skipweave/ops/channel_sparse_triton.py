@@ -1,9 +1,6 @@
 """Triton's convolution as a function of torch: which kernels are launched over which tiles."""
 
-import os
-import shutil
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,27 +8,14 @@ from torch import Tensor
 
 from skipweave.ops.channel_sparse_operator import differentiable
 from skipweave.ops.native_convolution import output_shape
+from skipweave.ops.triton_launch import ceil, launch, multiplied, power_of_two, shares, side
 
 Pair = Sequence[int]
 Geometry = dict[str, tuple[int, int]]
 
 #: Outputs that a block must have for products of matrices: the least side that tensor cores multiply.
 LEAST_BLOCK = 16
-#: Types of maps and weights.
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _PROGRAMS = 1024  # that a weight gradient is cut into, if there are pixels enough
-
-
-def _problem() -> str:
-    if find_spec("triton") is None:
-        return "Triton is not installed"
-    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-        return "Triton needs a C compiler (gcc, clang, or what CC names), and there is none"
-    return ""
-
-
-#: Why Triton cannot be used, in words; empty if it can.
-PROBLEM = _problem()
 
 
 def channel_sparse_triton(
@@ -112,12 +96,12 @@ def _block_products(
     out = source.new_empty(shape)
     by_tap = weight.permute(2, 3, 0, 1).contiguous()
     block, (rows, fan_in) = _block(weight.shape, index), index.shape
-    outputs, pixels = _side(block, 64), 128
+    outputs, pixels = side(block, 64), 128
     _launch(
         "block_products",
-        (rows * _ceil(block, outputs) * _ceil(_pixels(shape), pixels),),
+        (rows * ceil(block, outputs) * ceil(_pixels(shape), pixels),),
         (source.contiguous(), by_tap, index.contiguous(), bias, out, fan_in, block, rows, *_sizes(source.shape, shape)),
-        dict(**geometry, OUTPUTS=outputs, INPUTS=_side(fan_in, 32), PIXELS=pixels, **_multiplied(outputs)),
+        dict(**geometry, OUTPUTS=outputs, INPUTS=side(fan_in, 32), PIXELS=pixels, **multiplied(outputs)),
     )
     return out
 
@@ -130,7 +114,7 @@ def _output_sums(
     pixels = 256
     _launch(
         "output_sums",
-        (shape[1] * _ceil(_pixels(shape), pixels),),
+        (shape[1] * ceil(_pixels(shape), pixels),),
         (
             *(source.contiguous(), weight.contiguous(), index.contiguous(), starts, bias, out),
             *(shape[1], *_sizes(source.shape, shape)),
@@ -143,18 +127,18 @@ def _output_sums(
 def _block_weight_products(gradient: Tensor, x: Tensor, shape: Pair, index: Tensor, geometry: Geometry) -> Tensor:
     """The weight gradient, (shares, kh, kw, C_out, k)."""
     block, (rows, fan_in) = _block(shape, index), index.shape
-    outputs, inputs, pixels = _side(block, 64), _side(fan_in, 64), 64
-    tiles = shape[2] * shape[3] * rows * _ceil(block, outputs) * _ceil(fan_in, inputs)
-    share, shares = _shares(_pixels(gradient.shape), pixels, tiles)
-    partial = gradient.new_empty(shares, *shape[2:], *shape[:2], dtype=torch.float32)
+    outputs, inputs, pixels = side(block, 64), side(fan_in, 64), 64
+    tiles = shape[2] * shape[3] * rows * ceil(block, outputs) * ceil(fan_in, inputs)
+    share, count = shares(_pixels(gradient.shape), pixels, tiles, _PROGRAMS)
+    partial = gradient.new_empty(count, *shape[2:], *shape[:2], dtype=torch.float32)
     _launch(
         "block_weight_products",
-        (tiles, shares),
+        (tiles, count),
         (
             *(x.contiguous(), gradient.contiguous(), index.contiguous(), partial),
             *(fan_in, block, rows, share, *_sizes(x.shape, gradient.shape)),
         ),
-        dict(**geometry, OUTPUTS=outputs, INPUTS=inputs, PIXELS=pixels, **_multiplied(outputs)),
+        dict(**geometry, OUTPUTS=outputs, INPUTS=inputs, PIXELS=pixels, **multiplied(outputs)),
     )
     return partial
 
@@ -162,16 +146,16 @@ def _block_weight_products(gradient: Tensor, x: Tensor, shape: Pair, index: Tens
 def _link_weight_sums(gradient: Tensor, x: Tensor, shape: Pair, index: Tensor, geometry: Geometry) -> Tensor:
     """The weight gradient, (shares, C_out, k, kh, kw); index (C_out, k)."""
     pixels = 128
-    share, shares = _shares(_pixels(gradient.shape), pixels, index.numel())
-    partial = gradient.new_empty(shares, *shape, dtype=torch.float32)
+    share, count = shares(_pixels(gradient.shape), pixels, index.numel(), _PROGRAMS)
+    partial = gradient.new_empty(count, *shape, dtype=torch.float32)
     _launch(
         "link_weight_sums",
-        (index.numel(), shares),
+        (index.numel(), count),
         (
             *(x.contiguous(), gradient.contiguous(), index.contiguous(), partial),
             *(shape[1], shape[0], share, *_sizes(x.shape, gradient.shape)),
         ),
-        dict(**geometry, TAPS=_power_of_two(shape[2] * shape[3]), PIXELS=pixels),
+        dict(**geometry, TAPS=power_of_two(shape[2] * shape[3]), PIXELS=pixels),
     )
     return partial
 
@@ -179,9 +163,7 @@ def _link_weight_sums(gradient: Tensor, x: Tensor, shape: Pair, index: Tensor, g
 def _launch(kernel: str, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
     from skipweave.ops import channel_sparse_kernels
 
-    if all(grid):
-        with torch.cuda.device_of(arguments[0]):
-            getattr(channel_sparse_kernels, kernel)[grid](*arguments, **constants)
+    launch(getattr(channel_sparse_kernels, kernel), grid, arguments, constants)
 
 
 def _geometry(
@@ -215,29 +197,3 @@ def _readers(index: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     read, links = index.flatten().sort(stable=True)
     bounds = torch.arange(channels + 1, dtype=read.dtype, device=read.device)
     return links, torch.searchsorted(read, bounds)
-
-
-def _shares(pixels: int, tile: int, programs: int) -> tuple[int, int]:
-    """Pixels of a share, and shares, so that there are programs enough to fill a GPU."""
-    tiles = max(1, _ceil(_ceil(pixels, tile), max(1, _PROGRAMS // programs)))
-    return tiles * tile, _ceil(pixels, tiles * tile)
-
-
-def _multiplied(outputs: int) -> dict[str, Any]:
-    """How tiles are multiplied: float32 after torch's own setting for convolutions; larger ones by more warps."""
-    allowed = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
-    precision = "tf32" if allowed == "tf32" else "ieee"
-    return dict(PRECISION=precision, num_warps=8 if outputs > 32 else 4)
-
-
-def _side(size: int, most: int) -> int:
-    """Side of a tile that is multiplied."""
-    return min(most, max(16, _power_of_two(size)))
-
-
-def _ceil(size: int, part: int) -> int:
-    return -(-size // part)
-
-
-def _power_of_two(size: int) -> int:
-    return 1 << (size - 1).bit_length()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from skipweave.ops import cross_triton, node_table
+
 
 def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
     """Filter each channel across nodes (DelugeNet, Equation 1): the definition.
@@ -28,6 +30,7 @@ def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor
 def cross_layer_fast(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
     """`cross_layer` with the sum made in place: one map of its own, one operation a node.
 
+    Channels-last nodes on a GPU are read, and their gradients written, in one pass over all of them.
     For the backward pass the nodes themselves are kept and nothing else, so readers of a node share what they keep. The
     result can be differentiated once. A compiler is given the definition, of which it makes one kernel by itself.
     """
@@ -40,6 +43,8 @@ class _CrossLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, *nodes: Tensor) -> Tensor:
         ctx.save_for_backward(weight, *nodes)
+        if _in_one_pass(nodes, weight, bias):
+            return cross_triton.cross_sum(nodes, weight, bias)
         rows = weight.view(*weight.shape, 1, 1)
         total = torch.addcmul(bias.view(-1, 1, 1), nodes[0], rows[0])
         for node, row in zip(nodes[1:], rows[1:], strict=True):
@@ -51,6 +56,9 @@ class _CrossLayer(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, *nodes = ctx.saved_tensors
         for_weight, for_bias, *for_nodes = ctx.needs_input_grad
+        if _in_one_pass(nodes, weight, grad):
+            by_weight, by_bias, by_nodes = cross_triton.cross_gradients(grad, nodes, weight, for_nodes)
+            return by_weight, by_bias, *by_nodes
         rows = weight.view(*weight.shape, 1, 1)
         pixels = (0, 2, 3)
         return (
@@ -58,3 +66,8 @@ class _CrossLayer(torch.autograd.Function):
             grad.sum(pixels) if for_bias else None,
             *(grad * row if needed else None for row, needed in zip(rows, for_nodes, strict=True)),
         )
+
+
+def _in_one_pass(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> bool:
+    """Whether a GPU's kernels take these; `other` is the bias, or the result's gradient."""
+    return len({node.shape for node in nodes}) == 1 and node_table.are_readable(nodes, weight, other)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skipweave.ops import native_reading
+from skipweave.ops import native_reading, node_table, read_triton
 from skipweave.ops.aggregate import concat_read, join
 
 
@@ -19,11 +19,24 @@ def concat_read_lean(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Ten
     return _Read.apply(gain, bias, *nodes)
 
 
-def concat_read_fast(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Tensor:
-    """`concat_read`, in one pass in C where that can be and no gradient is recorded; arguments as there."""
+def concat_read_fast(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """`concat_read`, in one pass in C or on a GPU where that can be and no gradient is recorded.
+
+    Args:
+        nodes: As in `concat_read`.
+        gain: As there.
+        bias: As there.
+        dtype: Of the result; by default that which torch gives it.
+    """
     recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (gain, bias, *nodes))
     order = None if recorded else native_reading.layout(nodes, gain, bias)
-    return concat_read(nodes, gain, bias) if order is None else native_reading.read(nodes, gain, bias, order)
+    if order is not None:
+        read = native_reading.read(nodes, gain, bias, order)
+    elif not recorded and node_table.are_readable(nodes, gain, bias):
+        return read_triton.read(nodes, gain, bias, dtype or torch.promote_types(nodes[0].dtype, gain.dtype))
+    else:
+        read = concat_read(nodes, gain, bias)
+    return read if dtype is None else read.to(dtype)
 
 
 def concat_read_gradients(
@@ -33,6 +46,8 @@ def concat_read_gradients(
     order = native_reading.layout(nodes, gain, bias)
     if order is not None and grad.dtype == torch.float32:
         return native_reading.read_gradients(grad, nodes, gain, bias, wanted, order)
+    if node_table.are_readable(nodes, gain, bias, grad):
+        return read_triton.source_gradients(grad, nodes, gain, bias, None, wanted)
     joined = join(nodes)
     activated = concat_read([joined], gain, bias)
     by_affine = torch.ops.aten.threshold_backward(grad.to(activated.dtype), activated, 0)

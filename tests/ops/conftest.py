@@ -1,0 +1,85 @@
+"""What the tests of Triton's kernels share: they run on a GPU, or in Triton's interpreter where there is none."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from packaging.version import Version
+
+from skipweave.ops import cross_triton, native_reading, node_table, read_triton
+
+_COMPILE = """
+import sys
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+class NoGPU:
+    get_current_target = staticmethod(lambda: GPUTarget("cuda", int(sys.argv[1]), 32))
+    get_current_device = staticmethod(lambda: 0)
+    get_current_stream = staticmethod(lambda device: 0)
+
+def compile_only(kernel, *arguments, grid, warmup, **constants):
+    made = run(kernel, *arguments, grid=grid, warmup=True, **constants)
+    assert made.asm["cubin"] and made.metadata.shared < 100_000
+    print(kernel.__name__)
+
+driver.set_active(NoGPU())
+run, JITFunction.run = JITFunction.run, compile_only
+"""
+
+
+@pytest.fixture
+def device() -> Iterator[str]:
+    """Say where kernels run, with products of float32 matrices in float32."""
+    triton = pytest.importorskip("triton")
+    gpu = torch.cuda.is_available()
+    if not gpu and Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.4"):
+        pytest.skip("the interpreter of Triton 3.6 is older than numpy 2.4")
+    before = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    yield "cuda" if gpu else "cpu"
+    torch.backends.cudnn.conv.fp32_precision = before
+
+
+@pytest.fixture
+def kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have nodes on `device` read by kernels, and list the names of those that run."""
+    names: list[str] = []
+    monkeypatch.setattr(node_table, "_DEVICE", device)
+    monkeypatch.setattr(native_reading, "layout", lambda *_: None)
+    for module in (read_triton, cross_triton):
+
+        def noted(kernel: str, *rest, launch=module._launch) -> None:
+            names.append(kernel)
+            launch(kernel, *rest)
+
+        monkeypatch.setattr(module, "_launch", noted)
+    return names
+
+
+@pytest.fixture
+def compile_for(tmp_path: Path) -> Callable[[int, str], list[str]]:
+    """Compile the kernels that Python code launches for GPUs of a capability, and list their names."""
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        pytest.skip("the kernels themselves run here")
+
+    def compile_code(capability: int, code: str) -> list[str]:
+        surroundings = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        done = subprocess.run(
+            [sys.executable, "-c", _COMPILE + code, str(capability)],
+            env=surroundings | {"TRITON_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    return compile_code
