@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import (
     bf16,
@@ -16,6 +17,7 @@ from benchmarks import (
     channel_sparse_gpu,
     compiling,
     convolutions,
+    data_path,
     delugenet,
     depth,
     gpu,
@@ -299,3 +301,29 @@ def test_networks_of_every_family_meet_those_of_timm() -> None:
     for turns in made:
         if not turns.kernels:
             assert {*gpu_networks.OURS, gpu_networks.FIRST} == set(turns.networks)
+
+
+def test_a_batch_is_augmented_as_its_images_are_one_by_one() -> None:
+    images = torch.randint(0, 256, (40, 3, 12, 10), dtype=torch.uint8)
+    tops, lefts, mirrored = data_path.draw(torch.arange(40), seed=0, epoch=1, shift=2)
+    assert set(tops.tolist()) == set(lefts.tolist()) == set(range(5))
+    assert set(mirrored.tolist()) == {False, True}
+    found = data_path.augment_batch(images, tops, lefts, mirrored, shift=2)
+    for image, top, left, mirror, ours in zip(images, tops, lefts, mirrored, found, strict=True):
+        shifted = torch.nn.functional.pad(image, [2] * 4)[:, top : top + 12, left : left + 10]
+        assert torch.equal(ours, shifted.flip(-1) if mirror else shifted)
+
+
+def test_the_data_path_is_that_of_training_and_its_table_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "CamVid" / "train"
+    folder.mkdir(parents=True)
+    for number in range(2):
+        Image.new("RGB", (48, 36)).save(folder / f"{number}.png")
+    config = data_path.photographs(tmp_path, tmp_path / "photographs", count=2)
+    made = list(data_path.measure("photographs", data_path.parts(config, 2), 2, repeats=1))
+    assert [row.what for row in made] == ["decode", "augment", "loader"]
+    timing.write(tmp_path / "table.csv", made)
+    with (tmp_path / "table.csv").open() as new, (ROOT / "benchmarks/results/data_path.csv").open() as old:
+        told = csv.DictReader(old)
+        assert csv.DictReader(new).fieldnames == told.fieldnames
+        assert {row["subject"] for row in told} >= {"photographs", "label maps", "CIFAR"}

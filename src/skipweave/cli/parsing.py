@@ -67,7 +67,7 @@ def _call_with_settings(
 
     files = [Path(file) for file in values.pop("config", ())]
     show = "print_config" in values and values.pop("print_config") is not None
-    rest = {name: values.pop(name) for name in ("resume",) if name in values}
+    rest = {name: values.pop(name) for name in inspect.signature(function).parameters if name in values}
     if rest.get("resume"):
         files.insert(0, rest["resume"] / "config.yaml")
         if not files[0].is_file():

@@ -1,0 +1,177 @@
+"""How many images a second does one worker decode and augment, and how many does a training step take?
+
+The data path is that of `skipweave fit`, one process, one thread:
+
+- `photographs`: CamVid's pictures as JPEG files of 500x400, cropped at random sizes to 224x224, mirrored, normalised.
+- `label maps`: CamVid's own PNG pairs, cropped to 224x224.
+- `CIFAR`: 32x32 from memory, shifted by up to 4 pixels, mirrored, normalised.
+
+Each is timed as `decode`, `augment` of what is decoded, and `loader`, the whole of `epoch_loader` to a batch. For CIFAR
+`batched` does to a whole batch at once what `loader` does image by image, each image with its own random numbers.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.timing import CPU, RESULTS, in_turns, write
+from skipweave import create_model
+from skipweave.data import DataConfig, epoch_loader, load, mix_seed
+
+STEPS = (("sparsenet_bc100_24", 32, 64), ("sparsenet121_32", 224, 16))
+Action = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part of the way; `images_per_second` is by processor time on the CPU, by wall-clock time elsewhere."""
+
+    subject: str
+    what: str
+    device: str
+    batch: int
+    cpu_ms: float
+    wall_ms: float
+    images_per_second: float
+
+
+def photographs(root: Path, folder: Path, count: int) -> DataConfig:
+    """Write CamVid's first pictures as a folder of photographs of two classes."""
+    for number, path in enumerate(sorted((root / "CamVid" / "train").glob("*.png"))[:count]):
+        place = folder / "train" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.convert("RGB").resize((500, 400)).save(place / f"{number}.jpg", quality=90)
+    return DataConfig(name="folder", root=folder, validation=0)
+
+
+def parts(config: DataConfig, count: int) -> dict[str, Action]:
+    """The actions of a data set's first training images: decode, augment, and both with all that the loader does."""
+    data = load(config)
+    indices = np.arange(count)
+    train = data.train.subset(indices)
+    decoded = [train[index] for index in range(count)]
+    pairs = isinstance(decoded[0][1], Tensor)
+
+    def augment() -> None:
+        for image, label in decoded:
+            data.train_transform(image, label) if pairs else data.train_transform(image)  # type: ignore[call-arg]
+
+    def loader() -> None:
+        options = {"batch_size": count, "seed": 0, "epoch": 0, "shuffle": True}
+        for _ in epoch_loader(train, data.train_transform, **options):  # type: ignore[arg-type]
+            pass
+
+    return {"decode": lambda: [train[index] for index in range(count)], "augment": augment, "loader": loader}
+
+
+def draw(indices: Tensor, seed: int, epoch: int, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Each image's shift down and right, and whether it is mirrored: functions of (seed, epoch, index)."""
+    draws = np.array([mix_seed(seed, epoch, index) for index in indices.tolist()])
+    side = 2 * shift + 1
+    return tuple(torch.from_numpy(part) for part in (draws % side, draws // side % side, draws // side**2 % 2 == 1))  # type: ignore[return-value]
+
+
+def augment_batch(images: Tensor, tops: Tensor, lefts: Tensor, mirrored: Tensor, shift: int) -> Tensor:
+    """Shift and mirror a batch (uint8 NCHW), each image by its own numbers, on the batch's device."""
+    height, width = images.shape[-2:]
+    rows = tops[:, None] + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(len(images), -1)
+    columns = lefts[:, None] + torch.where(mirrored[:, None], width - 1 - columns, columns)
+    padded = F.pad(images, [shift] * 4)
+    number = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def batched(config: DataConfig, count: int, device: torch.device) -> Action:
+    """CIFAR's data path for a whole batch at once, its images on the device already."""
+    data = load(config)
+    images = data.train.images[:count].to(device)  # type: ignore[union-attr]
+    mean, std = (
+        torch.tensor(part, device=device).mul(255).view(-1, 1, 1)
+        for part in (data.preprocessing.mean, data.preprocessing.std)
+    )
+
+    def action() -> None:
+        numbers = (part.to(device) for part in draw(torch.arange(count), 0, 0, 4))
+        augment_batch(images, *numbers, 4).float().sub_(mean).div_(std)
+        _wait(device)
+
+    return action
+
+
+def training_step(name: str, side: int, batch: int, device: torch.device) -> Action:
+    """Forward, cross-entropy and backward of a network; on a GPU in bfloat16 and channels last, as one would train."""
+    torch.manual_seed(0)
+    on_gpu = device.type == "cuda"
+    model = create_model(name, num_classes=10).to(device, memory_format=torch.channels_last).train()
+    x = torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (batch,), device=device)
+
+    def action() -> None:
+        model.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
+            loss = F.cross_entropy(model(x), labels)
+        loss.backward()
+        _wait(device)
+
+    return action
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(
+    subject: str, actions: dict[str, Action], batch: int, repeats: int, device: torch.device = CPU
+) -> Iterator[Row]:
+    """Time actions on a batch in turns."""
+    for what, times in in_turns(actions, repeats).items():
+        each = times.cpu if device.type == "cpu" else times.wall
+        yield Row(subject, what, device.type, batch, times.cpu, times.wall, round(1000 * batch / each, 1))
+
+
+def rows(root: Path, repeats: int, count: int, device: torch.device) -> Iterator[Row]:
+    """Time the whole way of each data set, then the training steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from measure("photographs", parts(photographs(root, Path(folder), count), count), count, repeats)
+    camvid = DataConfig(name="camvid", root=root, crop=224)
+    yield from measure("label maps", parts(camvid, count), count, repeats)
+    cifar = DataConfig(name="cifar10", root=root, validation=0)
+    yield from measure("CIFAR", parts(cifar, 128) | {"batched": batched(cifar, 128, CPU)}, 128, repeats)
+    if device.type != "cpu":
+        yield from measure("CIFAR", {"batched": batched(cifar, 128, device)}, 128, repeats, device)
+    for name, side, batch in STEPS:
+        size = batch if device.type == "cpu" else 8 * batch
+        yield from measure(name, {"step": training_step(name, side, size, device)}, size, repeats, device)
+
+
+def main() -> None:
+    """Time everything, print and write the table."""
+    parser = argparse.ArgumentParser("python -m benchmarks.data_path", description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True, help="folder that holds CamVid/ and cifar-10-batches-py/")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=64, help="photographs and label maps a batch")
+    parser.add_argument("--device", default="cpu", help="of the training steps")
+    parser.add_argument("--output", type=Path, default=RESULTS / "data_path.csv")
+    given = parser.parse_args()
+    device = torch.device(given.device)
+    made = []
+    for row in rows(given.root, given.repeats, given.images, device):
+        print(f"{row.subject}, {row.what}, {row.device}: {row.images_per_second:,.0f} images a second", flush=True)
+        made.append(row)
+    write(given.output, made, device)
+    print(f"Written to {given.output}")
+
+
+if __name__ == "__main__":
+    main()
