@@ -15,13 +15,13 @@ import tempfile
 import time
 import traceback
 from importlib import import_module
-from pathlib import Path
 
 import torch
 
 from skipweave.cli import main
 from skipweave.data import DataConfig, load
-from skipweave.training import curves, loop, records
+from skipweave.study import runner
+from skipweave.training import fitting, loop, records
 
 DISK_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "shutil.rmtree"}
 
@@ -56,6 +56,8 @@ def prepare(harm, at, folder):
         loop.Loop.until_stopped = counted
     elif at == "disk":
         sys.addaudithook(lambda name, args: name in DISK_EVENTS and folder in str(args[0]) and harm.count())
+    elif at == "rename":  # in the middle of replacing a file
+        sys.addaudithook(lambda name, args: name == "os.rename" and folder in str(args[0]) and harm.count())
     elif at == "byte":  # of the first file that is longer: the kernel kills in the middle of a write
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
@@ -151,13 +153,14 @@ def answer(request):
 
 
 def warm_up():
-    """Import, and do once, what takes time; no gradients."""
+    """Import what takes time; let no pictures be drawn, which takes more of it than the tiny runs do."""
     torch.set_num_threads(1)
-    import_module("skipweave.cli.study")
-    import_module("skipweave.cli.train")
+    for command in ("study", "train"):
+        import_module(f"skipweave.cli.{command}")
+    fitting.write_curves = lambda *_: None
+    for name in ("write_plots", "draw_networks"):
+        setattr(runner, name, lambda *_: {})
     load(DataConfig())
-    with tempfile.TemporaryDirectory() as folder:
-        curves.write_curves(Path(folder) / "curves", [], "")
 
 
 if __name__ == "__main__":
