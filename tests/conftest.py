@@ -67,6 +67,7 @@ class Nursery:
             at: what is counted in the process `rank`, or in all if that is None: `step`, `epoch`, `evaluation` (a
                 batch of one), `disk` (something asked of it within `folder`) or `rename` (a file takes its name there);
                 at the given number the signal is sent.
+                `trace` only writes digests of batches and weights into `folder`.
                 Or a limit on the length of a file: at `byte` the process dies in writing it, `full` fails the write.
             delay: seconds after which all processes get the signal.
         """

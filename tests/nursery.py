@@ -4,6 +4,7 @@ Reads one request a line from stdin and answers each with one line, both JSON. I
 process groups itself, so that what it forks may.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import tempfile
 import time
 import traceback
 from importlib import import_module
+from pathlib import Path
 
 import torch
 
@@ -39,7 +41,7 @@ class Harm:
             os.kill(os.getpid(), self.signal)
 
 
-def prepare(harm, at, folder):
+def prepare(harm, at, folder, rank):
     """Let the harm count: steps, ends of epochs, batches of an evaluation, or what is asked of the disk."""
     if at == "step":
         add_after(loop.RunState, "count_step", harm.count)
@@ -62,8 +64,29 @@ def prepare(harm, at, folder):
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    elif at == "trace":
+        trace(Path(folder) / f"trace_{rank}.txt")
     elif at == "full":  # as a full disk: the write fails
         resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
+
+
+def trace(path):
+    """Write down digests of every batch and, after its step, of the weights; a harm that does none."""
+    gradients, descend = loop.Learner.gradients, loop.Learner.descend
+
+    def seen(self, images, labels, shares):
+        write(images)
+        return gradients(self, images, labels, shares)
+
+    def stepped(self, lr):
+        descend(self, lr)
+        write(torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()]), "\n")
+
+    def write(tensor, end=" "):
+        with path.open("a") as file:
+            file.write(hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() + end)
+
+    loop.Learner.gradients, loop.Learner.descend = seen, stepped
 
 
 def add_after(owner, name, do):
@@ -88,7 +111,7 @@ def run_child(request, rank, output):
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
         os.environ.update(request["environment"])
         if request["at"] and request["rank"] in (rank, None):
-            prepare(Harm(request["number"], request["signal"]), request["at"], request["folder"])
+            prepare(Harm(request["number"], request["signal"]), request["at"], request["folder"], rank)
         status = main(request["words"])
     except BaseException:
         traceback.print_exc()
