@@ -48,6 +48,11 @@ test-all: $(READY) lint type ## check style and types, run every test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
 	@echo "All is well: style, types and all tests pass."
 
+MINUTES ?= 5
+soak: $(READY) ## train with kills, stops, full disks and damaged files mixed for MINUTES=5 minutes
+	@echo "Harming runs for $(MINUTES) minutes; each must end with the weights of an undisturbed one."
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --minutes $(MINUTES)
+
 lint: $(READY) ## check the style
 	@echo "Checking the style with ruff ('make format' mends what it can)."
 	@$(BIN)/ruff check --quiet
@@ -72,4 +77,4 @@ clean: ## remove .venv and what tools leave behind (runs/ stays: it may hold tra
 	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help .venv demo test test-all lint format type lock clean
+.PHONY: help .venv demo test test-all soak lint format type lock clean

@@ -65,7 +65,9 @@ class Nursery:
         Args:
             words: of the command.
             at: what is counted in the process `rank`, or in all if that is None: `step`, `epoch`, `evaluation` (a
-                batch of one), `disk` (something asked of it within `folder`); at the given number the signal is sent.
+                batch of one), `disk` (something asked of it within `folder`) or `rename` (a file takes its name there);
+                at the given number the signal is sent.
+                `trace` only writes digests of batches and weights into `folder`.
                 Or a limit on the length of a file: at `byte` the process dies in writing it, `full` fails the write.
             delay: seconds after which all processes get the signal.
         """
@@ -98,7 +100,7 @@ def nursery() -> Iterator[Nursery]:
         process.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pairs():
     """Write random pictures with random label images of the values 0, 1 and 2 into two folders."""
 
@@ -113,7 +115,7 @@ def make_pairs():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def class_list():
     """Write the class list that `make_pairs` needs: two classes and void."""
 

@@ -4,6 +4,7 @@ Reads one request a line from stdin and answers each with one line, both JSON. I
 process groups itself, so that what it forks may.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -21,7 +22,8 @@ import torch
 
 from skipweave.cli import main
 from skipweave.data import DataConfig, load
-from skipweave.training import curves, loop, records
+from skipweave.study import runner
+from skipweave.training import fitting, loop, records
 
 DISK_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "shutil.rmtree"}
 
@@ -39,7 +41,7 @@ class Harm:
             os.kill(os.getpid(), self.signal)
 
 
-def prepare(harm, at, folder):
+def prepare(harm, at, folder, rank):
     """Let the harm count: steps, ends of epochs, batches of an evaluation, or what is asked of the disk."""
     if at == "step":
         add_after(loop.RunState, "count_step", harm.count)
@@ -56,12 +58,35 @@ def prepare(harm, at, folder):
         loop.Loop.until_stopped = counted
     elif at == "disk":
         sys.addaudithook(lambda name, args: name in DISK_EVENTS and folder in str(args[0]) and harm.count())
+    elif at == "rename":  # in the middle of replacing a file
+        sys.addaudithook(lambda name, args: name == "os.rename" and folder in str(args[0]) and harm.count())
     elif at == "byte":  # of the first file that is longer: the kernel kills in the middle of a write
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    elif at == "trace":
+        trace(Path(folder) / f"trace_{rank}.txt")
     elif at == "full":  # as a full disk: the write fails
         resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
+
+
+def trace(path):
+    """Write down digests of every batch and, after its step, of the weights; a harm that does none."""
+    gradients, descend = loop.Learner.gradients, loop.Learner.descend
+
+    def seen(self, images, labels, shares):
+        write(images)
+        return gradients(self, images, labels, shares)
+
+    def stepped(self, lr):
+        descend(self, lr)
+        write(torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()]), "\n")
+
+    def write(tensor, end=" "):
+        with path.open("a") as file:
+            file.write(hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() + end)
+
+    loop.Learner.gradients, loop.Learner.descend = seen, stepped
 
 
 def add_after(owner, name, do):
@@ -86,7 +111,7 @@ def run_child(request, rank, output):
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
         os.environ.update(request["environment"])
         if request["at"] and request["rank"] in (rank, None):
-            prepare(Harm(request["number"], request["signal"]), request["at"], request["folder"])
+            prepare(Harm(request["number"], request["signal"]), request["at"], request["folder"], rank)
         status = main(request["words"])
     except BaseException:
         traceback.print_exc()
@@ -151,13 +176,14 @@ def answer(request):
 
 
 def warm_up():
-    """Import, and do once, what takes time; no gradients."""
+    """Import what takes time; let no pictures be drawn, which takes more of it than the tiny runs do."""
     torch.set_num_threads(1)
-    import_module("skipweave.cli.study")
-    import_module("skipweave.cli.train")
+    for command in ("study", "train"):
+        import_module(f"skipweave.cli.{command}")
+    fitting.write_curves = lambda *_: None
+    for name in ("write_plots", "draw_networks"):
+        setattr(runner, name, lambda *_: {})
     load(DataConfig())
-    with tempfile.TemporaryDirectory() as folder:
-        curves.write_curves(Path(folder) / "curves", [], "")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 
 from skipweave.data import batch_indices, load
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, OptimConfig, fit, loop
+from skipweave.training import FitConfig, OptimConfig, fit, fitting, loop
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.learner import Learner
 from skipweave.training.run_folder import RunFolder
@@ -77,6 +79,42 @@ def test_a_learning_rate_that_is_too_large(tiny: Tiny, precision: str):
     assert "there is no checkpoint yet" in message
     assert not folder.best.exists()
     assert not folder.last.exists()
+
+
+@pytest.fixture
+def half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in float16 on the CPU, for which Fabric would take bfloat16."""
+
+    def fabric(config: FitConfig) -> Fabric:
+        precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
+        return Fabric(accelerator="cpu", devices=1, plugins=[precision])
+
+    monkeypatch.setattr(fitting, "_fabric", fabric)
+
+
+@pytest.mark.usefixtures("half")
+def test_a_learning_rate_that_is_too_large_in_half_precision(tiny: Tiny):
+    folder, message = failed(tiny(optim=OptimConfig(lr=1e30)))
+    assert "the loss is not a number" in message
+    assert read(folder)["learning_rate"] == 1e30
+    assert not folder.last.exists()
+
+
+@pytest.mark.usefixtures("half")
+def test_gradients_that_are_never_numbers(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+    """Half precision leaves such steps out and halves the scale of the loss, 65536 at first; not for ever, though."""
+    gradients = Learner.gradients
+
+    def spoiled(self: Learner, *args: object) -> Tensor:
+        sums = gradients(self, *args)  # type: ignore[arg-type]
+        next(self.network.parameters()).grad.fill_(math.inf)
+        return sums
+
+    monkeypatch.setattr(Learner, "gradients", spoiled)
+    folder, message = failed(tiny(batch_size=32, checkpoint_every=5))
+    assert "the gradients are not numbers, however the loss is scaled" in message
+    assert read(folder)["step"] == 17
+    assert open_saved(folder.last).info["state"]["step"] == 15
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

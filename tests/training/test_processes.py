@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn import functional
 
@@ -13,6 +14,7 @@ from skipweave.data import epoch_loader, load, mix_seed
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, ModelConfig, evaluate, fit
 from skipweave.training.checkpoint import open_saved
+from skipweave.training.config import as_plain
 from skipweave.training.network import arguments_for, build_network
 from skipweave.training.run_folder import RunFolder
 
@@ -83,6 +85,20 @@ def test_two_processes_score_every_image_once(run: RunFolder):
     assert scores.images == 701
     assert row["val_error"] == scores.error
     assert row["val_loss"] == pytest.approx(scores.mean_loss, rel=1e-5)
+
+
+def test_processes_differ_in_data_and_agree_in_weights_after_every_step(
+    nursery, tmp_path: Path, make_tiny: Callable[..., FitConfig]
+):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump(as_plain(make_tiny(tmp_path / "runs", devices=2))))
+    words = ["fit", "--config", settings]
+    assert nursery(words, at="trace", rank=None, folder=tmp_path, processes=2).status == 0
+    lines = [(tmp_path / f"trace_{rank}.txt").read_text().splitlines() for rank in (0, 1)]
+    batches, weights = ([[line.split()[part] for line in trace] for trace in lines] for part in (0, 1))
+    assert weights[0] == weights[1]
+    assert len(set(weights[0])) == 22
+    assert len({*batches[0], *batches[1]}) == 44
 
 
 @pytest.mark.slow

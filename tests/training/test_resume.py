@@ -4,66 +4,40 @@ import csv
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, fit
+from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig, fit
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import as_plain
 from skipweave.training.run_folder import RunFolder
 
-# Runs `fit` and kills itself, with the signal that nothing can catch, at the moment that is asked for.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from skipweave.training import FitConfig, Silent, fit, loop
-from skipweave.training.settings import read
-
-moment, number = sys.argv[2], int(sys.argv[3])
-left = number
-
-def count_down(*args):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-class Killer(Silent):
-    def stepped(self, *args):
-        if moment == "step":
-            count_down()
-    def epoch_done(self, row):
-        if moment == "epoch":
-            count_down()
-
-if moment == "rename":  # in the middle of replacing a file
-    replace = os.replace
-    os.replace = lambda *names: (count_down(), replace(*names))
-if moment == "evaluation":
-    score = loop.score
-    loop.score = lambda *args: (count_down(), score(*args))[1]
-fit(read(FitConfig, Path(sys.argv[1])), progress=Killer())
-"""
-
 WALL_CLOCK = ("seconds", "step_seconds")
 
 
-def kill_at(config: FitConfig, folder: Path, moment: str, number: int) -> RunFolder:
-    """Start a run in another process and let it be killed."""
-    settings = folder / "settings.yaml"
-    settings.write_text(yaml.safe_dump(as_plain(config)))
-    done = subprocess.run([sys.executable, "-c", KILLED, settings, moment, str(number)], capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    (run,) = config.output.iterdir()
-    return RunFolder(run)
+@pytest.fixture(scope="session")
+def kill_at(nursery) -> Callable[..., RunFolder]:
+    """Run a configuration in a process of its own, or in two, and let it be killed."""
+
+    def kill(config: FitConfig, moment: str, number: int) -> RunFolder:
+        config.output.mkdir(parents=True)
+        settings = config.output.with_suffix(".yaml")
+        settings.write_text(yaml.safe_dump(as_plain(config)))
+        words = ["fit", "--config", settings]
+        ended = nursery(words, at=moment, number=number, folder=config.output, processes=config.devices)
+        assert ended.status == -signal.SIGKILL, ended.texts
+        (run,) = config.output.iterdir()
+        return RunFolder(run)
+
+    return kill
 
 
 def contents(folder: RunFolder) -> tuple[dict[str, torch.Tensor], dict[str, object], list[dict[str, str]]]:
@@ -98,10 +72,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> Path:
+def killed(kill_at, tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> Path:
     """A run killed within its second epoch, after its fourth checkpoint."""
-    folder = tmp_path_factory.mktemp("killed")
-    return kill_at(make_tiny(folder / "runs", checkpoint_every=4), folder, "step", 17).path
+    return kill_at(make_tiny(tmp_path_factory.mktemp("killed") / "runs", checkpoint_every=4), "step", 17).path
 
 
 @pytest.fixture
@@ -116,37 +89,105 @@ def stopped(killed: Path, tmp_path: Path) -> RunFolder:
         pytest.param("step", 3, 0, marks=pytest.mark.slow),  # before the first checkpoint
         ("step", 17, 2),  # within the second epoch
         ("epoch", 1, 0),  # between the epochs
-        pytest.param("epoch", 1, 2, marks=pytest.mark.slow),
         ("rename", 8, 0),  # while a checkpoint takes its name
-        pytest.param("evaluation", 2, 0, marks=pytest.mark.slow),
-        pytest.param("evaluation", 3, 0, marks=pytest.mark.slow),  # of the test images, after the last epoch
+        ("evaluation", 14, 0),  # of the validation images, after the second epoch
+        pytest.param("evaluation", 24, 0, marks=pytest.mark.slow),  # of the test images, after the last
     ],
 )
 def test_a_killed_run_ends_as_the_undisturbed_one(
-    tiny: Callable[..., FitConfig], tmp_path: Path, undisturbed: RunFolder, moment: str, number: int, workers: int
+    kill_at, tiny: Callable[..., FitConfig], undisturbed: RunFolder, moment: str, number: int, workers: int
 ):
     config = tiny(checkpoint_every=4)
     config = replace(config, data=replace(config.data, workers=workers))
-    folder = kill_at(config, tmp_path, moment, number)
+    folder = kill_at(config, moment, number)
     assert not folder.summary.exists()
     assert fit(config, resume=folder.path).run_dir == folder.path
     assert_same(folder, undisturbed)
     assert not list(folder.path.rglob("*.partial"))
 
 
-@pytest.mark.slow
-def test_a_run_survives_many_kills(tiny: Callable[..., FitConfig], tmp_path: Path, undisturbed: RunFolder):
-    """Kills between any two of the writes of a run leave a whole checkpoint, and the one before."""
-    for number in range(5, 24, 3):
-        config = tiny(checkpoint_every=4, output=tmp_path / str(number))
-        folder = kill_at(config, tmp_path, "rename", number)
-        saved, note = folder.newest()
-        assert saved is not None
-        assert not note
-        if number > 6:
-            open_saved(folder.previous).tensors()
-        fit(config, resume=folder.path)
-        assert_same(folder, undisturbed)
+@pytest.fixture(scope="module")
+def label_maps(tmp_path_factory: pytest.TempPathFactory, make_pairs, class_list) -> FitConfig:
+    """A run of 2 epochs of 6 steps with crops, mirroring, dropout and balanced classes."""
+    root = tmp_path_factory.mktemp("pictures")
+    make_pairs(root, [f"picture{number}" for number in range(20)])
+    class_list(root)
+    return FitConfig(
+        model=ModelConfig("fc_logdensenet103", {"units": [1, 1, 1], "growth": 4, "proj_drop_rate": 0.1}),
+        data=DataConfig(name="masks", root=root, crop=8, validation=4),
+        optim=OptimConfig("rmsprop", lr=1e-3, momentum=0, nesterov=False),
+        schedule=ScheduleConfig(milestones=(), decay=0.9),
+        loss=LossConfig(class_weights="median_frequency"),
+        epochs=2,
+        batch_size=2,
+        accelerator="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def configuration(make_tiny: Callable[..., FitConfig], label_maps: FitConfig) -> Callable[..., FitConfig]:
+    """Labels, label maps, or a network that gains links before the 6th, 11th, 16th and 21st step."""
+
+    def make(kind: str, output: Path, workers: int = 0, devices: int = 1) -> FitConfig:
+        config = label_maps if kind == "label maps" else make_tiny(output)
+        if kind == "links":
+            args = {"units": 1, "growth": 8, "drop_rate": 0.2, "sparsify": {"density": 0.1}}
+            config = replace(config, model=ModelConfig("sparsenet40_24", args), densify=DensifyConfig(every=5))
+        data = replace(config.data, workers=workers)
+        return replace(config, data=data, devices=devices, output=output, checkpoint_every=4)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(nursery, tmp_path_factory: pytest.TempPathFactory, configuration) -> Callable[[str, int], RunFolder]:
+    """The undisturbed run of a kind in so many processes."""
+
+    @cache
+    def run(kind: str, devices: int) -> RunFolder:
+        output = tmp_path_factory.mktemp("whole")
+        settings = output.with_suffix(".yaml")
+        settings.write_text(yaml.safe_dump(as_plain(configuration(kind, output, devices=devices))))
+        ended = nursery(["fit", "--config", settings], processes=devices)
+        assert ended.status == 0, ended.texts
+        (folder,) = output.iterdir()
+        return RunFolder(folder)
+
+    return run
+
+
+# The second epoch's middle, the end of the first epoch, and the evaluation after the second.
+MOMENTS = {
+    "labels": {"step": 17, "epoch": 1, "evaluation": 14},
+    "label maps": {"step": 9, "epoch": 1, "evaluation": 6},
+    "links": {"step": 17, "epoch": 1, "evaluation": 14},
+}
+CELLS = [
+    (kind, moment, workers, devices)
+    for kind in MOMENTS
+    for moment in ("step", "epoch", "evaluation")
+    for workers in (0, 4)
+    for devices in ((1,) if kind == "links" else (1, 2))
+]
+QUICK = [("label maps", "evaluation", 4, 1), ("labels", "step", 0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment", "workers", "devices"),
+    [pytest.param(*cell, marks=() if cell in QUICK else pytest.mark.slow) for cell in CELLS],
+)
+def test_the_matrix_of_kills(
+    nursery, kill_at, configuration, whole, tmp_path: Path, kind: str, moment: str, workers: int, devices: int
+):
+    config = configuration(kind, tmp_path / "runs", workers, devices)
+    number = MOMENTS[kind][moment]
+    if (kind, moment, devices) == ("label maps", "evaluation", 2):
+        number = 3  # each process has half of the 4 images
+    folder = kill_at(config, moment, number)
+    ended = nursery(["fit", "--resume", folder.path], processes=devices)
+    assert ended.status == 0, ended.texts
+    assert_same(folder, whole(kind, devices))
+    assert not list(folder.path.rglob("*.partial"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -185,20 +226,11 @@ def test_a_checkpoint_of_another_model_is_refused(tiny: Callable[..., FitConfig]
         fit(other.read_config(), resume=other.path)
 
 
-@pytest.mark.slow
-def test_two_processes_of_which_one_is_killed_go_on_too(tiny: Callable[..., FitConfig], tmp_path: Path):
-    undisturbed = RunFolder(fit(tiny(devices=2, checkpoint_every=4, output=tmp_path / "undisturbed")).run_dir)
-    config = tiny(devices=2, checkpoint_every=4)
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(yaml.safe_dump(as_plain(config)))
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED.replace("\nfit(", "\nif __name__ == '__main__':\n    fit("))
-    done = subprocess.run([sys.executable, script, settings, "step", "17"], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "SIGKILL: the run can be continued" in done.stderr
-    (run,) = config.output.iterdir()
-    fit(config, resume=run)
-    assert_same(RunFolder(run), undisturbed)
+def test_another_number_of_processes_is_refused(stopped: RunFolder):
+    """It would be another run: each process normalises by its own share of a batch."""
+    config = stopped.read_config()
+    with pytest.raises(SkipweaveError, match="devices: 2, not 1"):
+        fit(replace(config, devices=2), resume=stopped.path)
 
 
 def test_a_finished_run_is_not_run_again(undisturbed: RunFolder):

@@ -27,6 +27,7 @@ from skipweave.study.timing import machine, measure
 from skipweave.training import ModelConfig, fit
 from skipweave.training.devices import make_fabric
 from skipweave.training.learner import Learner
+from skipweave.training.lock import held
 from skipweave.training.network import arguments_for
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.task import Data, Task, task_for
@@ -57,7 +58,7 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     if data.test is None:
         raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
     fabric = make_fabric(config.accelerator, precision=config.precision)
-    with _stoppable(config) as request:
+    with held(folder.path), _stoppable(config) as request:
         study = _Study(config, folder, data, plan_networks(config, data), fabric, display or Silent(), request)
         with _threads(study.threads):
             results = study.results(study.train(trainer), study.time())

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -26,12 +26,14 @@ from skipweave.training.devices import make_fabric
 from skipweave.training.files import keep_as
 from skipweave.training.learner import Learner
 from skipweave.training.left_out import count, unreadable
+from skipweave.training.lock import held
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.network import arguments_for, build_network, count_parameters
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.records import CHECKPOINT, Records
 from skipweave.training.run_folder import RunFolder
+from skipweave.training.run_log import warnings_once
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.state import RunState, best_row
 from skipweave.training.summary import RunSummary, further_scores
@@ -143,16 +145,31 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
         )
     learner = Learner(fabric, config, args, task)
     description = Description.of(config.model.name, args, data)
-    state, warning = _first_state(config, resume, learner, description)
-    path = RunFolder.create(config).path if first and resume is None else resume
-    folder = RunFolder(cast(Path, fabric.broadcast(path)))
-    if first and config.data.on_bad == "skip":
-        folder.write_skipped(skipped)
-    records = Records(folder, description, active=first)
-    with stop_requests() as request:
+    with ExitStack() as stack:
+        warning = _hold(stack, fabric, resume) if resume else ""
+        state, note = _first_state(config, resume, learner, description)
+        path = RunFolder.create(config).path if first and resume is None else resume
+        folder = RunFolder(cast(Path, fabric.broadcast(path)))
+        if first and resume is None:
+            stack.enter_context(held(folder.path))
+        if first and config.data.on_bad == "skip":
+            folder.write_skipped(skipped)
+        records = Records(folder, description, active=first)
+        stack.enter_context(warnings_once(partial(records.tell, "warning"), shown=first))
+        request = stack.enter_context(stop_requests())
         loop = Loop(learner, data, config, state, records, progress if first else Silent(), request)
-        notes = (warning, str(plan or ""), _weights_of_classes(task), count(skipped, folder))
+        notes = (warning, note, str(plan or ""), _weights_of_classes(task), count(skipped, folder))
         return str(folder.path), _train(loop, notes, skipped=len(skipped))
+
+
+def _hold(stack: ExitStack, fabric: Fabric, resume: Path) -> str:
+    """Let the first process keep others out of a run's folder and mend it, before any reads it; return a warning."""
+    warning = ""
+    if fabric.is_global_zero:
+        stack.enter_context(held(resume))
+        warning = RunFolder(resume).mend()
+    fabric.barrier()
+    return warning
 
 
 def _begun_before(fabric: Fabric, config: FitConfig) -> RunFolder | None:
@@ -167,7 +184,11 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
     records, start = loop.records, _start(loop, filter(None, notes))
     try:
         records.begin(loop.state.rows)
-        records.tell("started", f"{start.model} {loop.place}", **{**vars(start), "run_dir": str(start.run_dir)})
+        begun = "going on" if start.epoch or start.step else "beginning"
+        values = {**vars(start), "run_dir": str(start.run_dir)}
+        records.tell("started", f"{begun} with {start.model} on {start.data} {loop.place}", **values)
+        for note in start.notes:
+            records.tell("note", note)
         loop.progress.started(start)
         loop.run()
         summary = _finish(loop, skipped)
@@ -180,7 +201,8 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
     finally:
         records.close()
         loop.progress.close()
-    records.tell("finished", f"test error {summary.test_error}", **summary.as_plain())
+    result = "" if summary.test_error is None else f": test error {summary.test_error:.2f} %"
+    records.tell("finished", f"finished{result}", **summary.as_plain())
     loop.progress.finished(summary)
     return None
 
@@ -213,10 +235,10 @@ def _weights_of_classes(task: Task) -> str:
 def _first_state(
     config: FitConfig, resume: Path | None, learner: Learner, description: Description
 ) -> tuple[RunState, str]:
-    """Where the run goes on, or begins; and a warning, or nothing."""
-    saved, warning = RunFolder(resume).newest() if resume else (None, "")
+    """Where the run goes on, or begins; and what to tell of it, or nothing."""
+    saved, _ = RunFolder(resume).newest() if resume else (None, "")
     if saved:
-        return _continue_from(saved, learner, description), warning
+        return _continue_from(saved, learner, description), ""
     if config.start:
         _start_from(config.start, learner, description)
     return RunState(learner.task.scores()), "no checkpoint yet: starting from the first step" if resume else ""

@@ -103,6 +103,12 @@ class Learner:
         """Add up what every process has."""
         return cast(Tensor, self.fabric.all_reduce(values.to(self.fabric.device), reduce_op="sum"))
 
+    @property
+    def overflows(self) -> bool:
+        """Whether half precision's gradients are no numbers at any scale of the loss that is worth trying."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        return scaler is not None and scaler.get_scale() < 1
+
     def is_finite(self) -> bool:
         """Whether every weight, statistic and moment of every process is a number."""
         own = all(bool(torch.isfinite(tensor).all()) for tensor in self.state()[0].values())

@@ -95,6 +95,8 @@ class Loop:
             if not state.scores.finite:
                 raise self.diverged("the loss is not a number", state.step)
             self.learner.descend(self.learning_rate(state.step))
+            if self.learner.overflows:
+                raise self.diverged("the gradients are not numbers, however the loss is scaled", state.step)
             seconds = time.perf_counter() - clock
             state.count_step(seconds, self.learner.density)
             self._step_seconds.append(seconds)

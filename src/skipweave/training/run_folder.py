@@ -106,15 +106,29 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":
-        """Open a run that was started before, and clear away what it was writing when it was stopped."""
+        """Open a run that was started before."""
         folder = cls(path)
         if not folder.config.is_file():
             raise SkipweaveError(f"not a run folder (it has no config.yaml): {path}")
-        with folder.writing():
-            folder.checkpoints.mkdir(exist_ok=True)
-            remove_partial(folder.path)
-            remove_partial(folder.checkpoints)
         return folder
+
+    def mend(self) -> str:
+        """Remove what a killed process was still writing, and put `previous` in the place of a damaged `last`.
+
+        Returns:
+            A warning, or nothing.
+
+        Raises:
+            SkipweaveError: all checkpoints are damaged, or the folder cannot be written.
+        """
+        saved, warning = self.newest()
+        with self.writing():
+            self.checkpoints.mkdir(exist_ok=True)
+            remove_partial(self.path)
+            remove_partial(self.checkpoints)
+            if saved and saved.path != self.last:  # else the next save would keep the damaged one as `previous`
+                keep_as(self.previous, self.last)
+        return warning
 
     @property
     def command(self) -> str:

@@ -1,11 +1,12 @@
 """What happened to a run and when, over all sessions: one line a milestone for people, the same beside it as JSON."""
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 class RunLog:
@@ -34,6 +35,39 @@ class RunLog:
         _append(self._text, f"{now:%Y-%m-%d %H:%M:%S}  {sentence}")
         told = {"time": now.isoformat(timespec="milliseconds"), "event": event, "text": sentence, **values}
         _append(self._lines, json.dumps(told, default=str))
+
+
+@contextmanager
+def warnings_once(tell: Callable[[str], None], *, shown: bool) -> Iterator[None]:
+    """Tell each of Python's warnings once while the block runs, however often and from wherever it comes.
+
+    Args:
+        tell: gets the text.
+        shown: whether this process goes on to show it too.
+    """
+    show, seen = warnings.showwarning, set()
+
+    def once(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = f"{category.__name__}: {message}"
+        if text in seen:
+            return
+        seen.add(text)
+        tell(text)
+        if shown:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = once
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def _append(path: Path, line: str) -> None:

@@ -1,0 +1,70 @@
+"""One process at a time in a folder: the lock is the kernel's and ends with the process, however that ends."""
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from skipweave.errors import SkipweaveError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_PATIENCE = 10.0  # seconds; a process that was killed may still be ending, one whose parent was may be in a step
+_held: set[int] = set()
+
+
+@contextmanager
+def held(folder: Path, patience: float = _PATIENCE) -> Iterator[None]:
+    """Keep other processes that ask for it out of a folder while the block runs.
+
+    Where folders cannot be locked, as on some network file systems, this does nothing.
+
+    Args:
+        folder: there already.
+        patience: seconds to wait for another process to leave.
+
+    Raises:
+        SkipweaveError: another process stays in it.
+    """
+    descriptor = _lock(folder, time.monotonic() + patience) if fcntl else None
+    if descriptor is None:
+        yield
+        return
+    _held.add(descriptor)
+    try:
+        yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _lock(folder: Path, deadline: float) -> int | None:
+    """An open, locked folder; None where that cannot be."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(descriptor)
+                return None
+        if time.monotonic() > deadline:
+            os.close(descriptor)
+            raise SkipweaveError(f"{folder} is in use by another process: wait for it to end, or stop it")
+        time.sleep(0.05)
+
+
+def _forget() -> None:
+    """In a forked process, such as one that reads images: the lock is its parent's alone."""
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
