@@ -62,9 +62,18 @@ def test_processes_started_again_go_on_with_their_run(nursery, words: list[objec
     assert "continuing after 1 epochs and 5 of 11 steps" in ended.texts[0]
     assert nursery([*words, "--output", tmp_path / "whole"], processes=2, environment=again).status == 0
     assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_only_what_the_same_job_began_is_gone_on_with(nursery, words: list[object], tmp_path: Path):
+    again = {"TORCHELASTIC_RESTART_COUNT": "1"}
+    assert nursery(words, processes=2, environment=again).status == 0  # there was nothing to go on with
+    digest_of_the_only_run(tmp_path / "runs")
     assert nursery(words, processes=2, environment=again).status == 0  # it was finished
-    assert nursery(words, processes=2).status == 0  # another job
-    assert len(list((tmp_path / "runs").iterdir())) == 2
+    digest_of_the_only_run(tmp_path / "runs")
+    for other in ({}, again | {"TORCHELASTIC_RUN_ID": "another"}):
+        assert nursery(words, processes=2, environment=other).status == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
 def test_another_number_of_processes_than_torchrun_started_is_refused(nursery, words: list[object], tmp_path: Path):
