@@ -24,10 +24,10 @@ def are_readable(nodes: Sequence[Tensor], *parameters: Tensor) -> bool:
     return (
         device.type == _DEVICE
         and not triton_launch.PROBLEM
-        and all(_is_plain(tensor) and tensor.device == device for tensor in (*nodes, *parameters))
-        and all(node.dtype == dtype and node.numel() and pixel_step(node) for node in nodes)
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
+        and all(_is_plain(tensor) and tensor.device == device for tensor in (*nodes, *parameters))
+        and all(node.dtype == dtype and node.numel() and pixel_step(node) for node in nodes)
         and not (device.type == "cuda" and torch.cuda.is_current_stream_capturing())
     )
 
