@@ -24,7 +24,7 @@ from skipweave.training.config import FitConfig, differences
 from skipweave.training.curves import write_curves
 from skipweave.training.devices import make_fabric
 from skipweave.training.files import keep_as
-from skipweave.training.learner import Learner
+from skipweave.training.learner import NETWORK, Learner, check_moments
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.network import arguments_for, build_network, count_parameters
@@ -110,9 +110,17 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
             f"batch_size is {config.batch_size}, but there are only {len(data.train)} training images: "
             f"give a batch_size of at most that"
         )
-    learner = Learner(fabric, config, args, task)
     description = Description.of(config.model.name, args, data)
-    state, warning = _first_state(config, resume, learner, description)
+    saved, warning = RunFolder(resume).newest(partial(_check_own, ours=description)) if resume else (None, "")
+    learner = Learner(fabric, config, args, task)
+    if saved:
+        learner.load_state(saved)
+        state = RunState.from_plain(saved.info.get("state"), task.scores())
+    else:
+        state = RunState(task.scores())
+        warning = "no checkpoint yet: starting from the first step" if resume else ""
+        if config.start:
+            _start_from(config.start, learner, description)
     first = fabric.is_global_zero
     path = RunFolder.create(config).path if first and resume is None else resume
     folder = RunFolder(cast(Path, fabric.broadcast(path)))
@@ -152,18 +160,6 @@ def _weights_of_classes(task: Task) -> str:
     return "class weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights)
 
 
-def _first_state(
-    config: FitConfig, resume: Path | None, learner: Learner, description: Description
-) -> tuple[RunState, str]:
-    """Where the run goes on, or begins; and a warning, or nothing."""
-    saved, warning = RunFolder(resume).newest() if resume else (None, "")
-    if saved:
-        return _continue_from(saved, learner, description), warning
-    if config.start:
-        _start_from(config.start, learner, description)
-    return RunState(learner.task.scores()), "no checkpoint yet: starting from the first step" if resume else ""
-
-
 def _start_from(path: Path, learner: Learner, ours: Description) -> None:
     """Take over the weights of another run's network."""
     saved = open_saved(path)
@@ -177,8 +173,8 @@ def _start_from(path: Path, learner: Learner, ours: Description) -> None:
     learner.load_weights(saved)
 
 
-def _continue_from(saved: Saved, learner: Learner, ours: Description) -> RunState:
-    """Take over a checkpoint."""
+def _check_own(saved: Saved, ours: Description) -> None:
+    """Refuse a checkpoint that is not of this run's network, before memory is taken for either."""
     if saved.info.get("format") != CHECKPOINT:
         raise SkipweaveError(f"not a checkpoint: {saved.path}")
     theirs = Description.from_plain(saved.info.get("description"), saved.path)
@@ -187,8 +183,7 @@ def _continue_from(saved: Saved, learner: Learner, ours: Description) -> RunStat
             f"{saved.path} is of {theirs.model} with {theirs.args} on {theirs.data}: "
             f"expected {ours.model} with {ours.args} on {ours.data}, as config.yaml says"
         )
-    learner.load_state(saved)
-    return RunState.from_plain(saved.info["state"], learner.task.scores())
+    check_moments(saved, ours.expect(saved, NETWORK))
 
 
 def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
