@@ -72,9 +72,13 @@ lock: $(READY) ## write constraints.txt anew, with the newest versions that pypr
 		--universal --python-version 3.11 --generate-hashes --output-file constraints.txt
 	@echo "Done. Run 'make test-all' before you commit it."
 
+audit: $(READY) ## look the pinned versions up in PyPI's list of known vulnerabilities (needs the network)
+	@echo "Looking up the packages of constraints.txt with pip-audit, which is fetched for it."
+	@$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --strict --require-hashes --disable-pip -r constraints.txt
+
 clean: ## remove .venv and what tools leave behind (runs/ stays: it may hold trained networks)
 	@echo "Removing .venv, build and dist, and the tools' caches. runs/ is left alone."
 	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help .venv demo test test-all soak lint format type lock clean
+.PHONY: help .venv demo test test-all soak lint format type lock audit clean

@@ -78,6 +78,14 @@ def test_every_number_stands_on_its_class(height, width, seed):
         assert labels[int((y + 0.5) / 2), int((x + 0.5) / 2)] == int(number)
 
 
+def test_names_are_text_and_no_mathematics(scene):
+    for figure in (
+        overlay_figure(*scene, ["$\\frac{$", "$x^$"], PALETTE, "$_$"),
+        comparison(scene[0], {"$_$": scene[1]}, ["$\\frac{$", "$x^$"], PALETTE),
+    ):
+        figure.savefig(io.BytesIO(), format="svg")
+
+
 def test_maps_stand_side_by_side(scene):
     image, labels = scene
     figure = comparison(image, {"truth": labels, "1/4": labels[::4, ::4] * 0, "final": labels}, CLASSES, PALETTE)

@@ -69,6 +69,8 @@ def test_the_settings_can_be_printed_and_read_again(tmp_path, capsys):
     (["--resume", "nowhere"], "nowhere"),
     (networks(BAD), "units is -1"),
     (["--data.name", "mnist"], "needs root"),
+    (["--accelerator", "mps"], "accelerator is 'mps'"),
+    (["--optim.lr", "0"], "lr is 0"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(tmp_path, capsys, words, said):
     assert main(["study", *SMALL[:-4], *words, "--output", str(tmp_path / "x")]) == 2

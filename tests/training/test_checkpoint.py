@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skipweave.errors import SkipweaveError
-from skipweave.training.checkpoint import open_saved, save, shapes_of
+from skipweave.training.checkpoint import open_saved, save
 
 TENSORS = {
     "net/weight": torch.arange(6.0).view(2, 3),
@@ -90,11 +90,14 @@ def test_a_foreign_file_is_told_from_ours(tmp_path: Path):
 
 def test_another_networks_tensors_are_told_by_the_first_that_differs(file: Path):
     saved = open_saved(file)
-    own = shapes_of({name.removeprefix("net/"): value for name, value in TENSORS.items() if name.startswith("net/")})
+    own = {name.removeprefix("net/"): value.to("meta") for name, value in TENSORS.items() if name.startswith("net/")}
     saved.expect(own, "net/", "model")
     with pytest.raises(SkipweaveError, match="tensor weight is 2x3 in the file and 2x4 in the model"):
-        saved.expect({**own, "weight": (2, 4)}, "net/", "model")
+        saved.expect({**own, "weight": torch.empty(2, 4)}, "net/", "model")
     with pytest.raises(SkipweaveError, match="tensor bias is absent in the file and 5 in the model"):
-        saved.expect({**own, "bias": (5,)}, "net/", "model")
+        saved.expect({**own, "bias": torch.empty(5)}, "net/", "model")
     with pytest.raises(SkipweaveError, match="tensor steps is a scalar in the file and absent in the model"):
         saved.expect({key: own[key] for key in ("weight", "half")}, "net/", "model")
+    with pytest.raises(SkipweaveError, match="tensor steps is of other numbers there"):
+        saved.expect({**own, "steps": torch.empty(())}, "net/", "model")
+    saved.expect({**own, "half": torch.empty(3, dtype=torch.float64)}, "net/", "model")

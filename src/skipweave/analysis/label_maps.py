@@ -9,6 +9,7 @@ from math import ceil
 
 import numpy as np
 import torch
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -72,6 +73,7 @@ def overlay(
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
+@rc_context({"text.parse_math": False})  # names of classes and files are text
 def overlay_figure(image: Tensor, labels: Tensor, classes: Sequence[str], palette: Colours, title: str = "") -> Figure:
     """A label map laid over its photograph, classes numbered, with a legend.
 
@@ -93,6 +95,7 @@ def overlay_figure(image: Tensor, labels: Tensor, classes: Sequence[str], palett
     return figure
 
 
+@rc_context({"text.parse_math": False})
 def comparison(
     image: Tensor, maps: Mapping[str, Tensor], classes: Sequence[str], palette: Colours, columns: int = 3
 ) -> Figure:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import rc_context
 from rich.table import Table
 from torch import nn
 
@@ -111,7 +112,9 @@ def _write(picture: Look, title: str, path: Path) -> None:
         if path.suffix == ".csv":
             temporary.write_text(_csv(picture.values), encoding="utf-8")
         else:
-            draw.write(picture.draw(title), temporary, path.suffix.removeprefix("."))
+            with rc_context({"text.parse_math": False}):  # what a file says of its network is text
+                figure = picture.draw(title)
+            draw.write(figure, temporary, path.suffix.removeprefix("."))
 
 
 def _csv(values: Sequence[Value]) -> str:

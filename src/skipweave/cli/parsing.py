@@ -78,6 +78,8 @@ def _call_with_settings(
             settings = _merged(settings, read_values(file))
         except SkipweaveError as error:
             problems += error.problems
+    if rest.get("resume") and isinstance(settings.get("data"), dict):
+        settings["data"].pop("download", None)  # what the run had downloaded is there by now
     config: Any = None
     try:
         config = build(kind, _merged(settings, values), thorough=True)

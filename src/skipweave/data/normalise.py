@@ -7,6 +7,9 @@ from torch import Tensor
 
 from skipweave.errors import SkipweaveError
 
+#: The longest side that an image is brought to: larger ones do not fit into memory.
+MOST_PIXELS = 2**14
+
 
 class Normalising:
     """What preprocessings share: `channels`, `mean` and `std`, which they have as fields, and their use."""

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalise import Normalising
+from skipweave.data.normalise import MOST_PIXELS, Normalising
 from skipweave.errors import SkipweaveError
 
 
@@ -36,9 +36,10 @@ class Preprocessing(Normalising):
             SkipweaveError: they do not.
         """
         self.check()
-        if not 1 <= self.crop <= self.resize:
+        if not 1 <= self.crop <= self.resize <= MOST_PIXELS:
             raise SkipweaveError(
-                f"preprocessing has crop {self.crop}, resize {self.resize}: expected 1 <= crop <= resize"
+                f"preprocessing has crop {self.crop}, resize {self.resize}: "
+                f"expected 1 <= crop <= resize <= {MOST_PIXELS}"
             )
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -74,6 +75,6 @@ def eval_transform_from(description: Mapping[str, Any]) -> Preprocessing:
     try:
         channels, resize, crop = (int(description[name]) for name in ("channels", "resize", "crop"))
         mean, std = (tuple(float(value) for value in description[name]) for name in ("mean", "std"))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SkipweaveError(f"preprocessing holds a value of the wrong kind: {dict(description)}") from error
     return Preprocessing(channels, resize, crop, mean, std)

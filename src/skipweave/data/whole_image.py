@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalise import Normalising
+from skipweave.data.normalise import MOST_PIXELS, Normalising
 from skipweave.errors import SkipweaveError
 
 
@@ -34,8 +34,8 @@ class WholeImage(Normalising):
             SkipweaveError: they do not.
         """
         self.check()
-        if self.resize is not None and self.resize < 1:
-            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected at least 1 pixel, or none")
+        if self.resize is not None and not 1 <= self.resize <= MOST_PIXELS:
+            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MOST_PIXELS} pixels, or none")
 
     def __call__(self, image: Tensor) -> Tensor:
         """Turn a uint8 CHW image of any size into a normalised float32 CHW tensor."""
@@ -65,6 +65,6 @@ def whole_image_from(description: Mapping[str, Any]) -> WholeImage:
         mean, std = (tuple(float(value) for value in description[name]) for name in ("mean", "std"))
         resize = None if description["resize"] is None else int(description["resize"])
         channels = int(description["channels"])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SkipweaveError(f"preprocessing holds a value of the wrong kind: {dict(description)}") from error
     return WholeImage(channels, resize, mean, std)

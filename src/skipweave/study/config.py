@@ -137,6 +137,14 @@ class StudyConfig:
         if problems:
             raise SkipweaveError(*problems)
 
+    def check(self) -> None:
+        """Check that this machine has the accelerator.
+
+        Raises:
+            SkipweaveError: it has not.
+        """
+        self.fit_config(ModelConfig(), 0, self.output).check()
+
     @property
     def headline(self) -> str:
         """The title, or one made from data and number of networks."""

@@ -1,6 +1,5 @@
 """What the report says of data, recipe and machine, as titled lists of lines."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,9 @@ from skipweave.data import ImageSet, LabelledImages
 from skipweave.study.config import StudyConfig, parse_count
 from skipweave.study.results import Network
 from skipweave.training import LossConfig
+from skipweave.training.plain_files import read_json
 from skipweave.training.task import Data
+from skipweave.training.typed import typed
 
 Lines = list[tuple[str, str]]
 
@@ -93,5 +94,5 @@ def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:
 def _versions(run_dir: Path) -> Lines:
     """The versions that a run noted; none if there is no run."""
     noted = run_dir / "versions.json"
-    versions = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
+    versions = typed(dict[str, str], read_json(noted), str(noted)) if noted.is_file() else {}
     return [(name, str(version)) for name, version in versions.items()]

@@ -1,16 +1,20 @@
 """A study's folder: what lies where in it."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import NetworkConfig, StudyConfig
 from skipweave.study.results import Epoch, Timing
-from skipweave.training.files import write_text
+from skipweave.training.files import refuse_links, write_text
+from skipweave.training.plain_files import read_json, read_text
 from skipweave.training.settings import as_yaml
+from skipweave.training.typed import typed
 
 
 class StudyFolder:
@@ -33,6 +37,7 @@ class StudyFolder:
         self.plots = path / "plots"
         self.report = path / "report.html"
         try:
+            refuse_links(path)
             self.runs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SkipweaveError(f"cannot make the study's folder {path}: {error.strerror}") from error
@@ -61,10 +66,10 @@ class StudyFolder:
 
     def read_timing(self, key: str) -> dict[str, Timing] | None:
         """What was measured before under the same key."""
-        saved = json.loads(self.timing.read_text(encoding="utf-8")) if self.timing.is_file() else {}
+        saved = typed(dict[str, Any], read_json(self.timing), self.timing.name) if self.timing.is_file() else {}
         if saved.get("key") != key:
             return None
-        return {label: Timing(**values) for label, values in saved["timings"].items()}
+        return typed(dict[str, Timing], saved.get("timings"), f"{self.timing}: timings")
 
 
 def read_curve(run_dir: Path) -> tuple[Epoch, ...]:
@@ -72,11 +77,13 @@ def read_curve(run_dir: Path) -> tuple[Epoch, ...]:
     metrics = run_dir / "metrics.csv"
     if not metrics.is_file():
         return ()
-    with metrics.open(newline="", encoding="utf-8") as file:
+    try:
         return tuple(
             Epoch(int(row["epoch"]), float(row["train_loss"]), _number(row["train_error"]), _number(row["val_error"]))
-            for row in csv.DictReader(file)
+            for row in csv.DictReader(io.StringIO(read_text(metrics)))
         )
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise SkipweaveError(f"damaged file: {metrics} ({error})") from error
 
 
 def _number(text: str) -> float | None:

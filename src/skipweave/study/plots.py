@@ -29,6 +29,7 @@ _DISTANCES = {
 
 _STYLE: Any = {  # Any: matplotlib types these names one by one
     "svg.fonttype": "none",
+    "text.parse_math": False,  # labels are the user's
     "svg.hashsalt": "skipweave",
     "font.family": "sans-serif",
     "font.size": 10.5,

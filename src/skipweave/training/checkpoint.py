@@ -17,6 +17,10 @@ from skipweave.training.files import replacing
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_FLOATING = ("F64", "F32", "F16", "BF16")
+_WHOLE = ("I64", "I32", "I16", "I8", "U8", "BOOL")
+_LONGEST_HEADER = 2**24  # bytes; that of a checkpoint of the largest network here, 2000 layers, has 2**21
+
 
 def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
     """Write tensors and plain values into one file, whole or not at all.
@@ -43,11 +47,13 @@ class Saved:
         path: where it is.
         info: the plain values.
         shapes: of every tensor, by name.
+        floating: the tensors that are not of whole numbers.
     """
 
     path: Path
     info: Mapping[str, Any]
     shapes: Shapes
+    floating: frozenset[str]
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """Read the tensors whose name starts with a prefix, and take the prefix off.
@@ -61,24 +67,27 @@ class Saved:
             raise SkipweaveError(f"damaged file (its contents are not what was written): {self.path}")
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-    def expect(self, shapes: Shapes, prefix: str, model: str) -> None:
-        """Check that this file holds exactly the tensors that a model has.
+    def expect(self, tensors: Mapping[str, Tensor], prefix: str, model: str) -> None:
+        """Check by the header that this file holds exactly the tensors that a model has; none is read.
 
         Args:
-            shapes: of the model's tensors, by name.
+            tensors: of the model, by name; they may be on the meta device.
             prefix: of the names in the file.
             model: what messages call the model.
 
         Raises:
-            SkipweaveError: one line that names the first tensor that is missing, extra or of another shape.
+            SkipweaveError: one line that names the first tensor that is missing, extra, of another shape or of whole
+                numbers in one of the two only.
         """
-        ours = without_prefix(self.shapes, prefix)
+        ours, shapes = without_prefix(self.shapes, prefix), shapes_of(tensors)
         for name in sorted(ours.keys() | shapes.keys()):
             if ours.get(name) != shapes.get(name):
                 raise SkipweaveError(
                     f"{self.path} is not of this {model}: tensor {name} is {_shape(ours.get(name))} in the file "
                     f"and {_shape(shapes.get(name))} in the model"
                 )
+            if (prefix + name in self.floating) != tensors[name].is_floating_point():
+                raise SkipweaveError(f"{self.path} is not of this {model}: tensor {name} is of other numbers there")
 
 
 def open_saved(path: Path) -> Saved:
@@ -87,21 +96,41 @@ def open_saved(path: Path) -> Saved:
     Raises:
         SkipweaveError: the file is missing, damaged, or of another kind.
     """
+    _check_header(path)
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get("skipweave")
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise SkipweaveError(f"no such file: {path}") from None
-    except (SafetensorError, OSError) as error:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
+            kinds = {name: part.get_dtype() for name, part in parts.items()}
+    except (SafetensorError, OSError, MemoryError, RuntimeError) as error:
         raise SkipweaveError(f"damaged file, or not one of safetensors: {path} ({_first_line(error)})") from error
+    if strange := [name for name, kind in kinds.items() if kind not in _FLOATING + _WHOLE]:
+        raise SkipweaveError(f"damaged file: tensor {strange[0]} of {path} is of {kinds[strange[0]]} numbers")
     try:
         info = json.loads(header or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         info = None
     if not isinstance(info, dict):
         raise SkipweaveError(f"not written by skipweave (its description is missing from the header): {path}")
-    return Saved(path, info, shapes)
+    return Saved(path, info, shapes, frozenset(name for name, kind in kinds.items() if kind in _FLOATING))
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is no file, or claims a header that would take much memory, before anything else is done with it."""
+    try:
+        if path.exists() and not path.is_file():
+            raise SkipweaveError(f"not a file: {path}")
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except FileNotFoundError:
+        raise SkipweaveError(f"no such file: {path}") from None
+    except OSError as error:
+        raise SkipweaveError(f"cannot read {path}: {error.strerror}") from error
+    if length > _LONGEST_HEADER:
+        raise SkipweaveError(
+            f"damaged file, or not one of safetensors: {path} (its header would be of {length:,} bytes)"
+        )
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:

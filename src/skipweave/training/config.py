@@ -9,6 +9,7 @@ from skipweave.data import DataConfig
 from skipweave.training.byte_sizes import is_size
 from skipweave.training.checks import refuse, unknown, unless
 from skipweave.training.densify import DensifyConfig
+from skipweave.training.devices import make_fabric
 from skipweave.training.network import check_network
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
 from skipweave.training.settings import as_plain
@@ -130,6 +131,14 @@ class FitConfig:
             unknown("accelerator", self.accelerator, ACCELERATORS),
             unknown("precision", self.precision, PRECISIONS),
         )
+
+    def check(self) -> None:
+        """Check that this machine has the accelerator.
+
+        Raises:
+            SkipweaveError: it has not.
+        """
+        make_fabric(self.accelerator, precision=self.precision)
 
 
 def differences(ours: FitConfig, theirs: FitConfig) -> list[str]:

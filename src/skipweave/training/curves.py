@@ -42,7 +42,7 @@ def draw_curves(rows: Sequence[EpochRow], title: str) -> Figure:
 
 def write_curves(path: Path, rows: Sequence[EpochRow], title: str) -> None:
     """Draw the curves into PATH.png and PATH.svg."""
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skipweave"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skipweave", "text.parse_math": False}):
         figure = draw_curves(rows, title)
         for kind, extra in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
             with replacing(path.with_suffix(f".{kind}")) as temporary:

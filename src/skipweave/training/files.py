@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from skipweave.errors import SkipweaveError
+
 _SUFFIX = ".partial"
 
 
@@ -47,6 +49,18 @@ def keep_as(path: Path, copy: Path) -> None:
             os.link(path, temporary)
         except OSError:  # a file system without hard links
             shutil.copyfile(path, temporary)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder, to be written to, that has symbolic links in it: they may lead anywhere.
+
+    Raises:
+        SkipweaveError: it has.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if (path := Path(place, name)).is_symlink():
+                raise SkipweaveError(f"{path} is a link to elsewhere: nothing is written to a folder with links")
 
 
 def remove_partial(folder: Path) -> None:

@@ -24,7 +24,7 @@ from skipweave.training.config import FitConfig, differences
 from skipweave.training.curves import write_curves
 from skipweave.training.devices import make_fabric
 from skipweave.training.files import keep_as
-from skipweave.training.learner import Learner
+from skipweave.training.learner import NETWORK, Learner, check_moments
 from skipweave.training.left_out import count, unreadable
 from skipweave.training.lock import held
 from skipweave.training.loop import Loop
@@ -143,11 +143,14 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
             f"batch_size is {config.batch_size}, but there are only {len(data.train)} training images: "
             f"give a batch_size of at most that"
         )
-    learner = Learner(fabric, config, args, task)
     description = Description.of(config.model.name, args, data)
+    check = partial(_check_own, ours=description)
     with ExitStack() as stack:
-        warning = _hold(stack, fabric, resume) if resume else ""
-        state, note = _first_state(config, resume, learner, description)
+        warning = _hold(stack, fabric, resume, check) if resume else ""
+        saved, _ = RunFolder(resume).newest(check) if resume else (None, "")
+        note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
+        learner = Learner(fabric, config, args, task)
+        state = _first_state(config, saved, learner, description)
         path = RunFolder.create(config).path if first and resume is None else resume
         folder = RunFolder(cast(Path, fabric.broadcast(path)))
         if first and resume is None:
@@ -162,12 +165,12 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
         return str(folder.path), _train(loop, notes, skipped=len(skipped))
 
 
-def _hold(stack: ExitStack, fabric: Fabric, resume: Path) -> str:
+def _hold(stack: ExitStack, fabric: Fabric, resume: Path, check: Callable[[Saved], object]) -> str:
     """Let the first process keep others out of a run's folder and mend it, before any reads it; return a warning."""
     warning = ""
     if fabric.is_global_zero:
         stack.enter_context(held(resume))
-        warning = RunFolder(resume).mend()
+        warning = RunFolder(resume).mend(check)
     fabric.barrier()
     return warning
 
@@ -232,16 +235,14 @@ def _weights_of_classes(task: Task) -> str:
     return "class weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights)
 
 
-def _first_state(
-    config: FitConfig, resume: Path | None, learner: Learner, description: Description
-) -> tuple[RunState, str]:
-    """Where the run goes on, or begins; and what to tell of it, or nothing."""
-    saved, _ = RunFolder(resume).newest() if resume else (None, "")
+def _first_state(config: FitConfig, saved: Saved | None, learner: Learner, description: Description) -> RunState:
+    """Where the run goes on, or begins."""
     if saved:
-        return _continue_from(saved, learner, description), ""
+        learner.load_state(saved)
+        return RunState.from_plain(saved.info.get("state"), learner.task.scores())
     if config.start:
         _start_from(config.start, learner, description)
-    return RunState(learner.task.scores()), "no checkpoint yet: starting from the first step" if resume else ""
+    return RunState(learner.task.scores())
 
 
 def _start_from(path: Path, learner: Learner, ours: Description) -> None:
@@ -257,8 +258,8 @@ def _start_from(path: Path, learner: Learner, ours: Description) -> None:
     learner.load_weights(saved)
 
 
-def _continue_from(saved: Saved, learner: Learner, ours: Description) -> RunState:
-    """Take over a checkpoint."""
+def _check_own(saved: Saved, ours: Description) -> None:
+    """Refuse a checkpoint that is not of this run's network, before memory is taken for either."""
     if saved.info.get("format") != CHECKPOINT:
         raise SkipweaveError(f"not a checkpoint: {saved.path}")
     theirs = Description.from_plain(saved.info.get("description"), saved.path)
@@ -267,8 +268,7 @@ def _continue_from(saved: Saved, learner: Learner, ours: Description) -> RunStat
             f"{saved.path} is of {theirs.model} with {theirs.args} on {theirs.data}: "
             f"expected {ours.model} with {ours.args} on {ours.data}, as config.yaml says"
         )
-    learner.load_state(saved)
-    return RunState.from_plain(saved.info["state"], learner.task.scores())
+    check_moments(saved, ours.expect(saved, NETWORK))
 
 
 def _start(loop: Loop, notes: Iterable[str]) -> RunStart:

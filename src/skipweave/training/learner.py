@@ -9,8 +9,9 @@ from torch import Tensor, distributed
 
 from skipweave.compress.densify import match_fan_ins
 from skipweave.data import mix_seed
+from skipweave.errors import SkipweaveError
 from skipweave.layers import compile_units
-from skipweave.training.checkpoint import Saved, shapes_of, without_prefix
+from skipweave.training.checkpoint import Saved, without_prefix
 from skipweave.training.config import FitConfig
 from skipweave.training.densify import make_densifier
 from skipweave.training.heads import AllHeads, Shares, count_heads
@@ -132,8 +133,11 @@ class Learner:
         tensors = saved.tensors()
         moments = {name.removeprefix(OPTIMISER): value for name, value in tensors.items() if name.startswith(OPTIMISER)}
         self._load_network(tensors, NETWORK)
-        unpack(self.optimiser, self.parameter_names, moments, saved.info["optimiser"])
-        self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
+        try:
+            unpack(self.optimiser, self.parameter_names, moments, saved.info["optimiser"])
+            self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise SkipweaveError(f"the optimiser's state in {saved.path} is not of these settings ({error})") from error
 
     def load_weights(self, saved: Saved) -> None:
         """Take over a network's tensors alone.
@@ -146,8 +150,26 @@ class Learner:
         self._load_network(saved.tensors(), "")
 
     def _expect(self, saved: Saved, prefix: str) -> None:
-        saved.expect(shapes_of(self.network.state_dict()), prefix, self.name)
+        saved.expect(self.network.state_dict(), prefix, self.name)
 
     def _load_network(self, tensors: Mapping[str, Tensor], prefix: str) -> None:
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         self.network.load_state_dict(own)
+
+
+def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
+    """Check by the header that what a file keeps for the optimiser is of a network's tensors.
+
+    Args:
+        saved: the file.
+        network: the tensors, by name; they may be on the meta device.
+
+    Raises:
+        SkipweaveError: a tensor is neither a number nor of the shape of the one that it is kept for, or is of neither
+            network nor optimiser.
+    """
+    for name, shape in saved.shapes.items():
+        kept_for = name.removeprefix(OPTIMISER).rpartition("/")[0]
+        whose = network.get(kept_for) if name.startswith(OPTIMISER) else None
+        if not name.startswith(NETWORK) and (whose is None or shape not in ((), tuple(whose.shape))):
+            raise SkipweaveError(f"{saved.path} is not of this network: tensor {name} is of no use to its optimiser")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NOT_ARGUMENTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
 # The largest network here has 8,017; to build one of so many takes some seconds.
-_MOST_MODULES = 30_000
+_MOST_MODULES = 2**14
 
 
 def arguments_for(name: str, args: Mapping[str, Any], data: "Data") -> dict[str, Any]:
@@ -97,7 +97,7 @@ def sketch(name: str, args: Mapping[str, Any]) -> nn.Module:
     """Create a registered network without memory for its weights, whatever its size.
 
     Raises:
-        SkipweaveError: as `build_network`; or it would have more than 30,000 modules.
+        SkipweaveError: as `build_network`; or it would have more than 16,384 modules.
     """
     with torch.device("meta"), _few_modules(name):
         return build_network(name, args)

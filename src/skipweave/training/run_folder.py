@@ -6,8 +6,9 @@ import json
 import platform
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -18,9 +19,11 @@ from skipweave.errors import SkipweaveError
 from skipweave.training import torchrun
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig
-from skipweave.training.files import keep_as, remove_partial, sync, write_text
+from skipweave.training.files import keep_as, refuse_links, remove_partial, sync, write_text
+from skipweave.training.plain_files import read_json
 from skipweave.training.settings import as_yaml, read
-from skipweave.training.summary import EpochRow, Phase, RunSummary
+from skipweave.training.summary import EpochRow, RunSummary
+from skipweave.training.typed import build
 
 _SKIPPED = ("index", "file", "problem")
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
@@ -110,10 +113,14 @@ class RunFolder:
         folder = cls(path)
         if not folder.config.is_file():
             raise SkipweaveError(f"not a run folder (it has no config.yaml): {path}")
+        refuse_links(folder.path)
         return folder
 
-    def mend(self) -> str:
+    def mend(self, check: Callable[[Saved], object]) -> str:
         """Remove what a killed process was still writing, and put `previous` in the place of a damaged `last`.
+
+        Args:
+            check: as of `newest`.
 
         Returns:
             A warning, or nothing.
@@ -121,7 +128,7 @@ class RunFolder:
         Raises:
             SkipweaveError: all checkpoints are damaged, or the folder cannot be written.
         """
-        saved, warning = self.newest()
+        saved, warning = self.newest(check)
         with self.writing():
             self.checkpoints.mkdir(exist_ok=True)
             remove_partial(self.path)
@@ -136,16 +143,20 @@ class RunFolder:
         return f"skipweave fit --resume {shlex.quote(str(self.path))}"
 
     def read_config(self) -> FitConfig:
-        """The settings that the run was started with."""
-        return read(FitConfig, self.config)
+        """The settings that the run was started with; what they had downloaded is there by now."""
+        config = read(FitConfig, self.config)
+        return replace(config, data=replace(config.data, download=False))
 
     def keep_last(self) -> None:
         """Let `previous` be what is now `last`, before `last` is replaced."""
         if self.last.exists():
             keep_as(self.last, self.previous)
 
-    def newest(self) -> tuple[Saved | None, str]:
+    def newest(self, check: Callable[[Saved], object] = lambda saved: None) -> tuple[Saved | None, str]:
         """The checkpoint to continue from.
+
+        Args:
+            check: raises a SkipweaveError if a file's header does not fit; its tensors are then not read.
 
         Returns:
             `last`, or if that is damaged `previous`; None before the first one. And a warning, or nothing.
@@ -159,6 +170,7 @@ class RunFolder:
                 continue
             try:
                 saved = open_saved(path)
+                check(saved)
                 saved.tensors()
             except SkipweaveError as error:
                 problems.append(str(error))
@@ -245,10 +257,9 @@ class RunFolder:
         if not self.summary.exists():
             return None
         try:
-            values = json.loads(self.summary.read_text(encoding="utf-8"))
-            phases = tuple(Phase(**phase) for phase in values.get("phases", ()))
-            return RunSummary(**{**values, "run_dir": self.path, "phases": phases})
-        except (ValueError, TypeError) as error:
+            values = build(RunSummary, read_json(self.summary))
+            return replace(values, run_dir=self.path)
+        except SkipweaveError as error:
             raise SkipweaveError(
                 f"damaged file, or of another version: {self.summary}: remove it and resume the run ({error})"
             ) from error

@@ -1,7 +1,7 @@
 """Where a run stands between two steps, and its way into a checkpoint and back."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from skipweave.errors import SkipweaveError
 from skipweave.training.scores import Scores
 from skipweave.training.summary import EpochRow, Phase
+from skipweave.training.typed import typed
 
 
 @dataclass
@@ -55,7 +56,7 @@ class RunState:
         return {**vars(self), "scores": self.scores.sums.tolist(), "rows": rows, "phases": phases}
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any], scores: Scores) -> "RunState":
+    def from_plain(cls, values: Any, scores: Scores) -> "RunState":
         """The inverse of `as_plain`.
 
         Args:
@@ -63,15 +64,24 @@ class RunState:
             scores: of nothing yet, of the run's task; they become the state's.
 
         Raises:
-            SkipweaveError: values are missing or unknown.
+            SkipweaveError: values are missing, unknown or of other types.
         """
+        hints = {
+            "scores": Any,
+            "epoch": int,
+            "step": int,
+            "seconds": float,
+            "rows": list[EpochRow],
+            "phases": list[Phase],
+        }
         try:
-            scores.add(torch.tensor(values["scores"], dtype=torch.float64))
-            rows = [EpochRow(**row) for row in values["rows"]]
-            phases = [Phase(**phase) for phase in values["phases"]]
-            return cls(**{**values, "scores": scores, "rows": rows, "phases": phases})
+            made = {name: typed(hint, values[name], name) for name, hint in hints.items()}
+            scores.add(torch.tensor(made["scores"], dtype=torch.float64))
+            if not (0 <= made["epoch"] == len(made["rows"]) and made["step"] >= 0):
+                raise ValueError(f"epoch {made['epoch']} and step {made['step']} with {len(made['rows'])} rows")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SkipweaveError(f"the checkpoint's state is not of this version of skipweave ({error})") from error
+        return cls(**{**made, "scores": scores})
 
 
 def best_row(rows: Sequence[EpochRow]) -> EpochRow | None:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from skipweave.compress.densify import match_fan_ins
 from skipweave.data import Colour, Preprocessing, SegmentationData, WholeImage, eval_transform_from, whole_image_from
 from skipweave.errors import SkipweaveError
-from skipweave.training.checkpoint import Saved, open_saved, save, shapes_of, without_prefix
-from skipweave.training.network import build_network
+from skipweave.training.checkpoint import Saved, open_saved, save, without_prefix
+from skipweave.training.network import build_network, check_labels, sketch
 from skipweave.training.task import Data
+from skipweave.training.typed import typed
 
 WEIGHTS = "skipweave weights 1"
 
@@ -66,12 +66,17 @@ class Description:
         given = values if isinstance(values, Mapping) else {}
         if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
             raise SkipweaveError(f"damaged file: {path} does not tell its {', '.join(wrong)}")
-        if any(not isinstance(colour, list) or len(colour) != 3 for colour in given["palette"]):
-            raise SkipweaveError(f"damaged file: {path} has a palette that is not of three numbers a colour")
+        colours = [colour for colour in given["palette"] if not _is_colour(colour)]
+        if colours or len(given["palette"]) not in (0, len(given["classes"]) + 1):
+            raise SkipweaveError(f"damaged file: {path} has a palette that is not of three bytes a class, and void")
         classes = tuple(str(name) for name in given["classes"])
         palette = tuple((red, green, blue) for red, green, blue in given["palette"])
-        read = whole_image_from if palette else eval_transform_from
-        return cls(given["model"], given["args"], given["data"], classes, read(given["preprocessing"]), palette)
+        preprocessing = (whole_image_from if palette else eval_transform_from)(given["preprocessing"])
+        args = typed(dict[str, Any], given["args"], "args")
+        follows = {"num_classes": len(classes), "in_chans": preprocessing.channels}
+        if wrong := [name for name, number in follows.items() if args.get(name) != number]:
+            raise SkipweaveError(f"damaged file: {path} does not agree with itself on {', '.join(wrong)}")
+        return cls(given["model"], args, given["data"], classes, preprocessing, palette)
 
     def build(self, saved: Saved, prefix: str = "") -> nn.Module:
         """Build the network with the weights of a file, in evaluation mode.
@@ -83,18 +88,35 @@ class Description:
         Raises:
             SkipweaveError: the file is damaged, or of another network; shapes are compared before a tensor is read.
         """
-        with torch.device("meta"):
-            expected = shapes_of(self._network(saved, prefix).state_dict())
-        saved.expect(expected, prefix, self.model)
-        network = self._network(saved, prefix)
+        self.expect(saved, prefix)
+        network = build_network(self.model, self.args)
+        match_fan_ins(network, without_prefix(saved.shapes, prefix))
         network.load_state_dict(saved.tensors(prefix))
         return network.eval()
 
-    def _network(self, saved: Saved, prefix: str) -> nn.Module:
-        """The network, with as many links as the file has, if it gained some in training."""
-        network = build_network(self.model, self.args)
+    def expect(self, saved: Saved, prefix: str = "") -> dict[str, Tensor]:
+        """Check that a file holds the tensors of this network: no memory is taken for them, whatever it asks for.
+
+        Args:
+            saved: the file.
+            prefix: of the names of the network's tensors in it.
+
+        Returns:
+            The tensors that it has, on the meta device, with as many links as the file has.
+
+        Raises:
+            SkipweaveError: there is no such network, or the file is of another.
+        """
+        network = sketch(self.model, self.args)
+        check_labels(self.model, network, pixels=bool(self.palette))
         match_fan_ins(network, without_prefix(saved.shapes, prefix))
-        return network
+        expected = network.state_dict()
+        saved.expect(expected, prefix, self.model)
+        return expected
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part < 256 for part in value)
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int) -> None:

@@ -1,0 +1,52 @@
+"""What is installed is pinned by hash, and no release that is known to be compromised is allowed."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+COMPROMISED = dict.fromkeys(("lightning-fabric", "lightning", "pytorch-lightning"), ("2.6.2", "2.6.3"))
+
+
+def pinned() -> dict[str, str]:
+    """Each package of constraints.txt with all that stands behind it."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "constraints.txt").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    entries = re.split(r"\n(?=\S)", text.strip())
+    return {re.split(r"[=<>~! ]", entry, maxsplit=1)[0]: entry for entry in entries}
+
+
+def test_every_package_is_pinned_to_one_version_by_hash():
+    packages = pinned()
+    assert len(packages) > 50
+    loose = [name for name, entry in packages.items() if not re.match(r"[\w.-]+==[\w.+!-]+( |$)", entry.split("\n")[0])]
+    assert loose == []
+    without = [name for name, entry in packages.items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)]
+    assert without == []
+    assert not any("://" in entry or entry.startswith("-") for entry in packages.values())
+
+
+def test_what_is_asked_for_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = project["dependencies"] + project["optional-dependencies"]["dev"]
+    packages = {name.lower().replace("_", "-") for name in pinned()}
+    assert {Requirement(text).name.lower().replace("_", "-") for text in asked} - packages == set()
+
+
+@pytest.mark.parametrize(("package", "versions"), COMPROMISED.items())
+def test_compromised_releases_are_kept_out(package: str, versions: tuple[str, ...]):
+    entry = pinned().get(package, "")
+    assert not any(re.match(rf"{package}=={re.escape(version)}( |$)", entry) for version in versions)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [one.specifier for one in map(Requirement, project["dependencies"]) if one.name == package]
+    assert [version for version in versions if any(specifier.contains(version) for specifier in asked)] == []
+
+
+def test_make_installs_only_what_is_pinned_by_hash():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installs = [line for line in makefile.splitlines() if "install " in line and "$(PIP)" in line]
+    assert len(installs) == 2
+    careful = ("--require-hashes -r constraints.txt", "--no-deps --no-build-isolation")
+    assert all(any(option in line for option in careful) for line in installs)
