@@ -9,6 +9,7 @@ import faulthandler
 import io
 import itertools
 import os
+import signal
 import struct
 import zlib
 from collections import Counter
@@ -27,7 +28,8 @@ from skipweave.data.segmentation import LabelClasses, Row, open_labels
 from skipweave.errors import SkipweaveError
 
 SEED = 7
-SECONDS = 30  # for one image, on a busy machine
+SECONDS = 10  # of the processor, for one image
+WAITING = 1200  # seconds that one image may take on a busy machine
 CLASSES = LabelClasses(tuple(Row(f"class {value}", value) for value in range(200)), "list.csv")
 Pixels = np.ndarray
 
@@ -184,11 +186,15 @@ CUTS = (cut_short, cut_the_last_bytes)
 @contextmanager
 def limited() -> Iterator[None]:
     """End the process, with a traceback, if the block hangs: in the decoders' C code too."""
-    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    faulthandler.register(signal.SIGPROF, chain=True)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    faulthandler.dump_traceback_later(WAITING, exit=True)
     try:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        faulthandler.unregister(signal.SIGPROF)
 
 
 def read(path: Path, reader: Callable[[Path], torch.Tensor]) -> torch.Tensor | None:

@@ -6,6 +6,8 @@ from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
+from skipweave.errors import SkipweaveError
+
 Answer = TypeVar("Answer")
 
 
@@ -16,6 +18,9 @@ def each(work: Callable[[int], Answer], count: int, workers: int) -> Iterator[An
         work: what to do; picklable where processes cannot be forked, as its answers must be anywhere.
         count: how often.
         workers: processes; 0 does the work in this one.
+
+    Raises:
+        SkipweaveError: a process was killed.
     """
     loader: DataLoader[Answer] = DataLoader(
         _Work(work, count),
@@ -25,7 +30,15 @@ def each(work: Callable[[int], Answer], count: int, workers: int) -> Iterator[An
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         prefetch_factor=8 if workers else None,
     )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise SkipweaveError(
+            f"a process that reads images was ended from outside, perhaps for want of memory: try fewer than "
+            f"{workers} workers ({str(error).splitlines()[0]})"
+        ) from error
 
 
 class _Work(Dataset[Answer], Generic[Answer]):

@@ -129,7 +129,11 @@ class Code:
 
 def pack(colours: NDArray[np.integer]) -> NDArray[np.int64]:
     """One number a colour: (..., 3) values of 0 to 255 become (...)."""
-    return colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    number: NDArray[np.int64] = colours[..., 0].astype(np.int64)
+    for channel in (1, 2):  # in place, as maps may be large
+        number <<= 8
+        number |= colours[..., channel]
+    return number
 
 
 def unpack(number: int) -> Colour:
