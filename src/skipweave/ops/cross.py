@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from skipweave.ops import native_reading
+
 
 def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
     """Filter each channel across nodes (DelugeNet, Equation 1): the definition.
@@ -26,12 +28,13 @@ def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor
 
 
 def cross_layer_fast(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """`cross_layer` with the sum made in place: one map of its own, one operation a node.
+    """`cross_layer` with the sum made in place, in one pass in C over all nodes where that can be.
 
     For the backward pass the nodes themselves are kept and nothing else, so readers of a node share what they keep. The
-    result can be differentiated once. A compiler is given the definition, of which it makes one kernel by itself.
+    result can be differentiated once. Compilers and transforms of functions are given the definition, of which a
+    compiler makes one kernel by itself.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return cross_layer(nodes, weight, bias)
     return _CrossLayer.apply(weight, bias, *nodes)
 
@@ -40,6 +43,8 @@ class _CrossLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, *nodes: Tensor) -> Tensor:
         ctx.save_for_backward(weight, *nodes)
+        if order := _native_order(nodes, weight, bias):
+            return native_reading.cross_sum(nodes, weight, bias, order)
         rows = weight.view(*weight.shape, 1, 1)
         total = torch.addcmul(bias.view(-1, 1, 1), nodes[0], rows[0])
         for node, row in zip(nodes[1:], rows[1:], strict=True):
@@ -51,6 +56,9 @@ class _CrossLayer(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, *nodes = ctx.saved_tensors
         for_weight, for_bias, *for_nodes = ctx.needs_input_grad
+        if order := _native_order(nodes, weight, grad):
+            by_weight, by_bias, by_nodes = native_reading.cross_gradients(grad, nodes, weight, for_nodes, order)
+            return by_weight, by_bias, *by_nodes
         rows = weight.view(*weight.shape, 1, 1)
         pixels = (0, 2, 3)
         return (
@@ -58,3 +66,10 @@ class _CrossLayer(torch.autograd.Function):
             grad.sum(pixels) if for_bias else None,
             *(grad * row if needed else None for row, needed in zip(rows, for_nodes, strict=True)),
         )
+
+
+def _native_order(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> torch.memory_format | None:
+    """The order in which C reads these; None where torch does. `other` is the bias, or the result's gradient."""
+    shape, channels = nodes[0].shape, nodes[0].shape[1:2]
+    fits = len(shape) == 4 and weight.shape == (len(nodes), *channels) and other.shape in (channels, shape)
+    return native_reading.layout(nodes, weight, other) if fits and len({node.shape for node in nodes}) == 1 else None
