@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.normalise import Affine, before_affine
-from skipweave.ops import Geometry, concat_read_lean, read_conv_fast, read_conv_lean
+from skipweave.ops import Geometry, concat_read_lean, node_table, read_conv_fast, read_conv_lean
 
 
 class Read(nn.Module, ABC):
@@ -26,7 +26,7 @@ def read_and_run(
 
     In training a convolution keeps no activated map, and a batch norm before it its result alone: gains, biases, ReLU
     and concatenation are done again in the backward pass, convolutions are not. In evaluation mode nothing has to be
-    kept. Layers that somebody watches by hooks or has replaced are called as they are; so are all under a compiler,
+    kept, and only a GPU's kernels read and convolve at once. Layers that somebody watches by hooks or has replaced are called as they are; so are all under a compiler,
     which decides for itself what to keep.
 
     Args:
@@ -41,8 +41,8 @@ def read_and_run(
     """
     rest = list(layers)
     affine = None
-    if isinstance(read, Read) and not _is_watched(read) and _is_conv(rest[0]) and not torch.compiler.is_compiling():
-        affine = read.before_affine(*nodes)
+    if isinstance(read, Read) and not _is_watched(read) and _is_conv(rest[0]):
+        affine = read.before_affine(*nodes) if _keeps(rest) or node_table.are_readable(nodes) else None
     x = read(*nodes) if affine is None else _convolve(affine, rest.pop(0), again)
     while rest:
         if _keeps(rest) and len(rest) > 2 and halves(rest[0]) and type(rest[1]) is nn.ReLU and _is_conv(rest[2]):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skipweave.ops import cross_triton, node_table
+from skipweave.ops import cross_triton, native_reading, node_table
 
 
 def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
@@ -28,13 +28,14 @@ def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor
 
 
 def cross_layer_fast(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """`cross_layer` with the sum made in place: one map of its own, one operation a node.
+    """`cross_layer` with the sum made in place, in one pass over all nodes where that can be.
 
-    Channels-last nodes on a GPU are read, and their gradients written, in one pass over all of them.
+    That is in C on the CPU, and by Triton for channels-last nodes on a GPU; in as many passes backward.
     For the backward pass the nodes themselves are kept and nothing else, so readers of a node share what they keep. The
-    result can be differentiated once. A compiler is given the definition, of which it makes one kernel by itself.
+    result can be differentiated once. Compilers and transforms of functions are given the definition, of which a
+    compiler makes one kernel by itself.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return cross_layer(nodes, weight, bias)
     return _CrossLayer.apply(weight, bias, *nodes)
 
@@ -43,7 +44,9 @@ class _CrossLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, *nodes: Tensor) -> Tensor:
         ctx.save_for_backward(weight, *nodes)
-        if _in_one_pass(nodes, weight, bias):
+        if order := _native_order(nodes, weight, bias):
+            return native_reading.cross_sum(nodes, weight, bias, order)
+        if _on_gpu(nodes, weight, bias):
             return cross_triton.cross_sum(nodes, weight, bias)
         rows = weight.view(*weight.shape, 1, 1)
         total = torch.addcmul(bias.view(-1, 1, 1), nodes[0], rows[0])
@@ -56,7 +59,10 @@ class _CrossLayer(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, *nodes = ctx.saved_tensors
         for_weight, for_bias, *for_nodes = ctx.needs_input_grad
-        if _in_one_pass(nodes, weight, grad):
+        if order := _native_order(nodes, weight, grad):
+            by_weight, by_bias, by_nodes = native_reading.cross_gradients(grad, nodes, weight, for_nodes, order)
+            return by_weight, by_bias, *by_nodes
+        if _on_gpu(nodes, weight, grad):
             by_weight, by_bias, by_nodes = cross_triton.cross_gradients(grad, nodes, weight, for_nodes)
             return by_weight, by_bias, *by_nodes
         rows = weight.view(*weight.shape, 1, 1)
@@ -68,6 +74,13 @@ class _CrossLayer(torch.autograd.Function):
         )
 
 
-def _in_one_pass(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> bool:
+def _native_order(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> torch.memory_format | None:
+    """The order in which C reads these; None where torch does. `other` is the bias, or the result's gradient."""
+    shape, channels = nodes[0].shape, nodes[0].shape[1:2]
+    fits = len(shape) == 4 and weight.shape == (len(nodes), *channels) and other.shape in (channels, shape)
+    return native_reading.layout(nodes, weight, other) if fits and len({node.shape for node in nodes}) == 1 else None
+
+
+def _on_gpu(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> bool:
     """Whether a GPU's kernels take these; `other` is the bias, or the result's gradient."""
     return len({node.shape for node in nodes}) == 1 and node_table.are_readable(nodes, weight, other)

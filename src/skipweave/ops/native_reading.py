@@ -1,4 +1,4 @@
-"""Calls of the C library's reading of nodes."""
+"""Calls of the C library's reading of nodes: joined, or summed across layers."""
 
 import ctypes
 from collections.abc import Callable, Sequence
@@ -20,15 +20,15 @@ class Reading(ctypes.Structure):
     )
 
 
-def layout(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> torch.memory_format | None:
+def layout(nodes: Sequence[Tensor], *others: Tensor) -> torch.memory_format | None:
     """In which order the library can read these and makes its result; None where it cannot.
 
     It reads float32 maps on the CPU, all contiguous but for the distance of images, or all channels-last but for that
-    and the distance of pixels.
+    and the distance of pixels; `others`, gains and the like, may lie as they will.
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or native_library.library().problem:
         return None
-    if not all(map(_is_plain, (gain, bias, *nodes))):
+    if not all(map(_is_plain, (*others, *nodes))):
         return None
     if all(map(_has_whole_planes, nodes)):
         return torch.contiguous_format
@@ -52,9 +52,9 @@ def _has_whole_pixels(node: Tensor) -> bool:
 def read(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, order: torch.memory_format) -> Tensor:
     """`concat_read` of nodes in the order that `layout` says."""
     batch, _, *size = nodes[0].shape
-    activated = torch.empty(batch, len(gain), *size, memory_format=order)
-    reading, _kept = _described(nodes, gain, bias, order)
-    _functions()[0](reading, activated.data_ptr())
+    activated = torch.empty(batch, len(gain), *size, dtype=gain.dtype, device=gain.device, memory_format=order)
+    reading, _kept = _described(nodes, len(gain), gain, bias, order)
+    _function("skipweave_read", None, 1)(reading, activated.data_ptr())
     return activated
 
 
@@ -67,34 +67,66 @@ def read_gradients(
     order: torch.memory_format,
 ) -> tuple[list[Tensor | None], Tensor, Tensor]:
     """Gradients of the nodes, where wanted, of gains and of biases, from that of `read`."""
-    by_nodes = [
-        torch.empty_like(node, memory_format=order) if want else None for node, want in zip(nodes, wanted, strict=True)
-    ]
     by_gain, by_bias = torch.empty_like(gain), torch.empty_like(bias)
-    gradient = gradient.contiguous(memory_format=order)
-    reading, _kept = _described(nodes, gain, bias, order)
-    pointers = (ctypes.c_void_p * len(nodes))(*(None if made is None else made.data_ptr() for made in by_nodes))
-    if _functions()[1](reading, gradient.data_ptr(), pointers, by_gain.data_ptr(), by_bias.data_ptr()):
-        raise MemoryError("the scratch memory for the gradients of gains and biases could not be allocated")
+    reading, _kept = _described(nodes, len(gain), gain, bias, order)
+    by_nodes = _gradients("skipweave_read_gradients", reading, gradient, nodes, wanted, order, by_gain, by_bias)
     return by_nodes, by_gain, by_bias
 
 
+def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor, order: torch.memory_format) -> Tensor:
+    """`cross_layer` of nodes of one shape in the order that `layout` says."""
+    total = torch.empty_like(nodes[0], memory_format=order)
+    reading, _kept = _described(nodes, weight.shape[1], weight, bias, order)
+    _function("skipweave_cross", None, 1)(reading, total.data_ptr())
+    return total
+
+
+def cross_gradients(
+    gradient: Tensor, nodes: Sequence[Tensor], weight: Tensor, wanted: Sequence[bool], order: torch.memory_format
+) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    """Gradients of weights, of biases and of the nodes, where wanted, from that of `cross_sum`."""
+    by_weight, by_bias = weight.new_empty(weight.shape), weight.new_empty(weight.shape[1])
+    reading, _kept = _described(nodes, len(by_bias), weight, None, order)
+    by_nodes = _gradients("skipweave_cross_gradients", reading, gradient, nodes, wanted, order, by_weight, by_bias)
+    return by_weight, by_bias, by_nodes
+
+
+def _gradients(
+    name: str,
+    reading: Reading,
+    gradient: Tensor,
+    nodes: Sequence[Tensor],
+    wanted: Sequence[bool],
+    order: torch.memory_format,
+    *by_parameters: Tensor,
+) -> list[Tensor | None]:
+    """Gradients of the nodes, where wanted; those of the parameters are written to where they are to be."""
+    by_nodes = [
+        torch.empty_like(node, memory_format=order) if want else None for node, want in zip(nodes, wanted, strict=True)
+    ]
+    gradient = gradient.contiguous(memory_format=order)
+    pointers = (ctypes.c_void_p * len(nodes))(*(None if made is None else made.data_ptr() for made in by_nodes))
+    parameters = (made.data_ptr() for made in by_parameters)
+    if _function(name, ctypes.c_int, 4)(reading, gradient.data_ptr(), pointers, *parameters):
+        raise MemoryError("the scratch memory for the gradients of what nodes are read with could not be allocated")
+    return by_nodes
+
+
 @cache
-def _functions() -> tuple[Callable[..., None], Callable[..., int]]:
-    found = native_library.functions(native_library.library().path)
-    reading, pointer = ctypes.POINTER(Reading), ctypes.c_void_p
-    forward, backward = found.skipweave_read, found.skipweave_read_gradients
-    forward.argtypes, backward.argtypes = (reading, pointer), (reading, *[pointer] * 4)
-    forward.restype = None
-    return forward, backward
+def _function(name: str, result: type[ctypes.c_int] | None, pointers: int) -> Callable[..., int]:
+    """A function of the library, called with the description and so many pointers."""
+    found: Callable[..., int] = getattr(native_library.functions(native_library.library().path), name)
+    found.argtypes = (ctypes.POINTER(Reading), *[ctypes.c_void_p] * pointers)  # type: ignore[attr-defined]
+    found.restype = result  # type: ignore[attr-defined]
+    return found
 
 
 def _described(
-    nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, order: torch.memory_format
+    nodes: Sequence[Tensor], channels: int, gain: Tensor, bias: Tensor | None, order: torch.memory_format
 ) -> tuple[Reading, tuple[object, ...]]:
     """The call's description, and what has to live as long as it."""
     count, batch, (height, width) = len(nodes), len(nodes[0]), nodes[0].shape[2:]
-    gain, bias = gain.contiguous(), bias.contiguous()
+    gain, bias = gain.contiguous(), None if bias is None else bias.contiguous()
     pointers = (ctypes.c_void_p * count)(*(node.data_ptr() for node in nodes))
     widths, images, steps = (
         (ctypes.c_int64 * count)(*sizes)
@@ -104,7 +136,7 @@ def _described(
     at = [ctypes.cast(array, ctypes.c_void_p) for array in arrays]
     planes = order == torch.contiguous_format
     reading = Reading(
-        *(count, batch, len(gain), height * width, planes),
-        *(*at, gain.data_ptr(), bias.data_ptr(), native_library.workers()),
+        *(count, batch, channels, height * width, planes),
+        *(*at, gain.data_ptr(), None if bias is None else bias.data_ptr(), native_library.workers()),
     )
     return reading, (*arrays, gain, bias)

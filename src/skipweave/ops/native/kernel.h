@@ -441,8 +441,11 @@ static int weight_gradient(const convolution *p, const links *l, const float *x,
 
 #include "read.h"
 
+#include "cross.h"
+
 #define JOIN(a, b) JOIN_(a, b)
 #define JOIN_(a, b) a##b
 #define NAME(a) NAME_(a)
 #define NAME_(a) #a
-const kernels JOIN(kernels_, INSTRUCTION_SET) = {NAME(INSTRUCTION_SET), forward, weight_gradient, read, read_gradients};
+const kernels JOIN(kernels_, INSTRUCTION_SET) = {NAME(INSTRUCTION_SET), forward, weight_gradient, read, read_gradients,
+                                                 cross,                 cross_gradients};

@@ -43,16 +43,17 @@ typedef struct {
     workers workers;
 } convolution;
 
-/* ---- reading nodes: several maps become one, with gains, biases and ReLU ----------------------------------------- */
+/* ---- reading nodes: several maps become one ---------------------------------------------------------------------- */
 
-/* Nodes are maps of `width` channels. Either each channel's pixels are neighbours in memory (`planes`, as in contiguous
- * maps), or each pixel's channels are (as in channels-last maps). */
+/* Nodes are maps of `width` channels. `read` joins them, with gains, biases and ReLU; `cross` sums nodes of one width,
+ * each with gains of its own, and biases. Either each channel's pixels are neighbours in memory (`planes`, as in
+ * contiguous maps), or each pixel's channels are (as in channels-last maps). */
 typedef struct {
-    int64_t count, batch, channels, pixels; /* nodes; of each; of all together; of each channel */
+    int64_t count, batch, channels, pixels; /* nodes; of each; of what they become; of each channel */
     int64_t planes;
     const float *const *node;
     const int64_t *width, *image, *step; /* floats from image to image; from pixel to pixel, where not planes */
-    const float *gain, *bias; /* (channels) */
+    const float *gain, *bias; /* (channels), or (count, channels) for `cross`; (channels), NULL for its gradients */
     workers workers;
 } reading;
 
@@ -65,6 +66,9 @@ typedef struct {
     int (*weight_gradient)(const convolution *, const links *, const float *x, const float *gy, float *gradient);
     void (*read)(const reading *, float *activated);
     int (*read_gradients)(const reading *, const float *gradient, float *const *by_node, float *by_gain, float *by_bias);
+    void (*cross)(const reading *, float *sum);
+    int (*cross_gradients)(const reading *, const float *gradient, float *const *by_node, float *by_weight,
+                           float *by_bias);
 } kernels;
 
 extern const kernels *chosen;

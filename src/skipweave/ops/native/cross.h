@@ -1,0 +1,212 @@
+/* Summing nodes, every channel of every node with its own weight, and the gradients of that. The nodes pass by once, tile
+ * by tile; what a tile has in common, the sum or its gradient, stays in the cache meanwhile. */
+
+#define TILE 4096 /* floats of one map */
+
+/* ---- whole planes: a thread has some of the channels ------------------------------------------------------------- */
+
+/* Of an image: the channels first to last - 1, of each `many` pixels from `at` on. */
+typedef struct {
+    int64_t n, first, last, at, many;
+} plane_tile;
+
+INLINE int64_t tile_channels(const reading *r) { return larger(1, TILE / larger(1, r->pixels)); }
+
+/* How many tiles the channels begin to end - 1 make. */
+static int64_t plane_tiles(const reading *r, int64_t begin, int64_t end)
+{
+    return r->batch * parts(end - begin, tile_channels(r)) * parts(r->pixels, TILE);
+}
+
+/* The `i`th of them, as they lie in memory. */
+static plane_tile plane_tile_of(const reading *r, int64_t begin, int64_t end, int64_t i)
+{
+    const int64_t across = parts(r->pixels, TILE), down = parts(end - begin, tile_channels(r));
+    const int64_t first = begin + i / across % down * tile_channels(r), at = i % across * TILE;
+    const int64_t last = smaller(end, first + tile_channels(r));
+    return (plane_tile){i / across / down, first, last, at, smaller(TILE, r->pixels - at)};
+}
+
+INLINE const float *node_plane(const reading *r, int64_t k, int64_t n, int64_t c, int64_t at)
+{
+    return r->node[k] + n * r->image[k] + c * r->pixels + at;
+}
+
+INLINE void add_scaled(const float *restrict x, float weight, int64_t many, float *restrict sum)
+{
+    for (int64_t i = 0; i < many; i++) sum[i] += weight * x[i];
+}
+
+static int cross_planes_slot(void *data, int64_t slot, int64_t slots)
+{
+    const read_job *job = data;
+    const reading *r = job->r;
+    const int64_t begin = r->channels * slot / slots, end = r->channels * (slot + 1) / slots;
+    for (int64_t i = 0, tiles = plane_tiles(r, begin, end); i < tiles; i++) {
+        const plane_tile t = plane_tile_of(r, begin, end, i);
+        float *sum = job->activated + t.n * r->channels * r->pixels + t.at;
+        for (int64_t c = t.first; c < t.last; c++)
+            for (int64_t p = 0; p < t.many; p++) sum[c * r->pixels + p] = r->bias[c];
+        for (int64_t k = 0; k < r->count; k++)
+            for (int64_t c = t.first; c < t.last; c++)
+                add_scaled(node_plane(r, k, t.n, c, t.at), r->gain[k * r->channels + c], t.many, sum + c * r->pixels);
+    }
+    return DONE;
+}
+
+/* Write the gradient by x, where wanted; return the one by its weight. */
+static double cross_plane_gradients(const float *x, const float *gradient, float weight, int64_t many, float *by_x)
+{
+    const vec weights = splat(weight);
+    vec products = splat(0);
+    double by_weight = 0;
+    int64_t i = 0;
+    for (; i + LANES <= many; i += LANES) {
+        const vec g = (vec) * (const loose *)(gradient + i);
+        products += g * (vec) * (const loose *)(x + i);
+        if (by_x) *(loose *)(by_x + i) = (loose)(g * weights);
+    }
+    for (int lane = 0; lane < LANES; lane++) by_weight += ((loose)products)[lane];
+    for (; i < many; i++) {
+        by_weight += gradient[i] * x[i];
+        if (by_x) by_x[i] = gradient[i] * weight;
+    }
+    return by_weight;
+}
+
+static double plane_sum(const float *x, int64_t many)
+{
+    vec some = splat(0);
+    double sum = 0;
+    int64_t i = 0;
+    for (; i + LANES <= many; i += LANES) some += (vec) * (const loose *)(x + i);
+    for (int lane = 0; lane < LANES; lane++) sum += ((loose)some)[lane];
+    for (; i < many; i++) sum += x[i];
+    return sum;
+}
+
+static int cross_planes_gradients_slot(void *data, int64_t slot, int64_t slots)
+{
+    const pixel_gradients_job *job = data;
+    const reading *r = job->of.r;
+    const int64_t begin = r->channels * slot / slots, end = r->channels * (slot + 1) / slots;
+    double *by_bias = job->sums + r->count * r->channels;
+    for (int64_t i = 0, tiles = plane_tiles(r, begin, end); i < tiles; i++) {
+        const plane_tile t = plane_tile_of(r, begin, end, i);
+        const int64_t image = t.n * r->channels * r->pixels + t.at;
+        const float *gradient = job->of.gradient + image;
+        for (int64_t c = t.first; c < t.last; c++) by_bias[c] += plane_sum(gradient + c * r->pixels, t.many);
+        for (int64_t k = 0; k < r->count; k++) {
+            float *by_node = job->of.by_node[k] ? job->of.by_node[k] + image : NULL;
+            for (int64_t c = t.first; c < t.last; c++)
+                job->sums[k * r->channels + c] += cross_plane_gradients(
+                    node_plane(r, k, t.n, c, t.at), gradient + c * r->pixels, r->gain[k * r->channels + c], t.many,
+                    by_node ? by_node + c * r->pixels : NULL);
+        }
+    }
+    return DONE;
+}
+
+/* ---- whole pixels: a thread has some of them --------------------------------------------------------------------- */
+
+/* Pixels from `at` on that make a tile: of one image, and before `end`. */
+INLINE int64_t tile_pixels(const reading *r, int64_t at, int64_t end)
+{
+    const int64_t most = smaller(larger(1, TILE / larger(1, r->channels)), AT_ONCE), of_image = r->pixels - at % r->pixels;
+    return smaller(most, smaller(of_image, end - at));
+}
+
+INLINE const float *node_pixel(const reading *r, int64_t k, int64_t at)
+{
+    return r->node[k] + at / r->pixels * r->image[k] + at % r->pixels * r->step[k];
+}
+
+static int cross_pixels_slot(void *data, int64_t slot, int64_t slots)
+{
+    const read_job *job = data;
+    const reading *r = job->r;
+    const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots;
+    for (int64_t at = all * slot / slots, many; at < end; at += many) {
+        many = tile_pixels(r, at, end);
+        float *sum = job->activated + at * r->channels;
+        for (int64_t i = 0; i < many; i++) memcpy(sum + i * r->channels, r->bias, (size_t)r->channels * sizeof(float));
+        for (int64_t k = 0; k < r->count; k++) {
+            const float *x = node_pixel(r, k, at), *restrict weight = r->gain + k * r->channels;
+            for (int64_t i = 0; i < many; i++) {
+                const float *restrict from = x + i * r->step[k];
+                float *restrict to = sum + i * r->channels;
+                for (int64_t c = 0; c < r->channels; c++) to[c] += weight[c] * from[c];
+            }
+        }
+    }
+    return DONE;
+}
+
+/* Of one pixel: by x, and added to the sums, by the weights. */
+INLINE void cross_pixel_gradients(const float *restrict x, const float *restrict gradient, const float *restrict weight,
+                                  int64_t channels, float *restrict by_x, float *restrict by_weight)
+{
+    for (int64_t c = 0; c < channels; c++) {
+        by_weight[c] += gradient[c] * x[c];
+        by_x[c] = gradient[c] * weight[c];
+    }
+}
+
+static int cross_pixels_gradients_slot(void *data, int64_t slot, int64_t slots)
+{
+    const pixel_gradients_job *job = data;
+    const reading *r = job->of.r;
+    const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots, channels = r->channels;
+    double *sums = job->sums + slot * (r->count + 1) * channels, *by_bias = sums + r->count * channels;
+    float *some = scratch((size_t)(2 * channels) * sizeof(float)), *unwanted = some + channels;
+    if (!some) return NO_MEMORY;
+    for (int64_t at = all * slot / slots, many; at < end; at += many) {
+        many = tile_pixels(r, at, end);
+        const float *gradient = job->of.gradient + at * channels;
+        for (int64_t k = 0; k < r->count; k++) {
+            const float *x = node_pixel(r, k, at);
+            float *by_node = job->of.by_node[k] ? job->of.by_node[k] + at * channels : NULL;
+            memset(some, 0, (size_t)channels * sizeof(float));
+            for (int64_t i = 0; i < many; i++)
+                cross_pixel_gradients(x + i * r->step[k], gradient + i * channels, r->gain + k * channels, channels,
+                                      by_node ? by_node + i * channels : unwanted, some);
+            for (int64_t c = 0; c < channels; c++) sums[k * channels + c] += some[c];
+        }
+        memset(some, 0, (size_t)channels * sizeof(float));
+        for (int64_t i = 0; i < many; i++)
+            for (int64_t c = 0; c < channels; c++) some[c] += gradient[i * channels + c];
+        for (int64_t c = 0; c < channels; c++) by_bias[c] += some[c];
+    }
+    return DONE;
+}
+
+/* ---- in whichever order they lie in memory ----------------------------------------------------------------------- */
+
+static void cross(const reading *r, float *sum)
+{
+    read_job job = {r, sum};
+    if (r->planes)
+        share(r->workers, slots_of(r, r->channels), cross_planes_slot, &job);
+    else
+        share(r->workers, slots_of(r, r->batch * r->pixels), cross_pixels_slot, &job);
+}
+
+/* Threads that have channels of their own add to the same sums; those that have pixels, each to its own. */
+static int cross_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_weight,
+                           float *by_bias)
+{
+    const int64_t slots = slots_of(r, r->planes ? r->channels : r->batch * r->pixels);
+    const int64_t size = (r->count + 1) * r->channels, copies = r->planes ? 1 : slots;
+    pixel_gradients_job job = {{r, gradient, by_node, by_weight, by_bias},
+                               calloc((size_t)(copies * size), sizeof(double))};
+    if (!job.sums) return NO_MEMORY;
+    const int failed =
+        share(r->workers, slots, r->planes ? cross_planes_gradients_slot : cross_pixels_gradients_slot, &job);
+    for (int64_t i = 0; i < size; i++) {
+        double sum = 0;
+        for (int64_t copy = 0; copy < copies; copy++) sum += job.sums[copy * size + i];
+        *(i < r->count * r->channels ? by_weight + i : by_bias + i - r->count * r->channels) = (float)sum;
+    }
+    free(job.sums);
+    return failed;
+}

@@ -1,0 +1,168 @@
+"""The cross-layer convolution in C against its definition."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from skipweave.ops import cross_layer, cross_layer_fast, native_library, native_reading
+
+LIBRARY = native_library.library()
+needs_library = pytest.mark.skipif(bool(LIBRARY.problem), reason=LIBRARY.problem)
+ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@pytest.fixture(params=["avx512", "avx2", "generic"])
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[None]:
+    if LIBRARY.problem or not native_library.use_instruction_set(request.param):
+        pytest.skip(f"there is no {request.param} here")
+    yield
+    native_library.use_instruction_set(LIBRARY.instruction_set)
+
+
+def operands(count: int, shape: Sequence[int], order: str) -> list[Tensor]:
+    """Weights, biases and nodes."""
+    torch.manual_seed(0)
+    nodes = [torch.randn(*shape).to(memory_format=ORDERS[order]) for _ in range(count)]
+    return [torch.randn(count, shape[1]), torch.randn(shape[1]), *nodes]
+
+
+def assert_equal(given: list[Tensor]) -> None:
+    results, upstream = [], torch.randn_like(given[2])
+    for form, dtype in ((cross_layer, torch.float64), (cross_layer_fast, torch.float32)):
+        weight, bias, *nodes = (tensor.detach().to(dtype).requires_grad_() for tensor in given)
+        out = form(nodes, weight, bias)
+        results.append((out, *torch.autograd.grad(out, [weight, bias, *nodes], upstream.to(dtype))))
+    for ours, exact in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (3, 17, 5, 7), (2, 70, 8, 8), (2, 2, 65, 70)], ids=str)
+def test_it_is_the_definition(instruction_set: None, order: str, shape: tuple[int, ...]) -> None:
+    """Also where a tile has several channels, and where a channel has several tiles."""
+    given = operands(3, shape, order)
+    assert native_reading.layout(given[2:], *given[:2]) is not None
+    assert_equal(given)
+
+
+@needs_library
+@settings(max_examples=30)
+@given(
+    st.integers(1, 6),
+    st.tuples(st.integers(0, 3), st.integers(1, 20), st.integers(1, 9), st.integers(1, 9)),
+    st.sampled_from(sorted(ORDERS)),
+)
+def test_any_shape(count: int, shape: tuple[int, ...], order: str) -> None:
+    assert_equal(operands(count, shape, order))
+
+
+@needs_library
+@pytest.mark.parametrize("order", ORDERS)
+def test_results_lie_in_memory_as_the_nodes_do(order: str) -> None:
+    weight, bias, *nodes = operands(2, (2, 3, 4, 5), order)
+    nodes = [node.requires_grad_() for node in nodes]
+    out = cross_layer_fast(nodes, weight, bias)
+    unordered = torch.ones_like(out, memory_format=torch.contiguous_format)
+    for made in (out, *torch.autograd.grad(out, nodes, unordered)):
+        assert made.is_contiguous(memory_format=ORDERS[order])
+
+
+@needs_library
+@pytest.mark.parametrize("order", ORDERS)
+def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
+    weight, bias, whole = operands(1, (3, 9, 4, 5), order)
+    nodes = whole.split(3, dim=1)
+    assert native_reading.layout(nodes, weight, bias) == ORDERS[order]
+    assert_equal([weight.view(3, 3), bias[:3], *nodes])
+
+
+@pytest.mark.parametrize("step", [(..., slice(None, None, 2)), (..., slice(None, None, 2), slice(None))], ids=str)
+def test_pixels_that_are_left_out_are_left_to_torch(step: tuple[object, ...]) -> None:
+    weight, bias, *nodes = operands(2, (2, 3, 6, 8), "contiguous")
+    nodes = [node[step] for node in nodes]
+    assert native_reading.layout(nodes, weight, bias) is None
+    assert_equal([weight, bias, *nodes])
+
+
+def test_orders_that_are_mixed_are_left_to_torch() -> None:
+    weight, bias, one, other = operands(2, (2, 3, 4, 4), "contiguous")
+    nodes = [one, other.to(memory_format=torch.channels_last)]
+    assert native_reading.layout(nodes, weight, bias) is None
+    assert_equal([weight, bias, *nodes])
+
+
+@needs_library
+@pytest.mark.parametrize("order", ORDERS)
+def test_weights_and_gradients_may_lie_as_they_will(order: str) -> None:
+    weight, bias, *nodes = operands(3, (2, 5, 4, 4), order)
+    assert_equal([weight.T.contiguous().T, torch.stack([bias, bias], dim=1)[:, 0], *nodes])
+    given = [tensor.requires_grad_() for tensor in (weight, bias, *nodes)]
+    grads = [torch.autograd.grad(form(given[2:], *given[:2]).sum(), given) for form in (cross_layer, cross_layer_fast)]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("order", ORDERS)
+def test_threads_change_nothing_but_rounding(order: str) -> None:
+    given = operands(3, (2, 24, 33, 31), order)
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            weight, bias, *nodes = (tensor.clone().requires_grad_() for tensor in given)
+            out = cross_layer_fast(nodes, weight, bias)
+            results.append((out, *torch.autograd.grad(out.square().sum(), [weight, bias, *nodes])))
+        finally:
+            torch.set_num_threads(1)
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-3)
+        for map_, first in zip((other[0], *other[3:]), (results[0][0], *results[0][3:]), strict=True):
+            assert torch.equal(map_, first)
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2, 3])
+def test_gradients_that_nobody_wants_are_left_out(wanted: int) -> None:
+    given = operands(2, (2, 3, 4, 4), "contiguous")
+    grads = []
+    for form in (cross_layer, cross_layer_fast):
+        inputs = [tensor.clone().requires_grad_(place == wanted) for place, tensor in enumerate(given)]
+        form(inputs[2:], *inputs[:2]).square().sum().backward()
+        assert [tensor.grad is not None for tensor in inputs] == [place == wanted for place in range(4)]
+        grads.append(inputs[wanted].grad)
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weight", "bias"),
+    [
+        ([(2, 3, 4, 4), (2, 3, 5, 5)], (2, 3), (3,)),
+        ([(2, 3, 4, 4), (2, 3, 4, 4)], (3, 3), (3,)),
+        ([(2, 3, 4, 4), (2, 3, 4, 4)], (2, 4), (3,)),
+        ([(2, 3, 4, 4), (2, 3, 4, 4)], (2, 3), (2,)),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(
+    nodes: list[tuple[int, ...]], weight: tuple[int, ...], bias: tuple[int, ...]
+) -> None:
+    with pytest.raises((RuntimeError, ValueError)):
+        cross_layer_fast([torch.zeros(shape) for shape in nodes], torch.zeros(weight), torch.zeros(bias))
+
+
+def test_transforms_of_functions_see_the_definition() -> None:
+    weight, bias, *nodes = operands(2, (4, 3, 2, 2), "contiguous")
+    mapped = torch.vmap(lambda x, y: cross_layer_fast([x[None], y[None]], weight, bias)[0])(*nodes)
+    torch.testing.assert_close(mapped, cross_layer(nodes, weight, bias))
+    by_weight = torch.func.grad(lambda w: cross_layer_fast(nodes, w, bias).square().sum())(weight)
+    expected = torch.func.grad(lambda w: cross_layer(nodes, w, bias).square().sum())(weight)
+    torch.testing.assert_close(by_weight, expected)
+
+
+def test_compilers_see_the_definition() -> None:
+    weight, bias, *nodes = operands(2, (2, 3, 4, 4), "contiguous")
+    with torch.no_grad():
+        compiled = torch.compile(cross_layer_fast, backend="eager", fullgraph=True)(nodes, weight, bias)
+    assert torch.equal(compiled, cross_layer(nodes, weight, bias))
