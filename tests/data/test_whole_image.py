@@ -32,7 +32,7 @@ def test_a_description_survives_json_and_rebuilds_it(transform):
         ({"mean": ["a", 0, 0]}, "value of the wrong kind"),
         ({"std": [1]}, "3 channels has 3 means and 1 standard deviations"),
         ({"std": [0, 1, 1]}, "std above 0"),
-        ({"resize": 0}, "resize 0: expected at least 1"),
+        ({"resize": 0}, "resize 0: expected 1 to 16384 pixels"),
     ],
 )
 def test_a_wrong_description_is_refused(change, message):

@@ -162,7 +162,7 @@ class RunFolder:
             `last`, or if that is damaged `previous`; None before the first one. And a warning, or nothing.
 
         Raises:
-            SkipweaveError: all that is there is damaged.
+            SkipweaveError: all that is there is damaged, or a file that is whole does not fit.
         """
         problems: list[str] = []
         for path in (self.last, self.previous):
@@ -170,12 +170,16 @@ class RunFolder:
                 continue
             try:
                 saved = open_saved(path)
-                check(saved)
+            except SkipweaveError as error:
+                problems.append(str(error))
+                continue
+            check(saved)
+            try:
                 saved.tensors()
             except SkipweaveError as error:
                 problems.append(str(error))
-            else:
-                return saved, f"{problems[0]}; continuing from {path.name}" if problems else ""
+                continue
+            return saved, f"{problems[0]}; continuing from {path.name}" if problems else ""
         if problems:
             raise SkipweaveError("; ".join(problems))
         return None, ""
