@@ -26,8 +26,8 @@ def read_and_run(
 
     In training a convolution keeps no activated map, and a batch norm before it its result alone: gains, biases, ReLU
     and concatenation are done again in the backward pass, convolutions are not. In evaluation mode nothing has to be
-    kept, and only a GPU's kernels read and convolve at once. Layers that somebody watches by hooks or has replaced are called as they are; so are all under a compiler,
-    which decides for itself what to keep.
+    kept, and only a GPU's kernels read and convolve at once. Layers that somebody watches by hooks or has replaced are
+    called as they are; so are all under a compiler, which decides for itself what to keep.
 
     Args:
         read: Called with the nodes.
