@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import PIPE
 
@@ -98,6 +98,15 @@ def test_handlers_are_put_back():
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
+@pytest.fixture
+def in_the_foreground() -> Iterator[None]:
+    """Hear SIGINT, which shells let background processes ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_the_foreground")
 def test_a_second_interrupt_is_not_waited_for():
     with stop_requests() as request:
         os.kill(os.getpid(), signal.SIGINT)
