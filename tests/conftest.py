@@ -26,6 +26,10 @@ settings.register_profile("skipweave", derandomize=True, deadline=None)
 settings.load_profile("skipweave")
 
 
+# Scripts that tests start, or `make soak` does.
+collect_ignore = ["nursery.py", "soak.py"]
+
+
 @dataclass(frozen=True)
 class Ended:
     """How the processes of a command ended."""

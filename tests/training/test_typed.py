@@ -105,7 +105,7 @@ def test_what_is_dear_is_checked_only_if_asked():
         (Any, {"\ud800": 2}),
         (Any, b"bytes"),
         (Any, {1, 2}),
-        (Any, object()),
+        pytest.param(Any, object(), id="an object"),
     ],
     ids=repr,
 )
