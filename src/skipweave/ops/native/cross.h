@@ -2,6 +2,8 @@
  * by tile; what a tile has in common, the sum or its gradient, stays in the cache meanwhile. */
 
 #define TILE 4096 /* floats of one map */
+#define AHEAD 512 /* floats before their turn, memory that is to be written is fetched: the processor itself is late */
+#define ROWS 4    /* pixels at once */
 
 /* ---- whole planes: a thread has some of the channels ------------------------------------------------------------- */
 
@@ -64,7 +66,10 @@ INLINE vec cross_plane_gradients(const float *x, const float *gradient, float we
     for (; i + LANES <= many; i += LANES) {
         const vec g = (vec) * (const loose *)(gradient + i);
         by_weight += g * (vec) * (const loose *)(x + i);
-        if (by_x) *(loose *)(by_x + i) = (loose)(g * weights);
+        if (by_x) {
+            __builtin_prefetch(by_x + i + AHEAD, 1);
+            *(loose *)(by_x + i) = (loose)(g * weights);
+        }
     }
     for (; i < many; i++) {
         rest += gradient[i] * x[i];
@@ -169,6 +174,7 @@ INLINE void cross_pixel_gradients(int pixels, const float *x, int64_t step, cons
         {
             const vec g = (vec) * (const loose *)(gradient + i * channels + c);
             sum += g * (vec) * (const loose *)(x + i * step + c);
+            __builtin_prefetch(by_x + (i + ROWS) * by_step + c, 1);
             *(loose *)(by_x + i * by_step + c) = (loose)(g * w);
         }
         *(loose *)(by_weight + c) = (loose)sum;
@@ -197,8 +203,8 @@ static int cross_pixels_gradients_slot(void *data, int64_t slot, int64_t slots)
             float *by_node = job->of.by_node[k] ? job->of.by_node[k] + at * channels : unwanted;
             int64_t i = 0;
             memset(some, 0, (size_t)channels * sizeof(float));
-            for (; i + 4 <= many; i += 4)
-                cross_pixel_gradients(4, x + i * r->step[k], r->step[k], gradient + i * channels, weight, channels,
+            for (; i + ROWS <= many; i += ROWS)
+                cross_pixel_gradients(ROWS, x + i * r->step[k], r->step[k], gradient + i * channels, weight, channels,
                                       by_node + i * by_step, by_step, some);
             for (; i < many; i++)
                 cross_pixel_gradients(1, x + i * r->step[k], r->step[k], gradient + i * channels, weight, channels,
