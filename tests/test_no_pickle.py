@@ -82,4 +82,4 @@ def test_a_network_lives_with_pickle_switched_off(tmp_path: Path, monkeypatch: p
     ):
         assert main(words) == 0, words
     kinds = {path.suffix for path in tmp_path.rglob("*") if path.is_file() and "events" not in path.parts}
-    assert kinds == {".safetensors", ".json", ".yaml", ".csv", ".png", ".svg", ".html"}
+    assert kinds == {".safetensors", ".json", ".jsonl", ".yaml", ".csv", ".txt", ".png", ".svg", ".html"}

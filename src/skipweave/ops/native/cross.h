@@ -2,6 +2,8 @@
  * by tile; what a tile has in common, the sum or its gradient, stays in the cache meanwhile. */
 
 #define TILE 4096 /* floats of one map */
+#define AHEAD 512 /* floats before their turn, memory that is to be written is fetched: the processor itself is late */
+#define ROWS 4    /* pixels at once */
 
 /* ---- whole planes: a thread has some of the channels ------------------------------------------------------------- */
 
@@ -54,24 +56,47 @@ static int cross_planes_slot(void *data, int64_t slot, int64_t slots)
     return DONE;
 }
 
-/* Write the gradient by x, where wanted; return the one by its weight. */
-static double cross_plane_gradients(const float *x, const float *gradient, float weight, int64_t many, float *by_x)
+/* Write the gradient by x, where wanted; return the one by its weight, a part in each lane. */
+INLINE vec cross_plane_gradients(const float *x, const float *gradient, float weight, int64_t many, float *by_x)
 {
     const vec weights = splat(weight);
-    vec products = splat(0);
-    double by_weight = 0;
+    vec by_weight = splat(0);
+    float rest = 0;
     int64_t i = 0;
     for (; i + LANES <= many; i += LANES) {
         const vec g = (vec) * (const loose *)(gradient + i);
-        products += g * (vec) * (const loose *)(x + i);
-        if (by_x) *(loose *)(by_x + i) = (loose)(g * weights);
+        by_weight += g * (vec) * (const loose *)(x + i);
+        if (by_x) {
+            __builtin_prefetch(by_x + i + AHEAD, 1);
+            *(loose *)(by_x + i) = (loose)(g * weights);
+        }
     }
-    for (int lane = 0; lane < LANES; lane++) by_weight += ((loose)products)[lane];
     for (; i < many; i++) {
-        by_weight += gradient[i] * x[i];
+        rest += gradient[i] * x[i];
         if (by_x) by_x[i] = gradient[i] * weight;
     }
+    by_weight[0] += rest;
     return by_weight;
+}
+
+/* The same for the channels of a tile in node k. */
+static void cross_tile_gradients(const reading *r, int64_t k, plane_tile t, const float *gradient, float *by_node,
+                                 double *sums)
+{
+    for (int64_t first = t.first; first < t.last; first += 8) {
+        const int64_t channels = smaller(8, t.last - first);
+        vec parts_of[8];
+        float by_weight[8];
+        for (int64_t j = 0; j < 8; j++) {
+            const int64_t c = first + j, plane = c * r->pixels;
+            parts_of[j] = j < channels ? cross_plane_gradients(node_plane(r, k, t.n, c, t.at), gradient + plane,
+                                                               r->gain[k * r->channels + c], t.many,
+                                                               by_node ? by_node + plane : NULL)
+                                       : splat(0);
+        }
+        sums_of(parts_of, by_weight);
+        for (int64_t j = 0; j < channels; j++) sums[k * r->channels + first + j] += by_weight[j];
+    }
 }
 
 static double plane_sum(const float *x, int64_t many)
@@ -96,13 +121,8 @@ static int cross_planes_gradients_slot(void *data, int64_t slot, int64_t slots)
         const int64_t image = t.n * r->channels * r->pixels + t.at;
         const float *gradient = job->of.gradient + image;
         for (int64_t c = t.first; c < t.last; c++) by_bias[c] += plane_sum(gradient + c * r->pixels, t.many);
-        for (int64_t k = 0; k < r->count; k++) {
-            float *by_node = job->of.by_node[k] ? job->of.by_node[k] + image : NULL;
-            for (int64_t c = t.first; c < t.last; c++)
-                job->sums[k * r->channels + c] += cross_plane_gradients(
-                    node_plane(r, k, t.n, c, t.at), gradient + c * r->pixels, r->gain[k * r->channels + c], t.many,
-                    by_node ? by_node + c * r->pixels : NULL);
-        }
+        for (int64_t k = 0; k < r->count; k++)
+            cross_tile_gradients(r, k, t, gradient, job->of.by_node[k] ? job->of.by_node[k] + image : NULL, job->sums);
     }
     return DONE;
 }
@@ -142,14 +162,28 @@ static int cross_pixels_slot(void *data, int64_t slot, int64_t slots)
     return DONE;
 }
 
-/* Of one pixel: by x, and added to the sums, by the weights. */
-INLINE void cross_pixel_gradients(const float *restrict x, const float *restrict gradient, const float *restrict weight,
-                                  int64_t channels, float *restrict by_x, float *restrict by_weight)
+/* Of so many pixels: by x, `by_step` floats from one to the next, and added to the sums, by the weights. */
+INLINE void cross_pixel_gradients(int pixels, const float *x, int64_t step, const float *gradient, const float *weight,
+                                  int64_t channels, float *by_x, int64_t by_step, float *by_weight)
 {
-    for (int64_t c = 0; c < channels; c++) {
-        by_weight[c] += gradient[c] * x[c];
-        by_x[c] = gradient[c] * weight[c];
+    int64_t c = 0;
+    for (; c + LANES <= channels; c += LANES) {
+        const vec w = (vec) * (const loose *)(weight + c);
+        vec sum = (vec) * (loose *)(by_weight + c);
+        UNROLL for (int i = 0; i < pixels; i++)
+        {
+            const vec g = (vec) * (const loose *)(gradient + i * channels + c);
+            sum += g * (vec) * (const loose *)(x + i * step + c);
+            __builtin_prefetch(by_x + (i + ROWS) * by_step + c, 1);
+            *(loose *)(by_x + i * by_step + c) = (loose)(g * w);
+        }
+        *(loose *)(by_weight + c) = (loose)sum;
     }
+    for (; c < channels; c++)
+        for (int i = 0; i < pixels; i++) {
+            by_weight[c] += gradient[i * channels + c] * x[i * step + c];
+            by_x[i * by_step + c] = gradient[i * channels + c] * weight[c];
+        }
 }
 
 static int cross_pixels_gradients_slot(void *data, int64_t slot, int64_t slots)
@@ -164,12 +198,17 @@ static int cross_pixels_gradients_slot(void *data, int64_t slot, int64_t slots)
         many = tile_pixels(r, at, end);
         const float *gradient = job->of.gradient + at * channels;
         for (int64_t k = 0; k < r->count; k++) {
-            const float *x = node_pixel(r, k, at);
-            float *by_node = job->of.by_node[k] ? job->of.by_node[k] + at * channels : NULL;
+            const float *x = node_pixel(r, k, at), *weight = r->gain + k * channels;
+            const int64_t by_step = job->of.by_node[k] ? channels : 0;
+            float *by_node = job->of.by_node[k] ? job->of.by_node[k] + at * channels : unwanted;
+            int64_t i = 0;
             memset(some, 0, (size_t)channels * sizeof(float));
-            for (int64_t i = 0; i < many; i++)
-                cross_pixel_gradients(x + i * r->step[k], gradient + i * channels, r->gain + k * channels, channels,
-                                      by_node ? by_node + i * channels : unwanted, some);
+            for (; i + ROWS <= many; i += ROWS)
+                cross_pixel_gradients(ROWS, x + i * r->step[k], r->step[k], gradient + i * channels, weight, channels,
+                                      by_node + i * by_step, by_step, some);
+            for (; i < many; i++)
+                cross_pixel_gradients(1, x + i * r->step[k], r->step[k], gradient + i * channels, weight, channels,
+                                      by_node + i * by_step, by_step, some);
             for (int64_t c = 0; c < channels; c++) sums[k * channels + c] += some[c];
         }
         memset(some, 0, (size_t)channels * sizeof(float));
