@@ -128,3 +128,14 @@ def test_compilers_see_torch_s_own_operations() -> None:
     with torch.no_grad():
         compiled = torch.compile(concat_read_fast, backend="eager", fullgraph=True)(nodes, gain, bias)
     assert torch.equal(compiled, concat_read(nodes, gain, bias))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_maps_and_gains_that_do_not_match_are_left_to_torch(order: str) -> None:
+    """C would read beyond them."""
+    gain, bias, *nodes = operands([3, 5], 2, (4, 6), order)
+    for smaller in (nodes[1][:1], nodes[1][:, :, :3], nodes[1][:, :4]):
+        with pytest.raises(RuntimeError):
+            concat_read_fast([nodes[0], smaller.contiguous(memory_format=ORDERS[order])], gain, bias)
+    with pytest.raises(RuntimeError):
+        concat_read_fast(nodes, gain[:7], bias[:7])

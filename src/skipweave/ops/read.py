@@ -29,10 +29,11 @@ def concat_read_fast(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, dtype:
         dtype: Of the result; by default that which torch gives it.
     """
     recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (gain, bias, *nodes))
-    order = None if recorded else native_reading.layout(nodes, gain, bias)
+    known = not recorded and match(nodes, gain, bias)
+    order = native_reading.layout(nodes, gain, bias) if known else None
     if order is not None:
         read = native_reading.read(nodes, gain, bias, order)
-    elif not recorded and node_table.are_readable(nodes, gain, bias):
+    elif known and node_table.are_readable(nodes, gain, bias):
         return read_triton.read(nodes, gain, bias, dtype or torch.promote_types(nodes[0].dtype, gain.dtype))
     else:
         read = concat_read(nodes, gain, bias)
@@ -43,10 +44,11 @@ def concat_read_gradients(
     grad: Tensor, nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, wanted: Sequence[bool]
 ) -> tuple[Sequence[Tensor | None], Tensor, Tensor]:
     """Gradients of the nodes, where wanted, of gains and of biases, from that of `concat_read`."""
-    order = native_reading.layout(nodes, gain, bias)
+    known = match(nodes, gain, bias)
+    order = native_reading.layout(nodes, gain, bias) if known else None
     if order is not None and grad.dtype == torch.float32:
         return native_reading.read_gradients(grad, nodes, gain, bias, wanted, order)
-    if node_table.are_readable(nodes, gain, bias, grad):
+    if known and node_table.are_readable(nodes, gain, bias, grad):
         return read_triton.source_gradients(grad, nodes, gain, bias, None, wanted)
     joined = join(nodes)
     activated = concat_read([joined], gain, bias)
@@ -54,6 +56,13 @@ def concat_read_gradients(
     del activated
     by_joined, by_gain, by_bias = _affine_gradients(by_affine, joined, gain)
     return by_joined.split([node.shape[1] for node in nodes], dim=1), by_gain, by_bias
+
+
+def match(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> bool:
+    """Whether nodes lie beside each other, with a gain and a bias a channel; of all else torch says what it makes."""
+    maps = {(len(node), *node.shape[2:]) for node in nodes}
+    channels = (sum(node.shape[1] for node in nodes),)
+    return len(maps) == 1 and gain.shape == bias.shape == channels
 
 
 class _Read(torch.autograd.Function):

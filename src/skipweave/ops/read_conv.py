@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from skipweave.ops import node_table, read_triton
 from skipweave.ops.aggregate import concat_read
-from skipweave.ops.read import concat_read_fast, concat_read_gradients
+from skipweave.ops.read import concat_read_fast, concat_read_gradients, match
 
 
 class Geometry(NamedTuple):
@@ -152,5 +152,5 @@ def _working_type(nodes: Sequence[Tensor], gain: Tensor, weight: Tensor) -> torc
 
 def _is_product(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether a GPU reads and multiplies in one pass."""
-    pointwise = weight.shape[2:] == (1, 1) and geometry == _POINTWISE
+    pointwise = weight.shape[1:] == (len(gain), 1, 1) and geometry == _POINTWISE and match(nodes, gain, bias)
     return pointwise and len(weight) <= _MOST_OUTPUTS and node_table.are_readable(nodes, gain, bias, weight)
