@@ -1,52 +1,40 @@
 """Train a network from settings to a finished run's folder, or go on with one that was stopped."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
-from torch.nn.parallel import DistributedDataParallel
 
 from skipweave.data import load, without
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training import torchrun
+from skipweave.training.beginning import check_own, first_state
 from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig, differences
 from skipweave.training.curves import write_curves
-from skipweave.training.devices import make_fabric
 from skipweave.training.files import keep_as
-from skipweave.training.learner import NETWORK, Learner, check_moments
+from skipweave.training.learner import Learner
 from skipweave.training.left_out import count, unreadable
 from skipweave.training.lock import held
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.network import arguments_for, build_network, count_parameters
+from skipweave.training.processes import in_processes
 from skipweave.training.progress import Progress, RunStart, Silent
-from skipweave.training.records import CHECKPOINT, Records
+from skipweave.training.records import Records
 from skipweave.training.run_folder import RunFolder
 from skipweave.training.run_log import warnings_once
-from skipweave.training.signals import StopRequest, stop_requests
-from skipweave.training.state import RunState, best_row
+from skipweave.training.signals import stop_requests
+from skipweave.training.state import best_row
 from skipweave.training.summary import RunSummary, further_scores
 from skipweave.training.task import Data, Segmentation, Task, task_for
-from skipweave.training.weights import WEIGHTS, Description, save_weights
-
-# Each process keeps its own running statistics until they are evaluated; older versions of torch have another name.
-_NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
-_OWN_STATISTICS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
-
-# What they say of processes, in every process: a banner, and that the others end when one ends.
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+from skipweave.training.weights import Description, save_weights
 
 
 def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | None = None) -> RunSummary:
@@ -74,24 +62,10 @@ def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | N
     if resume is not None and (finished := _check_resumable(config, RunFolder.reopen(resume))):
         progress.finished(finished)
         return finished
-    fabric = _fabric(config)
-    work = partial(_run, config=config, resume=resume, progress=progress)
-    path, stopped = _launch(fabric, work, spawns=config.devices > 1 and not torchrun.job())
+    path, stopped = in_processes(config, partial(_run, config=config, resume=resume, progress=progress))
     if stopped:
         raise Stopped(*stopped)
     return _finished(RunFolder(Path(path)))
-
-
-# The folder; and the signal that stopped the run, if one did, with what to tell.
-_End = tuple[str, tuple[int, str] | None]
-
-
-def _launch(fabric: Fabric, work: Callable[[Fabric], _End], *, spawns: bool) -> _End:
-    """Do the work here, or in processes, to which signals are then passed on."""
-    if not spawns:
-        return cast(_End, fabric.launch(work))
-    with stop_requests(tell_children=True) as request, _errors_of_processes(request):
-        return cast(_End, fabric.launch(work))
 
 
 def _check_resumable(config: FitConfig, folder: RunFolder) -> RunSummary | None:
@@ -110,18 +84,8 @@ def _finished(folder: RunFolder) -> RunSummary:
     return summary
 
 
-def _fabric(config: FitConfig) -> Fabric:
-    """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
-    torchrun.check_devices(config.devices)
-    if config.devices == 1:
-        return make_fabric(config.accelerator, precision=config.precision)
-    start: Literal["popen", "spawn"] = "popen" if torchrun.job() else "spawn"
-    some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
-    strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
-    here, machines = torchrun.places(config.devices)
-    return make_fabric(
-        config.accelerator, devices=here, num_nodes=machines, precision=config.precision, strategy=strategy
-    )
+# The folder; and the signal that stopped the run, if one did, with what to tell.
+_End = tuple[str, tuple[int, str] | None]
 
 
 def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> _End:
@@ -144,13 +108,13 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
             f"give a batch_size of at most that"
         )
     description = Description.of(config.model.name, args, data)
-    check = partial(_check_own, ours=description)
+    check = partial(check_own, ours=description)
     with ExitStack() as stack:
         warning = _hold(stack, fabric, resume, check) if resume else ""
         saved, _ = RunFolder(resume).newest(check) if resume else (None, "")
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
         learner = Learner(fabric, config, args, task)
-        state = _first_state(config, saved, learner, description)
+        state = first_state(config, saved, learner, description)
         path = RunFolder.create(config).path if first and resume is None else resume
         folder = RunFolder(cast(Path, fabric.broadcast(path)))
         if first and resume is None:
@@ -235,42 +199,6 @@ def _weights_of_classes(task: Task) -> str:
     return "class weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights)
 
 
-def _first_state(config: FitConfig, saved: Saved | None, learner: Learner, description: Description) -> RunState:
-    """Where the run goes on, or begins."""
-    if saved:
-        learner.load_state(saved)
-        return RunState.from_plain(saved.info.get("state"), learner.task.scores())
-    if config.start:
-        _start_from(config.start, learner, description)
-    return RunState(learner.task.scores())
-
-
-def _start_from(path: Path, learner: Learner, ours: Description) -> None:
-    """Take over the weights of another run's network."""
-    saved = open_saved(path)
-    if saved.info.get("format") != WEIGHTS:
-        raise SkipweaveError(f"start is {path}: expected a file of weights, such as a run's model.safetensors")
-    theirs = Description.from_plain(saved.info.get("description"), path)
-    if theirs.classes != ours.classes:
-        raise SkipweaveError(
-            f"start is {path}, whose classes {theirs.classes} are not those of the data: {ours.classes}"
-        )
-    learner.load_weights(saved)
-
-
-def _check_own(saved: Saved, ours: Description) -> None:
-    """Refuse a checkpoint that is not of this run's network, before memory is taken for either."""
-    if saved.info.get("format") != CHECKPOINT:
-        raise SkipweaveError(f"not a checkpoint: {saved.path}")
-    theirs = Description.from_plain(saved.info.get("description"), saved.path)
-    if theirs != ours:
-        raise SkipweaveError(
-            f"{saved.path} is of {theirs.model} with {theirs.args} on {theirs.data}: "
-            f"expected {ours.model} with {ours.args} on {ours.data}, as config.yaml says"
-        )
-    check_moments(saved, ours.expect(saved, NETWORK))
-
-
 def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
     data, state, fabric = loop.data, loop.state, loop.fabric
     splits = {"train": data.train, "validation": data.val, "test": data.test}
@@ -324,20 +252,3 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
             folder.write_summary(summary)
     loop.fabric.barrier()  # until it is there for all
     return summary
-
-
-@contextmanager
-def _errors_of_processes(request: StopRequest) -> Iterator[None]:
-    """Tell a user's mistake that a process met as if it had been met here, and that a process was killed."""
-    try:
-        yield
-    except ProcessExitedException as error:
-        if request.signal:  # they had nothing to save yet
-            raise Stopped(request.signal, f"stopped by {request.signal.name} before the first step") from None
-        raise SkipweaveError(f"{error}: the run can be continued, resume it by its folder") from None
-    except ProcessRaisedException as error:
-        last = str(error).rstrip().splitlines()[-1]
-        kind = f"{SkipweaveError.__module__}.{SkipweaveError.__qualname__}: "
-        if not last.startswith(kind):
-            raise
-        raise SkipweaveError(last.removeprefix(kind)) from None
