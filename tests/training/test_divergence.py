@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skipweave.data import batch_indices, load
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, OptimConfig, fit, fitting, loop
+from skipweave.training import FitConfig, OptimConfig, fit, loop, processes
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.learner import Learner
 from skipweave.training.run_folder import RunFolder
@@ -89,7 +89,7 @@ def half(monkeypatch: pytest.MonkeyPatch) -> None:
         precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
         return Fabric(accelerator="cpu", devices=1, plugins=[precision])
 
-    monkeypatch.setattr(fitting, "_fabric", fabric)
+    monkeypatch.setattr(processes, "_fabric", fabric)
 
 
 @pytest.mark.usefixtures("half")
