@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,12 +41,19 @@ def kill_at(nursery) -> Callable[..., RunFolder]:
     return kill
 
 
+def timeless(values: dict[str, Any]) -> dict[str, Any]:
+    """A row, a phase or a summary without what differs from run to run."""
+    kept = {key: value for key, value in values.items() if key not in WALL_CLOCK}
+    return kept | {"phases": [timeless(phase) for phase in kept["phases"]]} if "phases" in kept else kept
+
+
 def contents(folder: RunFolder) -> tuple[dict[str, torch.Tensor], dict[str, object], list[dict[str, str]]]:
     """All that a run ends with, wall-clock times aside: tensors, state, rows of metrics.csv."""
     saved = open_saved(folder.last)
-    state = dict(saved.info["state"], rows=None)
+    phases = [timeless(phase) for phase in saved.info["state"]["phases"]]
+    state = dict(saved.info["state"], rows=None, phases=phases)
     with folder.metrics.open(newline="") as file:
-        rows = [{key: value for key, value in row.items() if key not in WALL_CLOCK} for row in csv.DictReader(file)]
+        rows = [timeless(row) for row in csv.DictReader(file)]
     return saved.tensors(), state, rows
 
 
@@ -58,7 +66,7 @@ def assert_same(ours: RunFolder, theirs: RunFolder) -> None:
     weights = [open_saved(folder.weights).info["sha256"] for folder in (ours, theirs)]
     assert weights[0] == weights[1]
     figures = [
-        {key: value for key, value in asdict(summary).items() if key not in ("run_dir", "train_seconds", *WALL_CLOCK)}
+        {key: value for key, value in timeless(asdict(summary)).items() if key not in ("run_dir", "train_seconds")}
         for summary in (ours.read_summary(), theirs.read_summary())
         if summary
     ]
