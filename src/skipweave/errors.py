@@ -1,6 +1,8 @@
 """What ends a command before its end: a mistake of the user's, or a signal."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class SkipweaveError(ValueError):
@@ -21,6 +23,22 @@ class SkipweaveError(ValueError):
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+@contextmanager
+def noted_in(problems: list[str]) -> Iterator[None]:
+    """Add the mistakes that the block tells of to a list, so that what comes after it is checked too.
+
+    >>> problems = []
+    >>> with noted_in(problems):
+    ...     raise SkipweaveError("epochs is 0", "lr is -1")
+    >>> problems
+    ['epochs is 0', 'lr is -1']
+    """
+    try:
+        yield
+    except SkipweaveError as error:
+        problems += error.problems
 
 
 class Stopped(SystemExit):

@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, noted_in
 
 # A word is not followed to classes either, but for those that settings are made of.
 set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["skipweave"])
@@ -74,17 +74,13 @@ def _call_with_settings(
             raise SkipweaveError(*problems, f"not a run folder (it has no config.yaml): {rest['resume']}")
     settings: dict[str, Any] = {}
     for file in files:
-        try:
+        with noted_in(problems):
             settings = _merged(settings, read_values(file))
-        except SkipweaveError as error:
-            problems += error.problems
     if rest.get("resume") and isinstance(settings.get("data"), dict):
         settings["data"].pop("download", None)  # what the run had downloaded is there by now
     config: Any = None
-    try:
+    with noted_in(problems):
         config = build(kind, _merged(settings, values), thorough=True)
-    except SkipweaveError as error:
-        problems += error.problems
     if problems:
         raise SkipweaveError(*problems)
     if show:

@@ -9,7 +9,7 @@ from torch import nn
 from skipweave.compress.depth_multiplier import check_factor, depth_multiplier
 from skipweave.compress.report import Thinned
 from skipweave.compress.sparsify import check_density, sparsify
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, noted_in
 
 # What thins a network, in this order; the argument that a bare number stands for; and what checks the arguments.
 _WAYS: Mapping[str, tuple[Callable[..., Thinned], str, Callable[..., None]]] = {
@@ -49,10 +49,8 @@ def check_thinning(overrides: Mapping[str, Any]) -> None:
     problems: list[str] = []
     for name, (thin, main, check) in _WAYS.items():
         if overrides.get(name) is not None:
-            try:
+            with noted_in(problems):
                 check(**_arguments(name, thin, main, overrides[name]))
-            except SkipweaveError as error:
-                problems += error.problems
     if problems:
         raise SkipweaveError(*problems)
 

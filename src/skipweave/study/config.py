@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skipweave.data import DataConfig
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, noted_in
 from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig
 
 MATCHABLE = ("parameters", "macs")
@@ -130,10 +130,8 @@ class StudyConfig:
         )
         problems = [problem for right, problem in checks if not right]
         for check in (lambda: parse_count(self.target or 1), lambda: self.fit_config(ModelConfig(), 0, self.output)):
-            try:
+            with noted_in(problems):
                 check()
-            except SkipweaveError as error:
-                problems += error.problems
         if problems:
             raise SkipweaveError(*problems)
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from skipweave.compress import THINNING, build_thinned, check_thinning
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, noted_in
 from skipweave.models import create_model
 
 if TYPE_CHECKING:
@@ -85,10 +85,8 @@ def check_network(name: str, args: Mapping[str, Any]) -> None:
     problems: list[str] = []
     dense = {key: value for key, value in args.items() if key not in THINNING}
     for check in (partial(check_thinning, args), partial(sketch, name, dense)):
-        try:
+        with noted_in(problems):
             check()
-        except SkipweaveError as error:
-            problems += error.problems
     if problems:
         raise SkipweaveError(*problems)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from skipweave.errors import SkipweaveError
+from skipweave.errors import SkipweaveError, noted_in
 from skipweave.training.checks import nearest
 
 Settings = TypeVar("Settings")
@@ -131,10 +131,8 @@ def _each(hint: Any, items: Iterable[tuple[int | str, Any]], name: str, thorough
     made: list[Any] = []
     problems: list[str] = []
     for key, value in items:
-        try:
+        with noted_in(problems):
             made.append(typed(hint, value, f"{name}[{key!r}]", thorough=thorough))
-        except SkipweaveError as error:
-            problems += error.problems
     if problems:
         raise SkipweaveError(*problems)
     return made
