@@ -47,6 +47,47 @@ def test_a_users_mistake_is_one_line_and_status_2(monkeypatch: pytest.MonkeyPatc
     assert capsys.readouterr().err == "skipweave: error: several lines of text\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device", "runs/a.csv"), "runs/a.csv: No space left on device"),
+        (OSError("odd"), "fit: odd"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_one_line_and_status_2(
+    error: OSError, told: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    def fail(command: str, argv: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert cli.main(["fit"]) == 2
+    assert capsys.readouterr().err == f"skipweave: error: {told}\n"
+
+
+def test_what_is_printed_into_a_closed_pipe_is_no_error(tmp_path: Path):
+    words = [sys.executable, "-u", "-m", "skipweave", "fit", "--print_config"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize("save", ["there/picture", "there/folder/picture"])
+@pytest.mark.parametrize("command", ["show densenet40_12 --save {}", "bench densenet40_12 --save {}.csv"])
+def test_where_nothing_can_be_saved_is_told_before_the_work(
+    command: str, save: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("there").touch()
+    assert cli.main(command.format(save).split()) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("skipweave: error: cannot make the folder there")
+
+
 def test_interrupted_means_status_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture):
     def interrupt(command: str, argv: list[str]) -> int:
         raise KeyboardInterrupt

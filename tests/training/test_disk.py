@@ -162,6 +162,19 @@ def test_an_output_that_cannot_be_written(tiny: Tiny, tmp_path: Path):
         fit(config)
 
 
+@pytest.mark.parametrize("room", [0, 5_000])
+def test_a_run_is_not_begun_on_a_full_disk(tiny: Tiny, small_disk: Path, room: int):
+    """5,000 bytes are room for the first file in its folder, and not for the second."""
+    runs = small_disk / "runs"
+    runs.mkdir()
+    fill(small_disk / "filler", room)
+    with pytest.raises(
+        SkipweaveError, match=r"cannot begin the run .*runs/.*: No space left on device; nothing is left"
+    ):
+        fit(replace(tiny(), output=runs))
+    assert not list(runs.iterdir())
+
+
 @pytest.mark.slow
 def test_wherever_it_becomes_full_the_checkpoints_stay_whole(
     nursery, begin: Callable[[Path], RunFolder], small_disk: Path, tmp_path: Path, weights: str

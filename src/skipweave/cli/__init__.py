@@ -1,5 +1,6 @@
 """The command line: `skipweave COMMAND ...`. Only the chosen command's module is imported."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -33,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: what follows `skipweave`; by default that of this process.
 
     Returns:
-        The exit status: 0; 2 after mistakes of the user's, told on stderr, a line each; 143, 130 or 138 after a
-        SIGTERM, SIGINT or SIGUSR1, of which training tells how to go on.
+        The exit status: 0; 2 after mistakes of the user's, told on stderr, a line each, or where a file cannot be
+        read or written; 143, 130 or 138 after a SIGTERM, SIGINT or SIGUSR1, of which training tells how to go on; 141
+        when nobody reads what is printed any more.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -52,6 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if str(stop):
             print(f"skipweave: {stop}", file=sys.stderr)
         return stop.code
+    except BrokenPipeError:  # by `| head`; what is still to be flushed when Python ends goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except OSError as error:  # a disk that is full or read-only, a file that is gone
+        print(_told(SkipweaveError(f"{error.filename or words[0]}: {error.strerror or error}")), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("skipweave: stopped", file=sys.stderr)
         return 130

@@ -1,6 +1,5 @@
 """`skipweave bench`: how fast networks are beside others, and how close to what the machine could do."""
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -17,13 +16,13 @@ from torch import nn
 from skipweave.analysis.draw_speed import draw_errors
 from skipweave.analysis.profile import profile
 from skipweave.analysis.speed import Case, MemoryFormat, Precision, Speed, What, measure_speeds
-from skipweave.cli.files import refuse_existing
+from skipweave.cli.files import make_room
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import rows
 from skipweave.models import create_model
 from skipweave.study.timing import machine
-from skipweave.training.files import replacing
+from skipweave.training.files import as_csv, write_text
 
 _WHATS: tuple[What, ...] = ("inference", "step")
 
@@ -151,7 +150,7 @@ def _check_save(save: Path | None) -> None:
         return
     if save.suffix != ".csv":
         raise SkipweaveError(f"save is {save}: expected a file that ends in .csv")
-    refuse_existing((save, save.with_suffix(".svg")))
+    make_room((save, save.with_suffix(".svg")))
 
 
 def _title(case: Case) -> str:
@@ -208,11 +207,8 @@ def _print(lines: Sequence[_Line]) -> None:
 
 
 def _write(save: Path, lines: Sequence[_Line]) -> None:
-    save.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(save) as path, path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(asdict(lines[0])), lineterminator="\n")
-        table.writeheader()
-        table.writerows(map(asdict, lines))
+    rows = [asdict(line) for line in lines]
+    write_text(save, as_csv([rows[0], *(row.values() for row in rows)]))
     say(f"saved {save}")
     best: dict[str, tuple[float, float]] = {}
     for line in lines:

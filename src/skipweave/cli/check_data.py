@@ -1,18 +1,18 @@
 """`skipweave check-data`: read a data set through before training, and list what is wrong with it."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from skipweave.cli.files import refuse_existing
-from skipweave.cli.tables import new_table, print_table, say
+from skipweave.cli.files import make_room
+from skipweave.cli.tables import BAR, new_table, print_table, say
 from skipweave.data import DataConfig, DataReport, Finding, check
 from skipweave.errors import SkipweaveError
 from skipweave.ops.processor import cores
 from skipweave.training import FitConfig
+from skipweave.training.files import as_csv, write_text
 
 _KIND = {True: "bad", False: "note"}
 
@@ -31,7 +31,7 @@ def check_data(config: FitConfig, save: Path | None = None, workers: int | None 
     if save:
         if save.suffix != ".csv":
             raise SkipweaveError(f"save is {save}: expected a name that ends in .csv")
-        refuse_existing([save])
+        make_room([save])
     elif config.output.suffix == ".csv":
         raise SkipweaveError(f"output is {config.output}, the folder of runs: name the file for the list by --save")
     if workers is not None and workers < 0:
@@ -49,9 +49,8 @@ def check_data(config: FitConfig, save: Path | None = None, workers: int | None 
 
 
 def _read(config: DataConfig, workers: int) -> DataReport:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*BAR, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
         return check(
             config, workers=workers, progress=lambda done, total: bar.update(task, completed=done, total=total)
@@ -66,7 +65,5 @@ def _show(findings: Sequence[Finding]) -> None:
 
 
 def _write(path: Path, findings: Sequence[Finding]) -> None:
-    with path.open("x", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["kind", "where", "problem"])
-        writer.writerows([_KIND[finding.bad], finding.place, finding.problem] for finding in findings)
+    rows = ((_KIND[finding.bad], finding.place, finding.problem) for finding in findings)
+    write_text(path, as_csv([("kind", "where", "problem"), *rows]))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from skipweave.analysis import draw
 from skipweave.analysis.label_maps import comparison
 from skipweave.analysis.profile import profile
-from skipweave.cli.files import pictures, refuse_existing
+from skipweave.cli.files import make_room, pictures
 from skipweave.cli.run_display import shown_scores
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.data import SegmentationData
@@ -48,7 +48,7 @@ def exits(
     if image is not None and not save:
         raise SkipweaveError("--image says what to draw: say where to by --save")
     if save:
-        refuse_existing(pictures(save))
+        make_room(pictures(save))
     loaded = load_run_images(run, split, which, root)
     macs = profile(loaded.network, (loaded.data.in_chans, *loaded.data.image_size)).exit_macs
     if not macs:

@@ -1,19 +1,28 @@
 """Files that a command is asked to write."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from skipweave.errors import SkipweaveError
 
 
-def refuse_existing(paths: Iterable[Path]) -> None:
-    """Refuse to write over what exists.
+def make_room(paths: Iterable[Path]) -> None:
+    """Make the folders of files that are to be written, before the work that they are for; nothing is written over.
 
     Raises:
-        SkipweaveError: one of the files exists already.
+        SkipweaveError: one of the files exists already, or its folder cannot be made or written to.
     """
+    paths = list(paths)
     if there := [str(path) for path in paths if path.exists()]:
         raise SkipweaveError(f"{', '.join(there)} exists already: choose another --save")
+    for folder in dict.fromkeys(path.parent for path in paths):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SkipweaveError(f"cannot make the folder {folder}: {error.strerror}") from error
+        if not os.access(folder, os.W_OK):
+            raise SkipweaveError(f"cannot write into the folder {folder}: choose another --save")
 
 
 def pictures(prefix: Path) -> tuple[Path, Path]:

@@ -17,7 +17,7 @@ from skipweave.analysis import draw
 from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.ledger_check import Check, by_network, check
 from skipweave.analysis.profile import Profile, profile
-from skipweave.cli.files import pictures, refuse_existing
+from skipweave.cli.files import make_room, pictures
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.compress import build_thinned
 from skipweave.errors import SkipweaveError
@@ -69,7 +69,7 @@ def show(
     args = args or {}
     prefix = save / model if save is not None and save.is_dir() else save
     if prefix is not None:
-        refuse_existing(pictures(prefix))
+        make_room(pictures(prefix))
     with torch.device("meta"):
         network = build_thinned(partial(create_model, model), args)
     title = " ".join([model, *(f"{key}={value}" for key, value in args.items())])

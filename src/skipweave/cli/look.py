@@ -1,7 +1,5 @@
 """`skipweave look`: the papers' pictures of a network, and their numbers."""
 
-import csv
-import io
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -15,12 +13,12 @@ from torch import nn
 from skipweave.analysis import draw
 from skipweave.analysis.looks import KINDS, Kind, Look, Value, looks
 from skipweave.analysis.looks import look as take
-from skipweave.cli.files import refuse_existing
+from skipweave.cli.files import make_room
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.training import Description, Which, load_run, load_weights
-from skipweave.training.files import replacing
+from skipweave.training.files import as_csv, replacing
 
 _ENDINGS = (".png", ".svg", ".pdf", ".csv")
 _IN_A_FOLDER = (".svg", ".png", ".csv")
@@ -99,30 +97,19 @@ def _files(pictures: Sequence[Look], save: Path | None) -> dict[Path, Look]:
         files = {save: pictures[0]}
     else:
         files = {save / f"{picture.kind}{end}": picture for picture in pictures for end in _IN_A_FOLDER}
-    refuse_existing(files)
+    make_room(files)
     return files
 
 
 def _write(picture: Look, title: str, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SkipweaveError(f"cannot make the folder {path.parent}: {error.strerror}") from error
     with replacing(path) as temporary:
         if path.suffix == ".csv":
-            temporary.write_text(_csv(picture.values), encoding="utf-8")
+            rows = ((*value[:3], f"{value.value:.6g}") for value in picture.values)
+            temporary.write_text(as_csv([Value._fields, *rows]), encoding="utf-8")
         else:
             with rc_context({"text.parse_math": False}):  # what a file says of its network is text
                 figure = picture.draw(title)
             draw.write(figure, temporary, path.suffix.removeprefix("."))
-
-
-def _csv(values: Sequence[Value]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Value._fields)
-    writer.writerows([*value[:3], f"{value.value:.6g}"] for value in values)
-    return text.getvalue()
 
 
 def _table(picture: Look) -> Table:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
+from skipweave.cli.tables import BAR
 from skipweave.training import EpochRow, RunStart, RunSummary
 
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 _SHOWN = {"top5_error": "top-5 error", "mean_iou": "mean IoU", "accuracy": "pixel accuracy"}
 
 
@@ -32,7 +32,7 @@ class RunDisplay:
         if not self._console.is_terminal:
             return
         if not self._bars:
-            self._bars = Progress(*_COLUMNS, console=self._console, transient=True)
+            self._bars = Progress(*BAR, console=self._console, transient=True)
             self._steps_bar = self._bars.add_task("reading images", total=total)
             self._bars.start()
         self._bars.update(self._steps_bar, completed=done, total=total)
@@ -50,7 +50,7 @@ class RunDisplay:
         if start.epoch or start.step:
             self._print(f"continuing after {start.epoch} epochs and {start.step} of {start.steps} steps")
         if self._console and self._console.is_terminal:
-            self._bars = Progress(*_COLUMNS, console=self._console, transient=True)
+            self._bars = Progress(*BAR, console=self._console, transient=True)
             self._epochs_bar = self._bars.add_task("epochs", total=start.epochs, completed=start.epoch)
             self._steps_bar = self._bars.add_task("steps", total=start.steps, completed=start.step)
             self._bars.start()

@@ -1,7 +1,5 @@
 """Commands that train a network and use a trained one."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, Prediction, Split, Which, evaluate, load_run, load_weights
 from skipweave.training import fit as fit_network
 from skipweave.training import predict as predict_images
+from skipweave.training.files import as_csv
 
 
 def fit(config: FitConfig, resume: Path | None = None) -> None:
@@ -117,14 +116,14 @@ def _show(predictions: Sequence[Prediction]) -> None:
 
 
 def _as_csv(predictions: Sequence[Prediction]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     ranks = range(1, 1 + max((len(prediction.classes) for prediction in predictions), default=0))
-    writer.writerow(["image", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")), "problem"])
+    rows: list[list[object]] = [
+        ["image", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")), "problem"]
+    ]
     for prediction in predictions:
         named = [word for pair in zip(prediction.classes, prediction.probabilities, strict=True) for word in pair]
-        writer.writerow([prediction.path, *(named or [""] * 2 * len(ranks)), prediction.problem])
-    return text.getvalue()
+        rows.append([prediction.path, *(named or [""] * 2 * len(ranks)), prediction.problem])
+    return as_csv(rows)
 
 
 def _as_json(predictions: Sequence[Prediction]) -> str:

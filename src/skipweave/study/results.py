@@ -1,6 +1,5 @@
 """What a study found: its networks, its runs, their statistics over seeds, and the two CSV files."""
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+
+from skipweave.training.files import as_csv, write_text
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,4 @@ def _rounded(value: float | None) -> float | None:
 
 def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["label"])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_text(path, as_csv([rows[0] if rows else ["label"], *(row.values() for row in rows)]))

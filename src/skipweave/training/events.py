@@ -24,7 +24,11 @@ class Events:
         now = time.time()
         self._file = (folder / f"events.out.tfevents.{now:.0f}").open("wb", buffering=0)
         self._writer = RecordWriter(self._file)
-        self._write(Event(wall_time=now, file_version="brain.Event:2"))
+        try:
+            self._write(Event(wall_time=now, file_version="brain.Event:2"))
+        except OSError:
+            self.close()
+            raise
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:
         """Write values by name."""

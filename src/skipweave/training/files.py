@@ -1,8 +1,10 @@
 """Write files so that a kill at any moment leaves the old one or the new one, whole."""
 
+import csv
+import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,6 +41,17 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def as_csv(rows: Iterable[Iterable[object]]) -> str:
+    r"""The text of a CSV file.
+
+    >>> as_csv([("file", "problem"), ("a,b.png", None)])
+    'file,problem\n"a,b.png",\n'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def keep_as(path: Path, copy: Path) -> None:

@@ -120,7 +120,8 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
         if first and resume is None:
             stack.enter_context(held(folder.path))
         if first and config.data.on_bad == "skip":
-            folder.write_skipped(skipped)
+            with folder.writing():
+                folder.write_skipped(skipped)
         records = Records(folder, description, active=first)
         stack.enter_context(warnings_once(partial(records.tell, "warning"), shown=first))
         request = stack.enter_context(stop_requests())

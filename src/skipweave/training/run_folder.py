@@ -1,13 +1,13 @@
 """A run's folder: what lies where in it, made new for every run, complete in itself."""
 
 import csv
-import io
 import json
 import platform
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
@@ -19,8 +19,8 @@ from skipweave.errors import SkipweaveError
 from skipweave.training import torchrun
 from skipweave.training.checkpoint import Saved, open_saved
 from skipweave.training.config import FitConfig
-from skipweave.training.files import keep_as, refuse_links, remove_partial, sync, write_text
-from skipweave.training.plain_files import read_json
+from skipweave.training.files import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
+from skipweave.training.plain_files import read_json, read_text
 from skipweave.training.settings import as_yaml, read
 from skipweave.training.summary import EpochRow, RunSummary
 from skipweave.training.typed import build
@@ -62,48 +62,60 @@ class RunFolder:
 
     @classmethod
     def create(cls, config: FitConfig) -> "RunFolder":
-        """Make `<output>/<model>_<data>_<n>` with the first free n, and write settings and versions into it."""
+        """Make `<output>/<model>_<data>_<n>` with the first free n, and write settings and versions into it.
+
+        Raises:
+            SkipweaveError: it cannot be made, or not be written to.
+        """
         if config.output.exists() and not config.output.is_dir():
             raise SkipweaveError(f"output is {config.output}: expected a folder, found a file")
         stem = re.sub(r"[^\w.-]+", "_", f"{config.model.name}_{config.data.name}")
-        for number in count(1):
-            path = config.output / f"{stem}_{number}"
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
-            break
-        return cls(path)._begin(config)
+        numbers = count(1)
+        while True:
+            with suppress(FileExistsError):
+                return cls._new(config.output / f"{stem}_{next(numbers)}", config)
 
     @classmethod
     def make(cls, path: Path, config: FitConfig) -> "RunFolder":
         """Make a folder of this very name, and write settings and versions into it.
 
         Raises:
-            SkipweaveError: it exists already, or cannot be made.
+            SkipweaveError: it exists already, cannot be made, or not be written to.
         """
         try:
+            return cls._new(path, config)
+        except FileExistsError as error:
+            raise SkipweaveError(f"cannot make the run folder {path}: it is there already") from error
+
+    @classmethod
+    def _new(cls, path: Path, config: FitConfig) -> "RunFolder":
+        try:
             path.mkdir(parents=True)
+        except FileExistsError:
+            raise
         except OSError as error:
             raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
-        return cls(path)._begin(config)
+        folder = cls(path)
+        try:
+            folder._begin(config)
+        except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)
+            raise SkipweaveError(f"cannot begin the run {path}: {error.strerror}; nothing is left of it") from error
+        return folder
 
-    def _begin(self, config: FitConfig) -> "RunFolder":
+    def _begin(self, config: FitConfig) -> None:
         sync(self.path.parent)
         self.checkpoints.mkdir()
         write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
         if torchrun.job():
             write_text(self.job, torchrun.job() + "\n")
         write_text(self.config, as_yaml(config))
-        return self
 
     @classmethod
     def of_torchrun_job(cls, output: Path) -> "RunFolder | None":
         """The newest run in a folder that this torchrun job began; None if it began none there."""
         marks = [path for path in output.glob("*/torchrun_job.txt") if (path.parent / "config.yaml").is_file()]
-        own = [path for path in marks if path.read_text(encoding="utf-8").strip() == torchrun.job()]
+        own = [path for path in marks if read_text(path).strip() == torchrun.job()]
         newest = max(own, key=lambda path: path.stat().st_mtime_ns, default=None)
         return cls.reopen(newest.parent) if newest else None
 
@@ -181,7 +193,7 @@ class RunFolder:
                 continue
             return saved, f"{problems[0]}; continuing from {path.name}" if problems else ""
         if problems:
-            raise SkipweaveError("; ".join(problems))
+            raise SkipweaveError(*problems)
         return None, ""
 
     def kept(self) -> str:
@@ -220,20 +232,13 @@ class RunFolder:
         """Write metrics.csv anew: one row an epoch, so that none is ever lost or doubled."""
         lines = [row.as_columns() for row in rows]
         names = dict.fromkeys(name for line in lines for name in line)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(names), lineterminator="\n")
-        if names:
-            writer.writeheader()
-        writer.writerows(lines)
-        write_text(self.metrics, text.getvalue())
+        cells = ([line.get(name) for name in names] for line in lines)
+        write_text(self.metrics, as_csv([names, *cells] if names else []))
 
     def write_skipped(self, images: Sequence[Unreadable]) -> None:
         """Write skipped.csv: a row for each training image that is left out, also if there are none."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_SKIPPED)
-        writer.writerows((image.index, image.file, image.problem) for image in images)
-        write_text(self.skipped, text.getvalue())
+        rows = ((image.index, image.file, image.problem) for image in images)
+        write_text(self.skipped, as_csv([_SKIPPED, *rows]))
 
     def read_skipped(self) -> list[Unreadable] | None:
         """The training images that are left out; None if they have not been looked for yet.
@@ -244,8 +249,7 @@ class RunFolder:
         if not self.skipped.exists():
             return None
         try:
-            with self.skipped.open(newline="", encoding="utf-8") as file:
-                header, *rows = csv.reader(file)
+            header, *rows = csv.reader(read_text(self.skipped).splitlines(keepends=True))
             if tuple(header) != _SKIPPED:
                 raise ValueError(f"its columns are {', '.join(header)}")
             return [Unreadable(int(index), path, problem) for index, path, problem in rows]
