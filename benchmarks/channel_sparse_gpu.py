@@ -9,7 +9,6 @@ Before that the output and the gradients of every kernel are compared with the d
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from benchmarks import keeping
 from benchmarks.convolutions import SHAPES, Shape, mean_ratios
-from benchmarks.timing import RESULTS, WARM_UP, told
+from benchmarks.timing import RESULTS, WARM_UP, gpu, told
 from skipweave.ops import channel_sparse_dense, channel_sparse_shared, form_for
 from skipweave.ops.channel_sparse_triton import channel_sparse_triton
 from skipweave.topology import channels
@@ -215,15 +214,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7, help="start no comparison after this time")
     parser.add_argument("--output", type=Path, default=RESULTS / "gpu_channel_sparse.csv")
     given = parser.parse_args()
-    if not torch.cuda.is_available():
-        sys.exit("There is no GPU here that torch can use: nothing was measured.")
-    torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True
+    device = gpu()
     cases = (
         (f"{shape}, {precision}", partial(told, compare(shape, precision, given.batch, given.repeats), tell))
         for precision, shape in product(PRECISIONS, SHAPES)
     )
-    rows, failed = keeping.run(cases, given.minutes, given.output, torch.device("cuda"))
+    rows, failed = keeping.run(cases, given.minutes, given.output, device)
     print(*mean_ratios(rows, case), sep="\n")
     wrong = [
         f"{row.subject}, {case(row)}: error {row.error}"

@@ -11,7 +11,6 @@ that of a large copy.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -299,11 +298,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3, help="start no operation after this time")
     parser.add_argument("--output", type=Path, default=timing.RESULTS / "gpu_kernels.csv")
     given = parser.parse_args()
-    if not torch.cuda.is_available():
-        sys.exit("There is no GPU here that torch can use: nothing was measured.")
-    torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True
-    device = torch.device("cuda")
+    device = timing.gpu()
     cases = (
         (f"{name}, {precision}", partial(told, make, given.batch, precision, given.repeats, device))
         for precision in ("bfloat16", "TF32", "float32")

@@ -9,7 +9,6 @@ and images.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -183,11 +182,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4, help="start no further turns after this time")
     parser.add_argument("--output", type=Path, default=timing.RESULTS / "gpu_networks.csv")
     given = parser.parse_args()
-    if not torch.cuda.is_available():
-        sys.exit("There is no GPU here that torch can use: nothing was measured.")
-    torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True
-    device = torch.device("cuda")
+    device = timing.gpu()
     cases = ((str(made), partial(told, made, given.repeats, device)) for made in turns())
     _, failed = keeping.run(cases, given.minutes, given.output, device)
     keeping.end(given.output, failed)

@@ -60,6 +60,15 @@ def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int, at_least
     }
 
 
+def gpu() -> torch.device:
+    """The GPU, made ready; leave where there is none."""
+    if not torch.cuda.is_available():
+        raise SystemExit("There is no GPU here that torch can use: nothing was measured.")
+    torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
+    return torch.device("cuda")
+
+
 def conditions(device: torch.device) -> dict[str, str | int]:
     """What the figures of one run share: the day, the machine, torch's version and its threads."""
     return {

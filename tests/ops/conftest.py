@@ -1,4 +1,4 @@
-"""What the tests of Triton's kernels share: they run on a GPU, or in Triton's interpreter where there is none."""
+"""What the tests of kernels share: those in C, and Triton's, on a GPU or in the interpreter where there is none."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 import torch
 from packaging.version import Version
 
-from skipweave.ops import cross_triton, native_reading, node_table, read_triton
+from skipweave.ops import cross_triton, native_library, native_reading, node_table, read_triton
 
 _COMPILE = """
 import sys
@@ -33,6 +33,24 @@ def compile_only(kernel, *arguments, grid, warmup, **constants):
 driver.set_active(NoGPU())
 run, JITFunction.run = JITFunction.run, compile_only
 """
+
+
+@pytest.fixture(scope="session")
+def c_library() -> native_library.Library:
+    """Give the C library; skip where there is none."""
+    library = native_library.library()
+    if library.problem:
+        pytest.skip(library.problem)
+    return library
+
+
+@pytest.fixture(params=["avx512", "avx2", "generic"])
+def instruction_set(request: pytest.FixtureRequest, c_library: native_library.Library) -> Iterator[str]:
+    """Have the C library use each instruction set that the processor has."""
+    if not native_library.use_instruction_set(request.param):
+        pytest.skip(f"the processor has no {request.param}")
+    yield request.param
+    native_library.use_instruction_set(c_library.instruction_set)
 
 
 @pytest.fixture

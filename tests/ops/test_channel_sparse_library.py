@@ -2,22 +2,17 @@
 
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from skipweave.ops import channel_sparse, channel_sparse_conv2d, channel_sparse_dense, form_for, native_library
 from skipweave.ops.channel_sparse_library import channel_sparse_library
-
-LIBRARY = native_library.library()
-needs_library = pytest.mark.skipif(bool(LIBRARY.problem), reason=LIBRARY.problem)
-SETS = ["avx512", "avx2", "generic"]
 
 
 @dataclass(frozen=True)
@@ -62,14 +57,6 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@pytest.fixture(params=SETS)
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    if not native_library.use_instruction_set(request.param):
-        pytest.skip(f"the processor has no {request.param}")
-    yield request.param
-    native_library.use_instruction_set(LIBRARY.instruction_set)
-
-
 def error(ours: Tensor, exact: Tensor) -> float:
     """Relative L2 error."""
     return float((ours.double() - exact).detach().norm() / exact.detach().norm().clamp_min(1e-12))
@@ -95,10 +82,10 @@ def assert_exact(case: Case) -> None:
 
 
 def test_it_was_built_where_there_is_a_compiler() -> None:
-    assert not LIBRARY.problem or not any(map(shutil.which, ("cc", "gcc", "clang"))), LIBRARY.problem
+    problem = native_library.library().problem
+    assert not problem or not any(map(shutil.which, ("cc", "gcc", "clang"))), problem
 
 
-@needs_library
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("width", [7, 8, 14, 17, 28, 35, 56])
 def test_it_is_exact_for_the_usual_widths(instruction_set: str, width: int, kernel: int) -> None:
@@ -106,24 +93,19 @@ def test_it_is_exact_for_the_usual_widths(instruction_set: str, width: int, kern
     assert_exact(Case(3, 20, 16, width, width, (kernel, kernel), padding=padding, fan_in=5, rows=16))
 
 
-@needs_library
 @pytest.mark.parametrize("batch", [1, 5, 16])
 def test_it_is_exact_where_channels_do_not_fit_the_caches(instruction_set: str, batch: int) -> None:
     assert_exact(Case(batch, 700, 24, 7, 7, (1, 1), fan_in=70, rows=24))
     assert_exact(Case(batch, 700, 8, 7, 7, (3, 3), padding=(1, 1), fan_in=70, rows=8))
 
 
-@needs_library
-@pytest.mark.parametrize("name", SETS)
-@settings(max_examples=30)
-@given(cases())
-def test_it_is_exact_for_any_shape(name: str, case: Case) -> None:
-    if native_library.use_instruction_set(name):
-        assert_exact(case)
-        native_library.use_instruction_set(LIBRARY.instruction_set)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases())
+def test_it_is_exact_for_any_shape(instruction_set: str, case: Case) -> None:
+    assert_exact(case)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_the_input_gradient_of_a_kernel_as_large_as_the_map_is_dense() -> None:
     """There the library would follow each link to 49 positions, of which all but one are padding."""
     case = Case(3, 20, 16, 7, 7, (7, 7), fan_in=2, rows=16)
@@ -132,7 +114,7 @@ def test_the_input_gradient_of_a_kernel_as_large_as_the_map_is_dense() -> None:
     assert not by_library.called
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_threads_change_nothing(kernel: int) -> None:
     x, weight, index, bias = Case(2, 20, 24, 30, 30, (kernel, kernel), fan_in=6, rows=24).operands()
@@ -152,7 +134,7 @@ def test_threads_change_nothing(kernel: int) -> None:
             torch.testing.assert_close(one, other, rtol=tolerance, atol=10 * tolerance)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_layouts_do_not_matter() -> None:
     x, weight, index, _ = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
     expected = channel_sparse_library(x, weight, index)
@@ -161,7 +143,7 @@ def test_layouts_do_not_matter() -> None:
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_an_index_beyond_the_channels_is_refused() -> None:
     x, weight, index, _ = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
     for wrong in (index + 20, index - 20):
@@ -169,14 +151,14 @@ def test_an_index_beyond_the_channels_is_refused() -> None:
             channel_sparse_library(x, weight, wrong)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_gradients_that_nobody_wants_are_left_out() -> None:
     x, weight, index, bias = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
     channel_sparse_library(x, weight.requires_grad_(), index, bias).sum().backward()
     assert [tensor.grad is not None for tensor in (x, weight, bias)] == [False, True, False]
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_a_second_derivative_is_refused() -> None:
     x, weight, index, _ = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
     out = channel_sparse_library(x.requires_grad_(), weight.requires_grad_(), index)
@@ -185,7 +167,7 @@ def test_a_second_derivative_is_refused() -> None:
         gradient.sum().backward()
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_it_is_an_operator_that_torch_understands() -> None:
     x, weight, index, bias = Case(2, 6, 4, 9, 9, (3, 3), fan_in=3, rows=4).operands()
     gradient, options = torch.rand(2, 4, 5, 5), ([2, 2], [1, 1], [1, 1])
@@ -198,7 +180,7 @@ def test_it_is_an_operator_that_torch_understands() -> None:
         torch.library.opcheck(operator, operands, test_utils=("test_schema", "test_faketensor"))
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_it_can_be_compiled() -> None:
     case = Case(2, 6, 4, 9, 9, (3, 3), fan_in=3, rows=4)
     x, weight, index, bias = case.operands()
@@ -211,7 +193,7 @@ def test_it_can_be_compiled() -> None:
     torch.testing.assert_close(results[1], results[0], rtol=1e-6, atol=1e-6)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_it_is_taken_where_it_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel_sparse, "break_even", lambda kernel: 0.5)
     x, weight, index, bias = Case(1, 8, 4, 5, 5, (3, 3), fan_in=4, rows=4).operands()
@@ -245,7 +227,7 @@ def test_a_library_that_does_not_fit_is_not_used(monkeypatch: pytest.MonkeyPatch
     (tmp_path / "library.so").write_bytes(b"no library")
     monkeypatch.setattr(native_library, "FOLDER", tmp_path)
     assert native_library.library.__wrapped__().problem.startswith("it cannot be loaded")
-    if not LIBRARY.problem:
-        shutil.copy(LIBRARY.path, tmp_path)
+    if not (library := native_library.library()).problem:
+        shutil.copy(library.path, tmp_path)
         (tmp_path / "other.h").write_text("/* another source */")
         assert native_library.library.__wrapped__().problem.startswith("it was built from other sources")

@@ -1,6 +1,6 @@
 """The cross-layer convolution in C against its definition."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -8,19 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skipweave.ops import cross_layer, cross_layer_fast, native_library, native_reading
+from skipweave.ops import cross_layer, cross_layer_fast, native_reading
 
-LIBRARY = native_library.library()
-needs_library = pytest.mark.skipif(bool(LIBRARY.problem), reason=LIBRARY.problem)
 ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-@pytest.fixture(params=["avx512", "avx2", "generic"])
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[None]:
-    if LIBRARY.problem or not native_library.use_instruction_set(request.param):
-        pytest.skip(f"there is no {request.param} here")
-    yield
-    native_library.use_instruction_set(LIBRARY.instruction_set)
 
 
 def operands(count: int, shape: Sequence[int], order: str) -> list[Tensor]:
@@ -42,14 +32,14 @@ def assert_equal(given: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("shape", [(2, 3, 1, 1), (3, 17, 5, 7), (2, 70, 8, 8), (2, 2, 65, 70)], ids=str)
-def test_it_is_the_definition(instruction_set: None, order: str, shape: tuple[int, ...]) -> None:
+def test_it_is_the_definition(instruction_set: str, order: str, shape: tuple[int, ...]) -> None:
     """Also where a tile has several channels, and where a channel has several tiles."""
     given = operands(3, shape, order)
     assert native_reading.layout(given[2:], *given[:2]) is not None
     assert_equal(given)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @settings(max_examples=30)
 @given(
     st.integers(1, 6),
@@ -60,7 +50,7 @@ def test_any_shape(count: int, shape: tuple[int, ...], order: str) -> None:
     assert_equal(operands(count, shape, order))
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_results_lie_in_memory_as_the_nodes_do(order: str) -> None:
     weight, bias, *nodes = operands(2, (2, 3, 4, 5), order)
@@ -71,7 +61,7 @@ def test_results_lie_in_memory_as_the_nodes_do(order: str) -> None:
         assert made.is_contiguous(memory_format=ORDERS[order])
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
     weight, bias, whole = operands(1, (3, 9, 4, 5), order)
@@ -95,7 +85,7 @@ def test_orders_that_are_mixed_are_left_to_torch() -> None:
     assert_equal([weight, bias, *nodes])
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_weights_and_gradients_may_lie_as_they_will(order: str) -> None:
     weight, bias, *nodes = operands(3, (2, 5, 4, 4), order)
@@ -105,7 +95,7 @@ def test_weights_and_gradients_may_lie_as_they_will(order: str) -> None:
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-5)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_threads_change_nothing_but_rounding(order: str) -> None:
     given = operands(3, (2, 24, 33, 31), order)

@@ -1,26 +1,14 @@
 """Reading nodes in C against the definition, forward and backward."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skipweave.ops import concat_read, concat_read_fast, concat_read_lean, native_library, native_reading
+from skipweave.ops import concat_read, concat_read_fast, concat_read_lean, native_reading
 
-LIBRARY = native_library.library()
-needs_library = pytest.mark.skipif(bool(LIBRARY.problem), reason=LIBRARY.problem)
 ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-@pytest.fixture(params=["avx512", "avx2", "generic"])
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[None]:
-    if LIBRARY.problem or not native_library.use_instruction_set(request.param):
-        pytest.skip(f"there is no {request.param} here")
-    yield
-    native_library.use_instruction_set(LIBRARY.instruction_set)
 
 
 def operands(widths: list[int], batch: int, size: tuple[int, int], order: str) -> list[Tensor]:
@@ -43,13 +31,13 @@ def assert_equal(given: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 17)])
-def test_it_is_the_definition(instruction_set: None, order: str, size: tuple[int, int]) -> None:
+def test_it_is_the_definition(instruction_set: str, order: str, size: tuple[int, int]) -> None:
     given = operands([3, 24, 1, 17], 2, size, order)
     assert native_reading.layout(given[2:], *given[:2]) is not None
     assert_equal(given)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @settings(max_examples=30)
 @given(
     st.lists(st.integers(1, 20), min_size=1, max_size=5),
@@ -61,7 +49,7 @@ def test_any_shape(widths: list[int], batch: int, size: tuple[int, int], order: 
     assert_equal(operands(widths, batch, size, order))
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
     gain, bias, whole = operands([9], 3, (4, 5), order)
@@ -71,7 +59,7 @@ def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
     assert_equal([gain, bias, *nodes])
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_threads_change_nothing_but_rounding(order: str) -> None:
     given = operands([24, 40], 2, (33, 31), order)
@@ -88,7 +76,7 @@ def test_threads_change_nothing_but_rounding(order: str) -> None:
         torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-5)
 
 
-@needs_library
+@pytest.mark.usefixtures("c_library")
 def test_what_is_no_number_passes_as_through_relu() -> None:
     node = torch.tensor([float("nan"), -1.0, 2.0, -float("inf"), float("inf"), -0.0]).view(1, 1, 2, 3)
     gain, bias = torch.ones(1), torch.zeros(1)
