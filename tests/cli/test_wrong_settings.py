@@ -138,7 +138,8 @@ def check_words(pairs: list[tuple[str, str, bool]]) -> None:
     mistakes(fit, argv)
 
 
-pairs = st.lists(st.tuples(options, words | st.text(max_size=6), st.booleans()), max_size=4)
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)  # as a process gets them
+pairs = st.lists(st.tuples(options, words | texts, st.booleans()), max_size=4)
 
 
 @settings(max_examples=20)

@@ -105,8 +105,6 @@ def test_a_killed_process_costs_torchrun_nothing(nursery, words: list[object], t
     script.write_text(KILLED)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--max-restarts", "1"]
     done = subprocess.run([*map(str, [*torchrun, script, *words])], capture_output=True, text=True)
-    if "Gloo connectFullMesh failed" in done.stderr:
-        pytest.skip("torch's own processes do not find each other again here after a restart")
     assert done.returncode == 0, done.stderr
     assert nursery([*words, "--output", tmp_path / "whole"], processes=2).status == 0
     assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")

@@ -58,6 +58,7 @@ def in_processes(config: FitConfig, work: Callable[[Fabric], Answer]) -> Answer:
     """
     fabric = _fabric(config)
     if config.devices == 1 or torchrun.job():
+        torchrun.meet_again()
         return cast(Answer, fabric.launch(work))
     with stop_requests(tell_children=True) as request, _errors_of_processes(request):  # which passes signals on
         return cast(Answer, fabric.launch(work))

@@ -3,6 +3,8 @@
 import os
 import platform
 
+from torch.distributed import PrefixStore, TCPStore, init_process_group
+
 from skipweave.errors import SkipweaveError
 
 
@@ -15,6 +17,18 @@ def job() -> str:
 def restarted() -> bool:
     """Whether this is not the job's first start."""
     return bool(job()) and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def meet_again() -> None:
+    """Bring together the processes of a job that is not at its first start.
+
+    torch 2.14 lets them look for one another where those of the first start left their addresses.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if restarted() and processes > 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        own = PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+        init_process_group(store=own, rank=int(os.environ["RANK"]), world_size=processes)
 
 
 def check_devices(devices: int) -> None:
