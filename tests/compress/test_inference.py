@@ -20,9 +20,8 @@ from torch.utils._pytree import tree_leaves
 
 import skipweave
 from skipweave.compress import InferenceNet, optimize_for_inference
-from skipweave.compress.inference import MemoryFormat
 from skipweave.errors import SkipweaveError
-from skipweave.layers import ConcatRead, CrossConv, SeparableMaxPool
+from skipweave.layers import ConcatRead, CrossConv, MemoryFormat, SeparableMaxPool
 
 METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")
 EXITS = dict(heads="stages")
@@ -459,7 +458,7 @@ def test_exported() -> None:
 @pytest.mark.parametrize(
     ("make", "options", "complaint"),
     [
-        (small, dict(memory_format="NHWC"), "memory_format is 'NHWC': expected one of channels_last, contiguous"),
+        (small, dict(memory_format="NHWC"), "memory_format is 'NHWC': expected one of contiguous, channels_last"),
         (small, dict(weights=torch.int8), "weights is torch.int8: expected torch.float32, torch.bfloat16 or None"),
         (_resnet, {}, "the model does not say what images it takes: give input_size"),
         (nn.Identity, {}, "the network has no parameters"),

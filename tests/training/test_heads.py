@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional
 
 import skipweave
+from skipweave.compress import build_thinned
 from skipweave.ops import sieve_shares
 from skipweave.training import FitConfig, LossConfig, ModelConfig, evaluate, fit
 from skipweave.training.checkpoint import open_saved
@@ -27,6 +29,19 @@ def test_all_heads_are_the_exits_and_the_last():
     assert torch.equal(heads[-1], network(x))
     plain = skipweave.create_model("resnet18", num_classes=4).eval()
     assert len(AllHeads(plain)(x)) == count_heads(plain) == 1
+
+
+@pytest.mark.parametrize(("sparsify", "expected"), [(None, torch.channels_last), (0.5, torch.contiguous_format)])
+def test_weights_and_maps_lie_as_convolutions_are_fastest(sparsify: float | None, expected: torch.memory_format):
+    """In channels-last order; contiguous where single channels are gathered."""
+    network = build_thinned(partial(skipweave.create_model, "resnet18", num_classes=4), {"sparsify": sparsify})
+    maps: list[torch.Tensor] = []
+    network.maxpool.register_forward_hook(lambda _, given, __: maps.extend(given))
+    AllHeads(network)(torch.randn(2, 3, 64, 64))
+    other = torch.contiguous_format if expected is torch.channels_last else torch.channels_last
+    for tensor in (maps[0], network.conv1.weight):
+        assert tensor.is_contiguous(memory_format=expected)
+        assert not tensor.is_contiguous(memory_format=other)
 
 
 def test_shares_by_epoch():

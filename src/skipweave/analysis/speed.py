@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from skipweave.analysis.profile import Profile
 from skipweave.compress import optimize_for_inference
 from skipweave.errors import SkipweaveError
+from skipweave.layers import FORMATS, MemoryFormat
 
 What = Literal["inference", "step"]
 Precision = Literal["float32", "bf16"]
-MemoryFormat = Literal["contiguous", "channels_last"]
 Make = Callable[[], nn.Module]
 
-_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 _WARM_UP = 2
 
@@ -175,14 +174,14 @@ def timed_action(
     if case.what == "step" and case.batch < 2:
         raise SkipweaveError("a step of one image cannot normalise maps of one pixel: give batches of 2 or more")
     model = model.to(device)
-    images = torch.randn(case.batch, *input_size, device=device).to(memory_format=_FORMATS[case.memory_format])
+    images = torch.randn(case.batch, *input_size, device=device).to(memory_format=FORMATS[case.memory_format])
     if case.what == "inference":
         weights = torch.bfloat16 if case.precision == "bf16" else None
         fast = optimize_for_inference(
             model, memory_format=case.memory_format, compile=case.compiled, weights=weights, input_size=input_size
         )
         return partial(_infer, fast, images)
-    model = model.to(memory_format=_FORMATS[case.memory_format]).train()
+    model = model.to(memory_format=FORMATS[case.memory_format]).train()
     with torch.no_grad():
         count, classes, *pixels = _logits(model(images)).shape
     labels = torch.randint(classes, (count, *pixels), device=device)

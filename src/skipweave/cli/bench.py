@@ -15,10 +15,11 @@ from torch import nn
 
 from skipweave.analysis.draw_speed import draw_errors
 from skipweave.analysis.profile import profile
-from skipweave.analysis.speed import Case, MemoryFormat, Precision, Speed, What, measure_speeds
+from skipweave.analysis.speed import Case, Precision, Speed, What, measure_speeds
 from skipweave.cli.files import make_room
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
+from skipweave.layers import MemoryFormat
 from skipweave.ledger import rows
 from skipweave.models import create_model
 from skipweave.study.timing import machine

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,8 @@ from skipweave.compress.dataflow import data_flows
 from skipweave.compress.dry_run import checked_input_size
 from skipweave.compress.fold_norms import Folding, fold_norms, is_step
 from skipweave.errors import SkipweaveError
-from skipweave.layers import ChannelSparseConv2d, SeparableMaxPool
+from skipweave.layers import FORMATS, MemoryFormat, SeparableMaxPool, best_memory_format
 
-MemoryFormat = Literal["channels_last", "contiguous"]
-
-_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 _WEIGHTS = (torch.float32, torch.bfloat16)
 
 
@@ -74,7 +71,7 @@ class InferenceNet(nn.Module):
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             return x
         x = x.to(next(self.network.parameters()).dtype)
-        return x.contiguous(memory_format=_FORMATS[self.memory_format]) if x.dim() == 4 else x
+        return x.contiguous(memory_format=FORMATS[self.memory_format]) if x.dim() == 4 else x
 
     def _leave(self, x: Any) -> Any:
         return x.to(self._given) if isinstance(x, Tensor) and x.is_floating_point() else x
@@ -124,8 +121,8 @@ def optimize_for_inference(
     >>> print(str(optimize_for_inference(model).folding).splitlines()[0])
     9 batch norms folded
     """
-    if memory_format not in (None, *_FORMATS):
-        raise SkipweaveError(f"memory_format is {memory_format!r}: expected one of {', '.join(_FORMATS)}, or None")
+    if memory_format not in (None, *FORMATS):
+        raise SkipweaveError(f"memory_format is {memory_format!r}: expected one of {', '.join(FORMATS)}, or None")
     if weights not in (None, *_WEIGHTS):
         raise SkipweaveError(f"weights is {weights!r}: expected torch.float32, torch.bfloat16 or None")
     if isinstance(model, InferenceNet):
@@ -134,11 +131,11 @@ def optimize_for_inference(
     network = copy.deepcopy(model).eval().requires_grad_(False)
     flows = data_flows(network, checked_input_size(model, input_size), is_step)
     folding = fold_norms(network, flows)
-    chosen = memory_format or _best_format(model)
+    chosen = memory_format or best_memory_format(model)
     if chosen == "contiguous" and next(network.parameters()).is_cpu:
         _replace_pools(network)
     network.to(dtype=weights)
-    network.to(memory_format=_FORMATS[chosen])
+    network.to(memory_format=FORMATS[chosen])
     if compile:
         network.compile()
     return InferenceNet(network, folding, chosen, given)
@@ -165,8 +162,3 @@ def _is_separable(pool: nn.MaxPool2d) -> bool:
         return False
     square = all(len(set(_pair(size))) == 1 for size in (pool.kernel_size, pool.stride, pool.padding))
     return square and _pair(pool.dilation) == (1, 1) and not (pool.ceil_mode or pool.return_indices)
-
-
-def _best_format(model: nn.Module) -> MemoryFormat:
-    gathers = any(isinstance(part, ChannelSparseConv2d) for part in model.modules())
-    return "contiguous" if gathers else "channels_last"

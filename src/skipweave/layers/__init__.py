@@ -7,6 +7,7 @@ from skipweave.layers.compiling import compile_units
 from skipweave.layers.cross import Cross, CrossConv, CrossRead
 from skipweave.layers.head import Head
 from skipweave.layers.lean import Read, read_and_run
+from skipweave.layers.memory_format import FORMATS, MemoryFormat, best_memory_format
 from skipweave.layers.normalise import NodeNorm
 from skipweave.layers.pool import SeparableMaxPool
 from skipweave.layers.readers import Reader, readers
@@ -25,6 +26,7 @@ from skipweave.layers.transition import (
 from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, conv3x3, residual_body
 
 __all__ = [
+    "FORMATS",
     "Aggregation",
     "BlockCompression",
     "ChannelSparseConv2d",
@@ -41,6 +43,7 @@ __all__ = [
     "GroupUnit",
     "Head",
     "ImageNetStem",
+    "MemoryFormat",
     "NodeNorm",
     "NormTransition",
     "Opening",
@@ -57,6 +60,7 @@ __all__ = [
     "SumRead",
     "Unit",
     "basic_body",
+    "best_memory_format",
     "bottleneck_body",
     "carry_down",
     "compile_units",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from skipweave.layers import FORMATS, best_memory_format
 from skipweave.ops import head_shares, sieve_shares
 from skipweave.training.config import LossConfig
 
@@ -14,15 +15,18 @@ class AllHeads(nn.Module):
     """A network that gives the logits of every head, the last one being its own.
 
     Args:
-        network: any; one without exits has one head.
+        network: any; one without exits has one head. Its weights are brought into the memory format in which it
+            computes fastest, and so are the images.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.memory_format = FORMATS[best_memory_format(network)]
+        self.network = network.to(memory_format=self.memory_format)
 
     def forward(self, x: Tensor) -> Sequence[Tensor]:
         """Return the logits of exit after exit and of the last head."""
+        x = x.contiguous(memory_format=self.memory_format)
         if count_heads(self.network) == 1:
             return (self.network(x),)
         return tuple(self.network.forward_anytime(x))  # type: ignore[operator]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -27,10 +28,14 @@ def pack(optimiser: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dic
 
 
 def unpack(optimiser: Optimizer, names: list[str], tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Put back what `pack` took apart."""
+    """Put back what `pack` took apart; moments lie in memory as their parameters do, for speed."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     index = {name: place for place, name in enumerate(names)}
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **values}.items():
-        parameter, key = name.rsplit("/", 1)
-        state.setdefault(index[parameter], {})[key] = value
+        name, key = name.rsplit("/", 1)
+        like = parameters[index[name]]
+        if isinstance(value, Tensor) and value.shape == like.shape:
+            value = torch.empty_like(like, dtype=value.dtype, device=value.device).copy_(value)
+        state.setdefault(index[name], {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,22 @@
+"""The order in which the numbers of a map lie in memory."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from skipweave.layers.channel_sparse import ChannelSparseConv2d
+
+MemoryFormat = Literal["contiguous", "channels_last"]
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def best_memory_format(network: nn.Module) -> MemoryFormat:
+    """The order in which a network's convolutions compute fastest, on processors and GPUs.
+
+    Returns:
+        `channels_last`; `contiguous` where channel-sparse convolutions gather single channels.
+    """
+    gathers = any(isinstance(part, ChannelSparseConv2d) for part in network.modules())
+    return "contiguous" if gathers else "channels_last"
