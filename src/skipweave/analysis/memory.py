@@ -75,6 +75,7 @@ class _Living(TorchDispatchMode):
         self.peak = 0
         self._others = {StorageWeakRef(tensor.untyped_storage()) for tensor in others}
         self._bytes: dict[StorageWeakRef, int] = {}
+        self._total = 0  # of these
 
     def __torch_dispatch__(
         self,
@@ -85,11 +86,13 @@ class _Living(TorchDispatchMode):
     ) -> Any:
         made = func(*args, **(kwargs or {}))
         for storage in (leaf.untyped_storage() for leaf in tree_leaves(made) if isinstance(leaf, Tensor)):
-            self._bytes[StorageWeakRef(storage)] = storage.nbytes()
-        self._bytes = {
-            weak: size for weak, size in self._bytes.items() if weak not in self._others and not weak.expired()
-        }
-        self.peak = max(self.peak, sum(self._bytes.values()))
+            if (weak := StorageWeakRef(storage)) not in self._others:
+                self._total += storage.nbytes() - self._bytes.get(weak, 0)
+                self._bytes[weak] = storage.nbytes()
+        if self._total > self.peak:  # perhaps: the dead are looked for only where they matter
+            self._bytes = {weak: size for weak, size in self._bytes.items() if not weak.expired()}
+            self._total = sum(self._bytes.values())
+            self.peak = max(self.peak, self._total)
         return made
 
 
