@@ -103,6 +103,9 @@ class _UpCarry(Unit):
     """Carries a node to a finer resolution, to the very size that the maps there had on the way down."""
 
     def _make(self, node: Tensor, size: torch.Size, again: bool = False) -> Tensor:  # type: ignore[override]
+        if torch.compiler.is_exporting():  # ONNX has no transposed convolution to a size that is not known yet
+            doubled = self.body(self.read(node), [2 * side for side in node.shape[-2:]])
+            return doubled[..., : size[0], : size[1]]
         return self.body(self.read(node), list(size))
 
 
