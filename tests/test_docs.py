@@ -81,7 +81,7 @@ def test_the_two_commands_of_the_readme_are_found():
 
 def test_every_dependency_has_its_line_and_no_other():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = project["dependencies"] + project["optional-dependencies"]["dev"]
+    asked = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
     packages = [re.match(r"[\w-]+", requirement)[0].lower() for requirement in asked]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w, -]+) \|", page, re.MULTILINE)
