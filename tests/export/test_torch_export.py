@@ -5,7 +5,7 @@ import torch
 
 from tests.export.networks import LABEL_PIXELS, quick, trained
 
-QUICK = ("sparsenet", "sparsenet, sparse in blocks", "deluge", "seqresnet", "fc_densenet", "fc_logdensenet")
+QUICK = ("sparsenet, sparse in blocks", "deluge", "fc_logdensenet")
 
 
 @pytest.mark.parametrize("name", quick(*QUICK))

@@ -36,9 +36,14 @@ def local_weights(place: Path) -> Path:
     if not named:
         raise SkipweaveError(f"{place}: expected {HUB}USER/REPO, or {HUB}USER/REPO@REVISION")
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import logging
 
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # each attempt would be told of
     try:
         return Path(hf_hub_download(named[1], _FILE, revision=named[2]))
     except Exception as error:  # the hub's client, the network and the disk fail each in their own way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SkipweaveError(f"cannot download {_FILE} of {named[1]} from the Hugging Face hub: {reason}") from error
+    finally:
+        logging.set_verbosity(verbosity)

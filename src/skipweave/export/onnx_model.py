@@ -57,7 +57,7 @@ def to_onnx(network: nn.Module, description: Description) -> OnnxModel:
     names as JSON.
 
     Args:
-        network: In evaluation mode, as `load_run` and `load_weights` give it.
+        network: In evaluation mode and on the CPU, as `load_run` and `load_weights` give it.
         description: Of the network.
 
     Returns:

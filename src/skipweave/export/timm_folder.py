@@ -20,7 +20,7 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
     """Describe a trained network to timm: `config.json` of a repository on the hub.
 
     timm builds the network again by its registered name and arguments, and `pretrained_cfg` tells it what images go
-    through. timm resizes images by Pillow, not by torch: where sizes differ, pixels differ by a step or so of 255.
+    through. timm resizes images by Pillow, not by torch: where sizes differ, pixels differ by up to one of 255.
 
     Args:
         network: Whose `pretrained_cfg` names its first and last layer.
