@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_every_package_is_pinned_to_one_version_by_hash():
 
 def test_what_is_asked_for_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = project["dependencies"] + project["optional-dependencies"]["dev"]
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     packages = {name.lower().replace("_", "-") for name in pinned()}
     assert {Requirement(text).name.lower().replace("_", "-") for text in asked} - packages == set()
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_the_two_commands_of_the_readme_are_found():
 
 def test_every_dependency_has_its_line_and_no_other():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = project["dependencies"] + project["optional-dependencies"]["dev"]
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     packages = [re.match(r"[\w-]+", requirement)[0].lower() for requirement in asked]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w, -]+) \|", page, re.MULTILINE)

@@ -19,7 +19,7 @@ FLOORS = (
     {"models", "compress"},
     {"data", "analysis"},
     {"training"},
-    {"study"},
+    {"study", "export"},
     {"cli"},
     {FACE, "__main__"},
 )

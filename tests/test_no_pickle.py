@@ -77,9 +77,22 @@ def test_a_network_lives_with_pickle_switched_off(tmp_path: Path, monkeypatch: p
         ["test", str(run)],
         ["predict", str(tmp_path / "a.png"), "--run", str(run)],
         ["look", str(run), "--save", str(tmp_path / "look")],
+        ["export", str(run), "--formats", "[onnx, timm]", "--output", str(tmp_path / "exported")],
         ["prune-links", str(run), "--below", "0.9", "--output", str(tmp_path / "thin")],
         ["study", *study, *short, "--output", str(tmp_path / "study")],
     ):
         assert main(words) == 0, words
     kinds = {path.suffix for path in tmp_path.rglob("*") if path.is_file() and "events" not in path.parts}
-    assert kinds == {".safetensors", ".json", ".jsonl", ".yaml", ".csv", ".txt", ".png", ".svg", ".html"}
+    assert kinds == {
+        ".safetensors",
+        ".onnx",
+        ".json",
+        ".jsonl",
+        ".yaml",
+        ".csv",
+        ".txt",
+        ".md",
+        ".png",
+        ".svg",
+        ".html",
+    }

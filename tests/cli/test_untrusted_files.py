@@ -41,8 +41,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(trained, tmp_path / "run")
+def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run, whose file of weights is also what the hub gives for any name."""
+    copy = shutil.copytree(trained, tmp_path / "run")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(copy / "model.safetensors"))
+    return copy
 
 
 class Trap:
@@ -228,6 +231,16 @@ COMMANDS = {
     "exits": lambda run: ["exits", str(run)],
     "look at a run": lambda run: ["look", str(run)],
     "look at a file": lambda run: ["look", str(run / "model.safetensors")],
+    "predict from the hub": lambda run: ["predict", "picture.png", "--model", "hf-hub:someone/birds"],
+    "export a run": lambda run: ["export", str(run), "--output", str(run.parent / "exported")],
+    "export a file": lambda run: [
+        "export",
+        str(run / "model.safetensors"),
+        "--formats",
+        "[timm]",
+        "--output",
+        str(run.parent / "exported"),
+    ],
     "prune-links": lambda run: ["prune-links", str(run), "--output", str(run.parent / "thin")],
 }
 
@@ -286,6 +299,11 @@ def test_harmful_tensors_are_refused(command: str, kind: str, run: Path, capsys:
 @pytest.mark.parametrize(("command", "kind"), OTHERS)
 def test_harmful_tensors_are_refused_everywhere(command: str, kind: str, run: Path, capsys: pytest.CaptureFixture[str]):
     check_refused(command, kind, run, capsys)
+
+
+@pytest.mark.parametrize("command", ["export a run", "export a file", "look at a file"])
+def test_what_is_whole_is_not_refused(command: str, run: Path):
+    assert main(COMMANDS[command](run)) == 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -21,6 +21,7 @@ COMMANDS = {
     "look": ("skipweave.cli.look:look", "pictures of who reads whom, and of trained weights, with their numbers"),
     "prune-links": ("skipweave.cli.prune_links:prune_links", "take the weakest links out of a run's network"),
     "predict": ("skipweave.cli.train:predict", "classes, or label maps, of images or folders of images"),
+    "export": ("skipweave.cli.export:export", "a run's network as ONNX, or as timm and the Hugging Face hub know it"),
     "study": ("skipweave.cli.study:study", "train and compare several networks, with a report"),
     "bench": ("skipweave.cli.bench:bench", "how fast networks are beside others, in turns"),
     "env": ("skipweave.cli.env:env", "versions, processor, and how channel-sparse convolutions are computed here"),

@@ -16,6 +16,7 @@ from skipweave.analysis.looks import look as take
 from skipweave.cli.files import make_room
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
+from skipweave.export import local_weights
 from skipweave.models import create_model
 from skipweave.training import Description, Which, load_run, load_weights
 from skipweave.training.files import as_csv, replacing
@@ -29,7 +30,7 @@ def look(network: str, kind: Kind | None = None, save: Path | None = None, which
     """Look into a network: who reads whom, and how much readers make of what they read.
 
     Args:
-        network: a run's folder, or a file of weights; or a model's name, for its connections.
+        network: a run's folder, a file of weights, or hf-hub:USER/REPO; or a model's name, for its connections.
         kind: connections, reuse, groups or norms; all that the network has something for where it is left out.
         save: a folder that gets each picture as KIND.svg and KIND.png and its numbers as KIND.csv; or, for a single
             kind, a file that ends in .svg, .png, .pdf or .csv. What exists is not overwritten.
@@ -58,7 +59,7 @@ def look(network: str, kind: Kind | None = None, save: Path | None = None, which
 
 def _taken(network: str, which: Which) -> tuple[str, tuple[Look, ...], dict[Kind, str]]:
     """The network's name, its pictures, and why it has not the others."""
-    path = Path(network)
+    path = local_weights(Path(network))
     if path.exists():
         if path.is_dir():
             trained, _, description = load_run(path, which)

@@ -10,6 +10,7 @@ from skipweave.cli.run_display import RunDisplay, shown_scores
 from skipweave.cli.tables import new_table, print_table
 from skipweave.data import list_images
 from skipweave.errors import SkipweaveError
+from skipweave.export import local_weights
 from skipweave.training import FitConfig, Prediction, Split, Which, evaluate, load_run, load_weights
 from skipweave.training import fit as fit_network
 from skipweave.training import predict as predict_images
@@ -68,7 +69,8 @@ def predict(
     Args:
         images: image files, or folders of them.
         run: folder of a run, finished or not.
-        model: a file of weights instead, such as a run's model.safetensors.
+        model: a file of weights instead, such as a run's model.safetensors; or hf-hub:USER/REPO[@REVISION], whose
+            model.safetensors is downloaded from the Hugging Face hub.
         top: how many classes to tell of each image.
         output: also write the predictions to this .csv or .json file; for label maps the folder, `predictions` by
             default, that gets of each image NAME_labels.png, whose values are the labels, and NAME_overlay.png.
@@ -76,7 +78,7 @@ def predict(
     if run and not model:
         network, _, description = load_run(run)
     elif model and not run:
-        network, description = load_weights(model)
+        network, description = load_weights(local_weights(model))
     else:
         raise SkipweaveError("give either --run DIR or --model FILE")
     paths = [path for place in images for path in list_images(place)]

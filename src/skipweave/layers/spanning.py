@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from skipweave.layers.aggregation import Aggregation
 from skipweave.layers.stage import MakeBody
 from skipweave.layers.unit import Unit
+from skipweave.ops import crop
 from skipweave.topology.spanning import SpanningPlan, Step, Version
 
 
@@ -103,6 +104,8 @@ class _UpCarry(Unit):
     """Carries a node to a finer resolution, to the very size that the maps there had on the way down."""
 
     def _make(self, node: Tensor, size: torch.Size, again: bool = False) -> Tensor:  # type: ignore[override]
+        if torch.compiler.is_exporting():  # ONNX has no transposed convolution to a size that is not known yet
+            return crop(self.body(self.read(node), [2 * side for side in node.shape[-2:]]), size)
         return self.body(self.read(node), list(size))
 
 

@@ -23,6 +23,7 @@ from skipweave.models.anytime import Heads, predictions
 from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import initialise
 from skipweave.models.registry import register_variants, segmentation_cfg
+from skipweave.ops import crop
 from skipweave.topology import Prune, SpanningPlan, Topology
 
 _UNITS_103 = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
@@ -259,9 +260,8 @@ class FCDenseNet(nn.Module):
             new = up(torch.cat(stack.raw[:fresh], dim=1))
             del stack  # the rest of it is read no more
             skip = skips.pop()
-            height, width = skip.raw[0].shape[-2:]
             # The transposed convolution gives 2h + 1 rows for the skip's 2h or 2h + 1, and likewise columns.
-            stack = block(new[..., :height, :width], skip)
+            stack = block(crop(new, skip.raw[0].shape[-2:]), skip)
         return self.head(torch.cat(stack.raw, dim=1))
 
     def get_classifier(self) -> nn.Module:

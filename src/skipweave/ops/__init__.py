@@ -4,6 +4,7 @@ from skipweave.ops.aggregate import concat_read, join, shifted_mean, sum_nodes
 from skipweave.ops.channel_sparse import Form, channel_sparse_conv2d, channel_sparse_shared, form_for
 from skipweave.ops.channel_sparse_dense import channel_sparse_dense, dense_weight
 from skipweave.ops.confusion import class_iou, confusion, global_accuracy, mean_iou
+from skipweave.ops.crop import crop
 from skipweave.ops.cross import cross_layer, cross_layer_fast
 from skipweave.ops.growing import GrowingMap
 from skipweave.ops.normalise import normalise_lean
@@ -32,6 +33,7 @@ __all__ = [
     "concat_read_fast",
     "concat_read_lean",
     "confusion",
+    "crop",
     "cross_layer",
     "cross_layer_fast",
     "deep_cross_entropy",

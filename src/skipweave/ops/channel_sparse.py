@@ -84,10 +84,13 @@ class Form:
 def form_for(x: Tensor, weight: Tensor, index: Tensor, stride: Pair = (1, 1)) -> Form:
     """Say which form is fastest: the C library, Triton's kernels, gathered blocks, or a dense convolution.
 
-    Of Triton's kernels that is predicted, not measured.
+    Of Triton's kernels that is predicted, not measured. What is exported holds operators of torch alone.
     """
     name: Literal["library", "triton"] = "triton" if x.device.type == "cuda" else "library"
-    problem = _why_not_triton(x, weight, index) if name == "triton" else _why_not_library(x, weight, index, stride)
+    if torch.compiler.is_exporting():
+        problem = "the network is exported"
+    else:
+        problem = _why_not_triton(x, weight, index) if name == "triton" else _why_not_library(x, weight, index, stride)
     if not problem:
         return Form(name, "few channels are read")
     missing = f"no {'Triton kernel' if name == 'triton' else 'C library'}: {problem}"

@@ -59,7 +59,12 @@ def concat_read_gradients(
 
 
 def match(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> bool:
-    """Whether nodes lie beside each other, with a gain and a bias a channel; of all else torch says what it makes."""
+    """Whether nodes lie beside each other, with a gain and a bias a channel; of all else torch says what it makes.
+
+    No under a compiler: it would take the sizes that are compared here for the only ones.
+    """
+    if torch.compiler.is_compiling():
+        return False
     maps = {(len(node), *node.shape[2:]) for node in nodes}
     channels = (sum(node.shape[1] for node in nodes),)
     return len(maps) == 1 and gain.shape == bias.shape == channels

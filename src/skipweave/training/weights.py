@@ -119,9 +119,10 @@ def _is_colour(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part < 256 for part in value)
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int) -> None:
-    """Write the tensors of a network's state, and which epoch they are of, into a file that explains itself."""
-    save(path, tensors, {"format": WEIGHTS, "description": description.as_plain(), "epoch": epoch})
+def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int | None = None) -> None:
+    """Write the tensors of a network's state, and of which epoch if known, into a file that explains itself."""
+    of_epoch = {} if epoch is None else {"epoch": epoch}
+    save(path, tensors, {"format": WEIGHTS, "description": description.as_plain(), **of_epoch})
 
 
 def load_weights(path: Path) -> tuple[nn.Module, Description]:

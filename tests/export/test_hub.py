@@ -1,0 +1,77 @@
+"""Weights from the Hugging Face hub: one file is asked for, and nothing else; the hub itself is never reached here."""
+
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from skipweave.errors import SkipweaveError
+from skipweave.export import local_weights
+
+
+class Hub:
+    """Stands for the download: remembers what was asked, and gives a file or fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.fails: Exception | None = None
+
+    def __call__(self, repository: str, file: str, *, revision: str | None) -> str:
+        self.asked.append((repository, file, revision))
+        if self.fails:
+            raise self.fails
+        return "/cache/model.safetensors"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
+    hub = Hub()
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
+    return hub
+
+
+@pytest.mark.parametrize(
+    ("name", "repository", "revision"),
+    [
+        ("hf-hub:someone/birds", "someone/birds", None),
+        ("hf-hub:some-one/birds_2.0@v1", "some-one/birds_2.0", "v1"),
+        ("hf-hub:a/b@refs/pr/1", "a/b", "refs/pr/1"),
+    ],
+)
+def test_one_file_is_downloaded(name: str, repository: str, revision: str | None, hub: Hub):
+    assert local_weights(Path(name)) == Path("/cache/model.safetensors")
+    assert hub.asked == [(repository, "model.safetensors", revision)]
+
+
+@pytest.mark.parametrize("path", ["model.safetensors", "/a/hf-hub:b/c", "runs/x", "hf-hub", "hub:a/b"])
+def test_paths_stay_paths(path: str, hub: Hub):
+    assert local_weights(Path(path)) == Path(path)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hf-hub:", "hf-hub:birds", "hf-hub:a/b/c", "hf-hub:a/b@", "hf-hub:a b/c", "hf-hub:a/b@v 1", "hf-hub:a/b@v1@v2"],
+)
+def test_what_is_no_repository_is_refused(name: str, hub: Hub):
+    with pytest.raises(SkipweaveError, match="expected hf-hub:USER/REPO"):
+        local_weights(Path(name))
+    assert hub.asked == []
+
+
+def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_asked():
+    with pytest.raises(
+        SkipweaveError, match=r"cannot download model.safetensors of \.\./\.\. from the Hugging Face hub"
+    ):
+        local_weights(Path("hf-hub:../.."))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ConnectionError("no\nroute"), ValueError()])
+def test_a_failed_download_is_one_line(error: Exception, hub: Hub):
+    hub.fails = error
+    with pytest.raises(
+        SkipweaveError, match=r"cannot download model.safetensors of a/b from the Hugging Face hub: ."
+    ) as told:
+        local_weights(Path("hf-hub:a/b"))
+    assert "\n" not in str(told.value)

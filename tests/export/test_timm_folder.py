@@ -1,0 +1,110 @@
+"""Folders that timm loads: the same network, bit for bit, and what it is told of images and classes."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from timm.data import create_transform, resolve_data_config
+from torchvision import transforms
+
+from skipweave.errors import SkipweaveError
+from skipweave.export import hub_config, model_card
+from skipweave.export.timm_folder import _share
+from skipweave.training import load_weights
+from skipweave.training.weights import save_weights
+from tests.export.networks import CLASSES, LABEL_PIXELS, NETWORKS, THINNED, trained
+
+WHOLE = [name for name in NETWORKS if name not in THINNED]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_timm_builds_the_same_network(name: str, tmp_path: Path):
+    network, description = trained(name)
+    save_weights(tmp_path / "model.safetensors", network.state_dict(), description)
+    (tmp_path / "config.json").write_text(json.dumps(hub_config(network, description)))
+    loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), network(images))
+    assert tuple(loaded.pretrained_cfg["label_names"]) == CLASSES
+    again, read = load_weights(tmp_path / "model.safetensors")  # the same file says all that skipweave needs
+    assert json.dumps(read.as_plain()) == json.dumps(description.as_plain())
+    with torch.inference_mode():
+        assert torch.equal(again(images), network(images))
+
+
+def test_timm_is_told_what_images_go_through(tmp_path: Path):
+    network, description = trained("sparsenet")
+    save_weights(tmp_path / "model.safetensors", network.state_dict(), description)
+    (tmp_path / "config.json").write_text(json.dumps(hub_config(network, description)))
+    loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    told = resolve_data_config({}, model=loaded)
+    assert told["input_size"] == (3, 32, 32)
+    assert (told["interpolation"], told["crop_mode"]) == ("bilinear", "center")
+    resize, crop, _, normalise = create_transform(**told).transforms
+    assert isinstance(resize, transforms.Resize)
+    assert resize.size == description.preprocessing.resize
+    assert tuple(crop.size) == (32, 32)
+    assert tuple(normalise.mean.tolist()) == pytest.approx(description.preprocessing.mean)
+    assert tuple(normalise.std.tolist()) == pytest.approx(description.preprocessing.std)
+
+
+def test_a_loaded_network_takes_other_classes(tmp_path: Path):
+    network, description = trained("densenet_bc")
+    save_weights(tmp_path / "model.safetensors", network.state_dict(), description)
+    (tmp_path / "config.json").write_text(json.dumps(hub_config(network, description)))
+    loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=7).eval()
+    assert loaded(torch.randn(1, 3, 32, 32)).shape == (1, 7)
+    assert torch.equal(loaded.stem.conv.weight, network.stem.conv.weight)
+
+
+@given(st.integers(1, 2000), st.integers(0, 500))
+def test_timm_resizes_to_the_very_side(crop: int, more: int):
+    assert math.floor(crop / _share(crop, crop + more)) == crop + more
+    assert _share(crop, crop + more) == pytest.approx(crop / (crop + more))
+
+
+@pytest.mark.parametrize("name", THINNED)
+def test_what_timm_cannot_build_is_refused(name: str):
+    with pytest.raises(
+        SkipweaveError, match=r"timm cannot build .* with (sparsify|depth_multiplier).*: the network was"
+    ):
+        hub_config(*trained(name))
+
+
+def test_a_card_tells_what_is_known():
+    _, description = trained("sparsenet")
+    card = model_card(description, 12345, {"validation": 1.5, "test": 2.25})
+    _, head, body = card.split("---\n", 2)
+    assert yaml.safe_load(head) == {
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "timm", "skipweave"],
+    }
+    for line in (
+        "# sparsenet40_24",
+        "| parameters | 12,345 |",
+        "| error, test images | 2.25 % |",
+        "`birds`, 4 classes",
+    ):
+        assert line in body
+    assert "error" not in model_card(description, 12345, {})
+    _, description = trained(LABEL_PIXELS[0])
+    assert "| 100 - mean IoU, test images | 2.25 % |" in model_card(description, 1, {"test": 2.25})
+
+
+def test_what_a_file_says_stays_in_its_cell():
+    _, description = trained("sparsenet")
+    harmful = replace(description, data="a`\n---\n# b | <script> \ud800", args={"x": "`|\n"})
+    card = model_card(harmful, 1, {})
+    card.encode("utf-8")
+    assert card.count("\n") == model_card(description, 1, {}).count("\n")
+    row = next(line for line in card.splitlines() if line.startswith("| trained on"))
+    assert row == r"| trained on | `a'?---?# b \| <script> ?`, 4 classes |"
