@@ -17,7 +17,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.export.text import printable
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.training import Description
-from skipweave.training.heads import AllHeads, count_heads
+from skipweave.training.heads import all_heads, count_heads
 
 INPUT = "images"
 """The name of a model's input."""
@@ -94,12 +94,12 @@ class _LogitsFirst(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.heads = AllHeads(network)
+        self.network = network
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the logits of the last head, then those of exit after exit."""
-        *exits, logits = self.heads(images)
+        *exits, logits = all_heads(self.network, images)
         return (logits, *exits)
 
 

@@ -11,12 +11,23 @@ from skipweave.training.config import LossConfig
 _SHARES = {"halves": head_shares, "sieve": sieve_shares}
 
 
+def all_heads(network: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    """The logits of exit after exit, and of a network's own head.
+
+    Args:
+        network: any; one without exits has one head.
+        x: (N, C, H, W).
+    """
+    if count_heads(network) == 1:
+        return (network(x),)
+    return tuple(network.forward_anytime(x))  # type: ignore[operator]
+
+
 class AllHeads(nn.Module):
     """A network that gives the logits of every head, the last one being its own.
 
     Args:
-        network: any; one without exits has one head. Its weights are brought into the memory format in which it
-            computes fastest, and so are the images.
+        network: its weights are brought into the memory format in which it computes fastest, and so are the images.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -26,10 +37,7 @@ class AllHeads(nn.Module):
 
     def forward(self, x: Tensor) -> Sequence[Tensor]:
         """Return the logits of exit after exit and of the last head."""
-        x = x.contiguous(memory_format=self.memory_format)
-        if count_heads(self.network) == 1:
-            return (self.network(x),)
-        return tuple(self.network.forward_anytime(x))  # type: ignore[operator]
+        return all_heads(self.network, x.contiguous(memory_format=self.memory_format))
 
 
 def count_heads(network: nn.Module) -> int:
