@@ -63,7 +63,7 @@ def _call_with_settings(
 ) -> int:
     """Call a function of settings with those that files and options give, the options on top."""
     from skipweave.training.settings import as_yaml, read_values
-    from skipweave.training.typed import build
+    from skipweave.values.typed import build
 
     files = [Path(file) for file in values.pop("config", ())]
     show = "print_config" in values and values.pop("print_config") is not None
@@ -173,7 +173,7 @@ def _unknown_options(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
 
 
 def _told_unknown(parser: ArgumentParser, name: str) -> str:
-    from skipweave.training.checks import nearest
+    from skipweave.values.checks import nearest
 
     valid = sorted(option for option in parser._option_string_actions if option.startswith("--"))
     return f"unknown option {name}: {nearest(name, valid, most=1)}`{parser.prog} --help` lists all"
@@ -208,7 +208,7 @@ def _without(argv: Sequence[str], options: Sequence[str]) -> list[str]:
 
 def _told_wrong(name: str, given: str, hints: Mapping[str, Any], line: str) -> str:
     """What is wrong with the value of an option, in the words that mistakes in files are told in."""
-    from skipweave.training.typed import expected, typed
+    from skipweave.values.typed import expected, typed
 
     hint = _hint_of(name.split("."), hints)
     if hint is None:

@@ -14,7 +14,7 @@ from skipweave.study.results import Epoch, Timing
 from skipweave.training.files import refuse_links, write_text
 from skipweave.training.plain_files import read_json, read_text
 from skipweave.training.settings import as_yaml
-from skipweave.training.typed import typed
+from skipweave.values.typed import typed
 
 
 class StudyFolder:

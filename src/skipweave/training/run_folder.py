@@ -23,7 +23,7 @@ from skipweave.training.files import as_csv, keep_as, refuse_links, remove_parti
 from skipweave.training.plain_files import read_json, read_text
 from skipweave.training.settings import as_yaml, read
 from skipweave.training.summary import EpochRow, RunSummary
-from skipweave.training.typed import build
+from skipweave.values.typed import build
 
 _SKIPPED = ("index", "file", "problem")
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
