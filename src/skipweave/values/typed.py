@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from skipweave.errors import SkipweaveError, noted_in
-from skipweave.values.checks import nearest
+from skipweave.values.checks import misplaced_file, nearest
 
 Settings = TypeVar("Settings")
 
@@ -39,9 +39,10 @@ def build(kind: type[Settings], values: Any, *, thorough: bool = False) -> Setti
     Raises:
         SkipweaveError: one problem a mistake, each behind the names of the fields that lead to it.
     """
-    if not isinstance(values, Mapping):
-        raise SkipweaveError(f"found {shown(values)}: expected {expected(kind)}")
     hints = get_type_hints(kind)
+    if not isinstance(values, Mapping):
+        named = f", such as {{name: {values}}}" if isinstance(values, str) and "name" in hints else ""
+        raise SkipweaveError(f"found {shown(values)}: expected {expected(kind)}{misplaced_file(values) or named}")
     needed = [field.name for field in fields(kind) if field.default is field.default_factory is MISSING]  # type: ignore[arg-type]
     problems = [_unknown(name, list(hints)) for name in values if name not in hints]
     problems += [f"{name} is missing: expected {expected(hints[name])}" for name in needed if name not in values]
