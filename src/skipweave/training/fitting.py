@@ -25,7 +25,7 @@ from skipweave.training.lock import held
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.network import arguments_for, build_network, count_parameters
-from skipweave.training.processes import in_processes
+from skipweave.training.processes import TellFolder, in_processes
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.records import Records
 from skipweave.training.run_folder import RunFolder
@@ -88,7 +88,7 @@ def _finished(folder: RunFolder) -> RunSummary:
 _End = tuple[str, tuple[int, str] | None]
 
 
-def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> _End:
+def _run(tell_folder: TellFolder, fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> _End:
     """The work of one process; its answer is as simple as what Fabric hands between them must be."""
     if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
         if begun.read_summary():
@@ -115,8 +115,10 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
         learner = Learner(fabric, config, args, task)
         state = first_state(config, saved, learner, description)
-        path = RunFolder.create(config).path if first and resume is None else resume
-        folder = RunFolder(cast(Path, fabric.broadcast(path)))
+        path = cast(Path, RunFolder.create(config).path if first and resume is None else resume)
+        if first:
+            tell_folder(path)
+        folder = RunFolder(fabric.broadcast(path))
         if first and resume is None:
             stack.enter_context(held(folder.path))
         if first and config.data.on_bad == "skip":
