@@ -29,7 +29,7 @@ from skipweave.errors import Stopped
 from skipweave.training import FitConfig, ModelConfig, Silent, fit
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import as_plain
-from skipweave.training.run_folder import RunFolder
+from skipweave.training.run_folder import RunFolder, runs_in
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1, "SIGKILL": -9}
 GROWTH_MB = 16  # more than that, from the first to the last third, is a leak
@@ -72,13 +72,13 @@ class Soak:
         settings = output.with_suffix(".yaml")
         settings.write_text(yaml.safe_dump(as_plain(configuration(output))))
         while True:
-            begun = [RunFolder(path.parent) for path in output.glob("*/config.yaml")]
+            begun = [RunFolder(path) for path in runs_in(output)]
             words = ["fit", "--resume", begun[0].path] if begun else ["fit", "--config", settings]
             name = self.rng.choice(list(HARMS)) if harmed and self.rng.random() < 0.85 else "none"
             ended = command(words) if name == "none" else HARMS[name](self, words, *begun)
             self.done[name] += 1
             if ended and ended["statuses"][0] == 0:
-                return RunFolder(next(output.glob("*/config.yaml")).parent)
+                return RunFolder(runs_in(output)[0])
             if begun:
                 self.check(begun[0])
 

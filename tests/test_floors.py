@@ -14,7 +14,7 @@ FACE = "skipweave"  # the package's own __init__: it hands out names from many f
 # Bottom to top. Packages on one floor do not import one another.
 FLOORS = (
     {"errors"},
-    {"topology", "ops", "ledger"},
+    {"topology", "ops", "ledger", "values"},
     {"layers"},
     {"models", "compress"},
     {"data", "analysis"},

@@ -48,6 +48,36 @@ def test_a_users_mistake_is_one_line_and_status_2(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("fit --model my.yaml", "model: found 'my.yaml': expected a mapping of settings"),
+        ("fit --data my.yaml", "data: found 'my.yaml': expected a mapping of settings"),
+        ("fit --model.name my.yaml", "model: unknown model 'my.yaml': `skipweave models` lists ours"),
+        ("fit my.yaml", "unrecognized arguments: my.yaml"),
+        ("study my.yaml", "unrecognized arguments: my.yaml"),
+        ("show my.yaml", "unknown model 'my.yaml': `skipweave models` lists ours"),
+        (
+            "show --model my.yaml",
+            "unknown option --model: give the value alone, as in `skipweave show MODEL [OPTIONS]`",
+        ),
+        ("bench my.yaml", "unknown model 'my.yaml': `skipweave models` lists ours"),
+        ("bench --model my.yaml", "unknown option --model: give the value alone, as in `skipweave bench MODELS..."),
+    ],
+)
+def test_a_file_in_place_of_a_name_is_told_with_what_to_do(words: str, expected: str, capsys: Capture):
+    assert cli.main(words.split()) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"skipweave: error: {expected}")
+    assert told.endswith("a file of settings is given to `skipweave fit` or `skipweave study` by `--config my.yaml`\n")
+
+
+def test_a_name_in_place_of_settings_is_told_with_where_it_goes(capsys: Capture):
+    assert cli.main(["fit", "--model", "densenet40_12"]) == 2
+    assert capsys.readouterr().err.endswith("expected a mapping of settings, such as {name: densenet40_12}\n")
+    assert cli.main(["fit", "--model", "{name: densenet40_12}", "--print_config"]) == 0
+
+
+@pytest.mark.parametrize(
     ("error", "told"),
     [
         (OSError(28, "No space left on device", "runs/a.csv"), "runs/a.csv: No space left on device"),

@@ -1,5 +1,7 @@
 import csv
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from skipweave.cli import main
+from skipweave.training.weights import load_weights, save_weights
 
 TINY = [
     "--data.validation",
@@ -84,6 +87,19 @@ def test_predict_takes_a_run_or_a_file_of_weights(run: Path, scan: Path, capsys:
     assert main(["predict", str(scan.parent), "--model", str(run / "model.safetensors")]) == 0
     assert capsys.readouterr().out == by_run
     assert scan.name in by_run
+
+
+def test_classes_and_files_cannot_steer_the_terminal(run: Path, scan: Path, tmp_path: Path, capsys: Capture):
+    network, description = load_weights(run / "model.safetensors")
+    hostile = replace(description, classes=tuple(f"\x1b[2J\x1b]0;{digit}\x07\x9b\u202e" for digit in range(10)))
+    weights = tmp_path / "hostile.safetensors"
+    save_weights(weights, network.state_dict(), hostile, 2)
+    (tmp_path / "bad\x1b[2J.png").write_bytes(b"not an image")
+    assert main(["predict", str(tmp_path), "--model", str(weights)]) == 2
+    shown = capsys.readouterr()
+    assert all(sign.isprintable() or sign == "\n" for sign in shown.out + shown.err)
+    assert re.search(r"\?\[2J\?\]0;\d\?\?\? ", shown.out)
+    assert "bad?[2J.png" in shown.err
 
 
 def test_predictions_are_written_as_csv_and_json(run: Path, scan: Path, tmp_path: Path):

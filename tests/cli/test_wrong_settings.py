@@ -1,6 +1,7 @@
 """Random wrong settings, in files and on the command line: never a traceback, and every mistake is named."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipweave.cli.parsing import call
+from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
-from skipweave.study.config import StudyConfig
-from skipweave.training import FitConfig
+from skipweave.study.config import NetworkConfig, StudyConfig
+from skipweave.training import (
+    DensifyConfig,
+    FitConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    ScheduleConfig,
+)
 from skipweave.training.settings import as_plain
-from skipweave.training.typed import build
+from skipweave.values.typed import build
 
 Place = tuple[str | int, ...]
 
@@ -45,6 +54,29 @@ def changed(tree: Any, path: Place, value: Any) -> Any:
     copy = dict(tree) if isinstance(tree, Mapping) else list(tree)
     copy[path[0]] = changed(copy[path[0]], path[1:], value)
     return copy
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FitConfig,
+        ModelConfig,
+        DataConfig,
+        OptimConfig,
+        ScheduleConfig,
+        LossConfig,
+        DensifyConfig,
+        StudyConfig,
+        NetworkConfig,
+    ],
+)
+def test_a_wrong_type_in_python_is_told_in_the_words_of_a_file(kind: Any):
+    needed = {"name": "sparsenet40_12"} if kind is NetworkConfig else {}
+    for name in (field.name for field in fields(kind)):
+        wrong = {**needed, name: b"bytes"}
+        problems = problems_of(partial(kind, **wrong))
+        assert problems == problems_of(partial(build, kind, wrong)) != ()
+        assert named_in(problems, (name,))
 
 
 junk = st.recursive(

@@ -98,6 +98,32 @@ def test_pairs_that_do_not_fit_are_left_out_of_training_and_refused_elsewhere(tm
         load(DataConfig(name="masks", root=tmp_path, on_bad="skip"))
 
 
+def test_what_has_no_partner_is_left_out_of_training_and_refused_elsewhere(tmp_path, make_pairs, class_list):
+    for part in ("train", "val"):
+        make_pairs(tmp_path / part, ["a", "b", "c.d"])
+    class_list(tmp_path)
+    train = tmp_path / "train"
+    complete = load(DataConfig(name="masks", root=tmp_path)).train.pairs
+    (train / "masks" / "a.png").unlink()
+    (train / "images" / "c.d.png").unlink()
+    with pytest.raises(SkipweaveError, match=r"^2 mistake\(s\) in pairing"):
+        load(DataConfig(name="masks", root=tmp_path))
+    data = load(DataConfig(name="masks", root=tmp_path, on_bad="skip"))
+    found = find_unreadable(data.train, range(3))
+    assert [(image.index, image.file, image.problem) for image in found] == [
+        (1, str(train / "images" / "a.png"), f"no such image file: {train / 'masks' / 'a.png'}"),
+        (2, str(train / "images" / "c.d.png"), f"no such image file: {train / 'images' / 'c.d.png'}"),
+    ]
+    assert without(data, found).train.pairs == complete[1:2]
+    (train / "masks" / "b.jpg").write_bytes(b"")  # which of two is meant nobody knows
+    with pytest.raises(SkipweaveError, match=r"^1 mistake\(s\) in pairing .* too: expected one file of it"):
+        load(DataConfig(name="masks", root=tmp_path, on_bad="skip"))
+    (train / "masks" / "b.jpg").unlink()
+    (tmp_path / "val" / "masks" / "a.png").unlink()
+    with pytest.raises(SkipweaveError, match=r"val/images/a\.png has no label image"):
+        load(DataConfig(name="masks", root=tmp_path, on_bad="skip"))
+
+
 def test_other_policies_are_refused():
     with pytest.raises(SkipweaveError, match="on_bad is 'ignore': expected raise or skip"):
         DataConfig(on_bad="ignore")

@@ -3,13 +3,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from skipweave import topology
-from skipweave.data import DataConfig
+from skipweave.data import DataConfig, find_unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import NetworkConfig, StudyConfig
 from skipweave.study.runner import run_study
-from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
+from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary, left_out
 from skipweave.training.run_folder import RunFolder
 
 
@@ -21,7 +22,8 @@ class Trainer:
     fail: str = ""
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
 
-    def __call__(self, config, *, resume, progress):
+    def __call__(self, config, *, resume, progress, left_out):
+        self.left_out = left_out
         self.calls.append((config.model.name, config.seed, resume is not None))
         folder = RunFolder(resume) if resume else RunFolder.create(config)
         start = RunStart(folder.path, config.model.name, 1, "digits", {}, "cpu", 1, config.epochs, 2, 0, 0, ())
@@ -219,3 +221,27 @@ def test_two_processes_find_what_one_finds(tmp_path):
     assert [run.error for run in one.runs] == [run.error for run in two.runs]
     assert one.failures == two.failures == ()
     assert all(Path(tmp_path / "two" / run.run_dir / "model.safetensors").is_file() for run in two.runs)
+
+
+def test_images_that_cannot_be_read_are_looked_for_once_and_left_out_of_every_run(config, tmp_path, monkeypatch):
+    read = []
+
+    def find(images, share, **options):
+        read.append(len(share))
+        return find_unreadable(images, share, **options)
+
+    monkeypatch.setattr(left_out, "find_unreadable", find)
+    for part, count in (("train", 4), ("test", 2)):
+        for name in ("ape", "cat"):
+            folder = tmp_path / "photos" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    bad = tmp_path / "photos" / "train" / "cat" / "1.png"
+    bad.write_bytes(b"")
+    data = DataConfig(name="folder", root=tmp_path / "photos", image_size=8, validation=0, on_bad="skip")
+    trainer = Trainer()
+    run_study(replace(config, data=data, match=None, batch_size=2), trainer=trainer)
+    assert read == [8, 4]
+    assert len(trainer.calls) == 4
+    assert [image.file for image in trainer.left_out] == [str(bad)]

@@ -119,6 +119,14 @@ def test_a_resumed_run_leaves_out_the_same_images_whatever_became_of_them(
     assert digest(run) == digest(whole.run_dir)
 
 
+def test_what_has_been_found_before_is_not_looked_for_again(whole: RunSummary, config: FitConfig):
+    listener = Stop(after=0)
+    run = fit(config, progress=listener, left_out=RunFolder(whole.run_dir).read_skipped())
+    assert listener.read == []
+    assert run.skipped == 2
+    assert digest(run.run_dir) == digest(whole.run_dir)
+
+
 def test_a_run_does_not_go_on_with_other_images(config: FitConfig, photos: Path):
     with pytest.raises(KeyboardInterrupt):
         fit(config, progress=Stop(after=5))

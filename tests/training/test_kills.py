@@ -10,7 +10,7 @@ import yaml
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import as_plain
-from skipweave.training.run_folder import RunFolder
+from skipweave.training.run_folder import RunFolder, runs_in
 
 Tiny = Callable[..., FitConfig]
 
@@ -69,7 +69,7 @@ def survive(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder, ki
         while True:
             harm = next(way) if sum(counts.values()) < kills else {}
             ended = nursery(words, folder=output, **harm)
-            begun = [path.parent for path in output.glob("*/config.yaml")]
+            begun = runs_in(output)
             assert len(begun) <= 1
             if begun:
                 folder = RunFolder(begun[0])

@@ -1,13 +1,19 @@
 """Two processes against the definition: one that runs their shares of a batch in turn and averages the gradients."""
 
+import multiprocessing
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from lightning_fabric import Fabric
 from torch import nn
+from torch.multiprocessing import ProcessExitedException
 from torch.nn import functional
 
 from skipweave.data import epoch_loader, load, mix_seed
@@ -115,3 +121,53 @@ def test_a_mistake_met_by_several_processes_is_told_once(tmp_path: Path):
         fit(config)
     assert "\n" not in str(caught.value)
     assert not config.output.exists()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.slow
+def test_a_killed_process_is_told_with_the_runs_folder_and_how_to_go_on(
+    tmp_path: Path, make_tiny: Callable[..., FitConfig], rank: int
+):
+    """Processes are killed as the kernel does where memory is short, once there is a checkpoint."""
+    config = make_tiny(tmp_path, devices=2, epochs=200, checkpoint_every=1)
+
+    def kill() -> None:
+        for _ in range(6000):
+            if list(tmp_path.glob("*/checkpoints/previous.safetensors")):
+                break
+            time.sleep(0.01)
+        processes = sorted(multiprocessing.active_children(), key=lambda process: process.pid or 0)
+        processes[rank].kill()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(kill)
+        with pytest.raises(SkipweaveError) as caught:
+            fit(config)
+    (run,) = map(RunFolder, tmp_path.iterdir())
+    told = str(caught.value)
+    assert told.startswith(
+        f"process {rank} terminated with signal SIGKILL; the last good checkpoint is {run.last}, after "
+    )
+    assert told.endswith(f"; go on with: skipweave fit --resume {run.path}")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_process_that_is_killed_is_told_before_there_is_a_checkpoint_too(
+    monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., FitConfig], begun: bool
+):
+    config = tiny(devices=2)
+
+    def launch(fabric: Fabric, work: partial) -> None:
+        if begun:
+            work.args[0](RunFolder.create(config).path)
+        raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 0, -9, "SIGKILL")
+
+    monkeypatch.setattr(Fabric, "launch", launch)
+    with pytest.raises(SkipweaveError) as caught:
+        fit(config)
+    run = config.output / "sparsenet40_24_digits_1"
+    assert str(caught.value) == "process 1 terminated with signal SIGKILL" + (
+        f"; there is no checkpoint yet in {run / 'checkpoints'}; go on with: skipweave fit --resume {run}"
+        if begun
+        else " before the first step: give the same command again"
+    )

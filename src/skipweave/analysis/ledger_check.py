@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -11,8 +11,7 @@ from typing import Any, Literal
 import timm
 import torch
 import torchvision
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 from skipweave.analysis.counts import CONVENTIONS, Counts, count
 from skipweave.analysis.profile import parameters_by_type
@@ -103,7 +102,7 @@ class _Network:
     """A network on the meta device, its operations counted when first asked for."""
 
     def __init__(self, row: Row) -> None:
-        with torch.device("meta"), _Uninitialised():
+        with torch.device("meta"):
             self.model = _build(row)
             self.image = torch.empty(1, *row.input_size)
 
@@ -136,21 +135,3 @@ def _build(row: Row) -> nn.Module:
         return model
 
     return build_thinned(make, row.overrides)
-
-
-class _Uninitialised(TorchFunctionMode):
-    """Leaves weights as they are: drawing them takes half of the time of building a network of a thousand layers."""
-
-    _DRAWS = (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_)
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in self._DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from skipweave.errors import SkipweaveError, Stopped
+from skipweave.values.printing import printable
 
 #: Command: the function that does it, and what it does.
 COMMANDS = {
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except Stopped as stop:
         if str(stop):
-            print(f"skipweave: {stop}", file=sys.stderr)
+            print(printable(f"skipweave: {stop}"), file=sys.stderr)
         return stop.code
     except BrokenPipeError:  # by `| head`; what is still to be flushed when Python ends goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,7 +83,7 @@ def _run(command: str, argv: list[str]) -> int:
 def _told(error: SkipweaveError) -> str:
     """One line a problem; what a file put into it cannot steer the terminal."""
     plain = (" ".join(problem.split()) for problem in error.problems)
-    lines = ["".join(sign if sign.isprintable() else "?" for sign in line) for line in plain]
+    lines = [printable(line) for line in plain]
     if len(lines) == 1:
         return f"skipweave: error: {lines[0]}"
     return "\n- ".join([f"skipweave: error: {len(lines)} mistakes:", *lines])

@@ -1,6 +1,5 @@
 """Write what a network takes the pixels of images for: label maps, and overlays with a legend."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from skipweave.analysis.label_maps import colour_image, overlay_figure
-from skipweave.cli.tables import new_table, print_table, say
+from skipweave.cli.tables import complain, new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.training import Description, PixelPrediction, label_pixels
 from skipweave.training.files import replacing
@@ -31,7 +30,7 @@ def write_label_maps(network: nn.Module, description: Description, paths: Sequen
     problems = 0
     for prediction in label_pixels(network, description, paths):
         if prediction.labels is None:
-            print(f"skipweave: error: {prediction.problem}", file=sys.stderr)
+            complain(prediction.problem)
             problems += 1
         else:
             _write(prediction, description, folder)

@@ -20,6 +20,8 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from skipweave.errors import SkipweaveError, noted_in
+from skipweave.values.checks import misplaced_file, nearest
+from skipweave.values.typed import build, expected, typed
 
 # A word is not followed to classes either, but for those that settings are made of.
 set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["skipweave"])
@@ -63,7 +65,6 @@ def _call_with_settings(
 ) -> int:
     """Call a function of settings with those that files and options give, the options on top."""
     from skipweave.training.settings import as_yaml, read_values
-    from skipweave.training.typed import build
 
     files = [Path(file) for file in values.pop("config", ())]
     show = "print_config" in values and values.pop("print_config") is not None
@@ -148,13 +149,13 @@ def _parse(
         unknown = _unknown_options(parser, argv)
         found = re.search(r"(?:key \"|argument --)([\w.]+)", line)
         if unknown:
-            problems += [_told_unknown(parser, name) for name in unknown]
+            problems += [_told_unknown(parser, name, _given(argv, name.removeprefix("--"))) for name in unknown]
             argv = _without(argv, unknown)
         elif found and (given := _given(argv, found[1])) is not None:
             problems.append(_told_wrong(found[1], given, hints, line))
             argv = _without(argv, [f"--{found[1]}"])
         else:  # a word too many, or one that is missing, perhaps only for what was taken out
-            return {}, problems or [line]
+            return {}, problems or [line + misplaced_file(line.split()[-1])]
 
 
 def _options(argv: Iterable[str]) -> list[str]:
@@ -172,9 +173,10 @@ def _unknown_options(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _told_unknown(parser: ArgumentParser, name: str) -> str:
-    from skipweave.training.checks import nearest
-
+def _told_unknown(parser: ArgumentParser, name: str, given: str | None) -> str:
+    for action in parser._get_positional_actions():
+        if f"--{action.dest}" in (name, f"{name}s"):
+            return f"unknown option {name}: give the value alone, as in `{parser.usage}`{misplaced_file(given)}"
     valid = sorted(option for option in parser._option_string_actions if option.startswith("--"))
     return f"unknown option {name}: {nearest(name, valid, most=1)}`{parser.prog} --help` lists all"
 
@@ -208,8 +210,6 @@ def _without(argv: Sequence[str], options: Sequence[str]) -> list[str]:
 
 def _told_wrong(name: str, given: str, hints: Mapping[str, Any], line: str) -> str:
     """What is wrong with the value of an option, in the words that mistakes in files are told in."""
-    from skipweave.training.typed import expected, typed
-
     hint = _hint_of(name.split("."), hints)
     if hint is None:
         return line

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from skipweave.cli.tables import BAR
+from skipweave.cli.tables import BAR, PlainConsole
 from skipweave.training import EpochRow, RunStart, RunSummary
 
 _SHOWN = {"top5_error": "top-5 error", "mean_iou": "mean IoU", "accuracy": "pixel accuracy"}
@@ -28,7 +28,7 @@ class RunDisplay:
 
     def checked(self, done: int, total: int) -> None:
         """Show how far the images have been read through."""
-        self._console = self._console or Console(highlight=False, soft_wrap=True)
+        self._console = self._console or PlainConsole(soft_wrap=True)
         if not self._console.is_terminal:
             return
         if not self._bars:
@@ -90,5 +90,5 @@ class RunDisplay:
             self._bars = None
 
     def _print(self, line: str) -> None:
-        self._console = self._console or Console(highlight=False, soft_wrap=True, markup=False)
+        self._console = self._console or PlainConsole(soft_wrap=True)
         self._console.print(line)

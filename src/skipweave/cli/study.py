@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from skipweave.cli.tables import PlainConsole
 from skipweave.study.config import StudyConfig
 from skipweave.study.display import RichDisplay
 from skipweave.study.results import Results
@@ -27,7 +28,7 @@ def study(config: StudyConfig, resume: Path | None = None) -> int:
     """
     if resume is not None:
         config = replace(config, output=resume)
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     with RichDisplay(console) as display:
         results = run_study(config, display=display)
     _tell(console, results, config.output)
@@ -38,11 +39,11 @@ def _tell(console: Console, results: Results, output: Path) -> None:
     """Say in plain words what was found, and where it is written down."""
     headline, *rest = verdict(results)
     console.print()
-    console.print(headline, style="bold", markup=False)
+    console.print(headline, style="bold")
     for sentence in rest:
-        console.print(sentence, markup=False)
+        console.print(sentence)
     for what, why in results.failures:
-        console.print(f"Failed: {what}: {why}", style="red", markup=False)
+        console.print(f"Failed: {what}: {why}", style="red")
     console.print()
-    console.print(f"Report: {output / 'report.html'} (open it in a browser)", markup=False)
-    console.print(f"Tables: {output / 'results.csv'}, {output / 'summary.csv'}", markup=False)
+    console.print(f"Report: {output / 'report.html'} (open it in a browser)")
+    console.print(f"Tables: {output / 'results.csv'}, {output / 'summary.csv'}")

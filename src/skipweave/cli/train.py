@@ -1,13 +1,12 @@
 """Commands that train a network and use a trained one."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.cli.label_maps import write_label_maps
 from skipweave.cli.run_display import RunDisplay, shown_scores
-from skipweave.cli.tables import new_table, print_table
+from skipweave.cli.tables import complain, new_table, print_table, say
 from skipweave.data import list_images
 from skipweave.errors import SkipweaveError
 from skipweave.export import local_weights
@@ -92,19 +91,19 @@ def predict(
         output.write_text(_as_csv(predictions) if output.suffix == ".csv" else _as_json(predictions), encoding="utf-8")
     unreadable = [prediction.problem for prediction in predictions if prediction.problem]
     for problem in unreadable:
-        print(f"skipweave: error: {problem}", file=sys.stderr)
+        complain(problem)
     return 2 if unreadable else 0
 
 
 def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelerator: str, workers: int) -> None:
     *exits, scores = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
     more = shown_scores(scores.further)
-    print(f"{split}: error {scores.error:.2f} %{more}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
+    say(f"{split}: error {scores.error:.2f} %{more}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
     for name, score in scores.further.items():
         if name.startswith("iou_"):
-            print(f"  {name.removeprefix('iou_'):<16} IoU {score:6.2f} %")
+            say(f"  {name.removeprefix('iou_'):<16} IoU {score:6.2f} %")
     for number, early in enumerate(exits, start=1):
-        print(f"  exit {number:<11} error {early.error:6.2f} %")
+        say(f"  exit {number:<11} error {early.error:6.2f} %")
 
 
 def _show(predictions: Sequence[Prediction]) -> None:

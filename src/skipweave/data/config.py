@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skipweave.errors import SkipweaveError
+from skipweave.values.typed import take_types
 
 IMAGE_NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder")
 LABEL_MAP_NAMES = ("camvid", "masks")
@@ -58,8 +59,9 @@ class DataConfig:
         """Check every value.
 
         Raises:
-            SkipweaveError: one line that lists every wrong value.
+            SkipweaveError: every value of a wrong type, or out of its range.
         """
+        take_types(self)
         problems = []
         if self.name not in NAMES:
             near = difflib.get_close_matches(self.name.lower(), NAMES, n=1, cutoff=0.4)

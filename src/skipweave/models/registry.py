@@ -14,6 +14,7 @@ from torch import nn
 from skipweave.errors import SkipweaveError
 from skipweave.models.classifier import ClassifierNet
 from skipweave.models.staged import StagedNet
+from skipweave.values.checks import misplaced_file
 
 # What timm's builder takes besides the network's own arguments.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
@@ -36,6 +37,7 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise SkipweaveError(
             f"unknown model {name!r}: {hint}`skipweave models` lists ours (timm knows them after `import skipweave`)"
+            f"{misplaced_file(name)}"
         )
     return timm.create_model(name, **overrides)
 

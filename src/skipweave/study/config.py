@@ -9,6 +9,7 @@ from typing import Any
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError, noted_in
 from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig
+from skipweave.values.typed import take_types
 
 MATCHABLE = ("parameters", "macs")
 
@@ -28,6 +29,14 @@ class NetworkConfig:
     args: dict[str, Any] = field(default_factory=dict)
     label: str = ""
     densify: DensifyConfig = field(default_factory=DensifyConfig)
+
+    def __post_init__(self) -> None:
+        """Check the types of the values.
+
+        Raises:
+            SkipweaveError: every value of a wrong type.
+        """
+        take_types(self)
 
     def check(self) -> None:
         """Build the network without memory for its weights.
@@ -112,8 +121,9 @@ class StudyConfig:
         """Check every value, by a run's settings too.
 
         Raises:
-            SkipweaveError: one line that lists every wrong value.
+            SkipweaveError: every value of a wrong type, or out of its range.
         """
+        take_types(self)
         slugs = [network.slug for network in self.networks]
         checks = (
             (bool(self.networks), "networks is empty: give at least one"),

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from skipweave.study.results import Network, Run
 from skipweave.training import EpochRow, RunStart
+from skipweave.values.printing import printable
 
 #: Label and seed.
 RunName = tuple[str, int]
@@ -132,4 +133,4 @@ class RichDisplay(Display):
 
 
 def _named(run: RunName) -> str:
-    return f"{run[0]}, seed {run[1]}"
+    return printable(f"{run[0]}, seed {run[1]}")

@@ -9,7 +9,7 @@ from skipweave.study.results import Network
 from skipweave.training import LossConfig
 from skipweave.training.plain_files import read_json
 from skipweave.training.task import Data
-from skipweave.training.typed import typed
+from skipweave.values.typed import typed
 
 Lines = list[tuple[str, str]]
 

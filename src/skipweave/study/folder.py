@@ -13,8 +13,9 @@ from skipweave.study.config import NetworkConfig, StudyConfig
 from skipweave.study.results import Epoch, Timing
 from skipweave.training.files import refuse_links, write_text
 from skipweave.training.plain_files import read_json, read_text
+from skipweave.training.run_folder import runs_in
 from skipweave.training.settings import as_yaml
-from skipweave.training.typed import typed
+from skipweave.values.typed import typed
 
 
 class StudyFolder:
@@ -52,8 +53,7 @@ class StudyFolder:
 
     def run_dir(self, network: NetworkConfig, seed: int) -> Path | None:
         """The newest folder of that run which can be gone on with; None if it has not begun."""
-        begun = self.place(network, seed).glob("*/config.yaml")
-        return max((path.parent for path in begun), key=lambda path: path.stat().st_mtime, default=None)
+        return max(runs_in(self.place(network, seed)), key=lambda path: path.stat().st_mtime, default=None)
 
     def relative(self, path: Path) -> str:
         """A path within the folder, as tables name it."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 
+from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.study.config import StudyConfig
 from skipweave.study.folder import StudyFolder, read_curve
@@ -20,7 +21,14 @@ from skipweave.training.run_folder import RunFolder
 class Trainer(Protocol):
     """Trains one network: `skipweave.training.fit`, or what tests put in its place."""
 
-    def __call__(self, config: FitConfig, *, resume: Path | None, progress: Progress | None) -> RunSummary:
+    def __call__(
+        self,
+        config: FitConfig,
+        *,
+        resume: Path | None,
+        progress: Progress | None,
+        left_out: Sequence[Unreadable] | None,
+    ) -> RunSummary:
         """Train, or go on with the run in the folder `resume`."""
 
 
@@ -91,17 +99,18 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyFolder
     )
 
 
-def train(trainer: Trainer, threads: int, job: Job, tell: Tell) -> RunSummary:
+def train(trainer: Trainer, threads: int, left_out: Sequence[Unreadable], job: Job, tell: Tell) -> RunSummary:
     """Train one network, telling its progress.
 
     Args:
         trainer: does it.
         threads: of torch, on the CPU.
+        left_out: training images that cannot be read.
         job: what to train.
         tell: passes on (what, values): `started`, `stepped` or `epoch_done`.
     """
     torch.set_num_threads(threads)
-    return trainer(job.config, resume=job.resume, progress=Teller(tell))
+    return trainer(job.config, resume=job.resume, progress=Teller(tell), left_out=left_out)
 
 
 class Teller:

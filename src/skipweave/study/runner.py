@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import SegmentationData, epoch_loader, find_unreadable, load, without
+from skipweave.data import SegmentationData, Unreadable, epoch_loader, load, without
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.ops.processor import cores
 from skipweave.study.config import StudyConfig
@@ -25,8 +25,10 @@ from skipweave.study.report import write_report
 from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
 from skipweave.study.timing import machine, measure
 from skipweave.training import ModelConfig, fit
+from skipweave.training import Silent as NoProgress
 from skipweave.training.devices import make_fabric
 from skipweave.training.learner import Learner
+from skipweave.training.left_out import unreadable
 from skipweave.training.lock import held
 from skipweave.training.network import arguments_for
 from skipweave.training.signals import StopRequest, stop_requests
@@ -53,13 +55,15 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     """
     folder = StudyFolder(config.output)
     data = load(config.data)
-    if config.data.on_bad == "skip":  # as each run does for itself
-        data = without(data, find_unreadable(data.train, range(len(data.train)), workers=config.data.workers))
     if data.test is None:
         raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
     fabric = make_fabric(config.accelerator, precision=config.precision)
+    left_out = unreadable(fabric, config.fit_config(ModelConfig(), 0, config.output), None, data, NoProgress())
+    data = without(data, left_out)
     with held(folder.path), _stoppable(config) as request:
-        study = _Study(config, folder, data, plan_networks(config, data), fabric, display or Silent(), request)
+        study = _Study(
+            config, folder, data, left_out, plan_networks(config, data), fabric, display or Silent(), request
+        )
         with _threads(study.threads):
             results = study.results(study.train(trainer), study.time())
         _write(folder, results, data)
@@ -89,6 +93,7 @@ class _Study:
     config: StudyConfig
     folder: StudyFolder
     data: Data
+    left_out: Sequence[Unreadable]
     networks: tuple[Network, ...]
     fabric: Fabric
     display: Display
@@ -118,7 +123,7 @@ class _Study:
                 self.display.run_ended(run)
                 write_results(self.folder.results, Results("", self.networks, self._ordered(runs)))
 
-        work = partial(train, trainer, self.threads)
+        work = partial(train, trainer, self.threads, self.left_out)
         if self.processes > 1 and len(left) > 1:
             work_in_processes(left, work, on_event, self.processes, self._stopping)
         else:

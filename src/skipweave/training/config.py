@@ -7,12 +7,13 @@ from typing import Any
 
 from skipweave.data import DataConfig
 from skipweave.training.byte_sizes import is_size
-from skipweave.training.checks import refuse, unknown, unless
 from skipweave.training.densify import DensifyConfig
 from skipweave.training.devices import make_fabric
 from skipweave.training.network import check_network
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
 from skipweave.training.settings import as_plain
+from skipweave.values.checks import refuse, unknown, unless
+from skipweave.values.typed import take_types
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
@@ -43,6 +44,14 @@ class ModelConfig:
 
     name: str = "sparsenet40_12"
     args: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the types of the values.
+
+        Raises:
+            SkipweaveError: every value of a wrong type.
+        """
+        take_types(self)
 
     def check(self) -> None:
         """Build the network without memory for its weights.
@@ -104,8 +113,9 @@ class FitConfig:
         """Check every value.
 
         Raises:
-            SkipweaveError: one line that lists every wrong value.
+            SkipweaveError: every value of a wrong type, or out of its range.
         """
+        take_types(self)
         refuse(
             unless(self.epochs >= 1, f"epochs is {self.epochs}: expected at least 1"),
             unless(

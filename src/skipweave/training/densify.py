@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 from skipweave.compress.densify import add_links, scatter_old, sparse_layers
 from skipweave.data import mix_seed
 from skipweave.errors import SkipweaveError
-from skipweave.training.checks import refuse, unknown, unless
+from skipweave.values.checks import refuse, unknown, unless
+from skipweave.values.typed import take_types
 
 NEW_WEIGHTS = ("fresh", "zero")
 
@@ -37,8 +38,9 @@ class DensifyConfig:
         """Check every value.
 
         Raises:
-            SkipweaveError: one line that lists every wrong value.
+            SkipweaveError: every value of a wrong type, or out of its range.
         """
+        take_types(self)
         rising = all(a < b for a, b in zip((0.0, *self.densities), (*self.densities, math.inf), strict=True))
         refuse(
             unless(self.every >= 0, f"every is {self.every}: expected 0 or more steps"),

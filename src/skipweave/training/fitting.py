@@ -1,6 +1,6 @@
 """Train a network from settings to a finished run's folder, or go on with one that was stopped."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 
-from skipweave.data import load, without
+from skipweave.data import Unreadable, load, without
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training import torchrun
 from skipweave.training.beginning import check_own, first_state
@@ -25,7 +25,7 @@ from skipweave.training.lock import held
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.network import arguments_for, build_network, count_parameters
-from skipweave.training.processes import in_processes
+from skipweave.training.processes import TellFolder, in_processes
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.records import Records
 from skipweave.training.run_folder import RunFolder
@@ -37,7 +37,13 @@ from skipweave.training.task import Data, Segmentation, Task, task_for
 from skipweave.training.weights import Description, save_weights
 
 
-def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | None = None) -> RunSummary:
+def fit(
+    config: FitConfig,
+    *,
+    resume: Path | None = None,
+    progress: Progress | None = None,
+    left_out: Sequence[Unreadable] | None = None,
+) -> RunSummary:
     """Train a network.
 
     Processes that torchrun starts again after one has died go on with the run that they had begun.
@@ -48,6 +54,8 @@ def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | N
             `config` may then differ from the run's own in where it is computed and read from only
             (`config.FREE_TO_CHANGE`).
         progress: told what happens; with several devices it must be picklable and is told in the first process.
+        left_out: where `config.data.on_bad` is `skip`, the training images that cannot be read, if they have been found
+            before; by default all images are read to find them.
 
     Returns:
         The finished run's figures; at once if the run to resume is finished.
@@ -62,7 +70,8 @@ def fit(config: FitConfig, *, resume: Path | None = None, progress: Progress | N
     if resume is not None and (finished := _check_resumable(config, RunFolder.reopen(resume))):
         progress.finished(finished)
         return finished
-    path, stopped = in_processes(config, partial(_run, config=config, resume=resume, progress=progress))
+    work = partial(_run, config=config, resume=resume, progress=progress, left_out=left_out)
+    path, stopped = in_processes(config, work)
     if stopped:
         raise Stopped(*stopped)
     return _finished(RunFolder(Path(path)))
@@ -88,7 +97,14 @@ def _finished(folder: RunFolder) -> RunSummary:
 _End = tuple[str, tuple[int, str] | None]
 
 
-def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progress) -> _End:
+def _run(
+    tell_folder: TellFolder,
+    fabric: Fabric,
+    config: FitConfig,
+    resume: Path | None,
+    progress: Progress,
+    left_out: Sequence[Unreadable] | None,
+) -> _End:
     """The work of one process; its answer is as simple as what Fabric hands between them must be."""
     if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
         if begun.read_summary():
@@ -97,7 +113,7 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
     with fabric.rank_zero_first():  # which downloads, if asked to
         data = load(config.data)
     first = fabric.is_global_zero
-    skipped = unreadable(fabric, config, resume, data, progress if first else Silent())
+    skipped = unreadable(fabric, config, resume, data, progress if first else Silent(), left_out)
     data = without(data, skipped)
     args = arguments_for(config.model.name, config.model.args, data)
     task = task_for(data, config.loss)
@@ -115,8 +131,10 @@ def _run(fabric: Fabric, config: FitConfig, resume: Path | None, progress: Progr
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
         learner = Learner(fabric, config, args, task)
         state = first_state(config, saved, learner, description)
-        path = RunFolder.create(config).path if first and resume is None else resume
-        folder = RunFolder(cast(Path, fabric.broadcast(path)))
+        path = cast(Path, RunFolder.create(config).path if first and resume is None else resume)
+        if first:
+            tell_folder(path)
+        folder = RunFolder(fabric.broadcast(path))
         if first and resume is None:
             stack.enter_context(held(folder.path))
         if first and config.data.on_bad == "skip":

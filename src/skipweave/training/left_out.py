@@ -16,11 +16,16 @@ from skipweave.training.task import Data
 
 
 def unreadable(
-    fabric: Fabric, config: FitConfig, resume: Path | None, data: Data, progress: Progress
+    fabric: Fabric,
+    config: FitConfig,
+    resume: Path | None,
+    data: Data,
+    progress: Progress,
+    known: Sequence[Unreadable] | None = None,
 ) -> list[Unreadable]:
     """Find the training images that cannot be read, where the settings want them left out.
 
-    Each process reads a part of the images, once in the life of a run.
+    Each process reads a part of the images, once in the life of a run, or of a study for all its runs.
 
     Args:
         fabric: of this process.
@@ -28,6 +33,7 @@ def unreadable(
         resume: folder of the run to go on with, whose list holds.
         data: the images.
         progress: told of the reading.
+        known: those images, if they have been found before.
 
     Returns:
         The images to leave out, in the order of the data.
@@ -37,15 +43,17 @@ def unreadable(
     """
     if config.data.on_bad == "raise":
         return []
-    if resume and (known := RunFolder(resume).read_skipped()) is not None:
-        _check_same_images(known, data, resume)
-        return known
+    if resume and (own := RunFolder(resume).read_skipped()) is not None:
+        _check_same_images(own, data, resume)
+        return own
+    if known is not None:
+        return list(known)
     splits = {"training": data.train, "validation": data.val, "test": data.test}
     found: dict[str, list[Unreadable]] = {}
     for split, images in splits.items():
         share = range(fabric.global_rank, len(images or ()), fabric.world_size)
-        own = find_unreadable(images, share, workers=config.data.workers, progress=progress.checked) if images else []
-        found[split] = _of_all_processes(fabric, own)
+        here = find_unreadable(images, share, workers=config.data.workers, progress=progress.checked) if images else []
+        found[split] = _of_all_processes(fabric, here)
     refuse_unreadable("validation", found["validation"])
     refuse_unreadable("test", found["test"])
     return found["training"]

@@ -3,7 +3,11 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from lightning_fabric import Fabric
@@ -15,9 +19,11 @@ from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training import torchrun
 from skipweave.training.config import FitConfig
 from skipweave.training.devices import make_fabric
+from skipweave.training.run_folder import RunFolder
 from skipweave.training.signals import StopRequest, stop_requests
 
 Answer = TypeVar("Answer")
+TellFolder = Callable[[Path], None]
 
 # Each process keeps its own running statistics until they are evaluated; older versions of torch have another name.
 _NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
@@ -42,12 +48,13 @@ def _fabric(config: FitConfig) -> Fabric:
     )
 
 
-def in_processes(config: FitConfig, work: Callable[[Fabric], Answer]) -> Answer:
+def in_processes(config: FitConfig, work: Callable[[TellFolder, Fabric], Answer]) -> Answer:
     """Do work in each process of a run.
 
     Args:
         config: the settings.
-        work: given the process's Fabric; picklable, as its answer is, where there are several devices.
+        work: given what the first process is to call with the run's folder, so that it is known here should a process
+            be killed, and the process's Fabric; picklable, as its answer is, where there are several devices.
 
     Returns:
         The first process's answer.
@@ -59,20 +66,28 @@ def in_processes(config: FitConfig, work: Callable[[Fabric], Answer]) -> Answer:
     fabric = _fabric(config)
     if config.devices == 1 or torchrun.job():
         torchrun.meet_again()
-        return cast(Answer, fabric.launch(work))
-    with stop_requests(tell_children=True) as request, _errors_of_processes(request):  # which passes signals on
-        return cast(Answer, fabric.launch(work))
+        return cast(Answer, fabric.launch(partial(work, _tell_nobody)))
+    here, there = get_context("spawn").Pipe(duplex=False)
+    with stop_requests(tell_children=True) as request, _errors_of_processes(request, here):  # which passes signals on
+        return cast(Answer, fabric.launch(partial(work, there.send)))
+
+
+def _tell_nobody(folder: Path) -> None:
+    """Nobody outlives a process that torchrun started, or that is the only one."""
 
 
 @contextmanager
-def _errors_of_processes(request: StopRequest) -> Iterator[None]:
+def _errors_of_processes(request: StopRequest, folder: "Connection[Path, Path]") -> Iterator[None]:
     """Tell a user's mistake that a process met as if it had been met here, and that a process was killed."""
     try:
         yield
     except ProcessExitedException as error:
         if request.signal:  # they had nothing to save yet
             raise Stopped(request.signal, f"stopped by {request.signal.name} before the first step") from None
-        raise SkipweaveError(f"{error}: the run can be continued, resume it by its folder") from None
+        if not folder.poll():
+            raise SkipweaveError(f"{error} before the first step: give the same command again") from None
+        run = RunFolder(folder.recv())
+        raise SkipweaveError(f"{error}; {run.kept()}; go on with: {run.command}") from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().splitlines()[-1]
         kind = f"{SkipweaveError.__module__}.{SkipweaveError.__qualname__}: "

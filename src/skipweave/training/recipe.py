@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from skipweave.training.checks import refuse, unknown, unless
+from skipweave.values.checks import refuse, unknown, unless
+from skipweave.values.typed import take_types
 
 OPTIMISERS = ("sgd", "rmsprop")
 HEADS = ("halves", "sieve", "last")
@@ -33,8 +34,9 @@ class OptimConfig:
         """Check every value.
 
         Raises:
-            SkipweaveError: one line that lists every wrong value.
+            SkipweaveError: every value of a wrong type, or out of its range.
         """
+        take_types(self)
         refuse(
             unknown("optimiser", self.name, OPTIMISERS),
             unless(self.lr > 0 and math.isfinite(self.lr), f"lr is {self.lr}: expected a number above 0"),
@@ -66,8 +68,9 @@ class ScheduleConfig:
         """Check every value.
 
         Raises:
-            SkipweaveError: one line that lists every wrong value.
+            SkipweaveError: every value of a wrong type, or out of its range.
         """
+        take_types(self)
         rising = all(earlier < later for earlier, later in zip(self.milestones, self.milestones[1:], strict=False))
         refuse(
             unless(
@@ -112,8 +115,9 @@ class LossConfig:
         """Check every value.
 
         Raises:
-            SkipweaveError: one line that lists every wrong value.
+            SkipweaveError: every value of a wrong type, or out of its range.
         """
+        take_types(self)
         refuse(
             unknown("way to share the loss", self.heads, HEADS),
             unless(self.last_epochs >= 0, f"last_epochs is {self.last_epochs}: expected 0 or more"),

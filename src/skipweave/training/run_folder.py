@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import platform
 import re
 import shlex
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from errno import EEXIST
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -23,7 +25,7 @@ from skipweave.training.files import as_csv, keep_as, refuse_links, remove_parti
 from skipweave.training.plain_files import read_json, read_text
 from skipweave.training.settings import as_yaml, read
 from skipweave.training.summary import EpochRow, RunSummary
-from skipweave.training.typed import build
+from skipweave.values.typed import build
 
 _SKIPPED = ("index", "file", "problem")
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
@@ -85,26 +87,32 @@ class RunFolder:
         try:
             return cls._new(path, config)
         except FileExistsError as error:
-            raise SkipweaveError(f"cannot make the run folder {path}: it is there already") from error
+            raise SkipweaveError(f"cannot make the run folder {path}: {error.filename} is there already") from error
 
     @classmethod
     def _new(cls, path: Path, config: FitConfig) -> "RunFolder":
+        """Make it as `.NAME.partial` beside its place, so that it is complete from the moment it has its name."""
+        partial = path.parent / f".{path.name}.partial"
         try:
-            path.mkdir(parents=True)
+            partial.mkdir(parents=True)  # only who has made this may take the name
         except FileExistsError:
             raise
         except OSError as error:
             raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
-        folder = cls(path)
         try:
-            folder._begin(config)
+            if os.path.lexists(path):  # an empty folder would be replaced
+                raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
+            cls(partial)._begin(config)
+            partial.rename(path)
+            sync(path.parent)
         except OSError as error:
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, FileExistsError):
+                raise
             raise SkipweaveError(f"cannot begin the run {path}: {error.strerror}; nothing is left of it") from error
-        return folder
+        return cls(path)
 
     def _begin(self, config: FitConfig) -> None:
-        sync(self.path.parent)
         self.checkpoints.mkdir()
         write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
         if torchrun.job():
@@ -114,8 +122,8 @@ class RunFolder:
     @classmethod
     def of_torchrun_job(cls, output: Path) -> "RunFolder | None":
         """The newest run in a folder that this torchrun job began; None if it began none there."""
-        marks = [path for path in output.glob("*/torchrun_job.txt") if (path.parent / "config.yaml").is_file()]
-        own = [path for path in marks if read_text(path).strip() == torchrun.job()]
+        marks = [path / "torchrun_job.txt" for path in runs_in(output)]
+        own = [path for path in marks if path.is_file() and read_text(path).strip() == torchrun.job()]
         newest = max(own, key=lambda path: path.stat().st_mtime_ns, default=None)
         return cls.reopen(newest.parent) if newest else None
 
@@ -271,6 +279,11 @@ class RunFolder:
             raise SkipweaveError(
                 f"damaged file, or of another version: {self.summary}: remove it and resume the run ({error})"
             ) from error
+
+
+def runs_in(output: Path) -> list[Path]:
+    """The folders of runs in a folder; what a run left that was killed as it began, `.NAME.partial`, is none."""
+    return [path.parent for path in output.glob("[!.]*/config.yaml") if path.is_file()]
 
 
 def _versions() -> dict[str, Any]:

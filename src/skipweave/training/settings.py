@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from skipweave.errors import SkipweaveError
 from skipweave.training.plain_files import read_yaml
-from skipweave.training.typed import Settings, build
+from skipweave.values.typed import Settings, build
 
 
 def add_settings(parser: ArgumentParser, kind: type) -> None:

@@ -10,7 +10,7 @@ import torch
 from skipweave.errors import SkipweaveError
 from skipweave.training.scores import Scores
 from skipweave.training.summary import EpochRow, Phase
-from skipweave.training.typed import typed
+from skipweave.values.typed import typed
 
 
 @dataclass

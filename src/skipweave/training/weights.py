@@ -13,7 +13,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import Saved, open_saved, save, without_prefix
 from skipweave.training.network import build_network, check_labels, sketch
 from skipweave.training.task import Data
-from skipweave.training.typed import typed
+from skipweave.values.typed import typed
 
 WEIGHTS = "skipweave weights 1"
 

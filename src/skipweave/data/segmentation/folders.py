@@ -51,7 +51,7 @@ def read_splits(config: DataConfig) -> Splits:
     places, classes = find_places(config), find_classes(config)
     parts = {
         # Pairs that do not fit may be left out of training, so they are left to reading.
-        part: LabelledImages(pair_folders(*place, sizes=config.on_bad == "raise" or part in ("val", "test")), classes)
+        part: LabelledImages(pair_folders(*place, lenient=config.on_bad == "skip" and part in ("", "train")), classes)
         for part, place in places.items()
     }
     if "" in parts:

@@ -68,32 +68,37 @@ class LabelledImages:
 
 
 class Mistake(NamedTuple):
-    """A file that fits no other, and why, as a sentence that begins with the file goes on."""
+    """A file that fits no other; why, as a sentence that begins with the file goes on; the pair that it belongs to."""
 
     file: Path
     why: str
+    pair: tuple[Path, Path] | None = None
 
     def __str__(self) -> str:
         return f"{self.file} {self.why}"
 
 
-def pair_folders(images: Path, masks: Path, *, sizes: bool = True) -> list[tuple[Path, Path]]:
+def pair_folders(images: Path, masks: Path, *, lenient: bool = False) -> list[tuple[Path, Path]]:
     """Pair the files of two folders by their names without suffix, sub-folders included.
 
     Args:
         images: folder of image files.
         masks: folder of label image files.
-        sizes: whether to read the files' heads and compare sizes; else that is left to reading the pairs.
+        lenient: whether what is wrong with a single pair is left to reading it: sizes, and a file that is missing. Else
+            the files' heads are read and sizes compared.
 
     Returns:
-        (image, label image) in natural order.
+        (image, label image) in natural order, those of which a file is missing behind the others.
 
     Raises:
         SkipweaveError: a folder is missing or empty; or files have no partner, several, or one of another size: the
             first ten are named, and all are counted.
     """
     pairs, unpaired = find_pairs(images, masks)
-    mistakes = [*map(str, unpaired), *filter(None, (_size_mistake(*pair) for pair in pairs if sizes))]
+    if lenient:
+        pairs += [mistake.pair for mistake in unpaired if mistake.pair]
+        unpaired = [mistake for mistake in unpaired if not mistake.pair]
+    mistakes = [*map(str, unpaired), *filter(None, (_size_mistake(*pair) for pair in pairs if not lenient))]
     if mistakes:
         more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise SkipweaveError(
@@ -117,9 +122,15 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list
         if len(paths) > 1
     ]
     mistakes += [
-        Mistake(paths[0], f"has no label image in {masks}") for name, paths in first.items() if name not in second
+        Mistake(image, f"has no label image in {masks}", (image, masks / image.relative_to(images)))
+        for name, (image, *_) in first.items()
+        if name not in second
     ]
-    mistakes += [Mistake(paths[0], f"has no image in {images}") for name, paths in second.items() if name not in first]
+    mistakes += [
+        Mistake(labels, f"has no image in {images}", (images / labels.relative_to(masks), labels))
+        for name, (labels, *_) in second.items()
+        if name not in first
+    ]
     return [(paths[0], second[name][0]) for name, paths in first.items() if name in second], mistakes
 
 

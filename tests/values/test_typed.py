@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from skipweave.errors import SkipweaveError
-from skipweave.training.typed import build, expected, shown, typed
+from skipweave.values.typed import build, expected, shown, take_types, typed
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Part:
     name: str = "a"
 
     def __post_init__(self) -> None:
+        take_types(self)
         if self.size < 1:
             raise SkipweaveError(f"size is {self.size}: expected at least 1")
 
@@ -40,6 +41,9 @@ class Whole:
     which: Literal["best", "last"] = "best"
     args: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        take_types(self)
+
 
 def test_values_take_the_declared_types():
     values = dict(title="t", rate=1, count="60k", where="a/b", falls=[0.5, 1], parts=[{"size": 2}], part={"name": "b"})
@@ -49,6 +53,25 @@ def test_values_take_the_declared_types():
     )
     assert isinstance(made.rate, float)
     assert build(Whole, {"title": "t"}) == Whole("t")
+
+
+def test_what_is_made_in_python_takes_the_declared_types_too():
+    made = Whole("t", parts=[Part(2), {"size": 3}], rate=1, where="a/b", falls=[0.5, 1])
+    assert made == Whole("t", parts=[Part(2), Part(3)], rate=1.0, where=Path("a/b"), falls=(0.5, 1.0))
+    assert isinstance(made.rate, float)
+
+
+def test_what_is_made_in_python_is_refused_for_its_types_and_its_ranges_at_once():
+    with pytest.raises(SkipweaveError) as caught:
+        Part(size=0, name=3)
+    assert caught.value.problems == ("size is 0: expected at least 1", "name is 3: expected text")
+    with pytest.raises(SkipweaveError) as caught:
+        Whole("t", parts=[Part(), 3], rate="fast", part=None)
+    assert caught.value.problems == (
+        "parts[2]: found 3: expected a mapping of settings",
+        "part: found None: expected a mapping of settings",
+        "rate is 'fast': expected a number",
+    )
 
 
 def test_every_mistake_is_told_behind_the_names_that_lead_to_it():

@@ -12,6 +12,13 @@ def nearest(name: str, valid: Sequence[str], most: int = 3) -> str:
     return f"did you mean {', '.join(near)}? " if near else ""
 
 
+def misplaced_file(value: object) -> str:
+    """What to do with a file of settings that stands where something else is expected; nothing for other values."""
+    if not str(value).endswith((".yaml", ".yml")):
+        return ""
+    return f"; a file of settings is given to `skipweave fit` or `skipweave study` by `--config {value}`"
+
+
 def refuse(*problems: str | None) -> None:
     """Raise one error that lists the problems; None is none."""
     found = [problem for problem in problems if problem]

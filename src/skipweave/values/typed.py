@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from skipweave.errors import SkipweaveError, noted_in
-from skipweave.training.checks import nearest
+from skipweave.values.checks import misplaced_file, nearest
 
 Settings = TypeVar("Settings")
 
@@ -39,19 +39,14 @@ def build(kind: type[Settings], values: Any, *, thorough: bool = False) -> Setti
     Raises:
         SkipweaveError: one problem a mistake, each behind the names of the fields that lead to it.
     """
-    if not isinstance(values, Mapping):
-        raise SkipweaveError(f"found {shown(values)}: expected {expected(kind)}")
     hints = get_type_hints(kind)
+    if not isinstance(values, Mapping):
+        named = f", such as {{name: {values}}}" if isinstance(values, str) and "name" in hints else ""
+        raise SkipweaveError(f"found {shown(values)}: expected {expected(kind)}{misplaced_file(values) or named}")
     needed = [field.name for field in fields(kind) if field.default is field.default_factory is MISSING]  # type: ignore[arg-type]
     problems = [_unknown(name, list(hints)) for name in values if name not in hints]
     problems += [f"{name} is missing: expected {expected(hints[name])}" for name in needed if name not in values]
-    given: dict[str, Any] = {}
-    wrong: dict[str, Sequence[str]] = {}
-    for name in filter(values.__contains__, hints):
-        try:
-            given[name] = typed(hints[name], values[name], name, thorough=thorough)
-        except SkipweaveError as error:
-            wrong[name] = error.problems
+    given, wrong = _fields(hints, values, thorough)
     if all(name in given for name in needed):
         try:
             made = kind(**given)
@@ -64,13 +59,34 @@ def build(kind: type[Settings], values: Any, *, thorough: bool = False) -> Setti
     return made
 
 
+def take_types(settings: Any) -> None:
+    """Give the fields of a dataclass that is being made the types that it declares, as `build` does.
+
+    Call it first in `__post_init__`: what is wrong in Python, `FitConfig(epochs="many")`, is then refused in the
+    words in which it is in a file. Text may stand for a path, a whole number for a number, a mapping for a dataclass.
+
+    Args:
+        settings: the dataclass, frozen or not.
+
+    Raises:
+        SkipweaveError: a value does not fit; what the class checks of the others is told with it.
+    """
+    kind = type(settings)
+    values = {field.name: getattr(settings, field.name) for field in fields(kind)}
+    given, wrong = _fields(get_type_hints(kind), values, thorough=False)
+    if wrong:
+        build(kind, values)  # which raises
+    for name, value in given.items():
+        object.__setattr__(settings, name, value)
+
+
 def typed(hint: Any, value: Any, name: str, *, thorough: bool = False) -> Any:
     """Give a value the type that is declared for it.
 
     Args:
         hint: a dataclass, bool, int, float, str, Path, None, Any (plain values), a literal, or lists, tuples, mappings
             and unions of these.
-        value: plain.
+        value: plain, or such a dataclass, made.
         name: what messages call it.
         thorough: as for `build`.
 
@@ -79,6 +95,8 @@ def typed(hint: Any, value: Any, name: str, *, thorough: bool = False) -> Any:
     """
     origin, parts = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
         try:
             return build(hint, value, thorough=thorough)  # type: ignore[arg-type]
         except SkipweaveError as error:
@@ -124,6 +142,20 @@ def shown(value: Any) -> str:
     except (ValueError, RecursionError):  # a whole number of too many digits, or a nest
         text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _fields(
+    hints: Mapping[str, Any], values: Mapping[str, Any], thorough: bool
+) -> tuple[dict[str, Any], dict[str, Sequence[str]]]:
+    """The values that fit their types, typed; and the problems of the others."""
+    given: dict[str, Any] = {}
+    wrong: dict[str, Sequence[str]] = {}
+    for name in filter(values.__contains__, hints):
+        try:
+            given[name] = typed(hints[name], values[name], name, thorough=thorough)
+        except SkipweaveError as error:
+            wrong[name] = error.problems
+    return given, wrong
 
 
 def _each(hint: Any, items: Iterable[tuple[int | str, Any]], name: str, thorough: bool) -> list[Any]:

@@ -1,0 +1,67 @@
+"""A run's folder is complete from the moment it has its name."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, run_folder
+from skipweave.training.run_folder import RunFolder, runs_in
+
+Tiny = Callable[..., FitConfig]
+NAME = "sparsenet40_24_digits_1"
+
+
+class Killed(BaseException):
+    """What nobody answers, as SIGKILL."""
+
+
+@pytest.mark.parametrize("place", ["_versions", "as_yaml", "sync"])
+def test_a_run_killed_as_it_begins_leaves_no_folder_that_looks_like_a_run(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    """Before versions.json is written, before config.yaml is, and after the folder has its name."""
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    config = tiny()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, place, kill)
+        with pytest.raises(Killed):
+            RunFolder.create(config)
+    left = [path.name for path in config.output.iterdir()]
+    assert left == ([NAME] if place == "sync" else [f".{NAME}.partial"])
+    assert [path.name for path in runs_in(config.output)] == ([NAME] if place == "sync" else [])
+    for path in runs_in(config.output):
+        assert RunFolder.reopen(path).read_config() == config
+    assert RunFolder.create(config).path.name == "sparsenet40_24_digits_2"
+
+
+def test_runs_that_begin_at_once_get_a_folder_each(tiny: Tiny):
+    config = tiny()
+    with ThreadPoolExecutor(8) as pool:
+        folders = [folder.path for folder in pool.map(lambda _: RunFolder.create(config), range(24))]
+    assert len(set(folders)) == 24
+    assert sorted(config.output.iterdir()) == sorted(folders) == sorted(runs_in(config.output))
+
+
+def test_an_empty_folder_is_not_taken(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+    config = tiny()
+    (config.output / NAME).mkdir(parents=True)
+    assert RunFolder.create(config).path.name == "sparsenet40_24_digits_2"
+    with pytest.raises(SkipweaveError, match=f"cannot make the run folder .*: .*/{NAME} is there already"):
+        RunFolder.make(config.output / NAME, config)
+    monkeypatch.chdir(config.output / NAME)
+    with pytest.raises(SkipweaveError, match=r"cannot make the run folder \.: \. is there already"):
+        RunFolder.make(Path(), config)
+    assert list((config.output / NAME).iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_told_by_its_name(tiny: Tiny):
+    config = tiny()
+    (config.output / ".mine.partial").mkdir(parents=True)
+    with pytest.raises(SkipweaveError, match=r"the run folder .*/mine: .*/\.mine\.partial is there already"):
+        RunFolder.make(config.output / "mine", config)
