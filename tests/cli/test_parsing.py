@@ -1,11 +1,12 @@
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from skipweave.cli.parsing import call
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig
+from skipweave.training import FitConfig, ScheduleConfig
 
 heard: list[object] = []
 
@@ -45,6 +46,35 @@ def silence():
 def test_parameters_without_default_are_words_and_the_others_options():
     assert call(look, ["resnet18", "--size", "5", "--args.growth", "3"], "x look") == 0
     assert heard == [("resnet18", 5, {"growth": 3})]
+
+
+def pick(sizes: Sequence[int] = (1,), shape: tuple[int, int] | None = None, name: str = "") -> None:
+    """Pick."""
+    heard.append((list(sizes), shape, name))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--sizes", "8"], ([8], None, "")),
+        (["--sizes=8,9"], ([8, 9], None, "")),
+        (["--sizes", "[8, 9]", "--shape", "2,3"], ([8, 9], (2, 3), "")),
+        (["--shape", "null", "--name", "4,5"], ([1], None, "4,5")),
+    ],
+)
+def test_lists_need_no_brackets(words: list[str], expected: object):
+    assert call(pick, words, "x pick") == 0
+    assert heard == [expected]
+
+
+def test_what_is_wrong_in_a_list_is_told():
+    with pytest.raises(SkipweaveError, match=r"sizes is '\[8,x\]': expected a list, each a whole number"):
+        call(pick, ["--sizes", "8,x"], "x pick")
+
+
+def test_lists_in_settings_need_no_brackets_either():
+    assert call(train, ["--schedule.milestones", "0.3,0.6"], "x train") == 0
+    assert heard == [(FitConfig(schedule=ScheduleConfig(milestones=(0.3, 0.6))), None)]
 
 
 def test_many_words_and_the_status_are_passed_on():
@@ -96,7 +126,7 @@ def test_a_run_to_resume_brings_its_settings(tmp_path: Path):
         (["--modle.name", "a"], r"did you mean --model\.name\?"),
         (["--epochs", "many"], r"^epochs is 'many': expected a whole number$"),
         (["--data.crop", "wide"], r"^data\.crop is 'wide': expected a whole number or null$"),
-        (["--schedule.milestones", "half"], r"^schedule\.milestones is 'half': expected a list, each a number$"),
+        (["--schedule.milestones", "half"], r"^schedule\.milestones is '\[half\]': expected a list, each a number$"),
         (["--recompute"], r"^recompute has no value: expected true or false$"),
         (["--model.args", "3"], r"^model\.args is '3': expected a mapping of names, each with a plain value$"),
         (["--model.args.grwoth", "3"], r"^model: sparsenet40_12 has no argument grwoth \(did you mean growth\?\)"),

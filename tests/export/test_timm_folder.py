@@ -107,4 +107,4 @@ def test_what_a_file_says_stays_in_its_cell():
     card.encode("utf-8")
     assert card.count("\n") == model_card(description, 1, {}).count("\n")
     row = next(line for line in card.splitlines() if line.startswith("| trained on"))
-    assert row == r"| trained on | `a'?---?# b \| <script> ?`, 4 classes |"
+    assert row == r"| trained on | `a' --- # b \| <script> ?`, 4 classes |"

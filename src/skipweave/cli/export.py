@@ -35,7 +35,7 @@ def export(
         network: a run's folder, a file of weights, or hf-hub:USER/REPO.
         output: a folder that gets model.onnx, which is run and compared with the network first; for timm
             model.safetensors, config.json and README.md. What exists is not overwritten.
-        formats: "[onnx]", "[timm]" or "[onnx, timm]".
+        formats: onnx, timm, or onnx,timm for both.
         which: a run's checkpoint: best by validation error, or last.
 
     Raises:

@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -141,6 +142,7 @@ def _parse(
         The values of the words that fit, and the problems of the others.
     """
     problems: list[str] = []
+    argv = _bracketed(argv, hints)
     while True:
         try:
             return parser.parse_args(argv, defaults=defaults).as_dict(), problems
@@ -156,6 +158,24 @@ def _parse(
             argv = _without(argv, [f"--{found[1]}"])
         else:  # a word too many, or one that is missing, perhaps only for what was taken out
             return {}, problems or [line + misplaced_file(line.split()[-1])]
+
+
+def _bracketed(argv: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
+    """The words, with brackets around what is given for a list without them: `--seeds 0,1`."""
+    words: list[str] = []
+    for word in argv:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        option = option or (words[-1] if words and words[-1].startswith("--") and "=" not in words[-1] else "")
+        bare = value and value[0] not in "[{" and value != "null"
+        if bare and _is_list(_hint_of(option.removeprefix("--").split("."), hints)):
+            word = f"{option}=[{value}]" if equals else f"[{value}]"
+        words.append(word)
+    return words
+
+
+def _is_list(hint: Any) -> bool:
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return any(get_origin(part) in (list, tuple, Sequence) for part in parts)
 
 
 def _options(argv: Iterable[str]) -> list[str]:

@@ -14,10 +14,10 @@ from torch.export import Dim
 from skipweave.compress import optimize_for_inference
 from skipweave.data import WholeImage
 from skipweave.errors import SkipweaveError
-from skipweave.export.text import printable
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.training import Description
 from skipweave.training.heads import all_heads, count_heads
+from skipweave.values.printing import printable
 
 INPUT = "images"
 """The name of a model's input."""

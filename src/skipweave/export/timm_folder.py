@@ -10,8 +10,8 @@ from torch import nn
 from skipweave.compress import THINNING
 from skipweave.data import Preprocessing, WholeImage
 from skipweave.errors import SkipweaveError
-from skipweave.export.text import printable
 from skipweave.training import Description
+from skipweave.values.printing import printable
 
 _FROM_THE_NETWORK = ("first_conv", "classifier", "fixed_input_size")
 
@@ -95,7 +95,7 @@ def model_card(description: Description, parameters: int, errors: Mapping[str, f
 
 def _code(text: str) -> str:
     """What a file says, as it may stand between two backticks in a table."""
-    return printable(text).replace("`", "'").replace("|", "\\|")
+    return printable(" ".join(text.split())).replace("`", "'").replace("|", "\\|")
 
 
 _CARD = """\
