@@ -183,9 +183,10 @@ def _fits(hint: Any, value: Any) -> bool:
     """Whether a value is of a simple type, or can stand for one: a whole number for a number, text for a path."""
     if hint is Any:
         return _is_plain(value, _DEEPEST)
+    if hint is float and isinstance(value, float):
+        return math.isfinite(value)
     if hint in (int, float):
-        number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-        return number and -_MOST <= value < _MOST and math.isfinite(value)
+        return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < _MOST
     if hint in (str, Path):
         return _is_text(value) or (hint is Path and isinstance(value, Path) and _is_text(str(value)))
     return isinstance(hint, type) and isinstance(value, hint)
