@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from skipweave.layers import FORMATS, best_memory_format
 from skipweave.ops import head_shares, sieve_shares
-from skipweave.training.config import LossConfig
+from skipweave.training.recipe import LossConfig
 
 _SHARES = {"halves": head_shares, "sieve": sieve_shares}
 

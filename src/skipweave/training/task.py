@@ -12,7 +12,7 @@ from torch.nn import functional
 from skipweave.data import ClassPixels, ImageData, SegmentationData, count_pixels
 from skipweave.errors import SkipweaveError
 from skipweave.ops import confusion, deep_cross_entropy, hard_cross_entropy, label_map
-from skipweave.training.config import LossConfig
+from skipweave.training.recipe import LossConfig
 from skipweave.training.scores import LabelMapScores, LabelScores, Scores, label_map_sums, label_sums
 
 Data = ImageData | SegmentationData

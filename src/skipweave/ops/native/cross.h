@@ -1,5 +1,7 @@
 /* Summing nodes, every channel of every node with its own weight, and the gradients of that. The nodes pass by once, tile
  * by tile; what a tile has in common, the sum or its gradient, stays in the cache meanwhile. */
+#pragma once
+#include "read_pixels.h"
 
 #define TILE 4096 /* floats of one map */
 #define AHEAD 512 /* floats before their turn, memory that is to be written is fetched: the processor itself is late */

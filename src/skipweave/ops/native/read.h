@@ -1,4 +1,7 @@
 /* Reading nodes, in whichever order they lie in memory. */
+#pragma once
+#include "read_pixels.h"
+#include "read_planes.h"
 
 static void read(const reading *r, float *activated)
 {

@@ -1,4 +1,6 @@
 /* The same for maps whose channels are neighbours in memory. A thread has some of the pixels. */
+#pragma once
+#include "read_planes.h"
 
 static int read_pixels_slot(void *data, int64_t slot, int64_t slots)
 {

@@ -1,5 +1,7 @@
 /* Reading nodes whose planes are whole: gains, biases and ReLU on the channels of several maps, which become one; and
  * the gradients of that. A thread has some of the channels. */
+#pragma once
+#include "team.h"
 
 typedef int32_t mask __attribute__((vector_size(LANES * sizeof(float)), may_alias));
 

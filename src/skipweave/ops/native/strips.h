@@ -1,6 +1,9 @@
 /* 1x1 kernels: the pixels of all images in one strip, neighbours in a vector. A strip is cut into slices; a
  * task has as many as the second-level cache holds. Channels that are read often are packed side by side before, others
  * are read where they are. */
+#pragma once
+#include "plans.h"
+#include "team.h"
 
 #define FEW 12    /* links of an output, for which wide slices pay */
 #define READ_OFTEN 16 /* times that an input is read, from which on it is packed */

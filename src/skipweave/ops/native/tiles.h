@@ -1,4 +1,6 @@
 /* The inner loops: a tile of vectors of one output, kept in registers while all links of the output are added. */
+#pragma once
+#include "base.h"
 
 typedef struct {
     const float *packed;                      /* the tile's first input vector in channel 0 */

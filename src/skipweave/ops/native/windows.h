@@ -1,5 +1,7 @@
 /* How pixels become lanes: each lane of a vector is a window of its own into the map, and a step to the next pixel is a
  * step to the next vector, in all windows at once. So every tap of every kernel is an aligned load. */
+#pragma once
+#include "base.h"
 
 typedef struct {
     int64_t images, down, across; /* windows: images x rows of windows x columns of windows <= LANES */
