@@ -20,6 +20,7 @@ import yaml
 from skipweave.cli import main
 from skipweave.errors import SkipweaveError
 from skipweave.training import load_weights
+from skipweave.training.checkpoint import seal
 
 Header = dict[str, Any]
 Harm = Callable[[Path], None]
@@ -79,16 +80,28 @@ def of_one(told: Any, data: bytes = b"\0" * 8) -> Harm:
     return tensors(json.dumps({"a": told}).encode(), data)
 
 
+def sealed(header: Header, data: bytes = b"") -> bytes:
+    """A file with a header that was meant so."""
+    entries = {name: values for name, values in header.items() if name != "__metadata__"}
+    kinds = {name: values["dtype"] for name, values in entries.items()}
+    shapes = {name: tuple(values["shape"]) for name, values in entries.items()}
+    told = header["__metadata__"]
+    encoded = json.dumps(header | {"__metadata__": told | {"seal": seal(told["skipweave"], kinds, shapes)}}).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + data
+
+
+def described_by(info: str) -> Harm:
+    return lambda path: put(path, sealed({"__metadata__": {"skipweave": info}}))
+
+
 def sparse(size: int) -> Harm:
     """A file that says it is this large, and takes no room on the disk; its one tensor is as large."""
 
     def write(path: Path) -> None:
-        described = {"skipweave": header_of(path)[0]["__metadata__"]["skipweave"]}
-        header = json.dumps(
-            {"__metadata__": described, "head.fc.weight": entry("F32", [size // 4], [0, size])}
-        ).encode()
-        put(path, struct.pack("<Q", len(header)) + header)
-        os.truncate(path, 8 + len(header) + size)
+        told = header_of(path)[0]["__metadata__"]
+        content = sealed({"__metadata__": told, "head.fc.weight": entry("F32", [size // 4], [0, size])})
+        put(path, content)
+        os.truncate(path, len(content) + size)
 
     return write
 
@@ -112,8 +125,7 @@ def info(**changes: Any) -> Harm:
                 place = place.get(key, {}) if isinstance(place, dict) else {}
             place[last] = value
         header["__metadata__"]["skipweave"] = json.dumps(values)
-        encoded = json.dumps(header).encode()
-        put(path, struct.pack("<Q", len(encoded)) + encoded + data)
+        put(path, sealed(header, data))
 
     return write
 
@@ -122,8 +134,7 @@ def as_whole_numbers(path: Path) -> None:
     header, data = header_of(path)
     name = next(name for name in header if name.endswith("fc.weight") and "/" not in name.replace("network/", ""))
     header[name]["dtype"] = "I32"
-    encoded = json.dumps(header).encode()
-    put(path, struct.pack("<Q", len(encoded)) + encoded + data)
+    put(path, sealed(header, data))
 
 
 def pickled(path: Path) -> None:
@@ -155,7 +166,6 @@ def replaced_by(make: Callable[[Path], object]) -> Harm:
     return write
 
 
-NESTED = b'{"__metadata__": {"skipweave": "' + b"[" * 100_000 + b'"}}'
 TENSORS: dict[str, Harm] = {
     "pickle": pickled,
     "torch.save": zipped,
@@ -167,9 +177,9 @@ TENSORS: dict[str, Harm] = {
     "header is no JSON": tensors(b"\x80\x04}q\x00."),
     "header is a list": tensors(b"[]"),
     "header nested deeply": tensors(b'{"a":' * 5000 + b"1" + b"}" * 5000),
-    "description nested deeply": tensors(NESTED),
+    "description nested deeply": described_by("[" * 100_000),
     "no description": of_one(entry(), b"\0" * 4),
-    "description is a list": tensors(b'{"__metadata__": {"skipweave": "[]"}}'),
+    "description is a list": described_by("[]"),
     "offsets beyond the file": of_one(entry(shape=[1000], offsets=[0, 4000])),
     "offsets that overlap": tensors(
         json.dumps({"a": entry(shape=[2], offsets=[0, 8]), "b": entry(offsets=[4, 8])}).encode(), bytes(8)

@@ -65,6 +65,24 @@ def test_a_changed_bit_is_noticed(file: Path):
         open_saved(file).tensors()
 
 
+@pytest.mark.parametrize("bit", [0, 5])
+def test_a_bit_that_changed_anywhere_is_noticed_or_means_nothing(file: Path, bit: int):
+    """Of the header, its names, types, shapes and values; and of the tensors."""
+    whole, noticed = file.read_bytes(), 0
+    told, tensors = open_saved(file), open_saved(file).tensors()
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        try:
+            saved = open_saved(file)
+            read = saved.tensors()
+        except SkipweaveError:
+            noticed += 1
+            continue
+        assert saved == told
+        assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+    assert noticed > 0.9 * len(whole)
+
+
 def test_a_pickle_is_not_opened(tmp_path: Path):
     class Trap:
         def __reduce__(self):

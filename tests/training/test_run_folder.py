@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, run_folder
+from skipweave.training.checkpoint import Saved, save
 from skipweave.training.run_folder import RunFolder, runs_in
 
 Tiny = Callable[..., FitConfig]
@@ -65,3 +67,19 @@ def test_what_a_killed_run_left_is_told_by_its_name(tiny: Tiny):
     (config.output / ".mine.partial").mkdir(parents=True)
     with pytest.raises(SkipweaveError, match=r"the run folder .*/mine: .*/\.mine\.partial is there already"):
         RunFolder.make(config.output / "mine", config)
+
+
+def test_a_name_that_changed_in_a_header_is_damage_and_not_another_network(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    folder = RunFolder(tmp_path)
+    for path in (folder.previous, folder.last):
+        save(path, {"network/weight": torch.ones(2)}, {})
+    folder.last.write_bytes(folder.last.read_bytes().replace(b"network/weight", b"network/weioht"))
+
+    def check(saved: Saved) -> None:
+        if set(saved.shapes) != {"network/weight"}:
+            raise SkipweaveError("another network")
+
+    saved, warning = folder.newest(check)
+    assert saved.path == folder.previous
+    assert warning.startswith(f"damaged file (its header is not what was written): {folder.last}; continuing from")

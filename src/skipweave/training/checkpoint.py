@@ -17,8 +17,16 @@ from skipweave.training.files import replacing
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_FLOATING = ("F64", "F32", "F16", "BF16")
-_WHOLE = ("I64", "I32", "I16", "I8", "U8", "BOOL")
+_FLOATING = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_WHOLE = {
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_KINDS = _FLOATING | _WHOLE
 _LONGEST_HEADER = 2**24  # bytes; that of a checkpoint of the largest network here, 2000 layers, has 2**21
 
 
@@ -35,8 +43,21 @@ def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> 
     """
     written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_bytes(as_bytes(written, {"skipweave": header}))  # save_file leaves files of its own if killed
+    sealed = seal(header, {name: _KINDS[tensor.dtype] for name, tensor in written.items()}, shapes_of(written))
+    with replacing(path) as temporary:  # save_file leaves files of its own if killed
+        temporary.write_bytes(as_bytes(written, {"skipweave": header, "seal": sealed}))
+
+
+def seal(info: str, kinds: Mapping[str, str], shapes: Shapes) -> str:
+    """The checksum of all that a file's header tells: a bit that changed in a number or a name of it shows.
+
+    Args:
+        info: the plain values, as JSON.
+        kinds: the type of every tensor's numbers, by its name, as safetensors calls it.
+        shapes: of every tensor.
+    """
+    tensors = [(name, kinds[name], shapes[name]) for name in sorted(shapes)]
+    return hashlib.sha256(json.dumps([info, tensors]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -99,21 +120,25 @@ def open_saved(path: Path) -> Saved:
     _check_header(path)
     try:
         with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("skipweave")
+            told = file.metadata() or {}
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
             kinds = {name: part.get_dtype() for name, part in parts.items()}
     except (SafetensorError, OSError, MemoryError, RuntimeError) as error:
         raise SkipweaveError(f"damaged file, or not one of safetensors: {path} ({_first_line(error)})") from error
-    if strange := [name for name, kind in kinds.items() if kind not in _FLOATING + _WHOLE]:
+    if strange := [name for name, kind in kinds.items() if kind not in _KINDS.values()]:
         raise SkipweaveError(f"damaged file: tensor {strange[0]} of {path} is of {kinds[strange[0]]} numbers")
+    if "skipweave" not in told:
+        raise SkipweaveError(f"not written by skipweave (its description is missing from the header): {path}")
+    if told.get("seal") != seal(told["skipweave"], kinds, shapes):
+        raise SkipweaveError(f"damaged file (its header is not what was written): {path}")
     try:
-        info = json.loads(header or "")
+        info = json.loads(told["skipweave"])
     except (ValueError, RecursionError):
         info = None
     if not isinstance(info, dict):
-        raise SkipweaveError(f"not written by skipweave (its description is missing from the header): {path}")
-    return Saved(path, info, shapes, frozenset(name for name, kind in kinds.items() if kind in _FLOATING))
+        raise SkipweaveError(f"damaged file (its description is not one): {path}")
+    return Saved(path, info, shapes, frozenset(name for name, kind in kinds.items() if kind in _FLOATING.values()))
 
 
 def _check_header(path: Path) -> None:
