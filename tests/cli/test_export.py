@@ -164,7 +164,7 @@ def test_a_missing_package_is_told(run: Path, tmp_path: Path, capsys: Capture, m
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--formats", "pickle"], "formats is '[pickle]': expected a list, each one of onnx, timm"),
+        (["--formats", "pickle"], "formats is 'pickle': expected a list, each one of onnx, timm"),
         (["--formats", "[]"], "formats is empty: expected onnx, timm, or both"),
         (["--which", "first"], "which is 'first': expected"),
     ],

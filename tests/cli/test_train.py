@@ -112,6 +112,13 @@ def test_predictions_are_written_as_csv_and_json(run: Path, scan: Path, tmp_path
     assert entry["classes"] == {row[f"class_{rank}"]: float(row[f"probability_{rank}"]) for rank in (1, 2)}
 
 
+def test_predictions_are_written_over_nothing(run: Path, scan: Path, tmp_path: Path, capsys: Capture):
+    (tmp_path / "p.csv").write_text("mine")
+    assert main(["predict", str(scan), "--run", str(run), "--output", str(tmp_path / "p.csv")]) == 2
+    assert "p.csv exists already: choose another --output" in capsys.readouterr().err
+    assert (tmp_path / "p.csv").read_text() == "mine"
+
+
 def test_an_unreadable_image_is_told_and_the_others_are_classified(run: Path, scan: Path, capsys: Capture):
     (scan.parent / "bad.png").write_bytes(b"not an image")
     table = scan.parent / "p.csv"

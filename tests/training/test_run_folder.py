@@ -1,12 +1,15 @@
 """A run's folder is complete from the moment it has its name."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, run_folder
 from skipweave.training.checkpoint import Saved, save
@@ -67,6 +70,21 @@ def test_what_a_killed_run_left_is_told_by_its_name(tiny: Tiny):
     (config.output / ".mine.partial").mkdir(parents=True)
     with pytest.raises(SkipweaveError, match=r"the run folder .*/mine: .*/\.mine\.partial is there already"):
         RunFolder.make(config.output / "mine", config)
+
+
+def test_an_output_that_leads_nowhere_is_told(tiny: Tiny, tmp_path: Path):
+    (tmp_path / "dangling").symlink_to("/nowhere/at/all")
+    for output in (tmp_path / "dangling", tmp_path / "dangling" / "deeper"):
+        with pytest.raises(SkipweaveError, match="cannot make the run folder"):
+            RunFolder.create(replace(tiny(), output=output))
+
+
+@pytest.mark.parametrize("file", ["ok\u2028x.png", 'a,"b".png', os.fsdecode(b"b\xff.png"), "two\nlines.png"])
+def test_whatever_images_are_called_those_left_out_come_back(tmp_path: Path, file: str):
+    images = [Unreadable(number, file, "cannot be read " + "x" * 1000) for number in range(5000)]  # 5 MB of them
+    folder = RunFolder(tmp_path)
+    folder.write_skipped(images)
+    assert folder.read_skipped() == images
 
 
 def test_a_name_that_changed_in_a_header_is_damage_and_not_another_network(tmp_path: Path):

@@ -46,3 +46,10 @@ def test_a_line_left_unfinished_is_taken_away(tmp_path: Path, left: str):
 def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path):
     RunLog(tmp_path / "none" / "log.txt", tmp_path / "none" / "log.jsonl").add("first", "one", {})
     assert not (tmp_path / "none").exists()
+
+
+def test_names_of_files_cannot_steer_a_terminal_nor_end_the_log(tmp_path: Path):
+    log = RunLog(tmp_path / "log.txt", tmp_path / "log.jsonl")
+    log.add("failed", "cannot read c\x1b[31m/b\udcff.png", {})
+    assert (tmp_path / "log.txt").read_text().endswith("  cannot read c?[31m/b?.png\n")
+    assert json.loads((tmp_path / "log.jsonl").read_text())["text"] == "cannot read c\x1b[31m/b\udcff.png"

@@ -152,3 +152,11 @@ def test_long_values_are_cut_off_and_expectations_are_words():
     assert shown(10**5000) == "a int"
     assert expected(int | str | None) == "a whole number, text or null"
     assert expected(list[dict[str, float]]) == "a list, each a mapping of names, each with a number"
+
+
+def test_plain_values_become_what_a_file_gives_back():
+    assert typed(dict[str, Any], {"units": (1, (2, 3)), "a": {"b": ()}}, "args") == {
+        "units": [1, [2, 3]],
+        "a": {"b": []},
+    }
+    assert typed(list[int], range(3), "seeds") == [0, 1, 2]

@@ -1,6 +1,5 @@
 """The command line: `skipweave COMMAND ...`. Only the chosen command's module is imported."""
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -37,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 after mistakes of the user's, told on stderr, a line each, or where a file cannot be
-        read or written; 143, 130 or 138 after a SIGTERM, SIGINT or SIGUSR1, of which training tells how to go on; 141
-        when nobody reads what is printed any more.
+        read or written; 143, 130 or 138 after a SIGTERM, SIGINT or SIGUSR1, of which training tells how to go on.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -56,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if str(stop):
             print(printable(f"skipweave: {stop}"), file=sys.stderr)
         return stop.code
-    except BrokenPipeError:  # by `| head`; what is still to be flushed when Python ends goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
     except OSError as error:  # a disk that is full or read-only, a file that is gone
         print(_told(SkipweaveError(f"{error.filename or words[0]}: {error.strerror or error}")), file=sys.stderr)
         return 2

@@ -20,6 +20,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
+from skipweave.cli.tables import say
 from skipweave.errors import SkipweaveError, noted_in
 from skipweave.values.checks import misplaced_file, nearest
 from skipweave.values.typed import build, expected, typed
@@ -86,7 +87,7 @@ def _call_with_settings(
     if problems:
         raise SkipweaveError(*problems)
     if show:
-        print(as_yaml(config), end="")
+        say(as_yaml(config).rstrip("\n"))
         return 0
     return function(config, **rest) or 0
 
@@ -142,7 +143,7 @@ def _parse(
         The values of the words that fit, and the problems of the others.
     """
     problems: list[str] = []
-    argv = _bracketed(argv, hints)
+    asked, argv = argv, _bracketed(argv, hints)
     while True:
         try:
             return parser.parse_args(argv, defaults=defaults).as_dict(), problems
@@ -153,7 +154,7 @@ def _parse(
         if unknown:
             problems += [_told_unknown(parser, name, _given(argv, name.removeprefix("--"))) for name in unknown]
             argv = _without(argv, unknown)
-        elif found and (given := _given(argv, found[1])) is not None:
+        elif found and (given := _given(asked, found[1])) is not None:
             problems.append(_told_wrong(found[1], given, hints, line))
             argv = _without(argv, [f"--{found[1]}"])
         else:  # a word too many, or one that is missing, perhaps only for what was taken out

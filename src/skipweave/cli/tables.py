@@ -1,5 +1,6 @@
 """Tables and lines as every command prints them."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,11 @@ class PlainConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Go on without printing where nobody reads any more, as after `| head`: a run has its log."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Lay out a line, or a table's cell."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from skipweave.cli.files import make_room
 from skipweave.cli.label_maps import write_label_maps
 from skipweave.cli.run_display import RunDisplay, shown_scores
 from skipweave.cli.tables import complain, new_table, print_table, say
@@ -13,7 +14,7 @@ from skipweave.export import local_weights
 from skipweave.training import FitConfig, Prediction, Split, Which, evaluate, load_run, load_weights
 from skipweave.training import fit as fit_network
 from skipweave.training import predict as predict_images
-from skipweave.training.files import as_csv
+from skipweave.training.files import as_csv, write_text
 
 
 def fit(config: FitConfig, resume: Path | None = None) -> None:
@@ -71,7 +72,7 @@ def predict(
         model: a file of weights instead, such as a run's model.safetensors; or hf-hub:USER/REPO[@REVISION], whose
             model.safetensors is downloaded from the Hugging Face hub.
         top: how many classes to tell of each image.
-        output: also write the predictions to this .csv or .json file; for label maps the folder, `predictions` by
+        output: also write the predictions to this new .csv or .json file; for label maps the folder, `predictions` by
             default, that gets of each image NAME_labels.png, whose values are the labels, and NAME_overlay.png.
     """
     if run and not model:
@@ -85,10 +86,12 @@ def predict(
         return write_label_maps(network, description, paths, output or Path("predictions"))
     if output and output.suffix not in (".csv", ".json"):
         raise SkipweaveError(f"output is {output}: expected a name that ends in .csv or .json")
+    if output:
+        make_room([output], "--output")
     predictions = list(predict_images(network, description, paths, top=top))
     _show(predictions)
     if output:
-        output.write_text(_as_csv(predictions) if output.suffix == ".csv" else _as_json(predictions), encoding="utf-8")
+        write_text(output, _as_csv(predictions) if output.suffix == ".csv" else _as_json(predictions))
     unreadable = [prediction.problem for prediction in predictions if prediction.problem]
     for problem in unreadable:
         complain(problem)

@@ -71,8 +71,8 @@ def to_onnx(network: nn.Module, description: Description) -> OnnxModel:
         raise SkipweaveError(f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'skipweave[export]'")
     free = isinstance(description.preprocessing, WholeImage)
     outputs = ("logits", *(f"exit_{number}" for number in range(1, count_heads(network))))
-    images = torch.randn(2, *_image_size(description, _CHECKED), generator=torch.Generator().manual_seed(0))
     try:
+        images = torch.randn(2, *_image_size(description, _CHECKED), generator=torch.Generator().manual_seed(0))
         model = _export(network, _image_size(description, _TRACED), outputs, free)
         _describe(model, description)
         return _compared(model.SerializeToString(deterministic=True), _LogitsFirst(network), outputs, images)

@@ -129,7 +129,7 @@ class RichDisplay(Display):
 
     def _print(self, text: str, style: str = "") -> None:
         """Print a line above the bars, as it is."""
-        self._bars.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(text, style=style, soft_wrap=True)
 
 
 def _named(run: RunName) -> str:

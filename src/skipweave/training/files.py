@@ -37,10 +37,16 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+def write_text(path: Path, text: str, errors: str = "backslashreplace") -> None:
+    """Write a text file, whole or not at all.
+
+    Args:
+        path: the file to write or to replace.
+        text: its content.
+        errors: what becomes of signs that no encoding has, as in names of files that are not UTF-8.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
 def as_csv(rows: Iterable[Iterable[object]]) -> str:

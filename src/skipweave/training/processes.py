@@ -86,7 +86,10 @@ def _errors_of_processes(request: StopRequest, folder: "Connection[Path, Path]")
             raise Stopped(request.signal, f"stopped by {request.signal.name} before the first step") from None
         if not folder.poll():
             raise SkipweaveError(f"{error} before the first step: give the same command again") from None
-        run = RunFolder(folder.recv())
+        try:
+            run = RunFolder(folder.recv())
+        except SkipweaveError as gone:
+            raise SkipweaveError(f"{error}; {gone}") from None
         raise SkipweaveError(f"{error}; {run.kept()}; go on with: {run.command}") from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().splitlines()[-1]

@@ -94,10 +94,11 @@ class RunFolder:
         """Make it as `.NAME.partial` beside its place, so that it is complete from the moment it has its name."""
         partial = path.parent / f".{path.name}.partial"
         try:
-            partial.mkdir(parents=True)  # only who has made this may take the name
-        except FileExistsError:
-            raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()  # only who has made this may take the name
         except OSError as error:
+            if isinstance(error, FileExistsError) and Path(error.filename) == partial:
+                raise
             raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
         try:
             if os.path.lexists(path):  # an empty folder would be replaced
@@ -246,7 +247,7 @@ class RunFolder:
     def write_skipped(self, images: Sequence[Unreadable]) -> None:
         """Write skipped.csv: a row for each training image that is left out, also if there are none."""
         rows = ((image.index, image.file, image.problem) for image in images)
-        write_text(self.skipped, as_csv([_SKIPPED, *rows]))
+        write_text(self.skipped, as_csv([_SKIPPED, *rows]), errors="surrogateescape")  # names are compared later
 
     def read_skipped(self) -> list[Unreadable] | None:
         """The training images that are left out; None if they have not been looked for yet.
@@ -257,7 +258,10 @@ class RunFolder:
         if not self.skipped.exists():
             return None
         try:
-            header, *rows = csv.reader(read_text(self.skipped).splitlines(keepends=True))
+            if not self.skipped.is_file():
+                raise ValueError("not a file")
+            with self.skipped.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+                header, *rows = csv.reader(file)
             if tuple(header) != _SKIPPED:
                 raise ValueError(f"its columns are {', '.join(header)}")
             return [Unreadable(int(index), path, problem) for index, path, problem in rows]

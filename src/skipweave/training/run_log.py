@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from skipweave.values.printing import printable
+
 
 class RunLog:
     """Appends to two files. What cannot be written is left out: a log must not end a run, nor hide why it ended.
@@ -32,7 +34,7 @@ class RunLog:
             values: the same as JSON holds it; what that cannot hold, as it prints.
         """
         now = datetime.now().astimezone()
-        _append(self._text, f"{now:%Y-%m-%d %H:%M:%S}  {sentence}")
+        _append(self._text, f"{now:%Y-%m-%d %H:%M:%S}  {printable(sentence)}")
         told = {"time": now.isoformat(timespec="milliseconds"), "event": event, "text": sentence, **values}
         _append(self._lines, json.dumps(told, default=str))
 
@@ -71,7 +73,7 @@ def warnings_once(tell: Callable[[str], None], *, shown: bool) -> Iterator[None]
 
 
 def _append(path: Path, line: str) -> None:
-    with suppress(OSError), path.open("a", encoding="utf-8") as file:
+    with suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(line + "\n")
 
 

@@ -4,6 +4,7 @@ import os
 import platform
 
 from torch.distributed import PrefixStore, TCPStore, init_process_group
+from torch.distributed.constants import default_pg_timeout
 
 from skipweave.errors import SkipweaveError
 
@@ -28,7 +29,7 @@ def meet_again() -> None:
     if restarted() and processes > 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         own = PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-        init_process_group(store=own, rank=int(os.environ["RANK"]), world_size=processes)
+        init_process_group(store=own, rank=int(os.environ["RANK"]), world_size=processes, timeout=default_pg_timeout)
 
 
 def check_devices(devices: int) -> None:

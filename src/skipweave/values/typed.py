@@ -104,14 +104,14 @@ def typed(hint: Any, value: Any, name: str, *, thorough: bool = False) -> Any:
     if origin in (Union, UnionType):
         if fitting := [part for part in parts if _fits(part, value)]:
             return typed(fitting[0], value, name)
-    elif origin in (list, tuple) and isinstance(value, list | tuple):
+    elif origin in (list, tuple) and isinstance(value, list | tuple | range):
         return origin(_each(parts[0], enumerate(value, start=1), name, thorough))
     elif origin in (dict, Mapping) and isinstance(value, Mapping) and _are_names(value):
         return dict(zip(value, _each(parts[1], value.items(), name, thorough), strict=True))
     elif origin is Literal and value in parts:
         return value
     elif _fits(hint, value):
-        return value if hint in (Any, NoneType) else hint(value)
+        return _with_lists(value) if hint is Any else None if hint is NoneType else hint(value)
     near = nearest(str(value), [str(part) for part in parts], most=1) if origin is Literal else ""
     raise SkipweaveError(f"{name} is {shown(value)}: {near}expected {expected(hint)}")
 
@@ -199,6 +199,13 @@ def _is_plain(value: Any, deepest: int) -> bool:
     if isinstance(value, list | tuple):
         return deepest > 0 and all(_is_plain(item, deepest - 1) for item in value)
     return value is None or any(_fits(kind, value) for kind in (bool, int, float, str))
+
+
+def _with_lists(value: Any) -> Any:
+    """A plain value as files give it back: tuples are lists."""
+    if isinstance(value, Mapping):
+        return {name: _with_lists(item) for name, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _are_names(keys: Iterable[Any]) -> bool:
