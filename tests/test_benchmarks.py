@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -227,13 +228,17 @@ def test_the_parts_of_the_gpu_benchmark_do_not_bring_each_other_down(
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    """Have Triton's kernels read nodes where the tests run."""
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """Have Triton's kernels read nodes where the tests run; what is set for products of float32 is put back."""
     pytest.importorskip("triton")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setattr(node_table, "_DEVICE", device.type)
     monkeypatch.setattr(native_reading, "layout", lambda *_: None)
-    return device
+    settings = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [setting.fp32_precision for setting in settings]
+    yield device
+    for setting, precision in zip(settings, before, strict=True):
+        setting.fp32_precision = precision
 
 
 @pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning")
