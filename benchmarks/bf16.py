@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.channel_sparse import FORMATS, NETWORKS, forward, network
+from benchmarks.channel_sparse import NETWORKS, forward, network
 from benchmarks.timing import RESULTS, in_turns, write
 from skipweave import optimize_for_inference, sparsify
+from skipweave.layers import FORMATS
 
 DENSITIES = {"vgg16n": (0.1, 0.01), "inception_v3": (0.1, 0.03)}
 

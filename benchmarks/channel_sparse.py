@@ -25,11 +25,10 @@ from benchmarks.convolutions import SHAPES, Shape, mean_ratios
 from benchmarks.timing import RESULTS, in_turns, told, write
 from skipweave import create_model, optimize_for_inference
 from skipweave.compress import sparsify
-from skipweave.layers import ChannelSparseConv2d
+from skipweave.layers import FORMATS, ChannelSparseConv2d
 from skipweave.ops import form_for, native_library
 
 Action = Callable[[], object]
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 TURN = 0.01  # seconds at least

@@ -13,8 +13,7 @@ import torch
 from benchmarks.timing import RESULTS, in_turns, write
 from benchmarks.training_step import step
 from skipweave import create_model
-
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+from skipweave.layers import FORMATS
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import RESULTS, in_turns, write
 from skipweave.analysis.profile import profile
-from skipweave.layers import ConvUnit, SeqConv2d
+from skipweave.layers import FORMATS, ConvUnit, SeqConv2d
 
 Action = Callable[[], object]
 FORMS = {
@@ -29,7 +29,6 @@ FORMS = {
     "windowed bottleneck": dict(windowed=True, bottleneck=True),
     "dense bottleneck": dict(windowed=False, bottleneck=True),
 }
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @dataclass(frozen=True)
