@@ -1,5 +1,7 @@
 """The channel-sparse convolution: its definition against loops, its fast forms against the definition."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from skipweave.ops import (
     Form,
+    channel_sparse,
     channel_sparse_conv2d,
     channel_sparse_dense,
     channel_sparse_shared,
@@ -66,8 +69,8 @@ def test_the_fast_forms_are_the_definition(form, rows, kernel, stride, padding, 
 
 
 def on_gpu(block: int, fan_in: int, dtype: torch.dtype = torch.float32) -> Form:
-    """The form for 256 channels on a GPU, which need not be there."""
-    with FakeTensorMode():
+    """The form for 256 channels on a GPU, which need not be there: fake tensors stand for plain ones."""
+    with FakeTensorMode(), patch.object(channel_sparse, "is_plain", return_value=True):
         x, weight = (torch.empty(*shape, dtype=dtype, device="cuda") for shape in ((2, 256, 5, 5), (256, fan_in, 3, 3)))
         return form_for(x, weight, torch.empty(256 // block, fan_in, dtype=torch.int32, device="cuda"))
 

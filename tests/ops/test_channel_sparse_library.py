@@ -159,12 +159,18 @@ def test_gradients_that_nobody_wants_are_left_out() -> None:
 
 
 @pytest.mark.usefixtures("c_library")
-def test_a_second_derivative_is_refused() -> None:
-    x, weight, index, _ = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
-    out = channel_sparse_library(x.requires_grad_(), weight.requires_grad_(), index)
-    (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        gradient.sum().backward()
+@pytest.mark.parametrize("order", [2, 3])
+def test_higher_derivatives_are_those_of_the_definition(order: int) -> None:
+    x, weight, index, bias = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
+    results = []
+    for form, dtype in ((channel_sparse_library, torch.float32), (channel_sparse_dense, torch.float64)):
+        inputs = [part.detach().to(dtype).requires_grad_() for part in (x, weight, bias)]
+        made = [form(inputs[0], inputs[1], index, inputs[2], (2, 1), (1, 0))]
+        for _ in range(order):
+            made = torch.autograd.grad(sum(part.pow(4).mean() for part in made), inputs, create_graph=True)
+        results.append(made)
+    for ours, exact in zip(*results, strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.usefixtures("c_library")

@@ -15,6 +15,7 @@ from skipweave.compress.dry_run import checked_input_size
 from skipweave.compress.fold_norms import Folding, fold_norms, is_step
 from skipweave.errors import SkipweaveError
 from skipweave.layers import FORMATS, MemoryFormat, SeparableMaxPool, best_memory_format
+from skipweave.ops.eager import is_eager
 
 _WEIGHTS = (torch.float32, torch.bfloat16)
 
@@ -44,6 +45,8 @@ class InferenceNet(nn.Module):
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return what the network makes."""
+        if isinstance(inputs, torch.fx.Proxy):
+            raise SkipweaveError("torch.fx cannot trace a network optimized for inference: trace its `network`")
         return self._through(self.network, *inputs, **named)
 
     def train(self, mode: bool = True) -> "InferenceNet":
@@ -71,7 +74,8 @@ class InferenceNet(nn.Module):
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             return x
         x = x.to(next(self.network.parameters()).dtype)
-        return x.contiguous(memory_format=FORMATS[self.memory_format]) if x.dim() == 4 else x
+        # The format is for speed alone, and the transforms of torch.func know no other than the contiguous one.
+        return x.contiguous(memory_format=FORMATS[self.memory_format]) if x.dim() == 4 and is_eager(x) else x
 
     def _leave(self, x: Any) -> Any:
         return x.to(self._given) if isinstance(x, Tensor) and x.is_floating_point() else x

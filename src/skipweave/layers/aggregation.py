@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.layers.lean import Read, halves
+from skipweave.layers.lean import Read, halves, norm_relu
 from skipweave.layers.normalise import Affine, NodeNorm, before_affine
 from skipweave.ops import concat_read_fast, sum_nodes
 
@@ -92,7 +92,7 @@ class SumRead(Read):
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated sum of the nodes."""
-        return self.norm(sum_nodes(nodes)).relu()
+        return norm_relu(self.norm, sum_nodes(nodes))
 
     def before_affine(self, *nodes: Tensor) -> Affine | None:
         """Return the normalised sum, with the gains and biases that it awaits."""

@@ -13,6 +13,8 @@ from skipweave.ops import channel_sparse_conv2d, dense_weight
 from skipweave.topology import channels
 from skipweave.topology.channels import ChannelPattern, Choice, PatternName
 
+torch.fx.wrap("channel_sparse_conv2d")  # one node of a traced graph: its form is chosen when the graph runs
+
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 _PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
@@ -217,10 +219,11 @@ class ChannelSparseConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved map."""
-        if x.dim() == 3:
-            return self.forward(x[None])[0]
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise SkipweaveError(f"input of shape {tuple(x.shape)}: expected (N, {self.in_channels}, H, W)")
+        if isinstance(x, Tensor):  # torch.fx traces with what has no shape
+            if x.dim() == 3:
+                return self.forward(x[None])[0]
+            if x.dim() != 4 or x.shape[1] != self.in_channels:
+                raise SkipweaveError(f"input of shape {tuple(x.shape)}: expected (N, {self.in_channels}, H, W)")
         top, bottom, left, right = self._sides
         padding = (top, left)
         if self.padding_mode != "zeros" or (top, left) != (bottom, right):

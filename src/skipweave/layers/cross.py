@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead, SumRead, shared_width
-from skipweave.layers.lean import Read, halves
+from skipweave.layers.lean import Read, halves, norm_relu
 from skipweave.layers.normalise import Affine, NodeNorm, before_affine
 from skipweave.ops import cross_layer_fast
 
@@ -63,7 +63,7 @@ class CrossRead(Read):
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated map of the nodes."""
-        return self.norm(self.cross(*nodes)).relu_()
+        return norm_relu(self.norm, self.cross(*nodes))
 
     def before_affine(self, *nodes: Tensor) -> Affine | None:
         """Return the normalised map, with the gains and biases that it awaits."""

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,7 +39,9 @@ class NodeNorm(nn.BatchNorm2d):
         Raises:
             ValueError: In training, a channel has a single value, which has no deviation.
         """
-        return _normalise(self, x) if self.training else super().forward(x)
+        if self.training or self.running_mean is None:
+            return _normalise(self, x)
+        return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
 
 
 def before_affine(norm: nn.BatchNorm2d, x: Tensor) -> Affine:
@@ -50,11 +51,7 @@ def before_affine(norm: nn.BatchNorm2d, x: Tensor) -> Affine:
 
 def _normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     momentum = norm.momentum
-    if norm.num_batches_tracked is not None:
+    if norm.num_batches_tracked is not None and isinstance(x, Tensor):  # torch.fx traces with what is no tensor
         norm.num_batches_tracked.add_(1)
         momentum = 1 / norm.num_batches_tracked.item() if momentum is None else momentum
-    statistics = norm.running_mean, norm.running_var
-    single = x.numel() == x.shape[1]  # torch's own batch norm refuses it
-    if single or torch.compiler.is_compiling():
-        return F.batch_norm(x, *statistics, None, None, True, momentum or 0.0, norm.eps)
-    return normalise_lean(x, *statistics, momentum or 0.0, norm.eps)
+    return normalise_lean(x, norm.running_mean, norm.running_var, momentum or 0.0, norm.eps)

@@ -33,7 +33,7 @@ class SeparableMaxPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the pooled map."""
         x = F.pad(x, [self.padding] * 4, value=-torch.inf) if self.padding else x
-        if min(x.shape[-2:]) < self.kernel_size:
+        if isinstance(x, Tensor) and min(x.shape[-2:]) < self.kernel_size:
             raise SkipweaveError(
                 f"a map of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than the window of a max pool, "
                 f"{self.kernel_size}x{self.kernel_size}: give larger images"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from skipweave import topology as patterns
 from skipweave.errors import SkipweaveError
+from skipweave.layers.lean import norm_relu
 from skipweave.ops import GrowingMap
 
 # The links between more would not fit into memory in the dense form.
@@ -57,7 +58,7 @@ class ConvUnit(nn.Module):
         raw = self.conv(x)
         if shortcut is not None:
             raw = raw + shortcut
-        return raw, self.norm(raw).relu_()
+        return raw, norm_relu(self.norm, raw)
 
 
 class GroupUnit(nn.Module):
@@ -182,8 +183,8 @@ class SeqConv2d(nn.Module):
         Raises:
             SkipweaveError: The shortcut is not of that shape.
         """
-        expected = (x.shape[0], self.out_channels, *x.shape[2:])
-        if shortcut is not None and shortcut.shape != expected:
+        expected = (x.shape[0], self.out_channels, *x.shape[-2:]) if isinstance(x, Tensor) else ()
+        if shortcut is not None and isinstance(x, Tensor) and shortcut.shape != expected:
             raise SkipweaveError(
                 f"shortcut is {tuple(shortcut.shape)} beside an input of {tuple(x.shape)}: expected {expected}"
             )
@@ -192,16 +193,21 @@ class SeqConv2d(nn.Module):
 
     def _groups(self, x: Tensor, shortcut: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Make group after group, raw and activated."""
-        given = x.split(self.group_size, dim=1) if self.windowed else (x,)
+        given = self._split(x, self._given) if self.windowed else (x,)
         line = GrowingMap(given, room=self.out_channels)
         added: Sequence[Tensor | None] = [None] * len(self.groups)
         if shortcut is not None:
-            added = shortcut.split(self.group_size, dim=1)
+            added = self._split(shortcut, len(self.groups))
         for node, (unit, slice_) in enumerate(zip(self.groups, added, strict=True), start=self._given):
             oldest = self.topology.sources(node)[-1]  # windowed or dense, all nodes from it on are read
             raw, activated = unit(self.drop(line.read(oldest)), slice_)
             yield raw, activated
             line.append(activated)
+
+    def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Split a map by groups; how many there are is said, since torch.fx cannot count them."""
+        split = x.split(self.group_size, dim=1)
+        return tuple(split[part] for part in range(parts))
 
     def extra_repr(self) -> str:
         """Show the widths and what the groups read."""

@@ -106,7 +106,7 @@ class _UpCarry(Unit):
     def _make(self, node: Tensor, size: torch.Size, again: bool = False) -> Tensor:  # type: ignore[override]
         if torch.compiler.is_exporting():  # ONNX has no transposed convolution to a size that is not known yet
             return crop(self.body(self.read(node), [2 * side for side in node.shape[-2:]]), size)
-        return self.body(self.read(node), list(size))
+        return self.body(self.read(node), size)
 
 
 def _name(step: Step) -> str:

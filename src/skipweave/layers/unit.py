@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.checkpoint import recompute
-from skipweave.layers.lean import read_and_run
+from skipweave.layers.lean import is_untouched, read_and_run
 
 
 class Unit(nn.Module):
@@ -36,7 +36,8 @@ class Unit(nn.Module):
 
     def _make(self, *nodes: Any, again: bool = False) -> Tensor:
         """Return the node before its normalisation, which needs but the node itself in the backward pass."""
-        layers = self.body if isinstance(self.body, nn.Sequential) else [self.body]
+        body = self.body
+        layers = [*body] if type(body) is nn.Sequential and is_untouched(body) else [body]
         return read_and_run(self.read, layers, nodes, again=again)
 
 
@@ -61,7 +62,7 @@ def bottleneck_body(in_width: int, growth: int, *, drop_rate: float = 0.0, dilat
         OrderedDict(
             conv1=conv1x1(in_width, 4 * growth),
             norm=nn.BatchNorm2d(4 * growth),
-            relu=nn.ReLU(inplace=True),
+            relu=nn.ReLU(),
             conv2=conv3x3(4 * growth, growth, dilation),
             **_dropout(drop_rate),
         )
@@ -79,10 +80,10 @@ def residual_body(
         OrderedDict(
             conv1=conv1x1(in_width, width, stride),
             norm1=nn.BatchNorm2d(width),
-            relu1=nn.ReLU(inplace=True),
+            relu1=nn.ReLU(),
             conv2=conv3x3(width, width, dilation),
             norm2=nn.BatchNorm2d(width),
-            relu2=nn.ReLU(inplace=True),
+            relu2=nn.ReLU(),
             conv3=conv1x1(width, expansion * width),
         )
     )

@@ -122,12 +122,18 @@ class Enlarge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map, at least side x side."""
-        missing = [max(0, self.side - size) for size in (x.shape[-1], x.shape[-2])]
-        if not any(missing):
-            return x
-        enlarged = functional.pad(x, [part for gap in missing for part in (gap // 2, gap - gap // 2)])
-        # onnxruntime hands zeros on to a pool right behind them, and then finds them too many for its window.
-        return enlarged.relu() if torch.compiler.is_exporting() else enlarged
+        return enlarge(x, self.side)
+
+
+@torch.fx.wrap
+def enlarge(x: Tensor, side: int) -> Tensor:
+    """Put zeros around a map, which may be as large as it should be: its size decides, so torch.fx does not look in."""
+    missing = [max(0, side - size) for size in (x.shape[-1], x.shape[-2])]
+    if not any(missing):
+        return x
+    enlarged = functional.pad(x, [part for gap in missing for part in (gap // 2, gap - gap // 2)])
+    # onnxruntime hands zeros on to a pool right behind them, and then finds them too many for its window.
+    return enlarged.relu() if torch.compiler.is_exporting() else enlarged
 
 
 class HiddenHead(Head):

@@ -47,6 +47,7 @@ def measured() -> dict[str, float] | None:
     return figures if all(isinstance(value, float) for value in figures.values()) else None
 
 
+@torch.compiler.assume_constant_result
 def break_even(kernel: tuple[int, int]) -> float:
     """Largest density at which the C library is used for kernels of a size."""
     return (measured() or DEFAULTS)["1x1" if kernel == (1, 1) else "larger"]

@@ -14,6 +14,7 @@ from skipweave.ops import native_library, triton_launch
 from skipweave.ops.break_even import break_even
 from skipweave.ops.channel_sparse_dense import channel_sparse_dense
 from skipweave.ops.channel_sparse_library import channel_sparse_library
+from skipweave.ops.eager import is_plain
 
 Pair = tuple[int, int]
 
@@ -54,11 +55,7 @@ def channel_sparse_conv2d(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Tensor:
-    """`channel_sparse_dense` in the form that `form_for` names; arguments as there.
-
-    The gradients of the C library and of Triton's kernels can be differentiated no further; those of the other forms
-    can.
-    """
+    """`channel_sparse_dense` in the form that `form_for` names; arguments as there."""
     form = form_for(x, weight, index, stride)
     return form.function(x, weight, index, bias, stride, padding, dilation)
 
@@ -84,13 +81,14 @@ class Form:
 def form_for(x: Tensor, weight: Tensor, index: Tensor, stride: Pair = (1, 1)) -> Form:
     """Say which form is fastest: the C library, Triton's kernels, gathered blocks, or a dense convolution.
 
-    Of Triton's kernels that is predicted, not measured. What is exported holds operators of torch alone.
+    Of Triton's kernels that is predicted, not measured. `torch.compile` knows both as operators; whatever else looks on
+    (exports, tracers, torch-dispatch modes, the transforms of `torch.func`, ...) sees operators of torch alone.
     """
     name: Literal["library", "triton"] = "triton" if x.device.type == "cuda" else "library"
-    if torch.compiler.is_exporting():
-        problem = "the network is exported"
-    else:
-        problem = _why_not_triton(x, weight, index) if name == "triton" else _why_not_library(x, weight, index, stride)
+    problem = _why_not_triton(x, weight, index) if name == "triton" else _why_not_library(x, weight, index, stride)
+    compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    if not problem and not compiled and not is_plain(x, weight, index):
+        problem = "the network is traced or observed"
     if not problem:
         return Form(name, "few channels are read")
     missing = f"no {'Triton kernel' if name == 'triton' else 'C library'}: {problem}"
@@ -111,6 +109,12 @@ def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, stride: Pair) -> 
         return f"the stride is {stride}" if x.numel() else "the input is empty"
     if weight.shape[1] > break_even((weight.shape[2], weight.shape[3])) * x.shape[1]:
         return "too many channels are read"
+    return _library_problem()
+
+
+@torch.compiler.assume_constant_result
+def _library_problem() -> str:
+    """Say why the C library cannot be used; looked up before `torch.compile` traces on, not by what it makes."""
     return native_library.library().problem
 
 

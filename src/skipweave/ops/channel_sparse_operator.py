@@ -1,16 +1,19 @@
-"""A convolution from outside torch as a function of torch: with gradients, and known to `torch.compile`."""
+"""A convolution from outside torch as operators of torch: with gradients of any order, and known to `torch.compile`."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.library import CustomOpDef
 
+from skipweave.ops.eager import allows_kernel
 from skipweave.ops.native_convolution import output_shape
 
-Pair = tuple[int, int]
 Function = Callable[..., Tensor]
+Gradients = tuple[Tensor | None, ...]
+
+_NOTHING = (None, None, None)  # the gradients of stride, padding and dilation
 
 
 def differentiable(
@@ -20,7 +23,10 @@ def differentiable(
     weight_gradient: Function,
     device_types: str | None = None,
 ) -> Function:
-    """Make one function of a convolution and its gradients, which are registered as operators of torch.
+    """Register a convolution and its two gradients as operators, each with gradients by the other two.
+
+    A convolution is linear in its input and in its weights, so gradients of its gradients are the same three functions
+    of other arguments.
 
     Args:
         name: The operators', as "skipweave::channel_sparse": it, `{name}_input_gradient` and `{name}_weight_gradient`.
@@ -30,56 +36,70 @@ def differentiable(
         device_types: Devices that it is for; None is all.
 
     Returns:
-        The function, with the arguments of `channel_sparse_dense`. Its gradients can be differentiated no further.
+        The convolution, with the arguments of `channel_sparse_dense`.
     """
     operators = _operators(name, forward, input_gradient, weight_gradient, device_types)
-    convolve, for_input, for_weight = map(_eager, (forward, input_gradient, weight_gradient), operators)
+    convolve, by_input, by_weight = map(_direct, (forward, input_gradient, weight_gradient), operators)
 
-    class Convolution(torch.autograd.Function):
-        @staticmethod
-        def forward(
-            ctx: Any, x: Tensor, weight: Tensor, index: Tensor, bias: Tensor | None, options: tuple[Pair, Pair, Pair]
-        ) -> Tensor:
-            ctx.save_for_backward(x, weight, index)
-            ctx.options = options
-            return convolve(x, weight, index, bias, *options)
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Save the first two tensors and the index; stride, padding and dilation."""
+        tensors = [part for part in inputs[:4] if isinstance(part, Tensor)]
+        ctx.save_for_backward(*tensors[:3])
+        ctx.geometry = inputs[4:]
 
-        @staticmethod
-        @once_differentiable
-        def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-            x, weight, index = ctx.saved_tensors
-            x_wanted, weight_wanted, _, bias_wanted, _ = ctx.needs_input_grad
-            return (
-                for_input(gradient, list(x.shape), weight, index, *ctx.options) if x_wanted else None,
-                for_weight(gradient, x, list(weight.shape), index, *ctx.options) if weight_wanted else None,
-                None,
-                gradient.sum((0, 2, 3)) if bias_wanted else None,
-                None,
-            )
+    def gradients(ctx: Any, gradient: Tensor) -> Gradients:
+        x, weight, index = ctx.saved_tensors
+        for_x, for_weight, _, for_bias, *_ = ctx.needs_input_grad
+        return (
+            by_input(gradient, list(x.shape), weight, index, *ctx.geometry) if for_x else None,
+            by_weight(gradient, x, list(weight.shape), index, *ctx.geometry) if for_weight else None,
+            None,
+            gradient.sum((0, 2, 3)) if for_bias else None,
+            *_NOTHING,
+        )
 
-    def function(
-        x: Tensor, weight: Tensor, index: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
-    ) -> Tensor:
-        operands = [x, weight] if bias is None else [x, weight, bias]
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands):
-            return Convolution.apply(x, weight, index, bias, (stride, padding, dilation))
-        return convolve(x, weight, index, bias, stride, padding, dilation)
+    def gradients_by_input(ctx: Any, of_input: Tensor) -> Gradients:
+        """Gradients of the gradient by the input, which has the input's shape."""
+        gradient, weight, index = ctx.saved_tensors
+        for_gradient, _, for_weight, *_ = ctx.needs_input_grad
+        return (
+            convolve(of_input, weight, index, None, *ctx.geometry) if for_gradient else None,
+            None,
+            by_weight(gradient, of_input, list(weight.shape), index, *ctx.geometry) if for_weight else None,
+            None,
+            *_NOTHING,
+        )
 
-    return function
+    def gradients_by_weight(ctx: Any, of_weight: Tensor) -> Gradients:
+        """Gradients of the gradient by the weights, which has the weights' shape."""
+        gradient, x, index = ctx.saved_tensors
+        for_gradient, for_x, *_ = ctx.needs_input_grad
+        return (
+            convolve(x, of_weight, index, None, *ctx.geometry) if for_gradient else None,
+            by_input(gradient, list(x.shape), of_weight, index, *ctx.geometry) if for_x else None,
+            None,
+            None,
+            *_NOTHING,
+        )
+
+    for operator, backward in zip(operators, (gradients, gradients_by_input, gradients_by_weight), strict=True):
+        operator.register_autograd(backward, setup_context=save)
+    return convolve
 
 
-def _eager(function: Function, operator: Function) -> Function:
-    """Call the function itself, which spares the dispatcher's time, or under a compiler the operator that it knows."""
+def _direct(function: Function, operator: Function) -> Function:
+    """Call a kernel itself where nobody looks on, which spares the dispatcher's time; elsewhere the operator."""
 
     def call(*args: Any) -> Tensor:
-        return operator(*args) if torch.compiler.is_compiling() else function(*args)
+        plain = allows_kernel(*(part for part in args if isinstance(part, Tensor)))
+        return function(*args) if plain else operator(*args)
 
     return call
 
 
 def _operators(
     name: str, forward: Function, input_gradient: Function, weight_gradient: Function, device_types: str | None
-) -> tuple[Function, Function, Function]:
+) -> tuple[CustomOpDef, CustomOpDef, CustomOpDef]:
     """Register the operators."""
 
     @torch.library.custom_op(name, mutates_args=(), device_types=device_types)

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from skipweave.ops import cross_triton, native_reading, node_table
+from skipweave.ops.eager import allows_kernel, is_eager
 
 
 def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
@@ -22,8 +22,8 @@ def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor
         sum over s of weight[s] * nodes[s], plus bias, (N, C, H, W).
     """
     total = bias.view(-1, 1, 1).expand_as(nodes[0])
-    for node, row in zip(nodes, weight, strict=True):
-        total = total + row.view(-1, 1, 1) * node
+    for at, node in enumerate(nodes):
+        total = total + weight[at].view(-1, 1, 1) * node
     return total
 
 
@@ -31,11 +31,9 @@ def cross_layer_fast(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> T
     """`cross_layer` with the sum made in place, in one pass over all nodes where that can be.
 
     That is in C on the CPU, and by Triton for channels-last nodes on a GPU; in as many passes backward.
-    For the backward pass the nodes themselves are kept and nothing else, so readers of a node share what they keep. The
-    result can be differentiated once. Compilers and transforms of functions are given the definition, of which a
-    compiler makes one kernel by itself.
+    For the backward pass the nodes themselves are saved and nothing else, so readers of a node share what they save.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if not is_eager(weight, bias, *nodes):
         return cross_layer(nodes, weight, bias)
     return _CrossLayer.apply(weight, bias, *nodes)
 
@@ -55,7 +53,6 @@ class _CrossLayer(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, *nodes = ctx.saved_tensors
         for_weight, for_bias, *for_nodes = ctx.needs_input_grad
@@ -77,10 +74,16 @@ class _CrossLayer(torch.autograd.Function):
 def _native_order(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> torch.memory_format | None:
     """The order in which C reads these; None where torch does. `other` is the bias, or the result's gradient."""
     shape, channels = nodes[0].shape, nodes[0].shape[1:2]
-    fits = len(shape) == 4 and weight.shape == (len(nodes), *channels) and other.shape in (channels, shape)
+    fits = (
+        allows_kernel(weight, other, *nodes)
+        and len(shape) == 4
+        and weight.shape == (len(nodes), *channels)
+        and other.shape in (channels, shape)
+    )
     return native_reading.layout(nodes, weight, other) if fits and len({node.shape for node in nodes}) == 1 else None
 
 
 def _on_gpu(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> bool:
     """Whether a GPU's kernels take these; `other` is the bias, or the result's gradient."""
-    return len({node.shape for node in nodes}) == 1 and node_table.are_readable(nodes, weight, other)
+    same = allows_kernel(weight, other, *nodes) and len({node.shape for node in nodes}) == 1
+    return same and node_table.are_readable(nodes, weight, other)

@@ -5,14 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skipweave.ops.eager import is_eager
+
 
 class GrowingMap:
     """Pieces of channels side by side in one piece of memory: those given, then those appended.
 
     Reading is a view of that memory, in training too: what convolutions save for the backward pass are views of one
     tensor, however many of them read it. (Kernels that need their input in one run of memory still copy it for as long
-    as they work.) What was read must not be changed in place: others read the same memory. Under `torch.compile` and
-    `torch.export` the pieces are concatenated, which is the definition. The transforms of `torch.func` refuse it.
+    as they work.) What was read must not be changed in place: others read the same memory. Where execution is not eager
+    the pieces are concatenated, which is the definition.
 
     Args:
         pieces: What is there already, each (N, C_p, H, W).
@@ -24,7 +26,7 @@ class GrowingMap:
         self._pieces: list[Tensor] = []
         self._ends = [0]
         self._memory: Tensor | None = None
-        if not torch.compiler.is_compiling():
+        if is_eager(*pieces):
             total = sum(piece.shape[1] for piece in pieces) + room
             layout = torch.channels_last if first.stride(1) == 1 else torch.contiguous_format
             self._memory = torch.empty(

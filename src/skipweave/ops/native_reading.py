@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skipweave.ops import native_library
 
@@ -21,22 +21,20 @@ class Reading(ctypes.Structure):
 
 
 def layout(nodes: Sequence[Tensor], *others: Tensor) -> torch.memory_format | None:
-    """In which order the library can read these and makes its result; None where it cannot.
+    """In which order the library can read these, which are plain, and makes its result; None where it cannot.
 
     It reads float32 maps on the CPU, all contiguous but for the distance of images, or all channels-last but for that
     and the distance of pixels; `others`, gains and the like, may lie as they will.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or native_library.library().problem:
-        return None
-    if not all(map(_is_plain, (*others, *nodes))):
+    if native_library.library().problem or not all(map(_is_readable, (*others, *nodes))):
         return None
     if all(map(_has_whole_planes, nodes)):
         return torch.contiguous_format
     return torch.channels_last if all(map(_has_whole_pixels, nodes)) else None
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and type(tensor) in (Tensor, nn.Parameter)
+def _is_readable(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
 
 
 def _has_whole_planes(node: Tensor) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skipweave.ops import triton_launch
+from skipweave.ops.eager import is_plain
 
 _DEVICE = "cuda"  # that the kernels are for; tests have them interpreted on the CPU
 _WIDEST = 16  # bytes that a thread loads at once
@@ -17,23 +18,18 @@ _TABLES = 4096  # that are remembered, 16 bytes a channel: the nodes and gradien
 def are_readable(nodes: Sequence[Tensor], *parameters: Tensor) -> bool:
     """Whether the kernels can read nodes, with these parameters.
 
-    They read nodes of one type on a GPU, all channels-last but for the distance of pixels, eagerly: a compiler makes
-    kernels of its own. While a CUDA graph is captured they do not, since it would remember where the nodes lie.
+    They read plain nodes of one type on a GPU, all channels-last but for the distance of pixels. While a CUDA graph is
+    captured they do not, since it would remember where the nodes lie.
     """
+    if triton_launch.PROBLEM or not is_plain(*nodes, *parameters):
+        return False
     device, dtype = nodes[0].device, nodes[0].dtype
     return (
         device.type == _DEVICE
-        and not triton_launch.PROBLEM
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and all(_is_plain(tensor) and tensor.device == device for tensor in (*nodes, *parameters))
+        and all(tensor.dtype in triton_launch.DTYPES and tensor.device == device for tensor in (*nodes, *parameters))
         and all(node.dtype == dtype and node.numel() and pixel_step(node) for node in nodes)
         and not (device.type == "cuda" and torch.cuda.is_current_stream_capturing())
     )
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype in triton_launch.DTYPES
 
 
 def pixel_step(node: Tensor) -> int:

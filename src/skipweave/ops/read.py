@@ -5,17 +5,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from skipweave.ops import native_reading, node_table, read_triton
 from skipweave.ops.aggregate import concat_read, join
+from skipweave.ops.eager import allows_kernel, is_eager
 
 
 def concat_read_lean(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Tensor:
-    """`concat_read` that keeps for the backward pass the nodes alone; arguments as there.
-
-    The result can be differentiated once.
-    """
+    """`concat_read` that saves for the backward pass the nodes alone; arguments as there."""
+    if not is_eager(gain, bias, *nodes):
+        return concat_read(nodes, gain, bias)
     return _Read.apply(gain, bias, *nodes)
 
 
@@ -28,8 +27,7 @@ def concat_read_fast(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, dtype:
         bias: As there.
         dtype: Of the result; by default that which torch gives it.
     """
-    recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (gain, bias, *nodes))
-    known = not recorded and match(nodes, gain, bias)
+    known = match(nodes, gain, bias)
     order = native_reading.layout(nodes, gain, bias) if known else None
     if order is not None:
         read = native_reading.read(nodes, gain, bias, order)
@@ -43,8 +41,11 @@ def concat_read_fast(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, dtype:
 def concat_read_gradients(
     grad: Tensor, nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, wanted: Sequence[bool]
 ) -> tuple[Sequence[Tensor | None], Tensor, Tensor]:
-    """Gradients of the nodes, where wanted, of gains and of biases, from that of `concat_read`."""
-    known = match(nodes, gain, bias)
+    """Gradients of the nodes, where wanted, of gains and of biases, from that of `concat_read`.
+
+    Where they are to be differentiated again, torch's operators compute them.
+    """
+    known = match(nodes, gain, bias, grad)
     order = native_reading.layout(nodes, gain, bias) if known else None
     if order is not None and grad.dtype == torch.float32:
         return native_reading.read_gradients(grad, nodes, gain, bias, wanted, order)
@@ -58,12 +59,9 @@ def concat_read_gradients(
     return by_joined.split([node.shape[1] for node in nodes], dim=1), by_gain, by_bias
 
 
-def match(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> bool:
-    """Whether nodes lie beside each other, with a gain and a bias a channel; of all else torch says what it makes.
-
-    No under a compiler: it would take the sizes that are compared here for the only ones.
-    """
-    if torch.compiler.is_compiling():
+def match(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, *others: Tensor) -> bool:
+    """Whether a kernel may read nodes of one size, with a gain and a bias for each channel, and others."""
+    if not allows_kernel(gain, bias, *nodes, *others):
         return False
     maps = {(len(node), *node.shape[2:]) for node in nodes}
     channels = (sum(node.shape[1] for node in nodes),)
@@ -77,7 +75,6 @@ class _Read(torch.autograd.Function):
         return concat_read_fast(nodes, gain, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gain, bias, *nodes = ctx.saved_tensors
         by_nodes, by_gain, by_bias = concat_read_gradients(grad, nodes, gain, bias, ctx.needs_input_grad[2:])

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from skipweave.ops import node_table, read_triton
 from skipweave.ops.aggregate import concat_read
+from skipweave.ops.eager import allows_kernel, is_eager
 from skipweave.ops.read import concat_read_fast, concat_read_gradients, match
 
 
@@ -58,11 +58,13 @@ def read_conv_lean(
     conv_bias: Tensor | None = None,
     geometry: Geometry = _POINTWISE,
 ) -> Tensor:
-    """`read_conv` that keeps for the backward pass the nodes alone, which all their readers share.
+    """`read_conv` that saves for the backward pass the nodes alone, which all their readers share.
 
     The concatenation and the activated map are made again in the backward pass; the convolution is not. On a GPU a 1x1
-    convolution of channels-last nodes makes neither, forward or backward. The result can be differentiated once.
+    convolution of channels-last nodes makes neither, forward or backward.
     """
+    if not is_eager(*_operands(nodes, gain, bias, weight, conv_bias)):
+        return read_conv(nodes, gain, bias, weight, conv_bias, geometry)
     return _ReadConv.apply(geometry, gain, bias, weight, conv_bias, *nodes)
 
 
@@ -75,13 +77,19 @@ def read_conv_fast(
     geometry: Geometry = _POINTWISE,
 ) -> Tensor:
     """`read_conv` in one pass over the nodes where no gradient is recorded, or two; arguments as there."""
-    operands = (gain, bias, weight, *nodes) if conv_bias is None else (gain, bias, weight, conv_bias, *nodes)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands):
+    if not allows_kernel(*_operands(nodes, gain, bias, weight, conv_bias)):
         return read_conv(nodes, gain, bias, weight, conv_bias, geometry)
     dtype = _working_type(nodes, gain, weight)
     if dtype is not None and _is_product(nodes, gain, bias, weight, geometry):
         return read_triton.read_product(nodes, gain, bias, weight.to(dtype), conv_bias)
     return F.conv2d(concat_read_fast(nodes, gain, bias, dtype), weight, conv_bias, *geometry)
+
+
+def _operands(
+    nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, weight: Tensor, conv_bias: Tensor | None
+) -> tuple[Tensor, ...]:
+    operands = (gain, bias, weight, *nodes)
+    return operands if conv_bias is None else (*operands, conv_bias)
 
 
 class _ReadConv(torch.autograd.Function):
@@ -101,10 +109,9 @@ class _ReadConv(torch.autograd.Function):
         return read_conv_fast(nodes, gain, bias, weight, conv_bias, geometry)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gain, bias, weight, *nodes = ctx.saved_tensors
-        if _is_product(nodes, gain, bias, weight, ctx.geometry):
+        if allows_kernel(grad) and _is_product(nodes, gain, bias, weight, ctx.geometry):
             return None, *_product_gradients(grad, nodes, gain, bias, weight, ctx.needs_input_grad[1:])
         _, for_gain, for_bias, for_weight, for_conv_bias, *for_nodes = ctx.needs_input_grad
         into_read = for_gain or for_bias or any(for_nodes)
@@ -152,5 +159,5 @@ def _working_type(nodes: Sequence[Tensor], gain: Tensor, weight: Tensor) -> torc
 
 def _is_product(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether a GPU reads and multiplies in one pass."""
-    pointwise = weight.shape[1:] == (len(gain), 1, 1) and geometry == _POINTWISE and match(nodes, gain, bias)
+    pointwise = weight.shape[1:] == (len(gain), 1, 1) and geometry == _POINTWISE and match(nodes, gain, bias, weight)
     return pointwise and len(weight) <= _MOST_OUTPUTS and node_table.are_readable(nodes, gain, bias, weight)
