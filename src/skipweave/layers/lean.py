@@ -44,10 +44,10 @@ def read_and_run(
     rest = list(layers)
     eager = is_eager(*nodes)
     lean = eager and torch.is_grad_enabled()
+    halved = (lean and rest[0].training) or (eager and node_table.are_readable(nodes))
     affine = None
-    if (lean and rest[0].training) or (eager and node_table.are_readable(nodes)):
-        if isinstance(read, Read) and is_untouched(read) and _is_conv(rest[0]):
-            affine = read.before_affine(*nodes)
+    if halved and isinstance(read, Read) and is_untouched(read) and _is_conv(rest[0]):
+        affine = read.before_affine(*nodes)
     x = read(*nodes) if affine is None else _convolve(affine, rest.pop(0), again)
     while rest:
         if lean and len(rest) > 2 and halves(rest[0]) and _is_relu(rest[1]) and _is_conv(rest[2]):
@@ -81,9 +81,8 @@ def is_untouched(module: nn.Module) -> bool:
     return kind.forward is _FORWARDS.get(kind, kind.forward)
 
 
-_FORWARDS: dict[type[nn.Module], Any] = {
-    kind: kind.forward for kind in (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Sequential)
-}
+_KNOWN: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Sequential)
+_FORWARDS = {kind: kind.forward for kind in _KNOWN}
 
 
 def _is_conv(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
