@@ -1,10 +1,11 @@
 """Recomputation in the backward pass that updates running statistics only once."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
@@ -22,25 +23,31 @@ def recompute(module: nn.Module, *inputs: Tensor | torch.Size, part: Callable[..
         part: A method of the module, to be run in place of all of it.
     """
     run = part or module
-    if torch.compiler.is_compiling():  # a compiled recomputation leaves buffers alone by itself
+    if torch.compiler.is_compiling() or get_proxy_mode() is not None:
+        # A traced recomputation leaves buffers alone by itself, and takes no contexts.
         return checkpoint(run, *inputs, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _copied_statistics(module)
+        return nullcontext(), _CopiedStatistics(module)
 
     return checkpoint(run, *inputs, use_reentrant=False, context_fn=contexts)
 
 
-@contextmanager
-def _copied_statistics(module: nn.Module) -> Iterator[None]:
-    """Let every batch norm of the module update copies of its running statistics, thrown away at the end."""
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    originals = [dict(norm._buffers) for norm in norms]
-    for norm in norms:
-        for name, buffer in norm._buffers.items():
-            norm._buffers[name] = None if buffer is None else buffer.clone()
-    try:
-        yield
-    finally:
-        for norm, buffers in zip(norms, originals, strict=True):
+class _CopiedStatistics:
+    """Lets every batch norm of a module update copies of its running statistics, thrown away at the end.
+
+    Entered once for each time that the backward pass recomputes: again for a gradient of the gradient.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+
+    def __enter__(self) -> None:
+        self.originals = [dict(norm._buffers) for norm in self.norms]
+        for norm in self.norms:
+            for name, buffer in norm._buffers.items():
+                norm._buffers[name] = None if buffer is None else buffer.clone()
+
+    def __exit__(self, *_: object) -> None:
+        for norm, buffers in zip(self.norms, self.originals, strict=True):
             norm._buffers.update(buffers)
