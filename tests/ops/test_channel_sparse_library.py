@@ -167,10 +167,10 @@ def test_higher_derivatives_are_those_of_the_definition(order: int) -> None:
         inputs = [part.detach().to(dtype).requires_grad_() for part in (x, weight, bias)]
         made = [form(inputs[0], inputs[1], index, inputs[2], (2, 1), (1, 0))]
         for _ in range(order):
-            made = torch.autograd.grad(sum(part.pow(4).mean() for part in made), inputs, create_graph=True)
+            made = torch.autograd.grad(sum(part.pow(2).mean() for part in made), inputs, create_graph=True)
         results.append(made)
     for ours, exact in zip(*results, strict=True):
-        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-5 * exact.abs().max().item())
 
 
 @pytest.mark.usefixtures("c_library")
