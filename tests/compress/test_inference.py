@@ -165,8 +165,8 @@ def test_what_is_left_out_of_a_run() -> None:
     model = skipweave.create_model("densenet_bc100_12", units=3).double().eval()
     before, after = operations(model), operations(optimize_for_inference(model))
     assert (before["native_batch_norm"], after["native_batch_norm"]) == (9 + 12, 0)
-    assert (before["addcmul"], before["relu_"]) == (9 + 2 + 1, 9 + 2 + 1 + 9)
-    for same in ("addcmul", "relu_", "convolution", "cat", "avg_pool2d"):
+    assert (before["addcmul"], before["relu_"], before["relu"]) == (9 + 2 + 1, 9 + 2 + 1, 9)
+    for same in ("addcmul", "relu_", "relu", "convolution", "cat", "avg_pool2d"):
         assert before[same] == after[same]
 
 
