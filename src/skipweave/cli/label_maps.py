@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from skipweave.analysis.label_maps import colour_image, overlay_figure
+from skipweave.analysis.label_maps import mask_image, overlay_figure
 from skipweave.cli.tables import complain, new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.training import Description, PixelPrediction, label_pixels
@@ -45,9 +45,15 @@ def _write(prediction: PixelPrediction, description: Description, folder: Path) 
     assert prediction.labels is not None
     labels, overlay = _files(prediction.path, folder)
     with replacing(labels) as temporary:
-        colour_image(prediction.labels, description.palette).save(temporary, format="png")
+        palette = description.palette if description.colored else None
+        mask_image(prediction.labels, description.values, palette).save(temporary, format="png")
     figure = overlay_figure(
-        prediction.image, prediction.labels, description.classes, description.palette, prediction.path.name
+        prediction.image,
+        prediction.labels,
+        description.classes,
+        description.palette,
+        prediction.path.name,
+        description.values,
     )
     with replacing(overlay) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

@@ -40,6 +40,7 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
         "architecture": description.model,
         "num_classes": len(description.classes),
         "label_names": list(description.classes),
+        **({"label_values": list(description.values)} if description.palette else {}),
         "model_args": dict(description.args),
         "pretrained_cfg": pretrained | _images(description.preprocessing, known["input_size"][1:]),
     }
