@@ -35,8 +35,9 @@ def write_label_maps(network: nn.Module, description: Description, paths: Sequen
         else:
             _write(prediction, description, folder)
             table.add_row(str(prediction.path), _shares(prediction, description.classes))
-    print_table(table)
-    say(f"label maps and overlays are in {folder}")
+    if table.row_count:
+        print_table(table)
+        say(f"label maps and overlays are in {folder}")
     return 2 if problems else 0
 
 

@@ -117,7 +117,8 @@ def _show(predictions: Sequence[Prediction]) -> None:
             first, *others = zip(prediction.classes, prediction.probabilities, strict=True)
             others_text = ", ".join(f"{name} {chance:.1%}" for name, chance in others)
             table.add_row(str(prediction.path), first[0], f"{first[1]:.1%}", others_text)
-    print_table(table)
+    if table.row_count:
+        print_table(table)
 
 
 def _as_csv(predictions: Sequence[Prediction]) -> str:
