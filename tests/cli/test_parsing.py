@@ -263,7 +263,7 @@ def test_numbers_for_an_argument_of_a_model_need_no_brackets():
         train, ["--model.args.units", "1,2,3", "--model.args.growth=4,5,6", "--model.args.topology", "dense"], "x train"
     )
     ((config, _),) = heard  # type: ignore[misc]
-    assert config.model.args == {"units": [1, 2, 3], "growth": [4, 5, 6], "topology": "plain"}
+    assert config.model.args == {"units": [1, 2, 3], "growth": [4, 5, 6], "topology": "dense"}
 
 
 def test_one_mistake_is_told_once():
