@@ -8,8 +8,12 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
 
-from skipweave import cli
+import skipweave
+from skipweave import Topology, cli, topology
+from skipweave.analysis.profile import topologies_of
+from skipweave.errors import SkipweaveError
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -88,3 +92,40 @@ def test_every_dependency_has_its_line_and_no_other():
     rows = re.findall(r"^\| ([\w, -]+) \|", page, re.MULTILINE)
     explained = [package.lower() for row in rows for package in row.split(", ") if row != "package"]
     assert sorted(explained) == sorted(packages)
+
+
+def families() -> list[tuple[str, list[str], str]]:
+    """The rows of the README's table of networks: what they are, their names, and which topologies they take."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| names | what they are | topology |") :].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return [(row[1], re.findall("`([^`]+)`", row[0]), row[2]) for row in rows]
+
+
+def small(model: str, **overrides: object) -> torch.nn.Module:
+    with torch.device("meta"):
+        return skipweave.create_model(model, **overrides)
+
+
+@pytest.mark.parametrize(("names", "said"), [row[1:] for row in families()], ids=[row[0] for row in families()])
+def test_networks_take_the_topologies_that_the_readme_says(names, said):
+    assert said in ("any", "its own")
+    own = Topology.from_lists([[0], [0, 1], [2], [3, 1, 0]])
+    for model in names:
+        if said == "its own":
+            with pytest.raises(SkipweaveError, match=f"{model} has no argument topology"):
+                small(model, topology="dense")
+            continue
+        stages = [len(graph.reads) - 1 for graph in topologies_of(small(model, topology="plain"))]
+        for pattern in (*topology.names(), "window(size=3)", *([own] if set(stages) == {3} else [])):
+            assert topologies_of(small(model, topology=pattern)), pattern
+        whole = [topology.make("harmonic", units).reads for units in stages]
+        given = whole[0] if len(whole) == 1 else [*whole]
+        built = [graph.reads[:-1] for graph in topologies_of(small(model, topology=given))]
+        assert built == [reads[:-1] for reads in whole]  # the readers of whole stages may take what they always take
+
+
+@pytest.mark.slow
+def test_the_readme_names_every_family():
+    named = {type(small(model)) for _, names, _ in families() for model in names}
+    assert {type(small(model)) for model in skipweave.list_models()} <= named

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from skipweave.analysis.label_maps import colour_image, comparison, overlay, overlay_figure
+from skipweave.analysis.label_maps import comparison, mask_image, overlay, overlay_figure
 from skipweave.errors import SkipweaveError
 
 CLASSES = ("sky", "road")
@@ -25,13 +25,29 @@ def scene():
     return torch.full((3, 12, 16), 100, dtype=torch.uint8), labels
 
 
-@given(arrays(np.int64, (4, 5), elements=st.integers(0, 2)))
-def test_a_colour_image_keeps_the_labels_through_png(values):
+@given(
+    labels=arrays(np.int64, (4, 5), elements=st.integers(0, 2)),
+    values=st.lists(st.integers(0, 65535) | st.integers(0, 255), min_size=3, max_size=3, unique=True),
+    colored=st.booleans(),
+)
+def test_a_mask_holds_the_values_of_the_classes(labels, values, colored):
     with io.BytesIO() as file:
-        colour_image(torch.from_numpy(values), PALETTE).save(file, format="PNG")
+        mask_image(torch.from_numpy(labels), values, PALETTE if colored else None).save(file, format="PNG")
         read = Image.open(file)
-        assert np.array_equal(np.asarray(read), values)
-        assert np.array_equal(np.asarray(read.convert("RGB")), np.array(PALETTE)[values])
+        assert read.mode == ("I;16" if max(values) > 255 else "P" if colored else "L")
+        assert np.array_equal(np.asarray(read), np.array(values)[labels])
+        if read.mode == "P":
+            assert np.array_equal(np.asarray(read.convert("RGB")), np.array(PALETTE)[labels])
+
+
+def test_figures_number_classes_by_their_values(scene):
+    image, labels = scene
+    for figure in (
+        overlay_figure(image, labels, CLASSES, PALETTE, values=(0, 255)),
+        comparison(image, {"truth": labels}, CLASSES, PALETTE, values=(0, 255)),
+    ):
+        assert legend(figure) == ["0  sky", "255  road", "void"]
+        assert set(texts(figure.axes[-1])) == {"0", "255"}
 
 
 def test_an_overlay_mixes_colours_and_leaves_void(scene):
@@ -103,6 +119,6 @@ def test_maps_stand_side_by_side(scene):
 
 def test_a_label_without_a_colour_is_refused(scene):
     image, labels = scene
-    for draw in (lambda: colour_image(labels + 1, PALETTE), lambda: overlay(image, labels - 1, PALETTE)):
-        with pytest.raises(SkipweaveError, match=r"a label map holds labels from .* the palette has 3 colours"):
+    for draw in (lambda: mask_image(labels + 1, (0, 1, 2)), lambda: overlay(image, labels - 1, PALETTE)):
+        with pytest.raises(SkipweaveError, match=r"a label map holds labels from .*: expected 0 to 2"):
             draw()

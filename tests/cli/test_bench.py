@@ -54,11 +54,32 @@ def test_bfloat16_and_compiled(capsys: pytest.CaptureFixture[str], monkeypatch: 
         (["densenet40_12", "--batches", "[1]", "--what", "[step]"], "nothing to time"),
         (["torchvision:resnet18"], "torchvision:resnet18 does not say what images it takes: give input_size"),
         (["densenet40_12", "--save", "speeds.txt"], "expected a file that ends in .csv"),
+        (["densenet40_12", "--repeats", "0"], "repeats is 0: expected at least 1"),
+        (["densenet40_12", "--batches", "2,0"], "batches is [2, 0]: expected numbers of images, each at least 1"),
+        (["densenet40_12", "--device", "tpu"], "device is 'tpu': expected cpu or cuda"),
+        (["densenet40_12", "--device", "cuda:99"], "device is 'cuda:99': this machine has"),
+        (["densenet121_32", "--input_size", "3,16,16"], "densenet121_32 cannot take images of 16x16 pixels: it needs"),
     ],
 )
 def test_mistakes_are_told_in_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *words]) == 2
     assert part in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "what", "why"),
+    [
+        ("sparsenet121_32", "inference", "the papers print no error of sparsenet121_32"),
+        ("densenet40_12", "step", "inference was not timed"),
+    ],
+)
+def test_it_is_said_why_there_is_no_plot(tmp_path: Path, capsys, model: str, what: str, why: str) -> None:
+    words = ["--input_size", "3,32,32", "--batches", "2", "--repeats", "1", "--memory_formats", "contiguous"]
+    assert main(["bench", model, *words, "--what", what, "--save", str(tmp_path / "a.csv")]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    told = capsys.readouterr().out
+    assert f"no plot {tmp_path / 'a.svg'}" in told
+    assert why in told
 
 
 def test_a_file_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

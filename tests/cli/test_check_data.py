@@ -1,6 +1,8 @@
 import csv
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -41,6 +43,40 @@ def test_bad_data_is_listed_on_the_screen_and_in_a_file(photos: Path, tmp_path: 
     assert rows[1]["problem"].startswith("not a readable image")
 
 
+def test_kinds_and_values_are_listed(photos: Path, capsys: Capture):
+    assert main(words(photos)) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "kind images lowest value highest value" in lines
+    assert "8-bit RGB 10 0 4" in lines
+    for path in photos.rglob("*.png"):
+        Image.fromarray(np.arange(900, 964, dtype=np.uint16).reshape(8, 8)).save(path)
+    assert main(words(photos)) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "16-bit gray 10 900 963" in lines
+    assert "values from 900 to 963 become 0 to 1 in training (data.range)" in lines
+
+
+def test_one_class_is_not_well(photos: Path, capsys: Capture):
+    shutil.rmtree(photos / "stork")
+    assert main(words(photos)) == 2
+    assert "folder has one class, heron" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("root", ["m", "images", "a/b"])
+@pytest.mark.parametrize("given", ["/classes.csv", "/nowhere/classes.csv", "lost.csv", None])
+def test_a_missing_class_list_is_named_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, root: str, given: str | None
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("images", "masks"):
+        (tmp_path / root / folder).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / root / folder / "1.png")
+    options = ["--data.classes", given] if given else []
+    assert main(["check-data", "--data.name", "masks", "--data.root", root, "--workers", "0", *options]) == 2
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"no class list at {given or f'{root}/classes.csv'}: expected a CSV file with one row a class" in shown
+
+
 def test_notes_alone_are_no_failure(photos: Path, capsys: Capture):
     (photos / "heron" / "notes.txt").touch()
     assert main(words(photos)) == 0
@@ -51,7 +87,7 @@ def test_the_settings_of_a_run_serve_too(photos: Path, tmp_path: Path, capsys: C
     settings = tmp_path / "fit.yaml"
     settings.write_text(f"model: {{name: sparsenet40_12}}\nepochs: 3\ndata: {{name: folder, root: {photos}}}\n")
     assert main(["check-data", "--config", str(settings), "--workers", "1"]) == 0
-    assert capsys.readouterr().out.startswith("10 images read")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("10 images read")
 
 
 @pytest.mark.parametrize(

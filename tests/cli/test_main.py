@@ -53,8 +53,8 @@ def test_a_users_mistake_is_one_line_and_status_2(monkeypatch: pytest.MonkeyPatc
         ("fit --model my.yaml", "model: found 'my.yaml': expected a mapping of settings"),
         ("fit --data my.yaml", "data: found 'my.yaml': expected a mapping of settings"),
         ("fit --model.name my.yaml", "model: unknown model 'my.yaml': `skipweave models` lists ours"),
-        ("fit my.yaml", "unrecognized arguments: my.yaml"),
-        ("study my.yaml", "unrecognized arguments: my.yaml"),
+        ("fit my.yaml", "unexpected my.yaml: expected `skipweave fit [OPTIONS]`"),
+        ("study my.yaml", "unexpected my.yaml: expected `skipweave study [OPTIONS]`"),
         ("show my.yaml", "unknown model 'my.yaml': `skipweave models` lists ours"),
         (
             "show --model my.yaml",

@@ -210,6 +210,64 @@ def test_a_wrong_name_in_a_file_is_told_with_the_nearest(tmp_path: Path):
         call(train, ["--config", str(file)], "x train")
 
 
-def test_a_missing_word_is_told():
-    with pytest.raises(SkipweaveError, match="model"):
-        call(look, [], "x look")
+@pytest.mark.parametrize(
+    ("command", "words", "told"),
+    [
+        (look, [], "MODEL is missing: expected `x look MODEL [OPTIONS]`"),
+        (gather, [], "IMAGES is missing: expected `x gather IMAGES... [OPTIONS]`"),
+        (look, ["a", "b", "c"], "unexpected b c: expected `x look MODEL [OPTIONS]`"),
+        (look, ["a", "-q"], "unexpected -q: expected `x look MODEL [OPTIONS]`"),
+        (train, ["word"], "unexpected word: expected `x look [OPTIONS]`"),
+        (pick, ["--sizes+", "3"], "unknown option --sizes+: did you mean --sizes? `x look --help` lists all"),
+        (look, ["a", "--size.big", "3"], "unknown option --size.big: did you mean --size? `x look --help` lists all"),
+        (look, ["a", "--help.args"], "unknown option --help.args: did you mean --help? `x look --help` lists all"),
+        (train, ["--config"], "config has no value: expected a YAML file"),
+    ],
+)
+def test_words_and_options_are_told_in_our_own_words(command, words: list[str], told: str):
+    with pytest.raises(SkipweaveError) as caught:
+        call(command, words, "x look" if command is not gather else "x gather")
+    assert caught.value.problems == (told,)
+    assert heard == []
+
+
+@pytest.mark.parametrize("command", [look, gather, pick, train])
+@pytest.mark.parametrize("option", ["--print_shtab", "--print_completion", "--print_config+", "--sizes+", "--help+"])
+def test_options_that_the_parser_brings_along_are_unknown(command, option: str):
+    for words in ([option], [option, "bash"], [f"{option}=bash"]):
+        with pytest.raises(SkipweaveError, match=r"unknown option --"):
+            call(command, ["a", *words], "x look")
+    assert heard == []
+
+
+@pytest.mark.parametrize("command", [look, gather, pick, train])
+def test_the_help_has_no_words_of_the_parser(command, capsys: pytest.CaptureFixture[str]):
+    assert call(command, ["--help"], "x look") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for foreign in (
+        "shtab",
+        "import path",
+        "<class",
+        "Union[",
+        "Optional[",
+        "Sequence[",
+        "+ [ITEM",
+        "configuration file",
+    ):
+        assert foreign not in shown
+    assert "type: " in shown
+
+
+def test_numbers_for_an_argument_of_a_model_need_no_brackets():
+    call(
+        train, ["--model.args.units", "1,2,3", "--model.args.growth=4,5,6", "--model.args.topology", "dense"], "x train"
+    )
+    ((config, _),) = heard  # type: ignore[misc]
+    assert config.model.args == {"units": [1, 2, 3], "growth": [4, 5, 6], "topology": "dense"}
+
+
+def test_one_mistake_is_told_once():
+    for words in (["--epochs", "-3"], ["--devices", "99999"], ["--epochs", "0", "--loss.last_epochs", "0"]):
+        with pytest.raises(SkipweaveError) as caught:
+            call(train, words, "x train")
+        assert len(caught.value.problems) == 1

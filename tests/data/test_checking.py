@@ -36,21 +36,26 @@ def test_every_bad_file_of_every_split_is_named(tmp_path, make_images):
     (cat / "1.png").write_bytes((cat / "1.png").read_bytes()[:-20])
     (cat / "2.png").unlink()
     (cat / "2.png").symlink_to("nowhere")
-    Image.new("F", (4, 4)).save(tmp_path / "val" / "ape" / "9.tif")
+    Image.new("F", (4, 4), float("nan")).save(tmp_path / "val" / "ape" / "9.tif")
+    Image.new("F", (4, 4), 0.5).save(tmp_path / "val" / "ape" / "7.tif")
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "val" / "ape" / "8.webp", save_all=True, append_images=frames[1:])
     report = check(folder(tmp_path))
-    assert report.images == 14
+    assert report.images == 15
     assert set(problems(report, tmp_path)) == {
         "train/cat/0.png",
         "train/cat/1.png",
         "train/cat/2.png",
+        "val/ape/7.tif",
         "val/ape/8.webp",
         "val/ape/9.tif",
     }
     assert "the file is empty" in problems(report, tmp_path)["train/cat/0.png"]
     assert problems(report, tmp_path)["train/cat/2.png"] == "no such image file:"
-    assert "32-bit pixels" in problems(report, tmp_path)["val/ape/9.tif"]
+    assert "NaN or infinite" in problems(report, tmp_path)["val/ape/9.tif"]
+    assert (
+        "32-bit float gray values, but the training images have 8 bits" in problems(report, tmp_path)["val/ape/7.tif"]
+    )
     assert "it holds 2 images" in problems(report, tmp_path)["val/ape/8.webp"]
 
 

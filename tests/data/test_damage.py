@@ -26,6 +26,9 @@ from PIL import Image, ImageFile, ImageOps
 from skipweave.data import open_image
 from skipweave.data.segmentation import LabelClasses, Row, open_labels
 from skipweave.errors import SkipweaveError
+from tests.data.deep_files import png as png16
+from tests.data.deep_files import ppm as ppm16
+from tests.data.deep_files import tiff as tiff16
 
 SEED = 7
 SECONDS = 10  # of the processor, for one image
@@ -109,10 +112,14 @@ def originals() -> list[Original]:
     for name, kind, image, options in plain:
         content = encode(image, kind, **options)
         made.append(Original(f"{kind}, {name}", suffixes.get(kind, f".{kind.lower()}"), content, decode(content)))
-    eight = np.repeat((deep >> 8).astype(np.uint8)[None], 3, axis=0)
+    whole = np.repeat(deep[None].astype(np.float32), 3, axis=0)
     for kind in ("PNG", "TIFF"):
         suffix = suffixes.get(kind, ".png")
-        made.append(Original(f"{kind}, 16 bits", suffix, encode(Image.fromarray(deep), kind), eight))
+        made.append(Original(f"{kind}, 16 bits", suffix, encode(Image.fromarray(deep), kind), whole))
+    color = np.dstack([deep, deep[::-1], 40_000 - deep // 2])
+    for suffix, content in ((".png", png16(color)), (".tif", tiff16(color)), (".ppm", ppm16(color, 65535))):
+        kind = {".tif": "TIFF"}.get(suffix, suffix[1:].upper())
+        made.append(Original(f"{kind}, 48 bits", suffix, content, color.transpose(2, 0, 1).astype(np.float32)))
     pair = encode(smooth, "MPO", save_all=True, append_images=[grey.convert("RGB")])
     return [*made, Original("JPEG, with a companion", ".jpg", pair, decode(pair))]
 
@@ -229,7 +236,8 @@ def judge(original: Original, damage: Callable[..., None], path: Path) -> str:
     if pixels is None:
         assert labels is None
         return "refused"
-    assert pixels.dtype == torch.uint8
+    assert pixels.dtype in (torch.uint8, torch.float32)
+    assert pixels.isfinite().all()
     assert pixels.shape[0] == 3
     assert pixels.numel()
     if np.array_equal(pixels.numpy(), original.pixels):
@@ -241,7 +249,7 @@ def judge(original: Original, damage: Callable[..., None], path: Path) -> str:
 
 def test_the_originals_are_read_as_they_are(tmp_path):
     found = originals()
-    assert len(found) == 41
+    assert len(found) == 44
     for original in found:
         path = tmp_path / f"a{original.suffix}"
         path.write_bytes(original.content)
@@ -313,7 +321,7 @@ HARMFUL = {
     "whole bomb.png": whole_bomb,
     "many scans.jpg": many_scans,
     "endless text.png": endless_text,
-    "fractions.tif": lambda: encode(Image.new("F", (9, 9), 0.5), "TIFF"),
+    "not finite.tif": lambda: encode(Image.new("F", (9, 9), float("nan")), "TIFF"),
     **{
         f"two images{suffix}": lambda kind=kind: encode(
             Image.new("RGB", (9, 9)), kind, save_all=True, append_images=[Image.new("RGB", (9, 9), "red")]

@@ -38,18 +38,6 @@ def test_exif_orientation_is_applied(tmp_path, pixels):
     assert np.array_equal(open_image(tmp_path / "a.png", 3).numpy(), np.rot90(pixels, -1).transpose(2, 0, 1))
 
 
-def test_sixteen_bits_are_scaled_to_eight(tmp_path):
-    values = np.array([[0, 256], [32768, 65535]], dtype=np.uint16)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    assert open_image(tmp_path / "a.png", 1).tolist() == [[[0, 1], [128, 255]]]
-
-
-def test_thirty_two_bits_are_refused(tmp_path):
-    Image.fromarray(np.ones((2, 2), dtype=np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(SkipweaveError, match=r"a\.tif .*32-bit pixels"):
-        open_image(tmp_path / "a.tif", 1)
-
-
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif"])
 def test_a_damaged_file_is_named_in_one_line(tmp_path, suffix):
     path = tmp_path / f"broken{suffix}"

@@ -28,21 +28,29 @@ _PANEL_INCHES, _SINGLE_INCHES = 4.0, 6.4  # width of a picture in a figure, and 
 _GRID = 160  # cells along the longer side in which places for numbers are sought
 
 
-def colour_image(labels: Tensor, palette: Colours) -> Image.Image:
-    """A label map as an image file holds it: the values are the labels, the palette their colours.
+def mask_image(labels: Tensor, values: Sequence[int], palette: Colours | None = None) -> Image.Image:
+    """A predicted mask as an image file holds it, in the values that stand for the classes in the user's own masks.
 
     Args:
-        labels: (H, W) labels, each with a colour in the palette.
-        palette: RGB colours by label.
+        labels: (H, W) labels, each with a value.
+        values: of 0 to 65535, by label.
+        palette: RGB colors by label; None where masks have none.
 
     Returns:
-        A palette image (mode P), which PNG keeps exactly.
+        A palette image (mode P) of those values and colors if there are colors and 8 bits hold the values; else a gray
+        one of the values, of 8 bits or of 16.
 
     Raises:
-        SkipweaveError: a label has no colour.
+        SkipweaveError: a label has no value.
     """
-    image = Image.fromarray(_checked(labels, palette).astype(np.uint8))
-    image.putpalette([part for colour in palette for part in colour])
+    numbers = np.array(values)[_checked(labels, values)]
+    if max(values) > 255:
+        return Image.fromarray(numbers.astype(np.uint16))
+    image = Image.fromarray(numbers.astype(np.uint8))
+    if palette:
+        colors = np.zeros((max(values) + 1, 3), dtype=np.uint8)
+        colors[list(values)] = palette[: len(values)]
+        image.putpalette(colors.flatten().tolist())
     return image
 
 
@@ -74,7 +82,14 @@ def overlay(
 
 
 @rc_context({"text.parse_math": False})  # names of classes and files are text
-def overlay_figure(image: Tensor, labels: Tensor, classes: Sequence[str], palette: Colours, title: str = "") -> Figure:
+def overlay_figure(
+    image: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    palette: Colours,
+    title: str = "",
+    values: Sequence[int] | None = None,
+) -> Figure:
     """A label map laid over its photograph, classes numbered, with a legend.
 
     Args:
@@ -83,21 +98,28 @@ def overlay_figure(image: Tensor, labels: Tensor, classes: Sequence[str], palett
         classes: their names, by label.
         palette: RGB colours by label, void's included.
         title: heading.
+        values: numbers of the classes in the user's masks; by default their labels.
 
     Raises:
         SkipweaveError: a label has no colour.
     """
     figure, (axes,) = _panels(1, image.shape[-2:], columns=1)
     axes.imshow(overlay(image, labels, palette, void=len(classes)))
-    _number(axes, _checked(labels, palette), image.shape[-2:], len(classes))
+    values = values or range(len(classes))
+    _number(axes, _checked(labels, palette), image.shape[-2:], values)
     axes.set_title(title, loc="left", fontsize=10, color=_INK)
-    _legend(figure, [labels], classes, palette)
+    _legend(figure, [labels], classes, palette, values)
     return figure
 
 
 @rc_context({"text.parse_math": False})
 def comparison(
-    image: Tensor, maps: Mapping[str, Tensor], classes: Sequence[str], palette: Colours, columns: int = 3
+    image: Tensor,
+    maps: Mapping[str, Tensor],
+    classes: Sequence[str],
+    palette: Colours,
+    columns: int = 3,
+    values: Sequence[int] | None = None,
 ) -> Figure:
     """A photograph and label maps of it side by side, such as the truth and a network's predictions at its exits.
 
@@ -110,11 +132,12 @@ def comparison(
         classes: their names, by label.
         palette: RGB colours by label, void's included.
         columns: pictures a row.
+        values: numbers of the classes in the user's masks; by default their labels.
 
     Raises:
         SkipweaveError: a label has no colour.
     """
-    size = image.shape[-2:]
+    size, values = image.shape[-2:], values or range(len(classes))
     figure, axes = _panels(1 + len(maps), size, columns)
     axes[0].imshow(image.permute(1, 2, 0).cpu().numpy())
     axes[0].set_title("image", loc="left", fontsize=10, color=_INK)
@@ -122,17 +145,17 @@ def comparison(
     for panel, (title, labels) in zip(axes[1:], maps.items(), strict=False):
         numbers = _checked(labels, palette)
         panel.imshow(colours[_enlarged(numbers, size)])
-        _number(panel, numbers, size, len(classes))
+        _number(panel, numbers, size, values)
         panel.set_title(title, loc="left", fontsize=10, color=_INK)
-    _legend(figure, list(maps.values()), classes, palette)
+    _legend(figure, list(maps.values()), classes, palette, values)
     return figure
 
 
-def _checked(labels: Tensor, palette: Colours) -> NDArray[np.int64]:
+def _checked(labels: Tensor, known: Sequence[object]) -> NDArray[np.int64]:
     numbers = labels.cpu().numpy().astype(np.int64)
-    if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(palette):
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(known):
         raise SkipweaveError(
-            f"a label map holds labels from {numbers.min()} to {numbers.max()}: the palette has {len(palette)} colours"
+            f"a label map holds labels from {numbers.min()} to {numbers.max()}: expected 0 to {len(known) - 1}"
         )
     return numbers
 
@@ -168,15 +191,15 @@ def _panels(count: int, size: Sequence[int], columns: int) -> tuple[Figure, list
     return figure, grid[:count]
 
 
-def _number(axes: Axes, numbers: NDArray[np.int64], size: Sequence[int], classes: int) -> None:
+def _number(axes: Axes, numbers: NDArray[np.int64], size: Sequence[int], values: Sequence[int]) -> None:
     """Write each class's number where its widest region is."""
     scale_y, scale_x = (wanted / given for wanted, given in zip(size, numbers.shape, strict=True))
     for label, (row, column) in _widest_places(numbers).items():
-        if label < classes:
+        if label < len(values):
             axes.text(
                 (column + 0.5) * scale_x - 0.5,
                 (row + 0.5) * scale_y - 0.5,
-                str(label),
+                str(values[label]),
                 fontsize=7,
                 color="black",
                 ha="center",
@@ -203,10 +226,12 @@ def _widest_places(numbers: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
     }
 
 
-def _legend(figure: Figure, maps: Sequence[Tensor], classes: Sequence[str], palette: Colours) -> None:
+def _legend(
+    figure: Figure, maps: Sequence[Tensor], classes: Sequence[str], palette: Colours, values: Sequence[int]
+) -> None:
     """Name the classes that occur, each with its colour and number; void, if it occurs, without one."""
     present = sorted({label for labels in maps for label in labels.unique().tolist()})
-    names = {label: f"{label}  {name}" for label, name in enumerate(classes)} | {len(classes): "void"}
+    names = {label: f"{values[label]}  {name}" for label, name in enumerate(classes)} | {len(classes): "void"}
     handles = [
         Patch(
             facecolor="#{:02x}{:02x}{:02x}".format(*palette[label]), edgecolor=_INK, label=names.get(label, str(label))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from skipweave.analysis.counts import CONVENTIONS, Counts, count, counting, owns_gains
+from skipweave.analysis.image_sizes import check_images, name_of
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.compress.dry_run import QuickNorms, checked_input_size, on_meta
 from skipweave.errors import SkipweaveError
@@ -124,8 +125,10 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
             saved = saved_bytes(twin, _images(BATCH, size)) // BATCH
             alive = peak_inference_bytes(twin, _images(1, size))
             exits = exit_macs(twin, _images(1, size))
-    except RuntimeError as error:
-        raise SkipweaveError(f"the model cannot take images of size {size}: {error}") from error
+    except Exception as error:  # networks of other libraries fail each in their own way
+        check_images(twin.eval(), size)
+        check_images(twin, size, batch=BATCH, training=True)
+        raise SkipweaveError(f"{name_of(model)} cannot be measured on images of size {size}: {error}") from error
     return Profile(size, parameters_by_type(model), counts, saved, alive, topologies_of(model), exits)
 
 

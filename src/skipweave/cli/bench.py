@@ -89,13 +89,14 @@ def bench(
     Raises:
         SkipweaveError: a name or a setting is wrong, or a file exists already.
     """
+    on = _device(device)
+    _check(repeats, batches)
     _check_save(save)
     names = list(dict.fromkeys([*vs, *models]))
     networks = {name: partial(_make, name) for name in names}
     with torch.device("meta"):
         shape = input_size or _input_size(models[0], networks[models[0]]())
         costs = {name: profile(make(), shape) for name, make in networks.items()}
-    on = torch.device(device)
     cases = [
         Case(*settings) for settings in product(what, batches, precisions, memory_formats, compiled)
         if settings[0] == "inference" or settings[1] > 1
@@ -137,6 +138,28 @@ def _make(name: str) -> nn.Module:
         raise
     except Exception as error:
         raise SkipweaveError(f"cannot build {name}: {' '.join(str(error).split())}") from error
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")  # none that computes
+    if device.type not in ("cpu", "cuda"):
+        raise SkipweaveError(f"device is {name!r}: expected cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SkipweaveError(f"device is {name!r}: this machine has {torch.cuda.device_count()} such")
+    return device
+
+
+def _check(repeats: int, batches: Sequence[int]) -> None:
+    problems = []
+    if repeats < 1:
+        problems.append(f"repeats is {repeats}: expected at least 1")
+    if not batches or min(batches) < 1:
+        problems.append(f"batches is {list(batches)}: expected numbers of images, each at least 1")
+    if problems:
+        raise SkipweaveError(*problems)
 
 
 def _input_size(name: str, model: nn.Module) -> tuple[int, int, int]:
@@ -219,3 +242,14 @@ def _write(save: Path, lines: Sequence[_Line]) -> None:
     if best:
         draw_errors(best, save.with_suffix(".svg"))
         say(f"saved {save.with_suffix('.svg')}")
+    else:
+        plot = save.with_suffix(".svg")
+        say(f"no plot {plot}: it shows printed errors against inference times, and {_lacking(lines)}")
+
+
+def _lacking(lines: Sequence[_Line]) -> str:
+    """What the plot of errors lacks."""
+    if any(line.what == "inference" for line in lines):
+        names = ", ".join(dict.fromkeys(line.model for line in lines))
+        return f"the papers print no error of {names}"
+    return "inference was not timed"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from skipweave.cli.files import make_room
-from skipweave.cli.tables import BAR, new_table, print_table, say
+from skipweave.cli.tables import BAR, new_table, print_table, say, say_of_workers
 from skipweave.data import DataConfig, DataReport, Finding, check
 from skipweave.errors import SkipweaveError
 from skipweave.ops.processor import cores
@@ -34,11 +34,12 @@ def check_data(config: FitConfig, save: Path | None = None, workers: int | None 
         make_room([save])
     elif config.output.suffix == ".csv":
         raise SkipweaveError(f"output is {config.output}, the folder of runs: name the file for the list by --save")
-    if workers is not None and workers < 0:
-        raise SkipweaveError(f"workers is {workers}: expected 0 or more processes")
+    if workers is not None:
+        say_of_workers(workers)
     report = _read(config.data, cores() if workers is None else workers)
     if report.findings:
         _show(report.findings)
+    _show_values(report)
     if save:
         _write(save, report.findings)
     notes = len(report.findings) - report.bad
@@ -62,6 +63,19 @@ def _show(findings: Sequence[Finding]) -> None:
     for finding in sorted(findings, key=lambda finding: not finding.bad):
         table.add_row(_KIND[finding.bad], finding.place, finding.problem)
     print_table(table)
+
+
+def _show_values(report: DataReport) -> None:
+    """The kinds of images, and from where to where their values go."""
+    numbers = ("images", "lowest value", "highest value")
+    table = new_table("kind", *numbers, right=numbers)
+    for values in report.values:
+        table.add_row(values.kind, f"{values.images:,}", f"{values.low:g}", f"{values.high:g}")
+    if report.values:
+        print_table(table)
+    if report.range:
+        low, high = report.range
+        say(f"values from {low:g} to {high:g} become 0 to 1 in training (data.range)")
 
 
 def _write(path: Path, findings: Sequence[Finding]) -> None:

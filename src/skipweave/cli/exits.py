@@ -10,7 +10,7 @@ from skipweave.analysis.label_maps import comparison
 from skipweave.analysis.profile import profile
 from skipweave.cli.files import make_room, pictures
 from skipweave.cli.run_display import shown_scores
-from skipweave.cli.tables import new_table, print_table, say
+from skipweave.cli.tables import new_table, print_table, say, say_of_workers
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
 from skipweave.training import Split, Which, load_run_images
@@ -47,6 +47,7 @@ def exits(
     """
     if image is not None and not save:
         raise SkipweaveError("--image says what to draw: say where to by --save")
+    say_of_workers(workers)
     if save:
         make_room(pictures(save))
     loaded = load_run_images(run, split, which, root)
@@ -77,7 +78,8 @@ def _figure(run: RunImages, number: int, macs: tuple[int, ...]) -> Figure:
     maps = {"labels": labels}
     for place in _spread(len(heads)):
         maps[f"exit {place + 1} of {len(heads)}, {macs[place] / macs[-1]:.0%} of the cost"] = heads[place][0].argmax(0)
-    return comparison(image, maps, run.data.classes, run.data.palette)
+    shown = run.data.preprocessing.as_bytes(image)
+    return comparison(shown, maps, run.data.classes, run.data.palette, values=run.data.values)
 
 
 def _spread(heads: int) -> list[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from skipweave.analysis.label_maps import colour_image, overlay_figure
+from skipweave.analysis.label_maps import mask_image, overlay_figure
 from skipweave.cli.tables import complain, new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.training import Description, PixelPrediction, label_pixels
@@ -35,8 +35,9 @@ def write_label_maps(network: nn.Module, description: Description, paths: Sequen
         else:
             _write(prediction, description, folder)
             table.add_row(str(prediction.path), _shares(prediction, description.classes))
-    print_table(table)
-    say(f"label maps and overlays are in {folder}")
+    if table.row_count:
+        print_table(table)
+        say(f"label maps and overlays are in {folder}")
     return 2 if problems else 0
 
 
@@ -45,9 +46,15 @@ def _write(prediction: PixelPrediction, description: Description, folder: Path) 
     assert prediction.labels is not None
     labels, overlay = _files(prediction.path, folder)
     with replacing(labels) as temporary:
-        colour_image(prediction.labels, description.palette).save(temporary, format="png")
+        palette = description.palette if description.colored else None
+        mask_image(prediction.labels, description.values, palette).save(temporary, format="png")
     figure = overlay_figure(
-        prediction.image, prediction.labels, description.classes, description.palette, prediction.path.name
+        prediction.image,
+        prediction.labels,
+        description.classes,
+        description.palette,
+        prediction.path.name,
+        description.values,
     )
     with replacing(overlay) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

@@ -20,6 +20,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
+from skipweave.cli.help import HelpFormatter, hide_groups, own_options
 from skipweave.cli.tables import say
 from skipweave.errors import SkipweaveError, noted_in
 from skipweave.values.checks import misplaced_file, nearest
@@ -105,7 +106,13 @@ def _parser(
     function: Callable[..., Any], prog: str, config: inspect.Parameter | None, words: Sequence[inspect.Parameter]
 ) -> ArgumentParser:
     text = parse_docstring(inspect.getdoc(function) or "")
-    parser = ArgumentParser(prog=prog, description=text.description, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=prog,
+        description=text.description,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=HelpFormatter,
+    )
     if config:
         from skipweave.training.settings import add_settings
 
@@ -121,6 +128,7 @@ def _parser(
         parser.add_argument(word.name, type=word.annotation, help=about, **number)
     needed = filter(None, map(_shown, inspect.signature(function).parameters.values()))
     parser.usage = " ".join([prog, *needed, "[OPTIONS]"])
+    hide_groups(parser)
     return parser
 
 
@@ -143,22 +151,22 @@ def _parse(
         The values of the words that fit, and the problems of the others.
     """
     problems: list[str] = []
+    known = own_options(parser)
+    if unknown := _unknown_options(known, argv, hints):
+        problems += [_told_unknown(parser, known, name, _given(argv, name.removeprefix("--"))) for name in unknown]
+        argv = _without(argv, unknown)
     asked, argv = argv, _bracketed(argv, hints)
     while True:
         try:
             return parser.parse_args(argv, defaults=defaults).as_dict(), problems
         except ArgumentError as error:
             line = " ".join(str(error).split())
-        unknown = _unknown_options(parser, argv)
         found = re.search(r"(?:key \"|argument --)([\w.]+)", line)
-        if unknown:
-            problems += [_told_unknown(parser, name, _given(argv, name.removeprefix("--"))) for name in unknown]
-            argv = _without(argv, unknown)
-        elif found and (given := _given(asked, found[1])) is not None:
+        if found and (given := _given(asked, found[1])) is not None:
             problems.append(_told_wrong(found[1], given, hints, line))
             argv = _without(argv, [f"--{found[1]}"])
         else:  # a word too many, or one that is missing, perhaps only for what was taken out
-            return {}, problems or [line + misplaced_file(line.split()[-1])]
+            return {}, problems or [_told_words(parser, line)]
 
 
 def _bracketed(argv: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
@@ -168,10 +176,17 @@ def _bracketed(argv: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         option = option or (words[-1] if words and words[-1].startswith("--") and "=" not in words[-1] else "")
         bare = value and value[0] not in "[{" and value != "null"
-        if bare and _is_list(_hint_of(option.removeprefix("--").split("."), hints)):
+        if bare and (
+            _is_list(_hint_of(option.removeprefix("--").split("."), hints)) or _is_argument_list(option, value)
+        ):
             word = f"{option}=[{value}]" if equals else f"[{value}]"
         words.append(word)
     return words
+
+
+def _is_argument_list(option: str, value: str) -> bool:
+    """Whether several numbers are given for an argument of a model, as in `--model.args.units 1,2`."""
+    return ".args." in option.replace("--", ".") and bool(re.fullmatch(r"-?[\d.]+(,-?[\d.]+)+", value))
 
 
 def _is_list(hint: Any) -> bool:
@@ -183,23 +198,33 @@ def _options(argv: Iterable[str]) -> list[str]:
     return [word.partition("=")[0] for word in argv if word.startswith("--")]
 
 
-def _unknown_options(parser: ArgumentParser, argv: Sequence[str]) -> list[str]:
-    """The options that the parser does not have; `--model.args.growth` is one of `--model.args`."""
-    known = parser._option_string_actions
-    leaves = [name for name in known if not any(other.startswith(f"{name}.") for other in known)]
-    return [
-        name
-        for name in _options(argv)
-        if name not in known and not name.startswith(tuple(f"{leaf}." for leaf in leaves))
-    ]
+def _unknown_options(known: Sequence[str], argv: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
+    """The options that a command does not have; `--model.args.growth` is one of `--model.args`."""
+    mappings = tuple(f"{name}." for name in known if _is_mapping(_hint_of(name.removeprefix("--").split("."), hints)))
+    return [name for name in _options(argv) if name not in known and not name.startswith(mappings)]
 
 
-def _told_unknown(parser: ArgumentParser, name: str, given: str | None) -> str:
+def _is_mapping(hint: Any) -> bool:
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return any(get_origin(part) in (dict, Mapping) for part in parts)
+
+
+def _told_unknown(parser: ArgumentParser, known: Sequence[str], name: str, given: str | None) -> str:
     for action in parser._get_positional_actions():
         if f"--{action.dest}" in (name, f"{name}s"):
             return f"unknown option {name}: give the value alone, as in `{parser.usage}`{misplaced_file(given)}"
-    valid = sorted(option for option in parser._option_string_actions if option.startswith("--"))
+    valid = sorted(option for option in known if option.startswith("--"))
     return f"unknown option {name}: {nearest(name, valid, most=1)}`{parser.prog} --help` lists all"
+
+
+def _told_words(parser: ArgumentParser, line: str) -> str:
+    """What is wrong with words that are no options: too many of them, or too few."""
+    kind, _, words = line.rpartition(": ")
+    if kind.endswith("required"):
+        return f"{words.upper()} is missing: expected `{parser.usage}`"
+    if kind.endswith("unrecognized arguments"):
+        return f"unexpected {words}: expected `{parser.usage}`{misplaced_file(words.split()[-1])}"
+    return line
 
 
 def _given(argv: Sequence[str], name: str) -> str | None:
@@ -235,7 +260,7 @@ def _told_wrong(name: str, given: str, hints: Mapping[str, Any], line: str) -> s
     if hint is None:
         return line
     if not given:
-        return f"{name} has no value: expected {expected(hint)}"
+        return f"{name} has no value: expected {'a YAML file' if name == 'config' else expected(hint)}"
     try:
         typed(hint, given, name)
     except SkipweaveError as error:

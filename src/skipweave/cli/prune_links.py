@@ -6,7 +6,6 @@ from rich.table import Table
 
 from skipweave.analysis.redundancy import WeakLinks
 from skipweave.cli.tables import new_table, print_table, say
-from skipweave.errors import SkipweaveError
 from skipweave.training import Which
 from skipweave.training.link_pruning import LinkPruning
 from skipweave.training.link_pruning import prune_links as prune_links_of_run
@@ -23,12 +22,18 @@ def prune_links(run: Path, below: float = 0.1, output: Path | None = None, which
         which: the checkpoint: best by validation error, or last.
 
     Raises:
-        SkipweaveError: links cannot be removed from such a network, none is under the threshold, or the folder exists.
+        SkipweaveError: links cannot be removed from such a network, or the folder exists.
     """
     pruning = prune_links_of_run(run, below, output, which)
-    if not (pruning.weak.removable or pruning.weak.kept):
-        raise SkipweaveError(f"no link of {run} has a weight below {below}")
-    print_table(_links(pruning.weak))
+    if pruning.weak.removable or pruning.weak.kept:
+        print_table(_links(pruning.weak))
+    if not pruning.weak.removable:
+        stay = f"; {len(pruning.weak.kept)} below it have to stay" if pruning.weak.kept else ""
+        say(
+            f"no link with a weight below {below} can be removed{stay}: nothing is removed"
+            + ", nor written" * bool(output)
+        )
+        return
     print_table(_costs(pruning))
     if output:
         say(f"the network without {len(pruning.weak.removable)} links is in {output}; to train it on, for instance:")

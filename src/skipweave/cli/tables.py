@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.table import Table
 from rich.text import Text
 
+from skipweave.data import check_workers, workers_note
 from skipweave.values.printing import printable
 
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -65,6 +66,17 @@ def print_table(table: Table) -> None:
 def say(line: str) -> None:
     """Print a line, never folded."""
     PlainConsole().print(line, soft_wrap=True)
+
+
+def say_of_workers(workers: int) -> None:
+    """Check a number of processes that read ahead; print a warning to stderr if it is too large for this machine.
+
+    Raises:
+        SkipweaveError: it is out of range.
+    """
+    check_workers(workers)
+    if note := workers_note(workers):
+        print(f"skipweave: warning: {note}", file=sys.stderr)
 
 
 def complain(problem: str) -> None:

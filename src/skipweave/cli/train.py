@@ -7,7 +7,7 @@ from pathlib import Path
 from skipweave.cli.files import make_room
 from skipweave.cli.label_maps import write_label_maps
 from skipweave.cli.run_display import RunDisplay, shown_scores
-from skipweave.cli.tables import complain, new_table, print_table, say
+from skipweave.cli.tables import complain, new_table, print_table, say, say_of_workers
 from skipweave.data import list_images
 from skipweave.errors import SkipweaveError
 from skipweave.export import local_weights
@@ -99,6 +99,7 @@ def predict(
 
 
 def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelerator: str, workers: int) -> None:
+    say_of_workers(workers)
     *exits, scores = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
     more = shown_scores(scores.further)
     say(f"{split}: error {scores.error:.2f} %{more}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
@@ -116,7 +117,8 @@ def _show(predictions: Sequence[Prediction]) -> None:
             first, *others = zip(prediction.classes, prediction.probabilities, strict=True)
             others_text = ", ".join(f"{name} {chance:.1%}" for name, chance in others)
             table.add_row(str(prediction.path), first[0], f"{first[1]:.1%}", others_text)
-    print_table(table)
+    if table.row_count:
+        print_table(table)
 
 
 def _as_csv(predictions: Sequence[Prediction]) -> str:

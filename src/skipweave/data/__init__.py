@@ -2,7 +2,7 @@
 
 from skipweave.data.checking import DataReport, check
 from skipweave.data.config import LABEL_MAP_NAMES, NAMES, DataConfig
-from skipweave.data.decoding import open_image
+from skipweave.data.decoding import open_alike, open_image, read_head
 from skipweave.data.files import EXTENSIONS, list_images
 from skipweave.data.findings import Finding
 from skipweave.data.images import FileImages, ImageSet, MemoryImages
@@ -17,9 +17,10 @@ from skipweave.data.segmentation import (
     count_pixels,
     load_segmentation,
 )
-from skipweave.data.sets import ImageData, load
+from skipweave.data.sets import ImageData, as_loaded, check_classes, load
 from skipweave.data.skipping import Unreadable, find_unreadable, refuse_unreadable, without
 from skipweave.data.whole_image import WholeImage, whole_image_from
+from skipweave.data.workers import check_workers, workers_note
 
 __all__ = [
     "EXTENSIONS",
@@ -39,8 +40,11 @@ __all__ = [
     "SegmentationData",
     "Unreadable",
     "WholeImage",
+    "as_loaded",
     "batch_indices",
     "check",
+    "check_classes",
+    "check_workers",
     "count_pixels",
     "epoch_loader",
     "eval_transform_from",
@@ -49,9 +53,12 @@ __all__ = [
     "load",
     "load_segmentation",
     "mix_seed",
+    "open_alike",
     "open_image",
+    "read_head",
     "refuse_unreadable",
     "steps_per_epoch",
     "whole_image_from",
     "without",
+    "workers_note",
 ]

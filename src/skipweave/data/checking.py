@@ -1,12 +1,13 @@
 """Read a data set through before training, and tell everything that is wrong with it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skipweave.data.config import DataConfig
-from skipweave.data.findings import Finding, told
+from skipweave.data.findings import Finding, Values, add_values, told
+from skipweave.data.normalise import Range
 from skipweave.data.parallel import each
-from skipweave.data.sets import load
+from skipweave.data.sets import check_classes, load
 from skipweave.data.surveys import survey
 
 
@@ -17,10 +18,14 @@ class DataReport:
     Attributes:
         images: how many were read, label images not counted.
         findings: what is wrong with folders, then with files.
+        values: of the images, by kind.
+        range: the values that become 0 and 1, if the images have more than 8 bits a channel and can be trained on.
     """
 
     images: int
     findings: tuple[Finding, ...]
+    values: tuple[Values, ...] = ()
+    range: Range | None = None
 
     @property
     def bad(self) -> int:
@@ -41,12 +46,19 @@ def check(config: DataConfig, *, workers: int = 0, progress: Callable[[int, int]
     """
     found = survey(config)
     findings, total, done = found.findings, sum(map(len, found.parts)), 0
+    values = found.values
     for part in found.parts:
-        for told_of_one in each(part.check, len(part), workers):
-            findings += told_of_one
+        for checked in each(part.check, len(part), workers):
+            findings += checked.findings
+            if checked.values:
+                add_values(values, checked.values)
             done += 1
             if progress:
                 progress(done, total)
-    if not any(finding.bad for finding in findings):
-        told(config.root or config.name, lambda: load(config), findings)  # such as too few images for the splits
-    return DataReport(total + found.in_memory, tuple(findings))
+    data = None
+    if not any(finding.bad for finding in findings):  # such as too few images for the splits
+        data = told(config.root or config.name, lambda: load(replace(config, workers=workers)), findings)
+    if data:
+        told(config.root or config.name, lambda: check_classes(data), findings)
+    limits = data.preprocessing.range if data else None
+    return DataReport(total + found.in_memory, tuple(findings), tuple(values.values()), limits)

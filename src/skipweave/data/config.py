@@ -4,11 +4,15 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from skipweave.data.normalise import MOST_PIXELS, Range, range_problem
+from skipweave.data.workers import workers_problem
 from skipweave.errors import SkipweaveError
 from skipweave.values.typed import take_types
 
 IMAGE_NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder")
 LABEL_MAP_NAMES = ("camvid", "masks")
+DEEP_NAMES = ("folder", "masks")  # sets that may hold images of more than 8 bits a channel
+_LARGEST_SIDE = MOST_PIXELS * 7 // 8  # photographs are resized to 8/7 of it first
 ON_BAD = ("raise", "skip")
 NAMES = IMAGE_NAMES + LABEL_MAP_NAMES
 
@@ -37,6 +41,11 @@ class DataConfig:
         split_seed: decides every split that the data set does not make itself; keep it to compare networks.
         image_size: side, in pixels, that images are brought to; by default the set's own, 224 for photographs. With
             label maps the shorter side, by default as it is; scores are always those of the labels at their own size.
+        range: for `folder` and `masks` of more than 8 bits a channel (16-bit or floating-point images): the two values
+            that become 0 and 1, such as 963,1133; values beyond them are scaled alike. By default the lowest and the
+            highest value of the training images, which are read once to find them; a run keeps them in its config.yaml.
+        mean: for the same: of each channel, once scaled; by default that of the training images, kept likewise.
+        std: standard deviation, for the same; by default that of the training images, kept likewise.
         workers: processes that read ahead; 0 reads in the training process. The images are the same for any number.
         on_bad: `raise` stops at a training image that cannot be read; `skip` reads all images once before training, and
             leaves out those. Evaluation always stops.
@@ -52,6 +61,9 @@ class DataConfig:
     validation: int | float = 0.1
     split_seed: int = 0
     image_size: int | None = None
+    range: Range | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     workers: int = 0
     on_bad: str = "raise"
 
@@ -67,6 +79,11 @@ class DataConfig:
             near = difflib.get_close_matches(self.name.lower(), NAMES, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}? " if near else ""
             problems.append(f"unknown data set {self.name!r}: {hint}valid names: {', '.join(NAMES)}")
+        if self.name == "digits" and self.root is not None:
+            problems.append(
+                f"root is {self.root}, but digits come with scikit-learn: give the name of the set that lies there, "
+                f"such as folder or masks, or leave root out"
+            )
         if self.name in NAMES and self.name != "digits" and self.root is None:
             problems.append(f"data set {self.name!r} needs root: the folder that holds it, or to download it to")
         if not 0 <= self.validation < (1 if isinstance(self.validation, float) else float("inf")):
@@ -75,8 +92,8 @@ class DataConfig:
                 f"or a fraction at least 0 and below 1"
             )
         for what, side in (("image_size", self.image_size), ("crop", self.crop)):
-            if side is not None and side < 1:
-                problems.append(f"{what} is {side}: expected a side of at least 1 pixel, or null")
+            if side is not None and not 1 <= side <= _LARGEST_SIDE:
+                problems.append(f"{what} is {side}: expected a side of 1 to {_LARGEST_SIDE} pixels, or null")
         if self.crop is not None and self.name in IMAGE_NAMES:
             problems.append(f"crop is for images with label maps ({', '.join(LABEL_MAP_NAMES)}): leave it out")
         if self.download and self.name in LABEL_MAP_NAMES:
@@ -85,8 +102,18 @@ class DataConfig:
             problems.append(f"extra is for svhn: {self.name!r} has no extra images")
         if self.classes is not None and self.name != "masks":
             problems.append(f"{self.name!r} has its own classes: leave classes out, or use name masks")
-        if self.workers < 0:
-            problems.append(f"workers is {self.workers}: expected 0 or more processes")
+        values = {"range": self.range, "mean": self.mean, "std": self.std}
+        if self.name not in DEEP_NAMES and (given := [name for name, value in values.items() if value is not None]):
+            problems.append(f"{', '.join(given)} for images of more than 8 bits: those of {self.name!r} have 8")
+        if problem := range_problem(self.range):
+            problems.append(problem)
+        for what, numbers in (("mean", self.mean), ("std", self.std)):
+            if numbers is not None and len(numbers) != 3:
+                problems.append(f"{what} is {list(numbers)}: expected three numbers, for red, green and blue")
+        if self.std is not None and min(self.std, default=1.0) <= 0:
+            problems.append(f"std is {list(self.std)}: expected numbers above 0")
+        if problem := workers_problem(self.workers):
+            problems.append(problem)
         if self.on_bad not in ON_BAD:
             problems.append(f"on_bad is {self.on_bad!r}: expected {' or '.join(ON_BAD)}")
         if problems:

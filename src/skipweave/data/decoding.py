@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from skipweave.data.deep import Kind, deep_values, kind_of
 from skipweave.data.png import has_all_rows
 from skipweave.errors import SkipweaveError
 
@@ -35,23 +36,50 @@ _HARMLESS = "Metadata Warning"
 def open_image(path: str | Path, in_chans: int) -> Tensor:
     """Read an image upright (its EXIF orientation applied) and in the channels that a network takes.
 
-    Transparency is ignored: pixels have the colours that the file gives them. 16-bit values are scaled to 8 bits.
+    Transparency is ignored: pixels have the colours that the file gives them. Values of more than 8 bits, whole numbers
+    or floating-point ones, are read as they stand in the file.
 
     Args:
         path: a file of one of `FORMATS`, whatever its name.
         in_chans: 1 for grey, 3 for colour; the image is converted.
 
     Returns:
-        The pixels: uint8, CHW.
+        The pixels, CHW: uint8 if 8 bits a channel hold them, else float32.
 
     Raises:
-        SkipweaveError: the file is missing, is not an image, is damaged, holds several images or above 134 million
-            pixels, or `in_chans` is neither 1 nor 3.
+        SkipweaveError: the file is missing, is not an image, is damaged, holds several images, above 134 million
+            pixels, NaN or infinite values, or `in_chans` is neither 1 nor 3.
     """
     if in_chans not in _MODES:
         raise SkipweaveError(f"image files can be read with 1 channel (grey) or 3 (colour), not {in_chans}")
-    with open_upright(path) as image:
-        return pil_to_tensor(_eight_bits(image).convert(_MODES[in_chans]))
+    with _opened(path) as (image, kind):
+        if kind.deep:
+            tiles = list(image.tile)
+            image.load()
+            return deep_values(path, image, kind, tiles, in_chans)
+        ImageOps.exif_transpose(image, in_place=True)
+        return pil_to_tensor(image.convert(_MODES[in_chans]))
+
+
+def open_alike(path: str | Path, in_chans: int, *, deep: bool) -> Tensor:
+    """Read an image as `open_image` does, if it has the depth of the other images of its set.
+
+    Args:
+        path: the file.
+        in_chans: 1 for gray, 3 for color.
+        deep: whether the others have more than 8 bits a channel. One range does not serve both kinds.
+
+    Raises:
+        SkipweaveError: it cannot be read, or has another depth.
+    """
+    image = open_image(path, in_chans)
+    if image.is_floating_point() == deep:
+        return image
+    others = "more than 8 bits" if deep else "8 bits"
+    raise SkipweaveError(
+        f"{path} holds {read_kind(path)} values, but the training images have {others} a channel, and values of both "
+        f"kinds have no common scale: save it as those are, or those as it is"
+    )
 
 
 @contextmanager
@@ -61,13 +89,21 @@ def open_upright(path: str | Path) -> Iterator[Image.Image]:
     Raises:
         SkipweaveError: the file is missing, is not an image, is damaged, or is one that `open_image` refuses.
     """
+    with _opened(path) as (image, _):
+        ImageOps.exif_transpose(image, in_place=True)
+        yield image
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, Kind]]:
+    """Open a file whose head is in order; what reading it in the block raises becomes one line that names it."""
     with _in_our_words(path), warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         _check_file(path)
-        with _open_checked(path) as image:
-            ImageOps.exif_transpose(image, in_place=True)
+        image, kind = _open_checked(path)
+        with image:
+            yield image, kind
             _check_directory(image, heard)
-            yield image
 
 
 class Head(NamedTuple):
@@ -78,16 +114,43 @@ class Head(NamedTuple):
     format: str
 
 
+def read_kind(path: str | Path) -> Kind:
+    """Read which kind of values an image file holds, from its head.
+
+    Raises:
+        SkipweaveError: the file is missing, or has no head of `FORMATS`.
+    """
+    with _head_of(path) as image:
+        return kind_of(image)
+
+
 def read_head(path: str | Path) -> Head:
     """Read the head of an image file; the image itself is not looked at.
 
     Raises:
         SkipweaveError: the file is missing, or has no head of `FORMATS`.
     """
+    with _head_of(path) as image:
+        return Head(image.width, image.height, image.format or "")
+
+
+def are_deep(paths: Iterable[str | Path]) -> bool:
+    """Whether the first image whose head can be read has more than 8 bits a channel; others must be like it."""
+    for path in paths:
+        try:
+            return read_kind(path).deep
+        except SkipweaveError:
+            continue
+    return False
+
+
+@contextmanager
+def _head_of(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+    """Open a file to look at its head alone."""
     with _in_our_words(path), warnings.catch_warnings(action="ignore"):
         _check_file(path)
         with Image.open(path, formats=FORMATS) as image:
-            return Head(image.width, image.height, image.format or "")
+            yield image
 
 
 @contextmanager
@@ -100,13 +163,21 @@ def _in_our_words(path: str | Path) -> Iterator[None]:
     except FileNotFoundError:
         raise SkipweaveError(f"no such image file: {path}") from None
     except UnidentifiedImageError as error:
-        raise _unreadable(path, f"its head is none of {', '.join(FORMATS)}") from error
+        raise _unreadable(path, _unknown_head(path)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
         raise _unreadable(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
 def _unreadable(path: str | Path, reason: str) -> SkipweaveError:
     return SkipweaveError(f"not a readable image (damaged, or of another format): {path} ({reason})")
+
+
+def _unknown_head(path: str | Path) -> str:
+    """Why Pillow does not know a file by its head."""
+    with open(path, "rb") as file:
+        if file.read(4) in (b"II*\0", b"MM\0*"):
+            return "a TIFF file of other channels or values than are read here: save it with 8 or 16 bits a channel"
+    return f"its head is none of {', '.join(FORMATS)}"
 
 
 def _check_file(path: str | Path) -> None:
@@ -118,13 +189,14 @@ def _check_file(path: str | Path) -> None:
         raise ValueError("the file is empty")
 
 
-def _open_checked(path: str | Path) -> Image.Image:
+def _open_checked(path: str | Path) -> tuple[ImageFile.ImageFile, Kind]:
     """Open a file whose head is in order; of a PNG file checksums and rows too, which Pillow does not look at."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise SkipweaveError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, which hides damage: leave it False")
     with ExitStack() as if_refused:
         image = if_refused.enter_context(Image.open(path, formats=FORMATS))
         _check_head(image)
+        kind = kind_of(image)
         if image.format in ("JPEG", "MPO"):
             _check_scans(path)
         if image.format == "PNG":
@@ -132,7 +204,7 @@ def _open_checked(path: str | Path) -> Image.Image:
             image = if_refused.enter_context(Image.open(path, formats=("PNG",)))
             _check_rows(path, image)
         if_refused.pop_all()
-    return image
+    return image, kind
 
 
 def _check_head(image: Image.Image) -> None:
@@ -167,12 +239,3 @@ def _check_directory(image: Image.Image, heard: list[warnings.WarningMessage]) -
     lost = [str(warning.message) for warning in heard if not str(warning.message).startswith(_HARMLESS)]
     if image.format == "TIFF" and lost:
         raise ValueError(f"its directory is damaged: {lost[0]}")
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey values, which Pillow would cut off at 255."""
-    if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels, whose range is not known: save it with 8 or 16 bits")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from skipweave.data.config import DataConfig
+from skipweave.data.decoding import are_deep
 from skipweave.data.files import EXTENSIONS, is_image, walk_files
 from skipweave.data.images import FileImages, ImageSplits
 from skipweave.data.splits import TEST_FRACTION, stratified_split
@@ -18,10 +19,13 @@ def read_folder(config: DataConfig) -> ImageSplits:
         SkipweaveError: no such folder, no class in it, a class without images, or classes that differ between splits.
     """
     parts = {name: _read_classes(place) for name, place in find_parts(config).items()}
+    deep = are_deep(parts["train" if "train" in parts else ""][1].paths)
+    for _, images in parts.values():
+        images.deep = deep
     if "" in parts:
         classes, images = parts[""]
         train, test = stratified_split(images.labels, TEST_FRACTION, config.split_seed, "testing")
-        return ImageSplits(classes, images.subset(train), test=images.subset(test))
+        return ImageSplits(classes, images.subset(train), test=images.subset(test) if len(test) else None)
     classes, root = parts["train"][0], Path(config.root or "").expanduser()
     for name, (others, _) in parts.items():
         if others != classes:

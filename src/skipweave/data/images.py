@@ -1,4 +1,4 @@
-"""Data sets of images as they were read: bytes, not yet transformed."""
+"""Data sets of images as they were read, not yet transformed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skipweave.data.decoding import open_image
+from skipweave.data.decoding import open_alike
 from skipweave.data.splits import Indices
 
 
 class ImageSet(Protocol):
-    """A map-style data set of (image, label): uint8 CHW tensors and class indices."""
+    """A map-style data set of (image, label): CHW tensors (uint8; of more than 8 bits float32) and class indices."""
 
     labels: Indices
 
@@ -65,18 +65,26 @@ class FileImages:
         paths: one file an image.
         labels: their class indices.
         in_chans: 1 to read grey images, 3 for colour.
+        deep: whether they have more than 8 bits a channel.
     """
 
-    def __init__(self, paths: Sequence[str | Path], labels: Sequence[int] | Indices, in_chans: int) -> None:
+    def __init__(
+        self, paths: Sequence[str | Path], labels: Sequence[int] | Indices, in_chans: int, *, deep: bool = False
+    ) -> None:
         self.paths = [str(path) for path in paths]
         self.labels: Indices = np.asarray(labels, dtype=np.int64)
         self.in_chans = in_chans
+        self.deep = deep
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return open_image(self.paths[index], self.in_chans), int(self.labels[index])
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int) -> Tensor:
+        """Read one image alone."""
+        return open_alike(self.paths[index], self.in_chans, deep=self.deep)
 
     def file(self, index: int) -> str:
         """The path of an image."""
@@ -84,7 +92,8 @@ class FileImages:
 
     def subset(self, indices: Indices) -> "FileImages":
         """The images at these positions, as a set of its own."""
-        return FileImages([self.paths[index] for index in indices], self.labels[indices], self.in_chans)
+        paths = [self.paths[index] for index in indices]
+        return FileImages(paths, self.labels[indices], self.in_chans, deep=self.deep)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from skipweave.data.seeding import mix_seed, permutation
 from skipweave.data.splits import Indices
+from skipweave.data.workers import Loader, check_workers
 from skipweave.errors import SkipweaveError
 
 Batch = tuple[Tensor, Tensor]
@@ -108,13 +109,14 @@ def epoch_loader(
         raise SkipweaveError(f"batch_size is {batch_size}: expected at least 1")
     if not 0 <= rank < world_size:
         raise SkipweaveError(f"rank is {rank} of {world_size}: expected 0 <= rank < world_size")
+    check_workers(workers)
     steps = steps_per_epoch(len(dataset), batch_size, world_size=world_size, drop_last=drop_last)
     if not 0 <= start_step <= steps:
         raise SkipweaveError(f"start_step is {start_step}: this epoch has {steps} steps")
     order = permutation(len(dataset), seed, epoch) if shuffle else np.arange(len(dataset))
     stride = batch_size * world_size
     shares = (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in range(start_step, steps))
-    loader: DataLoader[Batch | SkipweaveError] = DataLoader(
+    loader: Loader[Batch | SkipweaveError] = Loader(
         _Batches(dataset, transform, seed, epoch),
         sampler=[share for share in shares if len(share)],
         batch_size=None,  # the sampler gives whole batches
@@ -172,7 +174,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _raising(loader: DataLoader[Batch | SkipweaveError]) -> Iterator[Batch]:
+def _raising(loader: Loader[Batch | SkipweaveError]) -> Iterator[Batch]:
     for batch in loader:
         if isinstance(batch, SkipweaveError):
             raise batch

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from skipweave.data.workers import Loader, check_workers
 from skipweave.errors import SkipweaveError
 
 Answer = TypeVar("Answer")
@@ -20,9 +21,10 @@ def each(work: Callable[[int], Answer], count: int, workers: int) -> Iterator[An
         workers: processes; 0 does the work in this one.
 
     Raises:
-        SkipweaveError: a process was killed.
+        SkipweaveError: a process was killed, or `workers` is out of range.
     """
-    loader: DataLoader[Answer] = DataLoader(
+    check_workers(workers)
+    loader: Loader[Answer] = Loader(
         _Work(work, count),
         batch_size=None,
         collate_fn=_as_it_is,

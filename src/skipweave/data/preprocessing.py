@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalise import MOST_PIXELS, Normalising
+from skipweave.data.normalise import MOST_PIXELS, Normalising, Range, range_from, without_no_range
 from skipweave.errors import SkipweaveError
 
 
@@ -17,10 +17,11 @@ class Preprocessing(Normalising):
 
     Attributes:
         channels: of the image: 1 for grey, 3 for colour.
-        resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on bytes).
+        resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on the values of the file).
         crop: side of the square cut from the centre; not above `resize`.
         mean: of each channel, on the scale [0, 1].
         std: of each channel, on the scale [0, 1].
+        range: the values that become 0 and 1, for images of more than 8 bits; None for bytes, where 255 becomes 1.
     """
 
     channels: int
@@ -28,6 +29,7 @@ class Preprocessing(Normalising):
     crop: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    range: Range | None = None
 
     def __post_init__(self) -> None:
         """Check that the values fit together.
@@ -43,7 +45,7 @@ class Preprocessing(Normalising):
             )
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Turn a uint8 CHW image of any size into a normalised float32 tensor of (channels, crop, crop)."""
+        """Turn a CHW image of any size into a normalised float32 tensor of (channels, crop, crop)."""
         return self.normalise(self.fit(image))
 
     def fit(self, image: Tensor) -> Tensor:
@@ -54,27 +56,29 @@ class Preprocessing(Normalising):
 
     def describe(self) -> dict[str, Any]:
         """The values as plain data; `eval_transform_from` is the inverse, also after a trip through JSON."""
-        return asdict(self)
+        return without_no_range(asdict(self))
 
 
 def eval_transform_from(description: Mapping[str, Any]) -> Preprocessing:
     """Rebuild the evaluation transform from what `Preprocessing.describe` gave.
 
     Args:
-        description: the five values by name; lists may stand for tuples.
+        description: the values by name, range where there is one; lists may stand for tuples.
 
     Returns:
-        The transform: uint8 CHW image to normalised float32 tensor.
+        The transform: CHW image to normalised float32 tensor.
 
     Raises:
         SkipweaveError: a value is missing, unknown or of the wrong kind.
     """
     names = [field.name for field in fields(Preprocessing)]
-    if set(description) != set(names):
-        raise SkipweaveError(f"preprocessing has {sorted(description)}: expected exactly {sorted(names)}")
+    if set(description) | {"range"} != set(names):
+        expected = f"expected exactly {sorted(set(names) - {'range'})}, and range for more than 8 bits"
+        raise SkipweaveError(f"preprocessing has {sorted(description)}: {expected}")
     try:
         channels, resize, crop = (int(description[name]) for name in ("channels", "resize", "crop"))
         mean, std = (tuple(float(value) for value in description[name]) for name in ("mean", "std"))
+        limits = range_from(description)
     except (TypeError, ValueError, OverflowError) as error:
         raise SkipweaveError(f"preprocessing holds a value of the wrong kind: {dict(description)}") from error
-    return Preprocessing(channels, resize, crop, mean, std)
+    return Preprocessing(channels, resize, crop, mean, std, limits)

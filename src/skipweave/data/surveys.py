@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from skipweave.data.config import LABEL_MAP_NAMES, DataConfig
+from skipweave.data.config import DEEP_NAMES, LABEL_MAP_NAMES, DataConfig
+from skipweave.data.decoding import are_deep
 from skipweave.data.files import is_image, walk_files
-from skipweave.data.findings import Files, Finding, Pairs, told
+from skipweave.data.findings import Files, Finding, Pairs, Values, add_values, told
 from skipweave.data.folders import class_names, find_parts
-from skipweave.data.images import FileImages, ImageSet
+from skipweave.data.images import FileImages, ImageSet, MemoryImages
 from skipweave.data.segmentation import LabelledImages
 from skipweave.data.segmentation.folders import find_classes, find_places
 from skipweave.data.segmentation.pairs import find_pairs
@@ -26,11 +27,13 @@ class Survey:
     Attributes:
         parts: files to read.
         in_memory: images that came as arrays, read already.
+        values: of these, by kind.
         findings: what is wrong.
     """
 
     parts: list[Files | Pairs] = field(default_factory=list)
     in_memory: int = 0
+    values: dict[str, Values] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -50,6 +53,7 @@ def _look_at_classes(config: DataConfig, found: Survey) -> None:
     """A folder a class, with splits or without."""
     places = find_parts(config)
     classes = {place: class_names(place) for place in places.values()}
+    listed: dict[Path, list[Path]] = {}
     everywhere = sorted(set().union(*classes.values()))
     for place, names in classes.items():
         if not names:
@@ -65,18 +69,23 @@ def _look_at_classes(config: DataConfig, found: Survey) -> None:
             if not images:
                 found.findings.append(Finding(str(place / name), "no image in the class folder"))
             _tell_of_others(_not_images(files), "no image by its name", found)
-            found.parts.append(Files(images))
+            listed.setdefault(place, []).extend(images)
+    deep = are_deep(listed.get(places.get("train", places.get("", Path())), []))
+    found.parts += [Files(images, deep) for images in listed.values()]
 
 
 def _look_at_pairs(config: DataConfig, found: Survey) -> None:
     """Folders of images and of label images."""
     places, classes = find_places(config), find_classes(config)
-    for images, masks in places.values():
+    deep = None
+    for images, masks in places.values():  # training images first
         answer = told(images.parent, partial(find_pairs, images, masks), found.findings)
         if answer:
             pairs, mistakes = answer
             found.findings += [Finding(str(mistake.file), mistake.why) for mistake in mistakes]
-            found.parts.append(Pairs(LabelledImages(pairs, classes)))
+            if deep is None:
+                deep = config.name in DEEP_NAMES and are_deep(image for image, _ in pairs)
+            found.parts.append(Pairs(LabelledImages(pairs, classes, deep=deep)))
             for place in (images, masks):
                 _tell_of_others(_not_images(walk_files(place)), "no image by its name", found)
 
@@ -90,6 +99,10 @@ def _look_at_set(config: DataConfig, found: Survey) -> None:
             found.parts.append(Files(images.paths))
         elif images is not None:
             found.in_memory += len(images)
+            if isinstance(images, MemoryImages):
+                pixels = images.images
+                kind = f"8-bit {'gray' if pixels.shape[1] == 1 else 'RGB'}"
+                add_values(found.values, Values(kind, len(images), pixels.min().item(), pixels.max().item()))
             for index in np.flatnonzero((images.labels < 0) | (images.labels >= len(data.classes))):
                 place = f"{config.name}, {name}, image {index}"
                 problem = f"has label {images.labels[index]}: expected 0 to {len(data.classes) - 1}"

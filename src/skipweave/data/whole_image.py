@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalise import MOST_PIXELS, Normalising
+from skipweave.data.normalise import MOST_PIXELS, Normalising, Range, range_from, without_no_range
 from skipweave.errors import SkipweaveError
 
 
@@ -17,15 +17,18 @@ class WholeImage(Normalising):
 
     Attributes:
         channels: of the image: 1 for grey, 3 for colour.
-        resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on bytes); None to leave it.
+        resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on the values of the
+            file); None to leave it.
         mean: of each channel, on the scale [0, 1].
         std: of each channel, on the scale [0, 1].
+        range: the values that become 0 and 1, for images of more than 8 bits; None for bytes, where 255 becomes 1.
     """
 
     channels: int
     resize: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    range: Range | None = None
 
     def __post_init__(self) -> None:
         """Check that the values fit together.
@@ -38,7 +41,7 @@ class WholeImage(Normalising):
             raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MOST_PIXELS} pixels, or none")
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Turn a uint8 CHW image of any size into a normalised float32 CHW tensor."""
+        """Turn a CHW image of any size into a normalised float32 CHW tensor."""
         return self.normalise(self.fit(image))
 
     def fit(self, image: Tensor) -> Tensor:
@@ -49,7 +52,7 @@ class WholeImage(Normalising):
 
     def describe(self) -> dict[str, Any]:
         """The values as plain data; `whole_image_from` is the inverse, also after a trip through JSON."""
-        return asdict(self)
+        return without_no_range(asdict(self))
 
 
 def whole_image_from(description: Mapping[str, Any]) -> WholeImage:
@@ -59,12 +62,14 @@ def whole_image_from(description: Mapping[str, Any]) -> WholeImage:
         SkipweaveError: a value is missing, unknown or of the wrong kind.
     """
     names = [field.name for field in fields(WholeImage)]
-    if set(description) != set(names):
-        raise SkipweaveError(f"preprocessing has {sorted(description)}: expected exactly {sorted(names)}")
+    if set(description) | {"range"} != set(names):
+        expected = f"expected exactly {sorted(set(names) - {'range'})}, and range for more than 8 bits"
+        raise SkipweaveError(f"preprocessing has {sorted(description)}: {expected}")
     try:
         mean, std = (tuple(float(value) for value in description[name]) for name in ("mean", "std"))
+        limits = range_from(description)
         resize = None if description["resize"] is None else int(description["resize"])
         channels = int(description["channels"])
     except (TypeError, ValueError, OverflowError) as error:
         raise SkipweaveError(f"preprocessing holds a value of the wrong kind: {dict(description)}") from error
-    return WholeImage(channels, resize, mean, std)
+    return WholeImage(channels, resize, mean, std, limits)

@@ -20,7 +20,8 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
     """Describe a trained network to timm: `config.json` of a repository on the hub.
 
     timm builds the network again by its registered name and arguments, and `pretrained_cfg` tells it what images go
-    through. timm resizes images by Pillow, not by torch: where sizes differ, pixels differ by up to one of 255.
+    through. timm resizes images by Pillow, not by torch: where sizes differ, pixels differ by up to one of 255. Of
+    images of more than 8 bits timm knows no range: it stands in `value_range`, for whoever reads them.
 
     Args:
         network: Whose `pretrained_cfg` names its first and last layer.
@@ -40,6 +41,8 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
         "architecture": description.model,
         "num_classes": len(description.classes),
         "label_names": list(description.classes),
+        **({"label_values": list(description.values)} if description.palette else {}),
+        **({"value_range": list(images.range)} if (images := description.preprocessing).range else {}),
         "model_args": dict(description.args),
         "pretrained_cfg": pretrained | _images(description.preprocessing, known["input_size"][1:]),
     }
@@ -87,10 +90,22 @@ def model_card(description: Description, parameters: int, errors: Mapping[str, f
         "trained on": f"`{_code(description.data)}`, {len(description.classes)} classes",
         "parameters": f"{parameters:,}",
         "images": f"{'grey' if images.channels == 1 else f'{images.channels} channels'}, {size}",
+        **_values(description),
         **{f"{measure}, {split} images": f"{error:.2f} %" for split, error in errors.items()},
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return _CARD.format(task=task, title=_code(description.model), table=table)
+
+
+def _values(description: Description) -> dict[str, str]:
+    """What the values of images and masks are, where they are not the usual ones."""
+    facts = {}
+    if limits := description.preprocessing.range:
+        facts["values of images"] = f"{limits[0]:g} to {limits[1]:g} become 0 to 1, before mean and std (not in timm)"
+    if description.palette:
+        pairs = zip(description.values, description.classes, strict=True)
+        facts["values of masks"] = ", ".join(f"{value} `{_code(name)}`" for value, name in pairs)
+    return facts
 
 
 def _code(text: str) -> str:

@@ -56,6 +56,10 @@ class ChannelSparseConv2d(nn.Module):
 
     Shape: (N, in_channels, H, W), or without N, to (N, out_channels, H', W'), as in `torch.nn.Conv2d`.
 
+    Inputs have to be finite. NaN or infinity in a channel reaches every output that reads it, in every form; outputs
+    that do not read it get NaN too where the form is dense, as 0 * NaN is NaN, and nothing where the C library or a
+    Triton kernel runs, which do not look at it. Images with such values are refused where they are loaded.
+
     Example::
 
         layer = ChannelSparseConv2d(256, 256, 3, padding=1, bias=False, density=0.1, seed=1)

@@ -22,6 +22,9 @@ class Display:
     def planned(self, networks: Sequence[Network], runs: int, finished: int) -> None:
         """Before training: the networks, how many runs there are, and how many were finished before."""
 
+    def noted(self, note: str) -> None:
+        """What the user should know before anything is trained."""
+
     def run_begun(self, run: RunName) -> None:
         """A run waits for its process and its data."""
 
@@ -86,6 +89,10 @@ class RichDisplay(Display):
         if finished:
             self._print(f"{finished} of {runs} runs were finished before.")
         self._study = self._bars.add_task("study", total=runs, completed=finished, unit="runs")
+
+    def noted(self, note: str) -> None:
+        """Print it."""
+        self._print(note)
 
     def run_begun(self, run: RunName) -> None:
         """Give the run a bar."""

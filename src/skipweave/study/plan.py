@@ -17,6 +17,7 @@ from skipweave.study.matching import match_cost
 from skipweave.study.results import Cost, Network
 from skipweave.topology import joined
 from skipweave.training.network import arguments_for, build_network, check_labels, count_parameters
+from skipweave.training.preflight import check_sizes
 from skipweave.training.task import Data
 
 
@@ -30,7 +31,7 @@ def plan_networks(config: StudyConfig, data: Data) -> tuple[Network, ...]:
     """
     networks = tuple(_plan(network, config, data) for network in config.networks)
     if not any(network.cost for network in networks):
-        raise SkipweaveError("; ".join(f"{network.label}: {network.failure}" for network in networks))
+        raise SkipweaveError(*map(_failure, networks))
     return networks
 
 
@@ -60,11 +61,19 @@ def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> di
     return drawn
 
 
+def _failure(network: Network) -> str:
+    named = network.failure.startswith(network.label)
+    return network.failure if named else f"{network.label}: {network.failure}"
+
+
 def _plan(asked: NetworkConfig, config: StudyConfig, data: Data) -> Network:
     network = Network(asked.title, asked.name, asked.args)
     try:
         args = _matched(asked, config, data) if config.match else asked.args
-        return replace(network, args=args, cost=cost_of_model(build(asked.name, args, data), data))
+        built = build(asked.name, args, data)
+        cost = cost_of_model(built, data)
+        check_sizes(built, data, config.batch_size)
+        return replace(network, args=args, cost=cost)
     except SkipweaveError as error:
         return replace(network, failure=" ".join(str(error).split()))
 

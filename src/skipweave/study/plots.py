@@ -11,8 +11,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
+from skipweave.analysis.axes import logarithmic
 from skipweave.study.ordering import equal_links, links_of
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of, pareto_front
 
@@ -128,13 +129,12 @@ def _draw_point(axes: Axes, summary: Summary, cost: float, look: tuple[str, str]
 
 def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
     """Logarithmic beyond a factor of five; nearly equal costs are not blown up to fill the axis."""
-    if key in ("parameters", "macs"):
-        axes.xaxis.set_major_formatter(EngFormatter(sep="\N{THIN SPACE}"))
+    counts = EngFormatter(sep="\N{THIN SPACE}") if key in ("parameters", "macs") else None
     if max(costs) > 5 * min(costs):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        logarithmic(axes.xaxis, counts)
         return
+    if counts:
+        axes.xaxis.set_major_formatter(counts)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     if max(costs) < 1.5 * min(costs):
         middle = (max(costs) + min(costs)) / 2
@@ -205,10 +205,7 @@ def _curves_plot(results: Results) -> Figure:
     for axes in (above, below):
         if not math.isfinite(axes.dataLim.minposy):
             continue  # all zero: no logarithm
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        logarithmic(axes.yaxis)
     figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
     return figure
 

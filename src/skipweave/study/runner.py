@@ -4,14 +4,14 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import SegmentationData, Unreadable, epoch_loader, load, without
-from skipweave.errors import SkipweaveError, Stopped
+from skipweave.data import SegmentationData, Unreadable, as_loaded, check_classes, epoch_loader, load, without
+from skipweave.errors import SkipweaveError, Stopped, noted_in
 from skipweave.ops.processor import cores
 from skipweave.study.config import StudyConfig
 from skipweave.study.display import Display, Silent
@@ -31,6 +31,7 @@ from skipweave.training.learner import Learner
 from skipweave.training.left_out import unreadable
 from skipweave.training.lock import held
 from skipweave.training.network import arguments_for
+from skipweave.training.preflight import check_batch, notes_before
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.task import Data, Task, task_for
 
@@ -53,21 +54,39 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
             another recipe, or it cannot be written.
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it; every run is saved as it stands.
     """
+    display = display or Silent()
     folder = StudyFolder(config.output)
     data = load(config.data)
-    if data.test is None:
-        raise SkipweaveError(f"data set {data.name} has no test split, but a study reports test errors: add one")
+    config = replace(config, data=as_loaded(config.data, data))
+    _check_data(config, data)
     fabric = make_fabric(config.accelerator, precision=config.precision)
     left_out = unreadable(fabric, config.fit_config(ModelConfig(), 0, config.output), None, data, NoProgress())
     data = without(data, left_out)
+    for note in notes_before(config.fit_config(ModelConfig(), 0, config.output), data):
+        display.noted(note)
     with held(folder.path), _stoppable(config) as request:
-        study = _Study(
-            config, folder, data, left_out, plan_networks(config, data), fabric, display or Silent(), request
-        )
+        study = _Study(config, folder, data, left_out, plan_networks(config, data), fabric, display, request)
         with _threads(study.threads):
             results = study.results(study.train(trainer), study.time())
         _write(folder, results, data)
     return results
+
+
+def _check_data(config: StudyConfig, data: Data) -> None:
+    """Check what would fail in every run.
+
+    Raises:
+        SkipweaveError: there is no test split, one class only, or fewer training images than a batch takes.
+    """
+    problems: list[str] = []
+    if data.test is None:
+        problems.append(f"data set {data.name} has no test split, but a study reports test errors: add one")
+    with noted_in(problems):
+        check_classes(data)
+    with noted_in(problems):
+        check_batch(config.batch_size, data)
+    if problems:
+        raise SkipweaveError(*problems)
 
 
 @contextmanager

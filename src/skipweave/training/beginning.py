@@ -1,5 +1,6 @@
 """Where a run begins: at the checkpoint that it goes on from, at another run's weights, or at random ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from skipweave.errors import SkipweaveError
@@ -53,6 +54,11 @@ def check_own(saved: Saved, ours: Description) -> None:
     if saved.info.get("format") != CHECKPOINT:
         raise SkipweaveError(f"not a checkpoint: {saved.path}")
     theirs = Description.from_plain(saved.info.get("description"), saved.path)
+    if theirs == replace(ours, preprocessing=theirs.preprocessing) != ours:
+        raise SkipweaveError(
+            f"{saved.path} is of images that went through {theirs.preprocessing.describe()}, those of the data go "
+            f"through {ours.preprocessing.describe()}: expected the same"
+        )
     if theirs != ours:
         raise SkipweaveError(
             f"{saved.path} is of {theirs.model} with {theirs.args} on {theirs.data}: "

@@ -29,6 +29,9 @@ FREE_TO_CHANGE = (
     "data.workers",
 )
 
+#: What a run finds in its data where it is not given: how the values of images of more than 8 bits are normalized.
+FOUND = ("range", "mean", "std")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -119,13 +122,13 @@ class FitConfig:
         refuse(
             unless(self.epochs >= 1, f"epochs is {self.epochs}: expected at least 1"),
             unless(
-                self.loss.last_epochs <= self.epochs,
+                self.epochs < 1 or self.loss.last_epochs <= self.epochs,
                 f"loss.last_epochs is {self.loss.last_epochs}: expected at most epochs, which is {self.epochs}",
             ),
             unless(self.batch_size >= 1, f"batch_size is {self.batch_size}: expected at least 1"),
             unless(1 <= self.devices <= 1024, f"devices is {self.devices}: expected 1 to 1024"),
             unless(
-                self.batch_size % max(self.devices, 1) == 0,
+                not 1 <= self.devices <= 1024 or self.batch_size % self.devices == 0,
                 f"batch_size is {self.batch_size} and devices is {self.devices}: expected a multiple, "
                 f"so that every process takes the same share",
             ),

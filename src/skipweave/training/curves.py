@@ -1,5 +1,6 @@
 """Learning curves of one run as pictures."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from skipweave.analysis.axes import logarithmic
 from skipweave.training.files import replacing
 from skipweave.training.summary import EpochRow
 
@@ -30,7 +32,8 @@ def draw_curves(rows: Sequence[EpochRow], title: str) -> Figure:
     above.set_ylabel("top-1 error [%]")
     above.legend(frameon=False)
     below.set_ylabel("cross-entropy")
-    below.set_yscale("log")
+    if math.isfinite(below.dataLim.minposy):  # else all is zero: no logarithm
+        logarithmic(below.yaxis)
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):

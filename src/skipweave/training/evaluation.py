@@ -6,13 +6,14 @@ from typing import Literal
 
 from torch import nn
 
-from skipweave.data import DataConfig, ImageSet, LabelledImages, epoch_loader, load
+from skipweave.data import DataConfig, ImageSet, LabelledImages, SegmentationData, epoch_loader, load
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import FitConfig
 from skipweave.training.devices import make_fabric
 from skipweave.training.heads import AllHeads, count_heads
 from skipweave.training.learner import NETWORK
+from skipweave.training.preflight import check_whole
 from skipweave.training.recipe import LossConfig
 from skipweave.training.run_folder import RunFolder
 from skipweave.training.scores import Scores
@@ -85,9 +86,16 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
             f"{run_dir} was trained on {len(description.classes)} classes, the data has {len(data.classes)} "
             f"or other names: expected the same"
         )
+    if data.preprocessing != description.preprocessing:
+        raise SkipweaveError(
+            f"{run_dir} was trained on images that went through {description.preprocessing.describe()}, those of the "
+            f"data go through {data.preprocessing.describe()}: expected the same, of the same depth"
+        )
     images = {"train": data.train, "validation": data.val, "test": data.test}[split]
     if images is None:
         raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
+    if isinstance(data, SegmentationData) and isinstance(images, LabelledImages):
+        check_whole(network, data, images)
     return RunImages(network, config, data, images)
 
 

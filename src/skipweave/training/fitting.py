@@ -10,13 +10,13 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 
-from skipweave.data import Unreadable, load, without
+from skipweave.data import Unreadable, as_loaded, load, without
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training import torchrun
 from skipweave.training.beginning import check_own, first_state
 from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.checkpoint import Saved, open_saved
-from skipweave.training.config import FitConfig, differences
+from skipweave.training.config import FOUND, FitConfig, differences
 from skipweave.training.curves import write_curves
 from skipweave.training.files import keep_as
 from skipweave.training.learner import Learner
@@ -25,6 +25,7 @@ from skipweave.training.lock import held
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.network import arguments_for, build_network, count_parameters
+from skipweave.training.preflight import check_batch, check_before, notes_before
 from skipweave.training.processes import TellFolder, in_processes
 from skipweave.training.progress import Progress, RunStart, Silent
 from skipweave.training.records import Records
@@ -67,9 +68,12 @@ def fit(
             message tells how to go on. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.
     """
     progress = progress or Silent()
-    if resume is not None and (finished := _check_resumable(config, RunFolder.reopen(resume))):
-        progress.finished(finished)
-        return finished
+    if resume is not None:
+        folder = RunFolder.reopen(resume)
+        config = _resumable(config, folder)
+        if finished := folder.read_summary():
+            progress.finished(finished)
+            return finished
     work = partial(_run, config=config, resume=resume, progress=progress, left_out=left_out)
     path, stopped = in_processes(config, work)
     if stopped:
@@ -77,13 +81,16 @@ def fit(
     return _finished(RunFolder(Path(path)))
 
 
-def _check_resumable(config: FitConfig, folder: RunFolder) -> RunSummary | None:
-    """The run's figures if it is finished; refuses settings that would make it another run."""
-    if different := differences(config, folder.read_config()):
+def _resumable(config: FitConfig, folder: RunFolder) -> FitConfig:
+    """The settings, with what the run found of the values of its images; refuses those that would make it another."""
+    own = folder.read_config()
+    found = {name: getattr(own.data, name) for name in FOUND if getattr(config.data, name) is None}
+    config = replace(config, data=replace(config.data, **found))
+    if different := differences(config, own):
         raise SkipweaveError(
             f"cannot resume {folder.path} with other settings ({'; '.join(different)}): start a new run for those"
         )
-    return folder.read_summary()
+    return config
 
 
 def _finished(folder: RunFolder) -> RunSummary:
@@ -110,19 +117,16 @@ def _run(
         if begun.read_summary():
             return str(begun.path), None
         config, resume = begun.read_config(), begun.path
-    with fabric.rank_zero_first():  # which downloads, if asked to
-        data = load(config.data)
     first = fabric.is_global_zero
-    skipped = unreadable(fabric, config, resume, data, progress if first else Silent(), left_out)
+    shown = progress if first else Silent()
+    config, data = _load(fabric, config, shown)
+    skipped = unreadable(fabric, config, resume, data, shown, left_out)
     data = without(data, skipped)
     args = arguments_for(config.model.name, config.model.args, data)
+    check_before(config, args, data)
     task = task_for(data, config.loss)
     config, plan = (config, None) if resume else _within_memory(config, args, task, data)
-    if len(data.train) < config.batch_size:
-        raise SkipweaveError(
-            f"batch_size is {config.batch_size}, but there are only {len(data.train)} training images: "
-            f"give a batch_size of at most that"
-        )
+    check_batch(config.batch_size, data)
     description = Description.of(config.model.name, args, data)
     check = partial(check_own, ours=description)
     with ExitStack() as stack:
@@ -143,9 +147,24 @@ def _run(
         records = Records(folder, description, active=first)
         stack.enter_context(warnings_once(partial(records.tell, "warning"), shown=first))
         request = stack.enter_context(stop_requests())
-        loop = Loop(learner, data, config, state, records, progress if first else Silent(), request)
-        notes = (warning, note, str(plan or ""), _weights_of_classes(task), count(skipped, folder))
+        loop = Loop(learner, data, config, state, records, shown, request)
+        notes = (
+            *(warning, note, str(plan or "")),
+            *notes_before(config, data),
+            *(_weights_of_classes(task), count(skipped, folder)),
+        )
         return str(folder.path), _train(loop, notes, skipped=len(skipped))
+
+
+def _load(fabric: Fabric, config: FitConfig, progress: Progress) -> tuple[FitConfig, Data]:
+    """The data; and the settings with what was found of its values, for which only the first process looks."""
+    data: Data | None = None
+    with fabric.rank_zero_first():  # which downloads, if asked to
+        if fabric.is_global_zero:
+            data = load(config.data, progress.checked)
+    known = as_loaded(config.data, data) if data else config.data
+    config = replace(config, data=fabric.broadcast(known))
+    return config, data or load(config.data)
 
 
 def _hold(stack: ExitStack, fabric: Fabric, resume: Path, check: Callable[[Saved], object]) -> str:

@@ -41,11 +41,11 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
         run_dir: the run's folder; it is not changed.
         below: the threshold, above 0 and at most 1.
         output: a new folder for the network: its weights, and the run's settings with the new topology, which start
-            from these weights. None writes nothing.
+            from these weights. Where it is None, or nothing can be removed, nothing is written.
         which: as for `load_run`.
 
     Raises:
-        SkipweaveError: the run, its network or the threshold do not allow it, none is under it, or the folder exists.
+        SkipweaveError: the run, its network or the threshold do not allow it, or the folder exists.
     """
     if output and output.exists():
         raise SkipweaveError(f"output is {output}, which exists already: give the name of a new folder")
@@ -57,9 +57,7 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
     )
     size = _image_size(description)
     pruning = LinkPruning(weak, profile(network, size), profile(removal.model, size), removal)
-    if output:
-        if not links:
-            raise SkipweaveError(f"no link of {run_dir} can be removed below {below}: give a larger threshold")
+    if output and links:
         _write(output, removal, config, description)
     return pruning
 

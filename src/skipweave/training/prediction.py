@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from skipweave.data import open_image
+from skipweave.analysis.image_sizes import check_images
+from skipweave.data import open_alike
 from skipweave.errors import SkipweaveError
 from skipweave.ops import label_map
 from skipweave.training.weights import Description
@@ -66,9 +67,10 @@ class PixelPrediction:
 
     Attributes:
         path: of the image.
-        image: uint8 (3, H, W), as the file has it; None if it cannot be read.
+        image: uint8 (3, H, W), as the file has it, or of more than 8 bits scaled from the range of the training images;
+            None if it cannot be read or is too small.
         labels: int64 (H, W), of the same size; None likewise.
-        problem: why the image cannot be read, or nothing.
+        problem: why there are no labels, or nothing.
     """
 
     path: Path
@@ -78,7 +80,9 @@ class PixelPrediction:
 
 
 def label_pixels(network: nn.Module, description: Description, paths: Sequence[Path]) -> Iterator[PixelPrediction]:
-    """Label the pixels of image files, one after another: sizes may differ. A file that cannot be read is told of.
+    """Label the pixels of image files, one after another: sizes may differ.
+
+    A file that cannot be read, or is too small for the network, is told of in its place and does not end the others.
 
     Args:
         network: in evaluation mode, as `load_run` and `load_weights` give it.
@@ -88,22 +92,43 @@ def label_pixels(network: nn.Module, description: Description, paths: Sequence[P
     Returns:
         One prediction a path, in order, as they are made.
     """
-    parameter = next(network.parameters())
     for path in paths:
         try:
-            image = open_image(path, description.preprocessing.channels)
+            image = _open(path, description)
+            labels = _label(network, description, image)
         except SkipweaveError as error:
-            yield PixelPrediction(path, problem=str(error))
+            told = str(error) if str(path) in str(error) else f"{path}: {error}"
+            yield PixelPrediction(path, problem=told)
             continue
-        with torch.inference_mode():
-            logits = network(description.preprocessing(image)[None].to(parameter))
-        yield PixelPrediction(path, image, label_map(logits, image.shape[-2:])[0].cpu())
+        yield PixelPrediction(path, description.preprocessing.as_bytes(image), labels)
+
+
+def _label(network: nn.Module, description: Description, image: Tensor) -> Tensor:
+    """The labels of an image, (H, W).
+
+    Raises:
+        SkipweaveError: it is too small.
+    """
+    taken = description.preprocessing(image)[None].to(next(network.parameters()))
+    with torch.inference_mode():
+        try:
+            logits = network(taken)
+        except RuntimeError:
+            _, channels, height, width = taken.shape
+            check_images(network, (channels, height, width))
+            raise
+    return label_map(logits, image.shape[-2:])[0].cpu()
+
+
+def _open(path: Path, description: Description) -> Tensor:
+    preprocessing = description.preprocessing
+    return open_alike(path, preprocessing.channels, deep=preprocessing.range is not None)
 
 
 def _read(path: Path, description: Description) -> Tensor | str:
     """The image as the network takes it, or what is wrong with it."""
     try:
-        return description.preprocessing(open_image(path, description.preprocessing.channels))
+        return description.preprocessing(_open(path, description))
     except SkipweaveError as error:
         return str(error)
 

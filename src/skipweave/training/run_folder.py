@@ -60,7 +60,8 @@ class RunFolder:
         self.previous = self.checkpoints / "previous.safetensors"
         self.best = self.checkpoints / "best.safetensors"
         if not self.path.is_dir():
-            raise SkipweaveError(f"no such run folder: {self.path}")
+            kind = "a file, not a run folder" if self.path.is_file() else "no such run folder"
+            raise SkipweaveError(f"{kind}: {self.path}")
 
     @classmethod
     def create(cls, config: FitConfig) -> "RunFolder":
@@ -132,8 +133,7 @@ class RunFolder:
     def reopen(cls, path: Path) -> "RunFolder":
         """Open a run that was started before."""
         folder = cls(path)
-        if not folder.config.is_file():
-            raise SkipweaveError(f"not a run folder (it has no config.yaml): {path}")
+        folder.check()
         refuse_links(folder.path)
         return folder
 
@@ -163,8 +163,22 @@ class RunFolder:
         """What to type to go on with the run."""
         return f"skipweave fit --resume {shlex.quote(str(self.path))}"
 
+    def check(self) -> None:
+        """Check that a run was started here.
+
+        Raises:
+            SkipweaveError: there are no settings.
+        """
+        if not self.config.is_file():
+            raise SkipweaveError(f"not a run folder (it has no config.yaml): {self.path}")
+
     def read_config(self) -> FitConfig:
-        """The settings that the run was started with; what they had downloaded is there by now."""
+        """The settings that the run was started with; what they had downloaded is there by now.
+
+        Raises:
+            SkipweaveError: there are none, or they are damaged.
+        """
+        self.check()
         config = read(FitConfig, self.config)
         return replace(config, data=replace(config.data, download=False))
 

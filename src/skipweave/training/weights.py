@@ -1,7 +1,7 @@
 """A network's weights with all that is needed to use them: one safetensors file, its description in the header."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Description:
         classes: their names, by label.
         preprocessing: what an image goes through first.
         palette: the RGB colour of each label, the last for void, if the network labels pixels; else none.
+        values: the value of each class in masks, by label, likewise; by default the labels.
+        colored: whether masks may have the colors of the palette, likewise.
     """
 
     model: str
@@ -37,12 +39,21 @@ class Description:
     classes: tuple[str, ...]
     preprocessing: Preprocessing | WholeImage
     palette: tuple[Colour, ...] = ()
+    values: tuple[int, ...] = ()
+    colored: bool = True
+
+    def __post_init__(self) -> None:
+        """Let values be the labels where there are none."""
+        if self.palette and not self.values:
+            object.__setattr__(self, "values", tuple(range(len(self.classes))))
 
     @classmethod
     def of(cls, model: str, args: Mapping[str, Any], data: Data) -> "Description":
         """Describe a network to be trained on data."""
-        palette = data.palette if isinstance(data, SegmentationData) else ()
-        return cls(model, args, data.name, data.classes, data.preprocessing, palette)
+        described = cls(model, args, data.name, data.classes, data.preprocessing)
+        if not isinstance(data, SegmentationData):
+            return described
+        return replace(described, palette=data.palette, values=data.values, colored=data.colored)
 
     def as_plain(self) -> dict[str, Any]:
         """The description as JSON holds it."""
@@ -53,6 +64,7 @@ class Description:
             "classes": list(self.classes),
             "preprocessing": self.preprocessing.describe(),
             "palette": [list(colour) for colour in self.palette],
+            **({"values": list(self.values), "colored": self.colored} if self.palette else {}),
         }
 
     @classmethod
@@ -76,7 +88,13 @@ class Description:
         follows = {"num_classes": len(classes), "in_chans": preprocessing.channels}
         if wrong := [name for name, number in follows.items() if args.get(name) != number]:
             raise SkipweaveError(f"damaged file: {path} does not agree with itself on {', '.join(wrong)}")
-        return cls(given["model"], args, given["data"], classes, preprocessing, palette)
+        described = cls(given["model"], args, given["data"], classes, preprocessing, palette)
+        if not palette:
+            return described
+        values, colored = given.get("values", list(described.values)), given.get("colored", True)  # not in older files
+        if not _are_values(values) or len(values) != len(classes) or not isinstance(colored, bool):
+            raise SkipweaveError(f"damaged file: {path} has values that are not one of 0 to 65535 a class")
+        return replace(described, values=tuple(values), colored=colored)
 
     def build(self, saved: Saved, prefix: str = "") -> nn.Module:
         """Build the network with the weights of a file, in evaluation mode.
@@ -113,6 +131,11 @@ class Description:
         expected = network.state_dict()
         saved.expect(expected, prefix, self.model)
         return expected
+
+
+def _are_values(values: Any) -> bool:
+    right = isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 16 for value in values)
+    return right and len(set(values)) == len(values)
 
 
 def _is_colour(value: Any) -> bool:

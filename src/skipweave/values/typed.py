@@ -102,9 +102,9 @@ def typed(hint: Any, value: Any, name: str, *, thorough: bool = False) -> Any:
         except SkipweaveError as error:
             raise SkipweaveError(*(f"{name}: {problem}" for problem in error.problems)) from error
     if origin in (Union, UnionType):
-        if fitting := [part for part in parts if _fits(part, value)]:
+        if fitting := [part for part in parts if _fits(part, value) or _is_list_of(part, value)]:
             return typed(fitting[0], value, name)
-    elif origin in (list, tuple) and isinstance(value, list | tuple | range):
+    elif _is_list_of(hint, value):
         return origin(_each(parts[0], enumerate(value, start=1), name, thorough))
     elif origin in (dict, Mapping) and isinstance(value, Mapping) and _are_names(value):
         return dict(zip(value, _each(parts[1], value.items(), name, thorough), strict=True))
@@ -112,6 +112,8 @@ def typed(hint: Any, value: Any, name: str, *, thorough: bool = False) -> Any:
         return value
     elif _fits(hint, value):
         return _with_lists(value) if hint is Any else None if hint is NoneType else hint(value)
+    if type(value) is int and not -_MOST <= value < _MOST:
+        raise SkipweaveError(f"{name} is {shown(value)}: expected a number of 64 bits at most")
     near = nearest(str(value), [str(part) for part in parts], most=1) if origin is Literal else ""
     raise SkipweaveError(f"{name} is {shown(value)}: {near}expected {expected(hint)}")
 
@@ -129,7 +131,8 @@ def expected(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin in (list, tuple, Sequence):
-        return f"a list, each {expected(parts[0])}"
+        number = f" of {len(parts)}" if origin is tuple and Ellipsis not in parts else ""
+        return f"a list{number}, each {expected(parts[0])}"
     if origin in (dict, Mapping):
         return f"a mapping of names, each with {expected(parts[1])}"
     return "a mapping of settings" if is_dataclass(hint) else _WORDS.get(hint, str(hint))
@@ -190,6 +193,14 @@ def _fits(hint: Any, value: Any) -> bool:
     if hint in (str, Path):
         return _is_text(value) or (hint is Path and isinstance(value, Path) and _is_text(str(value)))
     return isinstance(hint, type) and isinstance(value, hint)
+
+
+def _is_list_of(hint: Any, value: Any) -> bool:
+    """Whether a value is a list of as many values as a type of lists asks for."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin not in (list, tuple) or not isinstance(value, list | tuple | range):
+        return False
+    return origin is list or Ellipsis in parts or len(value) == len(parts)
 
 
 def _is_plain(value: Any, deepest: int) -> bool:

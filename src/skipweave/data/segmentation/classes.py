@@ -93,6 +93,17 @@ class LabelClasses:
         return tuple(listed.get(label, colour) for label, colour in enumerate(others))
 
     @cached_property
+    def values(self) -> tuple[int, ...]:
+        """The value that stands for each class in an index image, by label: of several rows of a class the first's."""
+        listed = {self.label(row): row.value for row in reversed(self.rows)}
+        return tuple(listed[label] for label in range(len(self.names)))
+
+    @property
+    def colored(self) -> bool:
+        """Whether the list gives colors, so that label images may be colored."""
+        return any(row.colour for row in self.rows)
+
+    @cached_property
     def of_value(self) -> "Code":
         """Labels by the values of index images."""
         return Code({row.value: self.label(row) for row in self.rows})

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from skipweave.data.config import DataConfig
+from skipweave.data.decoding import are_deep
 from skipweave.data.segmentation.classes import LabelClasses, Row, read_classes
 from skipweave.data.segmentation.pairs import LabelledImages, pair_folders
 from skipweave.data.splits import TEST_FRACTION, stratified_split
@@ -54,6 +55,9 @@ def read_splits(config: DataConfig) -> Splits:
         part: LabelledImages(pair_folders(*place, lenient=config.on_bad == "skip" and part in ("", "train")), classes)
         for part, place in places.items()
     }
+    deep = config.name == "masks" and are_deep(image for image, _ in parts["train" if "train" in parts else ""].pairs)
+    for images in parts.values():
+        images.deep = deep
     if "" in parts:
         train, test = _hold_out(parts[""], TEST_FRACTION, config, "testing")
         return _with_validation(Splits(train, test=test), config)
@@ -113,6 +117,7 @@ def _with_validation(splits: Splits, config: DataConfig) -> Splits:
 
 def _hold_out(
     images: LabelledImages, share: int | float, config: DataConfig, purpose: str
-) -> tuple[LabelledImages, LabelledImages]:
+) -> tuple[LabelledImages, LabelledImages | None]:
+    """What is left, and what is held out; None if that is nothing."""
     kept, held = stratified_split(np.zeros(len(images), dtype=np.int64), share, config.split_seed, purpose)
-    return images.subset(kept), images.subset(held)
+    return images.subset(kept), images.subset(held) if len(held) else None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from skipweave.data.decoding import open_upright
+from skipweave.data.decoding import open_upright, read_kind
 from skipweave.data.segmentation.classes import Code, LabelClasses, pack, unpack
 from skipweave.errors import SkipweaveError
 
@@ -32,6 +32,8 @@ def open_labels(path: str | Path, classes: LabelClasses) -> Tensor:
     """
     with open_upright(path) as image:
         if len(image.getbands()) > 1:
+            if (kind := read_kind(path)).deep:  # of which Pillow drops the lower bits
+                raise SkipweaveError(f"label image {path} is a {kind} image: save its colors with 8 bits a channel")
             return _decode(path, pack(np.asarray(image.convert("RGB"))), classes.of_colour, classes, "colour")
         values = np.asarray(image)
         if not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:

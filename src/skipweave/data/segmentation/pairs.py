@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from skipweave.data.decoding import open_image, open_upright, read_head
+from skipweave.data.decoding import open_alike, open_upright, read_head
 from skipweave.data.files import list_images
 from skipweave.data.segmentation.classes import LabelClasses
 from skipweave.data.segmentation.label_files import open_labels
@@ -22,17 +22,19 @@ class LabelledImages:
     Args:
         pairs: (image, label image) files, of one size each.
         classes: what the label images' values and colours stand for.
+        deep: whether the images have more than 8 bits a channel.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]], classes: LabelClasses) -> None:
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], classes: LabelClasses, *, deep: bool = False) -> None:
         self.pairs = tuple(pairs)
         self.classes = classes
+        self.deep = deep
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Read one pair: pixels, uint8 (3, H, W), and labels, uint8 (H, W).
+        """Read one pair: pixels, uint8 or, of more than 8 bits, float32 (3, H, W); and labels, uint8 (H, W).
 
         Raises:
             SkipweaveError: a file cannot be read, their sizes differ, or the label image holds what is no class.
@@ -43,7 +45,7 @@ class LabelledImages:
 
     def image(self, index: int) -> Tensor:
         """Read one image alone."""
-        return open_image(self.pairs[index][0], in_chans=3)
+        return open_alike(self.pairs[index][0], in_chans=3, deep=self.deep)
 
     def label_map(self, index: int) -> Tensor:
         """Read the labels of one image alone."""
@@ -64,7 +66,7 @@ class LabelledImages:
 
     def subset(self, indices: Indices) -> "LabelledImages":
         """The pairs at these positions, as a set of its own."""
-        return LabelledImages([self.pairs[index] for index in indices], self.classes)
+        return LabelledImages([self.pairs[index] for index in indices], self.classes, deep=self.deep)
 
 
 class Mistake(NamedTuple):

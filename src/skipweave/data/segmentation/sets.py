@@ -1,5 +1,6 @@
 """Load a configured set of images with label maps: its splits and what they go through."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +9,7 @@ from skipweave.data.segmentation.classes import Colour
 from skipweave.data.segmentation.folders import read_splits
 from skipweave.data.segmentation.pairs import LabelledImages
 from skipweave.data.segmentation.transforms import EvalPair, TrainPair
+from skipweave.data.value_statistics import normalized_for
 from skipweave.data.whole_image import WholeImage
 
 # (mean, std) of each channel on [0, 1].
@@ -28,7 +30,9 @@ class SegmentationData:
         name: of the set.
         classes: their names, by label.
         palette: the RGB colour of each label, the last for void.
-        train: images to learn from: pairs of uint8 CHW pixels and uint8 HW labels, not transformed.
+        values: the value of each class in index images, by label.
+        colored: whether the class list gives colors.
+        train: images to learn from: pairs of CHW pixels and uint8 HW labels, not transformed.
         val: images for choosing between checkpoints; None if there are none.
         test: images for the figure to report; None if there are none.
         train_transform: (image, labels) to (normalised float32 CHW, int64 HW), cropped and mirrored at random if asked.
@@ -38,6 +42,8 @@ class SegmentationData:
     name: str
     classes: tuple[str, ...]
     palette: tuple[Colour, ...]
+    values: tuple[int, ...]
+    colored: bool
     train: LabelledImages
     val: LabelledImages | None
     test: LabelledImages | None
@@ -67,11 +73,12 @@ class SegmentationData:
         return height, width
 
 
-def load_segmentation(config: DataConfig) -> SegmentationData:
+def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> SegmentationData:
     """Find and pair the files of a set; images are read when they are asked for.
 
     Args:
         config: which set, from where, and how.
+        progress: as for `load`.
 
     Returns:
         Its splits and transforms.
@@ -83,11 +90,14 @@ def load_segmentation(config: DataConfig) -> SegmentationData:
     splits = read_splits(config)
     classes = splits.train.classes
     mean, std = _STATISTICS[config.name]
-    preprocessing = WholeImage(channels=3, resize=config.image_size, mean=mean, std=std)
+    plain = WholeImage(channels=3, resize=config.image_size, mean=mean, std=std)
+    preprocessing = normalized_for(plain, config, splits.train, progress)
     return SegmentationData(
         name=config.name,
         classes=classes.names,
         palette=classes.palette,
+        values=classes.values,
+        colored=classes.colored,
         train=splits.train,
         val=splits.val,
         test=splits.test,

@@ -1,0 +1,118 @@
+"""What is checked before a run begins, so that it does not end after an epoch; and what the user is told first."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from skipweave.analysis.image_sizes import check_images
+from skipweave.compress import THINNING
+from skipweave.data import LabelledImages, SegmentationData, check_classes, read_head, workers_note
+from skipweave.errors import SkipweaveError, noted_in
+from skipweave.training.config import FitConfig
+from skipweave.training.network import check_labels, sketch
+from skipweave.training.task import Data
+
+
+def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:
+    """Check that a network can be trained on data, and evaluated, in batches as configured.
+
+    Args:
+        config: the settings.
+        args: all of the network's overrides.
+        data: as it was loaded.
+
+    Raises:
+        SkipweaveError: every reason why it cannot.
+    """
+    problems: list[str] = []
+    dense = {key: value for key, value in args.items() if key not in THINNING}
+    with noted_in(problems):
+        check_classes(data)
+    with noted_in(problems):
+        if config.max_memory is None:  # else the batch is still to be chosen
+            check_batch(config.batch_size, data)
+    with noted_in(problems):
+        network = sketch(config.model.name, dense)
+        check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
+        check_sizes(network, data, config.batch_size // config.devices)
+    if problems:
+        raise SkipweaveError(*problems)
+
+
+def check_batch(batch_size: int, data: Data) -> None:
+    """Check that there are enough training images for a batch.
+
+    Raises:
+        SkipweaveError: there are not.
+    """
+    if len(data.train) < batch_size:
+        raise SkipweaveError(
+            f"batch_size is {batch_size}, but there are only {len(data.train)} training images: "
+            f"give a batch_size of at most that"
+        )
+
+
+def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
+    """Check that a network can be trained on the images as they are cropped, and evaluated.
+
+    Args:
+        network: on any device.
+        data: as it was loaded.
+        batch: training images at once, of a process.
+
+    Raises:
+        SkipweaveError: an image is too small for it, or a batch.
+    """
+    if not isinstance(data, SegmentationData):
+        check_images(network, (data.in_chans, *data.image_size), batch=batch, training=True)
+        return
+    crop = data.train_transform.crop
+    if crop:
+        check_images(network, (data.in_chans, crop, crop), batch=batch, training=True)
+    else:
+        check_whole(network, data, data.train, batch=batch, training=True)
+    for images in (data.val, data.test):
+        if images:
+            check_whole(network, data, images)
+
+
+def check_whole(
+    network: nn.Module, data: SegmentationData, images: LabelledImages, *, batch: int = 1, training: bool = False
+) -> None:
+    """Check that a network can take the smallest of images that are not cropped.
+
+    Raises:
+        SkipweaveError: it cannot; one is named.
+    """
+    for path, size in _smallest(images, data.preprocessing.resize):
+        try:
+            check_images(network, (data.in_chans, *size), batch=batch, training=training)
+        except SkipweaveError as error:
+            raise SkipweaveError(f"{path}: {error}") from error
+
+
+def _smallest(images: LabelledImages, resize: int | None) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """A file of each (height, width), as the network gets it, that no other size is within."""
+    sizes: dict[tuple[int, int], Path] = {}
+    for path, _ in images.pairs:
+        try:
+            head = read_head(path)
+        except SkipweaveError:
+            continue  # which is told when it is read, or left out
+        scale = resize / min(head.height, head.width) if resize else 1
+        sizes.setdefault((int(head.height * scale), int(head.width * scale)), path)
+    for height, width in sorted(sizes):
+        if not any(h <= height and w <= width for h, w in sizes if (h, w) != (height, width)):
+            yield sizes[height, width], (height, width)
+
+
+def notes_before(config: FitConfig, data: Data) -> tuple[str, ...]:
+    """What the user should know before the first step, a line each; nothing where all is usual."""
+    limits = data.preprocessing.range
+    scaled = f"images of more than 8 bits: values from {limits[0]:g} to {limits[1]:g} become 0 to 1" if limits else ""
+    workers = workers_note(config.data.workers, config.devices)
+    validation = config.data.validation
+    asked = f"no validation images: {validation:g} of {len(data.train)} is none" if validation and not data.val else ""
+    return tuple(filter(None, (scaled, asked, workers and f"warning: {workers}")))

@@ -1,0 +1,113 @@
+"""Which images networks can take: what is said of others names the network, their size and the least that works."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import skipweave
+from skipweave.analysis.image_sizes import check_images
+from skipweave.analysis.profile import profile
+from skipweave.errors import SkipweaveError
+
+# One network of each family, and the least side that it takes.
+LEAST = {
+    "densenet40_12": 4,
+    "densenet121_32": 29,
+    "sparsenet40_12": 4,
+    "sparsenet_bc100_12": 4,
+    "sparsenet121_32": 29,
+    "preact_resnet56": 1,
+    "sparsenet_sum56": 1,
+    "logdensenet_v1_12_16": 1,
+    "logdensenet_v2_12_16": 4,
+    "logdensenet169": 29,
+    "fc_densenet56": 32,
+    "fc_logdensenet103": 1,
+    "delugenet92": 1,
+    "seqresnet_k8_r4_n1": 1,
+    "seqresnet_b22": 1,
+    "vgg16n": 16,
+    "tutorial_mnist": 2,
+}
+
+
+def make(name, device="meta", **options):
+    with torch.device(device):
+        return skipweave.create_model(name, num_classes=5, **options)
+
+
+def works(network, shape, batch=1):
+    try:
+        network(torch.zeros(batch, *shape))
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_the_least_size_is_the_least_that_runs(name):
+    network, least = make(name), LEAST[name]
+    channels = network.pretrained_cfg["input_size"][0]
+    check_images(network, (channels, least, least), batch=2, training=True)
+    small = make(name, "cpu", units=1) if name.startswith(("densenet", "sparsenet")) else make(name, "cpu")
+    assert works(small.eval(), (channels, least, least))
+    if least > 1:
+        for training in (False, True):
+            with pytest.raises(SkipweaveError) as caught:
+                check_images(network, (channels, least - 1, least + 9), batch=2, training=training)
+            assert str(caught.value) == (
+                f"{name} cannot take images of {least - 1}x{least + 9} pixels: it needs at least {least}x{least}"
+            )
+        assert not works(small, (channels, least - 1, least + 9))
+
+
+@pytest.mark.parametrize(("name", "side"), [("densenet121_32", 32), ("vgg16n", 16), ("seqresnet_b22", 32)])
+def test_a_batch_of_one_image_needs_more_than_one_value_a_channel(name, side):
+    network = make(name)
+    check_images(network, (3, side, side), batch=1)
+    check_images(network, (3, side, side), batch=2, training=True)
+    with pytest.raises(SkipweaveError) as caught:
+        check_images(network, (3, side, side), batch=1, training=True)
+    told, least = str(caught.value), int(str(caught.value).rpartition("x")[2])
+    assert told.startswith(f"{name} cannot be trained on batches of one image of {side}x{side} pixels")
+    assert "batches of at least 2, or images of at least" in told
+    assert not works(make(name, "cpu").train(), (3, side, side))
+    check_images(network, (3, least, least), batch=1, training=True)
+    with pytest.raises(SkipweaveError):
+        check_images(network, (3, least - 1, least - 1), batch=1, training=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (lambda: timm.create_model("vit_tiny_patch16_224"), (3, 32, 32), "expected its own size, 224x224"),
+        (lambda: torchvision.models.vgg11(), (3, 31, 31), "VGG cannot take images of 31x31 pixels: .* least 32x32"),
+        (lambda: make("densenet121_32"), (4, 64, 64), r"cannot take images of size \(4, 64, 64\): expected 3 channels"),
+        (lambda: nn.Linear(3, 3), (3, 8, 8), r"Linear cannot take images of size \(3, 8, 8\): "),
+    ],
+)
+def test_other_reasons_are_told_too(network, shape, message):
+    with torch.device("meta"):
+        made = network()
+    with pytest.raises(SkipweaveError, match=message) as caught:
+        check_images(made, shape)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_network_and_random_numbers_stay_as_they_are():
+    network = make("sparsenet40_12", "cpu", drop_rate=0.5).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.manual_seed(0)
+    check_images(network, (3, 8, 8), batch=2, training=True)
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(3))
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_profile_of_too_small_images_says_so():
+    with pytest.raises(SkipweaveError, match=r"densenet121_32 cannot take images of 16x16 pixels: .* 29x29"):
+        profile(make("densenet121_32"), (3, 16, 16))

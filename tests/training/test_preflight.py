@@ -1,0 +1,220 @@
+"""What is said before a run begins, and that nothing is left of a run that cannot begin."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skipweave.data import DataConfig, check_workers, load, workers_note
+from skipweave.errors import SkipweaveError
+from skipweave.ops.processor import cores
+from skipweave.study.config import NetworkConfig, StudyConfig
+from skipweave.study.runner import run_study
+from skipweave.training import FitConfig, ModelConfig, RunStart, Silent, evaluate, fit, label_pixels, load_run
+from skipweave.training.preflight import notes_before
+
+SMALL = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4})
+
+
+def pictures(root: Path, counts: dict[str, int], side: int = 20) -> Path:
+    rng = np.random.default_rng(0)
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(root / name / f"{number}.png")
+    return root
+
+
+def settings(tmp_path: Path, counts: dict[str, int], **options: object) -> FitConfig:
+    root = pictures(tmp_path / "photos", counts)
+    data = DataConfig(name="folder", root=root, image_size=16, validation=0)
+    config = FitConfig(SMALL, data, epochs=1, batch_size=4, output=tmp_path / "runs", accelerator="cpu")
+    return replace(config, **options)  # type: ignore[arg-type]
+
+
+class Notes(Silent):
+    """Hears the notes."""
+
+    def __init__(self) -> None:
+        self.heard: tuple[str, ...] = ()
+
+    def started(self, start: RunStart) -> None:
+        self.heard = start.notes
+
+
+def told(config: FitConfig) -> tuple[str, ...]:
+    with pytest.raises(SkipweaveError) as caught:
+        fit(config)
+    assert not config.output.exists()
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "batch_size", "problem"),
+    [
+        (
+            ModelConfig("densenet121_32"),
+            16,
+            4,
+            "densenet121_32 cannot take images of 16x16 pixels: it needs at least 29x29",
+        ),
+        (ModelConfig("vgg16n"), 8, 4, "vgg16n cannot take images of 8x8 pixels: it needs at least 16x16"),
+        (SMALL, 2, 4, "sparsenet40_24 cannot take images of 2x2 pixels: it needs at least 4x4"),
+        (
+            ModelConfig("vit_tiny_patch16_224"),
+            16,
+            4,
+            "cannot take images of 16x16 pixels: expected its own size, 224x224",
+        ),
+        (SMALL, 4, 1, "cannot be trained on batches of one image of 4x4 pixels"),
+    ],
+)
+def test_too_small_images_are_named_with_the_least_size(tmp_path, model, side, batch_size, problem):
+    config = settings(tmp_path, {"cat": 5, "ape": 5}, model=model, batch_size=batch_size)
+    (found,) = told(replace(config, data=replace(config.data, image_size=side)))
+    assert problem in found
+    assert "\n" not in found
+
+
+def test_the_least_size_trains(tmp_path):
+    config = settings(tmp_path, {"cat": 5, "ape": 5})
+    fit(replace(config, data=replace(config.data, image_size=4)))
+    fit(replace(config, data=replace(config.data, image_size=8), batch_size=1))
+
+
+def test_one_class_cannot_be_learnt(tmp_path):
+    (found,) = told(settings(tmp_path, {"cat": 9}))
+    assert "folder has one class, cat" in found
+
+
+def test_a_batch_larger_than_the_data_is_named(tmp_path):
+    (found,) = told(settings(tmp_path, {"cat": 5, "ape": 5}, batch_size=9))
+    assert "batch_size is 9, but there are only 8 training images" in found
+
+
+def test_all_reasons_are_told_at_once(tmp_path):
+    config = settings(tmp_path, {"cat": 9}, batch_size=99, model=ModelConfig("densenet121_32"))
+    assert len(told(config)) == 3
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_any_number_of_images_trains_in_whole_batches(tmp_path, count):
+    """A last incomplete batch, of one image too, is left out of training; in evaluation it counts."""
+    config = settings(tmp_path, {"cat": count, "ape": count}, batch_size=2)
+    config = replace(config, data=replace(config.data, validation=1))
+    data = load(config.data)
+    if len(data.train) < 2:
+        return
+    run = fit(config)
+    for split, images in {"train": data.train, "validation": data.val, "test": data.test}.items():
+        if images:
+            assert evaluate(run.run_dir, split)[-1].images == len(images)
+
+
+def test_an_empty_validation_split_is_none_and_is_noted(tmp_path):
+    config = settings(tmp_path, {"cat": 3, "ape": 3}, batch_size=2)
+    config = replace(config, data=replace(config.data, validation=0.05))
+    notes = Notes()
+    run = fit(config, progress=notes)
+    assert load(config.data).val is None
+    assert notes.heard == ("no validation images: 0.05 of 5 is none",)
+    with pytest.raises(SkipweaveError, match="has no validation images"):
+        evaluate(run.run_dir, "validation")
+
+
+def test_an_empty_test_split_is_none(tmp_path):
+    config = settings(tmp_path, {"cat": 1, "ape": 1}, batch_size=2)
+    run = fit(config)
+    assert run.test_error is None
+    with pytest.raises(SkipweaveError, match="has no test images"):
+        evaluate(run.run_dir)
+
+
+def test_more_workers_than_cores_are_noted(tmp_path):
+    config = settings(tmp_path, {"cat": 3, "ape": 3}, batch_size=2)
+    many = replace(config, data=replace(config.data, workers=cores() + 1))
+    (note,) = notes_before(many, load(many.data))
+    assert f"workers is {cores() + 1}, but there are {cores()} cores here" in note
+    assert notes_before(config, load(config.data)) == ()
+    assert workers_note(cores()) == ""
+    assert "in each of 2 processes" in workers_note(cores(), 2)
+    for wrong in (-1, 1025):
+        with pytest.raises(SkipweaveError, match=f"workers is {wrong}: expected 0 to 1024"):
+            check_workers(wrong)
+        with pytest.raises(SkipweaveError, match=f"workers is {wrong}"):
+            DataConfig(workers=wrong)
+
+
+def masks(root: Path, sides: list[int], classes: str = "name\nground\nroad\n") -> DataConfig:
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number, side in enumerate(sides):
+        Image.fromarray(rng.integers(0, 256, (side, 40, 3), dtype=np.uint8)).save(root / "images" / f"{number}.png")
+        Image.fromarray(rng.integers(0, 2, (side, 40), dtype=np.uint8)).save(root / "masks" / f"{number}.png")
+    (root / "classes.csv").write_text(classes)
+    return DataConfig(name="masks", root=root, validation=0)
+
+
+FC = ModelConfig("fc_densenet56", {"growth": 2, "units": [1] * 11})
+
+
+def test_the_smallest_image_with_a_mask_counts(tmp_path):
+    config = FitConfig(FC, masks(tmp_path / "set", [40, 40, 20, 33, 40, 31]), batch_size=1, output=tmp_path / "runs")
+    (found,) = told(config)
+    assert "fc_densenet56 cannot take images of 20x40 pixels: it needs at least 64x64" in found  # as batches of one
+    assert str(tmp_path / "set" / "images" / "2.png") in found
+
+
+def test_crops_and_resized_images_count_as_they_are_taken(tmp_path):
+    config = FitConfig(FC, masks(tmp_path / "set", [40] * 6), batch_size=2, output=tmp_path / "runs", epochs=1)
+    for change in ({"crop": 16}, {"image_size": 16}):
+        (found,) = told(replace(config, data=replace(config.data, **change)))
+        assert "cannot take images of 16x16 pixels: it needs at least 32x32" in found
+    small = FitConfig(FC, masks(tmp_path / "small", [20] * 6), batch_size=2, output=tmp_path / "runs", epochs=1)
+    fit(replace(small, data=replace(small.data, crop=32, image_size=32)))
+
+
+def test_one_class_with_masks_cannot_be_learnt_either(tmp_path):
+    config = FitConfig(FC, masks(tmp_path / "set", [40] * 6, "name\nground\nvoid\n"), batch_size=2)
+    (found,) = told(replace(config, output=tmp_path / "runs"))
+    assert "masks has one class, ground" in found
+
+
+def test_a_too_small_image_does_not_end_the_prediction_of_others(tmp_path):
+    data = masks(tmp_path / "set", [40] * 6)
+    run = fit(FitConfig(FC, data, epochs=1, batch_size=2, output=tmp_path / "runs", accelerator="cpu"))
+    network, _, description = load_run(run.run_dir)
+    Image.new("RGB", (50, 8)).save(tmp_path / "low.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    good = tmp_path / "set" / "images" / "0.png"
+    first, second, third = label_pixels(network, description, [tmp_path / "low.png", tmp_path / "broken.png", good])
+    assert first.problem == (
+        f"{tmp_path / 'low.png'}: fc_densenet56 cannot take images of 8x50 pixels: it needs at least 32x32"
+    )
+    assert "broken.png" in second.problem
+    assert not third.problem
+    assert third.labels is not None
+    small = masks(tmp_path / "moved", [20] * 6)
+    with pytest.raises(SkipweaveError, match="cannot take images of 20x40 pixels: it needs at least 32x32"):
+        evaluate(run.run_dir, root=small.root)
+
+
+def test_a_study_says_it_once(tmp_path):
+    networks = [NetworkConfig("densenet121_32"), NetworkConfig("vgg16n")]
+    config = StudyConfig(networks, match=None, target=None, output=tmp_path / "study", accelerator="cpu")
+    with pytest.raises(SkipweaveError) as caught:
+        run_study(config)
+    assert caught.value.problems == (
+        "densenet121_32 cannot take images of 8x8 pixels: it needs at least 29x29",
+        "vgg16n cannot take images of 8x8 pixels: it needs at least 16x16",
+    )
+    with pytest.raises(SkipweaveError) as caught:
+        run_study(replace(config, batch_size=5000))
+    assert len(caught.value.problems) == 1
+    root = pictures(tmp_path / "photos", {"cat": 9})
+    with pytest.raises(SkipweaveError) as caught:
+        run_study(replace(config, data=DataConfig(name="folder", root=root)))
+    assert [problem.split(",")[0] for problem in caught.value.problems] == ["folder has one class", "batch_size is 64"]
