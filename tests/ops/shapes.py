@@ -108,16 +108,12 @@ def errors(case: Case) -> tuple[float, float, float, float]:
 
 def assert_exact(case: Case) -> None:
     """Compare with the C library throughout, also where another form would be faster."""
-    threads = torch.get_num_threads()
     torch.set_num_threads(case.threads)
-    try:
-        with (
-            patch("skipweave.ops.channel_sparse_library.break_even", return_value=math.inf),
-            patch("skipweave.ops.native_convolution._PIXELS", math.inf),
-        ):
-            out, *gradients = errors(case)
-    finally:
-        torch.set_num_threads(threads)
+    with (
+        patch("skipweave.ops.channel_sparse_library.break_even", return_value=math.inf),
+        patch("skipweave.ops.native_convolution._PIXELS", math.inf),
+    ):
+        out, *gradients = errors(case)
     rounding = 1 if math.prod(case.kernel) <= 49 else 10  # of sums of so many more products
     assert out <= 1e-6 * rounding, (case, out)
     assert max(gradients) <= 3e-6 * rounding, (case, gradients)
