@@ -64,7 +64,7 @@ def build() -> str:
         try:
             for (part, flags), built in zip(parts.items(), objects, strict=True):
                 _run([*command, *FLAGS, *flags, "-c", str(SOURCES / f"{part}.c"), "-o", built])
-            _run([*command, "-shared", "-o", str(made), *objects])
+            _run([*command, *FLAGS, "-shared", "-o", str(made), *objects])
             shutil.copyfile(made, LIBRARY.with_suffix(".new"))
             LIBRARY.with_suffix(".new").replace(LIBRARY)
         except (OSError, subprocess.CalledProcessError) as error:

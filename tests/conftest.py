@@ -14,9 +14,6 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-# The networks of the tests are tiny: threads would only wait for each other, all the more with several test workers.
-torch.set_num_threads(1)
-
 # Without a GPU, Triton's kernels are interpreted. Triton looks at this once, when it is first imported.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -62,12 +59,12 @@ class Nursery:
         processes: int = 1,
         folder: object = "",
         environment: dict[str, str] | None = None,
-        timeout: float = 300,
+        timeout: float = 3600,
     ) -> Ended:
-        """Run `skipweave WORDS` in so many processes, as torchrun starts them if they are several.
+        """Run `skipweave WORDS`, or a script, in so many processes, as torchrun starts them if they are several.
 
         Args:
-            words: of the command.
+            words: of the command, or the path of a script.
             at: what is counted in the process `rank`, or in all if that is None: `step`, `epoch`, `evaluation` (a
                 batch of one), `disk` (something asked of it within `folder`) or `rename` (a file takes its name there);
                 at the given number the signal is sent.

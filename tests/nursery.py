@@ -9,16 +9,18 @@ import io
 import json
 import os
 import resource
+import runpy
 import signal
-import socket
 import sys
 import tempfile
 import time
 import traceback
+import warnings
 from importlib import import_module
 from pathlib import Path
 
 import torch
+from ports import reserved_port
 
 from skipweave.cli import main
 from skipweave.data import DataConfig, load
@@ -112,11 +114,21 @@ def run_child(request, rank, output):
         os.environ.update(request["environment"])
         if request["at"] and request["rank"] in (rank, None):
             prepare(Harm(request["number"], request["signal"]), request["at"], request["folder"], rank)
-        status = main(request["words"])
+        status = do(request["words"])
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def do(words):
+    """Do a command of skipweave, or run a script in its own folder, where warnings are errors."""
+    if not words[0].endswith(".py"):
+        return main(words)
+    os.chdir(Path(words[0]).parent)
+    warnings.simplefilter("error")
+    runpy.run_path(words[0], run_name="__main__")
+    return 0
 
 
 def torchrun_environment(processes, rank):
@@ -132,15 +144,13 @@ def torchrun_environment(processes, rank):
     }
 
 
-def free_port():
-    with socket.socket() as here:
-        here.bind(("127.0.0.1", 0))
-        return str(here.getsockname()[1])
-
-
 def answer(request):
     """Fork the processes of one command, harm them, and tell how they ended."""
-    processes, port = request["processes"], free_port()
+    with reserved_port() as port:
+        return together(request, request["processes"], str(port.getsockname()[1]))
+
+
+def together(request, processes, port):
     outputs = [tempfile.TemporaryFile() for _ in range(processes)]  # noqa: SIM115
     children = []
     for rank in range(processes):

@@ -2,11 +2,11 @@
 
 import csv
 import sys
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -150,10 +150,13 @@ def test_time_a_unit_is_compared_over_depths(tmp_path: Path) -> None:
     assert [row.what for row in depth.handling("sparsenet40_24")] == ["build", "state_dict", "profile"]
 
 
-def test_short_actions_are_repeated_within_a_turn() -> None:
+def test_short_actions_are_repeated_within_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    timing.in_turns({"a": lambda: done.append("a")}, repeats=2, at_least=0.02)
-    assert len(done) > 3
+    clock = SimpleNamespace(perf_counter=count(step=0.5).__next__, process_time=count(step=0.25).__next__)
+    monkeypatch.setattr(timing, "time", clock)
+    times = timing.in_turns({"a": lambda: done.append("a")}, repeats=2, at_least=2.0)
+    assert len(done) == 1 + 2 * 4
+    assert times["a"] == timing.Times(cpu=250 / 4, wall=500 / 4)
 
 
 def test_actions_are_timed_in_turns() -> None:
@@ -198,7 +201,7 @@ def test_what_was_found_is_kept_when_something_fails_or_the_time_is_over(
 
     cases = [("first", lambda: [row]), ("second", failing), ("third", lambda: [row])]
     output = tmp_path / "table.csv"
-    rows, failed = keeping.run(cases, minutes=1, output=output, device=timing.CPU)
+    rows, failed = keeping.run(cases, minutes=600, output=output, device=timing.CPU)
     assert (rows, failed) == ([row] * 3, ["second: RuntimeError: a kernel is wrong"])
     assert len(output.read_text().splitlines()) == 4
     with pytest.raises(SystemExit, match="1 problems:\nsecond: RuntimeError"):
@@ -211,7 +214,7 @@ def test_what_was_found_is_kept_when_something_fails_or_the_time_is_over(
 def test_the_parts_of_the_gpu_benchmark_do_not_bring_each_other_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codes = {"kernels": "import os; os.abort()", "networks": "import time; time.sleep(60)", "channel_sparse": "pass"}
+    codes = {"kernels": "import os; os.abort()", "networks": "import sys; sys.exit(1)", "channel_sparse": "pass"}
     given: list[float] = []
 
     def command(part: str, minutes: float, output: Path) -> list[str]:
@@ -222,23 +225,20 @@ def test_the_parts_of_the_gpu_benchmark_do_not_bring_each_other_down(
     real = gpu.command("networks", 1.5, tmp_path)
     assert real == [sys.executable, "-m", "benchmarks.gpu_networks", "--minutes", "1.50", "--output", str(tmp_path)]
     monkeypatch.setattr(gpu, "command", command)
-    monkeypatch.setattr(gpu, "GRACE", 0.0)
+    monkeypatch.setattr(gpu, "GRACE", 60.0)
     assert gpu.run(list(gpu.PARTS), 0.01, tmp_path) == ["kernels", "networks"]
     assert [minutes < 0.01 for minutes in given] == [True] * 3
+    assert not gpu.ran([sys.executable, "-c", "import time; time.sleep(3600)"], minutes=0)
 
 
 @pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """Have Triton's kernels read nodes where the tests run; what is set for products of float32 is put back."""
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Have Triton's kernels read nodes where the tests run."""
     pytest.importorskip("triton")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setattr(node_table, "_DEVICE", device.type)
     monkeypatch.setattr(native_reading, "layout", lambda *_: None)
-    settings = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
-    before = [setting.fp32_precision for setting in settings]
-    yield device
-    for setting, precision in zip(settings, before, strict=True):
-        setting.fp32_precision = precision
+    return device
 
 
 @pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning")

@@ -17,6 +17,7 @@ from skipweave.data import WholeImage
 from skipweave.training import Description, load_run, load_weights
 from skipweave.training.network import build_network
 from skipweave.training.weights import save_weights
+from tests.onnx_session import onnx_session
 
 Capture = pytest.CaptureFixture[str]
 NAMES = ("model.safetensors", "config.json", "README.md")
@@ -57,7 +58,7 @@ def test_a_run_becomes_files_for_others(run: Path, exported: Path):
     images = torch.randn(2, 1, 8, 8)
     with torch.inference_mode():
         logits = network(images)
-    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    session = onnx_session(exported / "model.onnx")
     (made,) = session.run(["logits"], {"images": images.numpy()})
     torch.testing.assert_close(torch.from_numpy(made), logits, rtol=0, atol=1e-5)
     metadata = session.get_modelmeta().custom_metadata_map
@@ -194,7 +195,7 @@ def test_a_network_that_labels_pixels_is_exported_too(tmp_path: Path):
     images = torch.randn(1, 1, 33, 50)
     with torch.inference_mode():
         *exits, logits = network.forward_anytime(images)
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    session = onnx_session(folder / "model.onnx")
     made = session.run(["logits", "exit_1", "exit_2"], {"images": images.numpy()})
     for output, head in zip(made, (logits, *exits), strict=True):
         torch.testing.assert_close(torch.from_numpy(output), head, rtol=0, atol=1e-4)

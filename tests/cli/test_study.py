@@ -39,7 +39,7 @@ def test_a_study_ends_with_its_answer_and_can_be_resumed(tmp_path, capsys):
 
 
 def test_the_default_networks_can_be_trained(tmp_path):
-    assert main(["study", *SMALL, "--target", "null", "--output", str(tmp_path)]) == 0
+    assert main(["study", *SMALL, "--target", "null", "--batch_size", "256", "--output", str(tmp_path)]) == 0
     assert len(list(tmp_path.rglob("model.safetensors"))) == len(StudyConfig().networks)
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -165,3 +167,23 @@ def test_imagenet_is_read_file_by_file(tmp_path, make_images):
     report = check(DataConfig(name="imagenet", root=tmp_path, validation=0))
     assert report.images == 11
     assert list(problems(report, tmp_path)) == ["val/n02/1.png"]
+
+
+def test_the_order_in_which_the_disk_lists_files_does_not_matter(
+    tmp_path, make_images, make_pairs, class_list, monkeypatch
+):
+    make_images(tmp_path / "folder" / "train", {"cat": 4, "ape": 4})
+    make_pairs(tmp_path / "masks", [f"{number}" for number in range(12)])
+    class_list(tmp_path / "masks")
+    for place in ("folder/train", "folder/train/cat", "masks/images"):
+        for name in ("d.txt", "b.txt", "c.txt"):
+            (tmp_path / place / name).touch()
+    configs = [folder(tmp_path / "folder"), DataConfig(name="masks", root=tmp_path / "masks", crop=8, validation=4)]
+    listed, found = Path.iterdir, []
+    for backwards in (False, True):
+        monkeypatch.setattr(Path, "iterdir", lambda place, order=backwards: iter(sorted(listed(place), reverse=order)))
+        for config in configs:
+            data = load(config)
+            found.append((check(config).findings, [image.sum() for image, _ in data.train], data.classes))
+    assert all(len(findings) >= 3 for findings, *_ in found)
+    assert found[:2] == found[2:]

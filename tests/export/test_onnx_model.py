@@ -18,6 +18,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.export import OnnxModel, onnx_model, to_onnx
 from skipweave.training.heads import AllHeads
 from tests.export.networks import CLASSES, LABEL_PIXELS, NETWORKS, THINNED, Trained, quick, trained
+from tests.onnx_session import onnx_session
 
 QUICK = ("sparsenet", "sparsenet, sparse", "deluge", "fc_logdensenet")
 
@@ -29,7 +30,7 @@ def made(name: str) -> tuple[Trained, OnnxModel]:
 
 
 def run(model: OnnxModel, images: torch.Tensor) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(model.content, providers=["CPUExecutionProvider"])
+    session = onnx_session(model.content)
     return dict(zip(model.outputs, session.run(list(model.outputs), {"images": images.numpy()}), strict=True))
 
 

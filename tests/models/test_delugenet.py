@@ -1,6 +1,7 @@
 """DelugeNets against the released form, written out: a batch norm a source and reader, in float64."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -227,6 +228,7 @@ def test_same_training_as_the_paper_form(plain: bool) -> None:
 def test_memory_of_training_against_the_residual_network(name: str, size: int) -> None:
     """The paper reports 2.2 times its ResNet's; ours keeps each node once, however many read it."""
 
+    @cache
     def kept(cross: str, *, plain: bool = False, recompute: bool = False) -> int:
         with torch.device("meta"):
             model, images = skipweave.create_model(name, cross=cross), torch.empty(2, 3, size, size)

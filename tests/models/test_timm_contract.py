@@ -59,7 +59,14 @@ def test_the_registry_holds_the_papers_rows() -> None:
     assert skipweave.list_models("preact_resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
 
 
-@pytest.mark.parametrize("name", ALL)
+def takes_seconds(name: str) -> bool:
+    """Whether it has a thousand layers; one of these is quick enough."""
+    return re.search("1001|2000", name) is not None and name != "sparsenet_bc1001_12"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if takes_seconds(name) else name for name in ALL]
+)
 def test_every_row_builds_without_memory(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)

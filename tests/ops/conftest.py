@@ -54,16 +54,14 @@ def instruction_set(request: pytest.FixtureRequest, c_library: native_library.Li
 
 
 @pytest.fixture
-def device() -> Iterator[str]:
+def device() -> str:
     """Say where kernels run, with products of float32 matrices in float32."""
     triton = pytest.importorskip("triton")
     gpu = torch.cuda.is_available()
     if not gpu and Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.4"):
         pytest.skip("the interpreter of Triton 3.6 is older than numpy 2.4")
-    before = torch.backends.cudnn.conv.fp32_precision
     torch.backends.cudnn.conv.fp32_precision = "ieee"
-    yield "cuda" if gpu else "cpu"
-    torch.backends.cudnn.conv.fp32_precision = before
+    return "cuda" if gpu else "cpu"
 
 
 @pytest.fixture

@@ -1,84 +1,15 @@
 """The C library against the dense convolution, in every instruction set that the processor has."""
 
-import math
 import shutil
-from dataclasses import dataclass
 from unittest.mock import patch
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 from skipweave.ops import channel_sparse, channel_sparse_conv2d, channel_sparse_dense, form_for, native_library
 from skipweave.ops.channel_sparse_library import channel_sparse_library
-
-
-@dataclass(frozen=True)
-class Case:
-    batch: int
-    inputs: int
-    outputs: int
-    height: int
-    width: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    fan_in: int = 1
-    rows: int = 1
-
-    def operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        torch.manual_seed(0)
-        index = torch.rand(self.rows, self.inputs).argsort(1)[:, : self.fan_in].sort(1).values.int()
-        weight = torch.randn(self.outputs, self.fan_in, *self.kernel)
-        return torch.rand(self.batch, self.inputs, self.height, self.width), weight, index, torch.randn(self.outputs)
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    pair = st.tuples(st.integers(1, 2), st.integers(1, 2))
-    kernel = draw(st.sampled_from([(1, 1), (3, 3), (5, 5), (1, 7), (7, 1), (2, 4)]))
-    dilation, rows, inputs = draw(pair), draw(st.integers(1, 6)), draw(st.integers(1, 9))
-    least = [step * (size - 1) + 1 for step, size in zip(dilation, kernel, strict=True)]
-    return Case(
-        batch=draw(st.integers(1, 18)),
-        inputs=inputs,
-        outputs=rows * draw(st.integers(1, 3)),
-        height=draw(st.integers(least[0], least[0] + 9)),
-        width=draw(st.integers(least[1], least[1] + 9)),
-        kernel=kernel,
-        stride=draw(pair),
-        padding=(draw(st.integers(0, 3)), draw(st.integers(0, 3))),
-        dilation=dilation,
-        fan_in=draw(st.integers(1, inputs)),
-        rows=rows,
-    )
-
-
-def error(ours: Tensor, exact: Tensor) -> float:
-    """Relative L2 error."""
-    return float((ours.double() - exact).detach().norm() / exact.detach().norm().clamp_min(1e-12))
-
-
-def errors(case: Case) -> tuple[float, float, float, float]:
-    """Of the output and of the gradients of input, weights and bias, against the definition in float64."""
-    x, weight, index, bias = case.operands()
-    upstream, results = None, []
-    for form, dtype in ((channel_sparse_library, torch.float32), (channel_sparse_dense, torch.float64)):
-        operands = [tensor.to(dtype).requires_grad_() for tensor in (x, weight, bias)]
-        out = form(operands[0], operands[1], index, operands[2], case.stride, case.padding, case.dilation)
-        upstream = torch.rand_like(out) if upstream is None else upstream
-        results.append((out, *torch.autograd.grad(out, operands, upstream.to(dtype))))
-    return tuple(error(ours, exact) for ours, exact in zip(*results, strict=True))
-
-
-def assert_exact(case: Case) -> None:
-    with patch("skipweave.ops.channel_sparse_library.break_even", return_value=math.inf):  # the library throughout
-        out, *gradients = errors(case)
-    assert out <= 1e-6, case
-    assert max(gradients) <= 2e-6, (case, gradients)
+from tests.ops.shapes import Case, assert_exact, cases, errors
 
 
 def test_it_was_built_where_there_is_a_compiler() -> None:
@@ -122,13 +53,10 @@ def test_threads_change_nothing(kernel: int) -> None:
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        try:
-            operands = [tensor.clone().requires_grad_() for tensor in (x, weight)]
-            out = channel_sparse_library(operands[0], operands[1], index, bias)
-            upstream = torch.rand_like(out) if upstream is None else upstream
-            results.append((out, *torch.autograd.grad(out, operands, upstream)))
-        finally:
-            torch.set_num_threads(1)
+        operands = [tensor.clone().requires_grad_() for tensor in (x, weight)]
+        out = channel_sparse_library(operands[0], operands[1], index, bias)
+        upstream = torch.rand_like(out) if upstream is None else upstream
+        results.append((out, *torch.autograd.grad(out, operands, upstream)))
     for others in results[1:]:
         for one, other, tolerance in zip(results[0], others, (0, 0, 1e-5), strict=True):
             torch.testing.assert_close(one, other, rtol=tolerance, atol=10 * tolerance)

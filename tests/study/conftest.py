@@ -5,7 +5,7 @@ import pytest
 from skipweave.study.results import Cost, Epoch, Network, Results, Run, Timing
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def results():
     """Made by hand: two networks with two seeds, one failed run, one network that could not be built."""
     networks = (

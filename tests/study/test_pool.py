@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from skipweave.errors import SkipweaveError
+from skipweave.study import pool
 from skipweave.study.pool import Event, one_line, work_here, work_in_processes
 
 
@@ -45,7 +47,11 @@ def outcomes(events):
     return {event.index: (event.kind, event.value) for event in events if event.kind in ("done", "failed")}
 
 
-def test_failures_and_deaths_take_no_other_job_with_them(importable):
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_failures_and_deaths_take_no_other_job_with_them(monkeypatch):
+    """Here processes are forked: each of those that are spawned would import torch."""
+    forking = multiprocessing.get_context("fork")
+    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda _: forking)
     events = []
     work_in_processes(JOBS, work, events.append, 2)
     assert outcomes(events) == RESULTS
@@ -81,7 +87,7 @@ FOREVER = """
 import os, sys, time
 from skipweave.study.pool import work_in_processes
 def work(job, tell):
-    for _ in range(600):
+    while True:
         tell(os.getpid())
         time.sleep(0.05)
 def show(event):
@@ -92,6 +98,14 @@ if __name__ == "__main__":
 """
 
 
+def runs(process):
+    """Whether a process is there and is no zombie that only waits for somebody to ask how it ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.slow
 def test_killing_the_parent_ends_the_processes(tmp_path):
     script = tmp_path / "forever.py"
@@ -99,11 +113,10 @@ def test_killing_the_parent_ends_the_processes(tmp_path):
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
         child = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(200):
-        if not Path(f"/proc/{child}").exists():
-            return
-        time.sleep(0.1)
-    pytest.fail(f"process {child} goes on without its parent")
+    end = time.monotonic() + 600
+    while runs(child):
+        assert time.monotonic() < end, f"process {child} goes on without its parent"
+        time.sleep(0.05)
 
 
 def test_one_line_names_the_type_of_what_is_no_users_mistake():

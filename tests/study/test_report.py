@@ -33,15 +33,16 @@ class Checker(HTMLParser):
         self.text.append(data)
 
 
-@pytest.fixture
-def page(tmp_path, results):
-    plots = write_plots(tmp_path / "plots", results)
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, results):
+    folder = tmp_path_factory.mktemp("report")
+    plots = write_plots(folder / "plots", results)
     pictures = {"plain": plots["macs"]}  # any SVG will do
-    write_report(tmp_path / "report.html", results, plots, pictures)
-    return (tmp_path / "report.html").read_text(encoding="utf-8")
+    write_report(folder / "report.html", results, plots, pictures)
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def checked(page):
     checker = Checker()
     checker.feed(page)

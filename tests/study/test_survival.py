@@ -78,13 +78,12 @@ def test_a_signal_stops_a_study_saved(nursery, tmp_path: Path, name: str):
 @pytest.mark.parametrize(("processes", "name"), [(2, "SIGTERM"), (2, "SIGINT"), (2, "SIGUSR1")])
 def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int, name: str):
     """Sent to the study alone, or by Ctrl-C to all: every run is saved as it stands, and none counts as failed."""
-    words = words_of(tmp_path / "study", networks=2, seeds=2, processes=processes, epochs=500, checkpoint_every=0)
+    words = words_of(tmp_path / "study", networks=2, seeds=2, processes=processes, epochs=100_000, checkpoint_every=0)
     command = [sys.executable, "-m", "skipweave", *map(str, words)]
     with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=in_a_terminal) as study:
-        while len(list((tmp_path / "study").rglob("metrics.csv"))) < processes:
+        while sum(path.read_text() != "" for path in (tmp_path / "study").rglob("metrics.csv")) < processes:
             assert study.poll() is None, study.stderr.read()
             time.sleep(0.1)
-        time.sleep(1)
         send = os.killpg if name == "SIGINT" else os.kill
         send(study.pid, signal.Signals[name])
         said, errors = study.communicate()
@@ -99,16 +98,14 @@ def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int,
 
 @pytest.mark.slow
 def test_a_study_killed_ten_times_ends_as_the_undisturbed_one(nursery, tmp_path: Path):
-    """40 runs; kills at random moments, each after the study has gone on for a while."""
-    rng = random.Random(0)
-    whole = time.monotonic()
-    assert nursery(words_of(tmp_path / "whole", networks=8, seeds=5), timeout=3000).status == 0
-    whole = time.monotonic() - whole
-    words, kills = words_of(tmp_path / "study", networks=8, seeds=5), 0
-    while kills < 10:
-        kills += nursery(words, delay=rng.uniform(0.02, 0.12) * whole, timeout=3000).status == -9
-        assert len(list((tmp_path / "study").rglob("summary.json"))) < 40, "it has ended before it was killed ten times"
-    assert nursery(words, timeout=3000).status == 0
+    """40 runs of 10 steps and some 50 files; kills at random steps and files, each after the study has gone on."""
+    rng, folder = random.Random(0), tmp_path / "study"
+    assert nursery(words_of(tmp_path / "whole", networks=8, seeds=5)).status == 0
+    words = words_of(folder, networks=8, seeds=5)
+    for _ in range(5):
+        assert nursery(words, at="step", number=rng.randrange(4, 32)).status == -9
+        assert nursery(words, at="rename", number=rng.randrange(20, 160), folder=folder).status == -9
+    assert nursery(words).status == 0
     assert len(results_of(tmp_path / "study")) == 40
     assert results_of(tmp_path / "study") == results_of(tmp_path / "whole")
     for run in (tmp_path / "whole" / "runs").rglob("model.safetensors"):

@@ -209,8 +209,9 @@ def test_a_users_pattern_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -
         topology.register(skip_two)
 
 
-def rule(graph: Callable[[int], Topology], n: int) -> list[tuple[int, ...]]:
-    return [graph(n).sources(i) for i in range(1, n + 1)]
+def rule(pattern: Callable[[int], Topology], n: int) -> list[tuple[int, ...]]:
+    graph = pattern(n)
+    return [graph.sources(i) for i in range(1, n + 1)]
 
 
 @given(st.integers(1, 60), st.integers(0, 20))

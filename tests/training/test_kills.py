@@ -95,6 +95,7 @@ def test_a_few_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbe
 @pytest.mark.slow
 def test_two_hundred_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder):
     counts = survive(nursery, make_tiny, tmp_path, undisturbed, kills=200, seed=2)
-    print(counts)
     assert sum(counts.values()) == 200
+    in_time = counts.pop("delay")  # how many of these meet a run that is not over depends on the machine
+    assert in_time
     assert min(counts.values()) >= 10

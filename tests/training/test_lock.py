@@ -25,7 +25,7 @@ def test_one_process_at_a_time_and_none_once_it_is_killed(tmp_path: Path):
         with pytest.raises(SkipweaveError, match="is in use by another process"), held(tmp_path, patience=0.1):
             pass
         holder.kill()
-        with held(tmp_path), pytest.raises(SkipweaveError, match="in use"), held(tmp_path, patience=0):
+        with held(tmp_path, patience=600), pytest.raises(SkipweaveError, match="in use"), held(tmp_path, patience=0):
             pass
     with held(tmp_path, patience=0):
         pass
@@ -40,7 +40,7 @@ def test_processes_forked_meanwhile_do_not_keep_it(tmp_path: Path):
             time.sleep(600)
             os._exit(0)
     try:
-        with held(tmp_path, patience=1):
+        with held(tmp_path, patience=600):  # until that process has begun
             pass
     finally:
         os.kill(forked, signal.SIGKILL)

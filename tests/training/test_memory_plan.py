@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ SIDE, BATCH = 16, 12
 make = partial(create_model, "sparsenet_bc100_24", units=3, growth=8)
 
 
+@cache
 def plan(limit: int, batch_size: int = BATCH) -> MemoryPlan:
     return plan_memory(make, Classification(10), OptimConfig(), (3, SIDE, SIDE), batch_size=batch_size, limit=limit)
 

@@ -1,6 +1,7 @@
 """Two processes against the definition: one that runs their shares of a batch in turn and averages the gradients."""
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,9 +79,12 @@ def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunF
         assert torch.allclose(tensor, expected[name], rtol=1e-9, atol=1e-12), name
 
 
-def test_two_processes_that_run_units_again_compute_the_same(run: RunFolder, tmp_path: Path):
-    config = replace(run.read_config(), recompute=True, output=tmp_path)
-    trained = open_saved(RunFolder(fit(config).run_dir).last).tensors("network/")
+def test_two_processes_that_run_units_again_compute_the_same(nursery, run: RunFolder, tmp_path: Path):
+    settings, output = tmp_path / "settings.yaml", tmp_path / "runs"
+    settings.write_text(yaml.safe_dump(as_plain(replace(run.read_config(), recompute=True, output=output))))
+    assert nursery(["fit", "--config", settings], processes=2).status == 0
+    (again,) = map(RunFolder, output.iterdir())
+    trained = open_saved(again.last).tensors("network/")
     for name, expected in open_saved(run.last).tensors("network/").items():
         assert torch.allclose(trained[name], expected, rtol=1e-9, atol=1e-12), name
 
@@ -129,20 +133,23 @@ def test_a_killed_process_is_told_with_the_runs_folder_and_how_to_go_on(
     tmp_path: Path, make_tiny: Callable[..., FitConfig], rank: int
 ):
     """Processes are killed as the kernel does where memory is short, once there is a checkpoint."""
-    config = make_tiny(tmp_path, devices=2, epochs=200, checkpoint_every=1)
+    config = make_tiny(tmp_path, devices=2, epochs=100_000, checkpoint_every=1)
 
     def kill() -> None:
-        for _ in range(6000):
-            if list(tmp_path.glob("*/checkpoints/previous.safetensors")):
-                break
+        while not list(tmp_path.glob("*/checkpoints/previous.safetensors")) and not ended.is_set():
             time.sleep(0.01)
         processes = sorted(multiprocessing.active_children(), key=lambda process: process.pid or 0)
         processes[rank].kill()
 
+    ended = threading.Event()  # where there is nobody left to kill
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(kill)
-        with pytest.raises(SkipweaveError) as caught:
-            fit(config)
+        killing = pool.submit(kill)
+        try:
+            with pytest.raises(SkipweaveError) as caught:
+                fit(config)
+        finally:
+            ended.set()
+    killing.result()
     (run,) = map(RunFolder, tmp_path.iterdir())
     told = str(caught.value)
     assert told.startswith(

@@ -1,7 +1,5 @@
 """Runs whose processes torchrun starts, and starts again when one has died."""
 
-import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from skipweave.training import FitConfig
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import as_plain
 from skipweave.training.run_folder import RunFolder
+from tests.ports import reserved_port
 
 # Kills the second process in the second epoch of the job's first start.
 KILLED = """
@@ -33,12 +32,6 @@ def count(*args):
 RunState.count_step = count
 sys.exit(main(sys.argv[1:]))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
 
 
 @pytest.fixture
@@ -88,13 +81,13 @@ def test_another_number_of_processes_than_torchrun_started_is_refused(nursery, w
 def test_processes_on_two_machines_train_as_on_one(nursery, words: list[object], tmp_path: Path):
     """Here both machines are this one, each with a torchrun and a process of its own."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
-    meeting = ["--master_addr", "localhost", "--master_port", str(free_port())]
-    command += [*meeting, "-m", "skipweave", *map(str, words)]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun has it for several processes on one machine
-    second = subprocess.Popen([*command[:7], "--node_rank", "1", *command[7:]], env=alone)
-    first = subprocess.run([*command[:7], "--node_rank", "0", *command[7:]], capture_output=True, text=True, env=alone)
-    assert first.returncode == 0, first.stderr
-    assert second.wait() == 0
+    with reserved_port() as port:
+        meeting = ["--master_addr", "localhost", "--master_port", str(port.getsockname()[1])]
+        command += [*meeting, "-m", "skipweave", *map(str, words)]
+        second = subprocess.Popen([*command[:7], "--node_rank", "1", *command[7:]])
+        first = subprocess.run([*command[:7], "--node_rank", "0", *command[7:]], capture_output=True, text=True)
+        assert first.returncode == 0, first.stderr
+        assert second.wait() == 0
     assert nursery([*words, "--output", tmp_path / "whole"], processes=2).status == 0
     assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")
 

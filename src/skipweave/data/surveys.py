@@ -62,7 +62,7 @@ def _look_at_classes(config: DataConfig, found: Survey) -> None:
             if name not in names:
                 found.findings.append(Finding(str(place), f"has no class folder {name}, which another split has"))
         _tell_of_cases(place, names, found)
-        _tell_of_others(filter(Path.is_file, place.iterdir()), "lies in no class folder", found)
+        _tell_of_others(sorted(filter(Path.is_file, place.iterdir())), "lies in no class folder", found)
         for name in names:
             files = walk_files(place / name)
             images = list(filter(is_image, files))

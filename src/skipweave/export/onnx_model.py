@@ -176,7 +176,9 @@ def _run(content: bytes, outputs: tuple[str, ...], images: np.ndarray[Any, Any])
     if importlib.util.find_spec("onnxruntime"):
         import onnxruntime
 
-        model = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # more would wait for each other, and in a busy loop
+        model = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         by = f"onnxruntime {onnxruntime.__version__}"
     else:
         import onnx

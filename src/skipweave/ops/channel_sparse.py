@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skipweave.ops import channel_sparse_triton as triton
-from skipweave.ops import native_library, triton_launch
+from skipweave.ops import native_convolution, native_library, triton_launch
 from skipweave.ops.break_even import break_even
 from skipweave.ops.channel_sparse_dense import channel_sparse_dense
 from skipweave.ops.channel_sparse_library import channel_sparse_library
@@ -34,7 +34,7 @@ def channel_sparse_shared(
     """
     groups, fan_in = index.shape
     gathered = x.index_select(1, index.flatten())
-    if weight.shape[2:] != (1, 1) or stride != (1, 1) or padding != (0, 0):
+    if weight.shape[2:] != (1, 1) or stride != (1, 1) or padding != (0, 0) or not x.numel():
         return F.conv2d(gathered, weight, bias, stride, padding, dilation, groups)
     product = weight.view(groups, -1, fan_in) @ gathered.view(x.shape[0], groups, fan_in, -1)
     out = product.view(x.shape[0], -1, *x.shape[2:])
@@ -56,7 +56,7 @@ def channel_sparse_conv2d(
     dilation: Pair = (1, 1),
 ) -> Tensor:
     """`channel_sparse_dense` in the form that `form_for` names; arguments as there."""
-    form = form_for(x, weight, index, stride)
+    form = form_for(x, weight, index, stride, padding, dilation)
     return form.function(x, weight, index, bias, stride, padding, dilation)
 
 
@@ -78,26 +78,34 @@ class Form:
         }[self.name]
 
 
-def form_for(x: Tensor, weight: Tensor, index: Tensor, stride: Pair = (1, 1)) -> Form:
+def form_for(
+    x: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+) -> Form:
     """Say which form is fastest: the C library, Triton's kernels, gathered blocks, or a dense convolution.
 
     Of Triton's kernels that is predicted, not measured. `torch.compile` knows both as operators; whatever else looks on
     (exports, tracers, torch-dispatch modes, the transforms of `torch.func`, ...) sees operators of torch alone.
     """
     name: Literal["library", "triton"] = "triton" if x.device.type == "cuda" else "library"
-    problem = _why_not_triton(x, weight, index) if name == "triton" else _why_not_library(x, weight, index, stride)
+    why_not = _why_not_triton if name == "triton" else _why_not_library
+    problem = why_not(x, weight, index, stride, padding, dilation)
     compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
     if not problem and not compiled and not is_plain(x, weight, index):
         problem = "the network is traced or observed"
     if not problem:
         return Form(name, "few channels are read")
     missing = f"no {'Triton kernel' if name == 'triton' else 'C library'}: {problem}"
-    if weight.shape[0] // index.shape[0] >= _LEAST_SHARED and weight.shape[1] * index.shape[0] <= 2 * x.shape[1]:
+    if weight.shape[0] // index.shape[0] >= _LEAST_SHARED and 0 < index.numel() <= 2 * x.shape[1]:
         return Form("shared", f"blocks share what they read; {missing}")
     return Form("dense", missing)
 
 
-def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, stride: Pair) -> str:
+def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, *options: Pair) -> str:
     """Say in words why the C library cannot, or should not, do it; empty where it should."""
     if any(tensor.device.type != "cpu" for tensor in (x, weight, index)):
         return f"the tensors are on {x.device.type}"
@@ -105,8 +113,8 @@ def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, stride: Pair) -> 
         return "the type is not float32"
     if index.dtype != torch.int32:
         return f"the index is of {index.dtype}, not int32"
-    if max(stride) > 2 or not x.numel():
-        return f"the stride is {stride}" if x.numel() else "the input is empty"
+    if problem := native_convolution.why_not(x.shape, weight.shape, index.shape, *options):
+        return problem
     if weight.shape[1] > break_even((weight.shape[2], weight.shape[3])) * x.shape[1]:
         return "too many channels are read"
     return _library_problem()
@@ -118,14 +126,14 @@ def _library_problem() -> str:
     return native_library.library().problem
 
 
-def _why_not_triton(x: Tensor, weight: Tensor, index: Tensor) -> str:
+def _why_not_triton(x: Tensor, weight: Tensor, index: Tensor, *options: Pair) -> str:
     """Say in words why Triton's kernels cannot, or should not, do it; empty where they should."""
     if weight.device != x.device or index.device != x.device:
         return f"the tensors are on {x.device}, {weight.device} and {index.device}"
     if x.dtype not in triton_launch.DTYPES or (x.dtype != weight.dtype and not torch.is_autocast_enabled("cuda")):
         return f"the types are {x.dtype} and {weight.dtype}"
-    if not x.numel():
-        return "the input is empty"
+    if problem := triton.why_not(x.shape, weight.shape, index.shape, *options):
+        return problem
     most = _MOST_BLOCKS if weight.shape[0] // index.shape[0] >= triton.LEAST_BLOCK else _MOST_OUTPUTS
     if weight.shape[1] > math.ceil(most * x.shape[1]):
         return "too many channels are read"

@@ -1,13 +1,14 @@
 """Triton's convolution as a function of torch: which kernels are launched over which tiles."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from skipweave.ops.channel_sparse_operator import differentiable
-from skipweave.ops.native_convolution import output_shape
+from skipweave.ops.native_convolution import expect_gradient, output_shape, why_no_kernel
 from skipweave.ops.triton_launch import ceil, launch, multiplied, power_of_two, shares, side
 
 Pair = Sequence[int]
@@ -16,6 +17,7 @@ Geometry = dict[str, tuple[int, int]]
 #: Outputs that a block must have for products of matrices: the least side that tensor cores multiply.
 LEAST_BLOCK = 16
 _PROGRAMS = 1024  # that a weight gradient is cut into, if there are pixels enough
+_MOST = 2**31 - 2**10  # pixels, or weights, that the kernels can number
 
 
 def channel_sparse_triton(
@@ -41,6 +43,15 @@ def channel_sparse_triton(
     return _convolve(x, weight, index, bias, stride, padding, dilation)
 
 
+def why_not(x: Pair, weight: Pair, index: Pair, stride: Pair, padding: Pair, dilation: Pair) -> str:
+    """Say in words why the kernels cannot convolve tensors of these shapes; empty where they can."""
+    if problem := why_no_kernel(x, weight, index, stride, padding, dilation):
+        return problem
+    padded = [size + 2 * zeros for size, zeros in zip(x[2:], padding, strict=True)]
+    most = max(x[0] * prod(padded) * prod(stride), prod(weight))
+    return "" if most < _MOST else "there are more pixels, or weights, than 32 bits can number"
+
+
 def _forward(
     x: Tensor, weight: Tensor, index: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
@@ -62,6 +73,7 @@ def _input_gradient(
     Of blocks it has two parts: the gradient of each map that a block reads, then for each input the sum of these. So no
     two programs write to one place, and the result is the same in every run.
     """
+    expect_gradient(gradient.shape, shape, weight.shape, stride, padding, dilation)
     backwards = [-zeros for zeros in padding], [-apart for apart in dilation]
     geometry = _geometry(weight.shape[2:], (1, 1), *backwards, spread=stride)
     block, (rows, fan_in) = _block(weight.shape, index), index.shape
@@ -79,6 +91,7 @@ def _weight_gradient(
     gradient: Tensor, x: Tensor, shape: Pair, index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
     """Sums over shares of the pixels, then the sum of these."""
+    expect_gradient(gradient.shape, x.shape, shape, stride, padding, dilation)
     geometry = _geometry(shape[2:], stride, padding, dilation)
     if _block(shape, index) >= LEAST_BLOCK:
         partial = _block_weight_products(gradient, x, shape, index, geometry)

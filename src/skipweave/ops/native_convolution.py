@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from skipweave.ops import native_library
@@ -39,43 +40,96 @@ def _functions() -> Mapping[str, Callable[..., int]]:
     return {name: getattr(found, name) for name in pointers}
 
 
-def _described(
-    x: Sequence[int], weight: Sequence[int], out: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
-) -> Convolution:
-    return Convolution(
-        *x[:2], weight[0], *x[2:], *out[2:], *weight[2:], *stride, *padding, *dilation, 1, 1, native_library.workers()
-    )
+# Kernels whose taps are far apart are packed with what lies between them. That does not pay where the pixels from the
+# first tap to the last are so many times the taps, and so many in all channels (1 MiB packed for one output pixel).
+_PIXELS_PER_TAP, _PIXELS = 6, 2**14
 
 
-def _call(function: str, conv: Convolution, index: Tensor, *tensors: Tensor | None) -> None:
-    pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-    failed = _functions()[function](conv, *index.shape, *pointers)
-    if failed == 1:
-        raise IndexError(
-            f"the index of a channel-sparse convolution names channels beyond the {conv.in_channels} there are"
-        )
-    if failed:
-        raise MemoryError("the channel-sparse convolution's scratch memory could not be allocated")
+def why_not(
+    x: Sequence[int], weight: Sequence[int], index: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
+) -> str:
+    """Say in words why the library cannot, or should not, convolve tensors of these shapes; empty where it should.
+
+    It holds for the convolution and for both of its gradients. Kernels and paddings may be of any size.
+    """
+    if problem := why_no_kernel(x, weight, index, stride, padding, dilation):
+        return problem
+    if max(stride) > 2:
+        return f"the stride is {tuple(stride)}"
+    outputs, _, height, width = weight
+    spanned = (dilation[0] * (height - 1) + 1) * (dilation[1] * (width - 1) + 1)
+    if spanned > _PIXELS_PER_TAP * height * width and spanned * max(x[1], outputs) > _PIXELS:
+        return f"the taps of the kernel are far apart, the dilation being {tuple(dilation)}"
+    return ""
+
+
+def why_no_kernel(
+    x: Sequence[int], weight: Sequence[int], index: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
+) -> str:
+    """Say in words what is left to torch, which raises an error or has nothing to compute; empty if nothing is."""
+    if 0 in x or 0 in weight:
+        return "the input is empty" if 0 in x else "no channels are read"
+    if weight[1] != index[1] or weight[0] % index[0]:
+        return f"weights of shape {tuple(weight)} do not fit an index of shape {tuple(index)}"
+    if min(*stride, *dilation) < 1 or min(padding) < 0:
+        return f"the stride is {tuple(stride)}, the padding {tuple(padding)}, the dilation {tuple(dilation)}"
+    if min(_sides(x, weight, stride, padding, dilation)) < 1:
+        return "the kernel is larger than the padded input"
+    return ""
 
 
 def output_shape(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> tuple[int, int, int, int]:
-    """Shape of the convolved map."""
-    sides = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
-    height, width = (
-        (size + 2 * zeros - apart * (kernel - 1) - 1) // step + 1 for size, kernel, step, zeros, apart in sides
-    )
-    return x.shape[0], weight.shape[0], height, width
+    """Shape of the convolved map.
+
+    Raises:
+        RuntimeError: It would have no pixels.
+    """
+    return _output_shape(x.shape, weight.shape, stride, padding, dilation)
+
+
+def expect_gradient(
+    gradient: Sequence[int], x: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
+) -> None:
+    """Raise a RuntimeError unless the gradient of a convolved map has that map's shape."""
+    expected = _output_shape(x, weight, stride, padding, dilation)
+    if tuple(gradient) != expected:
+        raise RuntimeError(f"a gradient of shape {tuple(gradient)} for a map of shape {expected}")
+
+
+def _output_shape(
+    x: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[int, int, int, int]:
+    height, width = _sides(x, weight, stride, padding, dilation)
+    if height < 1 or width < 1:
+        raise RuntimeError(
+            f"a map of {tuple(x[2:])} pixels and padding {tuple(padding)} is smaller than a kernel of "
+            f"{tuple(weight[2:])} with dilation {tuple(dilation)}"
+        )
+    return x[0], weight[0], height, width
+
+
+def _sides(x: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair, dilation: Pair) -> tuple[int, int]:
+    """Height and width of the convolved map; below 1 where the kernel does not fit in."""
+    height = x[2] + 2 * padding[0] - dilation[0] * (weight[2] - 1) - 1
+    width = x[3] + 2 * padding[1] - dilation[1] * (weight[3] - 1) - 1
+    return height // stride[0] + 1, width // stride[1] + 1
 
 
 def forward(
     x: Tensor, weight: Tensor, index: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
-    """`channel_sparse_dense` of float32 tensors on the CPU."""
+    """`channel_sparse_dense` of float32 tensors on the CPU.
+
+    Raises:
+        RuntimeError: Tensors do not fit each other, or the library does not do it (`why_not`).
+        IndexError: The index names channels that do not exist.
+        MemoryError: Scratch memory could not be allocated.
+    """
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise RuntimeError(f"a bias of shape {tuple(bias.shape)} for {weight.shape[0]} outputs")
     out = x.new_empty(output_shape(x, weight, stride, padding, dilation))
-    conv = _described(x.shape, weight.shape, out.shape, stride, padding, dilation)
-    x, weight, index = x.contiguous(), weight.contiguous(), index.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    _call("skipweave_forward", conv, index, x, weight, index, bias, out)
+    conv = _described(x.shape, weight.shape, index.shape, out.shape, stride, padding, dilation)
+    _call("skipweave_forward", conv, index, (x, weight, index, bias), out)
     return out
 
 
@@ -83,10 +137,10 @@ def input_gradient(
     gradient: Tensor, shape: Sequence[int], weight: Tensor, index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
     """Gradient of the input, whose shape is given, from that of the output."""
+    expect_gradient(gradient.shape, shape, weight.shape, stride, padding, dilation)
     made = gradient.new_empty(shape)
-    conv = _described(shape, weight.shape, gradient.shape, stride, padding, dilation)
-    gradient, weight, index = gradient.contiguous(), weight.contiguous(), index.contiguous()
-    _call("skipweave_input_gradient", conv, index, gradient, weight, index, made)
+    conv = _described(shape, weight.shape, index.shape, gradient.shape, stride, padding, dilation)
+    _call("skipweave_input_gradient", conv, index, (gradient, weight, index), made)
     return made
 
 
@@ -94,8 +148,40 @@ def weight_gradient(
     gradient: Tensor, x: Tensor, shape: Sequence[int], index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
     """Gradient of the weights, whose shape is given, from that of the output."""
+    expect_gradient(gradient.shape, x.shape, shape, stride, padding, dilation)
     made = gradient.new_empty(shape)
-    conv = _described(x.shape, shape, gradient.shape, stride, padding, dilation)
-    gradient, x, index = gradient.contiguous(), x.contiguous(), index.contiguous()
-    _call("skipweave_weight_gradient", conv, index, x, gradient, index, made)
+    conv = _described(x.shape, shape, index.shape, gradient.shape, stride, padding, dilation)
+    _call("skipweave_weight_gradient", conv, index, (x, gradient, index), made)
     return made
+
+
+def _described(
+    x: Sequence[int],
+    weight: Sequence[int],
+    index: Sequence[int],
+    out: Sequence[int],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+) -> Convolution:
+    """Describe a convolution to C, which relies on what is checked here."""
+    if problem := why_not(x, weight, index, stride, padding, dilation):
+        raise RuntimeError(f"the C library does not convolve a map of shape {tuple(x)}: {problem}")
+    return Convolution(
+        *x[:2], weight[0], *x[2:], *out[2:], *weight[2:], *stride, *padding, *dilation, 1, 1, native_library.workers()
+    )
+
+
+def _call(function: str, conv: Convolution, index: Tensor, given: Sequence[Tensor | None], made: Tensor) -> None:
+    readable = [
+        None if tensor is None else native_library.readable(tensor, torch.int32 if tensor is index else torch.float32)
+        for tensor in given
+    ]
+    pointers = [None if tensor is None else tensor.data_ptr() for tensor in (*readable, made)]
+    failed = _functions()[function](conv, *index.shape, *pointers)
+    if failed == 1:
+        raise IndexError(
+            f"the index of a channel-sparse convolution names channels beyond the {conv.in_channels} there are"
+        )
+    if failed:
+        raise MemoryError("the channel-sparse convolution's scratch memory could not be allocated")

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 FOLDER = Path(__file__).parent / "native"
 
@@ -87,3 +88,17 @@ def workers() -> Workers:
     """Torch's threads."""
     parallel = _parallel()
     return Workers(torch.get_num_threads() if parallel else 1, parallel)
+
+
+def readable(
+    tensor: Tensor, dtype: torch.dtype = torch.float32, order: torch.memory_format = torch.contiguous_format
+) -> Tensor:
+    """The tensor as C reads it, copied where it must be: in order, aligned, with no negation that is still to be done.
+
+    Raises:
+        RuntimeError: It is of another type, or not on the CPU.
+    """
+    if tensor.dtype != dtype or not tensor.is_cpu:
+        raise RuntimeError(f"a tensor of {tensor.dtype} on {tensor.device}: the C library expects {dtype} on the CPU")
+    tensor = tensor.resolve_neg().contiguous(memory_format=order)
+    return tensor.clone() if tensor.data_ptr() % 4 else tensor  # what was mapped from a file may begin anywhere

@@ -34,7 +34,8 @@ def layout(nodes: Sequence[Tensor], *others: Tensor) -> torch.memory_format | No
 
 
 def _is_readable(tensor: Tensor) -> bool:
-    return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+    here = tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+    return here and not tensor.data_ptr() % 4  # what was mapped from a file may begin anywhere
 
 
 def _has_whole_planes(node: Tensor) -> bool:
@@ -102,7 +103,7 @@ def _gradients(
     by_nodes = [
         torch.empty_like(node, memory_format=order) if want else None for node, want in zip(nodes, wanted, strict=True)
     ]
-    gradient = gradient.contiguous(memory_format=order)
+    gradient = native_library.readable(gradient, order=order)
     pointers = (ctypes.c_void_p * len(nodes))(*(None if made is None else made.data_ptr() for made in by_nodes))
     parameters = (made.data_ptr() for made in by_parameters)
     if _function(name, ctypes.c_int, 4)(reading, gradient.data_ptr(), pointers, *parameters):

@@ -53,7 +53,8 @@ class StudyFolder:
 
     def run_dir(self, network: NetworkConfig, seed: int) -> Path | None:
         """The newest folder of that run which can be gone on with; None if it has not begun."""
-        return max(runs_in(self.place(network, seed)), key=lambda path: path.stat().st_mtime, default=None)
+        runs = runs_in(self.place(network, seed))
+        return max(runs, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
 
     def relative(self, path: Path) -> str:
         """A path within the folder, as tables name it."""

@@ -31,7 +31,7 @@ _LONGEST_HEADER = 2**24  # bytes; that of a checkpoint of the largest network he
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
-    """Write tensors and plain values into one file, whole or not at all.
+    """Write tensors and plain values into one file, whole or not at all; the same ones give the same bytes.
 
     Args:
         path: the file to write or to replace.
@@ -42,10 +42,21 @@ def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> 
         OSError: it cannot be written.
     """
     written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    header = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
-    sealed = seal(header, {name: _KINDS[tensor.dtype] for name, tensor in written.items()}, shapes_of(written))
-    with replacing(path) as temporary:  # save_file leaves files of its own if killed
-        temporary.write_bytes(as_bytes(written, {"skipweave": header, "seal": sealed}))
+    told = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
+    sealed = seal(told, {name: _KINDS[tensor.dtype] for name, tensor in written.items()}, shapes_of(written))
+    header, data = _encoded(written, {"seal": sealed, "skipweave": told})
+    with replacing(path) as temporary, temporary.open("wb") as file:  # save_file leaves files of its own if killed
+        file.write(header)
+        file.write(data)
+
+
+def _encoded(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
+    """The header and the data of a safetensors file, whose own writer puts metadata in another order each time."""
+    plain = as_bytes(tensors)
+    start = 8 + int.from_bytes(plain[:8], "little")  # after the header's length and the header
+    header = json.dumps({"__metadata__": metadata, **json.loads(plain[8:start])}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that the data are aligned
+    return len(header).to_bytes(8, "little") + header, memoryview(plain)[start:]
 
 
 def seal(info: str, kinds: Mapping[str, str], shapes: Shapes) -> str:

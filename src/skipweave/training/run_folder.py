@@ -126,7 +126,7 @@ class RunFolder:
         """The newest run in a folder that this torchrun job began; None if it began none there."""
         marks = [path / "torchrun_job.txt" for path in runs_in(output)]
         own = [path for path in marks if path.is_file() and read_text(path).strip() == torchrun.job()]
-        newest = max(own, key=lambda path: path.stat().st_mtime_ns, default=None)
+        newest = max(own, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
         return cls.reopen(newest.parent) if newest else None
 
     @classmethod
@@ -301,7 +301,7 @@ class RunFolder:
 
 def runs_in(output: Path) -> list[Path]:
     """The folders of runs in a folder; what a run left that was killed as it began, `.NAME.partial`, is none."""
-    return [path.parent for path in output.glob("[!.]*/config.yaml") if path.is_file()]
+    return sorted(path.parent for path in output.glob("[!.]*/config.yaml") if path.is_file())
 
 
 def _versions() -> dict[str, Any]:

@@ -41,7 +41,7 @@ INLINE void add_scaled(const float *restrict x, float weight, int64_t many, floa
     for (int64_t i = 0; i < many; i++) sum[i] += weight * x[i];
 }
 
-static int cross_planes_slot(void *data, int64_t slot, int64_t slots)
+static void cross_planes_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const read_job *job = data;
     const reading *r = job->r;
@@ -55,7 +55,6 @@ static int cross_planes_slot(void *data, int64_t slot, int64_t slots)
             for (int64_t c = t.first; c < t.last; c++)
                 add_scaled(node_plane(r, k, t.n, c, t.at), r->gain[k * r->channels + c], t.many, sum + c * r->pixels);
     }
-    return DONE;
 }
 
 /* Write the gradient by x, where wanted; return the one by its weight, a part in each lane. */
@@ -112,7 +111,7 @@ static double plane_sum(const float *x, int64_t many)
     return sum;
 }
 
-static int cross_planes_gradients_slot(void *data, int64_t slot, int64_t slots)
+static void cross_planes_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const pixel_gradients_job *job = data;
     const reading *r = job->of.r;
@@ -126,7 +125,6 @@ static int cross_planes_gradients_slot(void *data, int64_t slot, int64_t slots)
         for (int64_t k = 0; k < r->count; k++)
             cross_tile_gradients(r, k, t, gradient, job->of.by_node[k] ? job->of.by_node[k] + image : NULL, job->sums);
     }
-    return DONE;
 }
 
 /* ---- whole pixels: a thread has some of them --------------------------------------------------------------------- */
@@ -143,7 +141,7 @@ INLINE const float *node_pixel(const reading *r, int64_t k, int64_t at)
     return r->node[k] + at / r->pixels * r->image[k] + at % r->pixels * r->step[k];
 }
 
-static int cross_pixels_slot(void *data, int64_t slot, int64_t slots)
+static void cross_pixels_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const read_job *job = data;
     const reading *r = job->r;
@@ -161,7 +159,6 @@ static int cross_pixels_slot(void *data, int64_t slot, int64_t slots)
             }
         }
     }
-    return DONE;
 }
 
 /* Of so many pixels: by x, `by_step` floats from one to the next, and added to the sums, by the weights. */
@@ -188,14 +185,13 @@ INLINE void cross_pixel_gradients(int pixels, const float *x, int64_t step, cons
         }
 }
 
-static int cross_pixels_gradients_slot(void *data, int64_t slot, int64_t slots)
+static void cross_pixels_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const pixel_gradients_job *job = data;
     const reading *r = job->of.r;
     const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots, channels = r->channels;
     double *sums = job->sums + slot * (r->count + 1) * channels, *by_bias = sums + r->count * channels;
-    float *some = scratch((size_t)(2 * channels) * sizeof(float)), *unwanted = some + channels;
-    if (!some) return NO_MEMORY;
+    float *some = take(&memory, 2 * channels, sizeof(float)), *unwanted = some + channels;
     for (int64_t at = all * slot / slots, many; at < end; at += many) {
         many = tile_pixels(r, at, end);
         const float *gradient = job->of.gradient + at * channels;
@@ -218,7 +214,6 @@ static int cross_pixels_gradients_slot(void *data, int64_t slot, int64_t slots)
             for (int64_t c = 0; c < channels; c++) some[c] += gradient[i * channels + c];
         for (int64_t c = 0; c < channels; c++) by_bias[c] += some[c];
     }
-    return DONE;
 }
 
 /* ---- in whichever order they lie in memory ----------------------------------------------------------------------- */
@@ -227,9 +222,9 @@ static void cross(const reading *r, float *sum)
 {
     read_job job = {r, sum};
     if (r->planes)
-        share(r->workers, slots_of(r, r->channels), cross_planes_slot, &job);
+        share(r->workers, slots_of(r, r->channels), 0, cross_planes_slot, &job);
     else
-        share(r->workers, slots_of(r, r->batch * r->pixels), cross_pixels_slot, &job);
+        share(r->workers, slots_of(r, r->batch * r->pixels), 0, cross_pixels_slot, &job);
 }
 
 /* Threads that have channels of their own add to the same sums; those that have pixels, each to its own. */
@@ -241,8 +236,10 @@ static int cross_gradients(const reading *r, const float *gradient, float *const
     pixel_gradients_job job = {{r, gradient, by_node, by_weight, by_bias},
                                calloc((size_t)(copies * size), sizeof(double))};
     if (!job.sums) return NO_MEMORY;
-    const int failed =
-        share(r->workers, slots, r->planes ? cross_planes_gradients_slot : cross_pixels_gradients_slot, &job);
+    room memory = {NULL, 0};
+    take(&memory, r->planes ? 0 : 2 * r->channels, sizeof(float));
+    const int failed = share(r->workers, slots, memory.size,
+                             r->planes ? cross_planes_gradients_slot : cross_pixels_gradients_slot, &job);
     for (int64_t i = 0; i < size; i++) {
         double sum = 0;
         for (int64_t copy = 0; copy < copies; copy++) sum += job.sums[copy * size + i];

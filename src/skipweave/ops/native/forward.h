@@ -34,39 +34,51 @@ static void forward_output(const forward_job *job, const windows *in, const int6
         }
 }
 
-static int forward_slot(void *data, int64_t slot, int64_t slots)
+typedef struct {
+    float *packed, *out, *planes;
+    int64_t *tap;
+    windows in, made;
+} forward_memory;
+
+static forward_memory take_forward(const forward_job *job, room *memory)
+{
+    const convolution *p = job->p;
+    const plan *q = job->q;
+    forward_memory m;
+    m.packed = take(memory, p->in_channels * channel_size(q->packed_height, q->packed_width), sizeof(float));
+    m.out = take(memory, (q->region_height * q->region_width + 3) * LANES, sizeof(float));
+    m.planes = take(memory, job->stream ? q->cells.images * p->out_height * p->out_width : 0, sizeof(float));
+    m.tap = take(memory, p->kernel_height * p->kernel_width, sizeof(int64_t));
+    m.in.tables = take_tables(q->packed_height, q->packed_width, memory);
+    m.made.tables = take_tables(q->region_height, q->region_width, memory);
+    return m;
+}
+
+static void forward_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const forward_job *job = data;
     const convolution *p = job->p;
     const plan *q = job->q;
-    const int64_t taps = p->kernel_height * p->kernel_width;
-    const size_t in_size = (size_t)(p->in_channels * channel_size(q->packed_height, q->packed_width));
-    const size_t out_size = (size_t)((q->region_height * q->region_width + 3) * LANES);
-    const size_t planes_size = (size_t)(job->stream ? q->cells.images * p->out_height * p->out_width : 0);
-    float *packed = scratch((in_size + out_size + planes_size) * sizeof(float) + (size_t)taps * sizeof(int64_t));
-    if (!packed) return NO_MEMORY;
-    float *out = packed + in_size, *planes = out + out_size;
-    int64_t *tap = (int64_t *)(planes + planes_size);
+    forward_memory m = take_forward(job, &memory);
     for (int64_t task = slot; task < q->tasks * job->output_parts; task += slots) {
         const region r = region_of(q, task / job->output_parts);
         const int64_t part = task % job->output_parts;
-        windows in, made;
-        look_at_input(&in, p, q, &r);
-        look_at_output(&made, p, q, &r, job->stream);
-        place_taps(p, in.columns, tap);
-        pack_input(p, &in, job->x, packed);
+        look_at_input(&m.in, p, q, &r);
+        look_at_output(&m.made, p, q, &r, job->stream);
+        place_taps(p, m.in.columns, m.tap);
+        pack_input(p, &m.in, job->x, m.packed);
         const int64_t images = smaller(q->cells.images, p->batch - r.image);
         const int64_t end = p->out_channels * (part + 1) / job->output_parts;
         for (int64_t output = p->out_channels * part / job->output_parts; output < end; output++) {
-            if (!job->stream) fetch(&made, job->y + output * made.plane);
-            forward_output(job, &in, tap, packed, output, out, r.height, r.width);
-            unpack(&made, out, job->stream ? planes : job->y + output * made.plane);
+            float *plane = job->y + output * m.made.plane;
+            if (!job->stream) fetch(&m.made, plane);
+            forward_output(job, &m.in, m.tap, m.packed, output, m.out, r.height, r.width);
+            unpack(&m.made, m.out, job->stream ? m.planes : plane);
             for (int64_t n = 0; n < images && job->stream; n++)
-                stream_plane(planes + n * made.plane, made.plane,
-                             job->y + ((r.image + n) * p->out_channels + output) * made.plane);
+                stream_plane(m.planes + n * m.made.plane, m.made.plane,
+                             plane + (r.image + n) * p->out_channels * m.made.plane);
         }
     }
-    return DONE;
 }
 
 static int forward(const convolution *p, const links *l, const float *x, const float *bias, float *y)
@@ -75,5 +87,7 @@ static int forward(const convolution *p, const links *l, const float *x, const f
     const plan q = best_plan(p, mean_links(p, l));
     const int stream = q.regions_down * q.regions_across == 1 && streams(p, y);
     forward_job job = {p, l, &q, x, bias, y, smaller(parts(p->workers.threads, q.tasks), p->out_channels), stream};
-    return share(p->workers, smaller(p->workers.threads, q.tasks * job.output_parts), forward_slot, &job);
+    room memory = {NULL, 0};
+    take_forward(&job, &memory);
+    return share(p->workers, smaller(p->workers.threads, q.tasks * job.output_parts), memory.size, forward_slot, &job);
 }

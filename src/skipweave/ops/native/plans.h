@@ -32,9 +32,8 @@ static void fit(const convolution *p, int64_t down, int64_t across, plan *q)
         q->region_width = parts(q->cells.width, q->regions_across);
         q->packed_height = span(q->region_height, p->stride_height, p->kernel_height, p->dilation_height);
         q->packed_width = span(q->region_width, p->stride_width, p->kernel_width, p->dilation_width);
-        const int narrow = q->packed_width <= 4 * MOST_BLOCKS;
-        if (q->packed_height * q->packed_width <= limit && q->packed_height <= MOST_ROWS && narrow) break;
-        if ((q->region_height > 4 && narrow) || (q->region_width <= 4 && q->region_height > 1))
+        if (q->packed_height * q->packed_width <= limit) break;
+        if (q->region_height > 4 || (q->region_width <= 4 && q->region_height > 1))
             q->regions_down++;
         else if (q->region_width > 1)
             q->regions_across++;

@@ -7,14 +7,14 @@ static void read(const reading *r, float *activated)
 {
     read_job job = {r, activated};
     if (r->planes)
-        share(r->workers, slots_of(r, r->channels), read_planes_slot, &job);
+        share(r->workers, slots_of(r, r->channels), 0, read_planes_slot, &job);
     else
-        share(r->workers, slots_of(r, r->batch * r->pixels), read_pixels_slot, &job);
+        share(r->workers, slots_of(r, r->batch * r->pixels), 0, read_pixels_slot, &job);
 }
 
 static int read_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_gain, float *by_bias)
 {
     read_gradients_job job = {r, gradient, by_node, by_gain, by_bias};
-    return r->planes ? share(r->workers, slots_of(r, r->channels), plane_gradients_slot, &job)
+    return r->planes ? share(r->workers, slots_of(r, r->channels), 0, plane_gradients_slot, &job)
                      : gradients_by_pixels(job);
 }

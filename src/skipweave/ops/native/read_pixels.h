@@ -2,7 +2,7 @@
 #pragma once
 #include "read_planes.h"
 
-static int read_pixels_slot(void *data, int64_t slot, int64_t slots)
+static void read_pixels_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const read_job *job = data;
     const reading *r = job->r;
@@ -19,7 +19,6 @@ static int read_pixels_slot(void *data, int64_t slot, int64_t slots)
             y += r->width[k], gain += r->width[k], bias += r->width[k];
         }
     }
-    return DONE;
 }
 
 /* Of one pixel: by x, and added to the sums, by gain and bias. */
@@ -42,14 +41,13 @@ typedef struct {
 
 #define AT_ONCE 128 /* pixels that are summed in single precision */
 
-static int pixel_gradients_slot(void *data, int64_t slot, int64_t slots)
+static void pixel_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const pixel_gradients_job *job = data;
     const reading *r = job->of.r;
     const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots;
     double *sums = job->sums + 2 * slot * r->channels;
-    float *some = scratch((size_t)(3 * r->channels) * sizeof(float)), *unwanted = some + 2 * r->channels;
-    if (!some) return NO_MEMORY;
+    float *some = take(&memory, 3 * r->channels, sizeof(float)), *unwanted = some + 2 * r->channels;
     for (int64_t c = 0; c < 2 * r->channels; c++) sums[c] = 0;
     for (int64_t first = all * slot / slots; first < end; first += AT_ONCE) {
         memset(some, 0, (size_t)(2 * r->channels) * sizeof(float));
@@ -63,7 +61,6 @@ static int pixel_gradients_slot(void *data, int64_t slot, int64_t slots)
         }
         for (int64_t c = 0; c < 2 * r->channels; c++) sums[c] += some[c];
     }
-    return DONE;
 }
 
 static int gradients_by_pixels(read_gradients_job of)
@@ -72,7 +69,9 @@ static int gradients_by_pixels(read_gradients_job of)
     const int64_t slots = slots_of(r, r->batch * r->pixels);
     pixel_gradients_job job = {of, malloc((size_t)(2 * slots * r->channels) * sizeof(double))};
     if (!job.sums) return NO_MEMORY;
-    const int failed = share(r->workers, slots, pixel_gradients_slot, &job);
+    room memory = {NULL, 0};
+    take(&memory, 3 * r->channels, sizeof(float));
+    const int failed = share(r->workers, slots, memory.size, pixel_gradients_slot, &job);
     for (int64_t c = 0; c < r->channels; c++) {
         double by_gain = 0, by_bias = 0;
         for (int64_t slot = 0; slot < slots; slot++) {

@@ -40,7 +40,7 @@ typedef struct {
     float *activated;
 } read_job;
 
-static int read_planes_slot(void *data, int64_t slot, int64_t slots)
+static void read_planes_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const read_job *job = data;
     const reading *r = job->r;
@@ -50,7 +50,6 @@ static int read_planes_slot(void *data, int64_t slot, int64_t slots)
             for (int64_t c = larger(begin, first); c < smaller(end, first + r->width[k]); c++)
                 read_plane(r->node[k] + n * r->image[k] + (c - first) * r->pixels, r->gain[c], r->bias[c], r->pixels,
                            job->activated + (n * r->channels + c) * r->pixels);
-    return DONE;
 }
 
 /* ---- gradients ------------------------------------------------------------------------------------------------- */
@@ -85,7 +84,7 @@ typedef struct {
     float *by_gain, *by_bias;
 } read_gradients_job;
 
-static int plane_gradients_slot(void *data, int64_t slot, int64_t slots)
+static void plane_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const read_gradients_job *job = data;
     const reading *r = job->r;
@@ -102,5 +101,4 @@ static int plane_gradients_slot(void *data, int64_t slot, int64_t slots)
             job->by_gain[c] = (float)sums[0];
             job->by_bias[c] = (float)sums[1];
         }
-    return DONE;
 }

@@ -193,14 +193,13 @@ static int follows(const strip *s, const places *at, int64_t vector)
     return all;
 }
 
-static int strip_slot(void *data, int64_t slot, int64_t slots)
+static void strip_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const strip_job *job = data;
     const convolution *p = job->p;
     const strip *s = job->s;
     const int64_t slice = p->in_channels * s->width * LANES;
-    float *packed = scratch((size_t)(s->slices * slice) * sizeof(float));
-    if (!packed) return NO_MEMORY;
+    float *packed = take(&memory, s->slices * slice, sizeof(float));
     for (int64_t task = slot; task < s->tasks * job->output_parts; task += slots) {
         const int64_t first = task / job->output_parts * s->slices * s->width, part = task % job->output_parts;
         const int64_t slices = smaller(s->slices, parts(s->vectors - first, s->width));
@@ -223,7 +222,6 @@ static int strip_slot(void *data, int64_t slot, int64_t slots)
             strip_slice(job, packed + i * slice, s->width * LANES, begin, end, &at, vector);
         }
     }
-    return DONE;
 }
 
 static int strip_forward(const convolution *p, const links *l, const float *x, const float *bias, float *y)
@@ -232,5 +230,7 @@ static int strip_forward(const convolution *p, const links *l, const float *x, c
     const strip s = strip_plan(p, of_output);
     strip_job job = {p, l, &s, x, bias, y, streams(p, y), of_input >= READ_OFTEN,
                      smaller(parts(p->workers.threads, s.tasks), p->out_channels)};
-    return share(p->workers, smaller(p->workers.threads, s.tasks * job.output_parts), strip_slot, &job);
+    room memory = {NULL, 0};
+    take(&memory, s.slices * p->in_channels * s.width * LANES, sizeof(float));
+    return share(p->workers, smaller(p->workers.threads, s.tasks * job.output_parts), memory.size, strip_slot, &job);
 }

@@ -1,31 +1,51 @@
-/* Sharing work among threads. */
+/* Sharing work among threads, and the scratch memory of a call. */
 #pragma once
 #include "base.h"
 
+#define LINE 128 /* bytes that caches fetch at once, so that slots do not share them */
+
+/* Scratch memory of a slot, handed out piece by piece. Without memory it only counts, to find the size. */
 typedef struct {
-    int (*work)(void *job, int64_t slot, int64_t slots);
+    char *memory;
+    size_t size;
+} room;
+
+static void *take(room *r, int64_t count, size_t size)
+{
+    void *piece = r->memory ? r->memory + r->size : NULL;
+    r->size += ((size_t)count * size + LINE - 1) / LINE * LINE;
+    return piece;
+}
+
+typedef void work_function(void *job, room memory, int64_t slot, int64_t slots);
+
+typedef struct {
+    work_function *work;
     void *job;
+    char *memory;
+    size_t size; /* bytes of memory for each slot */
     int64_t slots, next;
-    int failed;
 } team;
 
 static void team_body(void *data)
 {
     team *t = data;
-    for (int64_t slot; (slot = __atomic_fetch_add(&t->next, 1, __ATOMIC_RELAXED)) < t->slots;) {
-        const int failed = t->work(t->job, slot, t->slots);
-        if (failed) __atomic_store_n(&t->failed, failed, __ATOMIC_RELAXED);
-    }
+    for (int64_t slot; (slot = __atomic_fetch_add(&t->next, 1, __ATOMIC_RELAXED)) < t->slots;)
+        t->work(t->job, (room){t->memory ? t->memory + (size_t)slot * t->size : NULL, 0}, slot, t->slots);
     streamed();
 }
 
-/* Call work(job, slot, slots) once for each slot. Which slot does what is fixed, so results do not depend on timing. */
-static int share(workers w, int64_t slots, int (*work)(void *, int64_t, int64_t), void *job)
+/* Call work(job, memory, slot, slots) once for each slot, with so much scratch memory, which lasts as long as the call.
+ * Which slot does what is fixed, so results do not depend on timing. */
+static int share(workers w, int64_t slots, size_t size, work_function *work, void *job)
 {
-    team t = {work, job, slots, 0, DONE};
+    void *memory = NULL;
+    if (size && posix_memalign(&memory, LINE, (size_t)slots * size)) return NO_MEMORY;
+    team t = {work, job, memory, size, slots, 0};
     if (slots > 1 && w.parallel)
         w.parallel(team_body, &t, (unsigned)slots, 0);
     else
         team_body(&t);
-    return t.failed;
+    free(memory);
+    return DONE;
 }

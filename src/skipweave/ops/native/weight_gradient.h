@@ -45,77 +45,94 @@ typedef struct {
     const convolution *p;
     const links *l;
     const plan *q;
+    const strip *s;
     const float *x, *gy;
     float *sums; /* of each slot, one after the other */
     int64_t size;
 } gradient_job;
 
-static int gradient_slot(void *data, int64_t slot, int64_t slots)
+typedef struct {
+    float *packed, *out;
+    int64_t *tap;
+    windows in, made;
+} gradient_memory;
+
+static gradient_memory take_gradient(const convolution *p, const plan *q, room *memory)
+{
+    gradient_memory m;
+    m.packed = take(memory, p->in_channels * channel_size(q->packed_height, q->packed_width), sizeof(float));
+    m.out = take(memory, q->region_height * q->region_width * LANES, sizeof(float));
+    m.tap = take(memory, p->kernel_height * p->kernel_width, sizeof(int64_t));
+    m.in.tables = take_tables(q->packed_height, q->packed_width, memory);
+    m.made.tables = take_tables(q->region_height, q->region_width, memory);
+    return m;
+}
+
+static void gradient_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const gradient_job *job = data;
     const convolution *p = job->p;
     const plan *q = job->q;
-    const int64_t taps = p->kernel_height * p->kernel_width;
-    const size_t in_size = (size_t)(p->in_channels * channel_size(q->packed_height, q->packed_width));
-    const size_t out_size = (size_t)(q->region_height * q->region_width * LANES);
-    float *packed = scratch((in_size + out_size) * sizeof(float) + (size_t)taps * sizeof(int64_t));
-    if (!packed) return NO_MEMORY;
-    float *out = packed + in_size, *sums = job->sums + slot * job->size;
-    int64_t *tap = (int64_t *)(out + out_size);
+    gradient_memory m = take_gradient(p, q, &memory);
+    float *sums = job->sums + slot * job->size;
     memset(sums, 0, (size_t)job->size * sizeof(float));
     for (int64_t task = slot; task < q->tasks; task += slots) {
         const region r = region_of(q, task);
-        windows in, made;
-        look_at_input(&in, p, q, &r);
-        look_at_output(&made, p, q, &r, 0);
-        place_taps(p, in.columns, tap);
-        pack_input(p, &in, job->x, packed);
+        look_at_input(&m.in, p, q, &r);
+        look_at_output(&m.made, p, q, &r, 0);
+        place_taps(p, m.in.columns, m.tap);
+        pack_input(p, &m.in, job->x, m.packed);
         for (int64_t output = 0; output < p->out_channels; output++) {
-            pack(&made, job->gy + output * made.plane, out);
-            add_products(p, job->l, output, out, r.height, r.width, packed, channel_size(in.rows, in.columns),
-                         p->stride_height * in.columns * LANES, tap, sums);
+            pack(&m.made, job->gy + output * m.made.plane, m.out);
+            add_products(p, job->l, output, m.out, r.height, r.width, m.packed, channel_size(m.in.rows, m.in.columns),
+                         p->stride_height * m.in.columns * LANES, m.tap, sums);
         }
     }
-    return DONE;
 }
 
-static int strip_gradient_slot(void *data, int64_t slot, int64_t slots)
+static void strip_gradient_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const gradient_job *job = data;
     const convolution *p = job->p;
-    const strip s = strip_plan(p, mean_links(p, job->l));
-    const int64_t width = s.width * LANES, slice = p->in_channels * width, tap = 0;
-    float *packed = scratch((size_t)(s.slices * (slice + width)) * sizeof(float));
-    if (!packed) return NO_MEMORY;
-    float *out = packed + s.slices * slice, *sums = job->sums + slot * job->size;
+    const strip *s = job->s;
+    const int64_t width = s->width * LANES, slice = p->in_channels * width, tap = 0;
+    float *packed = take(&memory, s->slices * (slice + width), sizeof(float));
+    float *out = packed + s->slices * slice, *sums = job->sums + slot * job->size;
     memset(sums, 0, (size_t)job->size * sizeof(float));
-    for (int64_t task = slot; task < s.tasks; task += slots) {
-        const int64_t first = task * s.slices * s.width, slices = smaller(s.slices, parts(s.vectors - first, s.width));
+    for (int64_t task = slot; task < s->tasks; task += slots) {
+        const int64_t first = task * s->slices * s->width;
+        const int64_t slices = smaller(s->slices, parts(s->vectors - first, s->width));
         places at;
-        find(&at, p, &s, first, slices * s.width);
+        find(&at, p, s, first, slices * s->width);
         for (int64_t c = 0; c < p->in_channels; c++)
-            strip_pack(&s, &at, at.in, job->x + c * s.plane, p->in_channels * s.plane, p->batch, 0, slices, slice,
+            strip_pack(s, &at, at.in, job->x + c * s->plane, p->in_channels * s->plane, p->batch, 0, slices, slice,
                        packed + c * width);
         for (int64_t output = 0; output < p->out_channels; output++) {
-            strip_pack(&s, &at, at.out, job->gy + output * s.plane, p->out_channels * s.plane, p->batch, 0, slices, width, out);
-            add_products(p, job->l, output, out, slices, s.width, packed, width, slice, &tap, sums);
+            strip_pack(s, &at, at.out, job->gy + output * s->plane, p->out_channels * s->plane, p->batch, 0, slices,
+                       width, out);
+            add_products(p, job->l, output, out, slices, s->width, packed, width, slice, &tap, sums);
         }
     }
-    return DONE;
 }
 
 static int weight_gradient(const convolution *p, const links *l, const float *x, const float *gy, float *gradient)
 {
-    const int strip = is_strip(p);
+    const int pointwise = is_strip(p);
     const plan q = best_plan(p, mean_links(p, l));
-    const int64_t tasks = strip ? strip_plan(p, mean_links(p, l)).tasks : q.tasks, slots = smaller(p->workers.threads, tasks);
+    const strip s = strip_plan(p, mean_links(p, l));
+    const int64_t slots = smaller(p->workers.threads, pointwise ? s.tasks : q.tasks);
     int64_t size = 0;
     for (int64_t o = 0; o < p->out_channels; o++) size += l->count[o];
     size *= p->kernel_height * p->kernel_width;
     float *sums = slots > 1 ? malloc((size_t)(slots * size) * sizeof(float)) : gradient;
     if (!sums) return NO_MEMORY;
-    gradient_job job = {p, l, &q, x, gy, sums, size};
-    const int failed = share(p->workers, slots, strip ? strip_gradient_slot : gradient_slot, &job);
+    gradient_job job = {p, l, &q, &s, x, gy, sums, size};
+    room memory = {NULL, 0};
+    if (pointwise)
+        take(&memory, s.slices * s.width * LANES * (p->in_channels + 1), sizeof(float));
+    else
+        take_gradient(p, &q, &memory);
+    const int failed = share(p->workers, slots, memory.size, pointwise ? strip_gradient_slot : gradient_slot, &job);
     if (slots > 1) {
         memcpy(gradient, sums, (size_t)size * sizeof(float));
         for (int64_t i = size; i < slots * size; i++) gradient[i % size] += sums[i];

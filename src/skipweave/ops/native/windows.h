@@ -1,15 +1,21 @@
 /* How pixels become lanes: each lane of a vector is a window of its own into the map, and a step to the next pixel is a
  * step to the next vector, in all windows at once. So every tap of every kernel is an aligned load. */
 #pragma once
-#include "base.h"
+#include "team.h"
 
 typedef struct {
     int64_t images, down, across; /* windows: images x rows of windows x columns of windows <= LANES */
     int64_t height, width;        /* output pixels of a window */
 } grid;
 
-#define MOST_ROWS 64 /* of a window */
-#define MOST_BLOCKS 64 /* of four columns */
+/* What lies inside the map: tables of rows, and of blocks of four columns. */
+typedef struct {
+    int64_t (*begin)[LANES];  /* of each row, in floats from the channel's first */
+    uint8_t *whole;           /* whether the row lies inside in all windows */
+    uint8_t (*inside)[LANES]; /* all bits where it does, or none */
+    uint8_t *whole_block;     /* the same for the columns, four at a time */
+    uint8_t (*reach)[LANES];  /* which of the four do: a number for quad_part */
+} tables;
 
 typedef struct {
     int64_t rows, columns, width, plane; /* of every window; floats from row to row and channel to channel of the map */
@@ -17,12 +23,19 @@ typedef struct {
     int64_t origin[LANES], top[LANES], left[LANES];          /* of each window; may lie outside the map */
     int64_t first_row[LANES], end_row[LANES];                /* what lies inside the map */
     int64_t first_column[LANES], end_column[LANES];
-    int64_t begin[MOST_ROWS][LANES];                         /* of each row, in floats from the channel's first */
-    uint8_t whole[MOST_ROWS];                                /* whether the row lies inside in all windows */
-    uint8_t inside[MOST_ROWS][LANES];                        /* all bits where it does, or none */
-    uint8_t whole_block[MOST_BLOCKS];                        /* the same for the columns, four at a time */
-    uint8_t reach[MOST_BLOCKS][LANES];                       /* which of the four do: a number for quad_part */
+    tables tables;
 } windows;
+
+static tables take_tables(int64_t rows, int64_t columns, room *memory)
+{
+    tables t;
+    t.begin = take(memory, rows, sizeof *t.begin);
+    t.whole = take(memory, rows, sizeof *t.whole);
+    t.inside = take(memory, rows, sizeof *t.inside);
+    t.whole_block = take(memory, parts(columns, 4), sizeof *t.whole_block);
+    t.reach = take(memory, parts(columns, 4), sizeof *t.reach);
+    return t;
+}
 
 /* The windows that begin at (top, left) of the grid's cells, for images from `image` on. Cells are step x step apart. */
 static void look(windows *w, const grid *g, int64_t image, int64_t batch, int64_t channels, int64_t height,
@@ -50,22 +63,23 @@ static void look(windows *w, const grid *g, int64_t image, int64_t batch, int64_
 /* Make the tables of rows and of blocks of columns. Columns from `end` on count as outside. */
 static void tabulate(windows *w, int64_t end)
 {
+    const tables t = w->tables;
     for (int64_t row = 0; row < w->rows; row++) {
-        w->whole[row] = 1;
+        t.whole[row] = 1;
         for (int lane = 0; lane < LANES; lane++) {
             const int inside = row >= w->first_row[lane] && row < w->end_row[lane];
-            w->begin[row][lane] = w->origin[lane] + row * w->width;
-            w->inside[row][lane] = inside ? 255 : 0;
-            w->whole[row] &= inside;
+            t.begin[row][lane] = w->origin[lane] + row * w->width;
+            t.inside[row][lane] = inside ? 255 : 0;
+            t.whole[row] &= inside;
         }
     }
     for (int64_t block = 0; block * 4 < w->columns; block++) {
-        w->whole_block[block] = 1;
+        t.whole_block[block] = 1;
         for (int lane = 0; lane < LANES; lane++) {
             const int64_t first = smaller(larger(w->first_column[lane] - block * 4, 0), 4);
             const int64_t last = smaller(larger(smaller(w->end_column[lane], end) - block * 4, 0), 4);
-            w->reach[block][lane] = (uint8_t)(first < last ? first * 5 + last : 0);
-            w->whole_block[block] &= first == 0 && last == 4;
+            t.reach[block][lane] = (uint8_t)(first < last ? first * 5 + last : 0);
+            t.whole_block[block] &= first == 0 && last == 4;
         }
     }
 }
@@ -73,26 +87,28 @@ static void tabulate(windows *w, int64_t end)
 /* Copy one channel of all windows, zeros where there is no map: (rows, columns, LANES). */
 static void pack(const windows *w, const float *map, float *packed)
 {
-    for (int64_t row = 0; row < w->rows; row++, packed += w->columns * LANES) {
-        const int64_t *begin = w->begin[row];
-        for (int64_t block = 0; block * 4 < w->columns; block++) {
+    const tables t = w->tables;
+    const int64_t columns = w->columns;
+    for (int64_t row = 0; row < w->rows; row++, packed += columns * LANES) {
+        const int64_t *begin = t.begin[row];
+        for (int64_t block = 0; block * 4 < columns; block++) {
             const float *from = map + block * 4;
-            vec columns[4];
+            vec column[4];
             quad quads[LANES];
-            if (w->whole[row] && w->whole_block[block]) {
+            if (t.whole[row] && t.whole_block[block]) {
                 UNROLL for (int lane = 0; lane < LANES; lane++) quads[lane] = quad_load(from + begin[lane]);
-                columns_of(quads, columns);
+                columns_of(quads, column);
             } else {
                 UNROLL for (int lane = 0; lane < LANES; lane++)
-                    quads[lane] = quad_part(from + begin[lane], w->reach[block][lane] & w->inside[row][lane]);
-                columns_of(quads, columns);
+                    quads[lane] = quad_part(from + begin[lane], t.reach[block][lane] & t.inside[row][lane]);
+                columns_of(quads, column);
             }
             vec *to = (vec *)packed + block * 4;
-            const int64_t count = w->columns - block * 4;
+            const int64_t count = columns - block * 4;
             if (count >= 4)
-                to[0] = columns[0], to[1] = columns[1], to[2] = columns[2], to[3] = columns[3];
+                to[0] = column[0], to[1] = column[1], to[2] = column[2], to[3] = column[3];
             else
-                for (int64_t c = 0; c < count; c++) to[c] = columns[c];
+                for (int64_t c = 0; c < count; c++) to[c] = column[c];
         }
         for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(map + begin[lane] + w->plane);
     }
@@ -116,7 +132,7 @@ static void pack_spread(const windows *w, const float *map, float *packed)
 static void fetch(const windows *w, const float *map)
 {
     for (int64_t row = 0; row < w->rows; row++)
-        for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(map + w->begin[row][lane], 1);
+        for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(map + w->tables.begin[row][lane], 1);
 }
 
 /* Copy a channel of all windows back into a map; `packed` has room for three vectors more than it holds.
@@ -126,18 +142,19 @@ static void fetch(const windows *w, const float *map)
  */
 static void unpack(const windows *w, const float *packed, float *map)
 {
+    const tables t = w->tables;
     for (int64_t row = 0; row < w->rows; row++, packed += w->columns * LANES) {
-        const int64_t *begin = w->begin[row];
+        const int64_t *begin = t.begin[row];
         for (int64_t block = (w->columns - 1) / 4; block >= 0; block--) {
             float *to = map + block * 4;
             quad quads[LANES];
-            if (w->whole[row] && w->whole_block[block]) {
+            if (t.whole[row] && t.whole_block[block]) {
                 quads_of((const vec *)packed + block * 4, quads);
                 UNROLL for (int lane = 0; lane < LANES; lane++) quad_store(to + begin[lane], quads[lane]);
             } else {
                 quads_of((const vec *)packed + block * 4, quads);
                 UNROLL for (int lane = 0; lane < LANES; lane++)
-                    quad_store_part(to + begin[lane], quads[lane], w->reach[block][lane] & w->inside[row][lane]);
+                    quad_store_part(to + begin[lane], quads[lane], t.reach[block][lane] & t.inside[row][lane]);
             }
         }
     }

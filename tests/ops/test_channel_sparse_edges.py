@@ -1,0 +1,316 @@
+"""The channel-sparse convolution at its edges: extreme sizes and shapes, layouts in memory, types, threads."""
+
+import ctypes
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skipweave.layers import ChannelSparseConv2d
+from skipweave.ops import (
+    channel_sparse_conv2d,
+    channel_sparse_dense,
+    channel_sparse_shared,
+    concat_read,
+    concat_read_lean,
+    cross_layer,
+    cross_layer_fast,
+    form_for,
+    native_convolution,
+    native_library,
+    native_reading,
+)
+from skipweave.ops.channel_sparse_library import channel_sparse_library
+from skipweave.ops.channel_sparse_triton import channel_sparse_triton
+from tests.ops.shapes import LAYOUTS, Case, assert_exact, unaligned
+
+FORMS = [
+    channel_sparse_conv2d,
+    channel_sparse_dense,
+    channel_sparse_shared,
+    channel_sparse_library,
+    channel_sparse_triton,
+]
+EDGES = {
+    "more than 64 rows and 256 columns": Case(1, 2, 2, 70, 270, (3, 3), dilation=(33, 130)),
+    "dilation 36": Case(1, 3, 4, 65, 65, (3, 3), padding=(36, 36), dilation=(36, 36), fan_in=2, rows=2),
+    "dilation 36 and stride 2": Case(2, 3, 4, 40, 40, (3, 3), (2, 2), (36, 36), (36, 36), fan_in=2, rows=2),
+    "70 rows": Case(3, 3, 2, 80, 20, (70, 1), padding=(35, 0), fan_in=2, rows=2),
+    "300 columns": Case(3, 3, 2, 5, 290, (1, 300), (1, 2), padding=(0, 150), fan_in=2, rows=2),
+    "a map much higher than wide": Case(1, 1, 2, 3000, 1, (3, 1), padding=(1, 0), rows=2),
+    "a map much wider than high": Case(1, 1, 2, 1, 3000, (1, 3), padding=(0, 1), rows=2),
+    "a kernel larger than the map": Case(2, 3, 4, 2, 3, (7, 5), padding=(3, 2), fan_in=2, rows=4),
+    "padding larger than the kernel": Case(2, 3, 4, 4, 5, (3, 2), (2, 1), padding=(9, 4), fan_in=2, rows=4),
+    "padding around single pixels": Case(2, 3, 4, 5, 5, (1, 1), (2, 2), padding=(3, 20), fan_in=2, rows=4),
+    "outputs that see padding alone": Case(1, 2, 2, 1, 1, (2, 2), padding=(40, 40), dilation=(9, 9), fan_in=2, rows=1),
+    "one pixel": Case(1, 1, 1, 1, 1, (1, 1)),
+    "most inputs unread": Case(2, 60, 4, 6, 6, (3, 3), padding=(1, 1), fan_in=1, rows=2),
+    "three threads and one task": Case(1, 4, 2, 3, 3, (3, 3), padding=(1, 1), fan_in=2, rows=2, threads=3),
+}
+
+
+def operands(channels: int = 16, size: tuple[int, int] = (6, 5), kernel: int = 3, batch: int = 2) -> list[Tensor]:
+    """Input, weights, index and bias of a layer that the library takes."""
+    torch.manual_seed(0)
+    index = torch.rand(channels, channels).argsort(1)[:, :2].sort(1).values.int()
+    return [
+        torch.randn(batch, channels, *size),
+        torch.randn(channels, 2, kernel, kernel),
+        index,
+        torch.randn(channels),
+    ]
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_it_is_exact(instruction_set: str, edge: str) -> None:
+    assert_exact(EDGES[edge])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_it_is_exact_however_the_input_lies_in_memory(instruction_set: str, layout: str, kernel: int) -> None:
+    assert_exact(Case(3, 6, 4, 9, 7, (kernel, kernel), fan_in=3, rows=4, layout=layout))
+
+
+@pytest.mark.usefixtures("c_library")
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "every other row"])
+def test_weights_bias_and_gradients_may_lie_in_memory_as_they_will(layout: str) -> None:
+    x, weight, index, bias = operands()
+    weight, bias = LAYOUTS[layout](weight), LAYOUTS[layout](bias.view(1, 16, 1, 1)).view(-1)
+    upstream = LAYOUTS[layout](torch.randn(2, 16, 4, 3))
+    results = []
+    for form in (channel_sparse_library, channel_sparse_dense):
+        leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
+        out = form(leaves[0], leaves[1], index, leaves[2])
+        results.append([out, *torch.autograd.grad(out, leaves, upstream)])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dilation", [4, 12, 31, 36, 2**20])
+def test_kernels_whose_taps_are_far_apart_are_right(dilation: int) -> None:
+    """DeepLab's pyramid of dilations; packed with all that is between their taps they would be slow in C."""
+    torch.manual_seed(0)
+    layer = ChannelSparseConv2d(16, 16, 3, padding=dilation, dilation=dilation, density=0.2, seed=0)
+    x = torch.randn(1, 16, 33, 20)
+    torch.testing.assert_close(layer(x), layer.to_dense()(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("c_library")
+def test_what_the_library_does_not_do_another_form_does() -> None:
+    x, weight, index, _ = operands(channels=64, size=(40, 40))
+    assert form_for(x, weight, index).name == "library"
+    for options, reason in {
+        ((3, 1), (0, 0), (1, 1)): "the stride is (3, 1)",
+        ((1, 1), (0, 0), (17, 17)): "the taps of the kernel are far apart, the dilation being (17, 17)",
+        ((1, 1), (0, 0), (20, 1)): "the kernel is larger than the padded input",
+        ((1, 1), (0, -1), (1, 1)): "the stride is (1, 1), the padding (0, -1), the dilation (1, 1)",
+    }.items():
+        assert form_for(x, weight, index, *options).reason == f"no C library: {reason}"
+        with pytest.raises(RuntimeError, match=r"map of shape|is smaller than"):
+            channel_sparse_library(x, weight, index, None, *options)
+    assert form_for(x[:0], weight, index).reason == "no C library: the input is empty"
+    assert form_for(x, weight[:, :0], index[:, :0]).reason == "no C library: no channels are read"
+    assert form_for(x, weight, index[:, :1]).name == "dense"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation"),
+    [
+        ((2, 40), (3, 3), (1, 1), (1, 1)),
+        ((40, 2), (3, 3), (2, 2), (1, 1)),
+        ((4, 4), (3, 3), (1, 1), (2, 2)),
+        ((0, 4), (1, 1), (1, 1), (1, 1)),
+    ],
+)
+def test_an_output_of_no_pixels_raises_what_torch_raises(form: Callable[..., Tensor], size, kernel, stride, dilation):
+    """In every form, before a kernel runs: that of a GPU needs none here."""
+    for batch, rows in itertools.product((0, 1), (16, 2)):
+        x, weight, index = torch.zeros(batch, 16, *size), torch.zeros(16, 2, *kernel), torch.zeros(rows, 2).int()
+        with pytest.raises(RuntimeError):
+            F.conv2d(x, torch.zeros(16, 16, *kernel), None, stride, 0, dilation)
+        with pytest.raises(RuntimeError):
+            form(x, weight, index, None, stride, (0, 0), dilation)
+
+
+@pytest.mark.parametrize("name", ["channel_sparse", "channel_sparse_triton"])
+@pytest.mark.parametrize("size", [(0, 0), (1, 1), (3, 4), (5, 4)])
+def test_gradients_of_another_shape_than_the_output_s_are_refused(name: str, size: tuple[int, int]) -> None:
+    x, weight, index, _ = operands()  # an output of (4, 3) pixels
+    for map_, problem in ((x, "a gradient of shape"), (x[:, :, :2], "is smaller than a kernel")):
+        gradient, options = torch.zeros(2, 16, *size), ([1, 1], [0, 0], [1, 1])
+        with pytest.raises(RuntimeError):
+            getattr(torch.ops.skipweave, f"{name}_input_gradient")(gradient, list(map_.shape), weight, index, *options)
+        with pytest.raises(RuntimeError, match=problem):
+            getattr(torch.ops.skipweave, f"{name}_weight_gradient")(gradient, map_, list(weight.shape), index, *options)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("rows", [16, 2])
+@pytest.mark.parametrize(("batch", "fan_in"), [(0, 2), (2, 0)])
+def test_no_images_and_no_channels_that_are_read(batch: int, fan_in: int, rows: int, kernel: int) -> None:
+    results = []
+    for form in (channel_sparse_conv2d, channel_sparse_dense):
+        x, weight, index, bias = operands(kernel=kernel, batch=batch)
+        x, weight, bias = (tensor.requires_grad_() for tensor in (x, weight[:, :fan_in].clone(), bias))
+        out = form(x, weight, index[:rows, :fan_in], bias)
+        results.append([out, *torch.autograd.grad(out.square().sum(), [x, weight, bias])])
+    assert results[0][0].shape == (batch, 16, 7 - kernel, 6 - kernel)
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_types_than_float32_are_left_to_torch(dtype: torch.dtype) -> None:
+    x, weight, index, bias = operands()
+    ours = channel_sparse_conv2d(x.to(dtype), weight.to(dtype), index, bias.to(dtype))
+    assert ours.dtype == dtype
+    assert torch.equal(ours, channel_sparse_dense(x.to(dtype), weight.to(dtype), index, bias.to(dtype)))
+
+
+@pytest.mark.usefixtures("c_library")
+@pytest.mark.parametrize("wrong", range(4))
+def test_the_library_refuses_other_types(wrong: int) -> None:
+    given = operands()
+    given[wrong] = given[wrong].double()
+    with pytest.raises(RuntimeError, match=r"torch.float64 on cpu: the C library expects"):
+        channel_sparse_library(*given)
+
+
+@pytest.mark.parametrize("bias", [torch.zeros(8), torch.zeros(17), torch.zeros(16, 1), torch.zeros(16).double()])
+def test_a_bias_that_does_not_fit_is_refused(bias: Tensor) -> None:
+    x, weight, index, _ = operands()
+    with pytest.raises(RuntimeError):
+        channel_sparse_conv2d(x, weight, index, bias)
+
+
+@pytest.mark.usefixtures("c_library")
+@pytest.mark.parametrize("wanted", list(itertools.product((False, True), repeat=3)))
+def test_any_of_the_operands_may_want_gradients(wanted: tuple[bool, bool, bool]) -> None:
+    x, weight, index, bias = operands()
+    results = []
+    for form in (channel_sparse_conv2d, channel_sparse_dense):
+        leaves = [tensor.detach().requires_grad_(want) for tensor, want in zip((x, weight, bias), wanted, strict=True)]
+        out = form(leaves[0], leaves[1], index, leaves[2])
+        assert out.requires_grad == any(wanted)
+        if any(wanted):
+            out.square().sum().backward()
+        results.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    assert [gradient is not None for gradient in results[0][1:]] == list(wanted)
+    for ours, exact in zip(*results, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-4)
+
+
+def short_of_memory() -> None:
+    """Convolve a map whose packed form no address space holds: 2**24 channels times a kernel of 2**20 taps."""
+    x, weight = torch.zeros(1, 2**24, 1, 1), torch.zeros(1, 1, 2**9, 2**11)
+    native_convolution.forward(x, weight, torch.zeros(1, 1).int(), None, (1, 1), (2**8, 2**10), (1, 1))
+
+
+@pytest.mark.usefixtures("c_library")
+def test_memory_that_cannot_be_had_is_an_error() -> None:
+    with pytest.raises(MemoryError, match="scratch memory"):
+        short_of_memory()
+
+
+def resident() -> float:
+    """Memory of this process, in MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+@pytest.mark.usefixtures("c_library")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say what memory is used")
+def test_threads_leave_no_memory_behind() -> None:
+    """2 MiB for each thread, if each kept its scratch memory."""
+    x, weight, index, bias = operands(channels=64, size=(56, 56))
+
+    def run() -> None:
+        with torch.inference_mode():
+            channel_sparse_library(x, weight, index, bias)
+
+    for count in (20, 200):
+        before = resident()
+        for _ in range(count):
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+    assert resident() - before < 40
+
+
+@pytest.mark.usefixtures("c_library")
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library's allocator does not count")
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_calls_free_what_they_allocate(kernel: int) -> None:
+    x, weight, index, bias = operands(channels=64, size=(30, 30), kernel=kernel)
+    nodes = [x.to(memory_format=torch.channels_last)] * 2
+
+    class Allocated(ctypes.Structure):  # glibc's `struct mallinfo2`
+        _fields_ = tuple((name, ctypes.c_size_t) for name in (*"abcd", "mapped", *"ef", "in_use", *"gh"))
+
+    count = ctypes.CDLL(None).mallinfo2
+    count.restype = Allocated
+
+    def calls(times: int) -> int:
+        for _ in range(times):
+            leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
+            channel_sparse_library(leaves[0], leaves[1], index, leaves[2]).sum().backward()
+            gain = torch.ones(128, requires_grad=True)
+            concat_read_lean(nodes, gain, gain).sum().backward()
+            cross_layer_fast(nodes, gain.view(2, 64), gain[:64]).sum().backward()
+        allocated = count()
+        return allocated.in_use + allocated.mapped
+
+    before = calls(5)
+    assert calls(50) - before < 2**20  # a megabyte of scratch memory a call
+
+
+@pytest.mark.parametrize(("ours", "definition"), [(concat_read_lean, concat_read), (cross_layer_fast, cross_layer)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_nodes_may_lie_in_memory_as_they_will(ours, definition, layout: str) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(2, 3)
+    nodes = [LAYOUTS[layout](torch.randn(4, 3, 6, 5)) for _ in weight]
+    if definition is concat_read:
+        weight = weight.flatten()
+    bias, upstream = torch.randn(weight.shape[-1:]), None
+    results = []
+    for form in (ours, definition):
+        leaves = [tensor.detach().requires_grad_() for tensor in (weight, bias, *nodes)]
+        out = form(leaves[2:], *leaves[:2])
+        upstream = LAYOUTS[layout](torch.randn_like(out)) if upstream is None else upstream
+        results.append([out, *torch.autograd.grad(out, leaves, upstream)])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+def test_what_memory_holds_otherwise_is_not_read_as_it_lies() -> None:
+    gain, bias, node = torch.ones(3), torch.zeros(3), torch.randn(2, 3, 4, 4)
+    for view in (torch._neg_view(node), unaligned(node)):
+        assert native_reading.layout([view], gain, bias) is None
+    if not native_library.library().problem:
+        assert native_reading.layout([node], gain, bias) == torch.contiguous_format
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("c_library")
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 2)])
+def test_maps_of_more_elements_than_32_bits_number(kernel: int, stride: int) -> None:
+    """8 GiB of zeros, which take no memory until they are written; the channel that is read lies at the end of them."""
+    side, channels = 2**12, 129
+    x = torch.zeros(1, channels, side, side)
+    assert x.numel() > 2**31
+    x[0, -1, -64:] = torch.randn(64, side)
+    weight, index = torch.randn(1, 1, kernel, kernel), torch.tensor([[channels - 1]]).int()
+    options = ((stride, stride), (0, 0), (1, 1))
+    out = native_convolution.forward(x, weight, index, None, *options)
+    gradient = native_convolution.weight_gradient(out, x, weight.shape, index, *options)
+    rows = 80 // stride  # of the output; before them all is zero
+    read = x[:, -1:, stride * (out.shape[2] - rows) :].double()
+    exact = F.conv2d(read, weight.double(), stride=stride)
+    assert not out[:, :, :-rows].any()
+    torch.testing.assert_close(out[:, :, -rows:].double(), exact, rtol=1e-5, atol=1e-5)
+    exact = torch.nn.grad.conv2d_weight(read, weight.shape, exact, stride)
+    torch.testing.assert_close(gradient.double(), exact, rtol=1e-4, atol=1e-2)
