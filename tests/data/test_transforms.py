@@ -11,7 +11,7 @@ from skipweave.data.transforms import Lighting, RandomShift, eval_transform, tra
 
 
 def transforms(name, **options):
-    config = DataConfig(name=name, root=Path("somewhere"), **options)
+    config = DataConfig(name=name, root=None if name == "digits" else Path("somewhere"), **options)
     evaluation = eval_transform(config)
     return train_transform(config, evaluation), evaluation
 
