@@ -39,7 +39,7 @@ def test_an_image_that_fits_is_only_normalised():
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_a_description_survives_json_and_rebuilds_the_transform(name):
-    transform = eval_transform(DataConfig(name=name, root="somewhere"))
+    transform = eval_transform(DataConfig(name=name, root=None if name == "digits" else "somewhere"))
     assert eval_transform_from(json.loads(json.dumps(transform.describe()))) == transform
 
 
