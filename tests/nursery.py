@@ -20,12 +20,12 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from ports import reserved_port
 
 from skipweave.cli import main
 from skipweave.data import DataConfig, load
 from skipweave.study import runner
 from skipweave.training import fitting, loop, records
+from skipweave.training.ports import reserved_port
 
 DISK_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "shutil.rmtree"}
 

@@ -11,8 +11,8 @@ import yaml
 from skipweave.training import FitConfig
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.config import as_plain
+from skipweave.training.ports import reserved_port
 from skipweave.training.run_folder import RunFolder
-from tests.ports import reserved_port
 
 # Kills the second process in the second epoch of the job's first start.
 KILLED = """

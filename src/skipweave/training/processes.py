@@ -19,6 +19,7 @@ from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training import torchrun
 from skipweave.training.config import FitConfig
 from skipweave.training.devices import make_fabric
+from skipweave.training.ports import meeting_port
 from skipweave.training.run_folder import RunFolder
 from skipweave.training.signals import StopRequest, stop_requests
 
@@ -68,7 +69,11 @@ def in_processes(config: FitConfig, work: Callable[[TellFolder, Fabric], Answer]
         torchrun.meet_again()
         return cast(Answer, fabric.launch(partial(work, _tell_nobody)))
     here, there = get_context("spawn").Pipe(duplex=False)
-    with stop_requests(tell_children=True) as request, _errors_of_processes(request, here):  # which passes signals on
+    with (
+        stop_requests(tell_children=True) as request,  # which passes signals on
+        _errors_of_processes(request, here),
+        meeting_port(),
+    ):
         return cast(Answer, fabric.launch(partial(work, there.send)))
 
 
