@@ -85,7 +85,6 @@ def test_a_batch_of_one_image_needs_more_than_one_value_a_channel(name, side):
         (lambda: timm.create_model("vit_tiny_patch16_224"), (3, 32, 32), "expected its own size, 224x224"),
         (lambda: torchvision.models.vgg11(), (3, 31, 31), "VGG cannot take images of 31x31 pixels: .* least 32x32"),
         (lambda: make("densenet121_32"), (4, 64, 64), r"cannot take images of size \(4, 64, 64\): expected 3 channels"),
-        (lambda: nn.Linear(3, 3), (3, 8, 8), r"Linear cannot take images of size \(3, 8, 8\): "),
     ],
 )
 def test_other_reasons_are_told_too(network, shape, message):
@@ -94,6 +93,37 @@ def test_other_reasons_are_told_too(network, shape, message):
     with pytest.raises(SkipweaveError, match=message) as caught:
         check_images(made, shape)
     assert "\n" not in str(caught.value)
+
+
+class Halves(nn.Module):
+    """Takes images whose sides are multiples of 8."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(len(x), 3, x.shape[2] // 8, 8, x.shape[3] // 8, 8)
+
+
+def test_a_size_that_is_no_least_one_is_not_called_so():
+    check_images(Halves(), (3, 16, 24))
+    with pytest.raises(SkipweaveError, match=r"cannot take images of 9x16 pixels: it takes (\d+)x\1, for instance$"):
+        check_images(Halves(), (3, 9, 16))
+
+
+class Looking(nn.Module):
+    """Does what depends on values, which there are none of on the meta device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x) * (1 if x.mean().item() > 0 else -1)
+
+
+def test_a_network_that_never_runs_without_values_is_let_through():
+    check_images(Looking(), (3, 8, 8))
+    check_images(Looking(), (3, 1, 1))
+    with pytest.raises(SkipweaveError, match=r"Looking cannot take images of size \(3, 8, 8\): "):
+        profile(Looking(), (3, 8, 8))
 
 
 def test_the_network_and_random_numbers_stay_as_they_are():

@@ -252,7 +252,12 @@ def test_encoder_of_segmentation_models_pytorch(decoder: type[nn.Module], name: 
             r"growth is \(4, 8\): expected a whole number of at least 1, or one for each of 3 stages",
         ),
         (dict(units=0), "units is 0"),
-        (dict(topology="exponentail"), "stage 0: unknown topology 'exponentail': did you mean 'exponential'"),
+        (dict(topology="exponentail"), "^unknown topology 'exponentail': did you mean 'exponential'[^;]*$"),
+        (dict(topology=["dense", "foo", "plain"]), "^stage 1: unknown topology 'foo'[^;]*$"),
+        (
+            dict(topology=["bar", "foo", "bar"]),
+            "^stage 0, 2: unknown topology 'bar'[^;]*; stage 1: unknown topology 'foo'",
+        ),
         (dict(topology=["dense", "plain"]), "topology has 2 entries: expected one for all or one for each of 3 stages"),
         (dict(depth=41), r"depth is 41: expected 3n\+4 with n >= 1, for instance 40 or 43"),
         (dict(compression=1.5), "compression is 1.5: expected a number with 0 < compression <= 1"),

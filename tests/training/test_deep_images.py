@@ -10,6 +10,9 @@ from PIL import Image
 
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
+from skipweave.export.timm_folder import hub_config, model_card
+from skipweave.study.config import NetworkConfig, StudyConfig
+from skipweave.study.runner import run_study
 from skipweave.training import (
     FitConfig,
     ModelConfig,
@@ -25,6 +28,7 @@ from skipweave.training import (
 )
 from skipweave.training.checkpoint import open_saved
 from skipweave.training.run_folder import RunFolder
+from skipweave.training.settings import read
 
 
 def scans(place: Path) -> Path:
@@ -124,6 +128,35 @@ def test_data_of_another_depth_is_refused(whole: tuple[RunSummary, Stop], tmp_pa
         Image.new("L", (16, 16)).save(path)
     with pytest.raises(SkipweaveError, match="have 8 bits a channel"):
         evaluate(run.run_dir, root=tmp_path / "moved")
+
+
+def test_what_is_exported_tells_the_range(whole: tuple[RunSummary, Stop]):
+    network, _, description = load_run(whole[0].run_dir)
+    assert hub_config(network, description)["value_range"] == [963, 1132]
+    assert "963 to 1132 become 0 to 1" in model_card(description, 1, {})
+
+
+def test_a_study_finds_it_once_for_all_its_runs(place: Path, tmp_path: Path):
+    config = StudyConfig(
+        [NetworkConfig("sparsenet40_24", {"units": 1, "growth": 6}), NetworkConfig("preact_resnet56", {"units": 1})],
+        seeds=[0],
+        data=replace(settings(place).data, validation=0),
+        epochs=1,
+        batch_size=8,
+        match=None,
+        target=None,
+        output=tmp_path / "study",
+        accelerator="cpu",
+        processes=1,
+        timing_repeats=0,
+    )
+    results = run_study(config)
+    kept = read(StudyConfig, tmp_path / "study" / "config.yaml").data
+    assert kept.range == (963, 1132)
+    for run in results.runs:
+        assert load_run(tmp_path / "study" / run.run_dir)[1].data == kept
+    again = run_study(config)  # settings that do not name it find the same, so that nothing is trained again
+    assert [run.run_dir for run in again.runs] == [run.run_dir for run in results.runs]
 
 
 def test_an_image_of_another_depth_is_named_and_does_not_end_the_others(

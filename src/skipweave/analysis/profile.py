@@ -128,7 +128,7 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
     except Exception as error:  # networks of other libraries fail each in their own way
         check_images(twin.eval(), size)
         check_images(twin, size, batch=BATCH, training=True)
-        raise SkipweaveError(f"{name_of(model)} cannot be measured on images of size {size}: {error}") from error
+        raise SkipweaveError(f"{name_of(model)} cannot take images of size {size}: {error}") from error
     return Profile(size, parameters_by_type(model), counts, saved, alive, topologies_of(model), exits)
 
 

@@ -39,7 +39,7 @@ class Normalising:
         if min(self.std) <= 0:
             raise SkipweaveError(f"preprocessing has std {self.std}: expected std above 0")
         if problem := range_problem(self.range):
-            raise SkipweaveError(f"preprocessing has {problem}")
+            raise SkipweaveError(f"preprocessing: {problem}")
 
     def normalise(self, image: Tensor) -> Tensor:
         """Scale values to zero mean and unit standard deviation a channel.
@@ -91,7 +91,7 @@ class Normalising:
 def range_problem(values: Range | None) -> str:
     """What is wrong with a range, in words; nothing if it is none or two rising finite numbers."""
     right = values is None or (len(values) == 2 and all(map(math.isfinite, values)) and values[0] < values[1])
-    return "" if right else f"range {list(values or ())}: expected two numbers, the lowest and the highest value"
+    return "" if right else f"range is {list(values or ())}: expected two numbers, the lowest and the highest value"
 
 
 def without_no_range(description: dict[str, Any]) -> dict[str, Any]:

@@ -110,14 +110,18 @@ class Arguments:
         return limit
 
     def topologies(self, value: TopologyArgument, units: Sequence[int]) -> tuple[Topology, ...]:
-        """One topology for all stages, or one a stage."""
+        """One topology for all stages, or one a stage. A mistake that is the same in all stages is told once."""
         made = []
+        mistakes: dict[str, list[int]] = {}
         for stage, (spec, n) in enumerate(zip(_one_a_stage(value, len(units)), units, strict=True)):
             try:
                 made.append(patterns.make(spec, n))
             except SkipweaveError as mistake:
-                self.require(False, f"stage {stage}: {mistake}")
+                mistakes.setdefault(str(mistake), []).append(stage)
                 made.append(patterns.plain(n))
+        for problem, stages in mistakes.items():
+            where = "" if len(stages) == len(units) else f"stage {', '.join(map(str, stages))}: "
+            self.require(False, f"{where}{problem}")
         return tuple(made)
 
 

@@ -41,7 +41,7 @@ class OptimConfig:
             unknown("optimiser", self.name, OPTIMISERS),
             unless(self.lr > 0 and math.isfinite(self.lr), f"lr is {self.lr}: expected a number above 0"),
             unless(0 <= self.momentum < 1, f"momentum is {self.momentum}: expected at least 0 and below 1"),
-            unless(self.name == "sgd" or not self.nesterov, "nesterov is for sgd: give false"),
+            unless(self.name != "rmsprop" or not self.nesterov, "nesterov is for sgd: give false"),
             unless(self.momentum > 0 or not self.nesterov, "nesterov needs a momentum above 0: give one, or false"),
             unless(
                 self.weight_decay >= 0 and math.isfinite(self.weight_decay),
