@@ -9,11 +9,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from skipweave.compress.absorb import absorb_behind, absorb_source, affine_of_norm, width_made
-from skipweave.compress.dataflow import Flow, Step
+from skipweave.compress.attached import attached, carry_over, own_tensors
 from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv, DilatedAvgPool, NodeNorm
+from skipweave.tracing.copying import HOOKS
+from skipweave.tracing.dataflow import Flow, Step
 
-_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, NodeNorm, BatchNormAct2d)
-_MAKERS = (nn.Conv2d, nn.ConvTranspose2d, ChannelSparseConv2d, CrossConv)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, NodeNorm, BatchNormAct2d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_MAKERS = (*_CONVOLUTIONS, ChannelSparseConv2d, CrossConv)
 _WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, ConcatRead)
 
 
@@ -46,18 +49,21 @@ def is_step(part: nn.Module) -> bool:
     return isinstance(part, _WHOLE)
 
 
-def fold_norms(model: nn.Module, flows: Sequence[Flow]) -> Folding:
+def fold_norms(model: nn.Module, flows: Sequence[Flow], skipped: Mapping[str, str]) -> Folding:
     """Fold the batch norms of a network, in place; what the flows show stays the same function.
 
     Args:
         model: In evaluation mode.
         flows: Its `data_flows`, with the modules of `is_step` as steps.
+        skipped: Batch norms to be left as they are, and why.
     """
     network = _Network(model, flows)
     folded: dict[str, tuple[str, ...]] = {}
     left: dict[str, str] = {}
     for name, part in network.parts.items():
-        if isinstance(part, _BatchNorm):
+        if name in skipped:
+            left[name] = skipped[name]
+        elif isinstance(part, _BatchNorm):
             try:
                 folded[name] = _fold(network, name, part)
             except _CannotFoldError as reason:
@@ -76,15 +82,17 @@ class _Network:
         self.model = model
         self.flows = flows
         self.parts = dict(model.named_modules())
+        self._attached = attached(model)
+        self._borrowed = frozenset[str]().union(*(flow.borrowed for flow in flows))
         self._names: dict[nn.Module, list[str]] = {}
         for name, part in model.named_modules(remove_duplicate=False):
             self._names.setdefault(part, []).append(name)
 
     def replace(self, name: str, part: nn.Module) -> None:
         """Put a module in another's place, under all of its names."""
+        carry_over(self.parts[name], part)
         for known in self._names[self.parts[name]]:
-            owner, _, last = known.rpartition(".")
-            setattr(self.model.get_submodule(owner), last, part)
+            self.model.set_submodule(known, part)
 
     def run(self, flow: Flow, name: str) -> Step:
         """The only run of a module."""
@@ -93,9 +101,19 @@ class _Network:
         return flow.runs(name)[0]
 
     def plain(self, name: str, kinds: tuple[type[nn.Module], ...]) -> bool:
-        """Whether a module is of one of these very classes, and nobody watches or alters it by hooks."""
+        """Whether a module is of one of these very classes and nothing else is known to depend on it."""
+        return type(self.parts[name]) in kinds and not self.special(name)
+
+    def special(self, name: str) -> str:
+        """Say what keeps a module from being changed; empty where nothing does."""
         part = self.parts[name]
-        return type(part) in kinds and not (part._forward_hooks or part._forward_pre_hooks)
+        if any(getattr(part, hooks) for hooks in HOOKS):
+            return "it has hooks"
+        if name in self._borrowed:
+            return "its tensors are used by more than the layer itself"
+        if isinstance(part, _MAKERS[:-2]) and (own := [*own_tensors(part), *part._modules]):
+            return f"it has tensors or modules of its own ({', '.join(own)})"
+        return self._attached.get(name, "")
 
 
 def _fold(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
@@ -114,8 +132,12 @@ def _fold(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
 
 def _check(network: _Network, name: str, norm: _BatchNorm) -> None:
     """Refuse what is not known for certain to be a gain and a bias a channel."""
-    if not network.plain(name, _NORMS):
-        raise _CannotFoldError(f"it is a {type(norm).__name__}, or has hooks")
+    if not name:
+        raise _CannotFoldError("it is the network itself")
+    if type(norm) not in _NORMS:
+        raise _CannotFoldError(f"it is a {type(norm).__name__}")
+    if reason := network.special(name):
+        raise _CannotFoldError(reason)
     if norm.running_mean is None:
         raise _CannotFoldError("it has no running statistics")
 
@@ -148,7 +170,9 @@ def _makers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
         raise _CannotFoldError("it reads what no layer makes")
     if _keeps_affine(network, step):
         return _makers(network, flow, step.reads[0])
-    if step.is_module and network.plain(step.name, _MAKERS):
+    if step.is_module and type(network.parts[step.name]) in _MAKERS:
+        if reason := network.special(step.name):
+            raise _CannotFoldError(f"{step.name} comes before it, and {reason}")
         return (network.run(flow, step.name).name,)
     if step.name == "aten.cat.default" and step.args[1:] == (1,):
         makers = tuple(maker for part in step.reads for maker in _makers(network, flow, part))
@@ -160,7 +184,7 @@ def _makers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
 def _keeps_affine(network: _Network, step: Step) -> bool:
     """Whether a step does the same to gain * x + bias as to x: means of pixels, and parts of maps."""
     if not step.is_module:
-        return step.name == "aten.slice.Tensor" and step.args[1:2] in ((2,), (3,))
+        return step.name == "aten.slice.Tensor" and step.args[1:2] in ((2,), (3,), (4,))
     pool = network.parts[step.name]
     if network.plain(step.name, (nn.AvgPool2d,)):
         return (pool.padding in (0, (0, 0)) or not pool.count_include_pad) and pool.divisor_override is None
