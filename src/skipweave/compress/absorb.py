@@ -78,8 +78,12 @@ def _double(layer: nn.Module) -> tuple[Tensor, Tensor]:
 def _put(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
     dtype = layer.weight.dtype
     assert isinstance(dtype, torch.dtype)
-    layer.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
-    layer.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        parameter = getattr(layer, name)
+        if parameter is None:
+            setattr(layer, name, nn.Parameter(tensor.to(dtype), requires_grad=False))
+        else:
+            parameter.data = tensor.to(dtype)
 
 
 def _column(vector: Tensor, dims: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 from skipweave.tracing.copying import HOOKS, computes_weights, gradient_hooks
 
 _HOOK_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
-_STANDARD = vars(nn.Conv2d(1, 1, 1)).keys() | vars(nn.BatchNorm2d(1)).keys()
+_OF_ALL_MODULES = vars(nn.Module()).keys()
 _TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -63,11 +63,13 @@ def carry_over(old: nn.Module, new: nn.Module) -> nn.Module:
     if old._backward_hooks:
         new._is_full_backward_hook = old._is_full_backward_hook
     for name, value in vars(old).items():
-        if name not in _STANDARD and name not in vars(new):
+        if name not in _OF_ALL_MODULES and not hasattr(new, name):
             setattr(new, name, value)
     weight = old._parameters.get("weight")
     for name, parameter in new.named_parameters():
         like = old._parameters.get(name)
+        if like is not None:
+            vars(parameter).update(vars(like))
         if (like := weight if like is None else like) is not None:
             parameter.requires_grad_(like.requires_grad)
     return new

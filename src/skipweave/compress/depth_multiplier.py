@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from skipweave.compress.attached import attached, own_tensors
-from skipweave.compress.outputs import kept_layers
+from skipweave.compress.outputs import kept_layers, require_same_way
 from skipweave.compress.report import Thinned, thinned
 from skipweave.compress.verification import Reference
 from skipweave.compress.widths import Widths, draw, input_width, resizable, resize
@@ -84,6 +84,8 @@ def depth_multiplier(
         draw(part)
     _note_classifier(narrow)
     reference.require(narrow, "the narrow network", "A size is fixed outside its layers: write it without that number.")
+    if trials.device == "meta":  # elsewhere the way may depend on numbers
+        require_same_way(model, narrow, trials)
     changes = {
         name: f"{output_width(part)} to {widths[name].outputs} channels"
         for name, part in model.named_modules()
@@ -114,6 +116,8 @@ def _check_modules(model: nn.Module) -> None:
             if name in special:
                 raise SkipweaveError(f"{where}: {special[name]}")
             own = own_tensors(part)
+        if isinstance(part, nn.LayerNorm) and len(part.normalized_shape) > 1:
+            raise SkipweaveError(f"{where}: it normalizes over more than channels, {tuple(part.normalized_shape)}")
         if own:
             raise SkipweaveError(
                 f"{where}: {type(part).__name__} has parameters of its own "

@@ -16,6 +16,7 @@ from skipweave.layers import FORMATS, MemoryFormat, SeparableMaxPool, best_memor
 from skipweave.tracing.copying import copied, in_mode
 from skipweave.tracing.dataflow import data_flows
 from skipweave.tracing.inputs import InputSize
+from skipweave.tracing.kinds import check_network
 from skipweave.tracing.running import Trials, trials_of
 
 _WEIGHTS = (torch.float32, torch.bfloat16)
@@ -148,12 +149,15 @@ def optimize_for_inference(
         raise SkipweaveError(f"weights is {weights!r}: expected torch.float32, torch.bfloat16 or None")
     if isinstance(model, InferenceNet):
         raise SkipweaveError("the network is optimised for inference already: give the one it was made of")
+    check_network(model)
     dtype_of(model)
     maker = _Optimizer(model, trials_of(model, input_size, example_inputs))
     optimized = maker.optimized(memory_format)
     if weights is not None:
         optimized.compute_in(weights)
-        maker.reference.require(optimized, f"the network in {weights}", "Leave out weights.", values=False)
+        maker.reference.require(
+            optimized, f"the network in {weights}", "Leave out weights.", within="network", values=False
+        )
     if compile:
         optimized.network.compile()
     return optimized
@@ -171,14 +175,13 @@ class _Optimizer:
         """Make the network in a memory format, or in the best one in which it does the same."""
         best = memory_format or best_memory_format(self.model)
         made = self._make(best, {})
-        if not self.reference.difference(made):
+        if not self._difference(made):
             return made
         at_fault = self._norms_at_fault()
         for chosen in (best,) if memory_format else (best, "contiguous"):
             made = self._make(chosen, at_fault)
-            if not self.reference.difference(made):
+            if not (words := self._difference(made)):
                 return made
-        words = self.reference.difference(made)
         raise SkipweaveError(f"the network cannot be optimized for inference in {chosen} memory format: {words}")
 
     def _make(self, memory_format: MemoryFormat, skipped: Mapping[str, str]) -> InferenceNet:
@@ -195,21 +198,25 @@ class _Optimizer:
         """Find the batch norms that change what the network does when they are folded, and how."""
         names = list(self._make("contiguous", {}).folding.folded)
         found: dict[str, str] = {}
-        while words := self._difference(found):
+        while words := self._without(found):
             rest = [name for name in names if name not in found]
             most = len(rest)  # folding so many is wrong, folding `least` is not
             least = 0
-            if not rest or self._difference(dict.fromkeys(names, "")):
+            if not rest or self._without(dict.fromkeys(names, "")):
                 return found  # others are at fault
             while most - least > 1:
                 middle = (most + least) // 2
-                wrong = self._difference(found | dict.fromkeys(rest[middle:], ""))
+                wrong = self._without(found | dict.fromkeys(rest[middle:], ""))
                 most, least = (middle, least) if wrong else (most, middle)
             found[rest[most - 1]] = f"folded, {words}"
         return found
 
-    def _difference(self, skipped: Mapping[str, str]) -> str:
-        return self.reference.difference(self._make("contiguous", skipped))
+    def _without(self, skipped: Mapping[str, str]) -> str:
+        """What the network does differently without some batch norms folded."""
+        return self._difference(self._make("contiguous", skipped))
+
+    def _difference(self, made: InferenceNet) -> str:
+        return self.reference.difference(made, within="network")
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:

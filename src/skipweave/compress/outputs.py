@@ -1,11 +1,13 @@
-"""Layers whose width is seen outside a network."""
+"""What narrowing has to respect: layers whose width is seen outside a network, and the way that maps take."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import combinations
 
 from torch import nn
 
+from skipweave.compress.widths import resizable
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.dataflow import Flow, data_flows
+from skipweave.tracing.dataflow import Flow, Step, data_flows
 from skipweave.tracing.makers import MAKERS, depthwise
 from skipweave.tracing.running import Trials
 
@@ -51,3 +53,38 @@ def _grown(kept: set[str], together: Iterable[frozenset[str]]) -> set[str]:
     while more := {name for group in together if not group.isdisjoint(kept) for name in group} - kept:
         kept = kept | more
     return kept
+
+
+def require_same_way(model: nn.Module, narrow: nn.Module, trials: Trials) -> None:
+    """Refuse a narrower network that does other operations, or the same on sizes that no longer go together.
+
+    Raises:
+        SkipweaveError: It does, and where.
+    """
+    for before, after in zip(_ways(model, trials), _ways(narrow, trials), strict=True):
+        for old, new in zip(before.steps, after.steps, strict=False):
+            if old.name != new.name:
+                raise SkipweaveError(
+                    f"the narrow network would run {new.name} where the given network runs {old.name}: it asks for the "
+                    "sizes of its maps"
+                )
+            if set(_equal_sizes(before, old)) - set(_equal_sizes(after, new)):
+                sizes = [
+                    " and ".join(str(flow.shapes[v]) for v in s.reads) for flow, s in ((before, old), (after, new))
+                ]
+                raise SkipweaveError(
+                    f"the narrow network would run {new.name} on maps of {sizes[1]}: expected {sizes[0]}"
+                )
+
+
+def _ways(model: nn.Module, trials: Trials) -> tuple[Flow, ...]:
+    return data_flows(model, trials, resizable, methods=("forward",), variants=False)
+
+
+def _equal_sizes(flow: Flow, step: Step) -> Iterator[tuple[int, int, int]]:
+    """Pairs of what a pointwise operation reads, and the dimensions in which they are of equal size."""
+    shapes = [flow.shapes[value] for value in step.reads] if step.pointwise else []
+    for (i, one), (j, other) in combinations(enumerate(shapes), 2):
+        for dim in range(1, min(len(one), len(other)) + 1):
+            if one[-dim] == other[-dim]:
+                yield i, j, dim

@@ -24,6 +24,7 @@ from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
 from skipweave.tracing.copying import copied
 from skipweave.tracing.dataflow import data_flows
 from skipweave.tracing.inputs import InputSize
+from skipweave.tracing.kinds import check_network
 from skipweave.tracing.makers import MAKERS
 from skipweave.tracing.running import Trials, trials_of
 
@@ -87,6 +88,7 @@ def sparsify(
             to replace, or the result would give anything of another structure, shape or dtype.
     """
     check_density(density, rounding)
+    check_network(model)
     fan_in = _fan_in_rule(density, rounding)
     if done := [name for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)]:
         raise SkipweaveError(f"{done[0]} is channel-sparse already: sparsify the network as it was before")
@@ -146,8 +148,8 @@ def _kept(model: nn.Module, graph: ChannelGraph, trials: Trials, keep: Sequence[
     borrowed = {name for flow in flows for name in flow.borrowed}
     special = attached(model)
     reasons = {name: _why_not(name, part, graph) for name, part in parts.items()}
-    reasons |= {name: special[name] for name in parts if name in special}
     reasons |= {name: "its weight is used by more than the layer itself" for name in parts if name in borrowed}
+    reasons |= {name: special[name] for name in parts if name in special}
     reasons |= dict.fromkeys(asked, "the first convolution" if keep is None else "kept as asked")
     return {name: reason for name, reason in reasons.items() if reason}
 

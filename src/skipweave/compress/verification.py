@@ -42,34 +42,36 @@ class Reference:
                         if not self._expected:
                             raise
 
-    def difference(self, result: nn.Module, *, values: bool = True) -> str:
+    def difference(self, result: nn.Module, *, within: str = "", values: bool = True) -> str:
         """Say what a result does differently, or why it cannot run; empty where it does the same.
 
         Args:
             result: Of a transform.
+            within: Name of the module that takes the given network's place, if the result is not that itself.
             values: Whether numbers count, if they count at all.
         """
         twin = replica(result) if self._trials.device is None else self._trials.replica(result)
         for inputs, method, expected in self._expected:
             try:
-                found = outcome(twin, inputs, method)
+                found = outcome(twin, inputs, method, within)
             except SkipweaveError as error:
                 return str(error)
             if words := difference(expected, found, values=values and self._values, sizes=self._sizes):
                 return f"for {inputs}, {words}"
         return ""
 
-    def require(self, result: nn.Module, what: str, advice: str, *, values: bool = True) -> None:
+    def require(self, result: nn.Module, what: str, advice: str, *, within: str = "", values: bool = True) -> None:
         """Refuse a result that does something else.
 
         Args:
             result: Of a transform.
             what: It is, in words.
             advice: What the user can do.
+            within: Name of the module that takes the given network's place, if the result is not that itself.
             values: Whether numbers count, if they count at all.
 
         Raises:
             SkipweaveError: It does, and how.
         """
-        if words := self.difference(result, values=values):
+        if words := self.difference(result, within=within, values=values):
             raise SkipweaveError(f"{what} would not do what the given network does: {words}. {advice}")

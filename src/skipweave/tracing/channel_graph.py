@@ -86,12 +86,17 @@ def _on_cpu(inputs: Inputs) -> Inputs:
     return inputs.map(change)
 
 
-def _neutral(name: str, tensor: Tensor) -> Tensor:
-    """What a tensor of a network becomes: a floating-point one that changes nothing, in the memory of one number."""
-    if not tensor.is_floating_point():
-        return torch.ones_like(tensor, device="cpu") if tensor.is_meta else tensor.cpu()
-    value = 0.0 if name.endswith(("bias", "mean")) else 1.0
-    return torch.tensor(value, dtype=torch.float64, device="cpu").expand(tensor.shape)
+def _neutral(model: nn.Module) -> nn.Module:
+    """Copy a network to the CPU, with numbers that change nothing; those of its layers take no memory."""
+    of_layers = {id(p) for part in model.modules() if isinstance(part, MAKERS) for p in part.parameters()}
+
+    def change(place: str, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return torch.ones_like(tensor, device="cpu") if tensor.is_meta else tensor.cpu()
+        value = torch.tensor(0.0 if place.endswith(("bias", "mean")) else 1.0, dtype=torch.float64, device="cpu")
+        return value.expand(tensor.shape) if id(tensor) in of_layers else value.repeat(tensor.shape)
+
+    return replica(model, change)
 
 
 class _Differentiable(TorchFunctionMode):
@@ -115,7 +120,7 @@ class _Tracer:
     """
 
     def __init__(self, model: nn.Module, magnitude: float, signed: bool, generator: torch.Generator) -> None:
-        self.twin = replica(model, _neutral)
+        self.twin = _neutral(model)
         self.read: list[tuple[str, Tensor, int]] = []
         self.made: list[tuple[str, Tensor]] = []
         self._magnitude, self._signed, self._generator = magnitude, signed, generator

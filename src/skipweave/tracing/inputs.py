@@ -39,6 +39,11 @@ class Inputs:
                     return max(1, len(leaf))
         return 1
 
+    @property
+    def are_meta(self) -> bool:
+        """Whether a tensor of them is on the meta device."""
+        return any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((self.args, self.kwargs)))
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
         """Return them with every tensor changed."""
         change_all = lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf  # noqa: E731

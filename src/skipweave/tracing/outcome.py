@@ -21,15 +21,22 @@ Outcome = dict[str, Any]
 """Tensors, numbers, and descriptions of containers, by where they are: "output[0].logits", "layer4.features"."""
 
 
-def outcome(twin: nn.Module, inputs: Inputs, method: str = "forward") -> Outcome:
+def outcome(twin: nn.Module, inputs: Inputs, method: str = "forward", within: str = "") -> Outcome:
     """Run a replica, and describe what it returns and what it keeps in its modules.
+
+    Args:
+        twin: The replica.
+        inputs: On its device.
+        method: Which of its methods runs.
+        within: Name of the module whose tensors are described, by their places there.
 
     Raises:
         SkipweaveError: It cannot run.
     """
-    before = {place: (tensor, tensor._version) for place, tensor in tensors_of(twin)}
+    network = twin.get_submodule(within)
+    before = {place: (tensor, tensor._version) for place, tensor in tensors_of(network)}
     found = dict(_described(run(twin, inputs, method), "output", set()))
-    for place, tensor in tensors_of(twin):
+    for place, tensor in tensors_of(network):
         old, version = before.get(place, (None, 0))
         if tensor is not old or tensor._version != version:
             found[place] = tensor.detach().clone()

@@ -3,7 +3,7 @@
 import random
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.copying import on_meta, replica
+from skipweave.tracing.copying import on_meta, replica, watched
 from skipweave.tracing.inputs import Inputs, InputSize, example
 from skipweave.tracing.kinds import check_network
 
@@ -70,6 +70,11 @@ def trials_of(model: nn.Module, input_size: InputSize | None, example_inputs: An
             refused = error
             continue
         return trials
+    hooked = [name for name, part in model.named_modules() if watched(part)]
+    if hooked:
+        raise SkipweaveError(
+            f"{refused} (without its hooks, as on {hooked[0] or 'the network itself'}, which do not run here)"
+        )
     raise refused
 
 
@@ -98,7 +103,7 @@ def run(twin: nn.Module, inputs: Inputs, method: str = "forward") -> object:
     def left(*_: object) -> None:
         entered.pop()
 
-    with undisturbed():
+    with undisturbed(), QuickNorms() if inputs.are_meta else nullcontext():
         hooks = (
             register_module_forward_pre_hook(lambda part, _: entered.append(part)),
             register_module_forward_hook(left),
