@@ -12,18 +12,23 @@ _OF_ALL_MODULES = vars(nn.Module()).keys()
 _TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
-def attached(model: nn.Module) -> dict[str, str]:
-    """Why modules cannot be replaced, or made another width, without losing something, by their names."""
+def attached(model: nn.Module, *, new_parameters: bool = True) -> dict[str, str]:
+    """Why modules cannot be replaced, or given other numbers, without losing something, by their names.
+
+    Args:
+        model: The network.
+        new_parameters: Whether their parameters would be other ones, so that hooks on gradients would be lost.
+    """
     owners: dict[int, list[str]] = defaultdict(list)
     for prefix, part in model.named_modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
                 owners[id(parameter)].append(f"{prefix}.{name}" if prefix else name)
-    found = {prefix: _attached(prefix, part, owners) for prefix, part in model.named_modules()}
+    found = {prefix: _attached(prefix, part, owners, new_parameters) for prefix, part in model.named_modules()}
     return {prefix: reason for prefix, reason in found.items() if reason}
 
 
-def _attached(prefix: str, part: nn.Module, owners: dict[int, list[str]]) -> str:
+def _attached(prefix: str, part: nn.Module, owners: dict[int, list[str]], new_parameters: bool) -> str:
     if parametrize.is_parametrized(part):
         names = ", ".join(part.parametrizations)  # type: ignore[arg-type]
         return f"its {names} is parametrized: remove that before (torch.nn.utils.parametrize.remove_parametrizations)"
@@ -35,7 +40,7 @@ def _attached(prefix: str, part: nn.Module, owners: dict[int, list[str]]) -> str
             own = f"{prefix}.{name}" if prefix else name
             if others := [other for other in owners[id(parameter)] if other != own]:
                 return f"its {name} is tied to {', '.join(others)}: give each a parameter of its own before"
-            if gradient_hooks(parameter) or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            if new_parameters and gradient_hooks(parameter):
                 return f"its {name} has a hook on its gradient: register it on the result"
     if "forward" in vars(part):
         return "its forward is replaced by another function"

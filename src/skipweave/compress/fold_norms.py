@@ -1,16 +1,24 @@
 """Batch norms of a network folded into the layers around them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from timm.layers import BatchNormAct2d
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.compress.absorb import absorb_behind, absorb_source, affine_of_norm, width_made
+from skipweave.compress.absorb import (
+    absorb_before,
+    absorb_behind,
+    absorb_source,
+    affine_of_norm,
+    can_be_undone,
+    width_made,
+)
 from skipweave.compress.attached import attached, carry_over, own_tensors
 from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv, DilatedAvgPool, NodeNorm
+from skipweave.layers.seqconv import ConvUnit
 from skipweave.tracing.copying import HOOKS
 from skipweave.tracing.dataflow import Flow, Step
 
@@ -71,6 +79,29 @@ def fold_norms(model: nn.Module, flows: Sequence[Flow], skipped: Mapping[str, st
     return Folding(folded, left)
 
 
+class RawAndActivated(nn.Module):
+    """A `ConvUnit` whose batch norm has been folded, and whose raw map others read, too.
+
+    Args:
+        conv: Its convolution.
+
+    Shape: (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated map."""
+        return self.pair(x)[1]
+
+    def pair(self, x: Tensor, shortcut: None = None) -> tuple[Tensor, Tensor]:
+        """Return the raw and the activated map."""
+        raw = self.conv(x)
+        return raw, raw.relu()
+
+
 class _CannotFoldError(Exception):
     """Says why."""
 
@@ -82,7 +113,8 @@ class _Network:
         self.model = model
         self.flows = flows
         self.parts = dict(model.named_modules())
-        self._attached = attached(model)
+        self.unit_of = {f"{name}.norm": name for name, part in self.parts.items() if type(part) is ConvUnit}
+        self._attached = attached(model, new_parameters=False)
         self._borrowed = frozenset[str]().union(*(flow.borrowed for flow in flows))
         self._names: dict[nn.Module, list[str]] = {}
         for name, part in model.named_modules(remove_duplicate=False):
@@ -117,17 +149,15 @@ class _Network:
 
 
 def _fold(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
-    """Fold a batch norm into the convolutions before it, or else into the gains and biases of its readers."""
+    """Fold a batch norm into the convolutions before it, or else into what reads its map or theirs."""
     _check(network, name, norm)
-    try:
-        into = _fold_back(network, name, norm)
-    except _CannotFoldError as reason:
+    reasons = []
+    for way in (_fold_back, _fold_forth, _fold_in_unit):
         try:
-            into = _fold_forth(network, name, norm)
-        except _CannotFoldError:
-            raise reason from None
-    network.replace(name, nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity())
-    return into
+            return way(network, name, norm)
+        except _CannotFoldError as reason:
+            reasons.append(reason)
+    raise reasons[0]
 
 
 def _check(network: _Network, name: str, norm: _BatchNorm) -> None:
@@ -156,6 +186,7 @@ def _fold_back(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...
     parts = affine_of_norm(norm).split([width_made(layer) for layer in layers])
     for layer, part in zip(layers, parts, strict=True):
         absorb_behind(layer, part)
+    network.replace(name, nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity())
     return makers
 
 
@@ -207,6 +238,7 @@ def _fold_forth(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ..
         read = network.parts[reader]
         assert isinstance(read, ConcatRead)
         absorb_source(read, place, affine_of_norm(norm))
+    network.replace(name, nn.Identity())
     return tuple(dict.fromkeys(reader for reader, _ in places))
 
 
@@ -219,3 +251,54 @@ def _places(network: _Network, flow: Flow, value: int) -> Iterator[tuple[str, in
             raise _CannotFoldError("others read the same map")
         reads = network.run(flow, step.name).reads
         yield from ((step.name, place) for place, read in enumerate(reads) if read == value)
+
+
+def _fold_in_unit(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold the batch norm of a SeqConv unit into its convolution, and undo that in the batch norms that read it raw."""
+    unit = network.unit_of.get(name, "")
+    if not (unit and network.plain(unit, (ConvUnit,)) and can_be_undone(norm)):
+        raise _CannotFoldError("others read the same map")
+    found = {_raw_readers(network, flow, network.run(flow, name)) for flow in network.flows if flow.runs(name)}
+    if len(found) != 1:
+        raise _CannotFoldError("who reads the same map depends on what the network is asked for")
+    ((maker, readers),) = found
+    names = (maker, *dict(readers))
+    if any(flow.runs(other) and not flow.runs(name) for flow in network.flows for other in names):
+        raise _CannotFoldError("others need the layer before it as it is")
+    affine = affine_of_norm(norm)
+    absorb_behind(network.parts[maker], affine)
+    for reader, start in readers:
+        other = network.parts[reader]
+        assert isinstance(other, _BatchNorm)
+        absorb_before(other, start, affine)
+    whole = network.parts[unit]
+    assert isinstance(whole, ConvUnit)
+    network.replace(unit, RawAndActivated(whole.conv))
+    return names
+
+
+def _raw_readers(network: _Network, flow: Flow, norm: Step) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """The convolution before a batch norm, and other batch norms that read its map, and from which channel on."""
+    (raw,) = norm.reads
+    step = flow.maker(raw)
+    if raw in flow.shown or step is None or not (step.is_module and network.plain(step.name, _MAKERS)):
+        raise _CannotFoldError("the map is no convolution's alone")
+    found = []
+    for other in flow.readers(raw):
+        if other is not norm:
+            joined = other.name == "aten.cat.default" and other.args[1:] == (1,) and other.reads.count(raw) == 1
+            start = sum(flow.shapes[value][1] for value in other.reads[: other.reads.index(raw)]) if joined else 0
+            found += [(reader, start) for reader in _norms(network, flow, other.makes[0] if joined else raw, {norm})]
+    return network.run(flow, step.name).name, tuple(dict.fromkeys(found))
+
+
+def _norms(network: _Network, flow: Flow, value: int, without: Collection[Step]) -> Iterator[str]:
+    """Batch norms with weights that read a value, if nothing else does."""
+    if value in flow.shown:
+        raise _CannotFoldError("the network gives away the map as it is")
+    for step in flow.readers(value):
+        if step not in without:
+            part = network.parts[step.name] if step.is_module else None
+            if not (isinstance(part, _BatchNorm) and part.affine and network.plain(step.name, _NORMS)):
+                raise _CannotFoldError("others than batch norms read the same map")
+            yield network.run(flow, step.name).name

@@ -132,15 +132,15 @@ def _carry_attributes(old: nn.Parameter, new: Tensor, memo: dict[int, Any], user
     """Carry over what somebody noted on a parameter, and hooks on its gradient: deepcopy drops both."""
     vars(new).update(copy.deepcopy(vars(old), memo))
     if users_hooks:
-        for hook in gradient_hooks(old):
-            new.register_hook(hook)
-        for hook in (getattr(old, "_post_accumulate_grad_hooks", None) or {}).values():
-            new.register_post_accumulate_grad_hook(hook)
+        for name, hook in gradient_hooks(old):
+            getattr(new, name)(hook)
 
 
-def gradient_hooks(tensor: Tensor) -> list[Any]:
-    """Hooks on the gradient of a tensor."""
-    return list((tensor._backward_hooks or {}).values())
+def gradient_hooks(parameter: nn.Parameter) -> list[tuple[str, Any]]:
+    """Hooks on the gradient of a parameter, with the names of the methods that register them."""
+    before = (parameter._backward_hooks or {}).values()
+    after = (getattr(parameter, "_post_accumulate_grad_hooks", None) or {}).values()
+    return [("register_hook", hook) for hook in before] + [("register_post_accumulate_grad_hook", h) for h in after]
 
 
 def _belongs(hook: Any, own: set[int]) -> bool:
