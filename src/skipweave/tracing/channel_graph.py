@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from skipweave.tracing.channel_pairs import Pairs, channel_pairs, reached_channels
+from skipweave.tracing.channel_pairs import Pairs, channel_pairs, reached_channels, seen_channels
 from skipweave.tracing.copying import on_meta, replica, tensors_of
 from skipweave.tracing.inputs import Inputs
 from skipweave.tracing.leaving import tensors_in
@@ -31,8 +31,8 @@ class ChannelGraph:
 
     Attributes:
         layers: Names, in the order in which they first run.
-        feeds: By reader, then by maker: which of the reader's input channels each of the maker's channels becomes. Of
-            linear layers behind a flattened map, every input that holds a pixel of the channel.
+        feeds: By reader, then by maker: which of the reader's input channels each of the maker's channels becomes; of
+            linear layers, input 0 stands for all.
         shown: By maker: which channels reach the network's output without passing another layer.
     """
 
@@ -125,9 +125,11 @@ class _Tracer:
         self.made: list[tuple[str, Tensor]] = []
         self._magnitude, self._signed, self._generator = magnitude, signed, generator
         self._dims: dict[str, int] = {}  # of the channels of what layers make
+        self._convolutions: set[str] = set()
         sizes = on_meta(model)
         for name, part in self.twin.named_modules():
             if isinstance(part, MAKERS):
+                self._convolutions |= {name} if not isinstance(part, nn.Linear) else set()
                 part.forward = self._stand_in(name, sizes.get_submodule(name))  # type: ignore[method-assign]
             elif isinstance(part, NORMS):
                 part.forward = given_back  # type: ignore[method-assign]
@@ -161,7 +163,8 @@ class _Tracer:
         """Add what this run shows to what is known, given what the network has returned."""
         leaves = [(leaf, self._dims[name]) for name, leaf in self.made]
         for reader, x, dim in self.read:
-            for place, pairs in channel_pairs(x, dim, leaves):
+            ways = channel_pairs(x, dim, leaves) if reader in self._convolutions else seen_channels(x, leaves)
+            for place, pairs in ways:
                 feeds[reader].setdefault(self.made[place][0], []).append(pairs)
         for output in (*tensors_in(returned), *(tensor for _, tensor in tensors_of(self.twin))):
             if output.requires_grad and not output.is_leaf:

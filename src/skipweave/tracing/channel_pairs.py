@@ -64,6 +64,13 @@ def reached_channels(x: Tensor, leaves: Sequence[tuple[Tensor, int]]) -> Iterato
             yield leaf, (effects > 0).numpy()
 
 
+def seen_channels(x: Tensor, leaves: Sequence[tuple[Tensor, int]]) -> Iterator[tuple[int, Pairs]]:
+    """Find the channels of leaves that a tensor depends on, as pairs with 0."""
+    if x.requires_grad:
+        for leaf, reached in reached_channels(x, leaves):
+            yield leaf, np.stack([reached.nonzero()[0], np.zeros(reached.sum(), dtype=np.int64)])
+
+
 def _weights(x: Tensor, spread: float) -> Tensor:
     """Random numbers around 1 in the shape of a tensor, so that effects do not cancel out."""
     numbers = torch.rand(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
