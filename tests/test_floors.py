@@ -15,7 +15,7 @@ FACE = "skipweave"  # the package's own __init__: it hands out names from many f
 FLOORS = (
     {"errors"},
     {"topology", "ops", "ledger", "values"},
-    {"layers"},
+    {"layers", "tracing"},
     {"models", "compress"},
     {"data", "analysis"},
     {"training"},

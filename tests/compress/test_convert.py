@@ -53,6 +53,17 @@ class Special(nn.Conv2d):
     pass
 
 
+class Apart(nn.Module):
+    """Layers that read the same channels."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [layer(x[:, :1].expand(-1, layer.in_channels, -1, -1)) for layer in self.layers]
+
+
 @pytest.mark.parametrize(
     ("conv", "reason"),
     [
@@ -66,9 +77,9 @@ class Special(nn.Conv2d):
 )
 def test_what_cannot_be_replaced_says_why(conv: nn.Module, reason: str) -> None:
     wide = nn.Conv2d(64, 128, 3, padding=2, dilation=2, bias=False)
-    result = skipweave.convert(nn.Sequential(wide, conv))
-    assert dict(result.replaced) == {"0": 16}
-    assert reason in result.kept["1"]
+    result = skipweave.convert(Apart(wide, conv), input_size=(64, 16, 16))
+    assert dict(result.replaced) == {"layers.0": 16}
+    assert reason in result.kept["layers.1"]
 
 
 def test_mistakes_of_the_user() -> None:

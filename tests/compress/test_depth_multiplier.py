@@ -11,8 +11,8 @@ from torch import nn
 
 import skipweave
 from skipweave.compress import Thinned, depth_multiplier
-from skipweave.compress.dry_run import on_meta
 from skipweave.errors import SkipweaveError
+from skipweave.tracing.copying import on_meta
 
 IMAGE = (3, 224, 224)
 

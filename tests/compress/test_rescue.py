@@ -7,14 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from skipweave.compress.channel_graph import ChannelGraph, channel_graph
 from skipweave.compress.rescue import rescue, unread
 from skipweave.topology import ChannelPattern, channels
+from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
+from skipweave.tracing.running import trials_of
 
 
 def chain(widths: list[int]) -> ChannelGraph:
     layers = [nn.Conv2d(a, b, 1) for a, b in pairwise(widths)]
-    return channel_graph(nn.Sequential(*layers), (widths[0], 2, 2))
+    model = nn.Sequential(*layers)
+    return channel_graph(model, trials_of(model, (widths[0], 2, 2)))
 
 
 def extend(name: str, pattern: ChannelPattern) -> ChannelPattern:
@@ -67,7 +69,7 @@ class Branches(nn.Module):
 
 
 def test_readers_of_one_map_share_the_work() -> None:
-    graph = channel_graph(Branches(), (1, 2, 2))
+    graph = channel_graph(Branches(), trials_of(Branches(), (1, 2, 2)))
     patterns = {name: ChannelPattern(8, 4, np.array([[0], [1], [2], [3]])) for name in ("left", "right")}
     rescued = rescue(graph, patterns, extend)
     assert [pattern.fan_in for pattern in rescued.values()] == [1, 1]

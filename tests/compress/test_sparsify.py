@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 import skipweave
 from skipweave.compress import depth_multiplier, sparsify
-from skipweave.compress.channel_graph import channel_graph
 from skipweave.compress.rescue import unread
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
+from skipweave.tracing.channel_graph import channel_graph
+from skipweave.tracing.running import trials_of
 
 LAYERS = (nn.Conv2d, ChannelSparseConv2d)
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
@@ -85,7 +86,7 @@ def test_no_filter_is_dead(name: str, density: float, choice: str) -> None:
     result = sparsify(model, density, choice=choice, seed=0, input_size=size)
     assert dead_filters(result.model, size) == []
     sparse = {n: part.pattern for n, part in result.model.named_modules() if isinstance(part, ChannelSparseConv2d)}
-    assert unread(channel_graph(model, size), sparse) == []
+    assert unread(channel_graph(model, trials_of(model, size)), sparse) == []
 
 
 def test_drawing_alone_would_leave_filters_dead() -> None:

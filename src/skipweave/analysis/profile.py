@@ -11,10 +11,12 @@ from torch.nn.modules.conv import _ConvNd
 from skipweave.analysis.counts import CONVENTIONS, Counts, count, counting, owns_gains
 from skipweave.analysis.image_sizes import check_images, name_of
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
-from skipweave.compress.dry_run import QuickNorms, checked_input_size, on_meta
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Topology
+from skipweave.tracing.copying import on_meta
+from skipweave.tracing.inputs import InputSize, checked_input_size
+from skipweave.tracing.running import QuickNorms
 
 BATCH = 2  # training mode cannot normalise one image where a map is 1x1
 
@@ -35,7 +37,7 @@ class Profile:
         exit_macs: Multiply-accumulates until each exit, the last head included; empty for a network without exits.
     """
 
-    input_size: tuple[int, int, int]
+    input_size: InputSize
     parameters_by_type: dict[str, int]
     counts: Counts
     saved_bytes: int
@@ -173,5 +175,5 @@ def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
     return tuple(stage.topology for stage in stages if isinstance(getattr(stage, "topology", None), Topology))
 
 
-def _images(number: int, size: tuple[int, int, int]) -> Tensor:
+def _images(number: int, size: InputSize) -> Tensor:
     return torch.empty(number, *size, device="meta")

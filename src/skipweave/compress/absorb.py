@@ -32,6 +32,18 @@ def affine_of_norm(norm: _BatchNorm) -> Affine:
     return Affine(gain, bias if norm.bias is None else bias + norm.bias.detach())
 
 
+def can_be_undone(norm: _BatchNorm) -> bool:
+    """Whether what a batch norm reads can be had from what it makes, in its own precision, to a 100,000th.
+
+    Of what it makes, the weight is the deviation and the bias the mean: where the weight is small beside the bias,
+    little of the deviation is left after rounding.
+    """
+    if norm.weight is None:
+        return True
+    weight, bias = norm.weight.detach().double().abs(), norm.bias.detach().double().abs()
+    return bool(((weight > 0) & (torch.finfo(norm.weight.dtype).eps * bias <= 1e-5 * weight)).all())
+
+
 def width_made(layer: nn.Module) -> int:
     """Channels that a layer makes which `absorb_behind` knows."""
     width = layer.weight.shape[1] if isinstance(layer, CrossConv) else layer.out_channels
@@ -65,6 +77,16 @@ def absorb_source(read: ConcatRead, place: int, affine: Affine) -> None:
         read.gain[part] = (gain * affine.gain).to(read.gain)
 
 
+def absorb_before(norm: _BatchNorm, start: int, affine: Affine) -> None:
+    """Let a batch norm find gain * x + bias where it found x, in the channels from one on."""
+    part = slice(start, start + len(affine.gain))
+    assert norm.running_mean is not None
+    with torch.no_grad():
+        mean, weight = norm.running_mean[part].double(), norm.weight[part].double()
+        norm.running_mean[part] = (affine.gain * mean + affine.bias).to(norm.running_mean)
+        norm.weight[part] = (weight / affine.gain).to(norm.weight)
+
+
 def _double(layer: nn.Module) -> tuple[Tensor, Tensor]:
     """Weights and biases in float64; biases 0 where there are none."""
     weight, bias = layer.weight, layer.bias
@@ -78,8 +100,12 @@ def _double(layer: nn.Module) -> tuple[Tensor, Tensor]:
 def _put(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
     dtype = layer.weight.dtype
     assert isinstance(dtype, torch.dtype)
-    layer.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
-    layer.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        parameter = getattr(layer, name)
+        if parameter is None:
+            setattr(layer, name, nn.Parameter(tensor.to(dtype), requires_grad=False))
+        else:
+            parameter.data = tensor.to(dtype)
 
 
 def _column(vector: Tensor, dims: int) -> Tensor:

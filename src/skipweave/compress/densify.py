@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from skipweave.compress.attached import attached
 from skipweave.compress.sparsify import seed_of_layer
+from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import channels
 
@@ -43,8 +45,13 @@ def add_links(
         keeps of a weight goes there.
 
     Raises:
-        SkipweaveError: The density is not above 0 and at most 1.
+        SkipweaveError: The density is not above 0 and at most 1, or a layer's weight is tied to another, parametrized,
+            or computed by a hook.
     """
+    special = attached(model, new_parameters=False)
+    for name in sparse_layers(model):
+        if name in special:
+            raise SkipweaveError(f"{name} cannot read more channels: {special[name]}")
     for number, layer in enumerate(sparse_layers(model).values()):
         fan_in = channels.fan_in_of(density, layer.in_channels)
         if fan_in > layer.fan_in:

@@ -1,30 +1,24 @@
 """`depth_multiplier`: a given network with every layer narrower by one factor."""
 
-import copy
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from numbers import Real
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.autograd.graph import Node
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
-from skipweave.compress.dry_run import checked_input_size, dry_run, shape_twin
+from skipweave.compress.attached import attached, own_tensors
+from skipweave.compress.outputs import kept_layers, require_same_way
 from skipweave.compress.report import Thinned, thinned
-from skipweave.compress.widths import (
-    MAKERS,
-    Widths,
-    depthwise,
-    draw,
-    input_width,
-    output_width,
-    resizable,
-    resize,
-)
+from skipweave.compress.verification import Reference
+from skipweave.compress.widths import Widths, draw, input_width, resizable, resize
 from skipweave.errors import SkipweaveError
 from skipweave.layers import Head
+from skipweave.tracing.copying import copied, in_mode
+from skipweave.tracing.inputs import InputSize
+from skipweave.tracing.makers import MAKERS, depthwise, output_width
+from skipweave.tracing.running import Trials, run, runs, shape_twin, trials_of
 
 RULES: Mapping[str, Callable[[Fraction], int]] = {
     "floor8": lambda exact: max(8, 8 * math.floor(exact / 8)),
@@ -34,7 +28,12 @@ RULES: Mapping[str, Callable[[Fraction], int]] = {
 
 
 def depth_multiplier(
-    model: nn.Module, alpha: float, *, rule: str = "floor8", input_size: tuple[int, int, int] | None = None
+    model: nn.Module,
+    alpha: float,
+    *,
+    rule: str = "floor8",
+    input_size: InputSize | None = None,
+    example_inputs: Any = None,
 ) -> Thinned:
     """Make every layer of a network narrower by one factor (Changpinyo et al. 2017, section 3; their baseline).
 
@@ -55,10 +54,13 @@ def depth_multiplier(
             want to cost.
         rule: `"floor8"`, max(8, 8 floor(alpha c / 8)), or `"ceil"`.
         input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
+        example_inputs: In place of a size, the arguments of one call: a tuple, a mapping of keyword arguments, or the
+            one argument.
 
     Raises:
-        SkipweaveError: An argument does not fit, or a module of the network, which is named, cannot be made narrower:
-            it has parameters whose width is not known, or a size is fixed elsewhere.
+        SkipweaveError: An argument does not fit; or a module of the network, which is named, cannot be made narrower:
+            it has parameters whose width is not known, is tied to another, or a size is fixed elsewhere; or the result
+            would give anything of another structure, shape or dtype.
 
     >>> import torchvision
     >>> result = depth_multiplier(torchvision.models.resnet18(), 0.5, input_size=(3, 224, 224))
@@ -66,22 +68,30 @@ def depth_multiplier(
     (11166912, 2794080)
     """
     check_factor(alpha, rule)
-    size = checked_input_size(model, input_size)
+    trials = trials_of(model, input_size, example_inputs)
     _check_modules(model)
+    reference = Reference(model, trials, values=False)
     factor = Fraction(str(alpha))  # 0.1 as it is written, not the nearest binary number
-    widths = _widths(model, size, lambda width: RULES[rule](factor * width))
-    narrow = copy.deepcopy(model)
+
+    def scaled(width: int) -> int:
+        return RULES[rule](factor * width) if factor > 1 else min(width, RULES[rule](factor * width))
+
+    widths = _widths(model, trials, scaled)
+    narrow = copied(model)
     for name, width in widths.items():
         part = narrow.get_submodule(name)
         resize(part, name, width)
         draw(part)
     _note_classifier(narrow)
+    reference.require(narrow, "the narrow network", "A size is fixed outside its layers: write it without that number.")
+    if trials.device == "meta":  # elsewhere the way may depend on numbers
+        require_same_way(model, narrow, trials)
     changes = {
         name: f"{output_width(part)} to {widths[name].outputs} channels"
         for name, part in model.named_modules()
         if isinstance(part, MAKERS)
     }
-    return thinned(model, narrow, changes, size)
+    return thinned(model, narrow, changes, trials)
 
 
 def check_factor(alpha: float, rule: str = "floor8", **_: object) -> None:
@@ -97,43 +107,55 @@ def check_factor(alpha: float, rule: str = "floor8", **_: object) -> None:
 
 
 def _check_modules(model: nn.Module) -> None:
-    """Refuse parameters whose width is not known."""
+    """Refuse what would not fit other widths: parameters whose width is not known, and what is attached to layers."""
+    special = attached(model)
     for name, part in model.named_modules():
+        where = f"cannot make {name or 'the network itself'} narrower"
         own = [key for key, value in part.named_parameters(recurse=False) if value.numel() > 1]
-        if own and not resizable(part):
+        if resizable(part):
+            if name in special:
+                raise SkipweaveError(f"{where}: {special[name]}")
+            own = own_tensors(part)
+        if isinstance(part, nn.LayerNorm) and len(part.normalized_shape) > 1:
+            raise SkipweaveError(f"{where}: it normalizes over more than channels, {tuple(part.normalized_shape)}")
+        if own:
             raise SkipweaveError(
-                f"cannot make {name or 'the network itself'} narrower: {type(part).__name__} has parameters of its own "
+                f"{where}: {type(part).__name__} has parameters of its own "
                 f"({', '.join(own)}) whose width is not known here; networks of skipweave take growth or widths instead"
             )
 
 
-def _widths(model: nn.Module, size: tuple[int, int, int], scaled: Callable[[int], int]) -> dict[str, Widths]:
+def _widths(model: nn.Module, trials: Trials, scaled: Callable[[int], int]) -> dict[str, Widths]:
     """Widths of every layer, by name, found by running a twin that is made narrower as it runs."""
-    twin = shape_twin(model)
-    last = _last_layers(twin, size)
+    twin = shape_twin(trials, model)
+    last = kept_layers(model, trials)
     found: dict[str, Widths] = {}
 
-    def fit(part: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def fit(part: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         name = names[part]
         if name not in found:
-            found[name] = _new_widths(part, input_width(part, args[0]), scaled, keep=part in last)
+            x = args[0] if args else kwargs["input"]
+            found[name] = _new_widths(part, name, input_width(part, x), scaled, keep=name in last)
             resize(part, name, found[name])
 
     names = {part: name for name, part in twin.named_modules() if resizable(part)}
     for part in names:
-        part.register_forward_pre_hook(fit)
-    with torch.no_grad():
-        for training in (True, False):  # auxiliary classifiers run in one of the two only
-            try:
-                dry_run(twin.train(training), size)
-            except SkipweaveError as error:
-                raise SkipweaveError(f"cannot make the network narrower: {error}") from error
+        part.register_forward_pre_hook(fit, with_kwargs=True)
+    inputs = next(trials.here())
+    trains = runs(in_mode(trials.replica(model), training=True), inputs)  # auxiliary classifiers run then only
+    for training in (True, False) if trains else (False,):
+        try:
+            run(in_mode(twin, training=training), inputs)
+        except SkipweaveError as error:
+            raise SkipweaveError(f"cannot make the network narrower: {error}") from error
     if unseen := names.values() - found.keys():
         raise SkipweaveError(f"cannot make {sorted(unseen)[0]} narrower: the network does not call it as a module")
     return found
 
 
-def _new_widths(part: nn.Module, inputs: int, scaled: Callable[[int], int], *, keep: bool) -> Widths:
+def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[int], int], *, keep: bool) -> Widths:
+    if not inputs:
+        raise SkipweaveError(f"cannot make {name} narrower: nothing would be left of the channels that it reads")
     if not isinstance(part, MAKERS):
         return Widths(inputs, inputs)
     width = output_width(part)
@@ -145,40 +167,6 @@ def _new_widths(part: nn.Module, inputs: int, scaled: Callable[[int], int], *, k
     groups = 1 if isinstance(part, nn.Linear) else part.groups
     assert isinstance(groups, int)
     return Widths(inputs, max(groups, scaled(width) // groups * groups))
-
-
-def _last_layers(twin: nn.Module, size: tuple[int, int, int]) -> set[nn.Module]:
-    """Convolutions and linear layers that make the network's outputs: nothing of their kind comes after them."""
-    made_by: dict[Node, nn.Module] = {}
-
-    def note(part: nn.Module, args: object, output: Tensor) -> None:
-        assert output.grad_fn is not None
-        made_by[output.grad_fn] = part
-
-    makers = [part for part in twin.modules() if isinstance(part, MAKERS) and not depthwise(part)]
-    hooks = [part.register_forward_hook(note) for part in makers]
-    twin.requires_grad_(True)
-    last: set[nn.Module] = set()
-    for training in (True, False):
-        outputs = [leaf for leaf in tree_leaves(dry_run(twin.train(training), size)) if isinstance(leaf, Tensor)]
-        last |= {made_by[node] for node in _first_met(outputs, made_by)}
-    for hook in hooks:
-        hook.remove()
-    return last
-
-
-def _first_met(outputs: Iterable[Tensor], stops: Container[Node]) -> Iterator[Node]:
-    """Nodes of the autograd graph that are met first on the ways back from the outputs."""
-    waiting = [output.grad_fn for output in outputs if output.grad_fn]
-    seen = set(waiting)
-    while waiting:
-        node = waiting.pop()
-        if node in stops:
-            yield node
-            continue
-        earlier = {before for before, _ in node.next_functions if before} - seen
-        waiting += earlier
-        seen |= earlier
 
 
 def _note_classifier(model: nn.Module) -> None:

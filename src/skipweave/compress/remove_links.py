@@ -9,9 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skipweave.compress.attached import attached, carry_over
+from skipweave.compress.verification import Reference
 from skipweave.errors import SkipweaveError
 from skipweave.layers import CrossConv, Reader, SpanningStages, readers
 from skipweave.topology import Link, Topology
+from skipweave.tracing.copying import copied
+from skipweave.tracing.inputs import InputSize
+from skipweave.tracing.kinds import check_network
+from skipweave.tracing.running import trials_of
 
 TopologyLists = list[list[int]] | list[list[list[int]]]
 
@@ -34,12 +40,20 @@ class Removal:
     unread: tuple[tuple[int, int], ...]
 
 
-def remove_links(model: nn.Module, links: Iterable[Link], build: Callable[[TopologyLists], nn.Module]) -> Removal:
+def remove_links(
+    model: nn.Module,
+    links: Iterable[Link],
+    build: Callable[[TopologyLists], nn.Module],
+    *,
+    input_size: InputSize | None = None,
+) -> Removal:
     """Rebuild a network without some links; what is left keeps its weights and running statistics exactly.
 
     Of each unit that loses a source, the source's channels are cut out of the gains, biases and the first convolution;
     of a convolution across nodes, the source's weights, while its biases, which do not depend on it, are added to
-    another source's. Where all weights of a link are 0 the new network is the same function, in training too.
+    another source's. Where all weights of a link are 0 the new network is the same function, in training too; so it is
+    run beside the given network with such weights set to 0, and compared. Hooks, the mode of each module and what is
+    trained stay as they were.
 
     Supported are DenseNets and SparseNets, Log-DenseNets V1 and LogLog whose nodes are of one width, and DelugeNets
     that filter across nodes.
@@ -48,18 +62,23 @@ def remove_links(model: nn.Module, links: Iterable[Link], build: Callable[[Topol
         model: The trained network; it is not changed.
         links: The links to remove, for instance those of `skipweave.analysis.redundancy.weak_links`.
         build: Makes a network like the given one, but of another topology. It is called once, on the meta device.
+        input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
 
     Raises:
-        SkipweaveError: The network is of another kind, there is no such link, or it has to stay: a reader would have
-            nothing to read, a convolution across nodes less than two, or heads and feature maps, which read what some
-            nodes read, would read less; or `build` makes a network that differs in more than its topology.
+        SkipweaveError: The network is of another kind, its weights are tied or computed by something else, there is no
+            such link, or it has to stay: a reader would have nothing to read, a convolution across nodes less than two,
+            or heads and feature maps, which read what some nodes read, would read less; or `build` makes a network that
+            differs in more than its topology.
 
     Example::
 
         result = remove_links(model, links, lambda topology: create_model("sparsenet40_12", topology=topology))
     """
     gone = tuple(sorted(set(links)))
+    check_network(model)
     _check_kind(model)
+    for name, reason in attached(model).items():
+        raise SkipweaveError(f"links cannot be removed while {name or 'the network itself'} is as it is: {reason}")
     by_reader: dict[tuple[int, int], set[int]] = defaultdict(set)
     for stage, node, source in gone:
         by_reader[stage, node].add(source)
@@ -71,9 +90,11 @@ def remove_links(model: nn.Module, links: Iterable[Link], build: Callable[[Topol
         for stage, topology in enumerate(before)
     ]
     state = dict(model.state_dict())
-    for reader in readers(model):
+    silent = copied(model)
+    for reader, other in zip(readers(model), readers(silent), strict=True):
         if removed := by_reader.pop((reader.stage, reader.node), None):
             state |= _without(reader, removed)
+            _silence(other, removed)
     if by_reader:
         stage, node = min(by_reader)
         raise SkipweaveError(f"node {node} of stage {stage} cannot lose links: it does not weigh them one by one")
@@ -85,8 +106,12 @@ def remove_links(model: nn.Module, links: Iterable[Link], build: Callable[[Topol
         if name not in state or state[name].shape != tensor.shape:
             raise SkipweaveError(f"build makes another network ({name} differs): expected one like the given network")
     thinner.load_state_dict({name: state[name].clone() for name in thinner.state_dict()}, assign=True)
+    for name, part in thinner.named_modules():
+        carry_over(model.get_submodule(name), part)
+    reference = Reference(silent, trials_of(silent, input_size), values=True)
+    reference.require(thinner, "the network without these links", "Give a build that makes the given network again.")
     unread = tuple(sorted(_unread(thinner) - _unread(model)))
-    return Removal(thinner.train(model.training), topology, gone, unread)
+    return Removal(thinner, topology, gone, unread)
 
 
 def _check_kind(model: nn.Module) -> None:
@@ -125,6 +150,18 @@ def _without(reader: Reader, removed: set[int]) -> dict[str, Tensor]:
     if reader.cross is None:
         return _without_channels(reader, kept)
     return _without_rows(*reader.cross, kept, [place for place in places if place not in kept])
+
+
+def _silence(reader: Reader, removed: set[int]) -> None:
+    """Set the weights of sources to 0."""
+    places = [place for place, source in enumerate(reader.sources) if source in removed]
+    with torch.no_grad():
+        if reader.cross:
+            reader.cross[1].weight[places] = 0.0
+        elif reader.concat:
+            parts = reader.convolution[1].weight.split(reader.concat.widths, dim=1)
+            for place in places:
+                parts[place].zero_()
 
 
 def _without_channels(reader: Reader, kept: Sequence[int]) -> dict[str, Tensor]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from skipweave.compress.dry_run import NORMS, dry_run, shape_twin
-from skipweave.compress.widths import MAKERS
+from skipweave.errors import SkipweaveError
+from skipweave.tracing.copying import in_mode
+from skipweave.tracing.makers import MAKERS, channel_dim
+from skipweave.tracing.running import NORMS, Trials, run, shape_twin
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,17 @@ class Thinned:
         return _table([head, *body, *sums], left=(0, 1, 6))
 
 
-def thinned(
-    before: nn.Module, after: nn.Module, changes: Mapping[str, str], input_size: tuple[int, int, int]
-) -> Thinned:
+def thinned(before: nn.Module, after: nn.Module, changes: Mapping[str, str], trials: Trials) -> Thinned:
     """Compare a network with what became of it.
 
     Args:
         before: As it was given.
         after: A copy whose layers have the same names and give maps of the same size.
         changes: What was done to a layer, by its name.
-        input_size: Channels, height and width of the images.
+        trials: What the network given is run with.
     """
     layers = []
-    for name, positions in output_positions(before, input_size).items():
+    for name, positions in output_positions(before, trials).items():
         old, new = before.get_submodule(name), after.get_submodule(name)
         weights = _weights(old), _weights(new)
         kind = "convolution " + "x".join(map(str, old.kernel_size)) if isinstance(old, _ConvNd) else "linear"
@@ -110,32 +110,32 @@ def thinned(
     return Thinned(after, tuple(layers), parameters, (_norm_parameters(before), _norm_parameters(after)))
 
 
-def output_positions(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, int]:
+def output_positions(model: nn.Module, trials: Trials) -> dict[str, int]:
     """How often each weight of a convolution or linear layer is used for one image, by the layer's name.
 
     Layers that run in training only, as auxiliary classifiers do, count as if they always ran.
-
-    Raises:
-        SkipweaveError: The model cannot take such images.
     """
-    twin = shape_twin(model)
+    twin = shape_twin(trials, model)
     names: dict[nn.Module, str] = {part: name for name, part in twin.named_modules() if isinstance(part, MAKERS)}
     uses = dict.fromkeys(names.values(), 0)
+    inputs = next(trials.here())
 
-    def note(part: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        where = args[0] if isinstance(part, nn.ConvTranspose2d) else output
-        width = where.shape[-1] if isinstance(part, nn.Linear) else where.shape[1]
-        found[names[part]] = found.get(names[part], 0) + where.numel() // width // len(where)
+    def note(part: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> None:
+        where = output
+        if isinstance(part, _ConvTransposeNd):
+            where = args[0] if args else kwargs["input"]
+        found[names[part]] = found.get(names[part], 0) + where.numel() // where.shape[channel_dim(part, where)]
 
-    hooks = [part.register_forward_hook(note) for part in names]
+    for part in names:
+        part.register_forward_hook(note, with_kwargs=True)
     for training in (True, False):
         found: dict[str, int] = {}
-        with torch.no_grad():
-            dry_run(twin.train(training), input_size)
+        try:
+            run(in_mode(twin, training=training), inputs)
+        except SkipweaveError:  # detectors want targets in training
+            continue
         uses |= found
-    for hook in hooks:
-        hook.remove()
-    return uses
+    return {name: positions // inputs.batch for name, positions in uses.items()}
 
 
 def _weights(layer: nn.Module) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from skipweave.compress.channel_graph import ChannelGraph
 from skipweave.topology import ChannelPattern
+from skipweave.tracing.channel_graph import ChannelGraph
 
 Counts = dict[str, NDArray[np.int64]]
 
@@ -57,12 +57,10 @@ class _Rescue:
         self.uses: Counts = {name: _row_counts(pattern) for name, pattern in self.patterns.items()}
         self.readers: Counts = {}
         for maker in self.graph.layers:
-            total = self.graph.shown.get(maker, np.zeros(1, dtype=bool)).astype(np.int64)
+            total = self.graph.shown[maker].astype(np.int64)
             for reader in self.graph.readers_of(maker):
-                places = self.graph.feeds[reader][maker]
-                seen = places >= 0
-                counts = self.uses[reader][places] if reader in self.uses else np.ones_like(places)
-                total = total + np.where(seen, counts, 0)
+                channels, places = self.graph.feeds[reader][maker]
+                np.add.at(total, channels, self.uses[reader][places] if reader in self.uses else 1)
             self.readers[maker] = total
 
     def dead(self) -> list[tuple[str, int]]:
@@ -75,9 +73,13 @@ class _Rescue:
         ]
 
     def _could_read(self, maker: str, channel: int) -> list[tuple[str, int]]:
-        """Sparse layers that see a channel, and its place there."""
-        found = [(reader, int(self.graph.feeds[reader][maker][channel])) for reader in self.graph.readers_of(maker)]
-        return [(reader, place) for reader, place in found if place >= 0 and reader in self.patterns]
+        """Sparse layers that see a channel, and its places there."""
+        found = []
+        for reader in self.graph.readers_of(maker):
+            if reader in self.patterns:
+                channels, places = self.graph.feeds[reader][maker]
+                found += [(reader, place) for place in places[channels == channel].tolist()]
+        return found
 
     def smallest_reader(self, maker: str, channel: int) -> str:
         """Of the sparse layers that see a channel the one with the fewest rows."""
@@ -106,16 +108,15 @@ class _Rescue:
     def _spare(self, reader: str) -> NDArray[np.int64]:
         """For every input of a layer that it reads: how often the channels that come there are read, at the least."""
         least = np.full_like(self.uses[reader], np.iinfo(np.int64).max)
-        for maker, places in self.graph.feeds[reader].items():
-            seen = places >= 0
-            np.minimum.at(least, places[seen], self.readers[maker][seen])
+        for maker, (channels, places) in self.graph.feeds[reader].items():
+            np.minimum.at(least, places, self.readers[maker][channels])
         made = least < np.iinfo(np.int64).max  # other inputs are the image's
         return np.where(made & (self.uses[reader] > 0), least, self.uses[reader])
 
     def _count_link(self, reader: str, place: int, change: int) -> None:
         self.uses[reader][place] += change
-        for maker, places in self.graph.feeds[reader].items():
-            self.readers[maker][places == place] += change
+        for maker, (channels, places) in self.graph.feeds[reader].items():
+            np.add.at(self.readers[maker], channels[places == place], change)
 
 
 def _row_counts(pattern: ChannelPattern) -> NDArray[np.int64]:

@@ -1,24 +1,32 @@
 """`sparsify`: the convolutions of a given network read few channels each."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
-from skipweave.compress.channel_graph import ChannelGraph, channel_graph
-from skipweave.compress.dry_run import checked_input_size
+from skipweave.compress.attached import attached, carry_over, own_tensors
 from skipweave.compress.report import Thinned, thinned
 from skipweave.compress.rescue import rescue
+from skipweave.compress.verification import Reference
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import ChannelPattern, channels
 from skipweave.topology.channels import Choice, PatternName
+from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
+from skipweave.tracing.copying import copied
+from skipweave.tracing.dataflow import data_flows
+from skipweave.tracing.inputs import InputSize
+from skipweave.tracing.kinds import check_network
+from skipweave.tracing.makers import MAKERS
+from skipweave.tracing.running import Trials, trials_of
 
 ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
     "ceil": lambda exact: max(1, math.ceil(exact)),
@@ -39,7 +47,8 @@ def sparsify(
     seed: int | None = None,
     keep: Sequence[str] | None = None,
     carry_weights: bool = False,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: InputSize | None = None,
+    example_inputs: Any = None,
 ) -> Thinned:
     """Let every convolution of a network read few channels, drawn at random once (Changpinyo et al. 2017, section 3).
 
@@ -71,17 +80,22 @@ def sparsify(
             is the first one that runs.
         carry_weights: Whether the weights of the links that stay are taken over; or all are drawn anew (He, by fan-in).
         input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
+        example_inputs: In place of a size, the arguments of one call: a tuple, a mapping of keyword arguments, or the
+            one argument.
 
     Raises:
-        SkipweaveError: An argument does not fit, or there is nothing to replace.
+        SkipweaveError: An argument does not fit, the network is of a kind that cannot be made sparse, there is nothing
+            to replace, or the result would give anything of another structure, shape or dtype.
     """
     check_density(density, rounding)
+    check_network(model)
     fan_in = _fan_in_rule(density, rounding)
     if done := [name for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)]:
         raise SkipweaveError(f"{done[0]} is channel-sparse already: sparsify the network as it was before")
-    size = checked_input_size(model, input_size)
-    graph = channel_graph(model, size)
-    reasons = _kept(model, graph, keep)
+    trials = trials_of(model, input_size, example_inputs)
+    reference = Reference(model, trials, values=False)
+    graph = channel_graph(model, trials)
+    reasons = _kept(model, graph, trials, keep)
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and name not in reasons}
     if not convs:
         said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it has none"
@@ -95,10 +109,11 @@ def sparsify(
     patterns = drawn
     if path_rule and pattern != "grouped":  # groups read all inputs
         patterns = rescue(graph, drawn, lambda name, before: drawers[name](before.fan_in + 1, start=before))
-    sparse = copy.deepcopy(model)
-    _replace(model, sparse, patterns, carry_weights)
+    sparse = copied(model)
+    _replace(sparse, patterns, carry_weights)
+    reference.require(sparse, "the sparse network", "Keep layers that the network treats in a special way: keep=[...]")
     changes = {name: _change(drawn[name], patterns[name]) for name in patterns}
-    return thinned(model, sparse, {**reasons, **changes}, size)
+    return thinned(model, sparse, {**reasons, **changes}, trials)
 
 
 def seed_of_layer(seed: int, number: int) -> int:
@@ -123,12 +138,18 @@ def _fan_in_rule(density: float, rounding: str) -> Callable[[int], int]:
     return lambda in_channels: min(in_channels, ROUNDINGS[rounding](exact * in_channels))
 
 
-def _kept(model: nn.Module, graph: ChannelGraph, keep: Sequence[str] | None) -> dict[str, str]:
+def _kept(model: nn.Module, graph: ChannelGraph, trials: Trials, keep: Sequence[str] | None) -> dict[str, str]:
     """Why a convolution stays as it is, by its name."""
-    convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}
+    parts = {name: part for name, part in model.named_modules() if isinstance(part, _ConvNd)}
+    convs = [name for name, part in parts.items() if isinstance(part, nn.Conv2d)]
     running = [name for name in graph.layers if name in convs]
-    asked = running[:1] if keep is None else _named(list(convs), keep)
-    reasons = {name: _why_not(name, conv, graph) for name, conv in convs.items()}
+    asked = running[:1] if keep is None else _named(convs, keep)
+    flows = data_flows(model, trials, lambda part: isinstance(part, MAKERS), methods=("forward",), variants=False)
+    borrowed = {name for flow in flows for name in flow.borrowed}
+    special = attached(model)
+    reasons = {name: _why_not(name, part, graph) for name, part in parts.items()}
+    reasons |= {name: "its weight is used by more than the layer itself" for name in parts if name in borrowed}
+    reasons |= {name: special[name] for name in parts if name in special}
     reasons |= dict.fromkeys(asked, "the first convolution" if keep is None else "kept as asked")
     return {name: reason for name, reason in reasons.items() if reason}
 
@@ -142,12 +163,14 @@ def _named(names: Sequence[str], keep: Sequence[str]) -> list[str]:
     return [name for hits in found.values() for name in hits]
 
 
-def _why_not(name: str, conv: nn.Conv2d, graph: ChannelGraph) -> str:
+def _why_not(name: str, conv: nn.Module, graph: ChannelGraph) -> str:
     """Say in words why a convolution cannot be made sparse; empty where it can."""
     if not name:
         return "it is the network itself"
     if type(conv) is not nn.Conv2d:
         return f"it is a {type(conv).__name__}, not a Conv2d"
+    if own := [*own_tensors(conv), *conv._modules]:
+        return f"it has tensors or modules of its own ({', '.join(own)})"
     if conv.groups > 1:
         return "depthwise" if conv.groups == conv.in_channels else f"it has {conv.groups} groups already"
     if conv.in_channels == 1:
@@ -176,19 +199,17 @@ def _draw(
         raise SkipweaveError(f"{name}: {error}") from error
 
 
-def _replace(model: nn.Module, sparse: nn.Module, patterns: Mapping[str, ChannelPattern], carry_weights: bool) -> None:
+def _replace(sparse: nn.Module, patterns: Mapping[str, ChannelPattern], carry_weights: bool) -> None:
     """Put sparse layers into a copy of the model, one for each convolution, however many names that has."""
     made: dict[nn.Module, nn.Module] = {}
-    names = {model.get_submodule(name): name for name in patterns}
-    for name, part in model.named_modules(remove_duplicate=False):
-        if part in names:
-            assert isinstance(part, nn.Conv2d)
-            if part not in made:
-                made[part] = ChannelSparseConv2d.from_dense(
-                    part, carry_weights=carry_weights, pattern=patterns[names[part]]
-                )
-            owner, _, attribute = name.rpartition(".")
-            setattr(sparse.get_submodule(owner), attribute, made[part])
+    for name, pattern in patterns.items():
+        conv = sparse.get_submodule(name)
+        assert isinstance(conv, nn.Conv2d)
+        layer = ChannelSparseConv2d.from_dense(conv, carry_weights=carry_weights, pattern=pattern)
+        made[conv] = carry_over(conv, layer)
+    for name, part in list(sparse.named_modules(remove_duplicate=False)):
+        if part in made:
+            sparse.set_submodule(name, made[part])
 
 
 def _change(drawn: ChannelPattern, kept: ChannelPattern) -> str:

@@ -1,22 +1,15 @@
 """Layers of other widths: how each class of layer says how wide it is, and is made another width in place."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import torchvision
-from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from skipweave.errors import SkipweaveError
-
-MAKERS = (_ConvNd, nn.Linear)
-"""Layers that make channels of their own; all others keep the width of what they read."""
+from skipweave.tracing.makers import MAKERS, channel_dim, depthwise
 
 _FOLLOWERS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
-_CHANNELS_FIRST = (LayerNorm2d, torchvision.models.convnext.LayerNorm2d)  # of the layer norms
 
 
 def resizable(part: nn.Module) -> bool:
@@ -24,22 +17,9 @@ def resizable(part: nn.Module) -> bool:
     return isinstance(part, MAKERS + _FOLLOWERS)
 
 
-def depthwise(part: nn.Module) -> bool:
-    """Whether a convolution filters each channel by itself, so that its width follows its input's."""
-    return isinstance(part, _ConvNd) and part.groups == part.in_channels > 1
-
-
 def input_width(part: nn.Module, x: Tensor) -> int:
     """Channels of what a layer reads."""
-    last = isinstance(part, nn.Linear) or (isinstance(part, nn.LayerNorm) and not isinstance(part, _CHANNELS_FIRST))
-    return x.shape[-1 if last else 1]
-
-
-def output_width(part: nn.Module) -> int:
-    """Channels that a convolution or linear layer makes."""
-    width = part.out_features if isinstance(part, nn.Linear) else part.out_channels
-    assert isinstance(width, int)
-    return width
+    return x.shape[channel_dim(part, x)]
 
 
 @dataclass(frozen=True)
@@ -102,10 +82,11 @@ def _require_multiple(name: str, what: str, number: int, width: int) -> None:
 
 def _renew(part: nn.Module, **shapes: tuple[int, ...]) -> None:
     """Replace those of a module's tensors that it has."""
-    tensors: Callable[[str], Any] = lambda name: getattr(part, name, None)  # noqa: E731
     for name, shape in shapes.items():
-        old = tensors(name)
+        old = getattr(part, name, None)
         if isinstance(old, nn.Parameter):
-            setattr(part, name, nn.Parameter(old.data.new_empty(shape), requires_grad=old.requires_grad))
+            new = nn.Parameter(old.data.new_zeros(shape), requires_grad=old.requires_grad)
+            vars(new).update(vars(old))
+            setattr(part, name, new)
         elif isinstance(old, Tensor):
-            setattr(part, name, old.new_empty(shape))
+            setattr(part, name, old.new_zeros(shape))

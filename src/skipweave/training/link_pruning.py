@@ -52,10 +52,13 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
     network, config, description = load_run(run_dir, which)
     weak = weak_links(network, below)
     links = [entry.link for entry in weak.removable]
-    removal = remove_links(
-        network, links, lambda topology: build_network(description.model, {**description.args, "topology": topology})
-    )
     size = _image_size(description)
+    removal = remove_links(
+        network,
+        links,
+        lambda topology: build_network(description.model, {**description.args, "topology": topology}),
+        input_size=size,
+    )
     pruning = LinkPruning(weak, profile(network, size), profile(removal.model, size), removal)
     if output and links:
         _write(output, removal, config, description)

@@ -1,0 +1,297 @@
+"""Which module makes which map and which ones read it, found by running a network."""
+
+import gc
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from skipweave.errors import SkipweaveError
+from skipweave.tracing.copying import in_mode, watched
+from skipweave.tracing.inputs import Inputs
+from skipweave.tracing.leaving import tensors_in
+from skipweave.tracing.running import Trials, run
+
+METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")
+"""What people call of a network: torch's method, timm's, and ours."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One module, or one operation outside the modules that are looked at as a whole.
+
+    Attributes:
+        name: Of the module in the network, or of the operation ("aten.cat.default").
+        is_module: Which of the two it is.
+        reads: Numbers of the values that it is given. A tensor changed in place is a new value, and so is every other
+            one of the same memory.
+        makes: Numbers of the values that it gives, those that it changes among them.
+        in_place: Whether it changes a tensor that it is given.
+        args: Of an operation, as it was called, with None for tensors.
+        tags: Of an operation, torch's.
+    """
+
+    name: str
+    is_module: bool
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    in_place: bool
+    args: tuple[Any, ...] = ()
+    tags: tuple[torch.Tag, ...] = ()
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is an operation that makes each number from those at the same place."""
+        return torch.Tag.pointwise in self.tags
+
+    @property
+    def free_size(self) -> bool:
+        """Whether sizes of what it makes may depend on the numbers that it reads."""
+        own = not self.is_module and not self.name.startswith("aten.")
+        return own or torch.Tag.dynamic_output_shape in self.tags
+
+
+class Flow:
+    """What happened in one run of a network.
+
+    Args:
+        steps: In order.
+        shown: Values that leave the network: returned, or held by whatever outlives the run.
+        shapes: Of all values.
+        borrowed: Modules whose tensors are used by more than themselves.
+    """
+
+    def __init__(
+        self,
+        steps: Iterable[Step],
+        shown: Iterable[int],
+        shapes: Mapping[int, tuple[int, ...]],
+        borrowed: Iterable[str] = (),
+    ) -> None:
+        self.steps = tuple(steps)
+        self.shown = frozenset(shown)
+        self.shapes = shapes
+        self.borrowed = frozenset(borrowed)
+        self._maker: dict[int, Step] = {}
+        self._readers: dict[int, list[Step]] = defaultdict(list)
+        self._runs: dict[str, list[Step]] = defaultdict(list)
+        for step in self.steps:
+            self._maker |= dict.fromkeys(step.makes, step)
+            for value in dict.fromkeys(step.reads):
+                self._readers[value].append(step)
+            if step.is_module:
+                self._runs[step.name].append(step)
+
+    def maker(self, value: int) -> Step | None:
+        """The step that made a value; None of what was there before."""
+        return self._maker.get(value)
+
+    def readers(self, value: int) -> tuple[Step, ...]:
+        """The steps that read a value."""
+        return tuple(self._readers.get(value, ()))
+
+    def runs(self, module: str) -> tuple[Step, ...]:
+        """The steps that are runs of a module."""
+        return tuple(self._runs.get(module, ()))
+
+
+def data_flows(
+    model: nn.Module,
+    trials: Trials,
+    whole: Callable[[nn.Module], bool],
+    *,
+    methods: Iterable[str] = METHODS,
+    training: bool = False,
+    variants: bool = True,
+) -> tuple[Flow, ...]:
+    """Run a network, and note who makes and reads what.
+
+    It is run once for each of its methods and for each of the inputs that this accepts: what any of them shows is
+    shown. What hooks of the user see is shown too: these do not run, but may keep or change it.
+
+    Args:
+        model: Not changed.
+        trials: What it is run with.
+        whole: Whether a module is one step, whatever it does inside.
+        methods: Of the network, those that run.
+        training: Whether it is run in training mode, instead of evaluation mode.
+        variants: Whether all inputs are used, or the first ones alone.
+
+    Returns:
+        The flows of the runs that went through.
+    """
+    twin = in_mode(trials.replica(model), training=training)
+    known = _Known(
+        {part: name for name, part in twin.named_modules() if whole(part)},
+        {twin.get_submodule(name): name for name, part in model.named_modules() if watched(part)},
+    )
+    found = []
+    for method in methods:
+        for inputs in list(trials.here())[: None if variants else 1]:
+            if hasattr(twin, method):
+                try:
+                    found.append(_flow(twin, known, inputs, method))
+                except SkipweaveError:  # the method takes other arguments, or the training mode does
+                    continue
+    return tuple(found)
+
+
+def sizes_follow_values(model: nn.Module, trials: Trials) -> bool:
+    """Whether sizes of what a network makes depend on the numbers in its maps, as those of a detector's boxes do."""
+    if trials.device == "meta":  # where there are no numbers
+        return False
+    flows = data_flows(model, trials, lambda part: False, methods=METHODS[:1], variants=False)
+    return any(step.free_size for flow in flows for step in flow.steps)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Modules of a network by kind, with their names: those that are one step, and those with hooks of the user."""
+
+    whole: Mapping[nn.Module, str]
+    watched: Mapping[nn.Module, str]
+
+
+def _flow(twin: nn.Module, known: _Known, inputs: Inputs, method: str) -> Flow:
+    recorder = _Recorder(known)
+    hooks = [
+        hook
+        for part in {**known.whole, **known.watched}
+        for hook in (
+            part.register_forward_pre_hook(recorder.enter, with_kwargs=True),
+            part.register_forward_hook(recorder.leave),
+        )
+    ]
+    try:
+        with recorder:
+            returned = run(twin, inputs, method)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Flow(recorder.steps, recorder.shown(returned), recorder.shapes, recorder.borrowed)
+
+
+class _Recorder(TorchDispatchMode):
+    """Notes the steps of a run, without holding any of its tensors."""
+
+    def __init__(self, known: _Known) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        self.borrowed: set[str] = set()
+        self._known = known
+        self._owners = {id(p): name for part, name in known.whole.items() for p in part.parameters()}
+        self._inside: list[tuple[nn.Module, list[Tensor], tuple[int, ...]]] = []  # what running modules were given
+        self._seen_by_hooks: set[int] = set()
+        self._made: set[int] = set()
+        self._numbers: Any = WeakTensorKeyDictionary()
+        self._in_memory: dict[int, list[weakref.ref[Tensor]]] = defaultdict(list)
+
+    def shown(self, returned: object) -> set[int]:
+        """Values that leave the network, which has returned this."""
+        alive = self._alive()
+        if len(alive) > len(tensors_in(returned)):
+            gc.collect()  # others may be alive only because garbage holds them
+            alive = self._alive()
+        return alive | self._seen_by_hooks
+
+    def _alive(self) -> set[int]:
+        return {number for number in self._numbers.values() if number in self._made}
+
+    def enter(self, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note what a module is given."""
+        given = _tensors((args, kwargs))
+        if part in self._known.watched and not self._within_whole():
+            self._seen_by_hooks.update(self._read(tensors_in((args, kwargs))))
+        self._inside.append((part, given, self._read(given)))
+
+    def leave(self, part: nn.Module, args: tuple[Any, ...], made: object) -> None:
+        """Note what a module makes."""
+        _, given, reads = self._inside.pop()
+        if self._within_whole():
+            return
+        if part in self._known.whole:
+            self._note(self._known.whole[part], True, given, reads, _tensors(made))
+        if part in self._known.watched:
+            self._seen_by_hooks.update(self._read(tensors_in(made)))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> object:
+        kwargs = kwargs or {}
+        if self._within_whole():
+            return func(*args, **kwargs)
+        given = _tensors((args, kwargs))
+        reads = self._read(given)
+        self.borrowed.update(self._owners[id(tensor)] for tensor in given if id(tensor) in self._owners)
+        made = func(*args, **kwargs)
+        plain = tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args)
+        written = _written(func, args, kwargs)
+        self._note(str(func), False, given, reads, _tensors(made), written, plain, tuple(func.tags))
+        return made
+
+    def _within_whole(self) -> bool:
+        return any(part in self._known.whole for part, _, _ in self._inside)
+
+    def _note(
+        self,
+        name: str,
+        is_module: bool,
+        given: list[Tensor],
+        reads: tuple[int, ...],
+        new: list[Tensor],
+        written: list[Tensor] | None = None,
+        args: tuple[Any, ...] = (),
+        tags: tuple[torch.Tag, ...] = (),
+    ) -> None:
+        changed = [*(written or ()), *(leaf for leaf in new if any(leaf is old for old in given))]
+        others = [other for tensor in changed for other in self._sharing(tensor) if all(other is not t for t in new)]
+        reads = (*reads, *(number for number in self._read(others) if number not in reads))
+        makes = tuple(self._new(tensor) for tensor in (*new, *others))
+        self._made.update(makes)
+        self.steps.append(Step(name, is_module, reads, makes, bool(changed), args, tags))
+
+    def _read(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:
+        return tuple(self._numbers[t] if t in self._numbers else self._new(t) for t in tensors)
+
+    def _new(self, tensor: Tensor) -> int:
+        if tensor not in self._numbers:
+            self._in_memory[_memory(tensor)].append(weakref.ref(tensor))
+        self._numbers[tensor] = number = len(self.shapes)
+        self.shapes[number] = tuple(tensor.shape)
+        return number
+
+    def _sharing(self, tensor: Tensor) -> Iterator[Tensor]:
+        """Tensors of the same memory, itself among them."""
+        if memory := _memory(tensor):
+            for reference in self._in_memory[memory]:
+                other = reference()
+                if other is not None and _memory(other) == memory:
+                    yield other
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Tensors that an operation changes, by its schema."""
+    if not func._schema.is_mutable:
+        return []
+    known = func._schema.arguments
+    named = {argument.name: value for argument, value in zip(known, args, strict=False)} | dict(kwargs)
+    writes = (argument.name for argument in known if argument.alias_info and argument.alias_info.is_write)
+    return [tensor for name in writes for tensor in _tensors(named.get(name))]
+
+
+def _memory(tensor: Tensor) -> int:
+    """A number that tensors have in common while they share memory; 0 of those without any of their own."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return 0
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

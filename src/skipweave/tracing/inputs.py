@@ -1,0 +1,161 @@
+"""What a network is called with: images of a size or inputs of any kind, and variants of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from skipweave.errors import SkipweaveError
+
+InputSize = tuple[int, ...]
+
+_BATCH = 2  # training mode cannot normalize a single value a channel
+_LARGER = ((7, 5), (32, 32))  # rows and columns: odd sizes, and sizes that a network that halves maps five times takes
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Arguments of one call of a network.
+
+    Attributes:
+        args: Positional ones.
+        kwargs: Keyword arguments.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int:
+        """Samples: the first size of the first tensor, or the length of the list that holds it; at least 1."""
+        for value in (*self.args, *self.kwargs.values()):
+            if _is_list_of_images(value):
+                return len(value)
+            for leaf in tree_leaves(value):
+                if isinstance(leaf, Tensor) and leaf.dim():
+                    return max(1, len(leaf))
+        return 1
+
+    @property
+    def are_meta(self) -> bool:
+        """Whether a tensor of them is on the meta device."""
+        return any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((self.args, self.kwargs)))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
+        """Return them with every tensor changed."""
+        change_all = lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf  # noqa: E731
+        return Inputs(tree_map(change_all, self.args), tree_map(change_all, dict(self.kwargs)))
+
+    def variants(self) -> Iterator["Inputs"]:
+        """Yield the inputs themselves, then those of one sample more, and of larger images."""
+        yield self
+        batch = self.batch
+        yield self._each(lambda value: _one_more(value, batch))
+        for size in _LARGER:
+            yield self._each(lambda value, size=size: _larger(value, size))  # type: ignore[misc]
+
+    def _each(self, change: Callable[[Any], Any]) -> "Inputs":
+        return Inputs(tuple(map(change, self.args)), {name: change(value) for name, value in self.kwargs.items()})
+
+    def __str__(self) -> str:
+        """Show their shapes."""
+        if len(self.args) == 1 and not self.kwargs and isinstance(self.args[0], Tensor) and self.args[0].dim() == 4:
+            return f"images of size {tuple(self.args[0].shape[1:])} (a batch of {len(self.args[0])})"
+        shapes = [str(tuple(leaf.shape)) for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
+        return f"inputs of shape {', '.join(shapes)}" if shapes else "these inputs"
+
+
+def example(model: nn.Module, input_size: InputSize | None, example_inputs: Any) -> Inputs:
+    """Return what a network is to be run with: the inputs given, or two random images of the size given, or its own.
+
+    Args:
+        model: Whose first parameter decides on dtype and device of images.
+        input_size: Channels, height and width of an image; (channels, length) or (channels, depth, height, width) of
+            other data.
+        example_inputs: Arguments of one call: a tuple of positional ones, a mapping of keyword arguments, or what else
+            is the one argument.
+
+    Raises:
+        SkipweaveError: Both are given, or neither and the model does not say what images it takes.
+    """
+    if example_inputs is None:
+        size = checked_input_size(model, input_size, lengths=(2, 3, 4))
+        like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
+        device = "cpu" if like.is_meta else like.device
+        images = torch.randn(_BATCH, *size, generator=torch.Generator().manual_seed(0), device="cpu")
+        return Inputs((images.to(device, like.dtype),))
+    if input_size is not None:
+        raise SkipweaveError("both input_size and example_inputs are given: expected one of them")
+    if isinstance(example_inputs, Mapping):
+        return Inputs((), dict(example_inputs))
+    return Inputs(example_inputs if isinstance(example_inputs, tuple) else (example_inputs,))
+
+
+def checked_input_size(model: nn.Module, input_size: InputSize | None, lengths: tuple[int, ...] = (3,)) -> InputSize:
+    """Return the size given, or else the model's own.
+
+    Args:
+        model: Whose `pretrained_cfg` says what images it takes.
+        input_size: The size given, if any.
+        lengths: How many numbers a size may have.
+
+    Raises:
+        SkipweaveError: There is neither, or it is not so many positive numbers.
+    """
+    size = _own_size(model) if input_size is None else input_size
+    if not size:
+        raise SkipweaveError("the model does not say what images it takes: give input_size=(channels, height, width)")
+    if not isinstance(size, tuple | list) or len(size) not in lengths or not all(map(_is_positive, size)):
+        raise SkipweaveError(f"input_size is {size}: expected three positive numbers (channels, height, width)")
+    return tuple(size)
+
+
+def _is_positive(side: object) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and side > 0
+
+
+def _own_size(model: nn.Module) -> InputSize:
+    """What a timm model says of its images; its channels may have been overridden."""
+    cfg = getattr(model, "pretrained_cfg", None)
+    size = (cfg.get("input_size") if isinstance(cfg, Mapping) else None) or ()
+    channels = getattr(model, "in_chans", None)
+    return (channels, *size[1:]) if isinstance(channels, int) and size else tuple(size)
+
+
+def _is_list_of_images(value: object) -> bool:
+    """Whether a batch is a list of images, (C, H, W) each, as detectors take it."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(image, Tensor) and image.dim() == 3 for image in value)
+    )
+
+
+def _one_more(value: Any, batch: int) -> Any:
+    """Repeat the first sample of a batch behind the others."""
+    if _is_list_of_images(value):
+        return [*value, value[0]]
+
+    def longer(leaf: Any) -> Any:
+        has_batch = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == batch
+        return torch.cat([leaf, leaf[:1]]) if has_batch else leaf
+
+    return tree_map(longer, value)
+
+
+def _larger(value: Any, more: tuple[int, int]) -> Any:
+    """Repeat the first rows and columns of images below and beside them."""
+    first = 1 if _is_list_of_images(value) else 2  # of the dimensions of pixels
+
+    def larger(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            for dim, extra in zip((-2, -1), more, strict=True):
+                if leaf.dim() + dim >= first and leaf.shape[dim]:
+                    places = torch.arange(leaf.shape[dim] + extra, device=leaf.device) % leaf.shape[dim]
+                    leaf = leaf.index_select(dim, places)
+        return leaf
+
+    return tree_map(larger, value)
