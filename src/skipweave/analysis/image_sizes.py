@@ -6,13 +6,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipweave.compress.dry_run import QuickNorms, checked_input_size, on_meta
 from skipweave.errors import SkipweaveError
+from skipweave.tracing.copying import on_meta
+from skipweave.tracing.inputs import InputSize, checked_input_size
+from skipweave.tracing.running import QuickNorms
 
 _LARGEST = 2048  # the longest side that is tried
 
 
-def check_images(model: nn.Module, shape: tuple[int, int, int], *, batch: int = 1, training: bool = False) -> None:
+def check_images(model: nn.Module, shape: InputSize, *, batch: int = 1, training: bool = False) -> None:
     """Check that a network can take images, and say which it can take otherwise.
 
     A network that takes no images whatever on the meta device, such as one that looks at values, is let through.
@@ -55,7 +57,7 @@ def name_of(model: nn.Module) -> str:
     return (getattr(model, "pretrained_cfg", None) or {}).get("architecture") or type(model).__name__
 
 
-def _own_size(model: nn.Module) -> tuple[int, int, int] | None:
+def _own_size(model: nn.Module) -> InputSize | None:
     """(C, H, W) of the images that the network is made for, if it says so."""
     try:
         return checked_input_size(model, None)
@@ -63,7 +65,7 @@ def _own_size(model: nn.Module) -> tuple[int, int, int] | None:
         return None
 
 
-def _runs(twin: nn.Module, batch: int, shape: tuple[int, ...]) -> bool:
+def _runs(twin: nn.Module, batch: int, shape: InputSize) -> bool:
     """Whether a network on the meta device takes such images."""
     dtype: Any = next((parameter.dtype for parameter in twin.parameters()), torch.float32)
     try:
