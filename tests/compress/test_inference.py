@@ -312,7 +312,7 @@ def test_batch_norms_of_converted_layers(weight: float) -> None:
     model = shaken(_converted())
     for part in model.modules():
         if isinstance(part, _BatchNorm) and part.affine:
-            part.weight.data[0] = weight
+            part.weight.data[0], part.bias.data[0] = weight, 1.0
     fast = optimize_for_inference(model, input_size=(3, 48, 48))
     x = torch.randn(2, 3, 48, 48, dtype=torch.float64)
     torch.testing.assert_close(fast(x), model(x), rtol=1e-6, atol=1e-6)
