@@ -80,7 +80,7 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int]]] = {
     "timm's mobilenet": (lambda: timm.create_model("mobilenetv3_small_050", num_classes=5), (34, 0)),
     "features of ours": (lambda: timm.create_model("densenet121_32", features_only=True, **FOUR), (23, 1)),
     "features of resnet18": (lambda: timm.create_model("resnet18", features_only=True), (20, 0)),
-    "converted": (_converted, (54, 45)),  # groups are read raw and normalised
+    "converted": (_converted, (54, 40)),  # a weight of 0 cannot be undone for those that read a group raw
 }
 
 
@@ -304,6 +304,57 @@ def test_modules_with_hooks_are_left_alone() -> None:
     toy = Toy(lambda toy, x: toy.norm(toy.conv(x))).eval()
     toy.conv.register_forward_hook(lambda part, args, made: made + 1)
     assert optimize_for_inference(toy, input_size=(3, 8, 8)).folding.left == {"norm": SHOWN}
+
+
+@pytest.mark.parametrize("weight", [1.0, -0.01, 1e-14])
+def test_batch_norms_of_converted_layers(weight: float) -> None:
+    """Those of groups go into their convolutions; the network's own one behind a layer undoes that, and stays."""
+    model = shaken(_converted())
+    for part in model.modules():
+        if isinstance(part, _BatchNorm) and part.affine:
+            part.weight.data[0], part.bias.data[0] = weight, 1.0
+    fast = optimize_for_inference(model, input_size=(3, 48, 48))
+    x = torch.randn(2, 3, 48, 48, dtype=torch.float64)
+    torch.testing.assert_close(fast(x), model(x), rtol=1e-6, atol=1e-6)
+    assert len(fast.folding.left) == (5 if weight != 1e-14 else 40)
+    assert len(norms_of(fast)) == len(fast.folding.left)
+
+
+def test_channels_last_only_where_the_network_runs_in_it() -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4 * 36, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.norm(self.conv(x)).view(x.size(0), -1))
+
+    model, x = shaken(Flat()), torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    fast = optimize_for_inference(model, input_size=(3, 8, 8))
+    assert (fast.memory_format, list(fast.folding.folded)) == ("contiguous", ["norm"])
+    torch.testing.assert_close(fast(x), model(x))
+    with pytest.raises(SkipweaveError, match=r"cannot be optimized .* in channels_last memory format: .*view"):
+        optimize_for_inference(model, memory_format="channels_last", input_size=(3, 8, 8))
+
+
+def test_a_batch_norm_that_the_network_asks_for_is_left_alone_and_no_other() -> None:
+    class Asking(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.to(self[3].running_mean.dtype))
+
+    layers = [layer for _ in range(6) for layer in (nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))]
+    model, x = shaken(Asking(*layers)), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    fast = optimize_for_inference(model, input_size=(3, 4, 4))
+    torch.testing.assert_close(fast(x), model(x))
+    assert list(fast.folding.left) == ["3"]
+    assert "folded, " in fast.folding.left["3"]
+    assert "running_mean" in fast.folding.left["3"]
+
+
+def test_networks_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        fast = optimize_for_inference(torchvision.models.resnet18(), input_size=(3, 32, 32))
+    assert (len(fast.folding.folded), len(fast.folding.left)) == (20, 0)
 
 
 def test_the_report_says_what_went_where() -> None:

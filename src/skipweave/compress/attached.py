@@ -1,6 +1,7 @@
 """What users and torch attach to layers: what of it goes on to a layer's replacement, and what forbids replacing it."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from torch import nn
 from torch.nn.utils import parametrize
@@ -9,6 +10,7 @@ from skipweave.tracing.copying import HOOKS, computes_weights, gradient_hooks
 
 _HOOK_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
 _OF_ALL_MODULES = vars(nn.Module()).keys()
+_MOST_LISTED = 8
 _TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -50,6 +52,13 @@ def _attached(prefix: str, part: nn.Module, owners: dict[int, list[str]], new_pa
 def own_tensors(part: nn.Module) -> list[str]:
     """Names of parameters and buffers that a convolution, linear layer or norm has beside the usual ones."""
     return [name for name in (*part._parameters, *part._buffers) if name not in _TENSORS]
+
+
+def listed(reasons: Mapping[str, str], none: str) -> str:
+    """Say some reasons by name, or that there is none."""
+    some = [f"{name}: {reason}" for name, reason in list(reasons.items())[:_MOST_LISTED]]
+    more = [f"and {len(reasons) - len(some)} more"] if len(reasons) > len(some) else []
+    return "; ".join([*some, *more]) or none
 
 
 def carry_over(old: nn.Module, new: nn.Module) -> nn.Module:

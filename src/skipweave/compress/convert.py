@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.compress.attached import attached, carry_over, own_tensors
+from skipweave.compress.attached import attached, carry_over, listed, own_tensors
 from skipweave.compress.verification import Reference
 from skipweave.errors import SkipweaveError
 from skipweave.layers import RawSeqConv2d
@@ -100,7 +100,7 @@ def convert(
             layers[part] = layers.get(part) or carry_over(part, _layer(part, replaced[name]))
             converted.set_submodule(name, layers[part])
     if not replaced:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in kept.items()) or "none sees more than one pixel"
+        reasons = listed(kept, "none sees more than one pixel")
         raise SkipweaveError(f"the network has no convolution to replace ({reasons})")
     reference.require(converted, "the converted network", "Convert the part of it that is a plain network of maps.")
     return Conversion(converted, replaced, kept, (_parameters(model), _parameters(converted)))

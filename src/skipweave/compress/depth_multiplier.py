@@ -147,9 +147,11 @@ def _widths(model: nn.Module, trials: Trials, scaled: Callable[[int], int]) -> d
         try:
             run(in_mode(twin, training=training), inputs)
         except SkipweaveError as error:
-            raise SkipweaveError(f"cannot make the network narrower: {error}") from error
+            where = " (a size is fixed in its code, there or before)" if error.__cause__ else ""
+            raise SkipweaveError(f"cannot make the network narrower: {error}{where}") from error
     if unseen := names.values() - found.keys():
-        raise SkipweaveError(f"cannot make {sorted(unseen)[0]} narrower: the network does not call it as a module")
+        mode = "" if trains else " in evaluation mode, and does not run in training mode on these inputs"
+        raise SkipweaveError(f"cannot make {min(unseen)} narrower: the network does not call it as a module{mode}")
     return found
 
 

@@ -20,6 +20,7 @@ from skipweave.tracing.inputs import InputSize
 from skipweave.tracing.kinds import check_network
 from skipweave.tracing.running import Trials, trials_of
 
+_MOST_AT_FAULT = 3  # batch norms that are looked for one by one
 _WEIGHTS = (torch.float32, torch.bfloat16)
 
 
@@ -203,6 +204,8 @@ class _Optimizer:
         names = list(self._make("contiguous", {}).folding.folded)
         found: dict[str, str] = {}
         while words := self._without(found):
+            if len(found) == _MOST_AT_FAULT:
+                return dict.fromkeys(names, f"folded with others, {words}")
             rest = [name for name in names if name not in found]
             most = len(rest)  # folding so many is wrong, folding `least` is not
             least = 0

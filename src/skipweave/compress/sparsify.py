@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.compress.attached import attached, carry_over, own_tensors
+from skipweave.compress.attached import attached, carry_over, listed, own_tensors
 from skipweave.compress.report import Thinned, thinned
 from skipweave.compress.rescue import rescue
 from skipweave.compress.verification import Reference
@@ -98,8 +98,7 @@ def sparsify(
     reasons = _kept(model, graph, trials, keep)
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and name not in reasons}
     if not convs:
-        said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it has none"
-        raise SkipweaveError(f"the network has no convolution to make sparse ({said})")
+        raise SkipweaveError(f"the network has no convolution to make sparse ({listed(reasons, 'it has none')})")
     root = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
     drawers = {
         name: partial(_draw, name, conv, pattern=pattern, choice=choice, block=block, seed=seed_of_layer(root, number))

@@ -1,6 +1,7 @@
 """The one check of every transform: a network and what was made of it, run on the same inputs and compared."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.tracing.copying import replica
@@ -20,8 +21,8 @@ class Reference:
     Args:
         model: The network given.
         trials: What it is run with.
-        values: Whether numbers count, within `skipweave.tracing.outcome.TOLERANCES`. They cannot be compared on the
-            meta device.
+        values: Whether numbers count, as far as rounding allows (`skipweave.tracing.outcome.difference`). They cannot
+            be compared on the meta device.
 
     Raises:
         SkipweaveError: The network cannot run on the first inputs.
@@ -31,13 +32,17 @@ class Reference:
         self._values = values and not any(parameter.is_meta for parameter in model.parameters())
         self._trials = Trials(trials.inputs, None) if self._values else trials
         self._sizes = not sizes_follow_values(model, trials)
-        twin = self._trials.replica(model)
+        self._decisions = values and bool(outcome(trials.replica(model), next(trials.here()), decisions=True).hanging)
+        twin, other = self._trials.replica(model), self._trials.replica(model)
         self._expected: list[tuple[Inputs, str, Outcome]] = []
         for number, inputs in enumerate(self._trials.here()):
             for method in METHODS if values and number == 0 else METHODS[:1]:
                 if hasattr(twin, method):
                     try:
-                        self._expected.append((inputs, method, outcome(twin, inputs, method)))
+                        found = self._outcome(twin, inputs, method)
+                        if self._values:
+                            found = found.beside(self._outcome(other, inputs.map(_rounded), method))
+                        self._expected.append((inputs, method, found))
                     except SkipweaveError:  # what the network does not accept is not held against results
                         if not self._expected:
                             raise
@@ -53,12 +58,15 @@ class Reference:
         twin = replica(result) if self._trials.device is None else self._trials.replica(result)
         for inputs, method, expected in self._expected:
             try:
-                found = outcome(twin, inputs, method, within)
+                found = self._outcome(twin, inputs, method, within)
             except SkipweaveError as error:
                 return str(error)
             if words := difference(expected, found, values=values and self._values, sizes=self._sizes):
                 return f"for {inputs}, {words}"
         return ""
+
+    def _outcome(self, twin: nn.Module, inputs: Inputs, method: str, within: str = "") -> Outcome:
+        return outcome(twin, inputs, method, within=within, decisions=self._decisions)
 
     def require(self, result: nn.Module, what: str, advice: str, *, within: str = "", values: bool = True) -> None:
         """Refuse a result that does something else.
@@ -75,3 +83,11 @@ class Reference:
         """
         if words := self.difference(result, within=within, values=values):
             raise SkipweaveError(f"{what} would not do what the given network does: {words}. {advice}")
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """A tensor with errors such as rounding makes."""
+    if not x.is_floating_point():
+        return x
+    errors = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), device="cpu")
+    return (x * (1 + torch.finfo(x.dtype).eps * errors.to(x.device))).to(x)

@@ -111,6 +111,8 @@ def run(twin: nn.Module, inputs: Inputs, method: str = "forward") -> object:
         try:
             made = (twin if method == "forward" else getattr(twin, method))(*inputs.args, **inputs.kwargs)
             return list(made) if isinstance(made, Iterator) else made
+        except SkipweaveError:
+            raise
         except Exception as error:
             names = {part: name for name, part in twin.named_modules()}
             part = entered[-1] if entered else twin

@@ -1,0 +1,85 @@
+"""Decisions in a network: integers and booleans made from floating-point numbers, as by sorting and comparing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """An operation that makes integers or booleans from floating-point numbers.
+
+    Attributes:
+        name: Of the operation ("aten.topk.default").
+        reads: The numbers.
+        makes: The integers and booleans.
+    """
+
+    name: str
+    reads: tuple[Tensor, ...]
+    makes: tuple[Tensor, ...]
+
+
+class Decisions(TorchDispatchMode):
+    """While it lasts, notes the decisions of which something is made, and which tensors hang on any.
+
+    Attributes:
+        found: The first decisions on every way: those made from numbers that hang on no other one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Decision] = []
+        self._hanging: Any = WeakTensorKeyDictionary()
+        self._unused: Any = WeakTensorKeyDictionary()  # as the places of maxima, which pools make and nobody reads
+
+    def hangs(self, tensor: Tensor) -> bool:
+        """Whether a tensor would be another one if a decision had been another one; from now on that one counts."""
+        if decision := self._unused.pop(tensor, None):
+            self._hanging[tensor] = True
+            if decision not in self.found:
+                self.found.append(decision)
+        return tensor in self._hanging
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = _tensors((args, kwargs))
+        hanging = True in [self.hangs(tensor) for tensor in given]
+        made = func(*args, **(kwargs or {}))
+        results = _tensors(made)
+        for tensor in results if hanging else ():
+            self._hanging[tensor] = True
+        chosen = tuple(tensor for tensor in results if not (tensor.is_floating_point() or tensor.is_complex()))
+        numbers = [tensor for tensor in given if tensor.is_floating_point()]
+        if chosen and numbers and not hanging:
+            decision = Decision(str(func), *(tuple(t.detach().clone() for t in group) for group in (numbers, chosen)))
+            for tensor in chosen:
+                self._unused[tensor] = decision
+        return made
+
+
+def flipped(expected: Sequence[Decision], found: Sequence[Decision], tolerance: float) -> bool:
+    """Whether two runs of networks differ in a decision that was made from the same numbers, but for rounding."""
+    for one, other in zip(expected, found, strict=False):
+        if one.name != other.name or not all(map(_close, one.reads, other.reads, [tolerance] * len(one.reads))):
+            return False
+        if not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one.makes, other.makes, strict=True)):
+            return True
+    return False
+
+
+def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    if one.shape != other.shape:
+        return False
+    finite = one.isfinite()
+    largest = one[finite].abs().max().item() if finite.any() else 0.0
+    return torch.allclose(one, other, rtol=0, atol=tolerance * largest, equal_nan=True)
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
