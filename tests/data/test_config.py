@@ -59,9 +59,17 @@ def test_all_problems_are_told_at_once():
         ({"name": "masks", "crop": 0, "image_size": -1}, "image_size is -1: .*; crop is 0: expected"),
         ({"name": "cifar10", "crop": 24}, "crop is for images with label maps"),
         ({"name": "camvid", "download": True}, "'camvid' cannot be downloaded"),
+        ({"name": "folder", "download": True}, "'folder' cannot be downloaded"),
+        ({"name": "cifar10", "image_size": 10**9}, "image_size is 1000000000: expected a side of 1 to 14336 pixels"),
         ({"name": "mnist", "extra": True}, "extra is for svhn"),
     ],
 )
-def test_what_does_not_go_with_label_maps_is_refused(options, message):
+def test_what_does_not_go_together_is_refused(options, message):
     with pytest.raises(SkipweaveError, match=message):
         DataConfig(root="somewhere", **options)
+
+
+def test_a_root_that_would_not_be_read_is_refused_on_the_command_line():
+    DataConfig().check()
+    with pytest.raises(SkipweaveError, match="root is somewhere, but name is digits, which come with scikit-learn"):
+        DataConfig(root=Path("somewhere")).check()

@@ -79,11 +79,6 @@ class DataConfig:
             near = difflib.get_close_matches(self.name.lower(), NAMES, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}? " if near else ""
             problems.append(f"unknown data set {self.name!r}: {hint}valid names: {', '.join(NAMES)}")
-        if self.name == "digits" and self.root is not None:
-            problems.append(
-                f"root is {self.root}, but digits come with scikit-learn: give the name of the set that lies there, "
-                f"such as folder or masks, or leave root out"
-            )
         if self.name in NAMES and self.name != "digits" and self.root is None:
             problems.append(f"data set {self.name!r} needs root: the folder that holds it, or to download it to")
         if not 0 <= self.validation < (1 if isinstance(self.validation, float) else float("inf")):
@@ -96,7 +91,7 @@ class DataConfig:
                 problems.append(f"{what} is {side}: expected a side of 1 to {_LARGEST_SIDE} pixels, or null")
         if self.crop is not None and self.name in IMAGE_NAMES:
             problems.append(f"crop is for images with label maps ({', '.join(LABEL_MAP_NAMES)}): leave it out")
-        if self.download and self.name in LABEL_MAP_NAMES:
+        if self.download and self.name in (*LABEL_MAP_NAMES, "folder", "imagenet"):
             problems.append(f"{self.name!r} cannot be downloaded: leave download out, and put the set into root")
         if self.extra and self.name != "svhn":
             problems.append(f"extra is for svhn: {self.name!r} has no extra images")
@@ -118,3 +113,15 @@ class DataConfig:
             problems.append(f"on_bad is {self.on_bad!r}: expected {' or '.join(ON_BAD)}")
         if problems:
             raise SkipweaveError(*problems)
+
+    def check(self) -> None:
+        """Check that a folder that was asked for is read.
+
+        Raises:
+            SkipweaveError: root is given for a set that needs none, as where its name was forgotten.
+        """
+        if self.name == "digits" and self.root is not None:
+            raise SkipweaveError(
+                f"root is {self.root}, but name is digits, which come with scikit-learn: give the name of the set that "
+                f"lies there, such as folder or masks, or leave root out"
+            )

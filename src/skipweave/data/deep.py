@@ -74,7 +74,7 @@ def kind_of(image: ImageFile.ImageFile) -> Kind:
 
 def _largest_of_ppm(image: ImageFile.ImageFile) -> int:
     """The value that stands for white."""
-    arguments = image.tile[0].args
+    *_, arguments = image.tile[0]
     if isinstance(arguments, tuple) and isinstance(arguments[-1], int) and arguments[-1] > 0:
         return arguments[-1]
     return 65535 if image.mode == "I" else 1 if image.mode == "1" else 255
@@ -89,7 +89,7 @@ def deep_values(
         path: the file.
         image: the same, opened and loaded; its orientation is not yet applied.
         kind: of it.
-        tiles: `image.tile` before it was loaded.
+        tiles: `image.tile` before it was loaded: of each its codec, place, offset in the file and arguments.
         in_chans: 1 for gray, 3 for color; the image is converted.
 
     Returns:
@@ -124,8 +124,8 @@ def _channels(
 
 def _gray(image: ImageFile.ImageFile, kind: Kind, tiles: Sequence[Any]) -> NDArray[Any]:
     values = np.asarray(image)
-    if image.format == "PPM" and not kind.floating and tiles[0].codec_name != "raw":
-        largest = tiles[0].args[-1]  # which Pillow makes 65535 of
+    if image.format == "PPM" and not kind.floating and tiles[0][0] != "raw":
+        largest = tiles[0][3][-1]  # which Pillow makes 65535 of
         return np.rint(values.astype(np.float64) * largest / 65535)
     if image.format == "TIFF" and kind.bits == 32 and image.mode == "I":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
@@ -139,13 +139,13 @@ def _colors(path: str | Path, image: ImageFile.ImageFile, tiles: Sequence[Any]) 
     if image.format == "PNG":
         data = torch.frombuffer(bytearray(Path(path).read_bytes()), dtype=torch.uint8)
         return decode_image(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
-    plain = all(tile.codec_name == "raw" and tile.extents[0::2] == (0, image.width) for tile in tiles)
+    plain = all(codec == "raw" and extents[0::2] == (0, image.width) for codec, extents, *_ in tiles)
     if image.format == "TIFF" and plain and image.mode in ("RGB", "RGBA"):
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         order = ">u2" if tags.prefix == b"MM" else "<u2"
         if max(tags[_BITS_PER_SAMPLE]) == 16 and tags.get(_PLANAR, 1) == 1:
             return _rows(path, image.width, len(tags[_BITS_PER_SAMPLE]), order, tiles)
-    if image.format == "PPM" and tiles[0].codec_name == "ppm":
+    if image.format == "PPM" and tiles[0][0] == "ppm":
         return _rows(path, image.width, 3, ">u2", tiles)
     raise ValueError("its color channels have more than 8 bits and are packed: save it as a PNG file of 16 bits")
 
@@ -153,9 +153,9 @@ def _colors(path: str | Path, image: ImageFile.ImageFile, tiles: Sequence[Any]) 
 def _rows(path: str | Path, width: int, channels: int, order: str, tiles: Sequence[Any]) -> NDArray[Any]:
     """Pixels that lie in a file row by row, strip by strip."""
     strips = []
-    for tile in tiles:
-        top, bottom = tile.extents[1::2]
-        values = np.fromfile(path, order, (bottom - top) * width * channels, offset=tile.offset)
+    for _, extents, offset, _ in tiles:
+        top, bottom = extents[1::2]
+        values = np.fromfile(path, order, (bottom - top) * width * channels, offset=offset)
         strips.append(values.reshape(bottom - top, width, channels))
     return np.concatenate(strips)
 

@@ -201,7 +201,7 @@ def _curves_plot(results: Results) -> Figure:
     above.set_ylabel(f"{'validation' if has_validation else 'training'} error [%]")
     below.set_ylabel("training loss")
     below.set_xlabel("epoch")
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (above, below):
         if not math.isfinite(axes.dataLim.minposy):
             continue  # all zero: no logarithm
@@ -217,6 +217,7 @@ def _draw_curve(axes: Axes, points: Sequence[tuple[int, float | None]], colour: 
         if value is not None:
             at.setdefault(epoch, []).append(value)
     epochs = sorted(at)
-    axes.plot(epochs, [fmean(at[e]) for e in epochs], color=colour, linewidth=1.6, label=label)
+    marker = "o" if len(epochs) == 1 else ""
+    axes.plot(epochs, [fmean(at[e]) for e in epochs], color=colour, linewidth=1.6, marker=marker, label=label)
     low, high = ([pick(at[e]) for e in epochs] for pick in (min, max))
     axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -35,7 +35,7 @@ def draw_curves(rows: Sequence[EpochRow], title: str) -> Figure:
     if math.isfinite(below.dataLim.minposy):  # else all is zero: no logarithm
         logarithmic(below.yaxis)
     below.set_xlabel("epoch")
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (above, below):
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)

@@ -174,7 +174,9 @@ def read_classes(path: Path) -> LabelClasses:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SkipweaveError(f"cannot read class list {path} ({error}): {_FORMAT}") from error
     table = [[cell.strip() for cell in line] for line in lines if any(cell.strip() for cell in line)]
-    header = [cell.lower() for cell in table[0]] if table else []
+    if not table:
+        raise SkipweaveError(f"class list {path} is empty: {_FORMAT}")
+    header = [cell.lower() for cell in table[0]]
     if header not in _HEADERS:
         raise SkipweaveError(f"class list {path} has the columns {header}: {_FORMAT}")
     wrong = [",".join(line) for line in table[1:] if len(line) != len(header) or not _is_row(line)]
