@@ -28,11 +28,9 @@ def prune_links(run: Path, below: float = 0.1, output: Path | None = None, which
     if pruning.weak.removable or pruning.weak.kept:
         print_table(_links(pruning.weak))
     if not pruning.weak.removable:
-        stay = f"; {len(pruning.weak.kept)} below it have to stay" if pruning.weak.kept else ""
-        say(
-            f"no link with a weight below {below} can be removed{stay}: nothing is removed"
-            + ", nor written" * bool(output)
-        )
+        stay = f", {len(pruning.weak.kept)} have to stay" if pruning.weak.kept else ""
+        written = f", and {output} is not written" if output else ""
+        say(f"no link with a weight below {below} can be removed{stay}: nothing is removed{written}")
         return
     print_table(_costs(pruning))
     if output:

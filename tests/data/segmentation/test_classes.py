@@ -65,7 +65,7 @@ def test_colours_are_packed_without_loss(colour):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"has the columns \[\]: expected a CSV file with one row a class"),
+        ("", "is empty: expected a CSV file with one row a class"),
         ("class,r,g,b\nroad,1,2,3\n", r"has the columns \['class', 'r', 'g', 'b'\]"),
         ("name,r,g,b\nroad,1,2\n", "has the row.s. 'road,1,2'"),
         ("name,value\nroad,x\ncar,-1\n", "has the row.s. 'road,x'; 'car,-1'"),
