@@ -81,29 +81,16 @@ def test_channel_sparse_convolutions_become_dense_ones_with_zeros():
     assert nonzero == sorted(layer.weight.numel() for layer in sparse)
 
 
-def test_a_network_makes_the_same_bytes_again():
-    network, description = trained("sparsenet, given topology")
-    assert to_onnx(network, description).content == to_onnx(network, description).content
-
-
-def test_the_given_network_is_not_changed():
-    network, description = trained("sparsenet, sparse")
+def test_a_network_makes_the_same_bytes_again_and_is_not_changed():
+    (network, description), model = made("sparsenet, sparse")
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         logits = network(images)
-    to_onnx(network, description)
+    assert to_onnx(network, description).content == model.content
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     with torch.inference_mode():
         assert torch.equal(network(images), logits)
-
-
-def test_without_onnxruntime_the_reference_evaluator_of_onnx_checks(monkeypatch: pytest.MonkeyPatch):
-    assert made("sparsenet")[1].checked_by == f"onnxruntime {onnxruntime.__version__}"
-    leave_out(monkeypatch, "onnxruntime")
-    other = to_onnx(*trained("sparsenet, given topology"))
-    assert other.checked_by == f"reference evaluator of onnx {onnx.__version__}"
-    assert 0 < other.difference < 1e-5 * other.largest
 
 
 def leave_out(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
@@ -124,6 +111,16 @@ def made_before(monkeypatch: pytest.MonkeyPatch) -> Trained:
     given, model = made("no batch norms")
     monkeypatch.setattr(onnx_model, "_export", lambda *_: onnx.load_from_string(model.content))
     return given
+
+
+def test_without_onnxruntime_the_reference_evaluator_of_onnx_checks(
+    made_before: Trained, monkeypatch: pytest.MonkeyPatch
+):
+    assert to_onnx(*made_before).checked_by == f"onnxruntime {onnxruntime.__version__}"
+    leave_out(monkeypatch, "onnxruntime")
+    other = to_onnx(*made_before)
+    assert other.checked_by == f"reference evaluator of onnx {onnx.__version__}"
+    assert 0 < other.difference < 1e-5 * other.largest
 
 
 @pytest.mark.parametrize("off", [1.01, torch.nan])

@@ -59,24 +59,25 @@ def test_the_registry_holds_the_papers_rows() -> None:
     assert skipweave.list_models("preact_resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
 
 
-def takes_seconds(name: str) -> bool:
-    """Whether it has a thousand layers; one of these is quick enough."""
-    return re.search("1001|2000", name) is not None and name != "sparsenet_bc1001_12"
-
-
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if takes_seconds(name) else name for name in ALL]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * bool(re.search("1001|2000", name))) for name in ALL]
 )
 def test_every_row_builds_without_memory(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
-        size = model.pretrained_cfg["input_size"]
-        logits = model.eval()(torch.empty(1, *size))
-    assert logits.shape[:2] == (1, model.pretrained_cfg["num_classes"])
     modules = dict(model.named_modules())
     for layer in (model.pretrained_cfg["first_conv"], model.pretrained_cfg["classifier"]):
         assert f"{layer}.weight" in model.state_dict()
         assert layer in modules
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SMALL)) for name in ALL])
+def test_every_row_runs_without_memory(name: str) -> None:
+    """Those whose operations are printed run for `tests/analysis/test_ledger_check.py`, too."""
+    with torch.device("meta"):
+        model = timm.create_model(name).eval()
+        logits = model(torch.empty(1, *model.pretrained_cfg["input_size"]))
+    assert logits.shape[:2] == (1, model.pretrained_cfg["num_classes"])
 
 
 @pytest.mark.parametrize("name", SMALL)
