@@ -54,6 +54,7 @@ def check_own(saved: Saved, ours: Description) -> None:
     if saved.info.get("format") != CHECKPOINT:
         raise SkipweaveError(f"not a checkpoint: {saved.path}")
     theirs = Description.from_plain(saved.info.get("description"), saved.path)
+    theirs = replace(theirs, values=ours.values, colored=ours.colored)  # which older files do not tell
     if theirs == replace(ours, preprocessing=theirs.preprocessing) != ours:
         raise SkipweaveError(
             f"{saved.path} is of images that went through {theirs.preprocessing.describe()}, those of the data go "
