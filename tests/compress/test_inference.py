@@ -190,6 +190,11 @@ class Doubled(nn.Conv2d):
         return super().forward(x) * 2
 
 
+class Named(nn.Conv2d):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args, bias=False)
+
+
 def _shared(toy: Toy, x: Tensor) -> Tensor:
     raw = toy.conv(x)
     return toy.next(toy.norm(raw)) + raw
@@ -215,6 +220,7 @@ TOYS: dict[str, tuple[Callable[[], Toy], str | None]] = {  # why the norm stays;
     "joined along rows": (lambda: Toy(lambda toy, x: toy.norm(torch.cat([toy.conv(x)], 2))), "aten.cat"),
     "part of the channels": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)[:, :4]), nn.Conv2d(3, 6, 3)), "slice"),
     "part of the rows": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)[..., 1:, :-1])), None),
+    "another class that runs as its base": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Named(3, 4, 3)), None),
     "another class": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Doubled(3, 4, 3)), "what conv makes"),
     "weight norm": (
         lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))),

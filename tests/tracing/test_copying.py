@@ -167,6 +167,17 @@ def test_replicas_leave_the_network_as_it_was() -> None:
     assert (model.calls, model.training, hasattr(model, "last")) == (0, True, False)
 
 
+def test_inputs_that_a_network_changes_are_given_anew() -> None:
+    class InPlace(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sub_(1)
+
+    inputs = Inputs((torch.ones(2, 3, 4, 4),))
+    for _ in range(2):
+        assert run(replica(InPlace()), inputs).eq(0).all()
+    assert inputs.args[0].eq(1).all()
+
+
 def test_replicas_are_in_evaluation_mode_as_the_network_understands_it() -> None:
     class Fast(nn.Module):
         fast = False

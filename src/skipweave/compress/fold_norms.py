@@ -25,6 +25,7 @@ from skipweave.tracing.dataflow import Flow, Step
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, NodeNorm, BatchNormAct2d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _MAKERS = (*_CONVOLUTIONS, ChannelSparseConv2d, CrossConv)
+_RUNNING = {"forward", "_conv_forward", "__call__", "__getattr__", "weight", "bias", "running_mean", "running_var"}
 _WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, ConcatRead)
 
 
@@ -134,7 +135,7 @@ class _Network:
 
     def plain(self, name: str, kinds: tuple[type[nn.Module], ...]) -> bool:
         """Whether a module is of one of these very classes and nothing else is known to depend on it."""
-        return type(self.parts[name]) in kinds and not self.special(name)
+        return _is_any(self.parts[name], kinds) and not self.special(name)
 
     def special(self, name: str) -> str:
         """Say what keeps a module from being changed; empty where nothing does."""
@@ -146,6 +147,16 @@ class _Network:
         if isinstance(part, _MAKERS[:-2]) and (own := [*own_tensors(part), *part._modules]):
             return f"it has tensors or modules of its own ({', '.join(own)})"
         return self._attached.get(name, "")
+
+
+def _is_any(part: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module is of one of these classes, or of a subclass that runs as that does."""
+    return any(isinstance(part, kind) and _runs_as(type(part), kind) for kind in kinds)
+
+
+def _runs_as(kind: type[nn.Module], base: type[nn.Module]) -> bool:
+    own = set().union(*(vars(between) for between in kind.__mro__[: kind.__mro__.index(base)]))
+    return kind is base or own.isdisjoint(_RUNNING)
 
 
 def _fold(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
@@ -164,7 +175,7 @@ def _check(network: _Network, name: str, norm: _BatchNorm) -> None:
     """Refuse what is not known for certain to be a gain and a bias a channel."""
     if not name:
         raise _CannotFoldError("it is the network itself")
-    if type(norm) not in _NORMS:
+    if not _is_any(norm, _NORMS):
         raise _CannotFoldError(f"it is a {type(norm).__name__}")
     if reason := network.special(name):
         raise _CannotFoldError(reason)
@@ -201,7 +212,7 @@ def _makers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
         raise _CannotFoldError("it reads what no layer makes")
     if _keeps_affine(network, step):
         return _makers(network, flow, step.reads[0])
-    if step.is_module and type(network.parts[step.name]) in _MAKERS:
+    if step.is_module and _is_any(network.parts[step.name], _MAKERS):
         if reason := network.special(step.name):
             raise _CannotFoldError(f"{step.name} comes before it, and {reason}")
         return (network.run(flow, step.name).name,)

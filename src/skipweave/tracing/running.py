@@ -70,6 +70,8 @@ def trials_of(model: nn.Module, input_size: InputSize | None, example_inputs: An
             refused = error
             continue
         return trials
+    if example_inputs is None:
+        refused = SkipweaveError(f"{refused}; give example_inputs where it takes something else than a batch of images")
     hooked = [name for name, part in model.named_modules() if watched(part)]
     if hooked:
         raise SkipweaveError(
@@ -99,6 +101,7 @@ def run(twin: nn.Module, inputs: Inputs, method: str = "forward") -> object:
         SkipweaveError: A module of it, which is named, cannot run.
     """
     entered: list[nn.Module] = []
+    inputs = inputs.map(Tensor.clone)  # networks change theirs in place
 
     def left(*_: object) -> None:
         entered.pop()
