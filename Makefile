@@ -21,7 +21,7 @@ help: ## list what can be made
 
 .venv: $(READY) ## install skipweave and its pinned packages into .venv (again only when the pins or the C sources change)
 
-$(READY): constraints.txt pyproject.toml hatch_build.py $(wildcard src/skipweave/ops/native/*.[ch])
+$(READY): constraints.txt pyproject.toml hatch_build.py $(wildcard src/skipweave/ops/cpu/csrc/*.[ch])
 	@[ -n "$(PYTHON)" ] || { echo "make needs a Python from 3.11 to 3.14 with its venv module, and found none on the PATH."; \
 		echo "Found: $$(python3 --version 2>&1). Install one (Debian and Ubuntu: apt install python3 python3-venv),"; \
 		echo "or name one: make PYTHON=/path/to/python3.12 ..."; exit 1; }

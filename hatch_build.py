@@ -20,7 +20,7 @@ try:
 except ImportError:  # run by hand, without hatchling
     BuildHookInterface = object  # type: ignore[assignment, misc]
 
-SOURCES = Path(__file__).parent / "src" / "skipweave" / "ops" / "native"
+SOURCES = Path(__file__).parent / "src" / "skipweave" / "ops" / "cpu" / "csrc"
 LIBRARY = SOURCES / "library.so"
 FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden"]
 INSTRUCTION_SETS = {

@@ -15,7 +15,7 @@ from torch import nn
 from benchmarks.channel_sparse import NETWORKS, forward, network
 from benchmarks.timing import RESULTS, in_turns, write
 from skipweave import optimize_for_inference, sparsify
-from skipweave.layers import FORMATS
+from skipweave.transforms.memory_format import FORMATS
 
 DENSITIES = {"vgg16n": (0.1, 0.01), "inception_v3": (0.1, 0.03)}
 

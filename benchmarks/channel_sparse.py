@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from benchmarks.convolutions import SHAPES, Shape, mean_ratios
 from benchmarks.timing import RESULTS, in_turns, told, write
 from skipweave import create_model, optimize_for_inference
-from skipweave.compress import sparsify
-from skipweave.layers import FORMATS, ChannelSparseConv2d
-from skipweave.ops import form_for, native_library
+from skipweave.layers import ChannelSparseConv2d
+from skipweave.ops import form_for
+from skipweave.ops.cpu import c_library
+from skipweave.transforms import sparsify
+from skipweave.transforms.memory_format import FORMATS
 
 Action = Callable[[], object]
 
@@ -149,7 +151,7 @@ def compare_networks(name: str, pattern: str, density: float, batch: int, repeat
     dense, side = network(name), side or NETWORKS[name]
     ours = sparsify(dense, density, pattern=pattern, seed=0, input_size=(3, side, side)).model  # type: ignore[arg-type]
     x = torch.randn(batch, 3, side, side)
-    form = native_library.library().instruction_set
+    form = c_library.library().instruction_set
     known = dict(subject=name, pattern=pattern, density=density, fan_in=0, batch=batch, form=form)
     if batch > 1:  # batch norm refuses the last map of a single image, one pixel
         yield row(sides(step, dense.train(), ours.train(), x), repeats, what="step", **known)

@@ -24,7 +24,7 @@ from benchmarks import keeping
 from benchmarks.convolutions import SHAPES, Shape, mean_ratios
 from benchmarks.timing import RESULTS, WARM_UP, gpu, told
 from skipweave.ops import channel_sparse_dense, channel_sparse_shared, form_for
-from skipweave.ops.channel_sparse_triton import channel_sparse_triton
+from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
 from skipweave.topology import channels
 
 Action = Callable[[], object]

@@ -18,7 +18,7 @@ from torch._inductor.utils import fresh_cache
 
 from benchmarks.timing import RESULTS, write
 from skipweave import create_model
-from skipweave.layers import compile_units
+from skipweave.transforms.regional_compilation import compile_units
 
 NETWORKS = ("sparsenet_bc100_12", "sparsenet_bc400_12", "sparsenet_bc1001_12")
 

@@ -13,7 +13,7 @@ import torch
 from benchmarks.timing import RESULTS, in_turns, write
 from benchmarks.training_step import step
 from skipweave import create_model
-from skipweave.layers import FORMATS
+from skipweave.transforms.memory_format import FORMATS
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from skipweave.ops import (
     read_conv_fast,
     read_conv_lean,
 )
-from skipweave.ops.channel_sparse_triton import channel_sparse_triton
+from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
 
 Function = Callable[..., Tensor]
 PRECISIONS = channel_sparse_gpu.PRECISIONS

@@ -24,7 +24,7 @@ from benchmarks import keeping, timing
 from skipweave import create_model, profile
 from skipweave.analysis.profile import Profile
 from skipweave.analysis.speed import Case, Speed, measure_actions, timed_action
-from skipweave.ops import triton_launch
+from skipweave.ops.triton import launch
 
 Make = Callable[[], nn.Module]
 FIRST = "timm:densenet121"  # that ratios are to
@@ -83,7 +83,7 @@ class Turns:
 
     def form(self) -> AbstractContextManager[object]:
         """Leave Triton out, where that is asked for."""
-        return nullcontext() if self.kernels else patch.object(triton_launch, "PROBLEM", "it is left out")
+        return nullcontext() if self.kernels else patch.object(launch, "PROBLEM", "it is left out")
 
 
 def turns() -> Iterator[Turns]:

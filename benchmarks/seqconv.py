@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from benchmarks.timing import RESULTS, in_turns, write
 from skipweave.analysis.profile import profile
-from skipweave.layers import FORMATS, ConvUnit, SeqConv2d
+from skipweave.layers import ConvUnit, SeqConv2d
+from skipweave.transforms.memory_format import FORMATS
 
 Action = Callable[[], object]
 FORMS = {

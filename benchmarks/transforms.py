@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves
 from torchvision.models import detection, segmentation, video
 
 import skipweave
-from skipweave.compress.densify import add_links
 from skipweave.errors import SkipweaveError
+from skipweave.transforms.densify import add_links
 
 PAGE = Path(__file__).parents[1] / "docs" / "transforms_table.md"
 _WORDS = 150  # letters of a reason

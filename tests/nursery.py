@@ -24,8 +24,9 @@ import torch
 from skipweave.cli import main
 from skipweave.data import DataConfig, load
 from skipweave.study import runner
-from skipweave.training import fitting, loop, records
-from skipweave.training.ports import reserved_port
+from skipweave.training import fit, loop
+from skipweave.training.distributed.ports import reserved_port
+from skipweave.training.run import records
 
 DISK_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "shutil.rmtree"}
 
@@ -190,7 +191,7 @@ def warm_up():
     torch.set_num_threads(1)
     for command in ("study", "train"):
         import_module(f"skipweave.cli.{command}")
-    fitting.write_curves = lambda *_: None
+    fit.write_curves = lambda *_: None
     for name in ("write_plots", "draw_networks"):
         setattr(runner, name, lambda *_: {})
     load(DataConfig())

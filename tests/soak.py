@@ -27,9 +27,9 @@ import yaml
 from skipweave.data import DataConfig
 from skipweave.errors import Stopped
 from skipweave.training import FitConfig, ModelConfig, Silent, fit
-from skipweave.training.checkpoint import open_saved
-from skipweave.training.config import as_plain
-from skipweave.training.run_folder import RunFolder, runs_in
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.fit_config import as_plain
+from skipweave.training.run.run_directory import RunFolder, runs_in
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1, "SIGKILL": -9}
 GROWTH_MB = 16  # more than that, from the first to the last third, is a leak

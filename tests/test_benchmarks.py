@@ -32,7 +32,9 @@ from benchmarks import (
 )
 from skipweave import create_model
 from skipweave.analysis.speed import Case, What
-from skipweave.ops import dense_weight, native_reading, node_table, triton_launch
+from skipweave.ops import dense_weight
+from skipweave.ops.cpu import node_reading
+from skipweave.ops.triton import launch, node_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -237,7 +239,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     pytest.importorskip("triton")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setattr(node_table, "_DEVICE", device.type)
-    monkeypatch.setattr(native_reading, "layout", lambda *_: None)
+    monkeypatch.setattr(node_reading, "layout", lambda *_: None)
     return device
 
 
@@ -281,7 +283,7 @@ def test_networks_are_timed_in_turns_and_a_failing_one_costs_nobody_else(what: W
     seen: list[str] = []
 
     def ours() -> torch.nn.Module:
-        seen.append(triton_launch.PROBLEM)
+        seen.append(launch.PROBLEM)
         return create_model("sparsenet40_24", units=1, growth=4)
 
     def fails() -> torch.nn.Module:
@@ -296,7 +298,7 @@ def test_networks_are_timed_in_turns_and_a_failing_one_costs_nobody_else(what: W
     assert rows[0].ratio == 1.0
     assert rows[0].share == pytest.approx(max(rows[0].macs_ms, rows[0].bytes_ms) / rows[0].ms, abs=2e-3)
     assert set(seen) == {"it is left out"}
-    assert triton_launch.PROBLEM != "it is left out"
+    assert launch.PROBLEM != "it is left out"
 
 
 def test_networks_of_every_family_meet_those_of_timm() -> None:

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from skipweave.cli import main
-from skipweave.training.plain_files import _PlainLoader
+from skipweave.files.plain_files import _PlainLoader
 
 SRC = Path(__file__).parents[1] / "src"
 MODULES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -43,7 +43,7 @@ def test_the_sources_name_nothing_that_runs_what_it_reads():
     assert {str(path): found for path in files if (found := suspicious(path))} == {}
     text = {path.relative_to(SRC / "skipweave").as_posix(): path.read_text(encoding="utf-8") for path in files}
     assert {name for name, code in text.items() if "import_module(" in code} == IMPORTING
-    assert {name for name, code in text.items() if "yaml.load(" in code} == {"training/plain_files.py"}
+    assert {name for name, code in text.items() if "yaml.load(" in code} == {"files/plain_files.py"}
     assert issubclass(_PlainLoader, yaml.SafeLoader)
     assert not issubclass(_PlainLoader, yaml.UnsafeLoader | yaml.FullLoader)
 

@@ -9,15 +9,15 @@ import torch
 from matplotlib.figure import Figure
 
 import skipweave
-from skipweave.analysis import draw
-from skipweave.analysis.axes import logarithmic
-from skipweave.analysis.draw_speed import draw_errors
-from skipweave.analysis.label_maps import comparison
-from skipweave.analysis.looks import looks
-from skipweave.study.plots import write_plots
+from skipweave.plotting import connections
+from skipweave.plotting.error_vs_time import draw_errors
+from skipweave.plotting.log_axes import logarithmic
+from skipweave.plotting.mask_overlays import comparison
+from skipweave.plotting.paper_figures import looks
+from skipweave.study.result_plots import write_plots
 from skipweave.study.results import Cost, Epoch, Network, Results, Run, Timing
 from skipweave.training import EpochRow
-from skipweave.training.curves import write_curves
+from skipweave.training.run.learning_curves import write_curves
 
 MINUS = "\N{MINUS SIGN}"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -59,13 +59,13 @@ def test_the_plots_of_a_study(tmp_path: Path, spread: float, scale: float):
 
 def test_other_pictures(tmp_path: Path):
     network = skipweave.create_model("sparsenet40_24", units=3)
-    draw.save(draw.connections(network), tmp_path / "connections")
+    connections.save(connections.connections(network), tmp_path / "connections")
     for picture in (*looks(network)[0], *looks(skipweave.create_model("delugenet92", units=2))[0]):
-        draw.save(picture.draw("a network"), tmp_path / f"{picture.kind}_{len(list(tmp_path.iterdir()))}")
+        connections.save(picture.draw("a network"), tmp_path / f"{picture.kind}_{len(list(tmp_path.iterdir()))}")
     draw_errors({"fast": (0.001, 30.0), "slow": (1234.5, 20.0)}, tmp_path / "speed.svg")
     labels = torch.zeros(4, 4, dtype=torch.int64)
     figure = comparison(torch.zeros(3, 4, 4, dtype=torch.uint8), {"truth": labels}, ["a", "b"], [(0, 0, 0)] * 3)
-    draw.save(figure, tmp_path / "exits")
+    connections.save(figure, tmp_path / "exits")
     files = list(tmp_path.glob("*.svg"))
     assert len(files) >= 7
     for path in files:

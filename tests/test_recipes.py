@@ -9,9 +9,9 @@ import yaml
 
 import skipweave
 from skipweave.analysis.profile import profile
+from skipweave.config.settings import read
 from skipweave.training import FitConfig, OptimConfig
-from skipweave.training.network import count_parameters
-from skipweave.training.settings import read
+from skipweave.training.model_building import count_parameters
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 # Images to train on, after the recipe's validation split; classes; channels, height and width.

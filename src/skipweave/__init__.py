@@ -5,10 +5,10 @@ Importing this package registers its networks with timm.
 
 from skipweave import layers, topology
 from skipweave.analysis.profile import profile
-from skipweave.compress import convert, depth_multiplier, optimize_for_inference, sparsify
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model, list_models
 from skipweave.topology import Topology
+from skipweave.transforms import convert, depth_multiplier, optimize_for_inference, sparsify
 
 __all__ = [
     "SkipweaveError",

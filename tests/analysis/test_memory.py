@@ -6,7 +6,7 @@ from torch import nn
 
 import skipweave
 from skipweave.analysis.memory import peak_inference_bytes
-from skipweave.ops import native_reading
+from skipweave.ops.cpu import node_reading
 
 PIXELS = 4 * 8 * 8  # bytes of a channel of an image of 8x8
 
@@ -45,6 +45,6 @@ def test_on_the_meta_device_it_is_what_torch_s_own_operations_take(name, monkeyp
     twin = copy.deepcopy(model).to("meta")
     expected = peak_inference_bytes(twin, images("meta"))
     assert 0 < peak_inference_bytes(model, images()) <= expected
-    monkeypatch.setattr(native_reading, "layout", lambda *_: None)
+    monkeypatch.setattr(node_reading, "layout", lambda *_: None)
     assert peak_inference_bytes(model, images()) == expected
     assert not model.training

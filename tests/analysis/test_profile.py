@@ -8,11 +8,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skipweave
 from skipweave import profile
-from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
+from skipweave.analysis.operation_counts import CONVENTIONS
 from skipweave.errors import SkipweaveError
 from skipweave.layers import CrossConv
-from skipweave.tracing.copying import on_meta
+from skipweave.tracing.copies import on_meta
 
 # SparseNet's Table 4: MACs, elements that batch norms read, and the split of the parameters.
 IMAGENET = {

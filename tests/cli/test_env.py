@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from skipweave import cli
-from skipweave.ops import break_even, native_library
+from skipweave.ops.cpu import break_even, c_library
 
 Capture = pytest.CaptureFixture[str]
 
@@ -19,17 +19,17 @@ def test_it_tells_the_forms_and_why(capsys: Capture):
     assert cli.main(["env"]) == 0
     shown = capsys.readouterr().out
     assert torch.__version__ in shown
-    assert str(native_library.library().path) in shown
+    assert str(c_library.library().path) in shown
     assert "0.35 (1x1 kernels), 0.6 (larger kernels); not measured" in shown
-    expected = "dense" if native_library.library().problem else "library"
+    expected = "dense" if c_library.library().problem else "library"
     assert any(line.split()[:5] == ["3x3,", "density", "0.1", expected, "few"] for line in shown.splitlines()) or (
-        native_library.library().problem in shown
+        c_library.library().problem in shown
     )
 
 
 def test_without_the_library_it_says_why(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path):
-    missing = native_library.Library(tmp_path / "library.so", "it was not built")
-    monkeypatch.setattr(native_library, "library", lambda: missing)
+    missing = c_library.Library(tmp_path / "library.so", "it was not built")
+    monkeypatch.setattr(c_library, "library", lambda: missing)
     assert cli.main(["env"]) == 0
     shown = capsys.readouterr().out
     assert "nothing: it was not built" in shown

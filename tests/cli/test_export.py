@@ -15,8 +15,8 @@ from PIL import Image
 from skipweave.cli import main
 from skipweave.data import WholeImage
 from skipweave.training import Description, load_run, load_weights
-from skipweave.training.network import build_network
-from skipweave.training.weights import save_weights
+from skipweave.training.checkpoint.weights_file import save_weights
+from skipweave.training.model_building import build_network
 from tests.onnx_session import onnx_session
 
 Capture = pytest.CaptureFixture[str]

@@ -5,7 +5,7 @@ import pytest
 
 from skipweave.cli import main
 from skipweave.cli.parsing import call
-from skipweave.study.config import StudyConfig
+from skipweave.study.study_config import StudyConfig
 
 SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1"]
 

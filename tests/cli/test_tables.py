@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.cli.run_display import RunDisplay
 from skipweave.cli.tables import complain, new_table, print_table, say
+from skipweave.cli.training_display import RunDisplay
 from skipweave.training import RunStart
 
 HOSTILE = "a\x1b[2J\x07\x9b31m[b]:cat:\u202e\udcff"

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from skipweave.cli import main
-from skipweave.training.weights import load_weights, save_weights
+from skipweave.training.checkpoint.weights_file import load_weights, save_weights
 
 TINY = [
     "--data.validation",

@@ -20,7 +20,7 @@ import yaml
 from skipweave.cli import main
 from skipweave.errors import SkipweaveError
 from skipweave.training import load_weights
-from skipweave.training.checkpoint import seal
+from skipweave.training.checkpoint.tensor_file import seal
 
 Header = dict[str, Any]
 Harm = Callable[[Path], None]

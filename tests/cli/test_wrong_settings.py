@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipweave.cli.parsing import call
+from skipweave.config.settings import as_plain
+from skipweave.config.typed import build
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
-from skipweave.study.config import NetworkConfig, StudyConfig
+from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training import (
     DensifyConfig,
     FitConfig,
@@ -23,8 +25,6 @@ from skipweave.training import (
     OptimConfig,
     ScheduleConfig,
 )
-from skipweave.training.settings import as_plain
-from skipweave.values.typed import build
 
 Place = tuple[str | int, ...]
 

@@ -71,7 +71,7 @@ def write(folder: Path, commands: list[tuple[str, int]]) -> None:
     moment = SimpleNamespace(now=lambda: datetime(2026, 1, 1).astimezone())
     with ExitStack() as stack:
         stack.enter_context(chdir(folder))
-        stack.enter_context(patch("skipweave.training.run_log.datetime", moment))
+        stack.enter_context(patch("skipweave.training.run.run_log.datetime", moment))
         for clock in ("time", "perf_counter"):
             stack.enter_context(patch(f"time.{clock}", lambda: 0.0))
         make_images()

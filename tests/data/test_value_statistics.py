@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig, as_loaded, load
-from skipweave.data.checking import check
+from skipweave.data.validation.check_dataset import check
 from skipweave.errors import SkipweaveError
 from tests.data.deep_files import png, tiff
 

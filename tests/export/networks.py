@@ -8,7 +8,7 @@ from torch import nn
 
 from skipweave.data import Preprocessing, WholeImage
 from skipweave.training import Description
-from skipweave.training.network import build_network
+from skipweave.training.model_building import build_network
 
 CLASSES = ("heron", "stork", "ibis", 'a, "b" {c} | d `e` é')
 EXITS = dict(heads="stages")

@@ -18,7 +18,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.export import hub_config, model_card
 from skipweave.export.timm_folder import _share
 from skipweave.training import load_weights
-from skipweave.training.weights import save_weights
+from skipweave.training.checkpoint.weights_file import save_weights
 from tests.export.networks import CLASSES, LABEL_PIXELS, NETWORKS, THINNED, trained
 
 WHOLE = [name for name in NETWORKS if name not in THINNED]

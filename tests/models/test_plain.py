@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import skipweave
-from skipweave.analysis.counts import count
+from skipweave.analysis.operation_counts import count
 from skipweave.errors import SkipweaveError
 
 

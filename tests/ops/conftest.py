@@ -11,7 +11,8 @@ import pytest
 import torch
 from packaging.version import Version
 
-from skipweave.ops import cross_triton, native_library, native_reading, node_table, read_triton
+from skipweave.ops.cpu import c_library, node_reading
+from skipweave.ops.triton import cross_layer_launch, node_table, read_launch
 
 _COMPILE = """
 import sys
@@ -36,21 +37,21 @@ run, JITFunction.run = JITFunction.run, compile_only
 
 
 @pytest.fixture(scope="session")
-def c_library() -> native_library.Library:
+def compiled_library() -> c_library.Library:
     """Give the C library; skip where there is none."""
-    library = native_library.library()
+    library = c_library.library()
     if library.problem:
         pytest.skip(library.problem)
     return library
 
 
 @pytest.fixture(params=["avx512", "avx2", "generic"])
-def instruction_set(request: pytest.FixtureRequest, c_library: native_library.Library) -> Iterator[str]:
+def instruction_set(request: pytest.FixtureRequest, compiled_library: c_library.Library) -> Iterator[str]:
     """Have the C library use each instruction set that the processor has."""
-    if not native_library.use_instruction_set(request.param):
+    if not compiled_library.use_instruction_set(request.param):
         pytest.skip(f"the processor has no {request.param}")
     yield request.param
-    native_library.use_instruction_set(c_library.instruction_set)
+    compiled_library.use_instruction_set(compiled_library.instruction_set)
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Have nodes on `device` read by kernels, and list the names of those that run."""
     names: list[str] = []
     monkeypatch.setattr(node_table, "_DEVICE", device)
-    monkeypatch.setattr(native_reading, "layout", lambda *_: None)
-    for module in (read_triton, cross_triton):
+    monkeypatch.setattr(node_reading, "layout", lambda *_: None)
+    for module in (read_launch, cross_layer_launch):
 
         def noted(kernel: str, *rest, launch=module._launch) -> None:
             names.append(kernel)

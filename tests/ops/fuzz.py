@@ -2,7 +2,7 @@
 
     python -m tests.ops.fuzz FOLDER EXAMPLES
 
-The folder holds the library and the sources that it was built from, as `native_library.FOLDER` does. Prints a line for
+The folder holds the library and the sources that it was built from, as `c_library.FOLDER` does. Prints a line for
 each instruction set. `test_sanitizers.py` runs it on a library that reports what it does to memory that is not its own.
 """
 
@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skipweave.ops import concat_read, concat_read_lean, cross_layer, cross_layer_fast, native_library
+from skipweave.ops import concat_read, concat_read_lean, cross_layer, cross_layer_fast
+from skipweave.ops.cpu import c_library
 from tests.ops.shapes import assert_exact, cases
 
 ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -70,10 +71,10 @@ def fuzz(examples: int) -> None:
 
 
 def main(folder: str, examples: str) -> None:
-    native_library.FOLDER = Path(folder)
-    assert not native_library.library().problem, native_library.library()
+    c_library.FOLDER = Path(folder)
+    assert not c_library.library().problem, c_library.library()
     for name in ("avx512", "avx2", "generic"):
-        if native_library.use_instruction_set(name):
+        if c_library.use_instruction_set(name):
             fuzz(int(examples))
             print(f"{name}: {examples} shapes", flush=True)
 

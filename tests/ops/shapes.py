@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from skipweave.ops import channel_sparse_dense
-from skipweave.ops.channel_sparse_library import channel_sparse_library
+from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
 
 #: How the input lies in memory.
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -110,8 +110,8 @@ def assert_exact(case: Case) -> None:
     """Compare with the C library throughout, also where another form would be faster."""
     torch.set_num_threads(case.threads)
     with (
-        patch("skipweave.ops.channel_sparse_library.break_even", return_value=math.inf),
-        patch("skipweave.ops.native_convolution._PIXELS", math.inf),
+        patch("skipweave.ops.cpu.channel_sparse_conv.break_even", return_value=math.inf),
+        patch("skipweave.ops.cpu.channel_sparse_calls._PIXELS", math.inf),
     ):
         out, *gradients = errors(case)
     rounding = 1 if math.prod(case.kernel) <= 49 else 10  # of sums of so many more products

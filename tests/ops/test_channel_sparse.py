@@ -16,8 +16,8 @@ from skipweave.ops import (
     channel_sparse_shared,
     dense_weight,
     form_for,
-    triton_launch,
 )
+from skipweave.ops.triton import launch
 from skipweave.topology import channels
 
 
@@ -76,7 +76,7 @@ def on_gpu(block: int, fan_in: int, dtype: torch.dtype = torch.float32) -> Form:
 
 
 def test_on_a_gpu_triton_is_taken_for_blocks_and_at_low_densities(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_launch, "PROBLEM", "")
+    monkeypatch.setattr(launch, "PROBLEM", "")
     for block, fan_in in ((16, 26), (16, 128), (256, 3), (1, 8), (8, 8)):
         assert on_gpu(block, fan_in) == Form("triton", "few channels are read")
         assert on_gpu(block, fan_in, torch.bfloat16).name == "triton"
@@ -86,6 +86,6 @@ def test_on_a_gpu_triton_is_taken_for_blocks_and_at_low_densities(monkeypatch: p
 
 
 def test_without_triton_a_gpu_takes_the_other_forms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_launch, "PROBLEM", "Triton is not installed")
+    monkeypatch.setattr(launch, "PROBLEM", "Triton is not installed")
     assert on_gpu(1, 3) == Form("dense", "no Triton kernel: Triton is not installed")
     assert on_gpu(16, 26).reason == "blocks share what they read; no Triton kernel: Triton is not installed"

@@ -21,13 +21,11 @@ from skipweave.ops import (
     cross_layer,
     cross_layer_fast,
     form_for,
-    native_convolution,
-    native_library,
-    native_reading,
 )
-from skipweave.ops.channel_sparse_library import channel_sparse_library
-from skipweave.ops.channel_sparse_triton import channel_sparse_triton
+from skipweave.ops.cpu import c_library, channel_sparse_calls, node_reading
+from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
 from skipweave.ops.eager import is_plain
+from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
 from tests.ops.shapes import LAYOUTS, Case, assert_exact, unaligned
 
 FORMS = [
@@ -78,7 +76,7 @@ def test_it_is_exact_however_the_input_lies_in_memory(instruction_set: str, layo
     assert_exact(Case(3, 6, 4, 9, 7, (kernel, kernel), fan_in=3, rows=4, layout=layout))
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "every other row"])
 def test_weights_bias_and_gradients_may_lie_in_memory_as_they_will(layout: str) -> None:
     x, weight, index, bias = operands()
@@ -101,7 +99,7 @@ def test_kernels_whose_taps_are_far_apart_are_right(dilation: int) -> None:
     torch.testing.assert_close(layer(x), layer.to_dense()(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 def test_what_the_library_does_not_do_another_form_does() -> None:
     x, weight, index, _ = operands(channels=64, size=(40, 40))
     assert form_for(x, weight, index).name == "library"
@@ -173,7 +171,7 @@ def test_other_types_than_float32_are_left_to_torch(dtype: torch.dtype) -> None:
     assert torch.equal(ours, channel_sparse_dense(x.to(dtype), weight.to(dtype), index, bias.to(dtype)))
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("wrong", range(4))
 def test_the_library_refuses_other_types(wrong: int) -> None:
     given = operands()
@@ -189,7 +187,7 @@ def test_a_bias_that_does_not_fit_is_refused(bias: Tensor) -> None:
         channel_sparse_conv2d(x, weight, index, bias)
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("wanted", list(itertools.product((False, True), repeat=3)))
 def test_any_of_the_operands_may_want_gradients(wanted: tuple[bool, bool, bool]) -> None:
     x, weight, index, bias = operands()
@@ -209,10 +207,10 @@ def test_any_of_the_operands_may_want_gradients(wanted: tuple[bool, bool, bool])
 def short_of_memory() -> None:
     """Convolve a map whose packed form no address space holds: 2**24 channels times a kernel of 2**20 taps."""
     x, weight = torch.zeros(1, 2**24, 1, 1), torch.zeros(1, 1, 2**9, 2**11)
-    native_convolution.forward(x, weight, torch.zeros(1, 1).int(), None, (1, 1), (2**8, 2**10), (1, 1))
+    channel_sparse_calls.forward(x, weight, torch.zeros(1, 1).int(), None, (1, 1), (2**8, 2**10), (1, 1))
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 def test_memory_that_cannot_be_had_is_an_error() -> None:
     with pytest.raises(MemoryError, match="scratch memory"):
         short_of_memory()
@@ -223,7 +221,7 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say what memory is used")
 def test_threads_leave_no_memory_behind() -> None:
     """2 MiB for each thread, if each kept its scratch memory."""
@@ -242,7 +240,7 @@ def test_threads_leave_no_memory_behind() -> None:
     assert resident() - before < 40
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library's allocator does not count")
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_calls_free_what_they_allocate(kernel: int) -> None:
@@ -290,13 +288,13 @@ def test_nodes_may_lie_in_memory_as_they_will(ours, definition, layout: str) -> 
 def test_what_memory_holds_otherwise_is_not_read_as_it_lies() -> None:
     gain, bias, node = torch.ones(3), torch.zeros(3), torch.randn(2, 3, 4, 4)
     assert not is_plain(torch._neg_view(node))
-    assert native_reading.layout([unaligned(node)], gain, bias) is None
-    if not native_library.library().problem:
-        assert native_reading.layout([node], gain, bias) == torch.contiguous_format
+    assert node_reading.layout([unaligned(node)], gain, bias) is None
+    if not c_library.library().problem:
+        assert node_reading.layout([node], gain, bias) == torch.contiguous_format
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 2)])
 def test_maps_of_more_elements_than_32_bits_number(kernel: int, stride: int) -> None:
     """8 GiB of zeros, which take no memory until they are written; the channel that is read lies at the end of them."""
@@ -306,8 +304,8 @@ def test_maps_of_more_elements_than_32_bits_number(kernel: int, stride: int) -> 
     x[0, -1, -64:] = torch.randn(64, side)
     weight, index = torch.randn(1, 1, kernel, kernel), torch.tensor([[channels - 1]]).int()
     options = ((stride, stride), (0, 0), (1, 1))
-    out = native_convolution.forward(x, weight, index, None, *options)
-    gradient = native_convolution.weight_gradient(out, x, weight.shape, index, *options)
+    out = channel_sparse_calls.forward(x, weight, index, None, *options)
+    gradient = channel_sparse_calls.weight_gradient(out, x, weight.shape, index, *options)
     rows = 80 // stride  # of the output; before them all is zero
     read = x[:, -1:, stride * (out.shape[2] - rows) :].double()
     exact = F.conv2d(read, weight.double(), stride=stride)

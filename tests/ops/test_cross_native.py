@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skipweave.ops import cross_layer, cross_layer_fast, native_reading
+from skipweave.ops import cross_layer, cross_layer_fast
+from skipweave.ops.cpu import node_reading
 
 ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -35,11 +36,11 @@ def assert_equal(given: list[Tensor]) -> None:
 def test_it_is_the_definition(instruction_set: str, order: str, shape: tuple[int, ...]) -> None:
     """Also where a tile has several channels, and where a channel has several tiles."""
     given = operands(3, shape, order)
-    assert native_reading.layout(given[2:], *given[:2]) is not None
+    assert node_reading.layout(given[2:], *given[:2]) is not None
     assert_equal(given)
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @settings(max_examples=30)
 @given(
     st.integers(1, 6),
@@ -50,7 +51,7 @@ def test_any_shape(count: int, shape: tuple[int, ...], order: str) -> None:
     assert_equal(operands(count, shape, order))
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_results_lie_in_memory_as_the_nodes_do(order: str) -> None:
     weight, bias, *nodes = operands(2, (2, 3, 4, 5), order)
@@ -61,12 +62,12 @@ def test_results_lie_in_memory_as_the_nodes_do(order: str) -> None:
         assert made.is_contiguous(memory_format=ORDERS[order])
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
     weight, bias, whole = operands(1, (3, 9, 4, 5), order)
     nodes = whole.split(3, dim=1)
-    assert native_reading.layout(nodes, weight, bias) == ORDERS[order]
+    assert node_reading.layout(nodes, weight, bias) == ORDERS[order]
     assert_equal([weight.view(3, 3), bias[:3], *nodes])
 
 
@@ -74,18 +75,18 @@ def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
 def test_pixels_that_are_left_out_are_left_to_torch(step: tuple[object, ...]) -> None:
     weight, bias, *nodes = operands(2, (2, 3, 6, 8), "contiguous")
     nodes = [node[step] for node in nodes]
-    assert native_reading.layout(nodes, weight, bias) is None
+    assert node_reading.layout(nodes, weight, bias) is None
     assert_equal([weight, bias, *nodes])
 
 
 def test_orders_that_are_mixed_are_left_to_torch() -> None:
     weight, bias, one, other = operands(2, (2, 3, 4, 4), "contiguous")
     nodes = [one, other.to(memory_format=torch.channels_last)]
-    assert native_reading.layout(nodes, weight, bias) is None
+    assert node_reading.layout(nodes, weight, bias) is None
     assert_equal([weight, bias, *nodes])
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_weights_and_gradients_may_lie_as_they_will(order: str) -> None:
     weight, bias, *nodes = operands(3, (2, 5, 4, 4), order)
@@ -95,7 +96,7 @@ def test_weights_and_gradients_may_lie_as_they_will(order: str) -> None:
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_threads_change_nothing_but_rounding(order: str) -> None:
     given = operands(3, (2, 24, 33, 31), order)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skipweave.ops import concat_read, concat_read_fast, concat_read_lean, native_reading
+from skipweave.ops import concat_read, concat_read_fast, concat_read_lean
+from skipweave.ops.cpu import node_reading
 
 ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -33,11 +34,11 @@ def assert_equal(given: list[Tensor]) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 17)])
 def test_it_is_the_definition(instruction_set: str, order: str, size: tuple[int, int]) -> None:
     given = operands([3, 24, 1, 17], 2, size, order)
-    assert native_reading.layout(given[2:], *given[:2]) is not None
+    assert node_reading.layout(given[2:], *given[:2]) is not None
     assert_equal(given)
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @settings(max_examples=30)
 @given(
     st.lists(st.integers(1, 20), min_size=1, max_size=5),
@@ -49,17 +50,17 @@ def test_any_shape(widths: list[int], batch: int, size: tuple[int, int], order: 
     assert_equal(operands(widths, batch, size, order))
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
     gain, bias, whole = operands([9], 3, (4, 5), order)
     nodes = whole.split([2, 6, 1], dim=1)
-    assert native_reading.layout(nodes, gain, bias) == ORDERS[order]
+    assert node_reading.layout(nodes, gain, bias) == ORDERS[order]
     torch.testing.assert_close(concat_read_fast(nodes, gain, bias), concat_read([whole], gain, bias))
     assert_equal([gain, bias, *nodes])
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
 def test_threads_change_nothing_but_rounding(order: str) -> None:
     given = operands([24, 40], 2, (33, 31), order)
@@ -73,7 +74,7 @@ def test_threads_change_nothing_but_rounding(order: str) -> None:
         torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.usefixtures("c_library")
+@pytest.mark.usefixtures("compiled_library")
 def test_what_is_no_number_passes_as_through_relu() -> None:
     node = torch.tensor([float("nan"), -1.0, 2.0, -float("inf"), float("inf"), -0.0]).view(1, 1, 2, 3)
     gain, bias = torch.ones(1), torch.zeros(1)
@@ -97,7 +98,7 @@ def test_gradients_that_nobody_wants_are_left_out(wanted: int) -> None:
 def test_orders_that_are_mixed_are_read_by_torch() -> None:
     gain, bias, one, other = operands([2, 3], 2, (4, 4), "contiguous")
     nodes = [one, other.to(memory_format=torch.channels_last)]
-    assert native_reading.layout(nodes, gain, bias) is None
+    assert node_reading.layout(nodes, gain, bias) is None
     assert_equal([gain, bias, *nodes])
 
 

@@ -10,19 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.ops import native_library
+from skipweave.ops.cpu import c_library
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-O1", "-g", "-std=gnu11", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 BEYOND = """
 import ctypes, sys, torch
 from pathlib import Path
-from skipweave.ops import native_convolution, native_library
-native_library.FOLDER = Path(sys.argv[1])
+from skipweave.ops.cpu import channel_sparse_calls
+from skipweave.ops.cpu import c_library
+c_library.FOLDER = Path(sys.argv[1])
 x, weight, index = torch.zeros(1, 1, 40, 40), torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, dtype=torch.int32)
 larger, out = (1, 1, 80, 80), torch.zeros(1, 1, 78, 78)
-conv = native_convolution._described(larger, weight.shape, index.shape, out.shape, (1, 1), (0, 0), (1, 1))
-native_convolution._call("skipweave_forward", conv, index, (x, weight, index, None), out)
+conv = channel_sparse_calls._described(larger, weight.shape, index.shape, out.shape, (1, 1), (0, 0), (1, 1))
+channel_sparse_calls._call("skipweave_forward", conv, index, (x, weight, index, None), out)
 """
 
 
@@ -33,7 +34,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
     folder = tmp_path_factory.mktemp("sanitized")
-    for source in native_library.FOLDER.glob("*.[ch]"):
+    for source in c_library.FOLDER.glob("*.[ch]"):
         shutil.copy(source, folder)
     build.SOURCES, build.LIBRARY, build.FLAGS = folder, folder / "library.so", FLAGS
     if problem := build.build():

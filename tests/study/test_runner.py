@@ -8,10 +8,11 @@ from PIL import Image
 from skipweave import topology
 from skipweave.data import DataConfig, find_unreadable
 from skipweave.errors import SkipweaveError
-from skipweave.study.config import NetworkConfig, StudyConfig
 from skipweave.study.runner import run_study
-from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary, left_out
-from skipweave.training.run_folder import RunFolder
+from skipweave.study.study_config import NetworkConfig, StudyConfig
+from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
+from skipweave.training.run import skipped_images
+from skipweave.training.run.run_directory import RunFolder
 
 
 @dataclass
@@ -22,8 +23,8 @@ class Trainer:
     fail: str = ""
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
 
-    def __call__(self, config, *, resume, progress, left_out):
-        self.left_out = left_out
+    def __call__(self, config, *, resume, progress, skipped_images):
+        self.left_out = skipped_images
         self.calls.append((config.model.name, config.seed, resume is not None))
         folder = RunFolder(resume) if resume else RunFolder.create(config)
         start = RunStart(folder.path, config.model.name, 1, "digits", {}, "cpu", 1, config.epochs, 2, 0, 0, ())
@@ -230,7 +231,7 @@ def test_images_that_cannot_be_read_are_looked_for_once_and_left_out_of_every_ru
         read.append(len(share))
         return find_unreadable(images, share, **options)
 
-    monkeypatch.setattr(left_out, "find_unreadable", find)
+    monkeypatch.setattr(skipped_images, "find_unreadable", find)
     for part, count in (("train", 4), ("test", 2)):
         for name in ("ape", "cat"):
             folder = tmp_path / "photos" / part / name

@@ -11,10 +11,10 @@ from torch import nn
 
 import skipweave
 from skipweave import topology
-from skipweave.study.config import StudyConfig, parse_count
-from skipweave.study.matching import match_cost
-from skipweave.training.network import count_parameters
-from skipweave.training.settings import read
+from skipweave.config.settings import read
+from skipweave.study.cost_matching import match_cost
+from skipweave.study.study_config import StudyConfig, parse_count
+from skipweave.training.model_building import count_parameters
 
 STUDIES = {path.stem: path for path in (Path(__file__).parents[2] / "studies").glob("*.yaml")}
 UNITS = 72

@@ -13,7 +13,7 @@ from subprocess import PIPE
 
 import pytest
 
-from skipweave.training.checkpoint import open_saved
+from skipweave.training.checkpoint.tensor_file import open_saved
 
 WALL_CLOCK = ("seconds", "step_ms", "inference_ms", "train_seconds")
 

@@ -6,7 +6,7 @@ from lightning_fabric import Fabric
 from skipweave.study.timing import machine, measure
 from skipweave.training import FitConfig, ModelConfig
 from skipweave.training.learner import Learner
-from skipweave.training.task import Classification
+from skipweave.training.tasks.task import Classification
 
 
 def test_networks_are_timed_in_turns_and_left_as_they_were():

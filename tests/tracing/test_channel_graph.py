@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from skipweave.errors import SkipweaveError
 from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
-from skipweave.tracing.running import trials_of
+from skipweave.tracing.replicas import trials_of
 
 
 class Net(nn.Module):

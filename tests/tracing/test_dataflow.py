@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.tracing.dataflow import Flow, data_flows, sizes_follow_values
-from skipweave.tracing.running import trials_of
+from skipweave.tracing.replicas import trials_of
 
 SIZE = (3, 8, 8)
 

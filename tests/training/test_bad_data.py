@@ -10,9 +10,10 @@ from PIL import Image
 
 from skipweave.data import DataConfig, FileImages
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run, predict
-from skipweave.training.checkpoint import open_saved
-from skipweave.training.run_folder import RunFolder
+from skipweave.inference import predict
+from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.run.run_directory import RunFolder
 
 BAD = ("train/ape/3.png", "train/cat/7.png")
 

@@ -8,27 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
+from skipweave.config.settings import read
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
 from skipweave.export.timm_folder import hub_config, model_card
-from skipweave.study.config import NetworkConfig, StudyConfig
+from skipweave.inference import evaluate, label_pixels, predict
 from skipweave.study.runner import run_study
-from skipweave.training import (
-    FitConfig,
-    ModelConfig,
-    RunStart,
-    RunSummary,
-    Silent,
-    evaluate,
-    fit,
-    label_pixels,
-    load_run,
-    load_run_images,
-    predict,
-)
-from skipweave.training.checkpoint import open_saved
-from skipweave.training.run_folder import RunFolder
-from skipweave.training.settings import read
+from skipweave.study.study_config import NetworkConfig, StudyConfig
+from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run, load_run_images
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.run.run_directory import RunFolder
 
 
 def scans(place: Path) -> Path:

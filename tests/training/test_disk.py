@@ -11,9 +11,9 @@ import yaml
 
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, RunStart, Silent, fit
-from skipweave.training.checkpoint import open_saved
-from skipweave.training.config import as_plain
-from skipweave.training.run_folder import RunFolder
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.fit_config import as_plain
+from skipweave.training.run.run_directory import RunFolder
 
 Tiny = Callable[..., FitConfig]
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from skipweave.data import batch_indices, load
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, OptimConfig, fit, loop, processes
-from skipweave.training.checkpoint import open_saved
+from skipweave.training import FitConfig, OptimConfig, fit, loop
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.distributed import processes
 from skipweave.training.learner import Learner
-from skipweave.training.run_folder import RunFolder
+from skipweave.training.run.run_directory import RunFolder
 
 Tiny = Callable[..., FitConfig]
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from skipweave.training import FitConfig, ModelConfig, fit
-from skipweave.training.checkpoint import open_saved
-from skipweave.training.config import as_plain
-from skipweave.training.run_folder import RunFolder, runs_in
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.fit_config import as_plain
+from skipweave.training.run.run_directory import RunFolder, runs_in
 
 Tiny = Callable[..., FitConfig]
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from skipweave.analysis.label_maps import mask_image
 from skipweave.cli import main
 from skipweave.data import DataConfig
 from skipweave.data.segmentation import open_labels, read_classes
 from skipweave.errors import SkipweaveError
+from skipweave.plotting.mask_overlays import mask_image
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_run
 
 # A class list, how masks are saved, and the mode in which predicted ones come out.

@@ -10,12 +10,12 @@ from torch import nn
 
 from skipweave import create_model
 from skipweave.analysis.memory import peak_bytes
+from skipweave.config.byte_sizes import parse_bytes
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, OptimConfig, fit
-from skipweave.training.byte_sizes import parse_bytes
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
-from skipweave.training.run_folder import RunFolder
-from skipweave.training.task import Classification
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.tasks.task import Classification
 
 SIDE, BATCH = 16, 12
 make = partial(create_model, "sparsenet_bc100_24", units=3, growth=8)

@@ -9,10 +9,11 @@ from PIL import Image
 
 from skipweave.data import DataConfig, check_workers, load, workers_note
 from skipweave.errors import SkipweaveError
-from skipweave.ops.processor import cores
-from skipweave.study.config import NetworkConfig, StudyConfig
+from skipweave.inference import evaluate, label_pixels
+from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
-from skipweave.training import FitConfig, ModelConfig, RunStart, Silent, evaluate, fit, label_pixels, load_run
+from skipweave.study.study_config import NetworkConfig, StudyConfig
+from skipweave.training import FitConfig, ModelConfig, RunStart, Silent, fit, load_run
 from skipweave.training.preflight import notes_before
 
 SMALL = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4})

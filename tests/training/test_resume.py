@@ -17,9 +17,9 @@ import yaml
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
 from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig, fit
-from skipweave.training.checkpoint import open_saved
-from skipweave.training.config import as_plain
-from skipweave.training.run_folder import RunFolder
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.fit_config import as_plain
+from skipweave.training.run.run_directory import RunFolder
 
 WALL_CLOCK = ("seconds", "step_seconds")
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from skipweave.data import DataConfig, count_pixels, load_segmentation
 from skipweave.errors import SkipweaveError
+from skipweave.inference import evaluate
 from skipweave.training import (
     FitConfig,
     LossConfig,
@@ -19,13 +20,12 @@ from skipweave.training import (
     RunStart,
     ScheduleConfig,
     Silent,
-    evaluate,
     fit,
     load_weights,
 )
-from skipweave.training.checkpoint import open_saved
-from skipweave.training.run_folder import RunFolder
-from skipweave.training.task import Segmentation
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.tasks.task import Segmentation
 
 SMALL = ModelConfig("fc_logdensenet103", {"units": [1, 1, 1], "growth": 4, "proj_drop_rate": 0.1})
 

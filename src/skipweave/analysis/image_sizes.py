@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.copying import on_meta
-from skipweave.tracing.inputs import InputSize, checked_input_size
-from skipweave.tracing.running import QuickNorms
+from skipweave.tracing.copies import on_meta
+from skipweave.tracing.example_inputs import InputSize, checked_input_size
+from skipweave.tracing.replicas import QuickNorms
 
 _LARGEST = 2048  # the longest side that is tried
 

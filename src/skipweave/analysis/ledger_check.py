@@ -13,12 +13,12 @@ import torch
 import torchvision
 from torch import nn
 
-from skipweave.analysis.counts import CONVENTIONS, Counts, count
+from skipweave.analysis.operation_counts import CONVENTIONS, Counts, count
 from skipweave.analysis.profile import parameters_by_type
-from skipweave.compress import build_thinned
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import Row
 from skipweave.models import create_model
+from skipweave.transforms import build_thinned
 
 MEASURED = frozenset({"error", "top5_error", "accuracy", "mean_iou", "iou"})
 """Quantities that only training can tell."""

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.analysis.counts import CONVENTIONS, Counts, count, counting, owns_gains
 from skipweave.analysis.image_sizes import check_images, name_of
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
+from skipweave.analysis.operation_counts import CONVENTIONS, Counts, count, counting, owns_gains
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Topology
-from skipweave.tracing.copying import on_meta
-from skipweave.tracing.inputs import InputSize, checked_input_size
-from skipweave.tracing.running import QuickNorms
+from skipweave.tracing.copies import on_meta
+from skipweave.tracing.example_inputs import InputSize, checked_input_size
+from skipweave.tracing.replicas import QuickNorms
 
 BATCH = 2  # training mode cannot normalise one image where a map is 1x1
 
@@ -68,7 +68,7 @@ class Profile:
         """Operations as one of the papers counts them.
 
         Args:
-            convention: A key into `skipweave.analysis.counts.CONVENTIONS`.
+            convention: A key into `skipweave.analysis.operation_counts.CONVENTIONS`.
 
         Raises:
             SkipweaveError: There is no such convention.

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipweave.analysis.profile import Profile
-from skipweave.compress import optimize_for_inference
 from skipweave.errors import SkipweaveError
-from skipweave.layers import FORMATS, MemoryFormat
+from skipweave.transforms import optimize_for_inference
+from skipweave.transforms.memory_format import FORMATS, MemoryFormat
 
 What = Literal["inference", "step"]
 Precision = Literal["float32", "bf16"]

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from skipweave.errors import SkipweaveError, Stopped
-from skipweave.values.printing import printable
+from skipweave.files.printable import printable
 
 #: Command: the function that does it, and what it does.
 COMMANDS = {

@@ -13,17 +13,17 @@ import torchvision
 from rich.progress import Progress, TaskID
 from torch import nn
 
-from skipweave.analysis.draw_speed import draw_errors
 from skipweave.analysis.profile import profile
 from skipweave.analysis.speed import Case, Precision, Speed, What, measure_speeds
-from skipweave.cli.files import make_room
+from skipweave.cli.output_files import make_room
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
-from skipweave.layers import MemoryFormat
+from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ledger import rows
 from skipweave.models import create_model
+from skipweave.plotting.error_vs_time import draw_errors
 from skipweave.study.timing import machine
-from skipweave.training.files import as_csv, write_text
+from skipweave.transforms.memory_format import MemoryFormat
 
 _WHATS: tuple[What, ...] = ("inference", "step")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from skipweave.cli.files import make_room
+from skipweave.cli.output_files import make_room
 from skipweave.cli.tables import BAR, new_table, print_table, say, say_of_workers
 from skipweave.data import DataConfig, DataReport, Finding, check
 from skipweave.errors import SkipweaveError
-from skipweave.ops.processor import cores
+from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.ops.cpu.processor import cores
 from skipweave.training import FitConfig
-from skipweave.training.files import as_csv, write_text
 
 _KIND = {True: "bad", False: "note"}
 

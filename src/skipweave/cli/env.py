@@ -11,7 +11,9 @@ import torch
 import torchvision
 
 from skipweave.cli.tables import new_table, print_table, say
-from skipweave.ops import break_even, form_for, native_library, triton_launch
+from skipweave.ops import form_for
+from skipweave.ops.cpu import break_even, c_library
+from skipweave.ops.triton import launch
 
 _SHAPES = {
     "3x3, density 0.1": (26, 3, 1),
@@ -30,14 +32,14 @@ def env(measure: bool = False) -> None:
     """
     if measure:
         break_even.measure()
-    library = native_library.library()
+    library = c_library.library()
     table = new_table("what", "here")
     for name, value in {
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision, timm, numpy": f"{torchvision.__version__}, {timm.__version__}, {np.__version__}",
         "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "Triton": triton_launch.PROBLEM or import_module("triton").__version__,
+        "Triton": launch.PROBLEM or import_module("triton").__version__,
         "processors": f"{os.cpu_count()}, of which torch uses {torch.get_num_threads()}",
         "what torch computes with": torch.backends.cpu.get_cpu_capability(),
         "C compiler": next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), "none"),

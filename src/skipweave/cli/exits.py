@@ -5,16 +5,17 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from skipweave.analysis import draw
-from skipweave.analysis.label_maps import comparison
 from skipweave.analysis.profile import profile
-from skipweave.cli.files import make_room, pictures
-from skipweave.cli.run_display import shown_scores
+from skipweave.cli.output_files import make_room, pictures
 from skipweave.cli.tables import new_table, print_table, say, say_of_workers
+from skipweave.cli.training_display import shown_scores
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
+from skipweave.inference.evaluation import score_images
+from skipweave.plotting import connections
+from skipweave.plotting.mask_overlays import comparison
 from skipweave.training import Split, Which, load_run_images
-from skipweave.training.evaluation import RunImages, score_images
+from skipweave.training.run.loading import RunImages
 
 _DRAWN = 4  # exits in a figure, evenly spaced, as in Log-DenseNet's Fig. 2
 
@@ -56,7 +57,7 @@ def exits(
         raise SkipweaveError(f"the network of {run} has one head: train it with --model.args.heads stages")
     if save:
         figure = _figure(loaded, image or 0, macs)
-        for path in draw.save(figure, save):
+        for path in connections.save(figure, save):
             say(f"saved {path}")
     table = new_table("exit", "MACs", "share", "error, %", "further", right=("MACs", "share", "error, %"))
     scored = score_images(loaded, accelerator=accelerator, workers=workers)

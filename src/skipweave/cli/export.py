@@ -7,15 +7,15 @@ from typing import Literal
 
 from torch import nn
 
-from skipweave.cli.files import make_room
+from skipweave.cli.output_files import make_room
 from skipweave.cli.tables import say
 from skipweave.errors import SkipweaveError
 from skipweave.export import hub_config, local_weights, model_card, to_onnx
+from skipweave.files.atomic_write import replacing, write_text
 from skipweave.training import Description, Which, load_run, load_weights
-from skipweave.training.files import replacing, write_text
-from skipweave.training.network import count_parameters
-from skipweave.training.run_folder import RunFolder
-from skipweave.training.weights import save_weights
+from skipweave.training.checkpoint.weights_file import save_weights
+from skipweave.training.model_building import count_parameters
+from skipweave.training.run.run_directory import RunFolder
 
 Format = Literal["onnx", "timm"]
 Writer = Callable[[Path], None]

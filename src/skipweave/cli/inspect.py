@@ -13,16 +13,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from skipweave.analysis import draw
-from skipweave.analysis.counts import CONVENTIONS
 from skipweave.analysis.ledger_check import Check, by_network, check
+from skipweave.analysis.operation_counts import CONVENTIONS
 from skipweave.analysis.profile import Profile, profile
-from skipweave.cli.files import make_room, pictures
+from skipweave.cli.output_files import make_room, pictures
 from skipweave.cli.tables import new_table, print_table, say
-from skipweave.compress import build_thinned
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import PAPERS, Row, rows
 from skipweave.models import arguments_of, create_model, list_models
+from skipweave.plotting import connections
+from skipweave.transforms import build_thinned
 
 _STYLES = {"yes": "green", "no": "yellow", "open": "dim", "wrong": "bold red"}
 
@@ -78,8 +78,8 @@ def show(
     if measured.topologies:
         print_table(_stages(measured))
     if prefix is not None:
-        picture = draw.connections(measured.topologies, title)
-        for path in draw.save(picture, prefix):
+        picture = connections.connections(measured.topologies, title)
+        for path in connections.save(picture, prefix):
             say(f"saved {path}")
 
 

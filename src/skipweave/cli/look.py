@@ -10,16 +10,16 @@ from matplotlib import rc_context
 from rich.table import Table
 from torch import nn
 
-from skipweave.analysis import draw
-from skipweave.analysis.looks import KINDS, Kind, Look, Value, looks
-from skipweave.analysis.looks import look as take
-from skipweave.cli.files import make_room
+from skipweave.cli.output_files import make_room
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.export import local_weights
+from skipweave.files.atomic_write import as_csv, replacing
 from skipweave.models import create_model
+from skipweave.plotting import connections
+from skipweave.plotting.paper_figures import KINDS, Kind, Look, Value, looks
+from skipweave.plotting.paper_figures import look as take
 from skipweave.training import Description, Which, load_run, load_weights
-from skipweave.training.files import as_csv, replacing
 
 _ENDINGS = (".png", ".svg", ".pdf", ".csv")
 _IN_A_FOLDER = (".svg", ".png", ".csv")
@@ -110,7 +110,7 @@ def _write(picture: Look, title: str, path: Path) -> None:
         else:
             with rc_context({"text.parse_math": False}):  # what a file says of its network is text
                 figure = picture.draw(title)
-            draw.write(figure, temporary, path.suffix.removeprefix("."))
+            connections.write(figure, temporary, path.suffix.removeprefix("."))
 
 
 def _table(picture: Look) -> Table:

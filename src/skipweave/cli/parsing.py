@@ -20,11 +20,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
-from skipweave.cli.help import HelpFormatter, hide_groups, own_options
+from skipweave.cli.help_format import HelpFormatter, hide_groups, own_options
 from skipweave.cli.tables import say
+from skipweave.config.checks import misplaced_file, nearest
+from skipweave.config.typed import build, expected, typed
 from skipweave.errors import SkipweaveError, noted_in
-from skipweave.values.checks import misplaced_file, nearest
-from skipweave.values.typed import build, expected, typed
 
 # A word is not followed to classes either, but for those that settings are made of.
 set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["skipweave"])
@@ -67,7 +67,7 @@ def _call_with_settings(
     function: Callable[..., int | None], kind: type, values: dict[str, Any], problems: list[str]
 ) -> int:
     """Call a function of settings with those that files and options give, the options on top."""
-    from skipweave.training.settings import as_yaml, read_values
+    from skipweave.config.settings import as_yaml, read_values
 
     files = [Path(file) for file in values.pop("config", ())]
     show = "print_config" in values and values.pop("print_config") is not None
@@ -114,7 +114,7 @@ def _parser(
         formatter_class=HelpFormatter,
     )
     if config:
-        from skipweave.training.settings import add_settings
+        from skipweave.config.settings import add_settings
 
         parser.add_argument("--config", action="append", help="YAML file of settings; options win over it")
         parser.add_argument("--print_config", nargs="?", help="write the settings as YAML, and end")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from skipweave.analysis.redundancy import WeakLinks
+from skipweave.analysis.link_redundancy import WeakLinks
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.training import Which
-from skipweave.training.link_pruning import LinkPruning
-from skipweave.training.link_pruning import prune_links as prune_links_of_run
+from skipweave.training.run.link_pruning import LinkPruning
+from skipweave.training.run.link_pruning import prune_links as prune_links_of_run
 
 
 def prune_links(run: Path, below: float = 0.1, output: Path | None = None, which: Which = "best") -> None:

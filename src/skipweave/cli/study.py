@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from skipweave.cli.tables import PlainConsole
-from skipweave.study.config import StudyConfig
-from skipweave.study.display import RichDisplay
+from skipweave.study.progress_display import RichDisplay
 from skipweave.study.results import Results
 from skipweave.study.runner import run_study
+from skipweave.study.study_config import StudyConfig
 from skipweave.study.verdict import verdict
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from skipweave.data import check_workers, workers_note
-from skipweave.values.printing import printable
+from skipweave.files.printable import printable
 
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 """The columns of a progress bar."""

@@ -4,17 +4,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from skipweave.cli.files import make_room
-from skipweave.cli.label_maps import write_label_maps
-from skipweave.cli.run_display import RunDisplay, shown_scores
+from skipweave.cli.output_files import make_room
+from skipweave.cli.predicted_masks import write_label_maps
 from skipweave.cli.tables import complain, new_table, print_table, say, say_of_workers
+from skipweave.cli.training_display import RunDisplay, shown_scores
 from skipweave.data import list_images
 from skipweave.errors import SkipweaveError
 from skipweave.export import local_weights
-from skipweave.training import FitConfig, Prediction, Split, Which, evaluate, load_run, load_weights
+from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.inference import Prediction, evaluate
+from skipweave.inference import predict as predict_images
+from skipweave.training import FitConfig, Split, Which, load_run, load_weights
 from skipweave.training import fit as fit_network
-from skipweave.training import predict as predict_images
-from skipweave.training.files import as_csv, write_text
 
 
 def fit(config: FitConfig, resume: Path | None = None) -> None:

@@ -1,12 +1,12 @@
 """Data sets of images, their splits, transforms and exact loading."""
 
-from skipweave.data.checking import DataReport, check
-from skipweave.data.config import LABEL_MAP_NAMES, NAMES, DataConfig
-from skipweave.data.decoding import open_alike, open_image, read_head
-from skipweave.data.files import EXTENSIONS, list_images
-from skipweave.data.findings import Finding
-from skipweave.data.images import FileImages, ImageSet, MemoryImages
-from skipweave.data.loader import batch_indices, epoch_loader, steps_per_epoch
+from skipweave.data.data_config import LABEL_MAP_NAMES, NAMES, DataConfig
+from skipweave.data.datasets import ImageData, as_loaded, check_classes, load
+from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
+from skipweave.data.image_sets import FileImages, ImageSet, MemoryImages
+from skipweave.data.images.decoding import open_alike, open_image, read_head
+from skipweave.data.images.image_files import EXTENSIONS, list_images
+from skipweave.data.loader_workers import check_workers, workers_note
 from skipweave.data.preprocessing import Preprocessing, eval_transform_from
 from skipweave.data.seeding import mix_seed
 from skipweave.data.segmentation import (
@@ -17,10 +17,10 @@ from skipweave.data.segmentation import (
     count_pixels,
     load_segmentation,
 )
-from skipweave.data.sets import ImageData, as_loaded, check_classes, load
-from skipweave.data.skipping import Unreadable, find_unreadable, refuse_unreadable, without
-from skipweave.data.whole_image import WholeImage, whole_image_from
-from skipweave.data.workers import check_workers, workers_note
+from skipweave.data.segmentation.whole_image import WholeImage, whole_image_from
+from skipweave.data.validation.check_dataset import DataReport, check
+from skipweave.data.validation.findings import Finding
+from skipweave.data.validation.unreadable_images import Unreadable, find_unreadable, refuse_unreadable, without
 
 __all__ = [
     "EXTENSIONS",

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalise import MOST_PIXELS, Normalising, Range, range_from, without_no_range
+from skipweave.data.normalization import MOST_PIXELS, Normalising, Range, range_from, without_no_range
 from skipweave.errors import SkipweaveError
 
 

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from skipweave.data.config import DataConfig
-from skipweave.data.decoding import read_kind
-from skipweave.data.images import FileImages
-from skipweave.data.parallel import each
+from skipweave.data.data_config import DataConfig
+from skipweave.data.image_sets import FileImages
+from skipweave.data.images.decoding import read_kind
+from skipweave.data.parallel_map import each
 from skipweave.data.preprocessing import Preprocessing
-from skipweave.data.segmentation.pairs import LabelledImages
-from skipweave.data.whole_image import WholeImage
+from skipweave.data.segmentation.image_mask_pairs import LabelledImages
+from skipweave.data.segmentation.whole_image import WholeImage
 from skipweave.errors import SkipweaveError
 
 Transform = TypeVar("Transform", Preprocessing, WholeImage)

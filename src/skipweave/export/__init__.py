@@ -1,7 +1,7 @@
 """Trained networks for others to use: ONNX, folders that timm and the Hugging Face hub know, and weights from there."""
 
 from skipweave.export.hub import local_weights
-from skipweave.export.onnx_model import OnnxModel, to_onnx
+from skipweave.export.onnx_export import OnnxModel, to_onnx
 from skipweave.export.timm_folder import hub_config, model_card
 
 __all__ = ["OnnxModel", "hub_config", "local_weights", "model_card", "to_onnx"]

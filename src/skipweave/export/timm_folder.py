@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.compress import THINNING
 from skipweave.data import Preprocessing, WholeImage
 from skipweave.errors import SkipweaveError
+from skipweave.files.printable import printable
 from skipweave.training import Description
-from skipweave.values.printing import printable
+from skipweave.transforms import THINNING
 
 _FROM_THE_NETWORK = ("first_conv", "classifier", "fixed_input_size")
 

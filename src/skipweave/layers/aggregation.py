@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.layers.lean import Read, halves, norm_relu
-from skipweave.layers.normalise import Affine, NodeNorm, before_affine
+from skipweave.layers.norm import Affine, NodeNorm, before_affine
+from skipweave.layers.saved_activations import Read, halves, norm_relu
 from skipweave.ops import concat_read_fast, sum_nodes
 
 

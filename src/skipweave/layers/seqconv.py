@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skipweave import topology as patterns
 from skipweave.errors import SkipweaveError
-from skipweave.layers.lean import norm_relu
+from skipweave.layers.saved_activations import norm_relu
 from skipweave.ops import GrowingMap
 
 # The links between more would not fit into memory in the dense form.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
-from skipweave.layers.checkpoint import recompute
+from skipweave.layers.activation_checkpointing import recompute
 from skipweave.layers.seqconv import ConvUnit, SeqConv2d
 
 Streams = tuple[Tensor, Tensor]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead
-from skipweave.layers.lean import read_and_run
+from skipweave.layers.saved_activations import read_and_run
 from skipweave.layers.unit import conv1x1
 from skipweave.ops import shifted_mean
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipweave.layers.checkpoint import recompute
-from skipweave.layers.lean import is_untouched, read_and_run
+from skipweave.layers.activation_checkpointing import recompute
+from skipweave.layers.saved_activations import is_untouched, read_and_run
 
 
 class Unit(nn.Module):

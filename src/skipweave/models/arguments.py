@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 from skipweave import topology as patterns
 from skipweave.errors import SkipweaveError
-from skipweave.models.anytime import Heads
+from skipweave.models.exits import Heads
 from skipweave.topology import Topology, TopologySpec
 
 PerStage = int | Sequence[int]

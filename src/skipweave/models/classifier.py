@@ -11,7 +11,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from skipweave.layers import Head, SpanningStages, recompute
-from skipweave.models.anytime import Nodes, predictions
+from skipweave.models.exits import Nodes, predictions
 
 _PARTS_A_STAGE = 4
 

@@ -19,10 +19,10 @@ from skipweave.layers import (
     conv1x1,
     residual_body,
 )
-from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument
+from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
 from skipweave.models.classifier import initialise
-from skipweave.models.forms import Form, FormName, checked_form
+from skipweave.models.exits import Heads
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.sparsenet_sum import residual_stages
 from skipweave.models.staged import StagedNet

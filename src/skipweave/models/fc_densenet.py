@@ -19,9 +19,9 @@ from skipweave.layers import (
     conv3x3,
     read_and_run,
 )
-from skipweave.models.anytime import Heads, predictions
 from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import initialise
+from skipweave.models.exits import Heads, predictions
 from skipweave.models.registry import register_variants, segmentation_cfg
 from skipweave.ops import crop
 from skipweave.topology import Prune, SpanningPlan, Topology

@@ -21,10 +21,10 @@ from skipweave.layers import (
     bottleneck_body,
     carry_down,
 )
-from skipweave.models.anytime import Heads, Nodes
 from skipweave.models.arguments import Arguments, PerStage
+from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
 from skipweave.models.classifier import ClassifierNet, Exit, depth_groups, initialise
-from skipweave.models.forms import Form, FormName, checked_form
+from skipweave.models.exits import Heads, Nodes
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skipweave.layers import Head, recompute
-from skipweave.models.anytime import Nodes
 from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import ClassifierNet, depth_groups
+from skipweave.models.exits import Nodes
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 
 FormName = Literal["mnist", "cifar10", "vgg"]

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from skipweave.layers import ConvUnit, Downsampling, GroupUnit, Head, Opening, ResidualBlock, SeqConv2d, SeqStage
-from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage
-from skipweave.models.forms import FormName
+from skipweave.models.cifar_and_imagenet import FormName
+from skipweave.models.exits import Heads
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.staged import StagedNet
 

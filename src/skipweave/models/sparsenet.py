@@ -17,11 +17,11 @@ from skipweave.layers import (
     basic_body,
     bottleneck_body,
 )
-from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
+from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
 from skipweave.models.classifier import initialise
 from skipweave.models.densenet_weights import from_densenet_layout
-from skipweave.models.forms import Form, FormName, checked_form
+from skipweave.models.exits import Heads
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology

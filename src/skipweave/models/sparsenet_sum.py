@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from skipweave.layers import CifarStem, Head, Stage, Sum, SumRead, conv1x1, residual_body
-from skipweave.models.anytime import Heads
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
 from skipweave.models.classifier import initialise
+from skipweave.models.exits import Heads
 from skipweave.models.registry import cifar_cfg, register_variants
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology

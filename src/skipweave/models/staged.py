@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor, nn
 
 from skipweave.layers import Head, SeqStage, Stage
-from skipweave.models.anytime import Nodes
 from skipweave.models.classifier import ClassifierNet, Exit, depth_groups
+from skipweave.models.exits import Nodes
 
 
 class StagedNet(ClassifierNet):

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipweave.ops import channel_sparse_triton as triton
-from skipweave.ops import native_convolution, native_library, triton_launch
-from skipweave.ops.break_even import break_even
-from skipweave.ops.channel_sparse_dense import channel_sparse_dense
-from skipweave.ops.channel_sparse_library import channel_sparse_library
+from skipweave.ops.channel_sparse_reference import channel_sparse_dense
+from skipweave.ops.cpu import c_library, channel_sparse_calls
+from skipweave.ops.cpu.break_even import break_even
+from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
 from skipweave.ops.eager import is_plain
+from skipweave.ops.triton import channel_sparse_launch as triton
+from skipweave.ops.triton import launch
 
 Pair = tuple[int, int]
 
@@ -113,7 +114,7 @@ def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, *options: Pair) -
         return "the type is not float32"
     if index.dtype != torch.int32:
         return f"the index is of {index.dtype}, not int32"
-    if problem := native_convolution.why_not(x.shape, weight.shape, index.shape, *options):
+    if problem := channel_sparse_calls.why_not(x.shape, weight.shape, index.shape, *options):
         return problem
     if weight.shape[1] > break_even((weight.shape[2], weight.shape[3])) * x.shape[1]:
         return "too many channels are read"
@@ -123,18 +124,18 @@ def _why_not_library(x: Tensor, weight: Tensor, index: Tensor, *options: Pair) -
 @torch.compiler.assume_constant_result
 def _library_problem() -> str:
     """Say why the C library cannot be used; looked up before `torch.compile` traces on, not by what it makes."""
-    return native_library.library().problem
+    return c_library.library().problem
 
 
 def _why_not_triton(x: Tensor, weight: Tensor, index: Tensor, *options: Pair) -> str:
     """Say in words why Triton's kernels cannot, or should not, do it; empty where they should."""
     if weight.device != x.device or index.device != x.device:
         return f"the tensors are on {x.device}, {weight.device} and {index.device}"
-    if x.dtype not in triton_launch.DTYPES or (x.dtype != weight.dtype and not torch.is_autocast_enabled("cuda")):
+    if x.dtype not in launch.DTYPES or (x.dtype != weight.dtype and not torch.is_autocast_enabled("cuda")):
         return f"the types are {x.dtype} and {weight.dtype}"
     if problem := triton.why_not(x.shape, weight.shape, index.shape, *options):
         return problem
     most = _MOST_BLOCKS if weight.shape[0] // index.shape[0] >= triton.LEAST_BLOCK else _MOST_OUTPUTS
     if weight.shape[1] > math.ceil(most * x.shape[1]):
         return "too many channels are read"
-    return triton_launch.PROBLEM
+    return launch.PROBLEM

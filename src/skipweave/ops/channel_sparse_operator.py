@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.library import CustomOpDef
 
+from skipweave.ops.cpu.channel_sparse_calls import output_shape
 from skipweave.ops.eager import allows_kernel
-from skipweave.ops.native_convolution import output_shape
 
 Function = Callable[..., Tensor]
 Gradients = tuple[Tensor | None, ...]

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipweave.ops import native_reading, node_table, read_triton
 from skipweave.ops.aggregate import concat_read, join
+from skipweave.ops.cpu import node_reading
 from skipweave.ops.eager import allows_kernel, is_eager
+from skipweave.ops.triton import node_table, read_launch
 
 
 def concat_read_lean(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Tensor:
@@ -28,11 +29,11 @@ def concat_read_fast(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, dtype:
         dtype: Of the result; by default that which torch gives it.
     """
     known = match(nodes, gain, bias)
-    order = native_reading.layout(nodes, gain, bias) if known else None
+    order = node_reading.layout(nodes, gain, bias) if known else None
     if order is not None:
-        read = native_reading.read(nodes, gain, bias, order)
+        read = node_reading.read(nodes, gain, bias, order)
     elif known and node_table.are_readable(nodes, gain, bias):
-        return read_triton.read(nodes, gain, bias, dtype or torch.promote_types(nodes[0].dtype, gain.dtype))
+        return read_launch.read(nodes, gain, bias, dtype or torch.promote_types(nodes[0].dtype, gain.dtype))
     else:
         read = concat_read(nodes, gain, bias)
     return read if dtype is None else read.to(dtype)
@@ -46,11 +47,11 @@ def concat_read_gradients(
     Where they are to be differentiated again, torch's operators compute them.
     """
     known = match(nodes, gain, bias, grad)
-    order = native_reading.layout(nodes, gain, bias) if known else None
+    order = node_reading.layout(nodes, gain, bias) if known else None
     if order is not None and grad.dtype == torch.float32:
-        return native_reading.read_gradients(grad, nodes, gain, bias, wanted, order)
+        return node_reading.read_gradients(grad, nodes, gain, bias, wanted, order)
     if known and node_table.are_readable(nodes, gain, bias, grad):
-        return read_triton.source_gradients(grad, nodes, gain, bias, None, wanted)
+        return read_launch.source_gradients(grad, nodes, gain, bias, None, wanted)
     joined = join(nodes)
     activated = concat_read([joined], gain, bias)
     by_affine = torch.ops.aten.threshold_backward(grad.to(activated.dtype), activated, 0)

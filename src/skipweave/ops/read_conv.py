@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipweave.ops import node_table, read_triton
 from skipweave.ops.aggregate import concat_read
 from skipweave.ops.eager import allows_kernel, is_eager
 from skipweave.ops.read import concat_read_fast, concat_read_gradients, match
+from skipweave.ops.triton import node_table, read_launch
 
 
 class Geometry(NamedTuple):
@@ -81,7 +81,7 @@ def read_conv_fast(
         return read_conv(nodes, gain, bias, weight, conv_bias, geometry)
     dtype = _working_type(nodes, gain, weight)
     if dtype is not None and _is_product(nodes, gain, bias, weight, geometry):
-        return read_triton.read_product(nodes, gain, bias, weight.to(dtype), conv_bias)
+        return read_launch.read_product(nodes, gain, bias, weight.to(dtype), conv_bias)
     return F.conv2d(concat_read_fast(nodes, gain, bias, dtype), weight, conv_bias, *geometry)
 
 
@@ -142,10 +142,10 @@ def _product_gradients(
     by_nodes: Sequence[Tensor | None] = [None] * len(nodes)
     by_gain = by_bias = None
     if for_gain or for_bias or any(for_nodes):
-        by_nodes, by_gain, by_bias = read_triton.source_gradients(
+        by_nodes, by_gain, by_bias = read_launch.source_gradients(
             grad, nodes, gain, bias, weight.to(grad.dtype), for_nodes
         )
-    by_weight = read_triton.weight_gradient(grad, nodes, gain, bias, weight.dtype) if for_weight else None
+    by_weight = read_launch.weight_gradient(grad, nodes, gain, bias, weight.dtype) if for_weight else None
     return by_gain, by_bias, by_weight, grad.sum((0, 2, 3)) if for_conv_bias else None, *by_nodes
 
 

@@ -9,13 +9,13 @@ import torch
 
 from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
-from skipweave.study.config import StudyConfig
-from skipweave.study.folder import StudyFolder, read_curve
-from skipweave.study.pool import Tell
+from skipweave.study.process_pool import Tell
 from skipweave.study.results import Network, Run
+from skipweave.study.study_config import StudyConfig
+from skipweave.study.study_directory import StudyFolder, read_curve
 from skipweave.training import EpochRow, FitConfig, ModelConfig, Progress, RunStart, RunSummary
-from skipweave.training.config import differences
-from skipweave.training.run_folder import RunFolder
+from skipweave.training.fit_config import differences
+from skipweave.training.run.run_directory import RunFolder
 
 
 class Trainer(Protocol):

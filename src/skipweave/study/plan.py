@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipweave.analysis.draw import connections, save
 from skipweave.analysis.profile import profile, topologies_of
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
-from skipweave.study.config import NetworkConfig, StudyConfig, parse_count
-from skipweave.study.matching import match_cost
+from skipweave.plotting.connections import connections, save
+from skipweave.study.cost_matching import match_cost
 from skipweave.study.results import Cost, Network
+from skipweave.study.study_config import NetworkConfig, StudyConfig, parse_count
 from skipweave.topology import joined
-from skipweave.training.network import arguments_for, build_network, check_labels, count_parameters
+from skipweave.training.model_building import arguments_for, build_network, check_labels, count_parameters
 from skipweave.training.preflight import check_sizes
-from skipweave.training.task import Data
+from skipweave.training.tasks.task import Data
 
 
 def plan_networks(config: StudyConfig, data: Data) -> tuple[Network, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from skipweave.training.files import as_csv, write_text
+from skipweave.files.atomic_write import as_csv, write_text
 
 
 @dataclass(frozen=True)

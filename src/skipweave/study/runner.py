@@ -12,28 +12,28 @@ from lightning_fabric import Fabric
 
 from skipweave.data import SegmentationData, Unreadable, as_loaded, check_classes, epoch_loader, load, without
 from skipweave.errors import SkipweaveError, Stopped, noted_in
-from skipweave.ops.processor import cores
-from skipweave.study.config import StudyConfig
-from skipweave.study.display import Display, Silent
-from skipweave.study.facts import facts
-from skipweave.study.folder import StudyFolder
+from skipweave.files.folder_lock import held
+from skipweave.ops.cpu.processor import cores
+from skipweave.study.html_report import write_report
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
-from skipweave.study.plots import write_plots
-from skipweave.study.pool import Event, work_here, work_in_processes
-from skipweave.study.report import write_report
+from skipweave.study.process_pool import Event, work_here, work_in_processes
+from skipweave.study.progress_display import Display, Silent
+from skipweave.study.report_facts import facts
+from skipweave.study.result_plots import write_plots
 from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
+from skipweave.study.study_config import StudyConfig
+from skipweave.study.study_directory import StudyFolder
 from skipweave.study.timing import machine, measure
 from skipweave.training import ModelConfig, fit
 from skipweave.training import Silent as NoProgress
-from skipweave.training.devices import make_fabric
+from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.learner import Learner
-from skipweave.training.left_out import unreadable
-from skipweave.training.lock import held
-from skipweave.training.network import arguments_for
+from skipweave.training.model_building import arguments_for
 from skipweave.training.preflight import check_batch, notes_before
+from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
-from skipweave.training.task import Data, Task, task_for
+from skipweave.training.tasks.task import Data, Task, task_for
 
 _MOST_PROCESSES = 4
 _MEASURES = {False: "top-1 error", True: "100 - mean IoU"}

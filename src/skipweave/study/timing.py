@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skipweave.analysis.speed import seconds_of
-from skipweave.ops.processor import processor
+from skipweave.ops.cpu.processor import processor
 from skipweave.study.results import Timing
 from skipweave.training.learner import Learner
 

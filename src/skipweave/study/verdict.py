@@ -3,7 +3,7 @@
 import math
 from statistics import fmean
 
-from skipweave.study.ordering import Ordering, equal_links, links_of, mean_distance, ordering
+from skipweave.study.distance_ordering import Ordering, equal_links, links_of, mean_distance, ordering
 from skipweave.study.results import COSTS, Results, Summary, front_labels
 
 _COST_WORDS = {

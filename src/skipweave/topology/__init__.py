@@ -21,7 +21,7 @@ from skipweave.topology.patterns import (
     register,
     window,
 )
-from skipweave.topology.spanning import Prune, SpanningPlan, Step, Version
+from skipweave.topology.spanning_plan import Prune, SpanningPlan, Step, Version
 
 __all__ = [
     "ChannelPattern",

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from skipweave.tracing.channel_layers import MAKERS, channel_dim
 from skipweave.tracing.channel_pairs import Pairs, channel_pairs, reached_channels, seen_channels
-from skipweave.tracing.copying import on_meta, replica, tensors_of
-from skipweave.tracing.inputs import Inputs
-from skipweave.tracing.leaving import tensors_in
-from skipweave.tracing.makers import MAKERS, channel_dim
-from skipweave.tracing.running import NORMS, Trials, given_back, run
+from skipweave.tracing.copies import on_meta, replica, tensors_of
+from skipweave.tracing.example_inputs import Inputs
+from skipweave.tracing.held_tensors import tensors_in
+from skipweave.tracing.replicas import NORMS, Trials, given_back, run
 
 # Magnitudes of what stand-ins make, and whether signs differ: small positive numbers pass activations that saturate and
 # sums of many maps; large ones of both signs pass those that give 0 near 0 or for positive numbers.

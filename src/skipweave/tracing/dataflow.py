@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.copying import in_mode, watched
-from skipweave.tracing.inputs import Inputs
-from skipweave.tracing.leaving import tensors_in
-from skipweave.tracing.running import Trials, run
+from skipweave.tracing.copies import in_mode, watched
+from skipweave.tracing.example_inputs import Inputs
+from skipweave.tracing.held_tensors import tensors_in
+from skipweave.tracing.replicas import Trials, run
 
 METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")
 """What people call of a network: torch's method, timm's, and ours."""

@@ -1,15 +1,14 @@
 """Training: settings in, a self-contained run folder out; and its use."""
 
-from skipweave.training.config import FitConfig, ModelConfig
-from skipweave.training.densify import DensifyConfig
-from skipweave.training.evaluation import Split, Which, evaluate, load_run, load_run_images
-from skipweave.training.fitting import fit
-from skipweave.training.prediction import PixelPrediction, Prediction, label_pixels, predict
-from skipweave.training.progress import Progress, RunStart, Silent
+from skipweave.training.callbacks import Progress, RunStart, Silent
+from skipweave.training.checkpoint.weights_file import Description, load_weights
+from skipweave.training.densification import DensifyConfig
+from skipweave.training.fit import fit
+from skipweave.training.fit_config import FitConfig, ModelConfig
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
-from skipweave.training.scores import LabelMapScores, LabelScores, Scores
-from skipweave.training.summary import EpochRow, Phase, RunSummary
-from skipweave.training.weights import Description, load_weights
+from skipweave.training.run.loading import Split, Which, load_run, load_run_images
+from skipweave.training.run.summary import EpochRow, Phase, RunSummary
+from skipweave.training.tasks.metrics import LabelMapScores, LabelScores, Scores
 
 __all__ = [
     "DensifyConfig",
@@ -22,8 +21,6 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "Phase",
-    "PixelPrediction",
-    "Prediction",
     "Progress",
     "RunStart",
     "RunSummary",
@@ -32,11 +29,8 @@ __all__ = [
     "Silent",
     "Split",
     "Which",
-    "evaluate",
     "fit",
-    "label_pixels",
     "load_run",
     "load_run_images",
     "load_weights",
-    "predict",
 ]

@@ -7,18 +7,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed
 
-from skipweave.compress.densify import match_fan_ins
 from skipweave.data import mix_seed
 from skipweave.errors import SkipweaveError
-from skipweave.layers import compile_units
-from skipweave.training.checkpoint import Saved, without_prefix
-from skipweave.training.config import FitConfig
-from skipweave.training.densify import make_densifier
-from skipweave.training.heads import AllHeads, Shares, count_heads
-from skipweave.training.network import build_network, check_labels, recompute_units
-from skipweave.training.optimiser_state import pack, unpack
-from skipweave.training.optimisers import make_optimiser
-from skipweave.training.task import Task
+from skipweave.training.auxiliary_heads import AllHeads, Shares, count_heads
+from skipweave.training.checkpoint.optimizer_state import pack, unpack
+from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
+from skipweave.training.densification import make_densifier
+from skipweave.training.fit_config import FitConfig
+from skipweave.training.model_building import build_network, check_labels, recompute_units
+from skipweave.training.optimizers import make_optimiser
+from skipweave.training.tasks.task import Task
+from skipweave.transforms.densify import match_fan_ins
+from skipweave.transforms.regional_compilation import compile_units
 
 NETWORK, OPTIMISER = "network/", "optimiser/"
 

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from skipweave.data import ImageSet, LabelledImages, batch_indices, epoch_loader, mix_seed, steps_per_epoch
 from skipweave.errors import SkipweaveError, Stopped
-from skipweave.training.config import FitConfig
-from skipweave.training.heads import count_heads
+from skipweave.training.auxiliary_heads import count_heads
+from skipweave.training.callbacks import Progress
+from skipweave.training.checkpoint.run_state import RunState
+from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import Learner
-from skipweave.training.progress import Progress
-from skipweave.training.records import Records
-from skipweave.training.scores import Scores
+from skipweave.training.run.records import Records
+from skipweave.training.run.summary import EpochRow, further_scores
 from skipweave.training.signals import SIGNALS, StopRequest
-from skipweave.training.state import RunState
-from skipweave.training.summary import EpochRow, further_scores
-from skipweave.training.task import Data, score
+from skipweave.training.tasks.metrics import Scores
+from skipweave.training.tasks.task import Data, score
 
 Batch = tuple[Tensor, Tensor]
 

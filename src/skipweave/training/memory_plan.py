@@ -8,11 +8,11 @@ from torch import nn
 
 from skipweave.analysis.memory import peak_bytes
 from skipweave.errors import SkipweaveError
-from skipweave.training.heads import AllHeads, count_heads
-from skipweave.training.network import recompute_units
-from skipweave.training.optimisers import make_optimiser
+from skipweave.training.auxiliary_heads import AllHeads, count_heads
+from skipweave.training.model_building import recompute_units
+from skipweave.training.optimizers import make_optimiser
 from skipweave.training.recipe import OptimConfig
-from skipweave.training.task import Task
+from skipweave.training.tasks.task import Task
 
 _TRIED = (2, 4)  # batches of which the cost of one image is found
 

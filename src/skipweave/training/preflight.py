@@ -7,12 +7,12 @@ from typing import Any
 from torch import nn
 
 from skipweave.analysis.image_sizes import check_images
-from skipweave.compress import THINNING
 from skipweave.data import LabelledImages, SegmentationData, check_classes, read_head, workers_note
 from skipweave.errors import SkipweaveError, noted_in
-from skipweave.training.config import FitConfig
-from skipweave.training.network import check_labels, sketch
-from skipweave.training.task import Data
+from skipweave.training.fit_config import FitConfig
+from skipweave.training.model_building import check_labels, sketch
+from skipweave.training.tasks.task import Data
+from skipweave.transforms import THINNING
 
 
 def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from skipweave.values.checks import refuse, unknown, unless
-from skipweave.values.typed import take_types
+from skipweave.config.checks import refuse, unknown, unless
+from skipweave.config.typed import take_types
 
 OPTIMISERS = ("sgd", "rmsprop")
 HEADS = ("halves", "sieve", "last")

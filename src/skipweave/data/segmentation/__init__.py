@@ -1,12 +1,12 @@
 """Images with label maps: CamVid, and any pair of folders; read, paired, transformed together and counted."""
 
-from skipweave.data.segmentation.classes import Colour, LabelClasses, Row, read_classes
-from skipweave.data.segmentation.folders import CAMVID
-from skipweave.data.segmentation.frequencies import ClassPixels, count_pixels
-from skipweave.data.segmentation.label_files import open_labels
-from skipweave.data.segmentation.pairs import LabelledImages
-from skipweave.data.segmentation.sets import SegmentationData, load_segmentation
-from skipweave.data.segmentation.transforms import EvalPair, TrainPair
+from skipweave.data.segmentation.class_frequencies import ClassPixels, count_pixels
+from skipweave.data.segmentation.class_list import Colour, LabelClasses, Row, read_classes
+from skipweave.data.segmentation.image_mask_pairs import LabelledImages
+from skipweave.data.segmentation.joint_transforms import EvalPair, TrainPair
+from skipweave.data.segmentation.mask_files import open_labels
+from skipweave.data.segmentation.mask_folders import CAMVID
+from skipweave.data.segmentation.segmentation_datasets import SegmentationData, load_segmentation
 
 __all__ = [
     "CAMVID",

@@ -1,0 +1,144 @@
+"""How strongly readers weigh what they read, from the weights alone: the numbers of three of the papers' pictures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from torch import Tensor, nn
+
+from skipweave.errors import SkipweaveError
+from skipweave.layers import CrossConv, GroupUnit, SeqConv2d
+from skipweave.transforms.node_readers import Reader, readers
+
+
+@dataclass(frozen=True)
+class GroupMap:
+    """What the groups of a SeqConv layer make of the groups that they read.
+
+    Attributes:
+        layer: The layer's name in the network.
+        given: Nodes that are there before the first group is made: the groups of the layer's input, or 1 where the
+            layer is dense and reads its input as a whole.
+        values: (groups, given + groups - 1), from 0 to 1: row i is the group i + 1 that is made, column s the group
+            s + 1 - given that is read: the layer's own from 1 on, its input's up to 0; NaN where it is not read.
+    """
+
+    layer: str
+    given: int
+    values: np.ndarray
+
+
+def cross_norms(model: nn.Module) -> tuple[np.ndarray, ...]:
+    """Weights of the cross-layer convolutions that read whole stages: the transitions' and the classifier's.
+
+    The value of a node is the L2 norm of its weights over the channels, divided by the largest such norm of the reader
+    (DelugeNets, Fig. 3). With `cross="normalised"` the weights apply to normalised nodes, so they can be compared.
+
+    Returns:
+        One array a stage, (n + 1,): the values of the nodes 0..n, NaN where a node is not read.
+
+    Raises:
+        SkipweaveError: Nothing in the network reads a stage through such a convolution.
+    """
+    found = []
+    for reader in readers(model):
+        if not isinstance(reader.module, CrossConv):
+            continue
+        values = np.full(reader.node, np.nan)
+        values[list(reader.sources)] = np.linalg.norm(numbers(reader.module.weight), axis=1)
+        found.append(relative(values))
+    if not found:
+        raise SkipweaveError("no cross-layer convolution reads a stage of this network: expected a DelugeNet")
+    return tuple(found)
+
+
+def reuse_maps(model: nn.Module) -> tuple[np.ndarray, ...]:
+    """Weights of the convolutions that read concatenated nodes (SparseNet, Fig. 3).
+
+    The value of a node is the mean absolute weight, in the first convolution of the unit that reads it, of the node's
+    channels, divided by the largest such mean of that unit.
+
+    Returns:
+        One array a stage, (n, n), or one in all where one topology spans the stages: row s is the node 0..n-1 that is
+        read, column i the node i + 1 that is made; NaN where a node is not read.
+
+    Raises:
+        SkipweaveError: The network has no units that read concatenated nodes.
+    """
+    stages = [list(group) for _, group in groupby(readers(model), lambda reader: reader.stage)]
+    maps = [_reuse(units) for units in stages if all(reader.concat for reader in units)]
+    if not maps:
+        raise SkipweaveError("no unit of this network reads concatenated nodes: expected a DenseNet or one of its kin")
+    return tuple(maps)
+
+
+def group_maps(model: nn.Module) -> tuple[GroupMap, ...]:
+    """Weights between the groups of SeqConv layers (Sequentially Aggregated Convolutional Networks, Fig. 5).
+
+    The value of a pair is the mean absolute weight, in the convolution that makes a group (the 1x1 one in the "-B"
+    form), of the channels of the group that is read, divided by the largest such mean of the layer.
+
+    Returns:
+        One map a layer, in order.
+
+    Raises:
+        SkipweaveError: The network has no SeqConv layers.
+    """
+    layers = [(name, part) for name, part in model.named_modules() if isinstance(part, SeqConv2d)]
+    if not layers:
+        raise SkipweaveError("no convolution of this network is made in groups: expected a SeqResNet, or SeqConv2d")
+    return tuple(_groups(name, layer) for name, layer in layers)
+
+
+def mean_by_source(weight: Tensor, widths: Sequence[int], gain: Tensor | None = None) -> np.ndarray:
+    """Mean absolute weight of the channels of each source.
+
+    Args:
+        weight: (C_out, C_in, kh, kw) of a convolution.
+        widths: Channels of each source; their sum is C_in.
+        gain: (C_in,), factors of the channels that come before the convolution; None leaves them out.
+
+    Returns:
+        (sources,), in float64.
+    """
+    means = np.abs(numbers(weight)).mean(axis=(0, 2, 3))
+    if gain is not None:
+        means = means * np.abs(numbers(gain))
+    return np.array([part.mean() for part in np.split(means, np.cumsum(widths)[:-1])])
+
+
+def numbers(weight: Tensor) -> np.ndarray:
+    """Return a tensor's values in float64."""
+    return weight.detach().double().cpu().numpy()
+
+
+def relative(values: np.ndarray) -> np.ndarray:
+    """Divide by the largest value, unless all are zero; NaN stays."""
+    return values / (np.nanmax(values) or 1.0)
+
+
+def _reuse(units: Sequence[Reader]) -> np.ndarray:
+    values = np.full((len(units), len(units)), np.nan)
+    for column, unit in enumerate(units):
+        assert unit.concat is not None
+        _, convolution = unit.convolution
+        means = mean_by_source(convolution.weight, unit.concat.widths)
+        values[list(unit.sources), column] = relative(means)
+    return values
+
+
+def _groups(name: str, layer: SeqConv2d) -> GroupMap:
+    given = layer.topology.units + 1 - len(layer.groups)
+    values = np.full((len(layer.groups), layer.topology.units), np.nan)
+    for made, unit in enumerate(layer.groups):
+        assert isinstance(unit, GroupUnit)
+        oldest_first = layer.topology.sources(given + made)[::-1]
+        convolution = unit.make.conv if isinstance(unit.reduce, nn.Identity) else unit.reduce.conv
+        values[made, list(oldest_first)] = mean_by_source(convolution.weight, _widths(layer, oldest_first))
+    return GroupMap(name, given, relative(values))
+
+
+def _widths(layer: SeqConv2d, nodes: Iterable[int]) -> list[int]:
+    """Channels of nodes: of the input as a whole where the layer is dense, of a group elsewhere."""
+    return [layer.in_channels if node == 0 and not layer.windowed else layer.group_size for node in nodes]

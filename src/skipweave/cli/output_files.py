@@ -1,0 +1,34 @@
+"""Files that a command is asked to write."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from skipweave.errors import SkipweaveError
+
+
+def make_room(paths: Iterable[Path], option: str = "--save") -> None:
+    """Make the folders of files that are to be written, before the work that they are for; nothing is written over.
+
+    Args:
+        paths: the files.
+        option: of the command line that names them.
+
+    Raises:
+        SkipweaveError: one of the files exists already, or its folder cannot be made or written to.
+    """
+    paths = list(paths)
+    if there := [str(path) for path in paths if path.exists()]:
+        raise SkipweaveError(f"{', '.join(there)} exists already: choose another {option}")
+    for folder in dict.fromkeys(path.parent for path in paths):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SkipweaveError(f"cannot make the folder {folder}: {error.strerror}") from error
+        if not os.access(folder, os.W_OK):
+            raise SkipweaveError(f"cannot write into the folder {folder}: choose another {option}")
+
+
+def pictures(prefix: Path) -> tuple[Path, Path]:
+    """The files that `skipweave.plotting.connections.save` writes for a prefix."""
+    return prefix.with_name(prefix.name + ".png"), prefix.with_name(prefix.name + ".svg")

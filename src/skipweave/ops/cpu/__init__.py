@@ -1,0 +1,1 @@
+"""The C library, and its calls as functions of torch."""

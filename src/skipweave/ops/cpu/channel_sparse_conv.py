@@ -1,0 +1,53 @@
+"""The C library's convolution as a function of torch."""
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor
+from torch.nn.grad import conv2d_input
+
+from skipweave.ops.channel_sparse_operator import differentiable
+from skipweave.ops.channel_sparse_reference import dense_weight
+from skipweave.ops.cpu import channel_sparse_calls
+from skipweave.ops.cpu.break_even import break_even
+
+Pair = tuple[int, int]
+
+
+def channel_sparse_library(
+    x: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+) -> Tensor:
+    """`channel_sparse_dense` by the C library: float32 tensors on the CPU, strides up to 2; arguments as there."""
+    return _convolve(x, weight, index, bias, stride, padding, dilation)
+
+
+def _input_gradient(
+    gradient: Tensor,
+    shape: Sequence[int],
+    weight: Tensor,
+    index: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """By the C library, or as of a dense convolution where that is faster: where kernels are as large as the map."""
+    taken = weight.shape[1] * prod(shape[2:]) / prod(stride)  # links followed: the library turns to each input position
+    dense = shape[1] * prod(gradient.shape[2:])  # torch to each output position
+    if taken <= break_even((weight.shape[2], weight.shape[3])) * dense:
+        return channel_sparse_calls.input_gradient(gradient, shape, weight, index, stride, padding, dilation)
+    return conv2d_input(shape, dense_weight(weight, index, shape[1]), gradient, stride, padding, dilation)
+
+
+_convolve = differentiable(
+    "skipweave::channel_sparse",
+    channel_sparse_calls.forward,
+    _input_gradient,
+    channel_sparse_calls.weight_gradient,
+    device_types="cpu",
+)

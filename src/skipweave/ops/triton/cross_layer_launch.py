@@ -1,0 +1,69 @@
+"""Triton's cross-layer convolution as functions of torch: which kernels are launched over which tiles.
+
+All take nodes of one shape that are readable (`node_table.are_readable`) and make channels-last maps.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipweave.ops.triton.launch import ceil, launch, side
+from skipweave.ops.triton.node_table import table, vector
+
+_ELEMENTS = 8192  # of a tile
+
+
+def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+    """`cross_layer`."""
+    dtype = torch.promote_types(nodes[0].dtype, weight.dtype)
+    out = torch.empty_like(nodes[0], dtype=dtype, memory_format=torch.channels_last)
+    grid, sizes, tile = _tiles(nodes[0])
+    _launch(
+        "cross_sum",
+        grid,
+        (table(nodes, nodes), nodes[0], weight.contiguous(), bias.contiguous(), out, len(nodes), *sizes),
+        dict(**tile, VECTOR=vector(nodes, out), num_warps=8),
+    )
+    return out
+
+
+def cross_gradients(
+    gradient: Tensor, nodes: Sequence[Tensor], weight: Tensor, wanted: Sequence[bool]
+) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    """Gradients of weights, of the bias, and of the nodes where wanted, by that of the result."""
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    by_nodes = [
+        torch.empty_like(node, memory_format=torch.channels_last) if want else None
+        for node, want in zip(nodes, wanted, strict=True)
+    ]
+    grid, sizes, tile = _tiles(nodes[0])
+    parts = ceil(sizes[1], tile["PIXELS"])
+    partial = weight.new_empty(parts, len(nodes) + 1, sizes[0], dtype=torch.float32)
+    _launch(
+        "cross_gradients",
+        grid,
+        (
+            *(table(nodes, nodes), table(by_nodes, nodes), nodes[0], weight.contiguous(), gradient, partial),
+            *(len(nodes), *sizes),
+        ),
+        dict(**tile, VECTOR=vector([*nodes, *by_nodes], gradient), num_warps=8),
+    )
+    sums = partial.sum(0).to(weight.dtype)
+    return sums[:-1], sums[-1], by_nodes
+
+
+def _launch(kernel: str, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
+    from skipweave.ops.triton import cross_layer_kernels
+
+    launch(getattr(cross_layer_kernels, kernel), grid, arguments, constants)
+
+
+def _tiles(node: Tensor) -> tuple[tuple[int], tuple[int, int], dict[str, int]]:
+    """The grid, channels and pixels, and the sides of a tile."""
+    images, width, rows, columns = node.shape
+    channels = side(width, 128)
+    pixels = _ELEMENTS // channels
+    count = images * rows * columns
+    return (ceil(width, channels) * ceil(count, pixels),), (width, count), dict(PIXELS=pixels, CHANNELS=channels)

@@ -1,0 +1,268 @@
+"""Pictures of what reads what: a matrix and arcs for each stage, as matplotlib figures, PNG and SVG.
+
+Figures are made without pyplot: nothing global is touched, no window opens, and they are freed like any object.
+"""
+
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
+from math import isinf
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.path import Path as Curve
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from torch import nn
+
+from skipweave.analysis.connection_matrix import ConnectionMatrix, connection_matrix
+from skipweave.analysis.profile import topologies_of
+from skipweave.errors import SkipweaveError
+from skipweave.topology import Topology
+
+_RASTER_FROM = 3000  # links from which a vector picture would be slow to show
+_FEW_NODES = 26  # up to here each node gets its own tick
+_MATRIX_PIXELS = 600  # of a large matrix in print; a link is drawn at least one pixel wide
+_CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+_INK = "#333333"
+# Viridis without its palest fifth, which could not be seen on white; safe for colour-blind readers.
+_COLOURS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.82, 256)), name="offsets")
+
+
+def connections(network: nn.Module | Topology | Sequence[Topology], title: str = "") -> Figure:
+    """Draw what each unit of a network reads: one row of pictures a stage, equal neighbours drawn once.
+
+    On the left the matrix (row = reader, column = source), on the right the same links as arcs from source to reader.
+    Colour tells how far back a link reaches, the same in both and in all stages.
+
+    Args:
+        network: A model with stages, one topology, or one a stage.
+        title: Heading.
+
+    Raises:
+        SkipweaveError: The model has no stages to draw.
+    """
+    topologies = _as_topologies(network)
+    stages = [(key, len(list(group))) for key, group in groupby(topologies)]
+    heights = [_matrix_inches(topology) for topology, _ in stages]
+    figure = Figure(figsize=(max(heights) + 7.2, sum(heights) + 0.9 * len(heights) + 0.6), layout="constrained")
+    grid = figure.add_gridspec(
+        len(stages), 2, width_ratios=[max(heights), 6.2], height_ratios=[height + 0.9 for height in heights]
+    )
+    norm = _offset_scale(topologies)
+    axes, first = [], 1
+    for row, (topology, times) in enumerate(stages):
+        left, right = figure.add_subplot(grid[row, 0]), figure.add_subplot(grid[row, 1])
+        matrix(topology, left, norm)
+        arcs(topology, right, norm)
+        stage = f"{_stage_name(first, times)}: " if len(topologies) > 1 else ""
+        right.set_title(stage + _summary(topology), loc="left", fontsize=10)
+        axes += [left, right]
+        first += times
+    _colour_bar(figure, axes, norm)
+    if title:
+        figure.suptitle(title, fontsize=13, x=0.01, ha="left", color=_INK)
+    return figure
+
+
+def connection_matrix_figure(network: nn.Module | ConnectionMatrix, title: str = "") -> Figure:
+    """Draw what each unit reads as one matrix of the whole network, with lines between its stages.
+
+    Colour tells how far back a link reaches, in nodes.
+
+    Args:
+        network: A model with stages, or what `connection_matrix` gives.
+        title: Heading.
+
+    Raises:
+        SkipweaveError: The model has no stages to draw.
+    """
+    whole = connection_matrix(network) if isinstance(network, nn.Module) else network
+    side = float(np.clip(0.24 * (whole.topology.units + 1), 2.6, 7.0))
+    figure = Figure(figsize=(side + 1.6, side + 0.9), layout="constrained")
+    axes, norm = figure.subplots(), _offset_scale([whole.topology])
+    matrix(whole.topology, axes, norm)
+    for end in whole.ends[:-1]:
+        axes.axhline(end + 0.5, color=_INK, linewidth=0.6, linestyle=":")
+        axes.axvline(end + 0.5, color=_INK, linewidth=0.6, linestyle=":")
+    axes.set(xlabel="node that is read", ylabel="node that reads")
+    _colour_bar(figure, [axes], norm)
+    if title:
+        figure.suptitle(title, fontsize=13, x=0.01, ha="left", color=_INK)
+    return figure
+
+
+def matrix(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
+    """Draw the links as a matrix: row = reader (1..n, then who reads the stage), column = source (0..n)."""
+    readers, sources = _links(topology)
+    half = max(0.5, topology.units / _MATRIX_PIXELS)
+    squares = np.stack([sources, readers], axis=1)[:, None, :] + half * _CORNERS
+    gap = 0.6 if topology.units <= _FEW_NODES else 0.0
+    norm = norm or _offset_scale([topology])
+    axes.add_collection(
+        PolyCollection(
+            list(squares),
+            facecolors=_COLOURS(norm(readers - sources)),
+            edgecolors="white" if gap else "none",
+            linewidths=gap,
+            antialiaseds=bool(gap),
+            rasterized=len(readers) > _RASTER_FROM,
+        )
+    )
+    last = topology.units + 1
+    axes.fill([-0.5, -0.5, last - 0.5], [0.5, last + 0.5, last + 0.5], color="#f2f2f2", zorder=0, linewidth=0)
+    axes.set(xlim=(-0.5, last - 0.5), ylim=(last + 0.5, 0.5), xlabel="source node", ylabel="reader", aspect="equal")
+    axes.axhline(topology.units + 0.5, color=_INK, linewidth=0.8)
+    _ticks(axes.xaxis, topology.units)
+    _ticks(axes.yaxis, topology.units, with_output=True)
+    _tidy(axes)
+
+
+def arcs(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
+    """Draw the links as arcs from source to reader along the line of nodes; long ones lie behind."""
+    readers, sources = _links(topology)
+    norm = norm or _offset_scale([topology])
+    order = np.argsort(sources - readers, kind="stable")
+    readers, sources = readers[order], sources[order]
+    offsets = readers - sources
+    last = topology.units + 1
+    few = topology.units <= _FEW_NODES
+    axes.add_collection(
+        PathCollection(
+            [_arc(source, reader) for source, reader in zip(sources, readers, strict=True)],
+            facecolors="none",
+            edgecolors=_COLOURS(norm(offsets)),
+            linewidths=1.6 if few else float(np.clip(400 / len(readers), 0.25, 1.0)),
+            alpha=0.9 if len(readers) < _RASTER_FROM else 0.35,
+            rasterized=len(readers) > _RASTER_FROM,
+        )
+    )
+    size = float(np.clip(260 / last, 1.5, 8))
+    axes.plot(range(1, last), np.zeros(topology.units), "o", color=_INK, markersize=size, clip_on=False, zorder=3)
+    axes.plot([0], [0], "D", color=_INK, markersize=size, clip_on=False, zorder=3)
+    axes.plot([last], [0], "s", color="white", markeredgecolor=_INK, markersize=size, clip_on=False, zorder=3)
+    axes.set(
+        xlim=(-0.5, last + 0.5), ylim=(0, 1.05 * _height(int(offsets.max()))), xlabel="node (◆ stage input, □ output)"
+    )
+    _ticks(axes.xaxis, topology.units, with_output=True)
+    axes.yaxis.set_major_locator(NullLocator())
+    _tidy(axes)
+    axes.spines["left"].set_visible(False)
+
+
+def to_svg(figure: Figure) -> str:
+    """SVG text of a figure, the same each time, to be put into an HTML page."""
+    with _repeatable_svg(), io.StringIO() as text:
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def save(figure: Figure, prefix: Path) -> tuple[Path, Path]:
+    """Write, or replace, `<prefix>.png` and `<prefix>.svg`, making the folder where needed; return both paths."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    png, svg = (prefix.with_name(prefix.name + ending) for ending in (".png", ".svg"))
+    write(figure, png, "png")
+    write(figure, svg, "svg")
+    return png, svg
+
+
+def write(figure: Figure, path: Path, form: str) -> None:
+    """Write a figure into one file, the same each time.
+
+    Args:
+        figure: The figure.
+        path: The file to write or to replace.
+        form: "png", "svg" or "pdf".
+    """
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with _repeatable_svg():
+        figure.savefig(path, format=form, dpi=150, metadata=undated.get(form))
+
+
+def _repeatable_svg() -> AbstractContextManager[None]:
+    """Settings under which the same figure gives the same SVG, with text as text."""
+    return matplotlib.rc_context({"svg.hashsalt": "skipweave", "svg.fonttype": "none"})
+
+
+def _as_topologies(network: nn.Module | Topology | Sequence[Topology]) -> tuple[Topology, ...]:
+    if isinstance(network, Topology):
+        return (network,)
+    topologies = topologies_of(network) if isinstance(network, nn.Module) else tuple(network)
+    if not topologies:
+        raise SkipweaveError("nothing to draw: the network has no stages with a topology")
+    return topologies
+
+
+def _offset_scale(topologies: Sequence[Topology]) -> Normalize:
+    """Logarithmic scale from offset 1 to the longest one."""
+    longest = max(int((readers - sources).max()) for readers, sources in map(_links, topologies))
+    return LogNorm(1, max(2, longest))
+
+
+def _links(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
+    """Readers and sources of all links, those of the virtual node n + 1 included."""
+    readers, sources = np.nonzero(topology.adjacency())
+    return readers, sources
+
+
+def _arc(source: int, reader: int) -> Curve:
+    """Half an ellipse, nearly: one cubic curve, which keeps pictures of many links small."""
+    lift = 4 / 3 * _height(reader - source)
+    points = [(source, 0.0), (source, lift), (reader, lift), (reader, 0.0)]
+    return Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
+
+
+def _height(offset: int) -> float:
+    """Height of an arc: the root keeps short links visible beside long ones."""
+    return float(np.sqrt(offset))
+
+
+def _matrix_inches(topology: Topology) -> float:
+    return float(np.clip(0.24 * (topology.units + 1), 1.8, 5.2))
+
+
+def _stage_name(first: int, times: int) -> str:
+    return f"stage {first}" if times == 1 else f"stages {first} to {first + times - 1}, each"
+
+
+def _summary(topology: Topology) -> str:
+    units = "1 unit" if topology.units == 1 else f"{topology.units} units"
+    links = "1 link" if topology.links == 1 else f"{topology.links} links"
+    longest = "some nodes unread" if isinf(topology.max_distance) else f"longest path {topology.max_distance}"
+    return f"{topology.name}, {units}, {links}, {longest}"
+
+
+def _ticks(axis: matplotlib.axis.Axis, units: int, with_output: bool = False) -> None:
+    """Number the nodes; the virtual one is called "out"."""
+    if units <= _FEW_NODES:
+        places = list(range(units + 1))
+    else:
+        places = [int(place) for place in MaxNLocator(8, integer=True).tick_values(0, units) if 0 <= place <= units]
+        # leave room for "out"
+        places = [place for place in places if not with_output or place < 0.94 * units]
+    axis.set_major_locator(FixedLocator([*places, *([units + 1] if with_output else [])]))
+    axis.set_major_formatter(FuncFormatter(lambda place, _: "out" if place == units + 1 else f"{place:.0f}"))
+    axis.set_tick_params(labelsize=8, length=2, color=_INK)
+
+
+def _tidy(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _colour_bar(figure: Figure, axes: Sequence[Axes], norm: Normalize) -> None:
+    bar = figure.colorbar(
+        ScalarMappable(norm, _COLOURS), ax=list(axes), shrink=0.8, aspect=6 * figure.get_figheight(), pad=0.01
+    )
+    longest = int(norm.vmax or 2)
+    bar.ax.yaxis.set_major_locator(FixedLocator([2**power for power in range(longest.bit_length())]))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda offset, _: f"{offset:.0f}"))
+    bar.set_label("how far back: reader − source", fontsize=9)
+    bar.outline.set_visible(False)

@@ -1,0 +1,98 @@
+"""What the report says of data, recipe and machine, as titled lists of lines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from skipweave.config.typed import typed
+from skipweave.data import ImageSet, LabelledImages
+from skipweave.files.plain_files import read_json
+from skipweave.study.results import Network
+from skipweave.study.study_config import StudyConfig, parse_count
+from skipweave.training import LossConfig
+from skipweave.training.tasks.task import Data
+
+Lines = list[tuple[str, str]]
+
+_OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
+
+
+def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir: Path, device: str) -> dict[str, Lines]:
+    """Everything a reader needs to judge the results, in the report's order.
+
+    Args:
+        config: the study.
+        data: its images.
+        networks: as they were trained.
+        run_dir: a finished run, whose versions are told.
+        device: what computed.
+    """
+    return {
+        "Data and split": _data(config, data),
+        "Recipe": _recipe(config, networks),
+        "Machine and versions": [("device", device), *_versions(run_dir)],
+    }
+
+
+def _data(config: StudyConfig, data: Data) -> Lines:
+    height, width = data.image_size
+    kind = {1: "grey", 3: "colour"}.get(data.in_chans, f"{data.in_chans} channels")
+    return [
+        ("data set", data.name),
+        ("images", f"{width} × {height} pixels, {kind}, {len(data.classes)} classes"),
+        ("training", f"{_size(data.train)} images{', augmented' if config.data.augment else ', not augmented'}"),
+        ("validation", f"{_size(data.val)} images, which are not trained on" if data.val else "none"),
+        ("test", f"{_size(data.test)} images, read once, after training"),
+        ("split seed", str(config.data.split_seed)),
+    ]
+
+
+def _size(images: ImageSet | LabelledImages | None) -> str:
+    return f"{len(images):,}" if images is not None else "0"
+
+
+def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
+    optim, schedule = config.optim, config.schedule
+    milestones = ", ".join(f"{milestone:.0%}" for milestone in schedule.milestones)
+    falls = f", times {schedule.gamma:g} after {milestones} of the steps" if milestones else ""
+    momentum = f"{'Nesterov ' if optim.nesterov else ''}momentum {optim.momentum:g}"
+    decay = f", times {schedule.decay:g} an epoch" if schedule.decay < 1 else ""
+    lines = [
+        ("epochs", f"{config.epochs}, in batches of {config.batch_size}"),
+        ("optimiser", f"{_OPTIMISERS[optim.name]}, {momentum}, weight decay {optim.weight_decay:g}"),
+        ("learning rate", f"{optim.lr:g}{falls}{decay}"),
+        ("loss", _loss(config.loss)),
+        ("seeds", ", ".join(map(str, config.seeds))),
+        ("precision", config.precision),
+    ]
+    gaining = [
+        f"{network.title}: every {network.densify.every} steps, {network.densify.new} weights"
+        for network in config.networks
+        if network.densify.every
+    ]
+    lines += [("links added", "; ".join(gaining))] if gaining else []
+    return [*lines, ("equal cost", _matching(config, networks))]
+
+
+def _loss(loss: LossConfig) -> str:
+    last = f", the last head alone in the last {loss.last_epochs} epochs" if loss.last_epochs else ""
+    weights = "" if loss.class_weights == "none" else f", class weights: {loss.class_weights.replace('_', ' ')}"
+    return f"cross-entropy{weights}; heads before the last, where there are some: {loss.heads}{last}"
+
+
+def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:
+    """What was asked for, and how near the networks came."""
+    if config.match is None:
+        return "not asked for"
+    target = parse_count(config.target or 0)
+    costs = [int(getattr(network.cost, config.match)) for network in networks if network.cost]
+    return (
+        f"growth or widths scaled to {config.match} {target:,}; reached {min(costs):,} to {max(costs):,} "
+        f"({min(costs) / target - 1:+.1%} to {max(costs) / target - 1:+.1%})"
+    )
+
+
+def _versions(run_dir: Path) -> Lines:
+    """The versions that a run noted; none if there is no run."""
+    noted = run_dir / "versions.json"
+    versions = typed(dict[str, str], read_json(noted), str(noted)) if noted.is_file() else {}
+    return [(name, str(version)) for name, version in versions.items()]

@@ -1,0 +1,161 @@
+"""A network's weights with all that is needed to use them: one safetensors file, its description in the header."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from skipweave.config.typed import typed
+from skipweave.data import Colour, Preprocessing, SegmentationData, WholeImage, eval_transform_from, whole_image_from
+from skipweave.errors import SkipweaveError
+from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
+from skipweave.training.model_building import build_network, check_labels, sketch
+from skipweave.training.tasks.task import Data
+from skipweave.transforms.densify import match_fan_ins
+
+WEIGHTS = "skipweave weights 1"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network is, and what it expects and tells.
+
+    Attributes:
+        model: its registered name.
+        args: all of its overrides.
+        data: name of the data set that it was trained on.
+        classes: their names, by label.
+        preprocessing: what an image goes through first.
+        palette: the RGB colour of each label, the last for void, if the network labels pixels; else none.
+        values: the value of each class in masks, by label, likewise; by default the labels.
+        colored: whether masks may have the colors of the palette, likewise.
+    """
+
+    model: str
+    args: Mapping[str, Any]
+    data: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing | WholeImage
+    palette: tuple[Colour, ...] = ()
+    values: tuple[int, ...] = ()
+    colored: bool = True
+
+    def __post_init__(self) -> None:
+        """Let values be the labels where there are none."""
+        if self.palette and not self.values:
+            object.__setattr__(self, "values", tuple(range(len(self.classes))))
+
+    @classmethod
+    def of(cls, model: str, args: Mapping[str, Any], data: Data) -> "Description":
+        """Describe a network to be trained on data."""
+        described = cls(model, args, data.name, data.classes, data.preprocessing)
+        if not isinstance(data, SegmentationData):
+            return described
+        return replace(described, palette=data.palette, values=data.values, colored=data.colored)
+
+    def as_plain(self) -> dict[str, Any]:
+        """The description as JSON holds it."""
+        return {
+            "model": self.model,
+            "args": dict(self.args),
+            "data": self.data,
+            "classes": list(self.classes),
+            "preprocessing": self.preprocessing.describe(),
+            "palette": [list(colour) for colour in self.palette],
+            **({"values": list(self.values), "colored": self.colored} if self.palette else {}),
+        }
+
+    @classmethod
+    def from_plain(cls, values: Any, path: Path) -> "Description":
+        """Read a description; `path` is the file that it stands in.
+
+        Raises:
+            SkipweaveError: it is none.
+        """
+        kinds = {"model": str, "args": dict, "data": str, "classes": list, "preprocessing": dict, "palette": list}
+        given = values if isinstance(values, Mapping) else {}
+        if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
+            raise SkipweaveError(f"damaged file: {path} does not tell its {', '.join(wrong)}")
+        colours = [colour for colour in given["palette"] if not _is_colour(colour)]
+        if colours or len(given["palette"]) not in (0, len(given["classes"]) + 1):
+            raise SkipweaveError(f"damaged file: {path} has a palette that is not of three bytes a class, and void")
+        classes = tuple(str(name) for name in given["classes"])
+        palette = tuple((red, green, blue) for red, green, blue in given["palette"])
+        preprocessing = (whole_image_from if palette else eval_transform_from)(given["preprocessing"])
+        args = typed(dict[str, Any], given["args"], "args")
+        follows = {"num_classes": len(classes), "in_chans": preprocessing.channels}
+        if wrong := [name for name, number in follows.items() if args.get(name) != number]:
+            raise SkipweaveError(f"damaged file: {path} does not agree with itself on {', '.join(wrong)}")
+        described = cls(given["model"], args, given["data"], classes, preprocessing, palette)
+        if not palette:
+            return described
+        values, colored = given.get("values", list(described.values)), given.get("colored", True)  # not in older files
+        if not _are_values(values) or len(values) != len(classes) or not isinstance(colored, bool):
+            raise SkipweaveError(f"damaged file: {path} has values that are not one of 0 to 65535 a class")
+        return replace(described, values=tuple(values), colored=colored)
+
+    def build(self, saved: Saved, prefix: str = "") -> nn.Module:
+        """Build the network with the weights of a file, in evaluation mode.
+
+        Args:
+            saved: the file.
+            prefix: of the names of the network's tensors in it.
+
+        Raises:
+            SkipweaveError: the file is damaged, or of another network; shapes are compared before a tensor is read.
+        """
+        self.expect(saved, prefix)
+        network = build_network(self.model, self.args)
+        match_fan_ins(network, without_prefix(saved.shapes, prefix))
+        network.load_state_dict(saved.tensors(prefix))
+        return network.eval()
+
+    def expect(self, saved: Saved, prefix: str = "") -> dict[str, Tensor]:
+        """Check that a file holds the tensors of this network: no memory is taken for them, whatever it asks for.
+
+        Args:
+            saved: the file.
+            prefix: of the names of the network's tensors in it.
+
+        Returns:
+            The tensors that it has, on the meta device, with as many links as the file has.
+
+        Raises:
+            SkipweaveError: there is no such network, or the file is of another.
+        """
+        network = sketch(self.model, self.args)
+        check_labels(self.model, network, pixels=bool(self.palette))
+        match_fan_ins(network, without_prefix(saved.shapes, prefix))
+        expected = network.state_dict()
+        saved.expect(expected, prefix, self.model)
+        return expected
+
+
+def _are_values(values: Any) -> bool:
+    right = isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 16 for value in values)
+    return right and len(set(values)) == len(values)
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part < 256 for part in value)
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int | None = None) -> None:
+    """Write the tensors of a network's state, and of which epoch if known, into a file that explains itself."""
+    of_epoch = {} if epoch is None else {"epoch": epoch}
+    save(path, tensors, {"format": WEIGHTS, "description": description.as_plain(), **of_epoch})
+
+
+def load_weights(path: Path) -> tuple[nn.Module, Description]:
+    """Build the network that a file of weights describes, in evaluation mode.
+
+    Raises:
+        SkipweaveError: the file is missing, damaged, of another kind, or of a network that is not known here.
+    """
+    saved = open_saved(path)
+    if saved.info.get("format") != WEIGHTS:
+        raise SkipweaveError(f"not a file of weights: {path}: expected a run's model.safetensors")
+    description = Description.from_plain(saved.info.get("description"), path)
+    return description.build(saved), description

@@ -1,0 +1,104 @@
+"""The processes of a run: this one, those that Fabric starts, or those that torchrun has started."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from inspect import signature
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.nn.parallel import DistributedDataParallel
+
+from skipweave.errors import SkipweaveError, Stopped
+from skipweave.training.distributed import torchrun
+from skipweave.training.distributed.devices import make_fabric
+from skipweave.training.distributed.ports import meeting_port
+from skipweave.training.fit_config import FitConfig
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.signals import StopRequest, stop_requests
+
+Answer = TypeVar("Answer")
+TellFolder = Callable[[Path], None]
+
+# Each process keeps its own running statistics until they are evaluated; older versions of torch have another name.
+_NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+_OWN_STATISTICS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
+
+# What they say of processes, in every process: a banner, and that the others end when one ends.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+
+
+def _fabric(config: FitConfig) -> Fabric:
+    """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
+    torchrun.check_devices(config.devices)
+    if config.devices == 1:
+        return make_fabric(config.accelerator, precision=config.precision)
+    start: Literal["popen", "spawn"] = "popen" if torchrun.job() else "spawn"
+    some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
+    strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
+    here, machines = torchrun.places(config.devices)
+    return make_fabric(
+        config.accelerator, devices=here, num_nodes=machines, precision=config.precision, strategy=strategy
+    )
+
+
+def in_processes(config: FitConfig, work: Callable[[TellFolder, Fabric], Answer]) -> Answer:
+    """Do work in each process of a run.
+
+    Args:
+        config: the settings.
+        work: given what the first process is to call with the run's folder, so that it is known here should a process
+            be killed, and the process's Fabric; picklable, as its answer is, where there are several devices.
+
+    Returns:
+        The first process's answer.
+
+    Raises:
+        SkipweaveError: a process raised it, or was killed, or the devices are not there.
+        Stopped: a signal came before the processes had anything to save.
+    """
+    fabric = _fabric(config)
+    if config.devices == 1 or torchrun.job():
+        torchrun.meet_again()
+        return cast(Answer, fabric.launch(partial(work, _tell_nobody)))
+    here, there = get_context("spawn").Pipe(duplex=False)
+    with (
+        stop_requests(tell_children=True) as request,  # which passes signals on
+        _errors_of_processes(request, here),
+        meeting_port(),
+    ):
+        return cast(Answer, fabric.launch(partial(work, there.send)))
+
+
+def _tell_nobody(folder: Path) -> None:
+    """Nobody outlives a process that torchrun started, or that is the only one."""
+
+
+@contextmanager
+def _errors_of_processes(request: StopRequest, folder: "Connection[Path, Path]") -> Iterator[None]:
+    """Tell a user's mistake that a process met as if it had been met here, and that a process was killed."""
+    try:
+        yield
+    except ProcessExitedException as error:
+        if request.signal:  # they had nothing to save yet
+            raise Stopped(request.signal, f"stopped by {request.signal.name} before the first step") from None
+        if not folder.poll():
+            raise SkipweaveError(f"{error} before the first step: give the same command again") from None
+        try:
+            run = RunFolder(folder.recv())
+        except SkipweaveError as gone:
+            raise SkipweaveError(f"{error}; {gone}") from None
+        raise SkipweaveError(f"{error}; {run.kept()}; go on with: {run.command}") from None
+    except ProcessRaisedException as error:
+        last = str(error).rstrip().splitlines()[-1]
+        kind = f"{SkipweaveError.__module__}.{SkipweaveError.__qualname__}: "
+        if not last.startswith(kind):
+            raise
+        raise SkipweaveError(last.removeprefix(kind)) from None

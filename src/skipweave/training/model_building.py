@@ -1,0 +1,135 @@
+"""Build the network that settings or a file name, for the data at hand."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
+
+from skipweave.errors import SkipweaveError, noted_in
+from skipweave.models import create_model
+from skipweave.transforms import THINNING, build_thinned, check_thinning
+
+if TYPE_CHECKING:
+    from skipweave.training.tasks.task import Data
+
+#: What timm would follow to files or addresses: a name and its own arguments are all that settings may give.
+_NOT_ARGUMENTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+
+# The largest network here has 8,017; to build one of so many takes some seconds.
+_MOST_MODULES = 2**14
+
+
+def arguments_for(name: str, args: Mapping[str, Any], data: "Data") -> dict[str, Any]:
+    """Complete a model's overrides by what follows from the data.
+
+    Raises:
+        SkipweaveError: the overrides ask for other classes or channels than the data has.
+    """
+    follows = {"num_classes": len(data.classes), "in_chans": data.in_chans}
+    for key, value in follows.items():
+        if args.get(key, value) != value:
+            raise SkipweaveError(
+                f"model {name} is asked for {key} {args[key]}, but {data.name} has {value}: leave model.args.{key} out"
+            )
+    return {**args, **follows}
+
+
+def check_labels(name: str, network: nn.Module, *, pixels: bool) -> None:
+    """Refuse a network that gives the other kind of labels than the data has.
+
+    Args:
+        name: of the network.
+        network: built.
+        pixels: whether the data has one label a pixel, or one an image.
+
+    Raises:
+        SkipweaveError: it does.
+    """
+    if getattr(network, "labels_pixels", False) == pixels:
+        return
+    if pixels:
+        raise SkipweaveError(f"{name} gives one label an image, the data has one a pixel: try fc_logdensenet103")
+    raise SkipweaveError(f"{name} labels pixels, the data has one label an image: try sparsenet40_24")
+
+
+def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
+    """Create a registered network.
+
+    Args:
+        name: of `skipweave models`, or of timm.
+        args: all of its overrides, `depth_multiplier` and `sparsify` among them (`skipweave.transforms.build_thinned`).
+
+    Raises:
+        SkipweaveError: the name or an override is unknown or does not fit.
+    """
+    if refused := [key for key in args if key in _NOT_ARGUMENTS]:
+        raise SkipweaveError(f"{', '.join(refused)} cannot be set for {name}: networks are trained from scratch here")
+    try:
+        return build_thinned(partial(create_model, name), args)
+    except SkipweaveError:
+        raise
+    except Exception as error:  # other timm models refuse bad arguments each in its own way
+        raise SkipweaveError(f"cannot build {name} with {dict(args)}: {' '.join(str(error).split())}") from error
+
+
+def check_network(name: str, args: Mapping[str, Any]) -> None:
+    """Check a network by building it without memory for its weights, and not thinned, which may take seconds.
+
+    Raises:
+        SkipweaveError: the name or an override is unknown or does not fit.
+    """
+    problems: list[str] = []
+    dense = {key: value for key, value in args.items() if key not in THINNING}
+    for check in (partial(check_thinning, args), partial(sketch, name, dense)):
+        with noted_in(problems):
+            check()
+    if problems:
+        raise SkipweaveError(*problems)
+
+
+def sketch(name: str, args: Mapping[str, Any]) -> nn.Module:
+    """Create a registered network without memory for its weights, whatever its size.
+
+    Raises:
+        SkipweaveError: as `build_network`; or it would have more than 16,384 modules.
+    """
+    with torch.device("meta"), _few_modules(name):
+        return build_network(name, args)
+
+
+@contextmanager
+def _few_modules(name: str) -> Iterator[None]:
+    """Stop a network from being built when it gets too many modules."""
+    left = _MOST_MODULES
+
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise SkipweaveError(f"{name} would have more than {_MOST_MODULES:,} modules: ask for a smaller network")
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def recompute_units(name: str, network: nn.Module) -> None:
+    """Let a network run its units again in the backward pass.
+
+    Raises:
+        SkipweaveError: it has no `set_grad_checkpointing`.
+    """
+    if not hasattr(network, "set_grad_checkpointing"):
+        raise SkipweaveError(f"recompute is asked for, but {name} has no set_grad_checkpointing: leave it out")
+    network.set_grad_checkpointing()  # type: ignore[operator]
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of learnable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,0 +1,81 @@
+"""Take the weakest links out of a run's network, and make a folder from which what is left can be trained on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from skipweave.analysis.link_redundancy import WeakLinks, weak_links
+from skipweave.analysis.profile import Profile, profile
+from skipweave.data import Preprocessing
+from skipweave.errors import SkipweaveError
+from skipweave.training.checkpoint.weights_file import Description, save_weights
+from skipweave.training.fit_config import FitConfig
+from skipweave.training.model_building import build_network
+from skipweave.training.run.loading import Which, load_run
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.transforms import Removal, remove_links
+
+
+@dataclass(frozen=True)
+class LinkPruning:
+    """What was found, and done.
+
+    Attributes:
+        weak: The links under the threshold, and which of them had to stay.
+        before: Cost of the run's network.
+        after: Cost of the network without the removable links.
+        removal: The network without them.
+    """
+
+    weak: WeakLinks
+    before: Profile
+    after: Profile
+    removal: Removal
+
+
+def prune_links(run_dir: Path, below: float, output: Path | None = None, which: Which = "best") -> LinkPruning:
+    """Remove the links of a run's network whose weight is under a threshold (`skipweave.analysis.link_redundancy`).
+
+    Args:
+        run_dir: the run's folder; it is not changed.
+        below: the threshold, above 0 and at most 1.
+        output: a new folder for the network: its weights, and the run's settings with the new topology, which start
+            from these weights. Where it is None, or nothing can be removed, nothing is written.
+        which: as for `load_run`.
+
+    Raises:
+        SkipweaveError: the run, its network or the threshold do not allow it, or the folder exists.
+    """
+    if output and output.exists():
+        raise SkipweaveError(f"output is {output}, which exists already: give the name of a new folder")
+    network, config, description = load_run(run_dir, which)
+    weak = weak_links(network, below)
+    links = [entry.link for entry in weak.removable]
+    size = _image_size(description)
+    removal = remove_links(
+        network,
+        links,
+        lambda topology: build_network(description.model, {**description.args, "topology": topology}),
+        input_size=size,
+    )
+    pruning = LinkPruning(weak, profile(network, size), profile(removal.model, size), removal)
+    if output and links:
+        _write(output, removal, config, description)
+    return pruning
+
+
+def _image_size(description: Description) -> tuple[int, int, int]:
+    preprocessing = description.preprocessing
+    assert isinstance(preprocessing, Preprocessing)  # networks that label pixels are refused before
+    return preprocessing.channels, preprocessing.crop, preprocessing.crop
+
+
+def _write(output: Path, removal: Removal, config: FitConfig, description: Description) -> None:
+    def thinner(args: Mapping[str, Any]) -> dict[str, Any]:
+        return {**args, "topology": removal.topology}
+
+    model = replace(config.model, args=thinner(config.model.args))
+    folder = RunFolder.make(output, replace(config, model=model, start=output / "model.safetensors"))
+    described = replace(description, args=thinner(description.args))
+    save_weights(folder.weights, removal.model.state_dict(), described, epoch=0)

@@ -1,0 +1,103 @@
+"""Load the network of a run, alone or with a split of the run's data."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from skipweave.data import DataConfig, ImageSet, LabelledImages, SegmentationData, load
+from skipweave.errors import SkipweaveError
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.checkpoint.weights_file import Description, load_weights
+from skipweave.training.fit_config import FitConfig
+from skipweave.training.learner import NETWORK
+from skipweave.training.preflight import check_whole
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.tasks.task import Data
+
+Which = Literal["best", "last"]
+Split = Literal["train", "validation", "test"]
+
+
+def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig, Description]:
+    """Load the network of a run, finished or not; of one that has only been given its first weights, these.
+
+    Args:
+        run_dir: the run's folder.
+        which: `best` by validation error, or `last`; without a validation split the last is the best.
+
+    Returns:
+        The network in evaluation mode, the run's settings, and what the network is.
+
+    Raises:
+        SkipweaveError: the folder is not a run's, holds no checkpoint yet, or a damaged one.
+    """
+    folder = RunFolder(run_dir)
+    config = folder.read_config()
+    chosen = folder.best if folder.best.exists() else folder.weights
+    if which == "best" and chosen.exists():
+        network, description = load_weights(chosen)
+        return network, config, description
+    if not folder.last.exists():
+        raise SkipweaveError(f"{run_dir} holds no checkpoint yet: continue it with `skipweave fit --resume {run_dir}`")
+    saved = open_saved(folder.last)
+    description = Description.from_plain(saved.info.get("description"), saved.path)
+    return description.build(saved, NETWORK), config, description
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """A run's network with images of one split of its data.
+
+    Attributes:
+        network: in evaluation mode.
+        config: the run's settings.
+        data: as the run read it.
+        images: of the split.
+    """
+
+    network: nn.Module
+    config: FitConfig
+    data: Data
+    images: ImageSet | LabelledImages
+
+
+def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best", root: Path | None = None) -> RunImages:
+    """Load the network of a run and a split of the run's data.
+
+    Args:
+        run_dir: the run's folder.
+        split: train, validation or test.
+        which: as for `load_run`.
+        root: where the data is now; by default where the run read it.
+
+    Raises:
+        SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
+    """
+    network, config, description = load_run(run_dir, which)
+    data = load(_moved(config.data, root) if root else config.data)
+    if data.classes != description.classes:
+        raise SkipweaveError(
+            f"{run_dir} was trained on {len(description.classes)} classes, the data has {len(data.classes)} "
+            f"or other names: expected the same"
+        )
+    if data.preprocessing != description.preprocessing:
+        raise SkipweaveError(
+            f"{run_dir} was trained on images that went through {description.preprocessing.describe()}, those of the "
+            f"data go through {data.preprocessing.describe()}: expected the same, of the same depth"
+        )
+    images = {"train": data.train, "validation": data.val, "test": data.test}[split]
+    if images is None:
+        raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
+    if isinstance(data, SegmentationData) and isinstance(images, LabelledImages):
+        check_whole(network, data, images)
+    return RunImages(network, config, data, images)
+
+
+def _moved(config: DataConfig, root: Path) -> DataConfig:
+    """The same data in another folder, with the class list if that lay there too."""
+    classes = config.classes
+    if classes and config.root and classes.is_relative_to(config.root):
+        classes = root / classes.relative_to(config.root)
+    return replace(config, root=root, classes=classes)

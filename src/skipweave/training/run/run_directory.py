@@ -1,0 +1,312 @@
+"""A run's folder: what lies where in it, made new for every run, complete in itself."""
+
+import csv
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from errno import EEXIST
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from skipweave.config.settings import as_yaml, read
+from skipweave.config.typed import build
+from skipweave.data import Unreadable
+from skipweave.errors import SkipweaveError
+from skipweave.files.atomic_write import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
+from skipweave.files.plain_files import read_json, read_text
+from skipweave.training.checkpoint.tensor_file import Saved, open_saved
+from skipweave.training.distributed import torchrun
+from skipweave.training.fit_config import FitConfig
+from skipweave.training.run.summary import EpochRow, RunSummary
+
+_SKIPPED = ("index", "file", "problem")
+_PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        SkipweaveError: it is not a run's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.versions = self.path / "versions.json"
+        self.metrics = self.path / "metrics.csv"
+        self.summary = self.path / "summary.json"
+        self.job = self.path / "torchrun_job.txt"
+        self.weights = self.path / "model.safetensors"
+        self.skipped = self.path / "skipped.csv"
+        self.curves = self.path / "curves"
+        self.events = self.path / "events"
+        self.log = self.path / "log.txt"
+        self.log_lines = self.path / "log.jsonl"
+        self.divergence = self.path / "diverged.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.safetensors"
+        self.previous = self.checkpoints / "previous.safetensors"
+        self.best = self.checkpoints / "best.safetensors"
+        if not self.path.is_dir():
+            kind = "a file, not a run folder" if self.path.is_file() else "no such run folder"
+            raise SkipweaveError(f"{kind}: {self.path}")
+
+    @classmethod
+    def create(cls, config: FitConfig) -> "RunFolder":
+        """Make `<output>/<model>_<data>_<n>` with the first free n, and write settings and versions into it.
+
+        Raises:
+            SkipweaveError: it cannot be made, or not be written to.
+        """
+        if config.output.exists() and not config.output.is_dir():
+            raise SkipweaveError(f"output is {config.output}: expected a folder, found a file")
+        stem = re.sub(r"[^\w.-]+", "_", f"{config.model.name}_{config.data.name}")
+        numbers = count(1)
+        while True:
+            with suppress(FileExistsError):
+                return cls._new(config.output / f"{stem}_{next(numbers)}", config)
+
+    @classmethod
+    def make(cls, path: Path, config: FitConfig) -> "RunFolder":
+        """Make a folder of this very name, and write settings and versions into it.
+
+        Raises:
+            SkipweaveError: it exists already, cannot be made, or not be written to.
+        """
+        try:
+            return cls._new(path, config)
+        except FileExistsError as error:
+            raise SkipweaveError(f"cannot make the run folder {path}: {error.filename} is there already") from error
+
+    @classmethod
+    def _new(cls, path: Path, config: FitConfig) -> "RunFolder":
+        """Make it as `.NAME.partial` beside its place, so that it is complete from the moment it has its name."""
+        partial = path.parent / f".{path.name}.partial"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()  # only who has made this may take the name
+        except OSError as error:
+            if isinstance(error, FileExistsError) and Path(error.filename) == partial:
+                raise
+            raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
+        try:
+            if os.path.lexists(path):  # an empty folder would be replaced
+                raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
+            cls(partial)._begin(config)
+            partial.rename(path)
+            sync(path.parent)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, FileExistsError):
+                raise
+            raise SkipweaveError(f"cannot begin the run {path}: {error.strerror}; nothing is left of it") from error
+        return cls(path)
+
+    def _begin(self, config: FitConfig) -> None:
+        self.checkpoints.mkdir()
+        write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
+        if torchrun.job():
+            write_text(self.job, torchrun.job() + "\n")
+        write_text(self.config, as_yaml(config))
+
+    @classmethod
+    def of_torchrun_job(cls, output: Path) -> "RunFolder | None":
+        """The newest run in a folder that this torchrun job began; None if it began none there."""
+        marks = [path / "torchrun_job.txt" for path in runs_in(output)]
+        own = [path for path in marks if path.is_file() and read_text(path).strip() == torchrun.job()]
+        newest = max(own, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
+        return cls.reopen(newest.parent) if newest else None
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunFolder":
+        """Open a run that was started before."""
+        folder = cls(path)
+        folder.check()
+        refuse_links(folder.path)
+        return folder
+
+    def mend(self, check: Callable[[Saved], object]) -> str:
+        """Remove what a killed process was still writing, and put `previous` in the place of a damaged `last`.
+
+        Args:
+            check: as of `newest`.
+
+        Returns:
+            A warning, or nothing.
+
+        Raises:
+            SkipweaveError: all checkpoints are damaged, or the folder cannot be written.
+        """
+        saved, warning = self.newest(check)
+        with self.writing():
+            self.checkpoints.mkdir(exist_ok=True)
+            remove_partial(self.path)
+            remove_partial(self.checkpoints)
+            if saved and saved.path != self.last:  # else the next save would keep the damaged one as `previous`
+                keep_as(self.previous, self.last)
+        return warning
+
+    @property
+    def command(self) -> str:
+        """What to type to go on with the run."""
+        return f"skipweave fit --resume {shlex.quote(str(self.path))}"
+
+    def check(self) -> None:
+        """Check that a run was started here.
+
+        Raises:
+            SkipweaveError: there are no settings.
+        """
+        if not self.config.is_file():
+            raise SkipweaveError(f"not a run folder (it has no config.yaml): {self.path}")
+
+    def read_config(self) -> FitConfig:
+        """The settings that the run was started with; what they had downloaded is there by now.
+
+        Raises:
+            SkipweaveError: there are none, or they are damaged.
+        """
+        self.check()
+        config = read(FitConfig, self.config)
+        return replace(config, data=replace(config.data, download=False))
+
+    def keep_last(self) -> None:
+        """Let `previous` be what is now `last`, before `last` is replaced."""
+        if self.last.exists():
+            keep_as(self.last, self.previous)
+
+    def newest(self, check: Callable[[Saved], object] = lambda saved: None) -> tuple[Saved | None, str]:
+        """The checkpoint to continue from.
+
+        Args:
+            check: raises a SkipweaveError if a file's header does not fit; its tensors are then not read.
+
+        Returns:
+            `last`, or if that is damaged `previous`; None before the first one. And a warning, or nothing.
+
+        Raises:
+            SkipweaveError: all that is there is damaged, or a file that is whole does not fit.
+        """
+        problems: list[str] = []
+        for path in (self.last, self.previous):
+            if not path.exists():
+                continue
+            try:
+                saved = open_saved(path)
+            except SkipweaveError as error:
+                problems.append(str(error))
+                continue
+            check(saved)
+            try:
+                saved.tensors()
+            except SkipweaveError as error:
+                problems.append(str(error))
+                continue
+            return saved, f"{problems[0]}; continuing from {path.name}" if problems else ""
+        if problems:
+            raise SkipweaveError(*problems)
+        return None, ""
+
+    def kept(self) -> str:
+        """What there is to go on from, in words."""
+        if not self.path.is_dir():
+            return f"the run's folder is gone: {self.path}"
+        try:
+            saved, _ = self.newest()
+        except SkipweaveError as error:
+            return str(error)
+        if saved is None:
+            return f"there is no checkpoint yet in {self.checkpoints}"
+        state = saved.info["state"]
+        return f"the last good checkpoint is {saved.path}, after {state['epoch']} epochs and {state['step']} steps"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tell in one line what cannot be written in the block: a full disk, a folder that is read-only, or gone.
+
+        Raises:
+            SkipweaveError: what, why, what there is to go on from, and how.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise SkipweaveError(
+                f"cannot write {error.filename or self.path} ({error.strerror or error}); {self.kept()}; when this is "
+                f"mended, go on with: {self.command}"
+            ) from error
+
+    def write_divergence(self, values: Mapping[str, Any]) -> None:
+        """Write down where and on what training came to its end."""
+        write_text(self.divergence, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+    def write_metrics(self, rows: Sequence[EpochRow]) -> None:
+        """Write metrics.csv anew: one row an epoch, so that none is ever lost or doubled."""
+        lines = [row.as_columns() for row in rows]
+        names = dict.fromkeys(name for line in lines for name in line)
+        cells = ([line.get(name) for name in names] for line in lines)
+        write_text(self.metrics, as_csv([names, *cells] if names else []))
+
+    def write_skipped(self, images: Sequence[Unreadable]) -> None:
+        """Write skipped.csv: a row for each training image that is left out, also if there are none."""
+        rows = ((image.index, image.file, image.problem) for image in images)
+        write_text(self.skipped, as_csv([_SKIPPED, *rows]), errors="surrogateescape")  # names are compared later
+
+    def read_skipped(self) -> list[Unreadable] | None:
+        """The training images that are left out; None if they have not been looked for yet.
+
+        Raises:
+            SkipweaveError: the file is damaged.
+        """
+        if not self.skipped.exists():
+            return None
+        try:
+            if not self.skipped.is_file():
+                raise ValueError("not a file")
+            with self.skipped.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+                header, *rows = csv.reader(file)
+            if tuple(header) != _SKIPPED:
+                raise ValueError(f"its columns are {', '.join(header)}")
+            return [Unreadable(int(index), path, problem) for index, path, problem in rows]
+        except (ValueError, csv.Error) as error:
+            raise SkipweaveError(f"damaged file: {self.skipped} ({error})") from error
+
+    def write_summary(self, summary: RunSummary) -> None:
+        """Write summary.json, the sign that the run is finished."""
+        write_text(self.summary, json.dumps(summary.as_plain(), indent=2) + "\n")
+
+    def read_summary(self) -> RunSummary | None:
+        """The figures of a finished run; None while it is not."""
+        if not self.summary.exists():
+            return None
+        try:
+            values = build(RunSummary, read_json(self.summary))
+            return replace(values, run_dir=self.path)
+        except SkipweaveError as error:
+            raise SkipweaveError(
+                f"damaged file, or of another version: {self.summary}: remove it and resume the run ({error})"
+            ) from error
+
+
+def runs_in(output: Path) -> list[Path]:
+    """The folders of runs in a folder; what a run left that was killed as it began, `.NAME.partial`, is none."""
+    return sorted(path.parent for path in output.glob("[!.]*/config.yaml") if path.is_file())
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+        "platform": platform.platform(),
+    }

@@ -1,0 +1,85 @@
+"""Training images that cannot be read, and are left out of a run if its settings say so."""
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+from lightning_fabric import Fabric
+from torch import distributed
+
+from skipweave.data import Unreadable, find_unreadable, refuse_unreadable
+from skipweave.errors import SkipweaveError
+from skipweave.training.callbacks import Progress
+from skipweave.training.fit_config import FitConfig
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.tasks.task import Data
+
+
+def unreadable(
+    fabric: Fabric,
+    config: FitConfig,
+    resume: Path | None,
+    data: Data,
+    progress: Progress,
+    known: Sequence[Unreadable] | None = None,
+) -> list[Unreadable]:
+    """Find the training images that cannot be read, where the settings want them left out.
+
+    Each process reads a part of the images, once in the life of a run, or of a study for all its runs.
+
+    Args:
+        fabric: of this process.
+        config: the settings.
+        resume: folder of the run to go on with, whose list holds.
+        data: the images.
+        progress: told of the reading.
+        known: those images, if they have been found before.
+
+    Returns:
+        The images to leave out, in the order of the data.
+
+    Raises:
+        SkipweaveError: an image that is evaluated cannot be read, or those of the run to go on with are others.
+    """
+    if config.data.on_bad == "raise":
+        return []
+    if resume and (own := RunFolder(resume).read_skipped()) is not None:
+        _check_same_images(own, data, resume)
+        return own
+    if known is not None:
+        return list(known)
+    splits = {"training": data.train, "validation": data.val, "test": data.test}
+    found: dict[str, list[Unreadable]] = {}
+    for split, images in splits.items():
+        share = range(fabric.global_rank, len(images or ()), fabric.world_size)
+        here = find_unreadable(images, share, workers=config.data.workers, progress=progress.checked) if images else []
+        found[split] = _of_all_processes(fabric, here)
+    refuse_unreadable("validation", found["validation"])
+    refuse_unreadable("test", found["test"])
+    return found["training"]
+
+
+def _of_all_processes(fabric: Fabric, own: list[Unreadable]) -> list[Unreadable]:
+    if fabric.world_size == 1:
+        return own
+    everyone: list[list[Unreadable]] = [[]] * fabric.world_size
+    distributed.all_gather_object(everyone, own)
+    return sorted(chain.from_iterable(everyone))
+
+
+def _check_same_images(known: Sequence[Unreadable], data: Data, run: Path) -> None:
+    """Refuse to go on with a run whose images have become others: those left out are known by their places."""
+    for image in known:
+        now = data.train.file(image.index) if image.index < len(data.train) else "nothing"
+        if Path(now).name != Path(image.file).name:
+            raise SkipweaveError(
+                f"the images of {data.name} are not those that {run} began with: training image {image.index} "
+                f"was {image.file} and is {now}"
+            )
+
+
+def count(skipped: Sequence[Unreadable], folder: RunFolder) -> str:
+    """Tell how many images are left out, in words; nothing if none are."""
+    if not skipped:
+        return ""
+    return f"{len(skipped)} training image(s) cannot be read and are left out: {folder.skipped} names them"

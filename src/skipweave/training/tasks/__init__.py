@@ -1,0 +1,1 @@
+"""What is learned: losses and metrics of classification and segmentation."""

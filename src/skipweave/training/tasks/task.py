@@ -1,0 +1,179 @@
+"""What is learnt from a data set: the loss of a network's heads, and what is counted of their predictions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skipweave.data import ClassPixels, ImageData, SegmentationData, count_pixels
+from skipweave.errors import SkipweaveError
+from skipweave.training.recipe import LossConfig
+from skipweave.training.tasks.confusion_matrix import confusion
+from skipweave.training.tasks.metrics import LabelMapScores, LabelScores, Scores, label_map_sums, label_sums
+from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, label_map
+
+Data = ImageData | SegmentationData
+
+
+class Task(ABC):
+    """One kind of labels.
+
+    Attributes:
+        labels_pixels: whether each pixel has one, or the whole image.
+    """
+
+    labels_pixels: bool
+
+    @abstractmethod
+    def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
+        """The loss to minimise: a scalar.
+
+        Args:
+            heads: logits of each.
+            labels: of the batch.
+            shares: what each head counts; one of 0 is left out.
+        """
+
+    @abstractmethod
+    def own_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of one head, at the size of the labels."""
+
+    @abstractmethod
+    def sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+        """What `scores` adds up of a batch: its loss, and what one head predicted."""
+
+    @abstractmethod
+    def scores(self) -> Scores:
+        """Scores of nothing yet."""
+
+    @abstractmethod
+    def evaluation_batch(self, batch_size: int) -> int:
+        """Images to evaluate at once; `batch_size` are trained on."""
+
+
+class Classification(Task):
+    """One label an image.
+
+    Args:
+        classes: how many.
+    """
+
+    labels_pixels = False
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
+        """The heads' mean cross-entropies by their shares; heads are (N, classes), labels (N,)."""
+        counted = [(head, share) for head, share in zip(heads, shares, strict=True) if share]
+        return torch.stack([share * self.own_loss(head, labels) for head, share in counted]).sum()
+
+    def own_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy."""
+        return functional.cross_entropy(logits, labels)
+
+    def sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+        """Loss, images and wrong ones."""
+        return label_sums(logits, labels, loss)
+
+    def scores(self) -> LabelScores:
+        """Scores of nothing yet."""
+        return LabelScores(self.classes)
+
+    def evaluation_batch(self, batch_size: int) -> int:
+        """As many as in training."""
+        return batch_size
+
+
+class Segmentation(Task):
+    """One label a pixel.
+
+    Args:
+        data: the images and their classes.
+        balanced: whether classes count by median-frequency weights in the loss to minimise.
+
+    Attributes:
+        pixels: of each class in the training set; None if they are not balanced.
+    """
+
+    labels_pixels = True
+
+    def __init__(self, data: SegmentationData, *, balanced: bool) -> None:
+        self.classes = data.classes
+        self.pixels: ClassPixels | None = count_pixels(data.train) if balanced else None
+
+    @cached_property
+    def weights(self) -> Tensor | None:
+        """Of the classes in the loss to minimise; None for ones."""
+        return torch.tensor(self.pixels.weights()) if self.pixels else None
+
+    def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
+        """The heads' weighted cross-entropies against soft labels; heads are (N, classes, h, w), labels (N, H, W)."""
+        weights = None if self.weights is None else self.weights.to(labels.device)
+        return deep_cross_entropy(heads, labels, shares, weights)
+
+    def own_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy over the labelled pixels, all classes alike."""
+        if logits.shape[-2:] != labels.shape[-2:]:
+            logits = functional.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
+        return hard_cross_entropy(logits, labels)
+
+    def sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+        """Loss, images and the confusion matrix at the size of the labels."""
+        predicted = label_map(logits, labels.shape[-2:])
+        return label_map_sums(confusion(predicted, labels, len(self.classes)), labels, loss)
+
+    def scores(self) -> LabelMapScores:
+        """Scores of nothing yet."""
+        return LabelMapScores(self.classes)
+
+    def evaluation_batch(self, batch_size: int) -> int:
+        """One: images may differ in size."""
+        return 1
+
+
+def task_for(data: Data, loss: LossConfig) -> Task:
+    """The task that data sets.
+
+    Raises:
+        SkipweaveError: the loss does not go with it.
+    """
+    if isinstance(data, SegmentationData):
+        return Segmentation(data, balanced=loss.class_weights == "median_frequency")
+    if loss.class_weights != "none":
+        raise SkipweaveError(
+            f"loss.class_weights is {loss.class_weights}, but {data.name} has no label maps: leave it out"
+        )
+    return Classification(len(data.classes))
+
+
+def score(
+    fabric: Fabric,
+    heads: Callable[[Tensor], Sequence[Tensor]] | nn.Module,
+    number: int,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    task: Task,
+) -> list[Scores]:
+    """Score every head of a network, in evaluation mode, on batches of this process.
+
+    Args:
+        fabric: whose device the batches are brought to.
+        heads: images to the logits of each head, the network's own last.
+        number: of heads.
+        batches: images and labels; there may be none for this process.
+        task: what is counted.
+
+    Returns:
+        One a head.
+    """
+    totals = [task.scores() for _ in range(number)]
+    with torch.inference_mode():
+        for batch in batches:
+            images, labels = fabric.to_device(batch)
+            for total, logits in zip(totals, heads(images), strict=True):
+                total.add(task.sums(logits, labels, task.own_loss(logits, labels)))
+    return totals

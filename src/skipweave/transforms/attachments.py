@@ -1,0 +1,89 @@
+"""What users and torch attach to layers: what of it goes on to a layer's replacement, and what forbids replacing it."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from skipweave.tracing.copies import HOOKS, computes_weights, gradient_hooks
+
+_HOOK_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
+_OF_ALL_MODULES = vars(nn.Module()).keys()
+_MOST_LISTED = 8
+_TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+
+
+def attached(model: nn.Module, *, new_parameters: bool = True) -> dict[str, str]:
+    """Why modules cannot be replaced, or given other numbers, without losing something, by their names.
+
+    Args:
+        model: The network.
+        new_parameters: Whether their parameters would be other ones, so that hooks on gradients would be lost.
+    """
+    owners: dict[int, list[str]] = defaultdict(list)
+    for prefix, part in model.named_modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                owners[id(parameter)].append(f"{prefix}.{name}" if prefix else name)
+    found = {prefix: _attached(prefix, part, owners, new_parameters) for prefix, part in model.named_modules()}
+    return {prefix: reason for prefix, reason in found.items() if reason}
+
+
+def _attached(prefix: str, part: nn.Module, owners: dict[int, list[str]], new_parameters: bool) -> str:
+    if parametrize.is_parametrized(part):
+        names = ", ".join(part.parametrizations)  # type: ignore[arg-type]
+        return f"its {names} is parametrized: remove that before (torch.nn.utils.parametrize.remove_parametrizations)"
+    if computes_weights(part):
+        kinds = ", ".join(type(hook).__name__ for hook in part._forward_pre_hooks.values())
+        return f"its weight is computed by a hook ({kinds}): remove that before (as torch.nn.utils.prune.remove does)"
+    for name, parameter in part._parameters.items():
+        if parameter is not None:
+            own = f"{prefix}.{name}" if prefix else name
+            if others := [other for other in owners[id(parameter)] if other != own]:
+                return f"its {name} is tied to {', '.join(others)}: give each a parameter of its own before"
+            if new_parameters and gradient_hooks(parameter):
+                return f"its {name} has a hook on its gradient: register it on the result"
+    if "forward" in vars(part):
+        return "its forward is replaced by another function"
+    return ""
+
+
+def own_tensors(part: nn.Module) -> list[str]:
+    """Names of parameters and buffers that a convolution, linear layer or norm has beside the usual ones."""
+    return [name for name in (*part._parameters, *part._buffers) if name not in _TENSORS]
+
+
+def listed(reasons: Mapping[str, str], none: str) -> str:
+    """Say some reasons by name, or that there is none."""
+    some = [f"{name}: {reason}" for name, reason in list(reasons.items())[:_MOST_LISTED]]
+    more = [f"and {len(reasons) - len(some)} more"] if len(reasons) > len(some) else []
+    return "; ".join([*some, *more]) or none
+
+
+def carry_over(old: nn.Module, new: nn.Module) -> nn.Module:
+    """Give a module what its predecessor had beside its function: mode, hooks, attributes, and what is trained.
+
+    Args:
+        old: The predecessor.
+        new: Changed in place.
+
+    Returns:
+        The new one.
+    """
+    new.train(old.training)
+    for name in (*HOOKS, *_HOOK_FLAGS):
+        getattr(new, name).update(getattr(old, name))
+    if old._backward_hooks:
+        new._is_full_backward_hook = old._is_full_backward_hook
+    for name, value in vars(old).items():
+        if name not in _OF_ALL_MODULES and not hasattr(new, name):
+            setattr(new, name, value)
+    weight = old._parameters.get("weight")
+    for name, parameter in new.named_parameters():
+        like = old._parameters.get(name)
+        if like is not None:
+            vars(parameter).update(vars(like))
+        if (like := weight if like is None else like) is not None:
+            parameter.requires_grad_(like.requires_grad)
+    return new

@@ -1,0 +1,92 @@
+"""Layers of other widths: how each class of layer says how wide it is, and is made another width in place."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from skipweave.errors import SkipweaveError
+from skipweave.tracing.channel_layers import MAKERS, channel_dim, depthwise
+
+_FOLLOWERS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def resizable(part: nn.Module) -> bool:
+    """Whether a module has a width that `resize` can change."""
+    return isinstance(part, MAKERS + _FOLLOWERS)
+
+
+def input_width(part: nn.Module, x: Tensor) -> int:
+    """Channels of what a layer reads."""
+    return x.shape[channel_dim(part, x)]
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels of what a layer reads, and of what it makes (the same for a normalisation)."""
+
+    inputs: int
+    outputs: int
+
+
+def resize(part: nn.Module, name: str, widths: Widths) -> None:
+    """Give a layer other widths; its tensors are new and hold nothing yet.
+
+    Raises:
+        SkipweaveError: The layer's groups do not divide the widths.
+    """
+    if isinstance(part, nn.Linear):
+        part.in_features, part.out_features = widths.inputs, widths.outputs
+        _renew(part, weight=(widths.outputs, widths.inputs), bias=(widths.outputs,))
+    elif isinstance(part, _ConvNd):
+        _resize_convolution(part, name, widths)
+    elif isinstance(part, nn.LayerNorm):
+        part.normalized_shape = (widths.inputs,)
+        _renew(part, weight=(widths.inputs,), bias=(widths.inputs,))
+    elif isinstance(part, nn.GroupNorm):
+        _require_multiple(name, "groups", part.num_groups, widths.inputs)
+        part.num_channels = widths.inputs
+        _renew(part, weight=(widths.inputs,), bias=(widths.inputs,))
+    elif isinstance(part, _NormBase):
+        part.num_features = widths.inputs
+        shape = (widths.inputs,)
+        _renew(part, weight=shape, bias=shape, running_mean=shape, running_var=shape)
+
+
+def draw(part: nn.Module) -> None:
+    """Give a layer fresh weights: He's for convolutions (normal, by fan-in), torch's own for all others."""
+    part.reset_parameters()  # type: ignore[operator]
+    if isinstance(part, _ConvNd):
+        nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="relu")
+        if part.bias is not None:
+            nn.init.zeros_(part.bias)
+
+
+def _resize_convolution(conv: _ConvNd, name: str, widths: Widths) -> None:
+    if depthwise(conv):
+        conv.groups = widths.inputs
+    _require_multiple(name, "groups", conv.groups, widths.inputs)
+    _require_multiple(name, "groups", conv.groups, widths.outputs)
+    conv.in_channels, conv.out_channels = widths.inputs, widths.outputs
+    first, second = widths.outputs, widths.inputs
+    if isinstance(conv, _ConvTransposeNd):
+        first, second = second, first
+    _renew(conv, weight=(first, second // conv.groups, *conv.kernel_size), bias=(widths.outputs,))
+
+
+def _require_multiple(name: str, what: str, number: int, width: int) -> None:
+    if width % number:
+        raise SkipweaveError(f"{name} has {number} {what}, which do not divide {width} channels: give another alpha")
+
+
+def _renew(part: nn.Module, **shapes: tuple[int, ...]) -> None:
+    """Replace those of a module's tensors that it has."""
+    for name, shape in shapes.items():
+        old = getattr(part, name, None)
+        if isinstance(old, nn.Parameter):
+            new = nn.Parameter(old.data.new_zeros(shape), requires_grad=old.requires_grad)
+            vars(new).update(vars(old))
+            setattr(part, name, new)
+        elif isinstance(old, Tensor):
+            setattr(part, name, old.new_zeros(shape))

@@ -1,0 +1,191 @@
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile
+
+from skipweave.data import open_image
+from skipweave.data.image_sets import decoding
+from skipweave.data.images.decoding import read_head
+from skipweave.errors import SkipweaveError
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+
+
+def test_colour_is_read_as_it_is(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = open_image(tmp_path / "a.png", in_chans=3)
+    assert image.dtype == torch.uint8
+    assert np.array_equal(image.numpy(), pixels.transpose(2, 0, 1))
+
+
+def test_colour_becomes_grey_and_grey_colour(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "colour.png")
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
+    assert open_image(tmp_path / "colour.png", in_chans=1).shape == (1, 6, 4)
+    assert np.array_equal(open_image(tmp_path / "grey.png", in_chans=3).numpy(), [pixels[..., 0]] * 3)
+
+
+def test_exif_orientation_is_applied(tmp_path, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter, clockwise
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(open_image(tmp_path / "a.png", 3).numpy(), np.rot90(pixels, -1).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif"])
+def test_a_damaged_file_is_named_in_one_line(tmp_path, suffix):
+    path = tmp_path / f"broken{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SkipweaveError) as caught:
+        open_image(path, 3)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_image_is_named(tmp_path, content):
+    path = tmp_path / "text.png"
+    path.write_bytes(content)
+    with pytest.raises(SkipweaveError, match=r"not a readable image .*text\.png"):
+        open_image(path, 3)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SkipweaveError, match=r"no such image file: .*nothing\.png"):
+        open_image(tmp_path / "nothing.png", 3)
+
+
+def test_other_numbers_of_channels_are_refused(tmp_path):
+    with pytest.raises(SkipweaveError, match=r"1 channel \(grey\) or 3 \(colour\), not 4"):
+        open_image(tmp_path / "a.png", 4)
+
+
+def saved(path, *frames, **options):
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+def test_several_images_in_a_file_are_refused_and_one_is_read(tmp_path, pixels, suffix):
+    frames = [Image.fromarray(pixels), Image.fromarray(pixels[::-1].copy())]
+    with pytest.raises(SkipweaveError, match=r"animated, or of several pages: it holds 2 images"):
+        open_image(saved(tmp_path / f"two{suffix}", *frames), 3)
+    assert open_image(saved(tmp_path / f"one{suffix}", frames[0]), 3).shape == (3, 6, 4)
+
+
+def test_of_a_photograph_with_companions_the_first_is_read(tmp_path, pixels):
+    path = saved(tmp_path / "a.jpg", Image.fromarray(pixels), Image.new("RGB", (9, 9)), format="MPO")
+    assert open_image(path, 3).shape == (3, 6, 4)
+
+
+def test_transparent_pixels_have_the_colours_of_the_file(tmp_path, pixels):
+    clear = np.dstack([pixels, np.zeros((6, 4), dtype=np.uint8)])
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert np.array_equal(open_image(tmp_path / "clear.png", 3).numpy(), pixels.transpose(2, 0, 1))
+    palette = Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
+    palette.save(tmp_path / "palette.png", transparency=bytes([0, 100, 255]))
+    expected = np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(open_image(tmp_path / "palette.png", 3).numpy(), expected)
+
+
+def test_print_colours_become_red_green_and_blue(tmp_path):
+    Image.new("CMYK", (4, 6), (0, 0, 0, 0)).save(tmp_path / "white.jpg")
+    assert open_image(tmp_path / "white.jpg", 3).unique().tolist() == [255]
+
+
+def test_the_name_does_not_decide_the_format(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", format="PNG")
+    assert np.array_equal(open_image(tmp_path / "a.jpg", 3).numpy(), pixels.transpose(2, 0, 1))
+    assert read_head(tmp_path / "a.jpg") == (4, 6, "PNG")
+
+
+def test_formats_that_run_other_programs_are_not_tried(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
+    with pytest.raises(SkipweaveError, match="its head is none of JPEG, PNG"):
+        open_image(tmp_path / "a.png", 3)
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def test_a_head_that_claims_too_many_pixels_is_refused(tmp_path):
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + data)
+    with pytest.raises(SkipweaveError, match=r"bomb\.png .*bomb"):
+        open_image(tmp_path / "bomb.png", 3)
+
+
+def test_the_limit_is_our_own(tmp_path, pixels, monkeypatch):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 24)
+    assert open_image(tmp_path / "a.png", 3).shape == (3, 6, 4)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 23)
+    with pytest.raises(SkipweaveError, match=r"4 x 6 pixels: expected 1 to 23"):
+        open_image(tmp_path / "a.png", 3)
+
+
+def test_a_jpeg_that_paints_itself_over_and_over_is_refused(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", progressive=True)
+    content = (tmp_path / "a.jpg").read_bytes()
+    last = content.rindex(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(content[:last] + content[last:-2] * 200 + content[-2:])
+    with pytest.raises(SkipweaveError, match=r"20\d scans: expected at most 100"):
+        open_image(tmp_path / "a.jpg", 3)
+
+
+def test_a_checksum_that_does_not_fit_is_found_though_the_pixels_are_there(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[-13] ^= 1  # the last byte of the checksum before the last chunk
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(SkipweaveError, match=r"a\.png .*[Cc]hecksum"):
+        open_image(tmp_path / "a.png", 3)
+
+
+def test_a_tiff_that_lost_the_end_of_its_directory_is_refused(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    content = (tmp_path / "a.tif").read_bytes()
+    where = struct.unpack("<I", content[4:8])[0]
+    tags = struct.unpack("<H", content[where : where + 2])[0]
+    moved = content[:4] + struct.pack("<I", len(content)) + content[8:] + content[where : where + 2 + 12 * tags]
+    (tmp_path / "a.tif").write_bytes(moved)  # all tags, but not the four bytes that end them
+    with pytest.raises(SkipweaveError, match=r"a\.tif .*its directory is damaged"):
+        open_image(tmp_path / "a.tif", 3)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "device"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
+    path = tmp_path / "a.png"
+    {
+        "folder": lambda: path.mkdir(),
+        "pipe": lambda: os.mkfifo(path),
+        "loop": lambda: path.symlink_to(path),
+        "device": lambda: path.symlink_to("/dev/zero"),
+    }[kind]()
+    for read in (read_head, lambda path: open_image(path, 3)):
+        with pytest.raises(SkipweaveError, match=r"not a readable image .*a\.png"):
+            read(path)
+
+
+def test_an_empty_file_is_called_so(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(SkipweaveError, match=r"a\.png \(the file is empty\)"):
+        open_image(tmp_path / "a.png", 3)
+
+
+def test_pillow_must_not_hide_damage(tmp_path, pixels, monkeypatch):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(SkipweaveError, match="LOAD_TRUNCATED_IMAGES is set"):
+        open_image(tmp_path / "a.png", 3)

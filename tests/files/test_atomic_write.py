@@ -1,0 +1,51 @@
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from skipweave.files.atomic_write import keep_as, remove_partial, replacing, write_text
+
+
+def test_a_failed_write_changes_nothing(tmp_path: Path):
+    file = tmp_path / "a"
+    write_text(file, "old")
+    with contextlib.suppress(OSError), replacing(file) as temporary:
+        temporary.write_text("half")
+        raise OSError("disk is full")
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_the_new_file_is_on_the_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("sync"), sync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
+    write_text(tmp_path / "a", "text")
+    assert calls == ["sync", "replace", "sync"]
+
+
+def test_a_copy_stays_what_it_was(tmp_path: Path):
+    file, copy = tmp_path / "a", tmp_path / "b"
+    write_text(file, "first")
+    keep_as(file, copy)
+    write_text(file, "second")
+    assert (file.read_text(), copy.read_text()) == ("second", "first")
+
+
+def test_a_copy_is_made_where_links_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_text(tmp_path / "a", "text")
+    keep_as(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "text"
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path):
+    write_text(tmp_path / "a", "text")
+    (tmp_path / "b.partial").write_text("half")
+    remove_partial(tmp_path)
+    assert os.listdir(tmp_path) == ["a"]

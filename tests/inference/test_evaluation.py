@@ -1,0 +1,59 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from skipweave.data import eval_transform_from
+from skipweave.errors import SkipweaveError
+from skipweave.inference import evaluate
+from skipweave.training import FitConfig, RunSummary, fit, load_run, load_weights
+from skipweave.training.run.run_directory import RunFolder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> RunSummary:
+    return fit(make_tiny(tmp_path_factory.mktemp("runs"), epochs=2))
+
+
+def test_errors_are_those_that_training_told(run: RunSummary):
+    assert evaluate(run.run_dir, "test")[-1].error == run.test_error
+    assert evaluate(run.run_dir, "validation")[-1].error == run.val_error
+    assert evaluate(run.run_dir, "test")[-1].images == 359
+
+
+def test_best_and_last_are_loaded(run: RunSummary):
+    best, config, description = load_run(run.run_dir, "best")
+    last, _, same = load_run(run.run_dir, "last")
+    chosen, described = load_weights(run.run_dir / "model.safetensors")
+    assert config == RunFolder(run.run_dir).read_config()
+    assert description == same == described
+    assert description.classes == tuple("0123456789")
+    assert description.args == {**config.model.args, "num_classes": 10, "in_chans": 1}
+    assert eval_transform_from(description.preprocessing.describe()) == description.preprocessing
+    assert not best.training
+    assert best.state_dict().keys() == last.state_dict().keys()
+    for name, tensor in best.state_dict().items():
+        assert torch.equal(tensor, chosen.state_dict()[name])
+
+
+def test_a_split_that_is_not_there_is_told(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
+    config = make_tiny(tmp_path, epochs=1, batch_size=512)
+    run = fit(replace(config, data=replace(config.data, validation=0)))
+    assert evaluate(run.run_dir, "test")[-1].error == run.test_error
+    with pytest.raises(SkipweaveError, match="no validation images"):
+        evaluate(run.run_dir, "validation")
+
+
+def test_a_run_without_checkpoint_tells_how_to_continue(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
+    folder = RunFolder.create(make_tiny(tmp_path))
+    with pytest.raises(SkipweaveError, match=r"holds no checkpoint yet: continue it with `skipweave fit --resume"):
+        load_run(folder.path)
+    with pytest.raises(SkipweaveError, match="no such run folder"):
+        load_run(tmp_path / "none")
+
+
+def test_a_checkpoint_is_not_taken_for_weights(run: RunSummary):
+    with pytest.raises(SkipweaveError, match="not a file of weights"):
+        load_weights(RunFolder(run.run_dir).last)

@@ -1,0 +1,60 @@
+"""The densities from which on the dense form runs: defaults, measured figures, and a home that cannot be written."""
+
+import json
+
+import pytest
+import torch
+
+from skipweave.ops.cpu import break_even, c_library
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    break_even.measured.cache_clear()
+    yield tmp_path
+    break_even.measured.cache_clear()
+
+
+def test_defaults_hold_where_nothing_was_measured() -> None:
+    assert (break_even.break_even((1, 1)), break_even.break_even((3, 3))) == (0.35, 0.6)
+
+
+def test_what_was_measured_holds_and_is_kept(monkeypatch: pytest.MonkeyPatch, home) -> None:
+    times = iter([[1, 2], [3, 2], [1, 2], [1, 2], [3, 2]])
+    monkeypatch.setattr(break_even, "_times", lambda *calls: next(times))
+    assert break_even.measure() == {"1x1": 0.2, "larger": 0.3}
+    assert (break_even.break_even((1, 1)), break_even.break_even((1, 7))) == (0.2, 0.3)
+    (kept,) = json.loads((home / "skipweave" / "break_even.json").read_text()).items()
+    assert torch.__version__ in kept[0]
+
+
+def test_figures_of_another_machine_do_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(break_even, "_times", lambda *calls: [3, 2])
+    assert break_even.measure() == {"1x1": 0.0, "larger": 0.0}
+    monkeypatch.setattr(break_even, "_machine", lambda: "another")
+    break_even.measured.cache_clear()
+    assert break_even.measured() is None
+    break_even.measure()
+    assert len(json.loads(break_even.cache_file().read_text())) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"x": 3}', "\x00"])
+def test_a_broken_file_is_as_none(home, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(break_even, "_machine", lambda: "x")
+    (home / "skipweave").mkdir()
+    break_even.cache_file().write_text(text)
+    assert break_even.measured() is None
+
+
+def test_a_home_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, home) -> None:
+    (home / "skipweave").write_text("a file where the folder should be")
+    monkeypatch.setattr(break_even, "_times", lambda *calls: [3, 2])
+    assert break_even.measure() == {"1x1": 0.0, "larger": 0.0}
+
+
+@pytest.mark.skipif(bool(c_library.library().problem), reason="there is no C library")
+def test_a_density_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(break_even, "_SECONDS", 0)
+    monkeypatch.setattr(break_even, "_DENSITIES", (0.25,))
+    assert break_even._crossing(3, channel_count=8) in (0.0, 0.25)

@@ -1,0 +1,136 @@
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import PathCollection, PolyCollection
+from PIL import Image
+from torch import nn
+
+import skipweave
+from skipweave import topology
+from skipweave.errors import SkipweaveError
+from skipweave.plotting.connections import connections, save, to_svg
+
+
+def panels(figure):
+    """Axes with links: (matrix, arcs) of each row; the colour bar has neither."""
+    axes = [a for a in figure.axes if any(isinstance(c, PolyCollection | PathCollection) for c in a.collections)]
+    return list(zip(axes[::2], axes[1::2], strict=True))
+
+
+def squares(axes):
+    (collection,) = (c for c in axes.collections if isinstance(c, PolyCollection))
+    centres = [path.vertices[:4].mean(axis=0) for path in collection.get_paths()]
+    return {(round(reader), round(source)) for source, reader in centres}
+
+
+def curves(axes):
+    (collection,) = (c for c in axes.collections if isinstance(c, PathCollection))
+    return {(round(path.vertices[-1][0]), round(path.vertices[0][0])) for path in collection.get_paths()}
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [topology.exponential(4), topology.dense(12), topology.loglog(24), topology.plain(1), topology.window(222, 3)],
+)
+def test_both_pictures_show_every_link_and_no_other(drawn):
+    ((matrix, arcs),) = panels(connections(drawn))
+    links = {(reader, source) for reader, source in zip(*np.nonzero(drawn.adjacency()), strict=True)}
+    assert squares(matrix) == links
+    assert curves(arcs) == links
+
+
+def test_equal_neighbouring_stages_are_drawn_once():
+    with torch.device("meta"):
+        same, different = (skipweave.create_model(name) for name in ("sparsenet40_24", "sparsenet121_32"))
+    ((_, arcs),) = panels(connections(same, "SparseNet"))
+    assert arcs.get_title(loc="left") == "stages 1 to 3, each: exponential, 12 units, 37 links, longest path 3"
+    titles = [arcs.get_title(loc="left") for _, arcs in panels(connections(different))]
+    assert [title.split(":")[0] for title in titles] == ["stage 1", "stage 2", "stage 3", "stage 4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "read"),
+    [
+        ("logdensenet_v1_12_16", {}, {36, 35, 34, 32, 28, 20, 4}),
+        ("logdensenet_v1_12_16", dict(topology="dense", units=2), {6, 5, 4, 3, 2, 1, 0}),
+        ("loglogdensenet_12_32", dict(units=4), {12, 11, 10, 9, 8, 6, 4, 3, 0}),
+        ("fc_logdensenet103", {}, {91, 90, 89, 87, 83, 75, 59, 27, 4}),
+    ],
+)
+def test_the_last_head_is_drawn_with_what_it_reads(name, overrides, read):
+    """Log-DenseNet's heads read the last node and what that node read, whatever the topology's virtual node reads."""
+    with torch.device("meta"):
+        model = skipweave.create_model(name, **overrides)
+    ((matrix, arcs),) = panels(connections(model))
+    out = model.stages.plan.topology.units + 1
+    for links in (squares(matrix), curves(arcs)):
+        assert {source for reader, source in links if reader == out} == read
+    head = model.norm if hasattr(model, "norm") else model.head.read
+    assert sum(head.widths) == sum(model.stages.widths[node] for node in read)
+
+
+def test_axes_are_named():
+    figure = connections(topology.exponential(12), title="twelve units")
+    ((matrix, arcs),) = panels(figure)
+    assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("source node", "reader")
+    assert arcs.get_xlabel().startswith("node")
+    assert any(axes.get_ylabel() == "how far back: reader − source" for axes in figure.axes)
+    assert figure.get_suptitle() == "twelve units"
+
+
+@pytest.mark.parametrize("units", [1, 4, 26, 27, 222])
+def test_ticks_name_the_ends_and_stay_few(units):
+    ((matrix, arcs),) = panels(connections(topology.exponential(units)))
+    matrix.figure.canvas.draw()
+    labels = [label.get_text() for label in arcs.get_xticklabels()]
+    assert labels[0] == "0"
+    assert labels[-1] == "out"
+    assert len(labels) <= 28
+    assert [label.get_text() for label in matrix.get_yticklabels()][-1] == "out"
+
+
+def test_colours_can_be_told_apart_in_grey():
+    ((matrix, _),) = panels(connections(topology.exponential(64)))
+    (collection,) = matrix.collections
+    colours = np.unique(collection.get_facecolors(), axis=0)
+    grey = np.sort(colours[:, :3] @ [0.299, 0.587, 0.114])
+    assert len(grey) == 7
+    assert grey.max() < 0.8  # visible on white
+    assert np.diff(grey).min() > 0.04
+
+
+def test_files(tmp_path):
+    png, svg = save(connections(topology.exponential(12)), tmp_path / "new" / "pictures.of" / "net")
+    assert (png.name, svg.name) == ("net.png", "net.svg")
+    with Image.open(png) as picture:
+        assert min(picture.size) > 400
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+
+
+def test_svg_text_is_well_formed_repeatable_and_free_of_a_prologue():
+    texts = {to_svg(connections(topology.exponential(8), title="a & b <c>")) for _ in range(2)}
+    assert len(texts) == 1
+    (text,) = texts
+    assert text.startswith("<svg")
+    assert "a &amp; b &lt;c&gt;" in text
+    ElementTree.fromstring(text)
+
+
+def test_many_links_become_pixels_in_the_svg():
+    colour_bar = 1
+    assert to_svg(connections(topology.exponential(32))).count("<image") == colour_bar
+    assert to_svg(connections(topology.dense(100))).count("<image") == colour_bar + 2
+
+
+def test_nothing_global_is_touched():
+    before = dict(matplotlib.rcParams)
+    to_svg(connections(topology.exponential(4)))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_networks_without_stages_are_refused():
+    with pytest.raises(SkipweaveError, match="nothing to draw"):
+        connections(nn.Conv2d(3, 4, 3))

@@ -1,0 +1,40 @@
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from skipweave.study.progress_display import RichDisplay
+from skipweave.training import EpochRow, RunStart
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_happens_is_told(results, terminal):
+    text = io.StringIO()
+    start = RunStart(Path("runs/a"), "m", 9, "digits", {}, "cpu", 1, 4, 10, 2, 5, ())
+    row = EpochRow(3, 30, 0.1, 1.0, 9.0, None, 2.5, {}, 1.0, 0.1)
+    done, failed = results.runs[0], results.runs[3]
+    with RichDisplay(Console(file=text, width=160, force_terminal=terminal)) as display:
+        display.planned(results.networks, 4, 2)
+        for run in (done, failed):
+            display.run_begun((run.label, run.seed))
+        display.run_started(("plain", 0), start)
+        display.run_stepped(("plain", 0), 2, 10)
+        display.run_epoch(("plain", 0), row)
+        display.run_epoch(("plain", 0), replace(row, val_error=None))
+        display.run_ended(done)
+        display.run_ended(failed)
+        display.timing(1, 2)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
+    for part in (
+        "broken: cannot be built: growth has 2 entries & needs 3",
+        "2 of 4 runs were finished before",
+        "plain, seed 0: going on from epoch 3, step 5",
+        "plain, seed 0: test error 3.25 %, trained in 12 s",
+        "SparseNet <2>, seed 1: failed: loss became NaN at step 12",
+        "4/4 runs",
+        "1/2 rounds",
+    ):
+        assert part in shown

@@ -1,0 +1,181 @@
+"""Two processes against the definition: one that runs their shares of a batch in turn and averages the gradients."""
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning_fabric import Fabric
+from torch import nn
+from torch.multiprocessing import ProcessExitedException
+from torch.nn import functional
+
+from skipweave.data import epoch_loader, load, mix_seed
+from skipweave.errors import SkipweaveError
+from skipweave.inference import evaluate
+from skipweave.training import FitConfig, ModelConfig, fit
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.fit_config import as_plain
+from skipweave.training.model_building import arguments_for, build_network
+from skipweave.training.run.run_directory import RunFolder
+
+
+def in_turn(config: FitConfig, processes: int) -> nn.Module:
+    """Train as `processes` processes do, in one."""
+    data = load(config.data)
+    torch.manual_seed(mix_seed(config.seed))
+    network = build_network(config.model.name, arguments_for(config.model.name, config.model.args, data)).double()
+    optim = config.optim
+    optimiser = torch.optim.SGD(network.parameters(), 0, optim.momentum, 0, optim.weight_decay, optim.nesterov)
+    for epoch in range(config.epochs):
+        shares = [
+            epoch_loader(
+                data.train,
+                data.train_transform,
+                batch_size=config.batch_size // processes,
+                seed=config.seed,
+                epoch=epoch,
+                shuffle=True,
+                rank=rank,
+                world_size=processes,
+                drop_last=True,
+            )
+            for rank in range(processes)
+        ]
+        for step, batches in enumerate(zip(*shares, strict=True)):
+            steps = len(data.train) // config.batch_size
+            factor = config.schedule.factor(epoch * steps + step, config.epochs * steps, epoch)
+            optimiser.param_groups[0]["lr"] = optim.lr * factor
+            optimiser.zero_grad()
+            statistics = {}
+            for rank, (images, labels) in enumerate(batches):
+                torch.manual_seed(mix_seed(config.seed, epoch, step, rank))
+                logits = network(images.double()).float()  # as Fabric hands them out, whatever the precision inside
+                loss = functional.cross_entropy(logits, labels)
+                (loss / processes).backward()
+                statistics = statistics or {name: buffer.clone() for name, buffer in network.named_buffers()}
+            network.load_state_dict(statistics, strict=False)  # those of the first share
+            optimiser.step()
+    return network
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> RunFolder:
+    config = make_tiny(tmp_path_factory.mktemp("runs"), devices=2, precision="64-true")
+    return RunFolder(fit(replace(config, data=replace(config.data, validation=701))).run_dir)
+
+
+def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunFolder):
+    expected = in_turn(run.read_config(), 2).state_dict()
+    trained = open_saved(run.last).tensors("network/")
+    assert trained.keys() == expected.keys()
+    for name, tensor in trained.items():
+        assert torch.allclose(tensor, expected[name], rtol=1e-9, atol=1e-12), name
+
+
+def test_two_processes_that_run_units_again_compute_the_same(nursery, run: RunFolder, tmp_path: Path):
+    settings, output = tmp_path / "settings.yaml", tmp_path / "runs"
+    settings.write_text(yaml.safe_dump(as_plain(replace(run.read_config(), recompute=True, output=output))))
+    assert nursery(["fit", "--config", settings], processes=2).status == 0
+    (again,) = map(RunFolder, output.iterdir())
+    trained = open_saved(again.last).tensors("network/")
+    for name, expected in open_saved(run.last).tensors("network/").items():
+        assert torch.allclose(trained[name], expected, rtol=1e-9, atol=1e-12), name
+
+
+def test_two_processes_score_every_image_once(run: RunFolder):
+    row = open_saved(run.last).info["state"]["rows"][-1]
+    (scores,) = evaluate(run.path, "validation", "last")
+    assert scores.images == 701
+    assert row["val_error"] == scores.error
+    assert row["val_loss"] == pytest.approx(scores.mean_loss, rel=1e-5)
+
+
+def test_processes_differ_in_data_and_agree_in_weights_after_every_step(
+    nursery, tmp_path: Path, make_tiny: Callable[..., FitConfig]
+):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump(as_plain(make_tiny(tmp_path / "runs", devices=2))))
+    words = ["fit", "--config", settings]
+    assert nursery(words, at="trace", rank=None, folder=tmp_path, processes=2).status == 0
+    lines = [(tmp_path / f"trace_{rank}.txt").read_text().splitlines() for rank in (0, 1)]
+    batches, weights = ([[line.split()[part] for line in trace] for trace in lines] for part in (0, 1))
+    assert weights[0] == weights[1]
+    assert len(set(weights[0])) == 22
+    assert len({*batches[0], *batches[1]}) == 44
+
+
+@pytest.mark.slow
+def test_a_split_of_fewer_images_than_processes_is_scored(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
+    config = make_tiny(tmp_path, devices=2, epochs=1, batch_size=512)
+    summary = fit(replace(config, data=replace(config.data, validation=1)))
+    assert summary.val_error in (0, 100)
+
+
+@pytest.mark.slow
+def test_a_mistake_met_by_several_processes_is_told_once(tmp_path: Path):
+    config = FitConfig(ModelConfig("sparsnet40_24"), devices=2, accelerator="cpu", output=tmp_path / "runs")
+    with pytest.raises(SkipweaveError, match="did you mean sparsenet40_24") as caught:
+        fit(config)
+    assert "\n" not in str(caught.value)
+    assert not config.output.exists()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.slow
+def test_a_killed_process_is_told_with_the_runs_folder_and_how_to_go_on(
+    tmp_path: Path, make_tiny: Callable[..., FitConfig], rank: int
+):
+    """Processes are killed as the kernel does where memory is short, once there is a checkpoint."""
+    config = make_tiny(tmp_path, devices=2, epochs=100_000, checkpoint_every=1)
+
+    def kill() -> None:
+        while not list(tmp_path.glob("*/checkpoints/previous.safetensors")) and not ended.is_set():
+            time.sleep(0.01)
+        processes = sorted(multiprocessing.active_children(), key=lambda process: process.pid or 0)
+        processes[rank].kill()
+
+    ended = threading.Event()  # where there is nobody left to kill
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
+        try:
+            with pytest.raises(SkipweaveError) as caught:
+                fit(config)
+        finally:
+            ended.set()
+    killing.result()
+    (run,) = map(RunFolder, tmp_path.iterdir())
+    told = str(caught.value)
+    assert told.startswith(
+        f"process {rank} terminated with signal SIGKILL; the last good checkpoint is {run.last}, after "
+    )
+    assert told.endswith(f"; go on with: skipweave fit --resume {run.path}")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_process_that_is_killed_is_told_before_there_is_a_checkpoint_too(
+    monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., FitConfig], begun: bool
+):
+    config = tiny(devices=2)
+
+    def launch(fabric: Fabric, work: partial) -> None:
+        if begun:
+            work.args[0](RunFolder.create(config).path)
+        raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 0, -9, "SIGKILL")
+
+    monkeypatch.setattr(Fabric, "launch", launch)
+    with pytest.raises(SkipweaveError) as caught:
+        fit(config)
+    run = config.output / "sparsenet40_24_digits_1"
+    assert str(caught.value) == "process 1 terminated with signal SIGKILL" + (
+        f"; there is no checkpoint yet in {run / 'checkpoints'}; go on with: skipweave fit --resume {run}"
+        if begun
+        else " before the first step: give the same command again"
+    )

@@ -1,0 +1,55 @@
+import json
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from skipweave.training import FitConfig, Silent, fit
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_log import RunLog
+
+
+class Warns(Silent):
+    def stepped(self, epoch: int, step: int, loss: float) -> None:
+        with warnings.catch_warnings():  # what makes Python forget which warnings it has shown
+            pass
+        warnings.warn("the same at every step", UserWarning, stacklevel=1)
+
+
+def test_a_run_tells_each_milestone_and_each_warning_once(tiny: Callable[..., FitConfig]):
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        folder = RunFolder(fit(tiny(), progress=Warns()).run_dir)
+    assert [str(warning.message) for warning in shown] == ["the same at every step"]
+    lines = [json.loads(line) for line in folder.log_lines.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["started", "warning", "epoch", "epoch", "finished"]
+    assert all(line["time"] <= following["time"] for line, following in pairwise(lines))
+    assert [text[21:] for text in folder.log.read_text().splitlines()] == [line["text"] for line in lines]
+    assert lines[0]["text"] == "beginning with sparsenet40_24 on digits in epoch 1 after 0 of 11 steps"
+    assert lines[1]["text"] == "UserWarning: the same at every step"
+    assert [line["epoch"] for line in lines[2:4]] == [1, 2]
+
+
+@pytest.mark.parametrize("left", ['{"time": "20', ""])
+def test_a_line_left_unfinished_is_taken_away(tmp_path: Path, left: str):
+    text, lines = tmp_path / "log.txt", tmp_path / "log.jsonl"
+    RunLog(text, lines).add("first", "one", {})
+    for path in (text, lines):
+        path.write_text(path.read_text() + left)
+    RunLog(text, lines).add("second", "two", {"value": Path("x")})
+    assert [json.loads(line)["event"] for line in lines.read_text().splitlines()] == ["first", "second"]
+    assert [line[21:] for line in text.read_text().splitlines()] == ["one", "two"]
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path):
+    RunLog(tmp_path / "none" / "log.txt", tmp_path / "none" / "log.jsonl").add("first", "one", {})
+    assert not (tmp_path / "none").exists()
+
+
+def test_names_of_files_cannot_steer_a_terminal_nor_end_the_log(tmp_path: Path):
+    log = RunLog(tmp_path / "log.txt", tmp_path / "log.jsonl")
+    log.add("failed", "cannot read c\x1b[31m/b\udcff.png", {})
+    assert (tmp_path / "log.txt").read_text().endswith("  cannot read c?[31m/b?.png\n")
+    assert json.loads((tmp_path / "log.jsonl").read_text())["text"] == "cannot read c\x1b[31m/b\udcff.png"

@@ -1,0 +1,12 @@
+import pytest
+
+from skipweave.training.tasks.deep_supervision import head_shares
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 11])
+def test_the_last_head_counts_half_and_all_count_one(heads):
+    shares = head_shares(heads)
+    assert len(shares) == heads
+    assert sum(shares) == pytest.approx(1)
+    assert shares[-1] == (0.5 if heads > 1 else 1)
+    assert len(set(shares[:-1])) <= 1

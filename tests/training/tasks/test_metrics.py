@@ -1,0 +1,89 @@
+import pytest
+import torch
+from torch.nn import functional
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
+
+from skipweave.data import DataConfig, load_segmentation
+from skipweave.training.run.summary import further_scores
+from skipweave.training.tasks.metrics import LabelMapScores, LabelScores, Scores
+from skipweave.training.tasks.task import Classification, Segmentation, Task
+
+NAMES = ("sky", "road", "tree")
+
+
+def scored(task: Task, logits: torch.Tensor, labels: torch.Tensor, batch: int) -> Scores:
+    scores = task.scores()
+    for start in range(0, len(labels), batch):
+        part, truth = logits[start : start + batch], labels[start : start + batch]
+        scores.add(task.sums(part, truth, task.own_loss(part, truth)))
+    return scores
+
+
+@pytest.fixture
+def maps(tmp_path, make_pairs, class_list) -> Segmentation:
+    make_pairs(tmp_path, [f"picture{number}" for number in range(8)])
+    class_list(tmp_path, "name\nsky\nroad\ntree\n")
+    return Segmentation(load_segmentation(DataConfig(name="masks", root=tmp_path)), balanced=False)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 1000])
+def test_scores_are_those_of_torchmetrics_whatever_the_batches(batch: int):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(200, 30), torch.randint(30, (200,))
+    scores = scored(Classification(30), logits, labels, batch)
+    for k, error in ((1, scores.error), (5, scores.further["top5_error"])):
+        accuracy = multiclass_accuracy(logits, labels, num_classes=30, average="micro", top_k=k)
+        assert error == pytest.approx(100 * (1 - accuracy.item()), abs=1e-4)
+    assert scores.mean_loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert scores.images == 200
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_scores_of_label_maps_are_those_of_torchmetrics(maps: Segmentation, batch: int):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(5, 3, 6, 7), torch.randint(4, (5, 6, 7))
+    scores = scored(maps, logits, labels, batch)
+    of_classes = multiclass_jaccard_index(logits, labels, num_classes=3, average="none", ignore_index=3)
+    accuracy = multiclass_accuracy(logits, labels, num_classes=3, average="micro", ignore_index=3)
+    assert scores.error == pytest.approx(100 * (1 - of_classes.mean().item()), abs=1e-4)
+    assert scores.further == pytest.approx(
+        {"mean_iou": 100 * of_classes.mean().item(), "accuracy": 100 * accuracy.item()}
+        | {f"iou_{name}": 100 * iou.item() for name, iou in zip(NAMES, of_classes, strict=True)},
+        abs=1e-4,
+    )
+
+
+def test_a_coarse_head_is_scored_at_the_size_of_the_labels(maps: Segmentation):
+    labels = torch.arange(3).repeat_interleave(4).repeat(1, 12, 1)  # three upright stripes
+    coarse = 9.0 * functional.one_hot(torch.arange(3), 3).T[None, :, None].float()
+    assert scored(maps, coarse, labels, 1).error == 0
+
+
+def test_top5_is_for_20_classes_and_more():
+    logits, labels = torch.randn(8, 10), torch.randint(10, (8,))
+    assert scored(Classification(10), logits, labels, 8).further == {}
+
+
+def test_what_is_not_a_number_is_wrong():
+    scores = scored(Classification(3), torch.full((4, 3), torch.nan), torch.zeros(4, dtype=torch.int64), 4)
+    assert scores.error == 100
+    assert not scores.finite
+
+
+def test_sums_can_be_added_to_another():
+    logits, labels = torch.randn(9, 20), torch.randint(20, (9,))
+    whole = scored(Classification(20), logits, labels, 4)
+    again = LabelScores(20)
+    again.add(whole.sums)
+    assert torch.equal(again.sums, whole.sums)
+
+
+def test_the_scores_of_exits_are_told_beside_those_of_the_last_head():
+    heads = [LabelMapScores(NAMES) for _ in range(3)]
+    for hits, scores in enumerate(heads):
+        matrix = torch.full((3, 3), 1.0) + 3 * hits * torch.eye(3)
+        scores.add(torch.cat([torch.tensor([1.0, 2.0]), matrix.flatten()]))
+    told = further_scores(heads)
+    assert told["mean_iou"] == pytest.approx(100 * 7 / 11)
+    assert [told[f"exit{number}_error"] for number in (1, 2)] == pytest.approx([80, 100 * 4 / 8])
+    assert further_scores([]) == {}

@@ -1,0 +1,78 @@
+"""Deep supervision: what the heads count, by epoch, and what that does to their weights."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional
+
+import skipweave
+from skipweave.inference import evaluate
+from skipweave.training import FitConfig, LossConfig, ModelConfig, fit
+from skipweave.training.auxiliary_heads import AllHeads, Shares, count_heads
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.tasks.deep_supervision import sieve_shares
+from skipweave.training.tasks.task import Classification
+from skipweave.transforms import build_thinned
+
+Tiny = Callable[..., FitConfig]
+EXITS = {"units": 1, "growth": 4, "heads": "stages"}
+
+
+def test_all_heads_are_the_exits_and_the_last():
+    network = skipweave.create_model("sparsenet40_24", **EXITS).eval()
+    x = torch.randn(2, 3, 16, 16)
+    heads = AllHeads(network)(x)
+    assert len(heads) == count_heads(network) == 3
+    assert torch.equal(heads[-1], network(x))
+    plain = skipweave.create_model("resnet18", num_classes=4).eval()
+    assert len(AllHeads(plain)(x)) == count_heads(plain) == 1
+
+
+@pytest.mark.parametrize(("sparsify", "expected"), [(None, torch.channels_last), (0.5, torch.contiguous_format)])
+def test_weights_and_maps_lie_as_convolutions_are_fastest(sparsify: float | None, expected: torch.memory_format):
+    """In channels-last order; contiguous where single channels are gathered."""
+    network = build_thinned(partial(skipweave.create_model, "resnet18", num_classes=4), {"sparsify": sparsify})
+    maps: list[torch.Tensor] = []
+    network.maxpool.register_forward_hook(lambda _, given, __: maps.extend(given))
+    AllHeads(network)(torch.randn(2, 3, 64, 64))
+    other = torch.contiguous_format if expected is torch.channels_last else torch.channels_last
+    for tensor in (maps[0], network.conv1.weight):
+        assert tensor.is_contiguous(memory_format=expected)
+        assert not tensor.is_contiguous(memory_format=other)
+
+
+def test_shares_by_epoch():
+    halves = Shares(LossConfig(last_epochs=1), 3, 4)
+    assert [halves(epoch) for epoch in range(4)] == [(0.25, 0.25, 0.5)] * 3 + [(0, 0, 1)]
+    assert Shares(LossConfig("sieve"), 11, 4)(0) == sieve_shares(11)
+    assert Shares(LossConfig("last"), 3, 4)(0) == (0, 0, 1)
+    assert Shares(LossConfig(), 1, 4)(0) == (1,)
+    assert Shares(LossConfig(last_epochs=1), 1, 4)(3) == (1,)
+
+
+def test_the_loss_is_the_sum_of_the_heads_by_their_shares():
+    heads, labels = torch.randn(3, 5, 4), torch.randint(4, (5,))
+    losses = [functional.cross_entropy(head, labels).item() for head in heads]
+    task = Classification(4)
+    expected = 0.25 * losses[0] + 0.25 * losses[1] + 0.5 * losses[2]
+    assert task.loss(list(heads), labels, (0.25, 0.25, 0.5)).item() == pytest.approx(expected, rel=1e-5)
+    assert task.loss(list(heads), labels, (0, 0, 1)).item() == pytest.approx(losses[2], rel=1e-6)
+
+
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_exits_are_trained_and_scored_and_left_alone_in_the_last_epochs(tiny: Tiny, devices: int):
+    config = tiny(devices=devices, model=ModelConfig("sparsenet40_24", EXITS))
+    one = RunFolder(fit(replace(config, epochs=1, schedule=replace(config.schedule, milestones=()))).run_dir)
+    two = fit(replace(config, schedule=replace(config.schedule, milestones=()), loss=LossConfig(last_epochs=1)))
+    before, after = (open_saved(folder.last).tensors("network/") for folder in (one, RunFolder(two.run_dir)))
+    fc = [name for name in before if name.startswith("exits.") and name.endswith("fc.weight")]
+    assert len(fc) == 2
+    assert all(torch.equal(before[name], after[name]) for name in fc)
+    assert not torch.equal(before["head.fc.weight"], after["head.fc.weight"])
+    heads = evaluate(two.run_dir, "test")
+    assert [head.error for head in heads[:-1]] == [two.test_scores[f"exit{number}_error"] for number in (1, 2)]
+    assert heads[-1].error == two.test_error

@@ -1,0 +1,207 @@
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from skipweave.errors import SkipweaveError
+from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, learner, loop
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.learner import Learner
+from skipweave.training.run.run_directory import RunFolder
+from skipweave.transforms.regional_compilation import compile_units
+
+Tiny = Callable[..., FitConfig]
+TEXTS = {".yaml", ".json", ".jsonl", ".txt", ".csv", ".svg"}
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def started(self, start: RunStart) -> None:
+        self.heard.append(f"start {start.epoch} {start.step} of {start.steps}")
+
+    def stepped(self, epoch: int, step: int, loss: float) -> None:
+        self.heard.append(f"step {epoch} {step}")
+
+    def epoch_done(self, row: object) -> None:
+        self.heard.append("epoch")
+
+    def finished(self, summary: RunSummary) -> None:
+        self.heard.append("end")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> RunSummary:
+    return fit(make_tiny(tmp_path_factory.mktemp("runs"), epochs=3))
+
+
+def test_the_run_folder_is_complete(run: RunSummary):
+    names = {str(path.relative_to(run.run_dir)) for path in run.run_dir.rglob("*") if path.is_file()}
+    assert {name for name in names if not name.startswith("events/")} == {
+        "config.yaml",
+        "versions.json",
+        "metrics.csv",
+        "summary.json",
+        "log.txt",
+        "log.jsonl",
+        "model.safetensors",
+        "curves.png",
+        "curves.svg",
+        "checkpoints/last.safetensors",
+        "checkpoints/previous.safetensors",
+        "checkpoints/best.safetensors",
+    }
+    assert any(name.startswith("events/events.out.tfevents") for name in names)
+    assert json.loads((run.run_dir / "versions.json").read_text())["torch"] == torch.__version__.partition("+")[0]
+    assert RunFolder(run.run_dir).read_config().model.name == run.model
+
+
+def test_metrics_have_one_row_an_epoch(run: RunSummary):
+    with (run.run_dir / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "11"), ("2", "22"), ("3", "33")]
+    assert [float(row["lr"]) for row in rows] == pytest.approx([0.1, 0.01, 0.001])  # falls at steps 17 and 25 of 33
+    assert all(0 <= float(row[name]) <= 100 for row in rows for name in ("train_error", "val_error"))
+    assert {name for name in rows[0] if name.startswith("val_")} == {"val_loss", "val_error"}
+    assert run.val_error == min(float(row["val_error"]) for row in rows)
+
+
+def test_the_summary_tells_of_the_chosen_weights(run: RunSummary):
+    assert (run.weights, run.epochs, run.seed, run.model) == ("best", 3, 0, "sparsenet40_24")
+    assert run.parameters > 1000
+    assert run.test_error is not None
+    assert run.step_seconds > 0
+    best = open_saved(RunFolder(run.run_dir).best)
+    assert best.info["sha256"] == open_saved(RunFolder(run.run_dir).weights).info["sha256"]
+
+
+def test_the_network_learns(tiny: Tiny):
+    summary = fit(tiny(model=ModelConfig("sparsenet40_24", {"units": 2, "growth": 12}), epochs=6))
+    assert summary.test_error is not None
+    assert summary.test_error < 20
+
+
+def test_without_validation_the_last_weights_are_chosen(tiny: Tiny):
+    config = tiny(epochs=1)
+    summary = fit(replace(config, data=replace(config.data, validation=0), batch_size=256))
+    assert (summary.weights, summary.val_error) == ("last", None)
+    folder = RunFolder(summary.run_dir)
+    assert not folder.best.exists()
+    last, chosen = open_saved(folder.last).tensors("network/"), open_saved(folder.weights).tensors()
+    assert all(torch.equal(last[name], chosen[name]) for name in chosen)
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(tiny: Tiny):
+    config = tiny(epochs=1, batch_size=256)
+    first, again = fit(config), fit(config)
+    other = fit(replace(config, seed=1))
+    digests = [open_saved(RunFolder(summary.run_dir).weights).info["sha256"] for summary in (first, again, other)]
+    assert digests[0] == digests[1] != digests[2]
+    assert len({summary.run_dir for summary in (first, again, other)}) == 3
+
+
+def test_progress_hears_everything_in_order(tiny: Tiny):
+    listener = Listener()
+    fit(tiny(epochs=1, batch_size=256), progress=listener)
+    assert listener.heard == ["start 0 0 of 2", "step 0 1", "step 0 2", "epoch", "end"]
+
+
+def test_a_models_own_name_in_timm_works_too(tiny: Tiny):
+    model = ModelConfig("resnet10t", {"stem_width": 8})
+    summary = fit(tiny(model=model, epochs=1, batch_size=512))
+    assert summary.model == "resnet10t"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, value: float):
+    real, read = loop.epoch_loader, []
+
+    def poisoned(*args: object, **settings: object) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in real(*args, **settings):  # type: ignore[arg-type]
+            read.append(len(labels))
+            yield (images * value, labels) if len(read) == 7 else (images, labels)
+
+    monkeypatch.setattr(loop, "epoch_loader", poisoned)
+    config = tiny(checkpoint_every=2)
+    with pytest.raises(SkipweaveError, match="epoch 1 after 6 steps: the loss is not a number") as caught:
+        fit(config)
+    assert "\n" not in str(caught.value)
+    assert len(read) == 7
+    (run_dir,) = config.output.iterdir()
+    folder = RunFolder(run_dir)
+    saved, note = folder.newest()
+    assert saved is not None
+    assert not note
+    assert saved.info["state"]["step"] == 6
+    assert all(torch.isfinite(tensor).all() for tensor in saved.tensors().values())
+    assert not folder.summary.exists()
+    assert not folder.weights.exists()
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Learner, "descend", lambda self, lr: next(self.network.parameters()).data.fill_(torch.inf))
+    config = tiny(checkpoint_every=1)
+    with pytest.raises(SkipweaveError, match="after 1 steps: a weight is not a number"):
+        fit(config)
+    (run_dir,) = config.output.iterdir()
+    assert RunFolder(run_dir).newest() == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"model": ModelConfig("sparsnet40_24")}, "did you mean sparsenet40_24"),
+        ({"model": ModelConfig("sparsenet40_24", {"groth": 3})}, "did you mean growth"),
+        ({"model": ModelConfig("sparsenet40_24", {"num_classes": 7})}, "asked for num_classes 7, but digits has 10"),
+        ({"model": ModelConfig("sparsenet40_24", {"in_chans": 3})}, "asked for in_chans 3, but digits has 1"),
+        ({"model": ModelConfig("resnet18", {"pretrained": True})}, "pretrained cannot be set"),
+        ({"model": ModelConfig("resnet18", {"nonsense": 1})}, "cannot build resnet18"),
+        ({"batch_size": 5000}, "only 738 training images"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_before_a_folder_is_made(tiny: Tiny, changes: dict[str, object], part: str):
+    config = tiny(**changes)
+    with pytest.raises(SkipweaveError, match=part) as caught:
+        fit(config)
+    assert "\n" not in str(caught.value)
+    assert not config.output.exists()
+
+
+def test_an_output_that_is_a_file_is_told(tiny: Tiny, tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SkipweaveError, match="expected a folder"):
+        fit(tiny(output=tmp_path / "file"))
+
+
+def test_a_run_folder_holds_safetensors_and_text_only(run: RunSummary):
+    for path in run.run_dir.rglob("*"):
+        if path.suffix == ".safetensors":
+            open_saved(path).tensors()
+        elif path.is_file() and path.suffix != ".png" and path.parent.name != "events":
+            assert path.read_text(encoding="utf-8").isprintable() or path.suffix in TEXTS
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_units_are_compiled_where_the_settings_say_so(tiny: Tiny, run: RunSummary, monkeypatch: pytest.MonkeyPatch):
+    seen: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        seen.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(learner, "compile_units", partial(compile_units, backend=backend))
+    torch._dynamo.reset()
+    compiled = fit(tiny(epochs=3, compile_units=True))
+    assert seen
+    ours, plain = (list(csv.DictReader((each.run_dir / "metrics.csv").open())) for each in (compiled, run))
+    assert float(ours[-1]["train_loss"]) == pytest.approx(float(plain[-1]["train_loss"]), rel=1e-3)
+    with pytest.raises(SkipweaveError, match="ResNet has no units to compile one by one"):
+        fit(tiny(compile_units=True, model=ModelConfig("resnet18")))

@@ -1,0 +1,285 @@
+"""What is attached to layers: kept in results, or refused by name with what to do; and never used while analyzing."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+import skipweave
+from skipweave.errors import SkipweaveError
+from skipweave.layers import ChannelSparseConv2d
+from skipweave.models import create_model
+from skipweave.topology import Link
+from skipweave.transforms import remove_links
+from skipweave.transforms.densify import add_links, sparse_layers
+from tests.transforms.transforms import TRANSFORMS, shaken
+
+SIZE = dict(input_size=(3, 12, 12))
+IMAGES = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+
+
+def network() -> nn.Sequential:
+    """Layer "2" can be made sparse, narrow or a SeqConv layer, and batch norm "3" can be folded."""
+    torch.manual_seed(0)
+    return shaken(
+        nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=1, bias=False),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, 4),
+        )
+    )
+
+
+def _tie(model: nn.Module) -> None:
+    model[5].weight = model[2].weight
+
+
+def _own_forward(model: nn.Module) -> None:
+    given = model[2].forward
+    model[2].forward = lambda x: 2 * given(x)
+
+
+BINDING: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
+    "tied": (_tie, "its weight is tied to 5.weight: give each a parameter of its own"),
+    "old weight norm": (lambda model: weight_norm(model[2]), r"computed by a hook \(WeightNorm\): remove that before"),
+    "old spectral norm": (lambda model: spectral_norm(model[2]), r"computed by a hook \(SpectralNorm\)"),
+    "weight norm": (lambda model: parametrizations.weight_norm(model[2]), "its weight is parametrized: remove that"),
+    "spectral norm": (lambda model: parametrizations.spectral_norm(model[2]), "its weight is parametrized"),
+    "orthogonal": (lambda model: parametrizations.orthogonal(model[2]), "its weight is parametrized"),
+    "pruned": (lambda model: prune.l1_unstructured(model[2], "weight", 0.5), r"a hook \(L1Unstructured\)"),
+    "pruned twice": (
+        lambda model: [prune.random_unstructured(model[2], "weight", 0.2) for _ in range(2)],
+        r"a hook \(PruningContainer\)",
+    ),
+    "hook on the gradient": (
+        lambda model: model[2].weight.register_hook(lambda gradient: gradient),
+        "its weight has a hook on its gradient: register it on the result",
+    ),
+    "hook behind the gradient": (
+        lambda model: model[2].weight.register_post_accumulate_grad_hook(lambda parameter: None),
+        "its weight has a hook on its gradient",
+    ),
+    "own forward": (_own_forward, "its forward is replaced"),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("name", BINDING)
+def test_what_binds_a_layer_stays_or_is_refused_by_name(name: str, transform: str) -> None:
+    attach, reason = BINDING[name]
+    model = network()
+    attach(model)
+    if transform == "depth_multiplier":
+        with pytest.raises(SkipweaveError, match=f"cannot make 2 narrower: .*{reason}"):
+            skipweave.depth_multiplier(model, 0.5, **SIZE)
+        return
+    if transform == "optimize_for_inference":
+        fast = skipweave.optimize_for_inference(model, **SIZE)
+        torch.testing.assert_close(fast(IMAGES), model.eval()(IMAGES), rtol=1e-4, atol=1e-4)
+        assert ("3" in fast.folding.left) == ("gradient" not in name)
+        return
+    assert re.search(rf"\b2: [^;\n]*{reason}", said(model, transform))
+
+
+def said(model: nn.Module, transform: str) -> str:
+    """What is said of layers that stay as they are."""
+    try:
+        if transform == "convert":
+            kept = skipweave.convert(model, min_width=16, **SIZE).kept
+        else:
+            kept = {layer.name: layer.change for layer in skipweave.sparsify(model, 0.5, **SIZE).layers}
+    except SkipweaveError as error:
+        return str(error)
+    return "\n".join(f"{name}: {reason}" for name, reason in kept.items())
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(
+    "attach", [weight_norm, parametrizations.weight_norm, partial(prune.random_unstructured, name="weight", amount=0.3)]
+)
+def test_others_keep_what_is_attached(attach: Callable[..., Any], transform: str) -> None:
+    """Of what is done to the rest of the network, a layer that is left alone notices nothing."""
+    model = network()
+    attach(model[0])
+    if transform == "depth_multiplier":
+        return
+    made = TRANSFORMS[transform](model, **SIZE)
+    layer = made[0] if transform != "optimize_for_inference" else made.network[0]
+    assert layer.state_dict().keys() == model[0].state_dict().keys()
+    model.eval()
+    model(IMAGES)  # computes its weight anew
+    made.eval()(IMAGES)
+    torch.testing.assert_close(layer.weight, model[0].weight)
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def count(self, *_: Any) -> None:
+        self.calls += 1
+
+    __call__ = count
+
+
+REGISTER = {
+    "forward": lambda part, hook: part.register_forward_hook(hook),
+    "forward, with keyword arguments": lambda part, hook: part.register_forward_hook(hook, with_kwargs=True),
+    "forward, always": lambda part, hook: part.register_forward_hook(hook, always_call=True),
+    "before": lambda part, hook: part.register_forward_pre_hook(hook),
+    "backward": lambda part, hook: part.register_full_backward_hook(hook),
+    "before backward": lambda part, hook: part.register_full_backward_pre_hook(hook),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("where", ["", "2", "3"])
+@pytest.mark.parametrize("kind", REGISTER)
+def test_hooks_stay_and_do_not_run_before(kind: str, where: str, transform: str) -> None:
+    counter, other = Counter(), Counter()
+    model = network()
+    for hook in (lambda *_: counter.count(), other.count, other):
+        REGISTER[kind](model.get_submodule(where), hook)
+    made = TRANSFORMS[transform](model, **SIZE)
+    assert (counter.calls, other.calls) == (0, 0)
+    images = IMAGES.clone().requires_grad_()
+    made(images).sum().backward()
+    assert (counter.calls, other.calls) == (1, 2)
+
+
+@pytest.mark.parametrize("where", ["2", "3"])
+def test_what_hooks_see_and_return_is_the_same(where: str) -> None:
+    seen: list[torch.Tensor] = []
+
+    def change(part: nn.Module, args: Any, made: torch.Tensor) -> torch.Tensor:
+        seen.append(made.detach().clone())
+        return made * 2 + 1
+
+    model = network().eval()
+    model.get_submodule(where).register_forward_hook(change)
+    fast = skipweave.optimize_for_inference(model, **SIZE)
+    assert seen == []
+    torch.testing.assert_close(fast(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-4)
+
+
+def test_narrowing_keeps_the_width_of_what_hooks_see() -> None:
+    widths: list[int] = []
+    model = network()
+    model[4].register_forward_hook(lambda part, args, made: widths.append(made.shape[1]))
+    narrow = skipweave.depth_multiplier(model, 0.5, **SIZE).model
+    narrow(IMAGES)
+    assert (widths, narrow[0].out_channels, narrow[2].out_channels) == ([16], 8, 16)
+
+
+def test_a_network_that_runs_with_its_hooks_only() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(8, 4, 1))
+    model[0].register_forward_hook(lambda part, args, made: made[:, :8])
+    with pytest.raises(SkipweaveError, match=r"1 \(Conv2d\) cannot run .*without its hooks, as on 0, which do not run"):
+        skipweave.sparsify(model, 0.5, **SIZE)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_modes_attributes_and_what_is_frozen_stay(transform: str) -> None:
+    model = network()
+    model.train()
+    for name in ("2", "3"):
+        part = model.get_submodule(name)
+        part.eval()
+        part.note, part._note = {"a": 1}, "b"
+    model.note = "network"
+    model[2].requires_grad_(False)
+    model[5].weight.note = "weight"
+    made = TRANSFORMS[transform](model, **SIZE)
+    assert made.note == "network"
+    if transform == "optimize_for_inference":
+        made = made.network
+        assert not any(part.training for part in made.modules())
+    else:
+        assert [made[number].training for number in range(6)] == [part.training for part in model][:6]
+        assert {p.requires_grad for p in made[2].parameters()} == {False}
+        assert made[0].weight.requires_grad
+    for name in ("2", "3"):
+        part = made.get_submodule(name)
+        assert (part.note, part._note) == ({"a": 1}, "b")
+    if transform != "convert":
+        assert made[5].weight.note == "weight"
+    assert not hasattr(made[0], "note")
+
+
+def test_tensors_of_their_own() -> None:
+    model = network()
+    model[2].register_buffer("importance", torch.ones(16))
+    with pytest.raises(SkipweaveError, match=r"2: it has tensors or modules of its own \(importance\)"):
+        skipweave.sparsify(model, 0.5, keep=["0", "5"], **SIZE)
+    with pytest.raises(
+        SkipweaveError, match=r"cannot make 2 narrower: Conv2d has parameters of its own \(importance\)"
+    ):
+        skipweave.depth_multiplier(model, 0.5, **SIZE)
+    fast = skipweave.optimize_for_inference(model, **SIZE)
+    assert "it has tensors or modules of its own (importance)" in fast.folding.left["3"]
+
+
+def sparse() -> nn.Sequential:
+    layers = [ChannelSparseConv2d(8, 8, 1, fan_in=2, seed=seed) for seed in (0, 1)]
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize(
+    ("attach", "reason"),
+    [
+        (lambda model: setattr(model[1], "weight", model[0].weight), "0 cannot read more channels: its weight is tied"),
+        (lambda model: prune.l1_unstructured(model[1], "weight", 0.5), "1 cannot read more .* computed by a hook"),
+        (lambda model: parametrizations.weight_norm(model[1]), "1 cannot read more channels: its weight is param"),
+    ],
+)
+def test_links_are_not_added_to_weights_that_are_bound(attach: Callable[[nn.Module], Any], reason: str) -> None:
+    model = sparse()
+    attach(model)
+    with pytest.raises(SkipweaveError, match=reason):
+        list(add_links(model, 0.5))
+    assert {layer.fan_in for layer in sparse_layers(model).values()} == {2}
+
+
+def test_hooks_on_gradients_stay_where_links_are_added() -> None:
+    counter, model = Counter(), sparse()
+    model[0].weight.register_hook(lambda gradient: counter.count())
+    assert len(list(add_links(model, 0.5))) == 2
+    model(torch.randn(1, 8, 2, 2)).sum().backward()
+    assert counter.calls == 1
+
+
+def densenet(**arguments: Any) -> nn.Module:
+    return create_model("densenet40_12", units=2, growth=2, **arguments)
+
+
+def test_removing_links_keeps_what_is_attached() -> None:
+    counter, model = Counter(), densenet()
+    model.stem.eval().requires_grad_(False)
+    model.stem.note = "stem"
+    model.stages[0].units[1].register_forward_hook(lambda *_: counter.count())
+    thinner = remove_links(model, [Link(0, 2, 0)], lambda topology: densenet(topology=topology)).model
+    assert counter.calls == 0
+    assert (thinner.training, thinner.stem.training, thinner.stem.note) == (True, False, "stem")
+    assert {p.requires_grad for p in thinner.stem.parameters()} == {False}
+    thinner(torch.randn(2, 3, 32, 32))
+    assert counter.calls == 1
+
+
+def test_links_of_bound_weights_are_not_removed() -> None:
+    model = densenet()
+    prune.l1_unstructured(model.stages[0].units[1].body.conv, "weight", 0.5)
+    with pytest.raises(SkipweaveError, match=r"while stages.0.units.1.body.conv is as it is: its weight is computed"):
+        remove_links(model, [Link(0, 2, 0)], lambda topology: densenet(topology=topology))

@@ -1,0 +1,92 @@
+"""Sparse networks that gain links: nested patterns, old weights in place, nothing else touched."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skipweave.errors import SkipweaveError
+from skipweave.transforms import sparsify
+from skipweave.transforms.densify import add_links, match_fan_ins, scatter_old, sparse_layers
+
+SIZE = (3, 8, 8)
+
+
+def network(density: float = 0.1, **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 20, 3), nn.BatchNorm2d(20), nn.ReLU(), nn.Conv2d(20, 32, 3), nn.ReLU(), nn.Conv2d(32, 6, 1)]
+    return sparsify(nn.Sequential(*layers), density, seed=1, input_size=SIZE, **options).model
+
+
+@pytest.mark.parametrize("options", [{}, dict(choice="uniform"), dict(pattern="block")])
+def test_links_are_added_and_none_is_taken(options: dict[str, object]) -> None:
+    model = network(0.2, **options)
+    for density in (0.4, 0.8, 1.0):
+        before = {name: layer.pattern.mask() for name, layer in sparse_layers(model).items()}
+        dense = {name: layer.to_dense().weight.clone() for name, layer in sparse_layers(model).items()}
+        for _ in add_links(model, density, seed=3):
+            pass
+        for name, layer in sparse_layers(model).items():
+            assert layer.fan_in == round(np.ceil(round(density * layer.in_channels, 9)))
+            assert layer.weight.shape[1] == layer.index.shape[1] == layer.fan_in
+            assert (layer.pattern.mask() >= before[name]).all()
+            old = torch.from_numpy(before[name])[:, :, None, None]
+            torch.testing.assert_close(layer.to_dense().weight * old, dense[name], rtol=0, atol=0)
+    assert layer.pattern.mask().all()
+
+
+def test_with_zeros_the_network_computes_what_it_did() -> None:
+    model = network().double().eval()
+    x = torch.randn(2, *SIZE, dtype=torch.float64)
+    before = model(x)
+    assert len(list(add_links(model, 0.5, new="zero"))) == 2
+    torch.testing.assert_close(model(x), before)
+
+
+def test_fresh_weights_are_hes_for_the_new_fan_in_and_the_generator_is_left_alone() -> None:
+    model = network()
+    state = torch.get_rng_state()
+    list(add_links(model, 0.5, seed=4))
+    assert torch.equal(torch.get_rng_state(), state)
+    layer = model[3]
+    added = torch.from_numpy(layer.pattern.mask() & ~network()[3].pattern.mask())
+    assert layer.to_dense().weight[added].std().item() == pytest.approx((2 / (9 * 10)) ** 0.5, rel=0.1)
+    again = network()
+    list(add_links(again, 0.5, seed=4))
+    torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+    other = network()
+    list(add_links(other, 0.5, seed=5))
+    assert not torch.equal(other[3].index, layer.index)
+
+
+def test_what_was_stored_in_between_gains_the_same_links() -> None:
+    stored = {name: value.clone() for name, value in network().state_dict().items()}
+    model, other = network(), network(0.05)
+    match_fan_ins(other, {name: tuple(value.shape) for name, value in stored.items()})
+    other.load_state_dict(stored)
+    for part in (model, other):
+        list(add_links(part, 0.5, seed=4))
+    torch.testing.assert_close(other.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+def test_parameters_stay_the_same_and_layers_that_read_enough_are_left_alone() -> None:
+    model = network()
+    weights = list(model.parameters())
+    grown = list(add_links(model, 0.1))
+    assert grown == []
+    grown = [weight for weight, _ in add_links(model, 0.3)]
+    assert all(any(weight is own for own in weights) for weight in grown)
+    model(torch.randn(2, *SIZE)).sum().backward()
+    assert all(weight.grad is not None and weight.grad.shape == weight.shape for weight in model.parameters())
+
+
+def test_what_belongs_to_old_links_goes_with_them() -> None:
+    places = torch.tensor([[0, 2], [1, 2]])
+    old = torch.tensor([[5.0, 6.0], [7.0, 8.0]])[:, :, None, None]
+    new = scatter_old(old, torch.zeros(2, 3, 1, 1), places)
+    assert new.flatten(1).tolist() == [[5, 0, 6], [0, 7, 8]]
+
+
+def test_a_density_out_of_range() -> None:
+    with pytest.raises(SkipweaveError, match="density is 2"):
+        list(add_links(network(), 2))

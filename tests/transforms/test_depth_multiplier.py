@@ -1,0 +1,250 @@
+"""Given networks with every layer narrower: the paper's table, and networks that it never saw."""
+
+from functools import cache
+from itertools import pairwise
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import skipweave
+from skipweave.errors import SkipweaveError
+from skipweave.tracing.copies import on_meta
+from skipweave.transforms import Thinned, depth_multiplier
+
+IMAGE = (3, 224, 224)
+
+
+@cache
+def on_meta_device(name: str, **arguments: object) -> nn.Module:
+    if name == "inception_v3":
+        arguments["init_weights"] = False
+    with torch.device("meta"):
+        return torchvision.models.get_model(name, **arguments)
+
+
+# Table 1; the printed 170k and 75.0M are 170,328 and 75,173,016.
+TABLE_1 = {
+    0.05: (56_152, 54_621_784),
+    0.1: (170_328, 75_173_016),
+    0.2: (718_232, 183_438_680),
+    0.3: (1_799_640, 439_171_416),
+    0.5: (5_438_000, 1_432_587_440),
+    0.8: (13_488_072, 3_439_155_912),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", TABLE_1)
+def test_the_papers_inception_at_every_multiplier(alpha: float) -> None:
+    result = depth_multiplier(on_meta_device("inception_v3", aux_logits=False), alpha, input_size=(3, 299, 299))
+    assert result.convolution_weights == (21_751_136, TABLE_1[alpha][0])
+    assert result.convolution_macs == (5_711_168_096, TABLE_1[alpha][1])
+
+
+def closed_form_of_vgg16(scaled) -> int:
+    widths = [3, *map(scaled, [64, 64, 128, 128, 256, 256, 256, *[512] * 6])]
+    return sum(9 * before * after for before, after in pairwise(widths))
+
+
+@pytest.mark.parametrize(
+    ("rule", "scaled"),
+    [("floor8", lambda c: max(8, 8 * (3 * c // 80))), ("ceil", lambda c: -(-3 * c // 10))],
+)
+def test_rules_on_vgg(rule: str, scaled) -> None:
+    result = depth_multiplier(on_meta_device("vgg16_bn"), 0.3, rule=rule, input_size=IMAGE)
+    assert result.convolution_weights == (closed_form_of_vgg16(lambda c: c), closed_form_of_vgg16(scaled))
+    classifier = [part for part in result.model.modules() if isinstance(part, nn.Linear)]
+    hidden = scaled(4096)
+    assert [tuple(part.weight.shape) for part in classifier] == [
+        (hidden, 49 * scaled(512)),
+        (hidden, hidden),
+        (1000, hidden),
+    ]
+
+
+def test_a_factor_counts_as_it_is_written() -> None:
+    """In binary, 0.7 of 10 is a little more than 7."""
+    result = depth_multiplier(
+        nn.Sequential(nn.Conv2d(3, 10, 1), nn.Conv2d(10, 4, 1)), 0.7, rule="ceil", input_size=IMAGE
+    )
+    assert result.layers[0].weights == (30, 21)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "squeezenet1_1",
+        "alexnet",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (
+                "resnet50",
+                "resnext50_32x4d",
+                "densenet121",
+                "mobilenet_v2",
+                "mobilenet_v3_large",
+                "efficientnet_b0",
+                "mnasnet1_0",
+                "shufflenet_v2_x1_0",
+                "regnet_y_800mf",
+            )
+        ),
+    ],
+)
+def test_torchvisions_networks_cost_a_quarter_at_half_their_width(name: str) -> None:
+    model = on_meta(torchvision.models.get_model(name))
+    result = depth_multiplier(model, 0.5, input_size=IMAGE)
+    assert 0.2 < result.macs[1] / result.macs[0] < 0.34
+    assert result.model.eval()(torch.empty(1, *IMAGE, device="meta")).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("name", ["resnet18d", pytest.param("seresnet50", marks=pytest.mark.slow)])
+def test_timms_networks_keep_their_conventions(name: str) -> None:
+    with torch.device("meta"):
+        model = depth_multiplier(timm.create_model(name), 0.25).model
+        model.reset_classifier(7)
+        assert model.num_features == (512 if name == "seresnet50" else 128)
+        assert model(torch.empty(2, 3, 64, 64)).shape == (2, 7)
+
+
+def test_a_network_of_ours() -> None:
+    with torch.device("meta"):
+        result = depth_multiplier(skipweave.create_model("preact_resnet56", units=1), 0.5)
+        assert result.layers[-1].change == "10 to 10 channels"
+        assert result.model.get_classifier().in_features == 128
+        result.model.reset_classifier(3)
+        assert result.model(torch.empty(2, 3, 32, 32)).shape == (2, 3)
+
+
+@pytest.mark.slow
+def test_auxiliary_classifiers_are_narrowed_too() -> None:
+    model = on_meta_device("inception_v3")
+    result = depth_multiplier(model, 0.1, input_size=(3, 299, 299))
+    logits, aux = result.model.train()(torch.empty(2, 3, 299, 299, device="meta"))
+    assert (logits.shape, aux.shape) == ((2, 1000), (2, 1000))
+    assert result.model.AuxLogits.fc.in_features == 72
+
+
+class Tail(nn.Module):
+    """Depthwise and grouped layers, another norm, and outputs made by a convolution that a norm follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 20, 3)
+        self.each = nn.Conv2d(20, 40, 3, groups=20)
+        self.norm = nn.GroupNorm(4, 40)
+        self.grouped = nn.Conv2d(40, 36, 3, groups=4)
+        self.up = nn.ConvTranspose2d(36, 5, 3)
+        self.last = nn.BatchNorm2d(5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.up(self.grouped(self.norm(self.each(self.first(x))).relu())))
+
+
+def test_depthwise_grouped_and_last_layers() -> None:
+    model = depth_multiplier(Tail(), 0.5, rule="ceil", input_size=(3, 16, 16)).model
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters() if name.endswith("weight")}
+    assert shapes == {
+        "first.weight": (10, 3, 3, 3),
+        "each.weight": (20, 1, 3, 3),
+        "norm.weight": (20,),
+        "grouped.weight": (16, 5, 3, 3),  # 18 is no multiple of 4 groups
+        "up.weight": (16, 5, 3, 3),
+        "last.weight": (5,),
+    }
+    assert model(torch.randn(2, 3, 16, 16)).shape == (2, 5, 12, 12)
+
+
+def small_net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 64, 3), nn.Flatten(), nn.Linear(64 * 16, 4)
+    )
+
+
+def test_the_given_network_stays_and_the_new_one_is_drawn_anew_from_the_global_generator() -> None:
+    torch.manual_seed(0)
+    given = small_net()
+    with torch.no_grad():
+        given[1].running_mean.fill_(3)
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    torch.manual_seed(1)
+    result = depth_multiplier(given, 1.0, input_size=(3, 8, 8))
+    torch.testing.assert_close(dict(given.state_dict()), before, rtol=0, atol=0)
+    assert result.parameters[0] == result.parameters[1]
+    assert not torch.equal(result.model[3].weight, given[3].weight)
+    assert result.model[1].running_mean.eq(0).all()
+    assert result.model[3].weight.std().item() == pytest.approx((2 / (9 * 16)) ** 0.5, rel=0.05)
+    torch.manual_seed(1)
+    again = depth_multiplier(given, 1.0, input_size=(3, 8, 8))
+    torch.testing.assert_close(again.model.state_dict(), result.model.state_dict(), rtol=0, atol=0)
+
+
+def test_the_dry_run_draws_nothing() -> None:
+    """Dropout included: what is drawn is the weights of a network of that size, and nothing else."""
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 1, bias=False))
+    torch.manual_seed(0)
+    drawn = depth_multiplier(model, 0.5, input_size=(2, 2, 3)).model[1].weight
+    torch.manual_seed(0)
+    torch.testing.assert_close(drawn, nn.Linear(3, 1, bias=False).weight, rtol=0, atol=0)
+
+
+def test_what_was_done_is_told() -> None:
+    result = depth_multiplier(small_net(), 0.5, rule="ceil", input_size=(3, 8, 8))
+    assert isinstance(result, Thinned)
+    assert result.convolution_weights == (432 + 9216, 216 + 2304)
+    assert result.convolution_macs == (432 * 36 + 9216 * 16, 216 * 36 + 2304 * 16)
+    lines = str(result).splitlines()
+    assert lines[1].split() == ["0", "convolution", "3x3", "432", "216", "15,552", "7,776", "16", "to", "8", "channels"]
+    assert lines[-4].split() == ["convolutions", "9,648", "2,520", "163,008", "44,640"]
+    assert lines[-2].split() == ["normalisations", "32", "16"]
+
+
+class Gain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(8, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gain
+
+
+class Fixed(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(len(x), 8, 36).mean(2)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 8, 3), Gain()), "cannot make 1 narrower: Gain has parameters of its own .gain."),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 3), Fixed(), nn.Linear(8, 2)),
+            r"cannot make the network narrower: 1 \(Fixed\)",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(3, 9, 3), nn.GroupNorm(3, 9), nn.Conv2d(9, 2, 1)),
+            "1 has 3 groups, which do not divide 5",
+        ),
+        (nn.Sequential(nn.Conv2d(4, 8, 3)), r"0 \(Conv2d\) cannot run for images of size \(3, 8, 8\)"),
+    ],
+)
+def test_what_cannot_be_narrowed_is_named(model: nn.Module, message: str) -> None:
+    with pytest.raises(SkipweaveError, match=message):
+        depth_multiplier(model, 0.5, rule="ceil", input_size=(3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(alpha=0), "alpha is 0: expected a number above 0"),
+        (dict(alpha=True), "alpha is True"),
+        (dict(alpha=0.5, rule="floor"), "unknown rule 'floor': expected one of floor8, ceil"),
+        (dict(alpha=0.5, input_size=None), "does not say what images it takes"),
+    ],
+)
+def test_mistakes_of_the_user(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(SkipweaveError, match=message):
+        depth_multiplier(small_net(), **{"input_size": (3, 8, 8), **arguments})

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from skipweave.layers import CrossConv
+from skipweave.models import create_model
+from skipweave.transforms.node_readers import readers
+
+SMALL = {
+    "sparsenet40_12": dict(units=(3, 2, 2), growth=2),
+    "logdensenet_v1_12_16": dict(units=(3, 2, 2), growth=2),
+    "delugenet146": dict(units=(4, 3, 3), widths=2),
+    "fc_logdensenet103": dict(units=(2, 2, 2), growth=2),
+}
+
+
+def small(name):
+    with torch.device("meta"):
+        return create_model(name, **SMALL[name])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_names_lead_to_modules_and_convolutions(name):
+    model = small(name)
+    found = list(readers(model))
+    for reader in found:
+        assert model.get_submodule(reader.name) is reader.module
+        if reader.cross:
+            assert model.get_submodule(reader.cross[0]) is reader.cross[1]
+            assert reader.cross[1].weight.shape[0] == len(reader.sources)
+        else:
+            conv, module = reader.convolution
+            assert model.get_submodule(conv) is module
+            assert module.in_channels == sum(reader.concat.widths)
+            assert len(reader.concat.widths) == len(reader.sources)
+
+
+def test_units_and_in_delugenets_who_reads_a_stage():
+    assert [(r.stage, r.node, r.sources) for r in readers(small("sparsenet40_12"))][:4] == [
+        (0, 1, (0,)),
+        (0, 2, (1, 0)),
+        (0, 3, (2, 1)),
+        (1, 1, (0,)),
+    ]
+    deluge = [r for r in readers(small("delugenet146")) if isinstance(r.module, CrossConv)]
+    assert [(r.stage, r.node, r.sources, r.fewest) for r in deluge] == [
+        (0, 4, (3, 2, 1, 0), 2),
+        (1, 4, (3, 2, 1, 0), 2),
+        (2, 4, (3, 2, 1, 0), 2),
+    ]
+
+
+def test_heads_follow_the_last_nodes_of_stages_that_a_topology_spans():
+    assert [r.node for r in readers(small("logdensenet_v1_12_16")) if r.followed] == [3, 5, 7]
+    assert not any(r.followed for r in readers(small("sparsenet40_12")))
+
+
+def test_exits_follow_the_units_that_they_stand_behind():
+    with torch.device("meta"):
+        local = create_model("sparsenet40_12", **SMALL["sparsenet40_12"], heads=[2, 4])
+        spanning = create_model("logdensenet_v1_12_16", **SMALL["logdensenet_v1_12_16"], heads=[1])
+    assert [(r.stage, r.node) for r in readers(local) if r.followed] == [(0, 2), (1, 1)]
+    assert [r.node for r in readers(spanning) if r.followed] == [1, 3, 5, 7]
+
+
+@pytest.mark.parametrize("name", ["preact_resnet56", "seqresnet_k8_r4_n1"])
+def test_sums_and_groups_are_no_readers_of_nodes_one_by_one(name):
+    with torch.device("meta"):
+        assert list(readers(create_model(name))) == []

@@ -1,0 +1,168 @@
+"""Networks that go on with fewer links."""
+
+import pytest
+import torch
+from torch import nn
+
+from skipweave.errors import SkipweaveError
+from skipweave.models import create_model
+from skipweave.topology import Link
+from skipweave.transforms import remove_links
+from skipweave.transforms.node_readers import readers
+
+NETWORKS = {
+    "densenet": ("densenet40_12", dict(units=4, growth=3)),
+    "densenet-bc": ("densenet_bc100_12", dict(units=3, growth=2, heads=[2, 4])),
+    "sparsenet": ("sparsenet40_12", dict(units=(5, 4, 4), growth=(2, 3, 4))),
+    "sparsenet-imagenet": ("sparsenet121_32", dict(units=(4, 4, 4, 3), growth=2, stem_width=4, head_grid=1)),
+    "log-densenet-v1": ("logdensenet_v1_12_16", dict(units=(4, 5, 4), growth=3)),
+    "log-densenet-v1, exits, all carried": (
+        "logdensenet_v1_12_16",
+        dict(units=3, growth=2, heads="stages", prune="none", bottleneck=True),
+    ),
+    "loglog": ("loglogdensenet_12_32", dict(units=3, growth=2)),
+    "delugenet": ("delugenet146", dict(units=4, widths=(2, 3, 4))),
+    "delugenet-plain": ("delugenet146", dict(units=(3, 4, 4), widths=2, cross="plain")),
+    "delugenet-sparse": ("delugenet146", dict(units=(6, 5, 5), widths=2, topology="exponential")),
+}
+
+
+def builder(name, arguments):
+    return lambda topology: create_model(name, **{**arguments, "topology": topology})
+
+
+def trained(name, arguments) -> nn.Module:
+    """A network in float64 whose gains, biases and statistics are no longer what they begin as."""
+    torch.manual_seed(0)
+    model = create_model(name, **arguments).double()
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point() and tensor.ndim <= 2:
+            tensor += 0.3 * torch.rand_like(tensor)
+    return model
+
+
+def every_other_link(model) -> list[Link]:
+    """Of each reader that can lose some, every other source but the newest ones that it needs."""
+    return [
+        Link(reader.stage, reader.node, source)
+        for reader in readers(model)
+        if not reader.followed
+        for source in reader.sources[reader.fewest :: 2]
+    ]
+
+
+def silence(model, links) -> None:
+    """Set the weights of links to exactly 0."""
+    gone = set(links)
+    for reader in readers(model):
+        silent = [place for place, s in enumerate(reader.sources) if (reader.stage, reader.node, s) in gone]
+        if reader.cross:
+            reader.cross[1].weight.data[silent] = 0.0
+            continue
+        parts = reader.convolution[1].weight.data.split(reader.concat.widths, dim=1)
+        for place in silent:
+            parts[place].zero_()
+
+
+def outputs_and_gradients(model, images):
+    images = images.clone().requires_grad_()
+    logits = torch.cat(list(model.forward_anytime(images)))
+    (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)).sum().backward()
+    return logits.detach(), images.grad
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize(("name", "arguments"), NETWORKS.values(), ids=NETWORKS)
+def test_links_of_weight_zero_make_no_difference(name, arguments, train):
+    model = trained(name, arguments).train(train)
+    links = every_other_link(model)
+    assert links
+    silence(model, links)
+    result = remove_links(model, links, builder(name, arguments))
+    assert result.removed == tuple(sorted(links))
+    thinner = result.model
+    assert thinner.training == train
+    assert sum(p.numel() for p in thinner.parameters()) < sum(p.numel() for p in model.parameters())
+    images = torch.randn(3, 3, 64 if "121" in name else 16, 64 if "121" in name else 16, dtype=torch.float64)
+    expected, ours = outputs_and_gradients(model, images), outputs_and_gradients(thinner, images)
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+    full = dict(model.named_parameters())
+    for weight, parameter in thinner.named_parameters():
+        if parameter.shape == full[weight].shape and parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, full[weight].grad, rtol=1e-8, atol=1e-8)
+    buffers = dict(model.named_buffers())
+    for statistic, value in thinner.named_buffers():
+        torch.testing.assert_close(value, buffers[statistic], rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_left_keeps_its_very_numbers():
+    name, arguments = "densenet40_12", dict(units=2, growth=2, stem_width=3)
+    model = trained(name, arguments)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    result = remove_links(model, [Link(0, 2, 0)], builder(name, arguments))
+    assert result.topology == [[[0], [1], [2, 1, 0]], *[[[0], [1, 0], [2, 1, 0]]] * 2]
+    assert result.unread == ()
+    after = result.model.state_dict()
+    unit = "stages.0.units.1"
+    torch.testing.assert_close(after.pop(f"{unit}.read.gain"), before[f"{unit}.read.gain"][:2], rtol=0, atol=0)
+    torch.testing.assert_close(after.pop(f"{unit}.read.bias"), before[f"{unit}.read.bias"][:2], rtol=0, atol=0)
+    torch.testing.assert_close(after.pop(f"{unit}.body.conv.weight"), before[f"{unit}.body.conv.weight"][:, :2])
+    for key, tensor in after.items():
+        torch.testing.assert_close(tensor, before[key], rtol=0, atol=0)
+    result.model.stem.conv.weight.data.zero_()
+    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)  # nothing is shared
+
+
+def test_carries_that_nobody_needs_go_too():
+    name, arguments = "logdensenet_v1_12_16", dict(units=(2, 3, 2), growth=1)
+    model = create_model(name, **arguments)
+    assert "0_to_1" in model.stages.carries
+    thinner = remove_links(model, [Link(0, 4, 0)], builder(name, arguments)).model
+    assert set(model.stages.carries) - set(thinner.stages.carries) == {"0_to_1"}
+
+
+def test_a_node_that_nobody_reads_any_more_is_told():
+    name, arguments = "sparsenet40_12", dict(units=3, growth=1, topology=[[0], [0, 1], [0, 2], [3]])
+    model = create_model(name, **arguments)
+    result = remove_links(model, [Link(1, 2, 1)], builder(name, arguments))
+    assert result.unread == ((1, 1),)
+    assert len(result.model.stages[1].units) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "complaint"),
+    [
+        ("densenet", Link(0, 2, 2), "node 2 does not read node 2"),
+        ("densenet", Link(0, 1, 0), "node 1 reads nothing"),
+        ("densenet", Link(3, 1, 0), "no stage 3: expected 0 to 2"),
+        ("densenet", Link(0, 5, 0), "node 5 of stage 0 cannot lose links: it does not weigh them one by one"),
+        ("log-densenet-v1", Link(0, 4, 2), "heads read what it reads"),
+        ("delugenet", Link(1, 2, 0), "node 2 of stage 1 cannot lose so many links: two must stay"),
+    ],
+)
+def test_links_that_cannot_go(name, link, complaint):
+    model = create_model(NETWORKS[name][0], **NETWORKS[name][1])
+    with pytest.raises(SkipweaveError, match=complaint):
+        remove_links(model, [link], builder(*NETWORKS[name]))
+
+
+def test_a_builder_of_something_else_is_refused():
+    model = create_model("sparsenet40_12", units=2, growth=2)
+    with pytest.raises(SkipweaveError, match=r"build makes another network \(stem.conv.weight differs\)"):
+        remove_links(model, [], builder("sparsenet40_12", dict(units=2, growth=3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "complaint"),
+    [
+        ("logdensenet_v2_12_16", {}, "cannot be removed from this LogDenseNetV2: expected a DenseNet or SparseNet"),
+        ("delugenet146", dict(cross="sum"), "a DelugeNet that filters across nodes"),
+        ("preact_resnet56", {}, "this SparseSumNet"),
+        ("loglogdensenet_12_32", dict(hub_multiplier=3), "wider hubs"),
+    ],
+)
+def test_other_networks_are_refused(name, arguments, complaint):
+    with torch.device("meta"):
+        model = create_model(name, **arguments)
+    with pytest.raises(SkipweaveError, match=complaint):
+        remove_links(model, [], builder(name, arguments))

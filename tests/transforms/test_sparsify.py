@@ -1,0 +1,273 @@
+"""Given networks with channel-sparse convolutions: nothing dead, everything counted, states that come back."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import skipweave
+from skipweave.errors import SkipweaveError
+from skipweave.layers import ChannelSparseConv2d
+from skipweave.tracing.channel_graph import channel_graph
+from skipweave.tracing.replicas import trials_of
+from skipweave.transforms import depth_multiplier, sparsify
+from skipweave.transforms.unread_channels import unread
+
+LAYERS = (nn.Conv2d, ChannelSparseConv2d)
+NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+
+
+def dead_filters(model: nn.Module, size: tuple[int, int, int]) -> list[str]:
+    """Filters without a way from the image or to the prediction, by running the network with positive weights.
+
+    The paper's path rule, tested without any notion of a graph: weights are one over the fan-in, normalisations
+    nothing, and the input of every layer is scaled to at most 1, in float64; then an activation above 0 has a way from
+    the image, and a gradient above 0 one to the prediction.
+    """
+    model = copy.deepcopy(model).double().eval()
+    made: list[tuple[str, Tensor]] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda part, args, out: made.append((name, out))
+
+    with torch.no_grad():
+        for name, part in model.named_modules():
+            if isinstance(part, (*LAYERS, nn.Linear)):
+                part.weight.fill_(1 / part.weight[0].numel())
+                if part.bias is not None:
+                    part.bias.zero_()
+                part.register_forward_pre_hook(lambda part, args: args[0] / args[0].detach().amax())
+            if isinstance(part, LAYERS):
+                part.register_forward_hook(note(name))
+            if isinstance(part, NORMS):
+                part.forward = lambda x, *_: x
+    out = model(torch.ones(1, *size, dtype=torch.float64))
+    gradients = torch.autograd.grad(out.sum(), [x for _, x in made])
+    alive = [(x.amax((0, 2, 3)) > 0) & (g.sum((0, 2, 3)) > 0) for (_, x), g in zip(made, gradients, strict=True)]
+    return [
+        f"{name}[{i}]" for (name, _), ok in zip(made, alive, strict=True) for i in (~ok).nonzero().flatten().tolist()
+    ]
+
+
+def inception() -> nn.Module:
+    return torchvision.models.inception_v3(aux_logits=False, init_weights=False)
+
+
+def densenet() -> nn.Module:
+    return skipweave.create_model("sparsenet40_12", units=4)
+
+
+NETWORKS = {
+    "inception": (inception, (3, 75, 75)),
+    "vgg": (torchvision.models.vgg16_bn, (3, 32, 32)),
+    "resnet50": (lambda: timm.create_model("resnet50"), (3, 32, 32)),
+    "ours": (densenet, (3, 16, 16)),
+}
+SLOW = ("inception", "vgg")
+
+
+@pytest.mark.parametrize(
+    ("name", "density", "choice"),
+    [
+        pytest.param(name, density, choice, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in NETWORKS
+        for density, choice in ((0.01, "balanced"), (0.003, "balanced"), (0.03, "uniform"))
+    ],
+)
+def test_no_filter_is_dead(name: str, density: float, choice: str) -> None:
+    make, size = NETWORKS[name]
+    model = make()
+    result = sparsify(model, density, choice=choice, seed=0, input_size=size)
+    assert dead_filters(result.model, size) == []
+    sparse = {n: part.pattern for n, part in result.model.named_modules() if isinstance(part, ChannelSparseConv2d)}
+    assert unread(channel_graph(model, trials_of(model, size)), sparse) == []
+
+
+def test_drawing_alone_would_leave_filters_dead() -> None:
+    """And the test above would see them."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 3),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        ChannelSparseConv2d(32, 32, 3, fan_in=1, choice="uniform", seed=0),
+    )
+    pattern = model[3].pattern
+    expected = [f"0[{i}]" for i in range(32) if pattern.readers[i] == 0]
+    assert expected
+    assert dead_filters(model, (3, 8, 8)) == expected
+
+
+class Small(nn.Module):
+    """A stem, wide layers, a depthwise and a grouped one, a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 20, 3, padding=1)
+        self.wide = nn.Conv2d(20, 40, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(40)
+        self.each = nn.Conv2d(40, 40, 3, groups=40)
+        self.mix = nn.Conv2d(40, 30, 1)
+        self.groups = nn.Conv2d(30, 30, 1, groups=3)
+        self.fc = nn.Linear(30, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.wide(self.stem(x))).relu()
+        return self.fc(self.groups(self.mix(self.each(x))).mean((2, 3)))
+
+
+SIZE = (3, 10, 10)
+
+
+def test_what_is_replaced_what_is_kept_and_what_it_costs() -> None:
+    result = sparsify(Small(), 0.1, seed=0, input_size=SIZE)
+    assert {layer.name: layer.change for layer in result.layers} == {
+        "stem": "the first convolution",
+        "wide": "reads 2 of 20",
+        "each": "depthwise",
+        "mix": "reads 4 of 40",
+        "groups": "it has 3 groups already",
+        "fc": "",
+    }
+    costs = {layer.name: (layer.weights, layer.macs) for layer in result.layers}
+    assert costs["wide"] == ((7200, 720), (7200 * 25, 720 * 25))
+    assert costs["mix"] == ((1200, 120), (1200 * 9, 120 * 9))
+    assert costs["fc"] == ((150, 150), (150, 150))
+    assert result.parameters[0] - result.parameters[1] == 7200 - 720 + 1200 - 120
+    assert result.norms == (80, 80)
+    assert "reads 4 of 40" in str(result)
+
+
+def test_what_keep_names_is_kept() -> None:
+    result = sparsify(Small(), 0.1, keep=["m*"], input_size=SIZE)
+    changed = {layer.name for layer in result.layers if layer.change.startswith("reads")}
+    assert changed == {"stem", "wide"}
+    assert next(layer for layer in result.layers if layer.name == "mix").change == "kept as asked"
+
+
+def test_the_given_network_stays_and_weights_are_carried_over_if_asked() -> None:
+    given = Small()
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    carried = sparsify(given, 0.2, seed=3, carry_weights=True, input_size=SIZE).model
+    torch.testing.assert_close(dict(given.state_dict()), before, rtol=0, atol=0)
+    assert isinstance(given.wide, nn.Conv2d)
+    masked = torch.from_numpy(carried.wide.pattern.mask())[:, :, None, None] * given.wide.weight
+    torch.testing.assert_close(carried.wide.to_dense().weight, masked, rtol=0, atol=0)
+    torch.testing.assert_close(carried.fc.weight, given.fc.weight, rtol=0, atol=0)
+    fresh = sparsify(given, 0.2, seed=3, input_size=SIZE).model
+    assert torch.equal(fresh.wide.index, carried.wide.index)
+    assert fresh.wide.weight.std().item() == pytest.approx((2 / 36) ** 0.5, rel=0.1)
+
+
+def test_density_one_with_carried_weights_is_the_given_network() -> None:
+    given = Small().double().eval()
+    x = torch.randn(2, *SIZE, dtype=torch.float64)
+    torch.testing.assert_close(sparsify(given, 1.0, carry_weights=True, input_size=SIZE).model(x), given(x))
+
+
+def test_a_state_comes_back_in_a_network_of_another_seed(tmp_path: Path) -> None:
+    first = sparsify(Small(), 0.1, seed=1, input_size=SIZE).model.eval()
+    second = sparsify(Small(), 0.1, seed=2, input_size=SIZE).model.eval()
+    assert not torch.equal(first.mix.index, second.mix.index)
+    save_file(first.state_dict(), tmp_path / "state.safetensors")
+    second.load_state_dict(load_file(tmp_path / "state.safetensors"))
+    x = torch.randn(2, *SIZE)
+    torch.testing.assert_close(second(x), first(x), rtol=0, atol=0)
+    assert sum(t.numel() for t in first.state_dict().values()) < 0.5 * sum(
+        t.numel() for t in Small().state_dict().values()
+    )
+
+
+def test_the_seed_decides_the_pattern_and_comes_from_the_global_generator_if_not_given() -> None:
+    def index(seed: int | None) -> Tensor:
+        return sparsify(Small(), 0.1, seed=seed, input_size=SIZE).model.mix.index
+
+    assert torch.equal(index(5), index(5))
+    torch.manual_seed(0)
+    model = Small()
+    torch.manual_seed(1)
+    first = sparsify(model, 0.1, input_size=SIZE).model
+    torch.manual_seed(1)
+    again = sparsify(model, 0.1, input_size=SIZE).model
+    torch.testing.assert_close(first.state_dict(), again.state_dict(), rtol=0, atol=0)
+    assert not torch.equal(first.mix.index, index(5))
+
+
+@pytest.mark.parametrize("pattern", ["block", "grouped"])
+def test_other_patterns(pattern: str) -> None:
+    result = sparsify(Small(), 0.25, pattern=pattern, seed=0, input_size=SIZE)
+    assert result.model.mix.block > 1
+    assert dead_filters(result.model, SIZE) == []
+    assert result.model(torch.randn(2, *SIZE)).shape == (2, 5)
+
+
+def test_layers_read_more_where_channels_would_stay_unread() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 4, 1))
+    result = sparsify(model, 0.01, input_size=(3, 4, 4))
+    assert result.layers[1].change == "reads 16 of 64, 15 more than asked, so that every channel is read"
+    assert result.model[1].pattern.readers.tolist() == [1] * 64
+
+
+def test_layers_that_run_in_training_only_stay() -> None:
+    with torch.device("meta"):
+        model = torchvision.models.googlenet(init_weights=False)
+        result = sparsify(model, 0.1, input_size=(3, 64, 64))
+    aux = [layer for layer in result.layers if layer.name.startswith("aux")]
+    assert {layer.change for layer in aux if layer.kind != "linear"} == {"it runs in training only"}
+
+
+def test_the_papers_hybrid() -> None:
+    narrow = depth_multiplier(Small(), 0.5, rule="ceil", input_size=SIZE).model
+    model = sparsify(narrow, 0.1, input_size=SIZE).model
+    assert tuple(model.wide.weight.shape) == (20, 1, 3, 3)
+    assert model(torch.randn(2, *SIZE)).shape == (2, 5)
+
+
+def test_a_shared_convolution_stays_shared() -> None:
+    conv = nn.Conv2d(8, 8, 3, padding=1)
+    model = sparsify(nn.Sequential(nn.Conv2d(3, 8, 1), conv, nn.ReLU(), conv), 0.25, input_size=SIZE).model
+    assert model[1] is model[3]
+
+
+def test_a_sparse_network_trains() -> None:
+    torch.manual_seed(0)
+    model = sparsify(Small(), 0.2, input_size=SIZE).model
+    images, labels = torch.randn(8, *SIZE), torch.arange(8) % 5
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    losses = []
+    for _ in range(12):
+        loss = nn.functional.cross_entropy(model(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_network_is_made_sparse_once() -> None:
+    with pytest.raises(SkipweaveError, match="wide is channel-sparse already"):
+        sparsify(sparsify(Small(), 0.5, input_size=SIZE).model, 0.1, input_size=SIZE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(density=0), "density is 0: expected a number with 0 < density <= 1"),
+        (dict(density=1.5), "density is 1.5"),
+        (dict(rounding="floor"), "unknown rounding 'floor': expected one of ceil, above"),
+        (dict(keep=["middle"]), "keep names 'middle', which is no convolution: expected some of stem, wide"),
+        (dict(keep="stem"), "keep is 'stem': expected a list of names"),
+        (dict(keep=["*"]), "the network has no convolution to make sparse .*mix: kept as asked"),
+        (dict(pattern="blocks"), "wide: pattern is 'blocks': expected one of exact, block, grouped"),
+        (dict(input_size=None), "does not say what images it takes"),
+    ],
+)
+def test_mistakes_of_the_user(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(SkipweaveError, match=message):
+        sparsify(Small(), **{"density": 0.1, "input_size": SIZE, **arguments})

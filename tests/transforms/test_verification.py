@@ -1,0 +1,111 @@
+"""The comparison of a network with what was made of it."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from skipweave.errors import SkipweaveError
+from skipweave.tracing.replicas import trials_of
+from skipweave.transforms.verification import Reference
+
+SIZE = (3, 8, 8)
+
+
+class Net(nn.Module):
+    """Refuses batches of 3 or images of odd sizes, if asked to, and counts its runs."""
+
+    def __init__(self, *, batches: bool = True, odd: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.batches, self.odd, self.runs = batches, odd, 0
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        self.runs += 1
+        if (len(x) == 3 and not self.batches) or (x.shape[-1] % 2 and not self.odd):
+            raise ValueError("not so")
+        return [self.norm(self.conv(x))]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+def reference(model: nn.Module, *, values: bool = True) -> Reference:
+    return Reference(model, trials_of(model, SIZE), values=values)
+
+
+class Changed(Net):
+    """Does something else where `when` says so."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self.when = when
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        (made,) = super().forward(x)
+        factor = 2 if eval(self.when, dict(n=len(x), w=x.shape[-1], training=self.training)) else 1
+        return [made * factor]
+
+
+@pytest.mark.parametrize(
+    ("when", "found"),
+    [("False", False), ("training", False), ("True", True), ("n == 3", True), ("w % 2", True), ("w >= 40", True)],
+)
+def test_two_batch_sizes_and_more_image_sizes(when: str, found: bool) -> None:
+    given = reference(Net())
+    words = given.difference(Changed(when))
+    assert bool(words) == found
+    assert not reference(Net(), values=False).difference(Changed(when))
+    if found:
+        assert "output[0] differs by" in words
+        with pytest.raises(SkipweaveError, match=r"the result would not do .* for images of size .*Do something\."):
+            given.require(Changed(when), "the result", "Do something.")
+
+
+def test_what_the_network_does_not_accept_is_not_held_against_a_result() -> None:
+    assert reference(Net(batches=False)).difference(Changed("n == 3")) == ""
+    assert reference(Net(odd=False)).difference(Changed("w % 2")) == ""
+    assert "cannot run" in reference(Net()).difference(Net(odd=False))
+    with pytest.raises(SkipweaveError, match="cannot run for images of size"):
+        trials_of(nn.Conv2d(4, 4, 1), SIZE)
+
+
+def test_other_methods_count_where_values_do() -> None:
+    class Other(Net):
+        def forward_features(self, x: Tensor) -> Tensor:
+            return super().forward_features(x) + 1
+
+    assert "output differs" in reference(Net()).difference(Other())
+    assert reference(Net(), values=False).difference(Other()) == ""
+
+
+def test_nothing_is_disturbed() -> None:
+    model, result = Net().train(), Net()
+    state, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    assert reference(model).difference(result) == ""
+    assert (model.runs, result.runs, model.training, result.training) == (0, 0, True, True)
+    torch.testing.assert_close(dict(model.state_dict()), dict(state), rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_as_much_is_allowed_as_rounding_of_the_inputs_moves() -> None:
+    class Sharp(Net):
+        """Amplifies small differences by a large factor."""
+
+        def __init__(self, factor: float, shift: float) -> None:
+            super().__init__()
+            self.factor, self.shift = factor, shift
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return [torch.sin(self.factor * super().forward(x)[0] + self.shift)]
+
+    for factor, shift, same in ((1, 1e-5, True), (1, 1e-2, False), (1e6, 1e-2, True), (1e4, 1.0, False)):
+        assert (reference(Sharp(factor, 0)).difference(Sharp(factor, shift)) == "") == same
+
+
+def test_on_the_meta_device_only_structure_counts() -> None:
+    with torch.device("meta"):
+        given, result = Net(), Changed("True")
+    assert reference(given).difference(result) == ""
