@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageFile
 
 from skipweave.data import open_image
-from skipweave.data.image_sets import decoding
+from skipweave.data.images import decoding
 from skipweave.data.images.decoding import read_head
 from skipweave.errors import SkipweaveError
 
