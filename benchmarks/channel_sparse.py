@@ -4,7 +4,7 @@
 Both take and return float32 maps; ours packs and unpacks within the time. The dense side is timed in both memory
 formats, and the better one counts. "forward" is in evaluation mode without gradients; networks, both ours and the
 dense one, are what `optimize_for_inference` makes of them. "step" is forward and backward in training mode, down to
-the gradients of weights and, of single layers, input, without an optimiser. A turn takes 10 ms or more: what is
+the gradients of weights and, of single layers, input, without an optimizer. A turn takes 10 ms or more: what is
 shorter is repeated, with inputs in the caches.
 
 Run it with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000`: otherwise large outputs are mapped anew in every

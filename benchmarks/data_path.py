@@ -2,9 +2,9 @@
 
 The data path is that of `skipweave fit`, one process, one thread:
 
-- `photographs`: CamVid's pictures as JPEG files of 500x400, cropped at random sizes to 224x224, mirrored, normalised.
+- `photographs`: CamVid's pictures as JPEG files of 500x400, cropped at random sizes to 224x224, mirrored, normalized.
 - `label maps`: CamVid's own PNG pairs, cropped to 224x224.
-- `CIFAR`: 32x32 from memory, shifted by up to 4 pixels, mirrored, normalised.
+- `CIFAR`: 32x32 from memory, shifted by up to 4 pixels, mirrored, normalized.
 
 Each is timed as `decode`, `augment` of what is decoded, and `loader`, the whole of `epoch_loader` to a batch. For CIFAR
 `batched` does to a whole batch at once what `loader` does image by image, each image with its own random numbers.

@@ -137,7 +137,7 @@ def accelerate(task: Task) -> None:
     accelerator = Accelerator(project_config=kept, cpu=True)
     layer = task.model()
     descent = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
-    model, optimiser, loader = accelerator.prepare(layer, descent, DataLoader(Samples(), BATCH, shuffle=True))
+    model, optimizer, loader = accelerator.prepare(layer, descent, DataLoader(Samples(), BATCH, shuffle=True))
     if task.resume:
         accelerator.load_state()
         last = max(int(path.name.split("_")[1]) for path in (task.folder / "checkpoints").iterdir())
@@ -147,9 +147,9 @@ def accelerate(task: Task) -> None:
     for epoch in range(task.step // steps, EPOCHS):
         done = task.step - epoch * steps
         for batch in accelerator.skip_first_batches(loader, done) if done else loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             accelerator.backward(task.loss(model, batch))
-            optimiser.step()
+            optimizer.step()
             if (task.step + 1) % EVERY == 0:
                 accelerator.save_state()
             task.stepped()
@@ -159,13 +159,13 @@ def accelerate(task: Task) -> None:
 def plain(task: Task) -> None:
     """A loop that overwrites one file with `torch.save`."""
     model = task.model()
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for batch in DataLoader(Samples(), BATCH, shuffle=True):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         task.loss(model, batch).backward()
-        optimiser.step()
+        optimizer.step()
         if (task.step + 1) % EVERY == 0:
-            torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict()}, task.folder / "last.pt")
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, task.folder / "last.pt")
         task.stepped()
 
 

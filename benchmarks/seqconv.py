@@ -6,7 +6,7 @@ each group (in the bottleneck form behind both of its convolutions), the other s
 layer of the basic form has exactly those of a convolution of its own width.
 
 "forward" is in evaluation mode without gradients; "step" is forward and backward in training mode, down to the
-gradients of weights and input, without an optimiser.
+gradients of weights and input, without an optimizer.
 """
 
 import argparse

@@ -3,12 +3,12 @@
 Four networks of the same function, timed in turns:
 
 - `paper`: SparseNet-BC as the paper writes it and its authors' code runs it: each unit concatenates the raw maps that
-  it reads and normalises all of them anew (BN, ReLU, 1x1 convolution, BN, ReLU, 3x3 convolution).
-- `plain`: ours, every module called as it is (a hook on each sees to that): nodes normalised once, nothing done twice.
+  it reads and normalizes all of them anew (BN, ReLU, 1x1 convolution, BN, ReLU, 3x3 convolution).
+- `plain`: ours, every module called as it is (a hook on each sees to that): nodes normalized once, nothing done twice.
 - `default`: ours as it trains.
 - `lean`: ours with `set_grad_checkpointing()`.
 
-A step is the forward pass, cross-entropy and the backward pass; no optimiser. Run it with `MALLOC_MMAP_MAX_=0
+A step is the forward pass, cross-entropy and the backward pass; no optimizer. Run it with `MALLOC_MMAP_MAX_=0
 MALLOC_TRIM_THRESHOLD_=4000000000`: otherwise large maps are mapped anew in every step.
 """
 
@@ -48,7 +48,7 @@ def norm_relu(width: int) -> list[nn.Module]:
 
 
 class PaperStage(nn.Module):
-    """A stage as the papers write it: maps are concatenated raw, and every unit normalises what it reads."""
+    """A stage as the papers write it: maps are concatenated raw, and every unit normalizes what it reads."""
 
     def __init__(self, graph: Topology, in_width: int, growth: int) -> None:
         super().__init__()

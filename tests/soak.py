@@ -29,7 +29,7 @@ from skipweave.errors import Stopped
 from skipweave.training import FitConfig, ModelConfig, Silent, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.fit_config import as_plain
-from skipweave.training.run.run_directory import RunFolder, runs_in
+from skipweave.training.run.run_directory import RunDirectory, runs_in
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1, "SIGKILL": -9}
 GROWTH_MB = 16  # more than that, from the first to the last third, is a leak
@@ -64,31 +64,31 @@ class Soak:
         self.done: Counter[str] = Counter()
         self.expected = self.digests(self.run(place / "undisturbed", harmed=False))
 
-    def digests(self, folder: RunFolder) -> list[str]:
+    def digests(self, folder: RunDirectory) -> list[str]:
         return [open_saved(path).info["sha256"] for path in (folder.last, folder.best, folder.weights)]
 
-    def run(self, output: Path, *, harmed: bool = True) -> RunFolder:
+    def run(self, output: Path, *, harmed: bool = True) -> RunDirectory:
         """Train one run to its end."""
         settings = output.with_suffix(".yaml")
         settings.write_text(yaml.safe_dump(as_plain(configuration(output))))
         while True:
-            begun = [RunFolder(path) for path in runs_in(output)]
+            begun = [RunDirectory(path) for path in runs_in(output)]
             words = ["fit", "--resume", begun[0].path] if begun else ["fit", "--config", settings]
             name = self.rng.choice(list(HARMS)) if harmed and self.rng.random() < 0.85 else "none"
             ended = command(words) if name == "none" else HARMS[name](self, words, *begun)
             self.done[name] += 1
             if ended and ended["statuses"][0] == 0:
-                return RunFolder(runs_in(output)[0])
+                return RunDirectory(runs_in(output)[0])
             if begun:
                 self.check(begun[0])
 
-    def check(self, folder: RunFolder) -> None:
+    def check(self, folder: RunDirectory) -> None:
         """What there is of checkpoints can be gone on from."""
         if folder.last.exists():
             saved, _ = folder.newest()
             assert saved is not None
 
-    def killed(self, words: list[object], folder: RunFolder | None = None) -> dict[str, object]:
+    def killed(self, words: list[object], folder: RunDirectory | None = None) -> dict[str, object]:
         """At a random moment, at something asked of the disk, or in the middle of writing a file."""
         place = str(self.place)
         way = self.rng.choice(
@@ -102,7 +102,7 @@ class Soak:
         assert ended["statuses"][0] in (0, -signal.SIGKILL, -signal.SIGXFSZ), ended
         return ended
 
-    def stopped(self, words: list[object], folder: RunFolder | None = None) -> dict[str, object]:
+    def stopped(self, words: list[object], folder: RunDirectory | None = None) -> dict[str, object]:
         """By a signal that can be answered."""
         name = self.rng.choice(["SIGTERM", "SIGINT", "SIGUSR1"])
         ended = command(
@@ -111,7 +111,7 @@ class Soak:
         assert ended["statuses"][0] in (0, STATUS[name]), ended
         return ended
 
-    def disk_full(self, words: list[object], folder: RunFolder | None = None) -> dict[str, object]:
+    def disk_full(self, words: list[object], folder: RunDirectory | None = None) -> dict[str, object]:
         """With random room left; on a disk that is not our own, by a limit on the length of files."""
         limit = {"at": "full", "number": self.rng.randrange(4_000, 40_000)}
         filler = self.place / "filler"
@@ -126,7 +126,7 @@ class Soak:
         assert "Traceback" not in ended["texts"][0], ended
         return ended
 
-    def damaged(self, words: list[object], folder: RunFolder | None = None) -> dict[str, object] | None:
+    def damaged(self, words: list[object], folder: RunDirectory | None = None) -> dict[str, object] | None:
         """The last checkpoint, by a bit or at its end, where there is one before it; and some rubbish beside it."""
         if not folder or not folder.previous.exists():
             return None

@@ -76,7 +76,7 @@ def test_the_header_tells_what_is_so(path: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
-def test_the_optimiser_is_the_papers(path: Path, tmp_path: Path):
+def test_the_optimizer_is_the_papers(path: Path, tmp_path: Path):
     config = recipe(path, tmp_path)
     assert config.optim == OptimConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
     assert config.data.augment

@@ -11,7 +11,7 @@ from skipweave.models import DelugeNet, SparseNet
 NAN = float("nan")
 
 
-@pytest.mark.parametrize("cross", ["normalised", "plain"])
+@pytest.mark.parametrize("cross", ["normalized", "plain"])
 def test_norms_of_the_weights_across_nodes(cross):
     model = DelugeNet(units=(2, 2, 2), widths=(1, 1, 1), cross=cross)
     newest_first = torch.tensor([[0.0, 2.0], [-3.0, 4.0], [6.0, 8.0]])

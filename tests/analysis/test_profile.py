@@ -34,23 +34,23 @@ def on_meta_device(name, **overrides):
 
 @pytest.mark.parametrize("name", IMAGENET)
 def test_counts_of_the_imagenet_networks(name):
-    macs, normalised, split = IMAGENET[name]
+    macs, normalized, split = IMAGENET[name]
     measured = profile(on_meta_device(name))
     assert measured.macs == macs
-    assert measured.counts.normalised == normalised
-    assert tuple(measured.parameters_by_type[kind] for kind in ("convolution", "normalisation", "linear")) == split
+    assert measured.counts.normalized == normalized
+    assert tuple(measured.parameters_by_type[kind] for kind in ("convolution", "normalization", "linear")) == split
     assert measured.parameters == sum(split)
     assert measured.parameters_with_statistics == sum(split) + split[1]
 
 
-def test_a_shared_normalisation_is_counted_once_a_reader():
-    """Normalised once or once a reader: the same function, so the same count as torchvision's form."""
+def test_a_shared_normalization_is_counted_once_a_reader():
+    """Normalized once or once a reader: the same function, so the same count as torchvision's form."""
     ours = profile(on_meta_device("densenet121_32"))
     with torch.device("meta"):
         theirs = profile(torchvision.models.densenet121(), (3, 224, 224))
     assert ours.parameters_by_type == theirs.parameters_by_type
     assert ours.counts.macs == theirs.counts.macs
-    assert ours.counts.normalised == theirs.counts.normalised
+    assert ours.counts.normalized == theirs.counts.normalized
     assert ours.counts.rectified == theirs.counts.rectified
     for convention in CONVENTIONS:
         assert ours.operations(convention) == theirs.operations(convention)
@@ -98,7 +98,7 @@ def test_networks_of_others_have_no_links():
     measured = profile(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), (1, 8, 8))
     assert (measured.topologies, measured.links, measured.mean_in_degree, measured.max_in_degree) == ((), 0, 0.0, 0)
     assert measured.macs == 4 * 9 * 36
-    assert (measured.counts.normalised, measured.counts.rectified) == (4 * 36, 4 * 36)
+    assert (measured.counts.normalized, measured.counts.rectified) == (4 * 36, 4 * 36)
 
 
 def test_pools_count_their_windows():
@@ -115,21 +115,21 @@ def test_additions_of_maps():
 
 
 def test_convolutions_across_nodes():
-    """Over normalised nodes a batch norm a node and their sum, as the paper counts; over raw ones a convolution."""
+    """Over normalized nodes a batch norm a node and their sum, as the paper counts; over raw ones a convolution."""
 
     class Across(nn.Module):
-        def __init__(self, normalised):
+        def __init__(self, normalized):
             super().__init__()
-            self.cross = CrossConv(3, 4, normalised=normalised)
+            self.cross = CrossConv(3, 4, normalized=normalized)
 
         def forward(self, x):
             return self.cross(x, x, x)
 
-    normed, raw = (profile(Across(normalised), (4, 8, 8)) for normalised in (True, False))
-    assert (normed.counts.normalised, normed.counts.added, normed.macs) == (3 * 4 * 64, 2 * 4 * 64, 0)
-    assert (raw.counts.normalised, raw.counts.added) == (0, 0)
+    normed, raw = (profile(Across(normalized), (4, 8, 8)) for normalized in (True, False))
+    assert (normed.counts.normalized, normed.counts.added, normed.macs) == (3 * 4 * 64, 2 * 4 * 64, 0)
+    assert (raw.counts.normalized, raw.counts.added) == (0, 0)
     assert raw.counts.macs == {"convolution across nodes": 3 * 4 * 64}
-    assert normed.parameters_by_type["normalisation"] == normed.parameters == 24
+    assert normed.parameters_by_type["normalization"] == normed.parameters == 24
     assert raw.parameters_by_type["convolution"] == raw.parameters == 16
 
 

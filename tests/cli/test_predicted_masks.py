@@ -41,7 +41,7 @@ def test_the_run_is_tested_class_by_class(run: Path, capsys: Capture):
     first, *lines = capsys.readouterr().out.splitlines()
     assert "mean IoU" in first
     assert [line.split()[0] for line in lines] == ["sky", "ground", "exit", "exit"]
-    assert float(lines[0].split()[2]) > 80  # so plain a picture is learnt at once
+    assert float(lines[0].split()[2]) > 80  # so plain a picture is learned at once
 
 
 def test_predictions_are_label_maps_and_overlays(run: Path, pictures: Path, tmp_path: Path, capsys: Capture):

@@ -357,7 +357,7 @@ def extra_moment(run: Path) -> None:
     for name in ("last", "previous"):
         path = run / "checkpoints" / f"{name}.safetensors"
         header, data = header_of(path)
-        header["optimiser/stem.conv.weight/more"] = entry("F32", [2], [len(data), len(data) + 8])
+        header["optimizer/stem.conv.weight/more"] = entry("F32", [2], [len(data), len(data) + 8])
         encoded = json.dumps(header).encode()
         put(path, struct.pack("<Q", len(encoded)) + encoded + data + bytes(8))
 
@@ -410,8 +410,8 @@ STATE: dict[str, Harm] = {
     "before the first step": checkpoint(state__step=-5),
     "scores are a nest": checkpoint(state__scores=[[[["a"]]]]),
     "no state": checkpoint(state=None),
-    "optimiser is a list": checkpoint(optimiser=[1]),
-    "optimiser of strange names": checkpoint(optimiser={"a": 1}),
+    "optimizer is a list": checkpoint(optimizer=[1]),
+    "optimizer of strange names": checkpoint(optimizer={"a": 1}),
     "moments of no use": extra_moment,
     "a weight file as checkpoint": checkpoint(format="skipweave weights 1"),
     "checkpoints elsewhere": linked("checkpoints", "moved"),

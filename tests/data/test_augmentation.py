@@ -45,8 +45,8 @@ def test_a_shift_is_one_of_those_possible_and_each_happens():
 def test_small_images_are_shifted_and_only_objects_mirrored(name, channels, side, pixels, mirror):
     train, evaluation = transforms(name)
     image = torch.randint(1, 256, (channels, side, side), dtype=torch.uint8)
-    straight = {evaluation.normalise(shifted).numpy().tobytes() for shifted in shifts(image, pixels)}
-    turned = {evaluation.normalise(shifted).numpy().tobytes() for shifted in shifts(image.flip(-1), pixels)}
+    straight = {evaluation.normalize(shifted).numpy().tobytes() for shifted in shifts(image, pixels)}
+    turned = {evaluation.normalize(shifted).numpy().tobytes() for shifted in shifts(image.flip(-1), pixels)}
     torch.manual_seed(0)
     got = [train(image).contiguous().numpy().tobytes() for _ in range(100)]
     assert all(output in straight or output in turned for output in got)
@@ -89,7 +89,7 @@ def test_photographs_are_evaluated_as_in_the_papers():
 
 
 @pytest.mark.parametrize("name", ["imagenet", "folder"])
-def test_photographs_keep_their_mean_colour(name):
+def test_photographs_keep_their_mean_color(name):
     train, evaluation = transforms(name, image_size=32)
     image = torch.full((3, 60, 40), 127, dtype=torch.uint8)
     torch.manual_seed(0)
@@ -97,12 +97,12 @@ def test_photographs_keep_their_mean_colour(name):
     plain = evaluation(image)
     assert outputs.mean(0).sub(plain).abs().max() < 0.3
     changed = (outputs - plain).abs().amax() > 0.1
-    assert changed == (name == "imagenet")  # a plain picture cropped is the same, recoloured it is not
+    assert changed == (name == "imagenet")  # a plain picture cropped is the same, recolored it is not
 
 
 def test_lighting_has_imagenets_covariance():
     lighting = Lighting(0.1)
     torch.manual_seed(0)
-    colours = torch.stack([lighting(torch.zeros(3, 1, 1)).flatten() for _ in range(20000)])
+    colors = torch.stack([lighting(torch.zeros(3, 1, 1)).flatten() for _ in range(20000)])
     expected = 0.01 * lighting.components @ lighting.components.T
-    torch.testing.assert_close(colours.T.cov(), expected, rtol=0.05, atol=1e-6)
+    torch.testing.assert_close(colors.T.cov(), expected, rtol=0.05, atol=1e-6)

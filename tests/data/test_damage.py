@@ -74,29 +74,29 @@ def originals() -> list[Original]:
     rng = np.random.default_rng(SEED)
     smooth = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((45, 38), Image.Resampling.BICUBIC)
     noise = rng.integers(0, 256, (37, 29, 3), dtype=np.uint8)
-    picture, grey = Image.fromarray(noise), smooth.convert("L")
+    picture, gray = Image.fromarray(noise), smooth.convert("L")
     alpha = smooth.copy()
-    alpha.putalpha(grey)
+    alpha.putalpha(gray)
     palette = smooth.quantize(16)
     deep = rng.integers(0, 1 << 16, (21, 23), dtype=np.uint16)
     plain = [
         ("rgb", "PNG", picture, {}),
         ("smooth", "PNG", smooth, {}),
-        ("grey", "PNG", grey, {}),
+        ("gray", "PNG", gray, {}),
         ("alpha", "PNG", alpha, {}),
         ("palette", "PNG", palette, {}),
         ("palette, transparent", "PNG", palette, {"transparency": bytes(range(0, 160, 10))}),
-        ("one bit", "PNG", grey.convert("1"), {}),
+        ("one bit", "PNG", gray.convert("1"), {}),
         ("baseline", "JPEG", smooth, {"quality": 90}),
         ("noise", "JPEG", picture, {"quality": 75}),
         ("progressive", "JPEG", smooth, {"progressive": True}),
-        ("grey", "JPEG", grey, {"optimize": True}),
+        ("gray", "JPEG", gray, {"optimize": True}),
         ("restarts", "JPEG", smooth, {"restart_marker_blocks": 1}),
         ("cmyk", "JPEG", smooth.convert("CMYK"), {}),
         ("rgb", "BMP", picture, {}),
         ("palette", "BMP", palette, {}),
         ("rgb", "PPM", picture, {}),
-        ("grey", "PPM", grey, {}),
+        ("gray", "PPM", gray, {}),
         ("rgb", "GIF", palette, {}),
         ("lossy", "WEBP", smooth, {}),
         ("lossless", "WEBP", picture, {"lossless": True}),
@@ -120,7 +120,7 @@ def originals() -> list[Original]:
     for suffix, content in ((".png", png16(color)), (".tif", tiff16(color)), (".ppm", ppm16(color, 65535))):
         kind = {".tif": "TIFF"}.get(suffix, suffix[1:].upper())
         made.append(Original(f"{kind}, 48 bits", suffix, content, color.transpose(2, 0, 1).astype(np.float32)))
-    pair = encode(smooth, "MPO", save_all=True, append_images=[grey.convert("RGB")])
+    pair = encode(smooth, "MPO", save_all=True, append_images=[gray.convert("RGB")])
     return [*made, Original("JPEG, with a companion", ".jpg", pair, decode(pair))]
 
 
@@ -276,14 +276,14 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def png(width: int, height: int, data: bytes, bits: int = 8, colours: int = 2) -> bytes:
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0))
+def png(width: int, height: int, data: bytes, bits: int = 8, colors: int = 2) -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colors, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
 
 def whole_bomb() -> bytes:
     """A sound PNG file of 200 million black pixels in 24 kilobytes."""
-    return png(20_000, 10_000, bytes(10_000 * (1 + 20_000 // 8)), bits=1, colours=0)
+    return png(20_000, 10_000, bytes(10_000 * (1 + 20_000 // 8)), bits=1, colors=0)
 
 
 def many_scans() -> bytes:

@@ -41,7 +41,7 @@ def statistics(images):
     return scaled.mean(1).tolist(), scaled.std(1).tolist()
 
 
-def test_digits_are_normalised_by_their_own_statistics():
+def test_digits_are_normalized_by_their_own_statistics():
     data = load(DataConfig(validation=0))
     mean, std = statistics(torch.cat([data.train.images, data.test.images]))
     assert data.preprocessing.mean == pytest.approx(mean, abs=1e-4)

@@ -36,7 +36,7 @@ def test_digits_are_split_the_same_way_every_time():
     assert np.ptp(np.bincount(splits.test.labels)) <= 2
 
 
-def test_digits_keep_all_their_grey_levels():
+def test_digits_keep_all_their_gray_levels():
     splits = read(DataConfig())
     levels = torch.cat([splits.train.images, splits.test.images]).unique()
     assert levels.tolist() == [round(level * 255 / 16) for level in range(17)]

@@ -30,7 +30,7 @@ def test_it_equals_torchvisions_steps(height, width):
     torch.testing.assert_close(output, steps(image), rtol=0, atol=1e-5)
 
 
-def test_an_image_that_fits_is_only_normalised():
+def test_an_image_that_fits_is_only_normalized():
     image = torch.full((1, 8, 8), 255, dtype=torch.uint8)
     output = Preprocessing(1, 8, 8, (0.5,), (0.25,))(image)
     assert torch.equal(output, torch.full((1, 8, 8), 2.0))
@@ -52,7 +52,7 @@ def test_it_can_be_pickled_after_use():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"colour": 1}, r"preprocessing has \[.*'colour'.*\]: expected exactly \['channels', 'crop', 'mean'"),
+        ({"color": 1}, r"preprocessing has \[.*'color'.*\]: expected exactly \['channels', 'crop', 'mean'"),
         ({"mean": None}, "value of the wrong kind"),
         ({"mean": ["a", 0, 0]}, "value of the wrong kind"),
         ({"mean": [0.5]}, "3 channels has 1 means and 3 standard deviations"),

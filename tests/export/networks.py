@@ -53,7 +53,7 @@ Trained = tuple[nn.Module, Description]
 
 
 def trained(name: str) -> Trained:
-    """A network of the table, and what it is: of colour images of 32x32 pixels, or of any size for labels of pixels."""
+    """A network of the table, and what it is: of color images of 32x32 pixels, or of any size for labels of pixels."""
     model, args = NETWORKS[name]
     args = {**args, "num_classes": len(CLASSES), "in_chans": 3}
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)

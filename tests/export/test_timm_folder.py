@@ -48,12 +48,12 @@ def test_timm_is_told_what_images_go_through(tmp_path: Path):
     told = resolve_data_config({}, model=loaded)
     assert told["input_size"] == (3, 32, 32)
     assert (told["interpolation"], told["crop_mode"]) == ("bilinear", "center")
-    resize, crop, _, normalise = create_transform(**told).transforms
+    resize, crop, _, normalize = create_transform(**told).transforms
     assert isinstance(resize, transforms.Resize)
     assert resize.size == description.preprocessing.resize
     assert tuple(crop.size) == (32, 32)
-    assert tuple(normalise.mean.tolist()) == pytest.approx(description.preprocessing.mean)
-    assert tuple(normalise.std.tolist()) == pytest.approx(description.preprocessing.std)
+    assert tuple(normalize.mean.tolist()) == pytest.approx(description.preprocessing.mean)
+    assert tuple(normalize.std.tolist()) == pytest.approx(description.preprocessing.std)
 
 
 def test_a_loaded_network_takes_other_classes(tmp_path: Path):

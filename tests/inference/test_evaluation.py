@@ -9,7 +9,7 @@ from skipweave.data import eval_transform_from
 from skipweave.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, RunSummary, fit, load_run, load_weights
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_best_and_last_are_loaded(run: RunSummary):
     best, config, description = load_run(run.run_dir, "best")
     last, _, same = load_run(run.run_dir, "last")
     chosen, described = load_weights(run.run_dir / "model.safetensors")
-    assert config == RunFolder(run.run_dir).read_config()
+    assert config == RunDirectory(run.run_dir).read_config()
     assert description == same == described
     assert description.classes == tuple("0123456789")
     assert description.args == {**config.model.args, "num_classes": 10, "in_chans": 1}
@@ -47,7 +47,7 @@ def test_a_split_that_is_not_there_is_told(tmp_path: Path, make_tiny: Callable[.
 
 
 def test_a_run_without_checkpoint_tells_how_to_continue(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
-    folder = RunFolder.create(make_tiny(tmp_path))
+    folder = RunDirectory.create(make_tiny(tmp_path))
     with pytest.raises(SkipweaveError, match=r"holds no checkpoint yet: continue it with `skipweave fit --resume"):
         load_run(folder.path)
     with pytest.raises(SkipweaveError, match="no such run folder"):
@@ -56,4 +56,4 @@ def test_a_run_without_checkpoint_tells_how_to_continue(tmp_path: Path, make_tin
 
 def test_a_checkpoint_is_not_taken_for_weights(run: RunSummary):
     with pytest.raises(SkipweaveError, match="not a file of weights"):
-        load_weights(RunFolder(run.run_dir).last)
+        load_weights(RunDirectory(run.run_dir).last)

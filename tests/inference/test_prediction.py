@@ -28,7 +28,7 @@ def scans(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_digits_are_recognised(trained: tuple[torch.nn.Module, Description], scans: list[Path]):
+def test_digits_are_recognized(trained: tuple[torch.nn.Module, Description], scans: list[Path]):
     predictions = list(predict(*trained, scans, top=3, batch_size=16))
     assert [prediction.path for prediction in predictions] == scans
     truth = [str(label) for label in load_digits().target[:40]]
@@ -40,7 +40,7 @@ def test_digits_are_recognised(trained: tuple[torch.nn.Module, Description], sca
         assert 0 <= sum(prediction.probabilities) <= 1 + 1e-6
 
 
-def test_a_colour_photograph_of_any_size_is_taken(trained: tuple[torch.nn.Module, Description], tmp_path: Path):
+def test_a_color_photograph_of_any_size_is_taken(trained: tuple[torch.nn.Module, Description], tmp_path: Path):
     Image.new("RGB", (50, 30), "red").save(tmp_path / "photo.jpg")
     (prediction,) = predict(*trained, [tmp_path / "photo.jpg"], top=99)
     assert len(prediction.classes) == 10

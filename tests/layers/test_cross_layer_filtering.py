@@ -16,10 +16,10 @@ def maps(count: int) -> list[Tensor]:
     return [3 * torch.randn(4, 2, 5, 5, dtype=torch.float64) + 1 for _ in range(count)]
 
 
-def test_normalised_it_is_the_sum_of_a_batch_norm_a_node() -> None:
-    """As the released code has it: normalising once, where the node is made, changes nothing."""
+def test_normalized_it_is_the_sum_of_a_batch_norm_a_node() -> None:
+    """As the released code has it: normalizing once, where the node is made, changes nothing."""
     raw = [x.requires_grad_() for x in maps(3)]
-    cross = CrossConv(3, 2, normalised=True).double()
+    cross = CrossConv(3, 2, normalized=True).double()
     norms = nn.ModuleList(nn.BatchNorm2d(2) for _ in raw).double()
     for parameter in norms.parameters():
         nn.init.normal_(parameter)
@@ -36,29 +36,29 @@ def test_normalised_it_is_the_sum_of_a_batch_norm_a_node() -> None:
 
 
 def test_at_first_it_is_the_mean_of_the_nodes() -> None:
-    for normalised in (True, False):
-        cross = CrossConv(4, 2, normalised=normalised).double()
+    for normalized in (True, False):
+        cross = CrossConv(4, 2, normalized=normalized).double()
         torch.testing.assert_close(cross(*maps(4)), torch.stack(maps(4)).mean(0))
-        assert sum(p.numel() for p in cross.parameters()) == (16 if normalised else 10)
+        assert sum(p.numel() for p in cross.parameters()) == (16 if normalized else 10)
 
 
 def test_a_single_node_is_read_without_a_convolution() -> None:
-    assert isinstance(Cross(normalised=True).reader([2]), ConcatRead)
-    assert isinstance(Cross(normalised=False).reader([2]), SumRead)
-    assert isinstance(Cross(normalised=True).reader([2, 2]), CrossRead)
-    assert isinstance(Cross(normalised=True).collector([2]), nn.Identity)
-    assert isinstance(Cross(normalised=True).collector([2, 2]), CrossConv)
+    assert isinstance(Cross(normalized=True).reader([2]), ConcatRead)
+    assert isinstance(Cross(normalized=False).reader([2]), SumRead)
+    assert isinstance(Cross(normalized=True).reader([2, 2]), CrossRead)
+    assert isinstance(Cross(normalized=True).collector([2]), nn.Identity)
+    assert isinstance(Cross(normalized=True).collector([2, 2]), CrossConv)
 
 
 def test_nodes_need_one_width() -> None:
     with pytest.raises(SkipweaveError, match=r"nodes of \[4, 3\] channels cannot be summed"):
-        Cross(normalised=True).reader([4, 3])
+        Cross(normalized=True).reader([4, 3])
 
 
-@pytest.mark.parametrize("normalised", [True, False])
+@pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("name", topology.names())
-def test_a_stage_follows_the_definition(name: str, normalised: bool) -> None:
-    aggregation = Cross(normalised=normalised)
+def test_a_stage_follows_the_definition(name: str, normalized: bool) -> None:
+    aggregation = Cross(normalized=normalized)
     entry = aggregation.node(2)
     stage = Stage(topology.make(name, 5), aggregation, entry, [2] * 6, lambda i, o: nn.Conv2d(i, o, 1)).double()
     for parameter in stage.parameters():
@@ -77,7 +77,7 @@ def test_compiled_it_is_the_same() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.norms = nn.ModuleList(NodeNorm(2) for _ in range(2))
-            self.read = CrossRead(2, 2, normalised=True)
+            self.read = CrossRead(2, 2, normalized=True)
 
         def forward(self, *nodes: Tensor) -> Tensor:
             return self.read(*(norm(node) for norm, node in zip(self.norms, nodes, strict=True)))

@@ -1,4 +1,4 @@
-"""The normalisation of nodes against torch's batch norm."""
+"""The normalization of nodes against torch's batch norm."""
 
 import pytest
 import torch

@@ -14,7 +14,7 @@ WIDTH = 4
 READERS: dict[str, Callable[[], nn.Module]] = {
     "concat": lambda: ConcatRead([WIDTH, WIDTH]),
     "sum": lambda: SumRead(WIDTH),
-    "cross": lambda: CrossRead(2, WIDTH, normalised=True),
+    "cross": lambda: CrossRead(2, WIDTH, normalized=True),
 }
 BODIES: dict[str, Callable[[int], nn.Module]] = {
     "basic": lambda width: basic_body(width, WIDTH),
@@ -54,7 +54,7 @@ def test_a_unit_is_what_its_modules_define(reader: str, body: str) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_unit_keeps_its_nodes_and_the_normalised_maps_between_convolutions(reader: str) -> None:
+def test_a_unit_keeps_its_nodes_and_the_normalized_maps_between_convolutions(reader: str) -> None:
     made = unit(reader, "bottleneck")
     kept: dict[int, int] = {}
     nodes = [torch.randn(3, WIDTH, 6, 6, dtype=torch.float64).requires_grad_() for _ in range(2)]

@@ -167,13 +167,13 @@ class Allocated(TorchDispatchMode):
 
 @pytest.mark.parametrize("groups", [2, 8, 32])
 def test_the_window_is_not_copied_at_every_group(groups: int) -> None:
-    """Input and groups are laid side by side once; each group is convolved and normalised; what was made is joined."""
+    """Input and groups are laid side by side once; each group is convolved and normalized; what was made is joined."""
     layer = SeqConv2d(64, 64, group_size=64 // groups).eval()
     x = torch.randn(1, 64, 16, 16)
     with torch.no_grad(), Allocated() as allocated:
         layer(x)
-    side_by_side, convolved, normalised, joined = 128, 64, 64, 64
-    assert allocated.maps(x) == pytest.approx(side_by_side + convolved + normalised + joined, rel=0.02)
+    side_by_side, convolved, normalized, joined = 128, 64, 64, 64
+    assert allocated.maps(x) == pytest.approx(side_by_side + convolved + normalized + joined, rel=0.02)
 
 
 def test_training_saves_each_map_once() -> None:

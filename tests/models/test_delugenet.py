@@ -202,7 +202,7 @@ def test_same_training_as_the_paper_form(plain: bool) -> None:
     torch.manual_seed(0)
     sizes = dict(units=(3, 2, 3), widths=(2, 3, 4))
     paper = PaperNet(**sizes, plain=plain).double()
-    ours = DelugeNet(**sizes, cross="plain" if plain else "normalised").double()
+    ours = DelugeNet(**sizes, cross="plain" if plain else "normalized").double()
     for parameter in paper.parameters():
         if parameter.dim() == 1:
             nn.init.normal_(parameter)
@@ -237,7 +237,7 @@ def test_memory_of_training_against_the_residual_network(name: str, size: int) -
         model.set_grad_checkpointing(recompute)
         return saved_bytes(model, images)
 
-    for cross in ("normalised", "plain"):
+    for cross in ("normalized", "plain"):
         assert kept(cross, recompute=True) / kept("sum", recompute=True) < 1.3
         assert kept(cross, plain=True) / kept("sum", plain=True) < 1.25
         assert kept(cross) / kept("sum") < 1.5
@@ -247,7 +247,7 @@ def test_memory_of_training_against_the_residual_network(name: str, size: int) -
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (dict(cross="both"), "cross is 'both': expected one of 'normalised', 'plain', 'sum'"),
+        (dict(cross="both"), "cross is 'both': expected one of 'normalized', 'plain', 'sum'"),
         (dict(shortcut="projection"), "shortcut is 'projection': expected with it cross='sum' and stem='cifar'"),
         (dict(widths=0, units=(1, 2)), "units is .*; widths is 0"),
     ],
@@ -258,7 +258,7 @@ def test_bad_arguments(overrides: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("overrides", [dict(units=1), dict(topology="plain"), dict(topology="exponential")])
-@pytest.mark.parametrize("cross", ["normalised", "plain", "sum"])
+@pytest.mark.parametrize("cross", ["normalized", "plain", "sum"])
 def test_other_shapes(cross: str, overrides: dict[str, Any]) -> None:
     model = DelugeNet(**{"units": 4, "widths": (2, 3, 4), "cross": cross, **overrides})
     model(torch.randn(2, 3, 8, 8)).sum().backward()

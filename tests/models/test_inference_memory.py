@@ -34,7 +34,7 @@ def planned(model: nn.Module) -> float:
 
 
 def in_unit(read: float, nodes: int, made: float) -> float:
-    """What is read, joined (one node need not be) and activated; or activated and convolved; or made and normalised."""
+    """What is read, joined (one node need not be) and activated; or activated and convolved; or made and normalized."""
     return max(read * (1 + (nodes > 1)), read + made, 2 * made)
 
 

@@ -1,4 +1,4 @@
-"""Normalising once is the papers' own form, a batch norm a reader, in float64: outputs, gradients and statistics."""
+"""Normalization once is the papers' own form, a batch norm a reader, in float64: outputs, gradients and statistics."""
 
 import copy
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ class PlainNet(nn.Module):
         return self.classifier(self.features["norm5"](x).relu().mean((2, 3)))
 
 
-def randomise(model: nn.Module, same_statistics: bool = True) -> None:
+def randomize(model: nn.Module, same_statistics: bool = True) -> None:
     """Random gains, biases and, where asked for, running statistics that differ from reader to reader."""
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
@@ -108,7 +108,7 @@ PATTERNS = ["dense", "exponential", "plain", "nearest_half_and_log"]
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_same_training(pattern: str, bottleneck: bool, newest_first: bool) -> None:
     ours, plain = pair(pattern, bottleneck, newest_first)
-    randomise(plain)
+    randomize(plain)
     ours.load_state_dict(from_densenet_layout(plain.state_dict(), ours, newest_first=newest_first))
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in plain.parameters())
     for step in range(2):
@@ -140,7 +140,7 @@ def test_same_training(pattern: str, bottleneck: bool, newest_first: bool) -> No
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_readers_that_disagree_on_statistics_are_folded(pattern: str) -> None:
     ours, plain = pair(pattern, bottleneck=True, newest_first=True)
-    randomise(plain, same_statistics=False)
+    randomize(plain, same_statistics=False)
     ours.load_state_dict(from_densenet_layout(plain.state_dict(), ours, newest_first=True))
     ours.eval(), plain.eval()
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
@@ -151,7 +151,7 @@ def test_readers_that_disagree_on_statistics_are_folded(pattern: str) -> None:
 def test_torchvision_densenet_is_the_same_function(depth: int) -> None:
     torch.manual_seed(0)
     peer = getattr(torchvision.models, f"densenet{depth}")(num_classes=7).double().eval()
-    randomise(peer, same_statistics=False)
+    randomize(peer, same_statistics=False)
     ours = skipweave.create_model(f"densenet{depth}_32", num_classes=7).double().eval()
     ours.load_state_dict(from_densenet_layout(peer.state_dict(), ours))
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
@@ -161,7 +161,7 @@ def test_torchvision_densenet_is_the_same_function(depth: int) -> None:
 def test_torchvision_weights_load_from_a_file_through_timm(tmp_path: Any) -> None:
     torch.manual_seed(0)
     peer = torchvision.models.densenet121(num_classes=1000).eval()
-    randomise(peer, same_statistics=False)
+    randomize(peer, same_statistics=False)
     # The hub's files spell "norm.1": that spelling must load too.
     old = {k.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v for k, v in peer.state_dict().items()}
     torch.save(old, tmp_path / "densenet121.pth")

@@ -1,4 +1,4 @@
-"""SeqResNets: outputs of the published form, initialisation, and what their options mean."""
+"""SeqResNets: outputs of the published form, initialization, and what their options mean."""
 
 import math
 import re
@@ -104,7 +104,7 @@ def test_a_block_begins_as_the_identity() -> None:
         torch.testing.assert_close(activated, nn.BatchNorm2d(16)(raw).relu(), rtol=1e-5, atol=1e-5)
 
 
-def test_initialisation_is_the_released_one() -> None:
+def test_initialization_is_the_released_one() -> None:
     torch.manual_seed(0)
     model = skipweave.create_model("seqresnet_b_k16_r7_n1")
     zero = [name for name, p in model.named_parameters() if p.dim() == 4 and not p.any()]

@@ -10,9 +10,9 @@ def test_concat_read_is_batch_norm_of_the_concatenation() -> None:
     torch.manual_seed(0)
     nodes = [torch.randn(4, width, 5, 5, dtype=torch.float64) for width in (2, 3)]
     gain, bias = torch.randn(5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
-    normalised = [F.batch_norm(node, None, None, training=True) for node in nodes]
+    normalized = [F.batch_norm(node, None, None, training=True) for node in nodes]
     expected = F.batch_norm(torch.cat(nodes, 1), None, None, gain, bias, training=True).relu()
-    torch.testing.assert_close(concat_read(normalised, gain, bias), expected)
+    torch.testing.assert_close(concat_read(normalized, gain, bias), expected)
 
 
 def test_sum_nodes() -> None:

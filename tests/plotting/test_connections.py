@@ -15,15 +15,15 @@ from skipweave.plotting.connections import connections, save, to_svg
 
 
 def panels(figure):
-    """Axes with links: (matrix, arcs) of each row; the colour bar has neither."""
+    """Axes with links: (matrix, arcs) of each row; the color bar has neither."""
     axes = [a for a in figure.axes if any(isinstance(c, PolyCollection | PathCollection) for c in a.collections)]
     return list(zip(axes[::2], axes[1::2], strict=True))
 
 
 def squares(axes):
     (collection,) = (c for c in axes.collections if isinstance(c, PolyCollection))
-    centres = [path.vertices[:4].mean(axis=0) for path in collection.get_paths()]
-    return {(round(reader), round(source)) for source, reader in centres}
+    centers = [path.vertices[:4].mean(axis=0) for path in collection.get_paths()]
+    return {(round(reader), round(source)) for source, reader in centers}
 
 
 def curves(axes):
@@ -42,7 +42,7 @@ def test_both_pictures_show_every_link_and_no_other(drawn):
     assert curves(arcs) == links
 
 
-def test_equal_neighbouring_stages_are_drawn_once():
+def test_equal_neighboring_stages_are_drawn_once():
     with torch.device("meta"):
         same, different = (skipweave.create_model(name) for name in ("sparsenet40_24", "sparsenet121_32"))
     ((_, arcs),) = panels(connections(same, "SparseNet"))
@@ -92,14 +92,14 @@ def test_ticks_name_the_ends_and_stay_few(units):
     assert [label.get_text() for label in matrix.get_yticklabels()][-1] == "out"
 
 
-def test_colours_can_be_told_apart_in_grey():
+def test_colors_can_be_told_apart_in_gray():
     ((matrix, _),) = panels(connections(topology.exponential(64)))
     (collection,) = matrix.collections
-    colours = np.unique(collection.get_facecolors(), axis=0)
-    grey = np.sort(colours[:, :3] @ [0.299, 0.587, 0.114])
-    assert len(grey) == 7
-    assert grey.max() < 0.8  # visible on white
-    assert np.diff(grey).min() > 0.04
+    colors = np.unique(collection.get_facecolors(), axis=0)
+    gray = np.sort(colors[:, :3] @ [0.299, 0.587, 0.114])
+    assert len(gray) == 7
+    assert gray.max() < 0.8  # visible on white
+    assert np.diff(gray).min() > 0.04
 
 
 def test_files(tmp_path):
@@ -120,9 +120,9 @@ def test_svg_text_is_well_formed_repeatable_and_free_of_a_prologue():
 
 
 def test_many_links_become_pixels_in_the_svg():
-    colour_bar = 1
-    assert to_svg(connections(topology.exponential(32))).count("<image") == colour_bar
-    assert to_svg(connections(topology.dense(100))).count("<image") == colour_bar + 2
+    color_bar = 1
+    assert to_svg(connections(topology.exponential(32))).count("<image") == color_bar
+    assert to_svg(connections(topology.dense(100))).count("<image") == color_bar + 2
 
 
 def test_nothing_global_is_touched():

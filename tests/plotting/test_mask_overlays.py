@@ -18,7 +18,7 @@ VOID = 2
 
 @pytest.fixture
 def scene():
-    """A grey photograph; above sky, below road, void at the right."""
+    """A gray photograph; above sky, below road, void at the right."""
     labels = torch.zeros(12, 16, dtype=torch.int64)
     labels[6:] = 1
     labels[:, 12:] = VOID
@@ -50,7 +50,7 @@ def test_figures_number_classes_by_their_values(scene):
         assert set(texts(figure.axes[-1])) == {"0", "255"}
 
 
-def test_an_overlay_mixes_colours_and_leaves_void(scene):
+def test_an_overlay_mixes_colors_and_leaves_void(scene):
     pixels = np.asarray(overlay(*scene, PALETTE, void=VOID, strength=0.5))
     assert pixels.shape == (12, 16, 3)
     assert pixels[0, 0].tolist() == [150, 100, 50]
@@ -117,7 +117,7 @@ def test_maps_stand_side_by_side(scene):
         assert file.getvalue()
 
 
-def test_a_label_without_a_colour_is_refused(scene):
+def test_a_label_without_a_color_is_refused(scene):
     image, labels = scene
     for draw in (lambda: mask_image(labels + 1, (0, 1, 2)), lambda: overlay(image, labels - 1, PALETTE)):
         with pytest.raises(SkipweaveError, match=r"a label map holds labels from .*: expected 0 to 2"):

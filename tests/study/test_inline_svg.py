@@ -12,7 +12,7 @@ SVG = """<?xml version="1.0"?>
 </svg>"""
 
 
-def test_markup_ids_and_colours():
+def test_markup_ids_and_colors():
     assert inline_svg(SVG, "p-", "two dots", {"#1b1b1d": "currentColor"}).split("\n ") == [
         '<svg viewBox="0 0 10 5" role="img" aria-label="two dots">',
         '<path id="p-m1" style="stroke: currentColor; stroke-width: 2"/>',

@@ -12,7 +12,7 @@ from skipweave.study.runner import run_study
 from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
 from skipweave.training.run import skipped_images
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Trainer:
     def __call__(self, config, *, resume, progress, skipped_images):
         self.left_out = skipped_images
         self.calls.append((config.model.name, config.seed, resume is not None))
-        folder = RunFolder(resume) if resume else RunFolder.create(config)
+        folder = RunDirectory(resume) if resume else RunDirectory.create(config)
         start = RunStart(folder.path, config.model.name, 1, "digits", {}, "cpu", 1, config.epochs, 2, 0, 0, ())
         progress.started(start)
         if len(self.calls) - 1 == self.stop_at:

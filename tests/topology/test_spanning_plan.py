@@ -95,6 +95,6 @@ def test_plans_down_and_up_can_be_followed(name: str, n: int, reuse: bool, prune
 
 
 @pytest.mark.parametrize("scales", [(0,), (0, 2), (1, 1), (0, -1)])
-def test_scales_must_be_neighbours(scales: tuple[int, ...]) -> None:
+def test_scales_must_be_neighbors(scales: tuple[int, ...]) -> None:
     with pytest.raises(SkipweaveError, match="expected one a stage, each one more or less than the one before"):
         SpanningPlan(topology.dense(4), (2, 2), scales)

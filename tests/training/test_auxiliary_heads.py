@@ -13,7 +13,7 @@ from skipweave.inference import evaluate
 from skipweave.training import FitConfig, LossConfig, ModelConfig, fit
 from skipweave.training.auxiliary_heads import AllHeads, Shares, count_heads
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.deep_supervision import sieve_shares
 from skipweave.training.tasks.task import Classification
 from skipweave.transforms import build_thinned
@@ -66,9 +66,9 @@ def test_the_loss_is_the_sum_of_the_heads_by_their_shares():
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_exits_are_trained_and_scored_and_left_alone_in_the_last_epochs(tiny: Tiny, devices: int):
     config = tiny(devices=devices, model=ModelConfig("sparsenet40_24", EXITS))
-    one = RunFolder(fit(replace(config, epochs=1, schedule=replace(config.schedule, milestones=()))).run_dir)
+    one = RunDirectory(fit(replace(config, epochs=1, schedule=replace(config.schedule, milestones=()))).run_dir)
     two = fit(replace(config, schedule=replace(config.schedule, milestones=()), loss=LossConfig(last_epochs=1)))
-    before, after = (open_saved(folder.last).tensors("network/") for folder in (one, RunFolder(two.run_dir)))
+    before, after = (open_saved(folder.last).tensors("network/") for folder in (one, RunDirectory(two.run_dir)))
     fc = [name for name in before if name.startswith("exits.") and name.endswith("fc.weight")]
     assert len(fc) == 2
     assert all(torch.equal(before[name], after[name]) for name in fc)

@@ -13,7 +13,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.inference import predict
 from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 BAD = ("train/ape/3.png", "train/cat/7.png")
 
@@ -67,7 +67,7 @@ class Stop(Silent):
 
 
 def digest(run: Path) -> str:
-    return open_saved(RunFolder(run).weights).info["sha256"]
+    return open_saved(RunDirectory(run).weights).info["sha256"]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_by_default_a_bad_image_stops_the_run_and_is_named(config: FitConfig):
 
 
 def test_what_is_skipped_is_named_and_counted(whole: RunSummary, listener: Stop):
-    folder = RunFolder(whole.run_dir)
+    folder = RunDirectory(whole.run_dir)
     skipped = folder.read_skipped() or []
     assert whole.skipped == 2
     assert folder.read_summary() == whole
@@ -102,7 +102,7 @@ def test_skipping_trains_as_if_the_files_were_not_there(whole: RunSummary, confi
         (photos / name).unlink()
     other = fit(replace(config, data=replace(config.data, on_bad="raise")))
     assert other.skipped == 0
-    assert not RunFolder(other.run_dir).skipped.exists()
+    assert not RunDirectory(other.run_dir).skipped.exists()
     assert digest(other.run_dir) == digest(whole.run_dir)
 
 
@@ -122,7 +122,7 @@ def test_a_resumed_run_leaves_out_the_same_images_whatever_became_of_them(
 
 def test_what_has_been_found_before_is_not_looked_for_again(whole: RunSummary, config: FitConfig):
     listener = Stop(after=0)
-    run = fit(config, progress=listener, left_out=RunFolder(whole.run_dir).read_skipped())
+    run = fit(config, progress=listener, left_out=RunDirectory(whole.run_dir).read_skipped())
     assert listener.read == []
     assert run.skipped == 2
     assert digest(run.run_dir) == digest(whole.run_dir)
@@ -156,7 +156,7 @@ def test_two_processes_leave_out_the_same_images(config: FitConfig):
     config = replace(config, devices=2, epochs=1)
     summary = fit(config)
     assert summary.skipped == 2
-    assert [image.index for image in RunFolder(summary.run_dir).read_skipped() or ()] == [13, 37]
+    assert [image.index for image in RunDirectory(summary.run_dir).read_skipped() or ()] == [13, 37]
 
 
 def test_turned_photographs_are_upright_in_training_and_prediction(whole: RunSummary, tmp_path: Path):

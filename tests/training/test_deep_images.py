@@ -12,12 +12,12 @@ from skipweave.config.settings import read
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
 from skipweave.export.timm_folder import hub_config, model_card
-from skipweave.inference import evaluate, label_pixels, predict
+from skipweave.inference import evaluate, predict, segment
 from skipweave.study.runner import run_study
 from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run, load_run_images
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 
 def scans(place: Path) -> Path:
@@ -67,7 +67,7 @@ def whole(place: Path) -> tuple[RunSummary, Stop]:
     return fit(settings(place), progress=listener), listener
 
 
-def test_classes_that_8_bits_cannot_tell_apart_are_learnt(whole: tuple[RunSummary, Stop]):
+def test_classes_that_8_bits_cannot_tell_apart_are_learned(whole: tuple[RunSummary, Stop]):
     run, listener = whole
     assert run.test_error == 0
     assert any("values from 963 to 1132 become 0 to 1" in note for note in listener.notes)
@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same(whole: tuple[RunSummary, S
         fit(settings(place, output=output), progress=Stop(after=7))
     (stopped,) = output.iterdir()
     resumed = fit(settings(place, output=output), resume=stopped)  # settings that do not name the range
-    digests = [open_saved(RunFolder(folder).weights).info["sha256"] for folder in (run.run_dir, resumed.run_dir)]
+    digests = [open_saved(RunDirectory(folder).weights).info["sha256"] for folder in (run.run_dir, resumed.run_dir)]
     assert digests[0] == digests[1]
 
 
@@ -177,7 +177,7 @@ def test_two_processes_find_what_one_finds(whole: tuple[RunSummary, Stop], place
     assert load_run(run.run_dir)[1].data == load_run(whole[0].run_dir)[1].data
 
 
-def test_pixels_of_deep_images_are_labelled(tmp_path: Path, class_list):
+def test_pixels_of_deep_images_are_labeled(tmp_path: Path, class_list):
     rng = np.random.default_rng(0)
     for folder in ("images", "masks"):
         (tmp_path / "set" / folder).mkdir(parents=True)
@@ -194,7 +194,7 @@ def test_pixels_of_deep_images_are_labelled(tmp_path: Path, class_list):
     network, _, description = load_run(run.run_dir)
     image = tmp_path / "set" / "images" / "0.tif"
     Image.new("L", (16, 16)).save(tmp_path / "bytes.png")
-    seen, refused = label_pixels(network, description, [image, tmp_path / "bytes.png"])
+    seen, refused = segment(network, description, [image, tmp_path / "bytes.png"])
     assert seen.image is not None
     assert seen.image.dtype == torch.uint8
     assert seen.image.unique().numel() > 10

@@ -1,4 +1,4 @@
-"""Densification in the training loop: when links are added, what the optimiser keeps, and resuming at any step."""
+"""Densification in the training loop: when links are added, what the optimizer keeps, and resuming at any step."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from skipweave.training import DensifyConfig, FitConfig, ModelConfig, Silent, fi
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.densification import Densifier
 from skipweave.training.fit_config import as_plain
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import sparsify
 from skipweave.transforms.densify import sparse_layers
 
@@ -46,14 +46,14 @@ def test_wrong_settings(values: dict[str, object], message: str) -> None:
         DensifyConfig(**values)
 
 
-OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-2),
     "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.01),
     "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, lr=0.01, momentum=0.9),
 }
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_equals_that_of_a_masked_dense_network_whose_new_weights_begin_at_zero(name: str) -> None:
     """Old links keep their moments, new ones begin without any; links that are not there feel nothing."""
     torch.manual_seed(0)
@@ -62,22 +62,22 @@ def test_training_equals_that_of_a_masked_dense_network_whose_new_weights_begin_
     ).double()
     sparse = sparsify(dense, 0.2, carry_weights=True, seed=0, input_size=(3, 6, 6)).model
     layer = sparse[2]
-    optimisers = [OPTIMISERS[name](model.parameters()) for model in (dense, sparse)]
+    optimizers = [OPTIMIZERS[name](model.parameters()) for model in (dense, sparse)]
     densifier = Densifier(DensifyConfig(every=3, new="zero"), 0.2, seed=5)
     x, labels = torch.randn(8, 3, 6, 6, dtype=torch.float64), torch.arange(8) % 3
     mask = torch.zeros(())
     for step in range(10):
-        densifier.prepare(sparse, optimisers[1], step)
+        densifier.prepare(sparse, optimizers[1], step)
         mask = torch.from_numpy(layer.pattern.mask())[:, :, None, None].double()
         if step == 0:
             with torch.no_grad():
                 dense[2].weight.mul_(mask)
-        for model, optimiser in zip((dense, sparse), optimisers, strict=True):
-            optimiser.zero_grad()
+        for model, optimizer in zip((dense, sparse), optimizers, strict=True):
+            optimizer.zero_grad()
             nn.functional.cross_entropy(model(x), labels).backward()
             if model is dense:
                 dense[2].weight.grad.mul_(mask)
-            optimiser.step()
+            optimizer.step()
         with torch.no_grad():
             dense[2].weight.mul_(mask)
         torch.testing.assert_close(layer.to_dense().weight, dense[2].weight)
@@ -111,27 +111,27 @@ def growing(make_tiny: Callable[..., FitConfig]) -> Callable[..., FitConfig]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, growing: Callable[..., FitConfig]) -> RunFolder:
-    return RunFolder(fit(growing(tmp_path_factory.mktemp("undisturbed"))).run_dir)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, growing: Callable[..., FitConfig]) -> RunDirectory:
+    return RunDirectory(fit(growing(tmp_path_factory.mktemp("undisturbed"))).run_dir)
 
 
 @pytest.mark.parametrize("steps", [3, 5, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 12, 21))])
 def test_a_resumed_run_is_the_uninterrupted_one(
-    steps: int, undisturbed: RunFolder, growing: Callable[..., FitConfig], tmp_path: Path
+    steps: int, undisturbed: RunDirectory, growing: Callable[..., FitConfig], tmp_path: Path
 ) -> None:
     config = growing(tmp_path)
     with pytest.raises(StoppedError):
         fit(config, progress=StopAfter(steps))
     (run,) = tmp_path.iterdir()
     fit(config, resume=run)
-    ours, theirs = open_saved(RunFolder(run).last), open_saved(undisturbed.last)
+    ours, theirs = open_saved(RunDirectory(run).last), open_saved(undisturbed.last)
     assert ours.info["sha256"] == theirs.info["sha256"]
-    assert open_saved(RunFolder(run).weights).info["sha256"] == open_saved(undisturbed.weights).info["sha256"]
+    assert open_saved(RunDirectory(run).weights).info["sha256"] == open_saved(undisturbed.weights).info["sha256"]
     phases = [[(p["density"], p["steps"]) for p in saved.info["state"]["phases"]] for saved in (ours, theirs)]
     assert phases[0] == phases[1]
 
 
-def test_what_a_run_tells_of_its_phases(undisturbed: RunFolder) -> None:
+def test_what_a_run_tells_of_its_phases(undisturbed: RunDirectory) -> None:
     summary = undisturbed.read_summary()
     assert [(phase.density, phase.steps) for phase in summary.phases] == [
         (0.1, 5),
@@ -143,14 +143,14 @@ def test_what_a_run_tells_of_its_phases(undisturbed: RunFolder) -> None:
     assert all(phase.steps_per_second > 0 for phase in summary.phases)
 
 
-def test_its_network_is_loaded_with_the_links_that_it_gained(undisturbed: RunFolder) -> None:
+def test_its_network_is_loaded_with_the_links_that_it_gained(undisturbed: RunDirectory) -> None:
     network, config, _ = load_run(undisturbed.path, "last")
     assert {layer.density for layer in sparse_layers(network).values()} == {1.0}
     assert as_plain(config)["densify"] == {"every": 5, "densities": [], "new": "fresh"}
     assert summary_parameters(undisturbed) > 0
 
 
-def summary_parameters(folder: RunFolder) -> int:
+def summary_parameters(folder: RunDirectory) -> int:
     summary = folder.read_summary()
     return summary.parameters if summary else 0
 

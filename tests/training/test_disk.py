@@ -13,7 +13,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, RunStart, Silent, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.fit_config import as_plain
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 Tiny = Callable[..., FitConfig]
 
@@ -21,19 +21,19 @@ Tiny = Callable[..., FitConfig]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> str:
     """Digest of the undisturbed run's last checkpoint."""
-    return open_saved(RunFolder(fit(make_tiny(tmp_path_factory.mktemp("undisturbed"))).run_dir).last).info["sha256"]
+    return open_saved(RunDirectory(fit(make_tiny(tmp_path_factory.mktemp("undisturbed"))).run_dir).last).info["sha256"]
 
 
 @pytest.fixture
-def begin(nursery, tmp_path: Path, make_tiny: Tiny) -> Callable[[Path], RunFolder]:
+def begin(nursery, tmp_path: Path, make_tiny: Tiny) -> Callable[[Path], RunDirectory]:
     """Begin a run in a folder, and stop it after 3 steps."""
 
-    def run(output: Path) -> RunFolder:
+    def run(output: Path) -> RunDirectory:
         settings = tmp_path / "settings.yaml"
         settings.write_text(yaml.safe_dump(as_plain(make_tiny(output, checkpoint_every=1))))
         assert nursery(["fit", "--config", settings], at="step", number=3, signal="SIGTERM").status == 143
         (run,) = output.iterdir()
-        return RunFolder(run)
+        return RunDirectory(run)
 
     return run
 
@@ -49,14 +49,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def state_of(folder: RunFolder) -> tuple[int, int]:
+def state_of(folder: RunDirectory) -> tuple[int, int]:
     state = open_saved(folder.last).info["state"]
     open_saved(folder.last).tensors()
     open_saved(folder.previous).tensors()
     return state["epoch"], state["step"]
 
 
-def assert_told(text: str, reason: str, folder: RunFolder) -> None:
+def assert_told(text: str, reason: str, folder: RunDirectory) -> None:
     """One line: what, why, what is kept, how to go on."""
     line = text.splitlines()[-1]
     assert line.startswith("skipweave: error: cannot write ")
@@ -73,7 +73,7 @@ def fill(filler: Path, room: int) -> None:
 
 
 @pytest.mark.parametrize("room", [0, pytest.param(40_000, marks=pytest.mark.slow)])
-def test_a_full_disk(nursery, begin: Callable[[Path], RunFolder], small_disk: Path, weights: str, room: int):
+def test_a_full_disk(nursery, begin: Callable[[Path], RunDirectory], small_disk: Path, weights: str, room: int):
     folder, filler = begin(small_disk / "runs"), small_disk / "filler"
     fill(filler, room)
     ended = nursery(["fit", "--resume", folder.path])
@@ -87,7 +87,7 @@ def test_a_full_disk(nursery, begin: Callable[[Path], RunFolder], small_disk: Pa
     assert open_saved(folder.last).info["sha256"] == weights
 
 
-def test_a_disk_that_becomes_read_only(nursery, begin: Callable[[Path], RunFolder], small_disk: Path, weights: str):
+def test_a_disk_that_becomes_read_only(nursery, begin: Callable[[Path], RunDirectory], small_disk: Path, weights: str):
     folder = begin(small_disk / "runs")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     ended = nursery(["fit", "--resume", folder.path])
@@ -99,7 +99,7 @@ def test_a_disk_that_becomes_read_only(nursery, begin: Callable[[Path], RunFolde
     assert open_saved(folder.last).info["sha256"] == weights
 
 
-def test_a_limit_on_the_size_of_files(nursery, begin: Callable[[Path], RunFolder], tmp_path: Path, weights: str):
+def test_a_limit_on_the_size_of_files(nursery, begin: Callable[[Path], RunDirectory], tmp_path: Path, weights: str):
     """Fails in the middle of writing a checkpoint, without being root."""
     folder = begin(tmp_path / "runs")
     ended = nursery(["fit", "--resume", folder.path], at="full", number=folder.last.stat().st_size - 1000)
@@ -114,11 +114,11 @@ def test_a_limit_on_the_size_of_files(nursery, begin: Callable[[Path], RunFolder
 class Does(Silent):
     """Does something to the run's folder after three steps."""
 
-    def __init__(self, harm: Callable[[RunFolder], None]) -> None:
+    def __init__(self, harm: Callable[[RunDirectory], None]) -> None:
         self.harm = harm
 
     def started(self, start: RunStart) -> None:
-        self.folder = RunFolder(start.run_dir)
+        self.folder = RunDirectory(start.run_dir)
 
     def stepped(self, epoch: int, step: int, loss: float) -> None:
         if step == 3:
@@ -139,13 +139,13 @@ def test_a_folder_that_is_moved(tiny: Tiny, tmp_path: Path, weights: str):
     with pytest.raises(SkipweaveError, match="the run's folder is gone"):
         fit(config, progress=Does(lambda folder: folder.path.rename(moved)))
     fit(config, resume=moved)
-    assert open_saved(RunFolder(moved).last).info["sha256"] == weights
+    assert open_saved(RunDirectory(moved).last).info["sha256"] == weights
 
 
 def test_a_file_where_a_folder_was(tiny: Tiny):
     config = tiny(checkpoint_every=1)
 
-    def harm(folder: RunFolder) -> None:
+    def harm(folder: RunDirectory) -> None:
         shutil.rmtree(folder.checkpoints)
         folder.checkpoints.touch()
 
@@ -177,12 +177,12 @@ def test_a_run_is_not_begun_on_a_full_disk(tiny: Tiny, small_disk: Path, room: i
 
 @pytest.mark.slow
 def test_wherever_it_becomes_full_the_checkpoints_stay_whole(
-    nursery, begin: Callable[[Path], RunFolder], small_disk: Path, tmp_path: Path, weights: str
+    nursery, begin: Callable[[Path], RunDirectory], small_disk: Path, tmp_path: Path, weights: str
 ):
     """From no room at all to enough."""
     begun, filler, statuses = begin(tmp_path / "runs"), small_disk / "filler", []
     for room in range(0, 420_000, 20_000):
-        folder = RunFolder(Path(shutil.copytree(begun.path, small_disk / str(room))))
+        folder = RunDirectory(Path(shutil.copytree(begun.path, small_disk / str(room))))
         fill(filler, room)
         ended = nursery(["fit", "--resume", folder.path])
         statuses.append(ended.status)

@@ -18,19 +18,19 @@ from skipweave.training import FitConfig, OptimConfig, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed import processes
 from skipweave.training.learner import Learner
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 Tiny = Callable[..., FitConfig]
 
 
-def failed(config: FitConfig) -> tuple[RunFolder, str]:
+def failed(config: FitConfig) -> tuple[RunDirectory, str]:
     with pytest.raises(SkipweaveError) as caught:
         fit(config)
     (run,) = config.output.iterdir()
-    return RunFolder(run), str(caught.value)
+    return RunDirectory(run), str(caught.value)
 
 
-def read(folder: RunFolder) -> dict[str, object]:
+def read(folder: RunDirectory) -> dict[str, object]:
     return json.loads(folder.divergence.read_text())
 
 

@@ -13,7 +13,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, learner, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.learner import Learner
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms.regional_compilation import compile_units
 
 Tiny = Callable[..., FitConfig]
@@ -60,7 +60,7 @@ def test_the_run_folder_is_complete(run: RunSummary):
     }
     assert any(name.startswith("events/events.out.tfevents") for name in names)
     assert json.loads((run.run_dir / "versions.json").read_text())["torch"] == torch.__version__.partition("+")[0]
-    assert RunFolder(run.run_dir).read_config().model.name == run.model
+    assert RunDirectory(run.run_dir).read_config().model.name == run.model
 
 
 def test_metrics_have_one_row_an_epoch(run: RunSummary):
@@ -78,8 +78,8 @@ def test_the_summary_tells_of_the_chosen_weights(run: RunSummary):
     assert run.parameters > 1000
     assert run.test_error is not None
     assert run.step_seconds > 0
-    best = open_saved(RunFolder(run.run_dir).best)
-    assert best.info["sha256"] == open_saved(RunFolder(run.run_dir).weights).info["sha256"]
+    best = open_saved(RunDirectory(run.run_dir).best)
+    assert best.info["sha256"] == open_saved(RunDirectory(run.run_dir).weights).info["sha256"]
 
 
 def test_the_network_learns(tiny: Tiny):
@@ -92,7 +92,7 @@ def test_without_validation_the_last_weights_are_chosen(tiny: Tiny):
     config = tiny(epochs=1)
     summary = fit(replace(config, data=replace(config.data, validation=0), batch_size=256))
     assert (summary.weights, summary.val_error) == ("last", None)
-    folder = RunFolder(summary.run_dir)
+    folder = RunDirectory(summary.run_dir)
     assert not folder.best.exists()
     last, chosen = open_saved(folder.last).tensors("network/"), open_saved(folder.weights).tensors()
     assert all(torch.equal(last[name], chosen[name]) for name in chosen)
@@ -102,7 +102,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(tiny: Tiny):
     config = tiny(epochs=1, batch_size=256)
     first, again = fit(config), fit(config)
     other = fit(replace(config, seed=1))
-    digests = [open_saved(RunFolder(summary.run_dir).weights).info["sha256"] for summary in (first, again, other)]
+    digests = [open_saved(RunDirectory(summary.run_dir).weights).info["sha256"] for summary in (first, again, other)]
     assert digests[0] == digests[1] != digests[2]
     assert len({summary.run_dir for summary in (first, again, other)}) == 3
 
@@ -135,7 +135,7 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(tiny: Tiny, monkeypatch:
     assert "\n" not in str(caught.value)
     assert len(read) == 7
     (run_dir,) = config.output.iterdir()
-    folder = RunFolder(run_dir)
+    folder = RunDirectory(run_dir)
     saved, note = folder.newest()
     assert saved is not None
     assert not note
@@ -151,7 +151,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tiny: Tiny, monkeypatch: pyte
     with pytest.raises(SkipweaveError, match="after 1 steps: a weight is not a number"):
         fit(config)
     (run_dir,) = config.output.iterdir()
-    assert RunFolder(run_dir).newest() == (None, "")
+    assert RunDirectory(run_dir).newest() == (None, "")
 
 
 @pytest.mark.parametrize(

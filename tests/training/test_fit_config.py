@@ -48,7 +48,7 @@ def test_all_mistakes_are_told_at_once():
     ("make", "part"),
     [
         (lambda: OptimConfig(lr=0), "lr is 0"),
-        (lambda: OptimConfig("rmsprob"), "unknown optimiser 'rmsprob': did you mean rmsprop"),
+        (lambda: OptimConfig("rmsprob"), "unknown optimizer 'rmsprob': did you mean rmsprop"),
         (lambda: OptimConfig("rmsprop"), "nesterov is for sgd"),
         (lambda: ScheduleConfig(decay=1.1), "decay is 1.1"),
         (lambda: LossConfig(heads="half"), "unknown way to share the loss 'half': did you mean halves"),

@@ -10,7 +10,7 @@ import yaml
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.fit_config import as_plain
-from skipweave.training.run.run_directory import RunFolder, runs_in
+from skipweave.training.run.run_directory import RunDirectory, runs_in
 
 Tiny = Callable[..., FitConfig]
 
@@ -22,8 +22,8 @@ def small(make_tiny: Tiny, output: Path) -> FitConfig:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> RunFolder:
-    return RunFolder(fit(small(make_tiny, tmp_path_factory.mktemp("undisturbed"))).run_dir)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> RunDirectory:
+    return RunDirectory(fit(small(make_tiny, tmp_path_factory.mktemp("undisturbed"))).run_dir)
 
 
 def harms(rng: random.Random) -> Iterator[dict[str, object]]:
@@ -35,7 +35,7 @@ def harms(rng: random.Random) -> Iterator[dict[str, object]]:
         yield {"at": rng.choice(("step", "evaluation")), "number": rng.randrange(1, 12)}
 
 
-def assert_whole(folder: RunFolder) -> None:
+def assert_whole(folder: RunDirectory) -> None:
     """What there is of checkpoints is as it was written."""
     if folder.last.exists():
         saved, note = folder.newest()
@@ -49,12 +49,14 @@ def assert_whole(folder: RunFolder) -> None:
             open_saved(path).tensors()
 
 
-def assert_nothing_stale(folder: RunFolder) -> None:
+def assert_nothing_stale(folder: RunDirectory) -> None:
     names = {path.name for path in folder.path.rglob("*") if path.is_file()}
     assert [name for name in names if name.endswith(".partial") or name.startswith(".")] == []
 
 
-def survive(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder, kills: int, seed: int) -> dict[str, int]:
+def survive(
+    nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory, kills: int, seed: int
+) -> dict[str, int]:
     """Kill run after run, each until it has finished all the same; count the kills by kind."""
     rng = random.Random(seed)
     expected = {name: open_saved(getattr(undisturbed, name)).info["sha256"] for name in ("last", "best", "weights")}
@@ -72,7 +74,7 @@ def survive(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder, ki
             begun = runs_in(output)
             assert len(begun) <= 1
             if begun:
-                folder = RunFolder(begun[0])
+                folder = RunDirectory(begun[0])
                 words = ["fit", "--resume", folder.path]
             if ended.status == 0:
                 break
@@ -88,12 +90,12 @@ def survive(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder, ki
     return counts
 
 
-def test_a_few_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder):
+def test_a_few_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory):
     assert sum(survive(nursery, make_tiny, tmp_path, undisturbed, kills=5, seed=1).values()) == 5
 
 
 @pytest.mark.slow
-def test_two_hundred_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunFolder):
+def test_two_hundred_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory):
     counts = survive(nursery, make_tiny, tmp_path, undisturbed, kills=200, seed=2)
     assert sum(counts.values()) == 200
     in_time = counts.pop("delay")  # how many of these meet a run that is not over depends on the machine

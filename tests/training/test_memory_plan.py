@@ -14,7 +14,7 @@ from skipweave.config.byte_sizes import parse_bytes
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, OptimConfig, fit
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Classification
 
 SIDE, BATCH = 16, 12
@@ -32,13 +32,13 @@ def really(recompute: bool, batch: int) -> int:
     if recompute:
         network.set_grad_checkpointing()
     images, labels = torch.randn(batch, 3, SIDE, SIDE), torch.randint(10, (batch,))
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
 
     def steps() -> None:
         for _ in range(2):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             nn.functional.cross_entropy(network(images), labels).backward()
-            optimiser.step()
+            optimizer.step()
 
     given = [*network.parameters(), *network.buffers(), images, labels]
     return peak_bytes(steps, given) + sum(tensor.nbytes for tensor in given)
@@ -91,7 +91,7 @@ def test_a_network_that_cannot_run_units_again_takes_fewer_images() -> None:
 
 def test_a_run_keeps_what_was_chosen(tiny: Callable[..., FitConfig]) -> None:
     config = tiny(epochs=1, max_memory="1MB")
-    settled = RunFolder(fit(config).run_dir).read_config()
+    settled = RunDirectory(fit(config).run_dir).read_config()
     assert settled.recompute
     assert 2 <= settled.batch_size < config.batch_size
     assert settled == replace(config, recompute=True, batch_size=settled.batch_size)

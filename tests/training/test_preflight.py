@@ -9,7 +9,7 @@ from PIL import Image
 
 from skipweave.data import DataConfig, check_workers, load, workers_note
 from skipweave.errors import SkipweaveError
-from skipweave.inference import evaluate, label_pixels
+from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
 from skipweave.study.study_config import NetworkConfig, StudyConfig
@@ -85,7 +85,7 @@ def test_the_least_size_trains(tmp_path):
     fit(replace(config, data=replace(config.data, image_size=8), batch_size=1))
 
 
-def test_one_class_cannot_be_learnt(tmp_path):
+def test_one_class_cannot_be_learned(tmp_path):
     (found,) = told(settings(tmp_path, {"cat": 9}))
     assert "folder has one class, cat" in found
 
@@ -178,7 +178,7 @@ def test_crops_and_resized_images_count_as_they_are_taken(tmp_path):
     fit(replace(small, data=replace(small.data, crop=32, image_size=32)))
 
 
-def test_one_class_with_masks_cannot_be_learnt_either(tmp_path):
+def test_one_class_with_masks_cannot_be_learned_either(tmp_path):
     config = FitConfig(FC, masks(tmp_path / "set", [40] * 6, "name\nground\nvoid\n"), batch_size=2)
     (found,) = told(replace(config, output=tmp_path / "runs"))
     assert "masks has one class, ground" in found
@@ -191,7 +191,7 @@ def test_a_too_small_image_does_not_end_the_prediction_of_others(tmp_path):
     Image.new("RGB", (50, 8)).save(tmp_path / "low.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
     good = tmp_path / "set" / "images" / "0.png"
-    first, second, third = label_pixels(network, description, [tmp_path / "low.png", tmp_path / "broken.png", good])
+    first, second, third = segment(network, description, [tmp_path / "low.png", tmp_path / "broken.png", good])
     assert first.problem == (
         f"{tmp_path / 'low.png'}: fc_densenet56 cannot take images of 8x50 pixels: it needs at least 32x32"
     )

@@ -19,16 +19,16 @@ from skipweave.errors import SkipweaveError
 from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.fit_config import as_plain
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 WALL_CLOCK = ("seconds", "step_seconds")
 
 
 @pytest.fixture(scope="session")
-def kill_at(nursery) -> Callable[..., RunFolder]:
+def kill_at(nursery) -> Callable[..., RunDirectory]:
     """Run a configuration in a process of its own, or in two, and let it be killed."""
 
-    def kill(config: FitConfig, moment: str, number: int) -> RunFolder:
+    def kill(config: FitConfig, moment: str, number: int) -> RunDirectory:
         config.output.mkdir(parents=True)
         settings = config.output.with_suffix(".yaml")
         settings.write_text(yaml.safe_dump(as_plain(config)))
@@ -36,7 +36,7 @@ def kill_at(nursery) -> Callable[..., RunFolder]:
         ended = nursery(words, at=moment, number=number, folder=config.output, processes=config.devices)
         assert ended.status == -signal.SIGKILL, ended.texts
         (run,) = config.output.iterdir()
-        return RunFolder(run)
+        return RunDirectory(run)
 
     return kill
 
@@ -47,7 +47,7 @@ def timeless(values: dict[str, Any]) -> dict[str, Any]:
     return kept | {"phases": [timeless(phase) for phase in kept["phases"]]} if "phases" in kept else kept
 
 
-def contents(folder: RunFolder) -> tuple[dict[str, torch.Tensor], dict[str, object], list[dict[str, str]]]:
+def contents(folder: RunDirectory) -> tuple[dict[str, torch.Tensor], dict[str, object], list[dict[str, str]]]:
     """All that a run ends with, wall-clock times aside: tensors, state, rows of metrics.csv."""
     saved = open_saved(folder.last)
     phases = [timeless(phase) for phase in saved.info["state"]["phases"]]
@@ -57,7 +57,7 @@ def contents(folder: RunFolder) -> tuple[dict[str, torch.Tensor], dict[str, obje
     return saved.tensors(), state, rows
 
 
-def assert_same(ours: RunFolder, theirs: RunFolder) -> None:
+def assert_same(ours: RunDirectory, theirs: RunDirectory) -> None:
     (tensors, state, rows), (expected, expected_state, expected_rows) = contents(ours), contents(theirs)
     assert tensors.keys() == expected.keys()
     assert [name for name in tensors if not torch.equal(tensors[name], expected[name])] == []
@@ -74,9 +74,9 @@ def assert_same(ours: RunFolder, theirs: RunFolder) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> RunFolder:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> RunDirectory:
     config = make_tiny(tmp_path_factory.mktemp("undisturbed"), checkpoint_every=4)
-    return RunFolder(fit(config).run_dir)
+    return RunDirectory(fit(config).run_dir)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def killed(kill_at, tmp_path_factory: pytest.TempPathFactory, make_tiny: Callabl
 
 
 @pytest.fixture
-def stopped(killed: Path, tmp_path: Path) -> RunFolder:
+def stopped(killed: Path, tmp_path: Path) -> RunDirectory:
     """A copy of that run."""
-    return RunFolder(Path(shutil.copytree(killed, tmp_path / "stopped")))
+    return RunDirectory(Path(shutil.copytree(killed, tmp_path / "stopped")))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def stopped(killed: Path, tmp_path: Path) -> RunFolder:
     ],
 )
 def test_a_killed_run_ends_as_the_undisturbed_one(
-    kill_at, tiny: Callable[..., FitConfig], undisturbed: RunFolder, moment: str, number: int, workers: int
+    kill_at, tiny: Callable[..., FitConfig], undisturbed: RunDirectory, moment: str, number: int, workers: int
 ):
     config = tiny(checkpoint_every=4)
     config = replace(config, data=replace(config.data, workers=workers))
@@ -148,18 +148,18 @@ def configuration(make_tiny: Callable[..., FitConfig], label_maps: FitConfig) ->
 
 
 @pytest.fixture(scope="module")
-def whole(nursery, tmp_path_factory: pytest.TempPathFactory, configuration) -> Callable[[str, int], RunFolder]:
+def whole(nursery, tmp_path_factory: pytest.TempPathFactory, configuration) -> Callable[[str, int], RunDirectory]:
     """The undisturbed run of a kind in so many processes."""
 
     @cache
-    def run(kind: str, devices: int) -> RunFolder:
+    def run(kind: str, devices: int) -> RunDirectory:
         output = tmp_path_factory.mktemp("whole")
         settings = output.with_suffix(".yaml")
         settings.write_text(yaml.safe_dump(as_plain(configuration(kind, output, devices=devices))))
         ended = nursery(["fit", "--config", settings], processes=devices)
         assert ended.status == 0, ended.texts
         (folder,) = output.iterdir()
-        return RunFolder(folder)
+        return RunDirectory(folder)
 
     return run
 
@@ -199,13 +199,13 @@ def test_the_matrix_of_kills(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_may_go_on_with_other_workers(stopped: RunFolder, undisturbed: RunFolder, workers: int):
+def test_a_run_may_go_on_with_other_workers(stopped: RunDirectory, undisturbed: RunDirectory, workers: int):
     config = stopped.read_config()
     fit(replace(config, data=replace(config.data, workers=workers)), resume=stopped.path)
     assert_same(stopped, undisturbed)
 
 
-def test_a_damaged_last_checkpoint_leaves_the_one_before(stopped: RunFolder, undisturbed: RunFolder):
+def test_a_damaged_last_checkpoint_leaves_the_one_before(stopped: RunDirectory, undisturbed: RunDirectory):
     stopped.last.write_bytes(stopped.last.read_bytes()[:-5])
     saved, note = stopped.newest()
     assert saved is not None
@@ -215,7 +215,7 @@ def test_a_damaged_last_checkpoint_leaves_the_one_before(stopped: RunFolder, und
     assert_same(stopped, undisturbed)
 
 
-def test_with_all_checkpoints_damaged_nothing_is_overwritten(stopped: RunFolder):
+def test_with_all_checkpoints_damaged_nothing_is_overwritten(stopped: RunDirectory):
     for path in (stopped.last, stopped.previous):
         path.write_bytes(b"x" * 100)
     before = {path: path.read_bytes() for path in stopped.path.rglob("*") if path.is_file()}
@@ -225,29 +225,29 @@ def test_with_all_checkpoints_damaged_nothing_is_overwritten(stopped: RunFolder)
     assert before == {path: path.read_bytes() for path in stopped.path.rglob("*") if path.is_file()}
 
 
-def test_a_checkpoint_of_another_model_is_refused(tiny: Callable[..., FitConfig], undisturbed: RunFolder):
+def test_a_checkpoint_of_another_model_is_refused(tiny: Callable[..., FitConfig], undisturbed: RunDirectory):
     config = tiny()
-    other = RunFolder(fit(replace(config, model=replace(config.model, args={"units": 1, "growth": 6}))).run_dir)
+    other = RunDirectory(fit(replace(config, model=replace(config.model, args={"units": 1, "growth": 6}))).run_dir)
     os.remove(other.summary)
     other.last.write_bytes(undisturbed.last.read_bytes())
     with pytest.raises(SkipweaveError, match=r"expected sparsenet40_24 with .*'units': 1"):
         fit(other.read_config(), resume=other.path)
 
 
-def test_another_number_of_processes_is_refused(stopped: RunFolder):
-    """It would be another run: each process normalises by its own share of a batch."""
+def test_another_number_of_processes_is_refused(stopped: RunDirectory):
+    """It would be another run: each process normalizes by its own share of a batch."""
     config = stopped.read_config()
     with pytest.raises(SkipweaveError, match="devices: 2, not 1"):
         fit(replace(config, devices=2), resume=stopped.path)
 
 
-def test_a_finished_run_is_not_run_again(undisturbed: RunFolder):
+def test_a_finished_run_is_not_run_again(undisturbed: RunDirectory):
     before = undisturbed.last.stat().st_mtime_ns
     assert fit(undisturbed.read_config(), resume=undisturbed.path) == undisturbed.read_summary()
     assert undisturbed.last.stat().st_mtime_ns == before
 
 
-def test_other_settings_are_refused_when_resuming(undisturbed: RunFolder):
+def test_other_settings_are_refused_when_resuming(undisturbed: RunDirectory):
     config = undisturbed.read_config()
     with pytest.raises(SkipweaveError, match="epochs: 9, not 2"):
         fit(replace(config, epochs=9), resume=undisturbed.path)

@@ -24,7 +24,7 @@ from skipweave.training import (
     load_weights,
 )
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Segmentation
 
 SMALL = ModelConfig("fc_logdensenet103", {"units": [1, 1, 1], "growth": 4, "proj_drop_rate": 0.1})
@@ -65,7 +65,7 @@ class Told(Silent):
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
-    return open_saved(RunFolder(run).last).tensors()
+    return open_saved(RunDirectory(run).last).tensors()
 
 
 def test_a_run_is_scored_at_full_resolution_and_tells_its_weights(config: FitConfig):
@@ -77,9 +77,9 @@ def test_a_run_is_scored_at_full_resolution_and_tells_its_weights(config: FitCon
     heads = evaluate(summary.run_dir, "test")
     assert heads[-1].error == summary.test_error
     data = load_segmentation(config.data)
-    labelled = sum(int((data.test[index][1] < data.void).sum()) for index in range(len(data.test)))
-    assert [int(head.confusion.sum()) for head in heads] == [labelled] * 3
-    header = RunFolder(summary.run_dir).metrics.read_text().splitlines()[0]
+    labeled = sum(int((data.test[index][1] < data.void).sum()) for index in range(len(data.test)))
+    assert [int(head.confusion.sum()) for head in heads] == [labeled] * 3
+    header = RunDirectory(summary.run_dir).metrics.read_text().splitlines()[0]
     assert "val_mean_iou" in header
     assert "val_exit1_error" in header
 
@@ -114,11 +114,11 @@ def test_a_run_may_start_from_the_weights_of_another(config: FitConfig, tmp_path
     assert set(config.output.iterdir()) == runs
 
 
-def test_images_without_a_labelled_pixel_are_told(config: FitConfig):
+def test_images_without_a_labeled_pixel_are_told(config: FitConfig):
     data = load_segmentation(config.data)
     for _, mask in data.val.pairs:
         Image.fromarray(np.full((12, 10), 2, dtype=np.uint8)).save(mask)
-    with pytest.raises(SkipweaveError, match="none of the 4 images scored has a labelled pixel"):
+    with pytest.raises(SkipweaveError, match="none of the 4 images scored has a labeled pixel"):
         fit(config)
 
 

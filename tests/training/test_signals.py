@@ -17,7 +17,7 @@ from skipweave.errors import Stopped
 from skipweave.training import FitConfig, Silent, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.fit_config import as_plain
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import SIGNALS, stop_requests
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1}
@@ -34,7 +34,7 @@ def settings(tmp_path: Path, tiny: Callable[..., FitConfig]) -> Path:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> str:
     """Digest of the undisturbed run's last checkpoint."""
-    return open_saved(RunFolder(fit(make_tiny(tmp_path_factory.mktemp("undisturbed"))).run_dir).last).info["sha256"]
+    return open_saved(RunDirectory(fit(make_tiny(tmp_path_factory.mktemp("undisturbed"))).run_dir).last).info["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_signal_stops_a_run_within_a_step(
     assert ended.status == STATUS[name]
     assert ended.texts[0].splitlines()[-1].startswith(f"skipweave: stopped by {name} ")
     assert ended.texts[0].endswith(f"to go on: skipweave fit --resume {run}\n")
-    folder = RunFolder(run)
+    folder = RunDirectory(run)
     state = open_saved(folder.last).info["state"]
     assert (state["epoch"], state["step"]) == (epoch, step)
     assert not folder.summary.exists()
@@ -77,13 +77,13 @@ def test_two_processes_stop_at_the_same_step(nursery, settings: Path, tmp_path: 
     (run,) = (tmp_path / "runs").iterdir()
     assert f"to go on: skipweave fit --resume {run}" in ended.texts[0]
     assert "skipweave:" not in ended.texts[1]
-    folder = RunFolder(run)
+    folder = RunDirectory(run)
     assert open_saved(folder.last).info["state"]["step"] == (number if at == "step" else 11)
     assert nursery(["fit", "--resume", run], processes=2).status == 0
     whole = nursery([*words, "--output", tmp_path / "whole"], processes=2)
     assert whole.status == 0
     (undisturbed,) = (tmp_path / "whole").iterdir()
-    assert open_saved(folder.last).info["sha256"] == open_saved(RunFolder(undisturbed).last).info["sha256"]
+    assert open_saved(folder.last).info["sha256"] == open_saved(RunDirectory(undisturbed).last).info["sha256"]
 
 
 def test_handlers_are_put_back():
@@ -171,6 +171,6 @@ def test_a_signal_to_who_started_the_processes_reaches_them(settings: Path, tmp_
     assert parent.returncode == STATUS[name]
     assert said.endswith(f"to go on: skipweave fit --resume {run}\n")
     assert said.count("\n") == 1, said
-    saved, note = RunFolder(run).newest()
+    saved, note = RunDirectory(run).newest()
     assert saved is not None
     assert not note

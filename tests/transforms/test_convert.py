@@ -108,14 +108,14 @@ def test_the_given_network_stays_as_it_is_and_the_converted_one_trains() -> None
     torch.testing.assert_close(dict(given.state_dict()), dict(before), rtol=0, atol=0)
     torch.testing.assert_close(model.fc.weight, given.fc.weight, rtol=0, atol=0)
     images, labels = torch.randn(8, 3, 32, 32), torch.arange(8) % 4
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     losses = []
     for _ in range(8):
         loss = nn.functional.cross_entropy(model(images), labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         assert all(p.grad is not None for p in model.parameters())
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     assert model.eval()(images).shape == (8, 4)

@@ -199,7 +199,7 @@ def test_what_was_done_is_told() -> None:
     lines = str(result).splitlines()
     assert lines[1].split() == ["0", "convolution", "3x3", "432", "216", "15,552", "7,776", "16", "to", "8", "channels"]
     assert lines[-4].split() == ["convolutions", "9,648", "2,520", "163,008", "44,640"]
-    assert lines[-2].split() == ["normalisations", "32", "16"]
+    assert lines[-2].split() == ["normalizations", "32", "16"]
 
 
 class Gain(nn.Module):

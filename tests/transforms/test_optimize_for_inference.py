@@ -1,4 +1,4 @@
-"""Networks optimised for inference: the same functions, by fewer operations, and nothing else."""
+"""Networks optimized for inference: the same functions, by fewer operations, and nothing else."""
 
 import copy
 import pickle
@@ -114,7 +114,7 @@ def results(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
 
 
 def check(model: nn.Module, counts: tuple[int, int], x: Tensor) -> None:
-    """Hold an optimised network to the given one, which must stay as it is."""
+    """Hold an optimized network to the given one, which must stay as it is."""
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fast = optimize_for_inference(model, input_size=(3, 48, 48))
     assert (len(norms_of(model)), len(norms_of(fast))) == counts
@@ -398,8 +398,8 @@ def test_it_has_what_the_network_has() -> None:
     assert fast.num_classes == 10
     assert fast.pretrained_cfg == model.pretrained_cfg
     assert isinstance(fast.get_classifier(), nn.Linear)
-    with pytest.raises(AttributeError, match="no attribute 'colour'"):
-        _ = fast.colour
+    with pytest.raises(AttributeError, match="no attribute 'color'"):
+        _ = fast.color
 
 
 def test_copies_and_files(tmp_path: Path) -> None:
@@ -520,7 +520,7 @@ def test_exported() -> None:
         (small, dict(weights=torch.int8), "weights is torch.int8: expected torch.float32, torch.bfloat16 or None"),
         (_resnet, {}, "the model does not say what images it takes: give input_size"),
         (nn.Identity, {}, "the network has no parameters"),
-        (lambda: optimize_for_inference(small()), {}, "is optimised for inference already"),
+        (lambda: optimize_for_inference(small()), {}, "is optimized for inference already"),
         (small, dict(input_size=(4, 32, 32)), r"stem.conv \(Conv2d\) cannot run for images of size \(4, 32, 32\)"),
     ],
 )

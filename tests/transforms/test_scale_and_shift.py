@@ -20,8 +20,8 @@ BEHIND = {
     "transposed": lambda: nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, bias=False),
     "transposed, groups": lambda: nn.ConvTranspose2d(6, 4, 3, groups=2),
     "channel-sparse": lambda: ChannelSparseConv2d(6, 4, 3, bias=False, fan_in=2, seed=1),
-    "across normalised nodes": lambda: CrossConv(1, 6, normalised=True),
-    "across raw nodes": lambda: CrossConv(1, 6, normalised=False),
+    "across normalized nodes": lambda: CrossConv(1, 6, normalized=True),
+    "across raw nodes": lambda: CrossConv(1, 6, normalized=False),
 }
 
 
@@ -55,7 +55,7 @@ def test_gains_and_biases_behind_a_layer(make) -> None:
 
 
 def test_gains_and_biases_behind_several_nodes() -> None:
-    layer, nodes = shaken(CrossConv(3, 6, normalised=True)), torch.randn(3, 2, 6, 5, 7, dtype=torch.float64)
+    layer, nodes = shaken(CrossConv(3, 6, normalized=True)), torch.randn(3, 2, 6, 5, 7, dtype=torch.float64)
     affine = drawn(6)
     expected = through(affine, layer(*nodes))
     absorb_behind(layer, affine)

@@ -26,7 +26,7 @@ NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 def dead_filters(model: nn.Module, size: tuple[int, int, int]) -> list[str]:
     """Filters without a way from the image or to the prediction, by running the network with positive weights.
 
-    The paper's path rule, tested without any notion of a graph: weights are one over the fan-in, normalisations
+    The paper's path rule, tested without any notion of a graph: weights are one over the fan-in, normalizations
     nothing, and the input of every layer is scaled to at most 1, in float64; then an activation above 0 has a way from
     the image, and a gradient above 0 one to the prediction.
     """
@@ -239,13 +239,13 @@ def test_a_sparse_network_trains() -> None:
     torch.manual_seed(0)
     model = sparsify(Small(), 0.2, input_size=SIZE).model
     images, labels = torch.randn(8, *SIZE), torch.arange(8) % 5
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     losses = []
     for _ in range(12):
         loss = nn.functional.cross_entropy(model(images), labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
 

@@ -122,7 +122,7 @@ class _Network:
         kinds = parameters_by_type(self.model)
         if row.quantity == "convolution_weights":
             return kinds["convolution"]
-        statistics = kinds["normalisation"] if row.quantity == "parameters_with_statistics" else 0
+        statistics = kinds["normalization"] if row.quantity == "parameters_with_statistics" else 0
         return sum(kinds.values()) + statistics
 
 

@@ -42,10 +42,10 @@ def link_weights(model: nn.Module) -> tuple[LinkWeight, ...]:
 
     A link into a unit that concatenates has the mean over its channels, and over the outputs and taps of the unit's
     first convolution, of |gain x weight|. The gain is the reader's own, of the batch norm before that convolution: the
-    nodes are normalised, so a channel counts by gain and weight together, and one can grow while the other shrinks
+    nodes are normalized, so a channel counts by gain and weight together, and one can grow while the other shrinks
     without any change of what the network computes. (Figures of reuse leave the gain out, as SparseNet's Fig. 3 does.)
     A link into a convolution across nodes (DelugeNets) has the L2 norm of its weights over the channels, as in the
-    paper's Fig. 3; with `cross="plain"` nodes are not normalised, so such a weight says less.
+    paper's Fig. 3; with `cross="plain"` nodes are not normalized, so such a weight says less.
 
     Either is divided by the largest of the reader. Links of who reads a concatenating stage, a transition or a
     classifier, are not weighed.

@@ -33,7 +33,7 @@ def cross_norms(model: nn.Module) -> tuple[np.ndarray, ...]:
     """Weights of the cross-layer convolutions that read whole stages: the transitions' and the classifier's.
 
     The value of a node is the L2 norm of its weights over the channels, divided by the largest such norm of the reader
-    (DelugeNets, Fig. 3). With `cross="normalised"` the weights apply to normalised nodes, so they can be compared.
+    (DelugeNets, Fig. 3). With `cross="normalized"` the weights apply to normalized nodes, so they can be compared.
 
     Returns:
         One array a stage, (n + 1,): the values of the nodes 0..n, NaN where a node is not read.

@@ -24,8 +24,8 @@ class Counts:
     Attributes:
         macs: Multiply-accumulates by kind of layer, e.g. "convolution 3x3" or "linear".
         linear_outputs: Outputs of linear layers.
-        normalised: Elements that readers normalise with gains and biases of their own. A node of a concatenating stage,
-            or of one that filters across normalised nodes, counts once for each reader, as in the papers, although here
+        normalized: Elements that readers normalize with gains and biases of their own. A node of a concatenating stage,
+            or of one that filters across normalized nodes, counts once for each reader, as in the papers, although here
             its mean and variance are taken only once.
         rectified: Elements that pass a ReLU.
         added: Additions of one map to another.
@@ -36,7 +36,7 @@ class Counts:
 
     macs: dict[str, int]
     linear_outputs: int
-    normalised: int
+    normalized: int
     rectified: int
     added: int
     max_pooled: int
@@ -60,7 +60,7 @@ class Counts:
 
 
 def _sparsenet(counts: Counts) -> int:
-    return 2 * counts.total_macs + 2 * counts.normalised + counts.max_pooled + counts.mean_pooled
+    return 2 * counts.total_macs + 2 * counts.normalized + counts.max_pooled + counts.mean_pooled
 
 
 def _log_densenet(counts: Counts) -> int:
@@ -70,11 +70,11 @@ def _log_densenet(counts: Counts) -> int:
 def _seqconv(counts: Counts) -> int:
     linear = 2 * counts.linear_macs - counts.linear_outputs
     pools = counts.max_pooled + counts.mean_pooled + counts.means
-    return counts.convolution_macs + linear + 4 * counts.normalised + counts.rectified + pools
+    return counts.convolution_macs + linear + 4 * counts.normalized + counts.rectified + pools
 
 
 def _delugenet(counts: Counts) -> int:
-    return 2 * counts.total_macs + 2 * counts.normalised + counts.rectified + counts.added
+    return 2 * counts.total_macs + 2 * counts.normalized + counts.rectified + counts.added
 
 
 CONVENTIONS: dict[str, Callable[[Counts], int]] = {
@@ -85,11 +85,11 @@ CONVENTIONS: dict[str, Callable[[Counts], int]] = {
 }
 """How each paper's "FLOPs" are counted, as inferred from the figures that it prints.
 
-sparsenet: 2 a multiply-accumulate, 2 a normalised element, the window's size a pooled output.
+sparsenet: 2 a multiply-accumulate, 2 a normalized element, the window's size a pooled output.
 log_densenet: 2 a multiply-accumulate.
-seqconv: 1 a convolution's multiply-accumulate, 2 x inputs - 1 an output of a linear layer, 4 a normalised element, 1 a
+seqconv: 1 a convolution's multiply-accumulate, 2 x inputs - 1 an output of a linear layer, 4 a normalized element, 1 a
     rectified element, the window's size a pooled output and 1 more for a mean (the paper divides the sum by 2^30).
-delugenet: 2 a multiply-accumulate, 2 a normalised element, 1 a rectified element, 1 an addition of maps.
+delugenet: 2 a multiply-accumulate, 2 a normalized element, 1 a rectified element, 1 an addition of maps.
 """
 
 
@@ -101,12 +101,12 @@ def count(model: nn.Module, image: Tensor, forward: Callable[[Tensor], object] |
         image: (1, C, H, W).
         forward: What to run in place of the model's forward pass, for instance all of its exits.
     """
-    with counting(model) as mode, _normalised_elements(model) as normalised:
+    with counting(model) as mode, _normalized_elements(model) as normalized:
         (forward or model)(image)
     return Counts(
         macs=dict(sorted(mode.macs.items())),
         linear_outputs=mode.linear_outputs,
-        normalised=normalised.total(),
+        normalized=normalized.total(),
         rectified=mode.rectified,
         added=mode.added,
         max_pooled=mode.max_pooled,
@@ -129,7 +129,7 @@ def counting(model: nn.Module) -> Iterator["CountingMode"]:
 
 
 @contextmanager
-def _normalised_elements(model: nn.Module) -> Iterator[Counter[str]]:
+def _normalized_elements(model: nn.Module) -> Iterator[Counter[str]]:
     """Count the outputs of the layers in which a reader has gains and biases of its own."""
     elements: Counter[str] = Counter()
 
@@ -149,11 +149,11 @@ def _normalised_elements(model: nn.Module) -> Iterator[Counter[str]]:
 def _across_nodes(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
     """Count what convolutions across nodes do, of which torch's operations do not tell.
 
-    Over normalised nodes they add up batch norms, one a node; over raw ones they multiply and accumulate.
+    Over normalized nodes they add up batch norms, one a node; over raw ones they multiply and accumulate.
     """
 
     def add(module: CrossConv, _: object, output: Tensor) -> None:
-        if module.normalised:
+        if module.normalized:
             mode.added += (module.sources - 1) * output.numel()
         else:
             mode.macs["convolution across nodes"] += module.sources * output.numel()
@@ -191,7 +191,7 @@ def _sparse(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
 def owns_gains(module: nn.Module) -> bool:
     """Whether the module is what the papers call a batch norm: gains and biases that belong to one reader."""
     if isinstance(module, CrossConv):
-        return module.normalised
+        return module.normalized
     return isinstance(module, ConcatRead) or (isinstance(module, _BatchNorm) and module.affine)
 
 

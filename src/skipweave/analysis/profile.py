@@ -18,7 +18,7 @@ from skipweave.tracing.copies import on_meta
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
 from skipweave.tracing.replicas import QuickNorms
 
-BATCH = 2  # training mode cannot normalise one image where a map is 1x1
+BATCH = 2  # training mode cannot normalize one image where a map is 1x1
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Profile:
 
     Attributes:
         input_size: Channels, height and width.
-        parameters_by_type: Learnable parameters of "convolution", "normalisation" (the readers' gains and biases),
+        parameters_by_type: Learnable parameters of "convolution", "normalization" (the readers' gains and biases),
             "linear" and "other" layers.
         counts: What one forward pass does.
         saved_bytes: Bytes that a training step saves for its backward pass, an image, parameters excluded.
@@ -52,12 +52,12 @@ class Profile:
 
     @property
     def parameters_with_statistics(self) -> int:
-        """Learnable parameters, and two running statistics for each channel that a reader normalises.
+        """Learnable parameters, and two running statistics for each channel that a reader normalizes.
 
         This is the count of the papers' own form, a batch norm a reader. Of the statistics of a concatenated node we
         keep a single pair, so the network stores fewer numbers than this.
         """
-        return self.parameters + self.parameters_by_type["normalisation"]
+        return self.parameters + self.parameters_by_type["normalization"]
 
     @property
     def macs(self) -> int:
@@ -136,7 +136,7 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
 
 def parameters_by_type(model: nn.Module) -> dict[str, int]:
     """Learnable parameters by kind of layer; one that several layers share counts once."""
-    kinds = Counter({"convolution": 0, "normalisation": 0, "linear": 0, "other": 0})
+    kinds = Counter({"convolution": 0, "normalization": 0, "linear": 0, "other": 0})
     seen: set[int] = set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
@@ -148,7 +148,7 @@ def parameters_by_type(model: nn.Module) -> dict[str, int]:
 
 def _kind(module: nn.Module) -> str:
     if owns_gains(module):
-        return "normalisation"
+        return "normalization"
     if isinstance(module, _ConvNd | CrossConv | ChannelSparseConv2d):
         return "convolution"
     return "linear" if isinstance(module, nn.Linear) else "other"

@@ -172,7 +172,7 @@ def timed_action(
         SkipweaveError: The network cannot take such images, or has to have two images a step.
     """
     if case.what == "step" and case.batch < 2:
-        raise SkipweaveError("a step of one image cannot normalise maps of one pixel: give batches of 2 or more")
+        raise SkipweaveError("a step of one image cannot normalize maps of one pixel: give batches of 2 or more")
     model = model.to(device)
     images = torch.randn(case.batch, *input_size, device=device).to(memory_format=FORMATS[case.memory_format])
     if case.what == "inference":

@@ -15,7 +15,7 @@ from skipweave.files.atomic_write import replacing, write_text
 from skipweave.training import Description, Which, load_run, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import count_parameters
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 Format = Literal["onnx", "timm"]
 Writer = Callable[[Path], None]
@@ -62,7 +62,7 @@ def _loaded(network: str, which: Which) -> tuple[nn.Module, Description, dict[st
     if not path.is_dir():
         return *load_weights(path), {}
     trained, _, description = load_run(path, which)
-    summary = RunFolder(path).read_summary()
+    summary = RunDirectory(path).read_summary()
     if summary is None or which not in ("best", summary.weights):
         return trained, description, {}
     errors = {"validation": summary.val_error, "test": summary.test_error}

@@ -125,7 +125,7 @@ def _costs(title: str, measured: Profile) -> Table:
     table.add_row("images", "x".join(map(str, measured.input_size)))
     table.add_row("parameters", f"{measured.parameters:,} ({kinds})")
     table.add_row(
-        "with statistics", f"{measured.parameters_with_statistics:,} (two a channel that a reader normalises)"
+        "with statistics", f"{measured.parameters_with_statistics:,} (two a channel that a reader normalizes)"
     )
     table.add_row("MACs an image", f"{measured.macs:,} ({layers})")
     if measured.exit_macs:

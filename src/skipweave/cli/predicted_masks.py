@@ -9,14 +9,14 @@ from torch import nn
 from skipweave.cli.tables import complain, new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import replacing
-from skipweave.inference import PixelPrediction, label_pixels
+from skipweave.inference import PredictedMask, segment
 from skipweave.plotting.mask_overlays import mask_image, overlay_figure
 from skipweave.training import Description
 
 _LARGEST = 4  # classes told of an image
 
 
-def write_label_maps(network: nn.Module, description: Description, paths: Sequence[Path], folder: Path) -> int:
+def write_masks(network: nn.Module, description: Description, paths: Sequence[Path], folder: Path) -> int:
     """Label the pixels of images and write NAME_labels.png and NAME_overlay.png of each into a folder.
 
     Returns:
@@ -29,7 +29,7 @@ def write_label_maps(network: nn.Module, description: Description, paths: Sequen
     folder.mkdir(parents=True, exist_ok=True)
     table = new_table("image", "pixels")
     problems = 0
-    for prediction in label_pixels(network, description, paths):
+    for prediction in segment(network, description, paths):
         if prediction.labels is None:
             complain(prediction.problem)
             problems += 1
@@ -42,7 +42,7 @@ def write_label_maps(network: nn.Module, description: Description, paths: Sequen
     return 2 if problems else 0
 
 
-def _write(prediction: PixelPrediction, description: Description, folder: Path) -> None:
+def _write(prediction: PredictedMask, description: Description, folder: Path) -> None:
     assert prediction.image is not None
     assert prediction.labels is not None
     labels, overlay = _files(prediction.path, folder)
@@ -77,7 +77,7 @@ def _check_output(paths: Sequence[Path], folder: Path) -> None:
         raise SkipweaveError(f"{there[0]} exists already ({len(there)} of them): choose another --output folder")
 
 
-def _shares(prediction: PixelPrediction, classes: Sequence[str]) -> str:
+def _shares(prediction: PredictedMask, classes: Sequence[str]) -> str:
     assert prediction.labels is not None
     counts = prediction.labels.flatten().bincount(minlength=len(classes))
     largest = counts.argsort(descending=True)[:_LARGEST].tolist()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.cli.output_files import make_room
-from skipweave.cli.predicted_masks import write_label_maps
+from skipweave.cli.predicted_masks import write_masks
 from skipweave.cli.tables import complain, new_table, print_table, say, say_of_workers
 from skipweave.cli.training_display import RunDisplay, shown_scores
 from skipweave.data import list_images
@@ -84,7 +84,7 @@ def predict(
         raise SkipweaveError("give either --run DIR or --model FILE")
     paths = [path for place in images for path in list_images(place)]
     if description.palette:
-        return write_label_maps(network, description, paths, output or Path("predictions"))
+        return write_masks(network, description, paths, output or Path("predictions"))
     if output and output.suffix not in (".csv", ".json"):
         raise SkipweaveError(f"output is {output}: expected a name that ends in .csv or .json")
     if output:

@@ -1,6 +1,6 @@
 """Data sets of images, their splits, transforms and exact loading."""
 
-from skipweave.data.data_config import LABEL_MAP_NAMES, NAMES, DataConfig
+from skipweave.data.data_config import NAMES, SEGMENTATION_NAMES, DataConfig
 from skipweave.data.datasets import ImageData, as_loaded, check_classes, load
 from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
 from skipweave.data.image_sets import FileImages, ImageSet, MemoryImages
@@ -11,9 +11,9 @@ from skipweave.data.preprocessing import Preprocessing, eval_transform_from
 from skipweave.data.seeding import mix_seed
 from skipweave.data.segmentation import (
     ClassPixels,
-    Colour,
-    LabelledImages,
+    Color,
     SegmentationData,
+    SegmentationImages,
     count_pixels,
     load_segmentation,
 )
@@ -24,20 +24,20 @@ from skipweave.data.validation.unreadable_images import Unreadable, find_unreada
 
 __all__ = [
     "EXTENSIONS",
-    "LABEL_MAP_NAMES",
     "NAMES",
+    "SEGMENTATION_NAMES",
     "ClassPixels",
-    "Colour",
+    "Color",
     "DataConfig",
     "DataReport",
     "FileImages",
     "Finding",
     "ImageData",
     "ImageSet",
-    "LabelledImages",
     "MemoryImages",
     "Preprocessing",
     "SegmentationData",
+    "SegmentationImages",
     "Unreadable",
     "WholeImage",
     "as_loaded",

@@ -1,4 +1,4 @@
-"""What each data set's images go through: the papers' training transforms and normalisation."""
+"""What each data set's images go through: the papers' training transforms and normalization."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def eval_transform(config: DataConfig) -> Preprocessing:
     """The evaluation transform of a data set.
 
     Small images are brought to their side as a whole; of photographs the shorter side becomes 8/7 of it (256 for 224),
-    then the centre is cut out (fb.resnet.torch).
+    then the center is cut out (fb.resnet.torch).
     """
     images = _IMAGES[config.name]
     side = config.image_size or images.side
@@ -61,19 +61,19 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> Transform:
       half the time. SVHN as in Log-DenseNet: shifted, not mirrored.
     - ImageNet: area 8 to 100 %, aspect 3/4 to 4/3, mirrored, brightness, contrast and saturation by up to 0.4, PCA
       lighting 0.1 (SparseNet, SeqConv, DelugeNets).
-    - A folder of photographs: the same without the changes of colour.
+    - A folder of photographs: the same without the changes of color.
     """
     images = _IMAGES[config.name]
     if not config.augment:
         return evaluation
     if not images.photographs:
         steps = [evaluation.fit, RandomShift(evaluation.crop // 8)]
-        return v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if images.mirror else []), evaluation.normalise])
+        return v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if images.mirror else []), evaluation.normalize])
     steps = [v2.RandomResizedCrop(evaluation.crop, antialias=True), v2.RandomHorizontalFlip()]
     if config.name == "folder":
-        return v2.Compose([*steps, evaluation.normalise])
-    recolour = [v2.ColorJitter(0.4, 0.4, 0.4), v2.ToDtype(torch.float32, scale=True), Lighting(0.1)]
-    return v2.Compose([*steps, *recolour, v2.Normalize(evaluation.mean, evaluation.std)])
+        return v2.Compose([*steps, evaluation.normalize])
+    recolor = [v2.ColorJitter(0.4, 0.4, 0.4), v2.ToDtype(torch.float32, scale=True), Lighting(0.1)]
+    return v2.Compose([*steps, *recolor, v2.Normalize(evaluation.mean, evaluation.std)])
 
 
 class RandomShift(nn.Module):
@@ -97,7 +97,7 @@ class RandomShift(nn.Module):
 
 
 class Lighting(nn.Module):
-    """Shift a picture's colour along the principal components of ImageNet's colours (Krizhevsky et al., 2012).
+    """Shift a picture's color along the principal components of ImageNet's colors (Krizhevsky et al., 2012).
 
     The components are those of fb.resnet.torch.
 

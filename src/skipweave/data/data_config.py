@@ -10,11 +10,11 @@ from skipweave.data.normalization import MOST_PIXELS, Range, range_problem
 from skipweave.errors import SkipweaveError
 
 IMAGE_NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder")
-LABEL_MAP_NAMES = ("camvid", "masks")
+SEGMENTATION_NAMES = ("camvid", "masks")
 DEEP_NAMES = ("folder", "masks")  # sets that may hold images of more than 8 bits a channel
 _LARGEST_SIDE = MOST_PIXELS * 7 // 8  # photographs are resized to 8/7 of it first
 ON_BAD = ("raise", "skip")
-NAMES = IMAGE_NAMES + LABEL_MAP_NAMES
+NAMES = IMAGE_NAMES + SEGMENTATION_NAMES
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DataConfig:
         download: fetch the data set into `root` if it is not there yet.
         extra: SVHN only: train on its `extra` images too, as papers do.
         augment: change training images at random: shift by up to an eighth of the side (CIFAR: 4 pixels) and, except
-            for digits, mirror; large photographs are cropped at random sizes and, for ImageNet, recoloured. Images with
+            for digits, mirror; large photographs are cropped at random sizes and, for ImageNet, recolored. Images with
             label maps are mirrored.
         crop: label maps only: side of the square cut from each training image at random; null for whole images.
         classes: `masks` only: the class list, a CSV file with the columns name, value and r,g,b; by default
@@ -90,8 +90,8 @@ class DataConfig:
             if side is not None and not 1 <= side <= _LARGEST_SIDE:
                 problems.append(f"{what} is {side}: expected a side of 1 to {_LARGEST_SIDE} pixels, or null")
         if self.crop is not None and self.name in IMAGE_NAMES:
-            problems.append(f"crop is for images with label maps ({', '.join(LABEL_MAP_NAMES)}): leave it out")
-        if self.download and self.name in (*LABEL_MAP_NAMES, "folder", "imagenet"):
+            problems.append(f"crop is for images with label maps ({', '.join(SEGMENTATION_NAMES)}): leave it out")
+        if self.download and self.name in (*SEGMENTATION_NAMES, "folder", "imagenet"):
             problems.append(f"{self.name!r} cannot be downloaded: leave download out, and put the set into root")
         if self.extra and self.name != "svhn":
             problems.append(f"extra is for svhn: {self.name!r} has no extra images")

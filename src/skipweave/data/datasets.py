@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from skipweave.data.augmentation import Transform, eval_transform, train_transform
-from skipweave.data.data_config import LABEL_MAP_NAMES, DataConfig
+from skipweave.data.data_config import SEGMENTATION_NAMES, DataConfig
 from skipweave.data.image_sets import FileImages, ImageSet
 from skipweave.data.named_datasets import read
 from skipweave.data.preprocessing import Preprocessing
@@ -16,7 +16,7 @@ from skipweave.errors import SkipweaveError
 
 @dataclass(frozen=True)
 class ImageData:
-    """A labelled set of images, split and ready for `epoch_loader`.
+    """A labeled set of images, split and ready for `epoch_loader`.
 
     Attributes:
         name: of the data set.
@@ -25,7 +25,7 @@ class ImageData:
             transformed.
         val: images for choosing between checkpoints; None if there are none.
         test: images for the figure to report; None if there are none.
-        train_transform: image to normalised float32 CHW tensor, augmented at random if asked.
+        train_transform: image to normalized float32 CHW tensor, augmented at random if asked.
         eval_transform: the same without randomness; also the description of the preprocessing.
     """
 
@@ -70,7 +70,7 @@ def load(config: DataConfig, progress: Callable[[int, int], None] | None = None)
     Raises:
         SkipweaveError: the data set is missing or damaged, or has not enough images for the split.
     """
-    if config.name in LABEL_MAP_NAMES:
+    if config.name in SEGMENTATION_NAMES:
         return load_segmentation(config, progress)
     return _load_images(config, progress)
 

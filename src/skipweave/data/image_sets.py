@@ -64,7 +64,7 @@ class FileImages:
     Args:
         paths: one file an image.
         labels: their class indices.
-        in_chans: 1 to read grey images, 3 for colour.
+        in_chans: 1 to read gray images, 3 for color.
         deep: whether they have more than 8 bits a channel.
     """
 

@@ -42,7 +42,7 @@ def _digits(config: DataConfig) -> ImageSplits:
     from sklearn.datasets import load_digits  # slow to import
 
     scans = load_digits()
-    pixels = torch.from_numpy(np.round(scans.images * (255 / 16)).astype(np.uint8))  # 17 grey levels
+    pixels = torch.from_numpy(np.round(scans.images * (255 / 16)).astype(np.uint8))  # 17 gray levels
     images = MemoryImages(pixels.unsqueeze(1), scans.target)
     train, test = stratified_split(images.labels, TEST_FRACTION, config.split_seed, "testing")
     return ImageSplits(_DIGITS, images.subset(train), test=images.subset(test))

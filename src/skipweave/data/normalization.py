@@ -17,7 +17,7 @@ MOST_PIXELS = 2**14
 Range = tuple[float, float]
 
 
-class Normalising:
+class Normalization:
     """What preprocessings share: `channels`, `mean`, `std` and `range`, which they have as fields, and their use."""
 
     channels: int
@@ -41,7 +41,7 @@ class Normalising:
         if problem := range_problem(self.range):
             raise SkipweaveError(f"preprocessing: {problem}")
 
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalize(self, image: Tensor) -> Tensor:
         """Scale values to zero mean and unit standard deviation a channel.
 
         Args:

@@ -7,18 +7,18 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalization import MOST_PIXELS, Normalising, Range, range_from, without_no_range
+from skipweave.data.normalization import MOST_PIXELS, Normalization, Range, range_from, without_no_range
 from skipweave.errors import SkipweaveError
 
 
 @dataclass(frozen=True)
-class Preprocessing(Normalising):
-    """The evaluation transform: resize, centre crop, normalise. Calling it applies it to one image.
+class Preprocessing(Normalization):
+    """The evaluation transform: resize, center crop, normalize. Calling it applies it to one image.
 
     Attributes:
-        channels: of the image: 1 for grey, 3 for colour.
+        channels: of the image: 1 for gray, 3 for color.
         resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on the values of the file).
-        crop: side of the square cut from the centre; not above `resize`.
+        crop: side of the square cut from the center; not above `resize`.
         mean: of each channel, on the scale [0, 1].
         std: of each channel, on the scale [0, 1].
         range: the values that become 0 and 1, for images of more than 8 bits; None for bytes, where 255 becomes 1.
@@ -45,8 +45,8 @@ class Preprocessing(Normalising):
             )
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Turn a CHW image of any size into a normalised float32 tensor of (channels, crop, crop)."""
-        return self.normalise(self.fit(image))
+        """Turn a CHW image of any size into a normalized float32 tensor of (channels, crop, crop)."""
+        return self.normalize(self.fit(image))
 
     def fit(self, image: Tensor) -> Tensor:
         """Resize and crop an image; one that has the size already is returned as it is."""
@@ -66,7 +66,7 @@ def eval_transform_from(description: Mapping[str, Any]) -> Preprocessing:
         description: the values by name, range where there is one; lists may stand for tuples.
 
     Returns:
-        The transform: CHW image to normalised float32 tensor.
+        The transform: CHW image to normalized float32 tensor.
 
     Raises:
         SkipweaveError: a value is missing, unknown or of the wrong kind.

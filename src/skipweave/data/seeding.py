@@ -12,7 +12,7 @@ _GAMMA = 0x9E3779B97F4A7C15
 def mix_seed(*values: int) -> int:
     """Hash integers into one seed, stable for ever.
 
-    Each value is absorbed by one round of SplitMix64 (Steele, Lea and Flood, 2014), so that neighbouring
+    Each value is absorbed by one round of SplitMix64 (Steele, Lea and Flood, 2014), so that neighboring
     inputs, such as two epochs or two samples, give unrelated seeds.
 
     Args:

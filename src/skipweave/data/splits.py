@@ -1,4 +1,4 @@
-"""Hold out part of a labelled set, class by class, by seed."""
+"""Hold out part of a labeled set, class by class, by seed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ TEST_FRACTION = 0.2
 
 
 def stratified_split(labels: Indices, held_out: int | float, seed: int, purpose: str) -> tuple[Indices, Indices]:
-    """Split the indices of a labelled set so that every class keeps its share in both parts.
+    """Split the indices of a labeled set so that every class keeps its share in both parts.
 
     Depends on the labels and the seed alone. Each class gives the held-out part its exact share rounded down;
     the images still missing come from the classes with the largest remainders. Every class keeps at least one

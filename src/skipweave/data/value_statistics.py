@@ -12,7 +12,7 @@ from skipweave.data.image_sets import FileImages
 from skipweave.data.images.decoding import read_kind
 from skipweave.data.parallel_map import each
 from skipweave.data.preprocessing import Preprocessing
-from skipweave.data.segmentation.image_mask_pairs import LabelledImages
+from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
 from skipweave.data.segmentation.whole_image import WholeImage
 from skipweave.errors import SkipweaveError
 
@@ -26,7 +26,7 @@ _Statistics = tuple[frozenset[str], float, float, int, np.ndarray, np.ndarray]
 def normalized_for(
     transform: Transform,
     config: DataConfig,
-    train: FileImages | LabelledImages,
+    train: FileImages | SegmentationImages,
     progress: Callable[[int, int], None] | None = None,
 ) -> Transform:
     """A set's preprocessing with the range, mean and standard deviation of its values.
@@ -74,7 +74,7 @@ def normalized_for(
 
 
 def _measured(
-    config: DataConfig, train: FileImages | LabelledImages, progress: Callable[[int, int], None] | None
+    config: DataConfig, train: FileImages | SegmentationImages, progress: Callable[[int, int], None] | None
 ) -> _Statistics:
     found: list[_Statistics] = []
     for number, answer in enumerate(each(partial(_statistics, train), len(train), config.workers), start=1):
@@ -89,7 +89,7 @@ def _measured(
     return found[0]
 
 
-def _statistics(images: FileImages | LabelledImages, index: int) -> _Statistics | str:
+def _statistics(images: FileImages | SegmentationImages, index: int) -> _Statistics | str:
     """Those of an image; or why it cannot be read."""
     try:
         channels = images.image(index).numpy()

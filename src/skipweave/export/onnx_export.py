@@ -52,7 +52,7 @@ def to_onnx(network: nn.Module, description: Description) -> OnnxModel:
 
     Batch norms are folded (`skipweave.optimize_for_inference`); channel-sparse convolutions become dense ones with
     zeros. The input `images` is (N, C, H, W) float32 as the description's preprocessing gives it, of any N; H and W
-    are free too where pixels are labelled. The output `logits` is what the network gives; those of exits follow it.
+    are free too where pixels are labeled. The output `logits` is what the network gives; those of exits follow it.
     The model's metadata hold the description: `model`, `args`, `data`, `classes`, `preprocessing`, `palette`, all but
     names as JSON.
 

@@ -89,7 +89,7 @@ def model_card(description: Description, parameters: int, errors: Mapping[str, f
         "arguments": f"`{_code(json.dumps(dict(description.args)))}`",
         "trained on": f"`{_code(description.data)}`, {len(description.classes)} classes",
         "parameters": f"{parameters:,}",
-        "images": f"{'grey' if images.channels == 1 else f'{images.channels} channels'}, {size}",
+        "images": f"{'gray' if images.channels == 1 else f'{images.channels} channels'}, {size}",
         **_values(description),
         **{f"{measure}, {split} images": f"{error:.2f} %" for split, error in errors.items()},
     }

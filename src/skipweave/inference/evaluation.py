@@ -7,7 +7,7 @@ from skipweave.training.auxiliary_heads import AllHeads, count_heads
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.recipe import LossConfig
 from skipweave.training.run.loading import RunImages, Split, Which, load_run_images
-from skipweave.training.tasks.metrics import Scores
+from skipweave.training.tasks.metrics import Metrics
 from skipweave.training.tasks.task import score, task_for
 
 
@@ -19,7 +19,7 @@ def evaluate(
     root: Path | None = None,
     accelerator: str = "auto",
     workers: int = 0,
-) -> list[Scores]:
+) -> list[Metrics]:
     """Score a run's network on a split of the run's data, every head of it.
 
     Args:
@@ -39,7 +39,7 @@ def evaluate(
     return score_images(load_run_images(run_dir, split, which, root), accelerator=accelerator, workers=workers)
 
 
-def score_images(run: RunImages, *, accelerator: str = "auto", workers: int = 0) -> list[Scores]:
+def score_images(run: RunImages, *, accelerator: str = "auto", workers: int = 0) -> list[Metrics]:
     """Score every head of a run's network on images that were loaded, as `evaluate` does."""
     fabric = make_fabric(accelerator)
     task = task_for(run.data, LossConfig())

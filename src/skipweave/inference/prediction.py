@@ -62,7 +62,7 @@ def predict(
 
 
 @dataclass(frozen=True)
-class PixelPrediction:
+class PredictedMask:
     """What a network takes the pixels of an image for.
 
     Attributes:
@@ -79,7 +79,7 @@ class PixelPrediction:
     problem: str = ""
 
 
-def label_pixels(network: nn.Module, description: Description, paths: Sequence[Path]) -> Iterator[PixelPrediction]:
+def segment(network: nn.Module, description: Description, paths: Sequence[Path]) -> Iterator[PredictedMask]:
     """Label the pixels of image files, one after another: sizes may differ.
 
     A file that cannot be read, or is too small for the network, is told of in its place and does not end the others.
@@ -98,9 +98,9 @@ def label_pixels(network: nn.Module, description: Description, paths: Sequence[P
             labels = _label(network, description, image)
         except SkipweaveError as error:
             told = str(error) if str(path) in str(error) else f"{path}: {error}"
-            yield PixelPrediction(path, problem=told)
+            yield PredictedMask(path, problem=told)
             continue
-        yield PixelPrediction(path, description.preprocessing.as_bytes(image), labels)
+        yield PredictedMask(path, description.preprocessing.as_bytes(image), labels)
 
 
 def _label(network: nn.Module, description: Description, image: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def shared_width(widths: Sequence[int]) -> int:
 
 
 class ConcatRead(Read):
-    """Concatenate normalised nodes; this reader's gains and biases; ReLU.
+    """Concatenate normalized nodes; this reader's gains and biases; ReLU.
 
     Together with the nodes' `NodeNorm` this is the BN-ReLU in front of a convolution of DenseNet and SparseNet, with
     as many parameters.
@@ -78,7 +78,7 @@ class ConcatRead(Read):
 
 
 class SumRead(Read):
-    """Sum the nodes; batch norm; ReLU. Here the sum is what is normalised: normalising does not commute with sums.
+    """Sum the nodes; batch norm; ReLU. Here the sum is what is normalized: normalizing does not commute with sums.
 
     Args:
         width: Channels of every node read.
@@ -95,7 +95,7 @@ class SumRead(Read):
         return norm_relu(self.norm, sum_nodes(nodes))
 
     def before_affine(self, *nodes: Tensor) -> Affine | None:
-        """Return the normalised sum, with the gains and biases that it awaits."""
+        """Return the normalized sum, with the gains and biases that it awaits."""
         return before_affine(self.norm, sum_nodes(nodes)) if halves(self.norm) else None
 
 
@@ -110,14 +110,14 @@ class _Add(nn.Module):
 
 
 class Concat:
-    """Concatenation, with nodes normalised once (DenseNet, SparseNet)."""
+    """Concatenation, with nodes normalized once (DenseNet, SparseNet)."""
 
     def width(self, widths: Sequence[int]) -> int:
         """Sum of the widths."""
         return sum(widths)
 
     def node(self, width: int) -> nn.Module:
-        """Normalise the node where it is produced."""
+        """Normalize the node where it is produced."""
         return NodeNorm(width)
 
     def reader(self, widths: Sequence[int]) -> nn.Module:

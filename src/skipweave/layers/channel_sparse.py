@@ -46,7 +46,7 @@ class ChannelSparseConv2d(nn.Module):
         dtype: Of the weights.
 
     Attributes:
-        weight: (out_channels, fan_in, kh, kw), He initialisation by fan-in (fan_in * kh * kw).
+        weight: (out_channels, fan_in, kh, kw), He initialization by fan-in (fan_in * kh * kw).
         bias: (out_channels,), zeros at first; or None.
         index: (out_channels / block, fan_in) int32, a buffer: what each block of outputs reads, ascending.
         seed: The seed that the pattern was drawn from; None where it was given.

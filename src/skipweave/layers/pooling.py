@@ -41,7 +41,7 @@ class SeparableMaxPool(nn.Module):
         return self._along(self._along(x, -2), -1)
 
     def _along(self, x: Tensor, dim: int) -> Tensor:
-        """Maxima of neighbours in one direction."""
+        """Maxima of neighbors in one direction."""
         reach = (x.shape[dim] - self.kernel_size) // self.stride * self.stride + 1
         largest, *others = (
             x.narrow(dim, first, reach).unfold(dim, 1, self.stride).squeeze(-1) for first in range(self.kernel_size)

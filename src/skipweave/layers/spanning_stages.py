@@ -17,7 +17,7 @@ class SpanningStages(nn.Module):
 
     Args:
         plan: What is made from what, and carried where.
-        aggregation: How nodes are read and normalised.
+        aggregation: How nodes are read and normalized.
         entry: Makes node 0 from the stem's output.
         widths: Channels of the nodes 0..L.
         make_body: Given (channels read, channels to make), the convolutions of a unit.

@@ -22,7 +22,7 @@ class Stage(nn.Module):
 
     Args:
         topology: What each of the n units, and whoever reads the stage, reads.
-        aggregation: How nodes are read, normalised and collected.
+        aggregation: How nodes are read, normalized and collected.
         entry: Makes node 0 from the stage's input.
         widths: Channels of the nodes 0..n.
         make_body: Given (channels read, channels to make), the convolutions of a unit.

@@ -28,7 +28,7 @@ class DilatedAvgPool(nn.Module):
 
 
 class ConcatTransition(nn.Module):
-    """BN-ReLU, 1x1 convolution, 2x2 average pool (DenseNet, section 3), on a concatenation of normalised nodes.
+    """BN-ReLU, 1x1 convolution, 2x2 average pool (DenseNet, section 3), on a concatenation of normalized nodes.
 
     Args:
         in_width: Channels of the concatenation.

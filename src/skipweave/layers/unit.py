@@ -17,7 +17,7 @@ class Unit(nn.Module):
     Args:
         read: Aggregation with the first BN-ReLU; called with one tensor a node.
         body: The convolutions: one module, or several in an `nn.Sequential`.
-        norm: What the result passes to become a node (normalisation, or nothing).
+        norm: What the result passes to become a node (normalization, or nothing).
 
     Shape: one (N, C_s, H, W) per node read to (N, C, H', W').
     """
@@ -35,7 +35,7 @@ class Unit(nn.Module):
         return self.norm(self._make(*nodes))
 
     def _make(self, *nodes: Any, again: bool = False) -> Tensor:
-        """Return the node before its normalisation, which needs but the node itself in the backward pass."""
+        """Return the node before its normalization, which needs but the node itself in the backward pass."""
         body = self.body
         layers = [*body] if type(body) is nn.Sequential and is_untouched(body) else [body]
         return read_and_run(self.read, layers, nodes, again=again)

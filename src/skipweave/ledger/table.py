@@ -48,7 +48,7 @@ class Row:
         table: Where it is printed ("authors' page": that of their code; "not printed": nowhere, our own count).
         row: The network as the paper names it, slips included.
         dataset: Key into `INPUT_SIZES`: the data set whose image size and number of classes `overrides` counts.
-        quantity: "parameters" (learnable ones), "parameters_with_statistics" (and two running statistics a normalised
+        quantity: "parameters" (learnable ones), "parameters_with_statistics" (and two running statistics a normalized
             channel), "convolution_weights", "macs" (of convolutions and classifier), "convolution_macs", "operations"
             (FLOPs in the paper's own convention), "error", "top5_error", "accuracy", "mean_iou" or "iou".
         printed: The figure as printed, without its unit; empty where the paper prints none.

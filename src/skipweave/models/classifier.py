@@ -184,8 +184,8 @@ def depth_groups(
     return group
 
 
-def initialise(model: nn.Module) -> None:
-    """He initialisation by fan-out for convolutions; norms 1 and 0; other biases 0 (SparseNet, section 4.1)."""
+def initialize(model: nn.Module) -> None:
+    """He initialization by fan-out for convolutions; norms 1 and 0; other biases 0 (SparseNet, section 4.1)."""
     for module in model.modules():
         # On the meta device there is nothing to draw, and drawing it takes half of the time of building.
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and not module.weight.is_meta:

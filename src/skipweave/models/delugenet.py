@@ -21,20 +21,20 @@ from skipweave.layers import (
 )
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument
 from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
-from skipweave.models.classifier import initialise
+from skipweave.models.classifier import initialize
 from skipweave.models.exits import Heads
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.sparsenet_sum import residual_stages
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
 
-CrossName = Literal["normalised", "plain", "sum"]
+CrossName = Literal["normalized", "plain", "sum"]
 ShortcutName = Literal["transition", "projection"]
 
 _EXPANSION = 2  # channels of a node for each one inside a unit
 _AGGREGATIONS: dict[CrossName, Callable[[], Aggregation]] = {
-    "normalised": partial(Cross, normalised=True),
-    "plain": partial(Cross, normalised=False),
+    "normalized": partial(Cross, normalized=True),
+    "plain": partial(Cross, normalized=False),
     "sum": Sum,
 }
 
@@ -46,14 +46,14 @@ class DelugeNet(StagedNet):
     CIFAR form the first of the first stage's units makes node 0 out of the stem's output, and the topology is that of
     the others; in the ImageNet form a 1x1 convolution makes it.
 
-    Deviation: `cross="normalised"` normalises a node once, not once a reader as the released code does; the function is
-    the same. A topology that lets a stage leave a single node has it normalised again by the transition.
+    Deviation: `cross="normalized"` normalizes a node once, not once a reader as the released code does; the function is
+    the same. A topology that lets a stage leave a single node has it normalized again by the transition.
 
     Args:
         units: Units, one number or one a stage.
         widths: Channels inside the units, one a stage; nodes have twice as many.
         topology: What units read: a pattern's name, a `Topology`, a list of lists, or one of these a stage.
-        cross: `"normalised"` sums batch-normalised nodes (the released code, and what the paper's tables count),
+        cross: `"normalized"` sums batch-normalized nodes (the released code, and what the paper's tables count),
             `"plain"` is the paper's Equation 1, `"sum"` adds nodes up (with the dense topology a ResNet: Table 2's
             baselines).
         shortcut: What carries nodes into a stage: `"transition"` as above (with summed nodes Table 2's 3x3), or
@@ -81,7 +81,7 @@ class DelugeNet(StagedNet):
         units: PerStage = (8, 16, 24),
         widths: PerStage = (32, 64, 128),
         topology: TopologyArgument = "dense",
-        cross: CrossName = "normalised",
+        cross: CrossName = "normalized",
         shortcut: ShortcutName = "transition",
         stem: FormName = "cifar",
         stem_width: int | None = None,
@@ -131,7 +131,7 @@ class DelugeNet(StagedNet):
             reductions=reductions,
             stem_width=form.stem_map(width),
         )
-        initialise(self)
+        initialize(self)
 
 
 def _make_stages(
@@ -174,9 +174,9 @@ def _body(in_width: int, width: int, dilation: int = 1) -> nn.Module:
 def _cifar_rows() -> dict[str, dict[str, Any]]:
     """Tables 1 and 2; the ledger records which overrides make their baselines."""
     return {
-        "delugenet146": dict(units=(8, 16, 24), widths=(32, 64, 128), cross="normalised"),
-        "delugenet218": dict(units=(12, 24, 36), widths=(32, 64, 128), cross="normalised"),
-        "delugenet146_wide": dict(units=(8, 16, 24), widths=(56, 112, 224), cross="normalised"),
+        "delugenet146": dict(units=(8, 16, 24), widths=(32, 64, 128), cross="normalized"),
+        "delugenet218": dict(units=(12, 24, 36), widths=(32, 64, 128), cross="normalized"),
+        "delugenet146_wide": dict(units=(8, 16, 24), widths=(56, 112, 224), cross="normalized"),
     }
 
 
@@ -184,7 +184,7 @@ def _imagenet_rows() -> dict[str, dict[str, Any]]:
     """Table 3."""
     units = {92: (7, 7, 8, 8), 104: (7, 8, 9, 10), 122: (7, 9, 11, 13)}
     return {
-        f"delugenet{depth}": dict(units=lengths, widths=(64, 128, 256, 512), cross="normalised", stem="imagenet")
+        f"delugenet{depth}": dict(units=lengths, widths=(64, 128, 256, 512), cross="normalized", stem="imagenet")
         for depth, lengths in units.items()
     }
 

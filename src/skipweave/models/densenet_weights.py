@@ -1,4 +1,4 @@
-"""Weights in the papers' own form, a batch norm a reader, folded into networks that normalise each node once.
+"""Weights in the papers' own form, a batch norm a reader, folded into networks that normalize each node once.
 
 The layout is torchvision's (and timm's, and the SparseNet authors'): `features.denseblock1.denselayer1.norm1.weight`.
 """

@@ -20,7 +20,7 @@ from skipweave.layers import (
     read_and_run,
 )
 from skipweave.models.arguments import Arguments
-from skipweave.models.classifier import initialise
+from skipweave.models.classifier import initialize
 from skipweave.models.exits import Heads, predictions
 from skipweave.models.registry import register_variants, segmentation_cfg
 from skipweave.ops import crop
@@ -29,7 +29,7 @@ from skipweave.topology import Prune, SpanningPlan, Topology
 _UNITS_103 = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
 
 
-class LabelHead(nn.Module):
+class SegmentationHead(nn.Module):
     """BN-ReLU, then a 1x1 convolution that gives class scores at every pixel.
 
     Args:
@@ -112,9 +112,11 @@ class FCLogDenseNet(nn.Module):
             lambda channels, stage: carry_down(channels) if stage <= depth else _up(channels),
         )
         self.head_places = (*places, sum(lengths))
-        *exits, self.head = [LabelHead(self.stages.exit_widths(place), num_classes) for place in self.head_places]
+        *exits, self.head = [
+            SegmentationHead(self.stages.exit_widths(place), num_classes) for place in self.head_places
+        ]
         self.exits = nn.ModuleList(exits)
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores (N, num_classes, H, W) of images (N, in_chans, H, W)."""
@@ -150,10 +152,10 @@ def _up(width: int) -> nn.Module:
 
 
 class Stack(NamedTuple):
-    """Maps of one resolution, newest first, raw and normalised: FC-DenseNet has readers of both."""
+    """Maps of one resolution, newest first, raw and normalized: FC-DenseNet has readers of both."""
 
     raw: tuple[Tensor, ...]
-    normalised: tuple[Tensor, ...]
+    normalized: tuple[Tensor, ...]
 
 
 class DenseBlock(nn.Module):
@@ -180,14 +182,14 @@ class DenseBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Stack | None = None) -> Stack:
         """Return the stack grown by the raw map x and by what the units make."""
-        raw, normalised = [x], [self.norms[0](x)]
+        raw, normalized = [x], [self.norms[0](x)]
         if skip is not None:
             raw += skip.raw
-            normalised += skip.normalised
+            normalized += skip.normalized
         for unit, norm in zip(self.units, self.norms[1:], strict=True):
-            raw.insert(0, unit(*normalised))
-            normalised.insert(0, norm(raw[0]))
-        return Stack(tuple(raw), tuple(normalised))
+            raw.insert(0, unit(*normalized))
+            normalized.insert(0, norm(raw[0]))
+        return Stack(tuple(raw), tuple(normalized))
 
 
 class FCDenseNet(nn.Module):
@@ -245,7 +247,7 @@ class FCDenseNet(nn.Module):
                 self.downs.append(_MaxDown(block.out_widths, proj_drop_rate))
                 widths = (sum(block.out_widths),)
         self.head = nn.Conv2d(sum(block.out_widths), num_classes, kernel_size=1)
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores (N, num_classes, H, W) of images (N, in_chans, H, W)."""
@@ -254,7 +256,7 @@ class FCDenseNet(nn.Module):
         skips: list[Stack] = []
         for block, down in zip(self.blocks[:depth], self.downs, strict=True):
             skips.append(block(x))
-            x = down(*skips[-1].normalised)
+            x = down(*skips[-1].normalized)
         stack = self.blocks[depth](x)
         for up, fresh, block in zip(self.ups, self.fresh[depth:], self.blocks[depth + 1 :], strict=False):
             new = up(torch.cat(stack.raw[:fresh], dim=1))

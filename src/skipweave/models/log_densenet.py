@@ -23,7 +23,7 @@ from skipweave.layers import (
 )
 from skipweave.models.arguments import Arguments, PerStage
 from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
-from skipweave.models.classifier import ClassifierNet, Exit, depth_groups, initialise
+from skipweave.models.classifier import ClassifierNet, Exit, depth_groups, initialize
 from skipweave.models.exits import Heads, Nodes
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.staged import StagedNet
@@ -123,7 +123,7 @@ class LogDenseNetV1(ClassifierNet):
         ]
         if form.stem_map(width):
             self.feature_info.insert(0, dict(num_chs=width, reduction=self.stem.stride, module="stem"))
-        initialise(self)
+        initialize(self)
 
     def run(self, x: Tensor, places: Sequence[int] = ()) -> Iterator[Nodes]:
         """Run on the stem's output; yield what exits behind these units read, at the end what the last head reads."""
@@ -204,7 +204,7 @@ class LogDenseNetV2(StagedNet):
             reductions=form.strides,
             stem_width=form.stem_map(width),
         )
-        initialise(self)
+        initialize(self)
 
 
 def _check_shared(

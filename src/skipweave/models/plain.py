@@ -32,7 +32,7 @@ class _Form:
         kernel: Side of the stages' kernels.
         make_pool: Makes the pool in front of every stage but the first.
         make_hidden_pool: Makes that in front of the hidden layers.
-        response_norm: Whether every stage is normalised across neighbouring channels.
+        response_norm: Whether every stage is normalized across neighboring channels.
         batch_norm: Whether every convolution has a batch norm, in place of a bias.
         hidden_kernels: Sides of the hidden layers' kernels, which see no zeros around the map.
         least_side: Of the map at the hidden layers' pool, which smaller ones are brought to by zeros around them.
@@ -227,7 +227,7 @@ class PlainNet(ClassifierNet):
         self.feature_info = [
             dict(num_chs=width, reduction=2**number, module=f"stages.{number}") for number, width in enumerate(widths)
         ]
-        _initialise(self)
+        _initialize(self)
 
     def run(self, x: Tensor, places: Sequence[int] = ()) -> Iterator[Nodes]:
         """Run on the stem's output; yield what the head reads. There are no exits."""
@@ -270,7 +270,7 @@ def _stage(shape: _Form, number: int, widths: Sequence[int]) -> PlainStage:
 
 
 def _response_norm() -> nn.Module:
-    """TensorFlow's of radius 4 and alpha 0.001 / 9 a neighbour; torch divides alpha by the neighbours itself."""
+    """TensorFlow's of radius 4 and alpha 0.001 / 9 a neighbor; torch divides alpha by the neighbors itself."""
     return nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0)
 
 
@@ -281,8 +281,8 @@ def _hidden_layers(shape: _Form, in_width: int, widths: Sequence[int]) -> nn.Mod
     return nn.Sequential(Enlarge(shape.least_side), shape.make_hidden_pool(), *layers)
 
 
-def _initialise(model: nn.Module) -> None:
-    """He initialisation by fan-in for convolutions, for hidden layers too; biases 0."""
+def _initialize(model: nn.Module) -> None:
+    """He initialization by fan-in for convolutions, for hidden layers too; biases 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

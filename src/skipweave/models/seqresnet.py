@@ -117,7 +117,7 @@ class SeqResNet(StagedNet):
             reductions=[template.stride * 2**stage for stage in range(count)],
             stem_width=width if template.opening_strides else 0,
         )
-        _initialise(self)
+        _initialize(self)
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ class _Last(nn.Module):
         return activated
 
 
-def _initialise(model: nn.Module) -> None:
-    """Initialise as released: He-uniform by fan-out; each block begins as the identity; classifiers by their classes.
+def _initialize(model: nn.Module) -> None:
+    """Initialize as released: He-uniform by fan-out; each block begins as the identity; classifiers by their classes.
 
     Deviation: the paper cites Glorot for the classifier, whose bound also has the features in it; the released bound
     has only the classes.

@@ -19,7 +19,7 @@ from skipweave.layers import (
 )
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
 from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
-from skipweave.models.classifier import initialise
+from skipweave.models.classifier import initialize
 from skipweave.models.densenet_weights import from_densenet_layout
 from skipweave.models.exits import Heads
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
@@ -118,7 +118,7 @@ class SparseNet(StagedNet):
             reductions=reductions,
             stem_width=form.stem_map(width),
         )
-        initialise(self)
+        initialize(self)
 
 
 def _make_stages(

@@ -8,7 +8,7 @@ from torch import nn
 
 from skipweave.layers import CifarStem, Head, Stage, Sum, SumRead, conv1x1, residual_body
 from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
-from skipweave.models.classifier import initialise
+from skipweave.models.classifier import initialize
 from skipweave.models.exits import Heads
 from skipweave.models.registry import cifar_cfg, register_variants
 from skipweave.models.staged import StagedNet
@@ -87,7 +87,7 @@ class SparseSumNet(StagedNet):
             reductions=reductions,
             stem_width=0,
         )
-        initialise(self)
+        initialize(self)
 
 
 def residual_stages(

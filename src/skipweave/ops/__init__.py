@@ -6,7 +6,7 @@ from skipweave.ops.channel_sparse_reference import channel_sparse_dense, dense_w
 from skipweave.ops.crop import crop
 from skipweave.ops.cross_layer import cross_layer, cross_layer_fast
 from skipweave.ops.growing import GrowingMap
-from skipweave.ops.normalize import normalise_lean
+from skipweave.ops.normalize import normalize_lean
 from skipweave.ops.read import concat_read_fast, concat_read_lean
 from skipweave.ops.read_conv import Geometry, read_conv, read_conv_fast, read_conv_lean
 
@@ -26,7 +26,7 @@ __all__ = [
     "dense_weight",
     "form_for",
     "join",
-    "normalise_lean",
+    "normalize_lean",
     "read_conv",
     "read_conv_fast",
     "read_conv_lean",

@@ -13,13 +13,13 @@ def join(nodes: Sequence[Tensor]) -> Tensor:
 
 
 def concat_read(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor) -> Tensor:
-    """Concatenate normalised nodes, apply the reader's gains and biases, and rectify.
+    """Concatenate normalized nodes, apply the reader's gains and biases, and rectify.
 
-    This is the second half of the papers' BN-ReLU; the first half, the normalisation itself, was done where each node
+    This is the second half of the papers' BN-ReLU; the first half, the normalization itself, was done where each node
     was produced.
 
     Args:
-        nodes: Maps (N, C_s, H, W), each normalised.
+        nodes: Maps (N, C_s, H, W), each normalized.
         gain: (C,) with C the sum of the C_s.
         bias: (C,).
 

@@ -11,7 +11,7 @@ from skipweave.ops.eager import is_eager
 _PIXELS = (0, 2, 3)
 
 
-def normalise_lean(
+def normalize_lean(
     x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float, eps: float
 ) -> Tensor:
     """Batch norm in training, without weight and bias, that saves its result for the backward pass and not its input.

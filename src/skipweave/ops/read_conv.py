@@ -1,4 +1,4 @@
-"""The first half of every unit as one operation: gains, biases and ReLU on normalised maps, then a convolution."""
+"""The first half of every unit as one operation: gains, biases and ReLU on normalized maps, then a convolution."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,10 +34,10 @@ def read_conv(
     conv_bias: Tensor | None = None,
     geometry: Geometry = _POINTWISE,
 ) -> Tensor:
-    """Read normalised nodes (`concat_read`) and convolve: the definition.
+    """Read normalized nodes (`concat_read`) and convolve: the definition.
 
     Args:
-        nodes: Maps (N, C_s, H, W), each normalised.
+        nodes: Maps (N, C_s, H, W), each normalized.
         gain: (C,) with C the sum of the C_s.
         bias: (C,).
         weight: (C', C / groups, kh, kw).

@@ -31,15 +31,15 @@ _FEW_NODES = 26  # up to here each node gets its own tick
 _MATRIX_PIXELS = 600  # of a large matrix in print; a link is drawn at least one pixel wide
 _CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
 _INK = "#333333"
-# Viridis without its palest fifth, which could not be seen on white; safe for colour-blind readers.
-_COLOURS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.82, 256)), name="offsets")
+# Viridis without its palest fifth, which could not be seen on white; safe for color-blind readers.
+_COLORS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.82, 256)), name="offsets")
 
 
 def connections(network: nn.Module | Topology | Sequence[Topology], title: str = "") -> Figure:
-    """Draw what each unit of a network reads: one row of pictures a stage, equal neighbours drawn once.
+    """Draw what each unit of a network reads: one row of pictures a stage, equal neighbors drawn once.
 
     On the left the matrix (row = reader, column = source), on the right the same links as arcs from source to reader.
-    Colour tells how far back a link reaches, the same in both and in all stages.
+    Color tells how far back a link reaches, the same in both and in all stages.
 
     Args:
         network: A model with stages, one topology, or one a stage.
@@ -65,7 +65,7 @@ def connections(network: nn.Module | Topology | Sequence[Topology], title: str =
         right.set_title(stage + _summary(topology), loc="left", fontsize=10)
         axes += [left, right]
         first += times
-    _colour_bar(figure, axes, norm)
+    _color_bar(figure, axes, norm)
     if title:
         figure.suptitle(title, fontsize=13, x=0.01, ha="left", color=_INK)
     return figure
@@ -74,7 +74,7 @@ def connections(network: nn.Module | Topology | Sequence[Topology], title: str =
 def connection_matrix_figure(network: nn.Module | ConnectionMatrix, title: str = "") -> Figure:
     """Draw what each unit reads as one matrix of the whole network, with lines between its stages.
 
-    Colour tells how far back a link reaches, in nodes.
+    Color tells how far back a link reaches, in nodes.
 
     Args:
         network: A model with stages, or what `connection_matrix` gives.
@@ -92,7 +92,7 @@ def connection_matrix_figure(network: nn.Module | ConnectionMatrix, title: str =
         axes.axhline(end + 0.5, color=_INK, linewidth=0.6, linestyle=":")
         axes.axvline(end + 0.5, color=_INK, linewidth=0.6, linestyle=":")
     axes.set(xlabel="node that is read", ylabel="node that reads")
-    _colour_bar(figure, [axes], norm)
+    _color_bar(figure, [axes], norm)
     if title:
         figure.suptitle(title, fontsize=13, x=0.01, ha="left", color=_INK)
     return figure
@@ -108,7 +108,7 @@ def matrix(topology: Topology, axes: Axes, norm: Normalize | None = None) -> Non
     axes.add_collection(
         PolyCollection(
             list(squares),
-            facecolors=_COLOURS(norm(readers - sources)),
+            facecolors=_COLORS(norm(readers - sources)),
             edgecolors="white" if gap else "none",
             linewidths=gap,
             antialiaseds=bool(gap),
@@ -137,7 +137,7 @@ def arcs(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
         PathCollection(
             [_arc(source, reader) for source, reader in zip(sources, readers, strict=True)],
             facecolors="none",
-            edgecolors=_COLOURS(norm(offsets)),
+            edgecolors=_COLORS(norm(offsets)),
             linewidths=1.6 if few else float(np.clip(400 / len(readers), 0.25, 1.0)),
             alpha=0.9 if len(readers) < _RASTER_FROM else 0.35,
             rasterized=len(readers) > _RASTER_FROM,
@@ -256,9 +256,9 @@ def _tidy(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _colour_bar(figure: Figure, axes: Sequence[Axes], norm: Normalize) -> None:
+def _color_bar(figure: Figure, axes: Sequence[Axes], norm: Normalize) -> None:
     bar = figure.colorbar(
-        ScalarMappable(norm, _COLOURS), ax=list(axes), shrink=0.8, aspect=6 * figure.get_figheight(), pad=0.01
+        ScalarMappable(norm, _COLORS), ax=list(axes), shrink=0.8, aspect=6 * figure.get_figheight(), pad=0.01
     )
     longest = int(norm.vmax or 2)
     bar.ax.yaxis.set_major_locator(FixedLocator([2**power for power in range(longest.bit_length())]))

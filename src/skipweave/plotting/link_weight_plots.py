@@ -13,8 +13,8 @@ from torch import nn
 
 from skipweave.analysis.link_weights import GroupMap, cross_norms, group_maps, reuse_maps
 
-_COLOURS = "viridis"
-_BAR = "#31688e"  # of the same colours
+_COLORS = "viridis"
+_BAR = "#31688e"  # of the same colors
 _NOT_READ = "#ececec"
 _INK = "#333333"
 _PANELS = 3  # of SeqConv layers, side by side
@@ -47,7 +47,7 @@ def cross_norm_bars(network: nn.Module | Sequence[np.ndarray], title: str = "") 
 
 
 def reuse_heat_maps(network: nn.Module | Sequence[np.ndarray], title: str = "") -> Figure:
-    """Draw how much each unit makes of each node that it reads: a panel a stage, a column a unit; grey is not read.
+    """Draw how much each unit makes of each node that it reads: a panel a stage, a column a unit; gray is not read.
 
     Args:
         network: A network of concatenated nodes, or what `reuse_maps` gives.
@@ -65,7 +65,7 @@ def reuse_heat_maps(network: nn.Module | Sequence[np.ndarray], title: str = "") 
         axes.set(title=f"stage {number + 1}" if len(maps) > 1 else "", xlabel="node that is made")
         if number == 0:
             axes.set_ylabel("node that is read")
-    _colour_bar(figure, panels, "mean |weight|, relative to the unit's largest")
+    _color_bar(figure, panels, "mean |weight|, relative to the unit's largest")
     _head(figure, title)
     return figure
 
@@ -73,7 +73,7 @@ def reuse_heat_maps(network: nn.Module | Sequence[np.ndarray], title: str = "") 
 def group_heat_maps(network: nn.Module | Sequence[GroupMap], title: str = "") -> Figure:
     """Draw how much each group of the SeqConv layers makes of each group that it reads: a panel a layer, a row a group.
 
-    The groups of a layer's input are numbered up to 0, the newest, and its own from 1; a line parts them. Grey is not
+    The groups of a layer's input are numbered up to 0, the newest, and its own from 1; a line parts them. Gray is not
     read.
 
     Args:
@@ -98,21 +98,21 @@ def group_heat_maps(network: nn.Module | Sequence[GroupMap], title: str = "") ->
         axes.set_axis_off()
     for axes in panels.flat[max(0, len(maps) - _PANELS) : len(maps)]:
         axes.set_xlabel("group that is read (own from 1)")
-    _colour_bar(figure, list(panels.flat), "mean |weight|, relative to the layer's largest")
+    _color_bar(figure, list(panels.flat), "mean |weight|, relative to the layer's largest")
     _head(figure, title)
     return figure
 
 
 def _heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, float]) -> None:
-    """Draw numbers from 0 to 1 as colours; the extent is left, right, bottom and top."""
+    """Draw numbers from 0 to 1 as colors; the extent is left, right, bottom and top."""
     axes.set_facecolor(_NOT_READ)
-    axes.imshow(values, cmap=_COLOURS, vmin=0, vmax=1, extent=extent, interpolation="nearest")
+    axes.imshow(values, cmap=_COLORS, vmin=0, vmax=1, extent=extent, interpolation="nearest")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
-def _colour_bar(figure: Figure, panels: Sequence[Axes], label: str) -> None:
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _COLOURS), ax=list(panels), shrink=0.8, pad=0.01)
+def _color_bar(figure: Figure, panels: Sequence[Axes], label: str) -> None:
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _COLORS), ax=list(panels), shrink=0.8, pad=0.01)
     bar.set_label(label, fontsize=9)
     bar.outline.set_visible(False)
 

@@ -1,6 +1,6 @@
-"""Pictures of label maps: as coloured images, laid over their photographs, and side by side as figures with a legend.
+"""Pictures of label maps: as colored images, laid over their photographs, and side by side as figures with a legend.
 
-Classes are told by colour and, in figures, also by number, so that readers who confuse some of the colours can follow.
+Classes are told by color and, in figures, also by number, so that readers who confuse some of the colors can follow.
 Figures are made without pyplot: nothing global is touched, no window opens, and they are freed like any object.
 """
 
@@ -21,14 +21,14 @@ from torch.nn import functional as F
 
 from skipweave.errors import SkipweaveError
 
-Colours = Sequence[tuple[int, int, int]]
+Colors = Sequence[tuple[int, int, int]]
 
 _INK = "#333333"
 _PANEL_INCHES, _SINGLE_INCHES = 4.0, 6.4  # width of a picture in a figure, and of one that stands alone
 _GRID = 160  # cells along the longer side in which places for numbers are sought
 
 
-def mask_image(labels: Tensor, values: Sequence[int], palette: Colours | None = None) -> Image.Image:
+def mask_image(labels: Tensor, values: Sequence[int], palette: Colors | None = None) -> Image.Image:
     """A predicted mask as an image file holds it, in the values that stand for the classes in the user's own masks.
 
     Args:
@@ -55,28 +55,28 @@ def mask_image(labels: Tensor, values: Sequence[int], palette: Colours | None = 
 
 
 def overlay(
-    image: Tensor, labels: Tensor, palette: Colours, void: int | None = None, strength: float = 0.5
+    image: Tensor, labels: Tensor, palette: Colors, void: int | None = None, strength: float = 0.5
 ) -> Image.Image:
     """A label map laid over its photograph, regions outlined.
 
     Args:
         image: uint8 (3, H, W).
         labels: (h, w) labels; a coarser map is enlarged, each pixel becoming a rectangle.
-        palette: RGB colours by label.
+        palette: RGB colors by label.
         void: label whose pixels stay as they are.
-        strength: how much of the colour is seen, between 0 and 1.
+        strength: how much of the color is seen, between 0 and 1.
 
     Returns:
         An RGB image of the photograph's size.
 
     Raises:
-        SkipweaveError: a label has no colour.
+        SkipweaveError: a label has no color.
     """
     numbers = _enlarged(_checked(labels, palette), image.shape[-2:])
-    colours = np.array(palette, dtype=np.float32)[numbers]
+    colors = np.array(palette, dtype=np.float32)[numbers]
     share = np.where(numbers == void, 0.0, strength)[..., None]
     photograph = image.permute(1, 2, 0).cpu().numpy().astype(np.float32)
-    mixed = photograph * (1 - share) + colours * share
+    mixed = photograph * (1 - share) + colors * share
     mixed[_outlines(numbers)] += 0.6 * (255 - mixed[_outlines(numbers)])
     return Image.fromarray(mixed.round().astype(np.uint8))
 
@@ -86,7 +86,7 @@ def overlay_figure(
     image: Tensor,
     labels: Tensor,
     classes: Sequence[str],
-    palette: Colours,
+    palette: Colors,
     title: str = "",
     values: Sequence[int] | None = None,
 ) -> Figure:
@@ -96,12 +96,12 @@ def overlay_figure(
         image: uint8 (3, H, W).
         labels: (h, w) labels; `len(classes)` is void.
         classes: their names, by label.
-        palette: RGB colours by label, void's included.
+        palette: RGB colors by label, void's included.
         title: heading.
         values: numbers of the classes in the user's masks; by default their labels.
 
     Raises:
-        SkipweaveError: a label has no colour.
+        SkipweaveError: a label has no color.
     """
     figure, (axes,) = _panels(1, image.shape[-2:], columns=1)
     axes.imshow(overlay(image, labels, palette, void=len(classes)))
@@ -117,7 +117,7 @@ def comparison(
     image: Tensor,
     maps: Mapping[str, Tensor],
     classes: Sequence[str],
-    palette: Colours,
+    palette: Colors,
     columns: int = 3,
     values: Sequence[int] | None = None,
 ) -> Figure:
@@ -130,21 +130,21 @@ def comparison(
         maps: (h, w) labels by what stands above them, `len(classes)` being void; a coarser map is shown enlarged, each
             pixel a rectangle.
         classes: their names, by label.
-        palette: RGB colours by label, void's included.
+        palette: RGB colors by label, void's included.
         columns: pictures a row.
         values: numbers of the classes in the user's masks; by default their labels.
 
     Raises:
-        SkipweaveError: a label has no colour.
+        SkipweaveError: a label has no color.
     """
     size, values = image.shape[-2:], values or range(len(classes))
     figure, axes = _panels(1 + len(maps), size, columns)
     axes[0].imshow(image.permute(1, 2, 0).cpu().numpy())
     axes[0].set_title("image", loc="left", fontsize=10, color=_INK)
-    colours = np.array(palette, dtype=np.uint8)
+    colors = np.array(palette, dtype=np.uint8)
     for panel, (title, labels) in zip(axes[1:], maps.items(), strict=False):
         numbers = _checked(labels, palette)
-        panel.imshow(colours[_enlarged(numbers, size)])
+        panel.imshow(colors[_enlarged(numbers, size)])
         _number(panel, numbers, size, values)
         panel.set_title(title, loc="left", fontsize=10, color=_INK)
     _legend(figure, list(maps.values()), classes, palette, values)
@@ -172,7 +172,7 @@ def _enlarged(numbers: NDArray[np.int64], size: Sequence[int]) -> NDArray[np.int
 
 
 def _outlines(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour has another label."""
+    """Pixels whose right or lower neighbor has another label."""
     edges = np.zeros(numbers.shape, dtype=bool)
     edges[:, :-1] |= numbers[:, :-1] != numbers[:, 1:]
     edges[:-1] |= numbers[:-1] != numbers[1:]
@@ -227,9 +227,9 @@ def _widest_places(numbers: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
 
 
 def _legend(
-    figure: Figure, maps: Sequence[Tensor], classes: Sequence[str], palette: Colours, values: Sequence[int]
+    figure: Figure, maps: Sequence[Tensor], classes: Sequence[str], palette: Colors, values: Sequence[int]
 ) -> None:
-    """Name the classes that occur, each with its colour and number; void, if it occurs, without one."""
+    """Name the classes that occur, each with its color and number; void, if it occurs, without one."""
     present = sorted({label for labels in maps for label in labels.unique().tolist()})
     names = {label: f"{values[label]}  {name}" for label, name in enumerate(classes)} | {len(classes): "void"}
     handles = [

@@ -12,8 +12,8 @@ from skipweave.study.result_plots import INK, PAPER, looks
 from skipweave.study.results import COSTS, Network, Results, Run, Summary, front_labels
 from skipweave.study.verdict import error_text, verdict
 
-#: What plots draw in neutral colours takes the page's own, light or dark. Connection pictures stay on white.
-_PAGE_COLOURS = {INK: "currentColor", PAPER: "var(--paper)"}
+#: What plots draw in neutral colors takes the page's own, light or dark. Connection pictures stay on white.
+_PAGE_COLORS = {INK: "currentColor", PAPER: "var(--paper)"}
 
 #: Heading, the plot's title, and the note between them.
 _SECTIONS = {
@@ -79,13 +79,13 @@ def _table(results: Results) -> str:
 
 
 def _table_row(
-    summary: Summary, first: Summary | None, fronts: Mapping[str, tuple[str, ...]], colour: str, i: int
+    summary: Summary, first: Summary | None, fronts: Mapping[str, tuple[str, ...]], color: str, i: int
 ) -> str:
     label, cost = summary.network.label, summary.network.cost
     ring = ' <span class="front" title="on the Pareto front">○</span>'
     mark = {key: ring if label in fronts[key] else "" for key in COSTS}
     cells = (
-        f'<span class="dot" style="background:{colour}"></span>{escape(label)}',
+        f'<span class="dot" style="background:{color}"></span>{escape(label)}',
         f"{error_text(summary, unit='')} <small>{min(summary.errors):.2f} to {max(summary.errors):.2f}</small>",
         *((f"{cost.parameters:,}" + mark["parameters"], _short(cost.macs) + mark["macs"],
            f"{cost.links}", f"{cost.max_distance:g}", f"{cost.mean_distance:.2f}") if cost else ("",) * 5),
@@ -171,7 +171,7 @@ def _pictures(results: Results, pictures: Mapping[str, Path]) -> str:
 
 
 def _figure(file: Path, prefix: str, title: str) -> str:
-    svg = inline_svg(file.read_text(encoding="utf-8"), prefix, escape(title), _PAGE_COLOURS)
+    svg = inline_svg(file.read_text(encoding="utf-8"), prefix, escape(title), _PAGE_COLORS)
     return f"<figure>{svg}</figure>"
 
 

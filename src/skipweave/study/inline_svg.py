@@ -1,17 +1,17 @@
-"""Turn an SVG file into markup that can stand inside an HTML page, with the page's colours and unique ids."""
+"""Turn an SVG file into markup that can stand inside an HTML page, with the page's colors and unique ids."""
 
 import re
 from collections.abc import Mapping
 
 
-def inline_svg(svg: str, prefix: str, title: str, colours: Mapping[str, str]) -> str:
+def inline_svg(svg: str, prefix: str, title: str, colors: Mapping[str, str]) -> str:
     """The `<svg>` element of a file, ready to be pasted into HTML.
 
     Args:
         svg: the file's text, with or without XML declaration and doctype.
         prefix: put before every id, so that several pictures can share a page.
         title: what the picture shows, for those who cannot see it.
-        colours: exact colour in the file (`#rrggbb`) to what replaces it (for instance `currentColor`).
+        colors: exact color in the file (`#rrggbb`) to what replaces it (for instance `currentColor`).
 
     Raises:
         ValueError: `svg` holds no `<svg>` element.
@@ -24,8 +24,8 @@ def inline_svg(svg: str, prefix: str, title: str, colours: Mapping[str, str]) ->
     svg = re.sub(r'(url\(#|href="#)', rf"\1{prefix}", svg)
     svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg)
     svg = svg.replace("xlink:href=", "href=")
-    for colour, replacement in colours.items():
-        svg = re.sub(re.escape(colour), replacement, svg, flags=re.IGNORECASE)
+    for color, replacement in colors.items():
+        svg = re.sub(re.escape(color), replacement, svg, flags=re.IGNORECASE)
     head, rest = svg.split(">", 1)
     head = re.sub(r'\s(width|height|version)="[^"]*"', "", head)
     return f'{head} role="img" aria-label="{title}">{rest}'

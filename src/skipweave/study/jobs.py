@@ -12,10 +12,10 @@ from skipweave.errors import SkipweaveError
 from skipweave.study.process_pool import Tell
 from skipweave.study.results import Network, Run
 from skipweave.study.study_config import StudyConfig
-from skipweave.study.study_directory import StudyFolder, read_curve
+from skipweave.study.study_directory import StudyDirectory, read_curve
 from skipweave.training import EpochRow, FitConfig, ModelConfig, Progress, RunStart, RunSummary
 from skipweave.training.fit_config import differences
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 
 class Trainer(Protocol):
@@ -50,7 +50,7 @@ class Job:
 
 
 def finished_and_left(
-    config: StudyConfig, networks: Sequence[Network], folder: StudyFolder
+    config: StudyConfig, networks: Sequence[Network], folder: StudyDirectory
 ) -> tuple[list[Run], list[Job]]:
     """Sort the study's runs, all networks with the first seed before the next seed.
 
@@ -76,7 +76,7 @@ def finished_and_left(
 
 def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
     """The figures of a run if it is finished; refuses one of another recipe."""
-    run = RunFolder(run_dir)
+    run = RunDirectory(run_dir)
     if different := differences(config, run.read_config()):
         raise SkipweaveError(
             f"{run_dir} was begun with other settings ({'; '.join(different)}): "
@@ -85,7 +85,7 @@ def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
     return run.read_summary()
 
 
-def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyFolder) -> Run:
+def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirectory) -> Run:
     """The figures of a finished run, and its learning curve."""
     run_dir = Path(summary.run_dir)
     return Run(

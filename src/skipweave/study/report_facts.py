@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.config.typed import typed
-from skipweave.data import ImageSet, LabelledImages
+from skipweave.data import ImageSet, SegmentationImages
 from skipweave.files.plain_files import read_json
 from skipweave.study.results import Network
 from skipweave.study.study_config import StudyConfig, parse_count
@@ -13,7 +13,7 @@ from skipweave.training.tasks.task import Data
 
 Lines = list[tuple[str, str]]
 
-_OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
+_OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
 
 
 def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir: Path, device: str) -> dict[str, Lines]:
@@ -35,7 +35,7 @@ def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir:
 
 def _data(config: StudyConfig, data: Data) -> Lines:
     height, width = data.image_size
-    kind = {1: "grey", 3: "colour"}.get(data.in_chans, f"{data.in_chans} channels")
+    kind = {1: "gray", 3: "color"}.get(data.in_chans, f"{data.in_chans} channels")
     return [
         ("data set", data.name),
         ("images", f"{width} × {height} pixels, {kind}, {len(data.classes)} classes"),
@@ -46,7 +46,7 @@ def _data(config: StudyConfig, data: Data) -> Lines:
     ]
 
 
-def _size(images: ImageSet | LabelledImages | None) -> str:
+def _size(images: ImageSet | SegmentationImages | None) -> str:
     return f"{len(images):,}" if images is not None else "0"
 
 
@@ -58,7 +58,7 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
     decay = f", times {schedule.decay:g} an epoch" if schedule.decay < 1 else ""
     lines = [
         ("epochs", f"{config.epochs}, in batches of {config.batch_size}"),
-        ("optimiser", f"{_OPTIMISERS[optim.name]}, {momentum}, weight decay {optim.weight_decay:g}"),
+        ("optimizer", f"{_OPTIMIZERS[optim.name]}, {momentum}, weight decay {optim.weight_decay:g}"),
         ("learning rate", f"{optim.lr:g}{falls}{decay}"),
         ("loss", _loss(config.loss)),
         ("seeds", ", ".join(map(str, config.seeds))),

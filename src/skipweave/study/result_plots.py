@@ -17,9 +17,9 @@ from skipweave.plotting.log_axes import logarithmic
 from skipweave.study.distance_ordering import equal_links, links_of
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of, pareto_front
 
-#: Text and lines; paper. The report replaces these exact colours by the page's own, light or dark.
+#: Text and lines; paper. The report replaces these exact colors by the page's own, light or dark.
 INK, PAPER = "#1b1b1d", "#fffffd"
-#: One colour a network, readable on white and on near-black; with the marker also readable without colour.
+#: One color a network, readable on white and on near-black; with the marker also readable without color.
 PALETTE = ("#2f7ed8", "#e07b00", "#2a9d5c", "#c0448f", "#8a63d2", "#b8860b", "#0f9fae", "#d9483b", "#7a7f87", "#6b8e23")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
@@ -83,7 +83,7 @@ def _save(draw: Any, path: Path, *args: Any) -> Path:
 
 
 def looks(results: Results) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each network, by its place in the study, so that every plot agrees."""
+    """Color and marker of each network, by its place in the study, so that every plot agrees."""
     return {
         network.label: (PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)])
         for i, network in enumerate(results.networks)
@@ -117,10 +117,10 @@ def _draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
 
 
 def _draw_point(axes: Axes, summary: Summary, cost: float, look: tuple[str, str], *, on_front: bool) -> None:
-    colour, marker = look
+    color, marker = look
     errors = summary.errors
-    axes.plot([cost] * len(errors), errors, linestyle="none", marker=marker, markersize=3.5, color=colour, alpha=0.55)
-    axes.errorbar(cost, summary.mean, yerr=summary.spread, color=colour, marker=marker, markersize=7, capsize=4,
+    axes.plot([cost] * len(errors), errors, linestyle="none", marker=marker, markersize=3.5, color=color, alpha=0.55)
+    axes.errorbar(cost, summary.mean, yerr=summary.spread, color=color, marker=marker, markersize=7, capsize=4,
                   linestyle="none", label=summary.network.label, zorder=3)  # fmt: skip
     if on_front:
         axes.plot(cost, summary.mean, marker="o", markersize=14, markerfacecolor="none", markeredgecolor=INK,
@@ -176,9 +176,9 @@ def _exits_plot(results: Results) -> Figure:
     every: list[float] = []
     for summary in results.summaries:
         if cost := summary.network.cost:
-            colour, marker = looks(results)[summary.network.label]
+            color, marker = looks(results)[summary.network.label]
             macs = cost.exit_macs if summary.exit_errors else (cost.macs,)
-            axes.plot(macs, [*summary.exit_errors, summary.mean], color=colour, marker=marker, markersize=5,
+            axes.plot(macs, [*summary.exit_errors, summary.mean], color=color, marker=marker, markersize=5,
                       label=summary.network.label)  # fmt: skip
             every += macs
     axes.set_xlabel("multiply-accumulates per image until the exit")
@@ -195,9 +195,9 @@ def _curves_plot(results: Results) -> Figure:
     has_validation = any(e.val_error is not None for run in results.runs for e in run.curve)
     for network in results.networks:
         points = [e for run in results.runs if run.label == network.label for e in run.curve]
-        colour = looks(results)[network.label][0]
-        _draw_curve(above, [(e.epoch, e.val_error if has_validation else e.train_error) for e in points], colour)
-        _draw_curve(below, [(e.epoch, e.train_loss) for e in points], colour, network.label)
+        color = looks(results)[network.label][0]
+        _draw_curve(above, [(e.epoch, e.val_error if has_validation else e.train_error) for e in points], color)
+        _draw_curve(below, [(e.epoch, e.train_loss) for e in points], color, network.label)
     above.set_ylabel(f"{'validation' if has_validation else 'training'} error [%]")
     below.set_ylabel("training loss")
     below.set_xlabel("epoch")
@@ -210,7 +210,7 @@ def _curves_plot(results: Results) -> Figure:
     return figure
 
 
-def _draw_curve(axes: Axes, points: Sequence[tuple[int, float | None]], colour: str, label: str = "") -> None:
+def _draw_curve(axes: Axes, points: Sequence[tuple[int, float | None]], color: str, label: str = "") -> None:
     """Mean of the values at each epoch, over the seeds that reached it; the band is their range."""
     at: dict[int, list[float]] = {}
     for epoch, value in points:
@@ -218,6 +218,6 @@ def _draw_curve(axes: Axes, points: Sequence[tuple[int, float | None]], colour: 
             at.setdefault(epoch, []).append(value)
     epochs = sorted(at)
     marker = "o" if len(epochs) == 1 else ""
-    axes.plot(epochs, [fmean(at[e]) for e in epochs], color=colour, linewidth=1.6, marker=marker, label=label)
+    axes.plot(epochs, [fmean(at[e]) for e in epochs], color=color, linewidth=1.6, marker=marker, label=label)
     low, high = ([pick(at[e]) for e in epochs] for pick in (min, max))
-    axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)

@@ -90,7 +90,7 @@ class Timing:
 
     Attributes:
         inference_ms: one forward pass, evaluation mode, no gradient.
-        step_ms: one training step: forward, backward, optimiser.
+        step_ms: one training step: forward, backward, optimizer.
     """
 
     inference_ms: float

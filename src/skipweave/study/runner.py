@@ -23,7 +23,7 @@ from skipweave.study.report_facts import facts
 from skipweave.study.result_plots import write_plots
 from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
 from skipweave.study.study_config import StudyConfig
-from skipweave.study.study_directory import StudyFolder
+from skipweave.study.study_directory import StudyDirectory
 from skipweave.study.timing import machine, measure
 from skipweave.training import ModelConfig, fit
 from skipweave.training import Silent as NoProgress
@@ -55,7 +55,7 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it; every run is saved as it stands.
     """
     display = display or Silent()
-    folder = StudyFolder(config.output)
+    folder = StudyDirectory(config.output)
     data = load(config.data)
     config = replace(config, data=as_loaded(config.data, data))
     _check_data(config, data)
@@ -110,7 +110,7 @@ class _Study:
     """What all steps of a study need."""
 
     config: StudyConfig
-    folder: StudyFolder
+    folder: StudyDirectory
     data: Data
     left_out: Sequence[Unreadable]
     networks: tuple[Network, ...]
@@ -249,7 +249,7 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _commands(folder: StudyFolder) -> tuple[str, ...]:
+def _commands(folder: StudyDirectory) -> tuple[str, ...]:
     """What to type to repeat the study, and the settings it needs."""
     settings = folder.config.read_text(encoding="utf-8")
     return (
@@ -258,7 +258,7 @@ def _commands(folder: StudyFolder) -> tuple[str, ...]:
     )
 
 
-def _write(folder: StudyFolder, results: Results, data: Data) -> None:
+def _write(folder: StudyDirectory, results: Results, data: Data) -> None:
     """Write tables, plots, connection pictures and the report."""
     write_results(folder.results, results)
     write_summary(folder.summary, results)

@@ -82,9 +82,9 @@ class StudyConfig:
         networks: the networks to compare.
         seeds: each network is trained once from each.
         data: which images; without validation images, the default here, the last epoch's weights are tested.
-        optim: the optimiser.
+        optim: the optimizer.
         schedule: when the learning rate falls.
-        loss: what is minimised.
+        loss: what is minimized.
         epochs: times that every training image is seen.
         batch_size: images a step.
         match: bring all networks to about the same `parameters` or `macs` by scaling growth or widths; None leaves

@@ -18,7 +18,7 @@ from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training.run.run_directory import runs_in
 
 
-class StudyFolder:
+class StudyDirectory:
     """The files of one study.
 
     Args:

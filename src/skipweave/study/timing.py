@@ -23,7 +23,7 @@ def measure(
     Weights do not change: the learning rate is 0, which costs the same.
 
     Args:
-        learners: networks with their optimisers, by label, all on the same device.
+        learners: networks with their optimizers, by label, all on the same device.
         images: one batch, NCHW.
         labels: theirs.
         repeats: rounds of which the medians are taken, after two that are not counted.
@@ -53,7 +53,7 @@ def _inference(learner: Learner, images: Tensor) -> float:
 
 
 def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
-    """Seconds of a training step as in the first epoch: forward, backward, optimiser."""
+    """Seconds of a training step as in the first epoch: forward, backward, optimizer."""
     learner.start_epoch()
     shares = learner.shares(0)
     images, labels = learner.fabric.to_device((images, labels))

@@ -48,7 +48,7 @@ class SpanningPlan:
     Args:
         topology: What the nodes 1..L read; node 0 is the stem's output.
         units: Units a stage; their sum is L.
-        scales: Resolution a stage, 0 the finest, neighbours differing by one; None is 0, 1, 2, ...
+        scales: Resolution a stage, 0 the finest, neighbors differing by one; None is 0, 1, 2, ...
         prune: How far nodes are carried: `"exact"`, to their last reader; `"birth"`, at least back up to the
             resolution they were made at; `"none"`, to the last stage.
         reuse: Whether a node that existed at a resolution is taken from there when a later stage has it again.

@@ -8,16 +8,16 @@ from skipweave.training.fit_config import FitConfig, ModelConfig
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
 from skipweave.training.run.loading import Split, Which, load_run, load_run_images
 from skipweave.training.run.summary import EpochRow, Phase, RunSummary
-from skipweave.training.tasks.metrics import LabelMapScores, LabelScores, Scores
+from skipweave.training.tasks.metrics import ClassificationMetrics, Metrics, SegmentationMetrics
 
 __all__ = [
+    "ClassificationMetrics",
     "DensifyConfig",
     "Description",
     "EpochRow",
     "FitConfig",
-    "LabelMapScores",
-    "LabelScores",
     "LossConfig",
+    "Metrics",
     "ModelConfig",
     "OptimConfig",
     "Phase",
@@ -25,7 +25,7 @@ __all__ = [
     "RunStart",
     "RunSummary",
     "ScheduleConfig",
-    "Scores",
+    "SegmentationMetrics",
     "Silent",
     "Split",
     "Which",

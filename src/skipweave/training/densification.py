@@ -1,4 +1,4 @@
-"""Incremental densification: a sparsified network gains links while it trains, and its optimiser state with them."""
+"""Incremental densification: a sparsified network gains links while it trains, and its optimizer state with them."""
 
 import math
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ class DensifyConfig:
 
 
 class Densifier:
-    """Adds links to a network in training, and room for them to its optimiser.
+    """Adds links to a network in training, and room for them to its optimizer.
 
     What there is to add at a step follows from the step and from the network's state, so a resumed run needs nothing
     else to go on as it would have.
@@ -88,14 +88,14 @@ class Densifier:
         self.start = start
         self.seed = seed
 
-    def prepare(self, network: nn.Module, optimiser: Optimizer, step: int) -> float:
+    def prepare(self, network: nn.Module, optimizer: Optimizer, step: int) -> float:
         """Bring the network to the density that a step is to be taken at, and return it."""
         density = self.config.density(self.start, step)
         if step % self.config.every:
             return density
         seed = mix_seed(self.seed, step)
         for weight, places in add_links(network, density, new=self.config.new, seed=seed):  # type: ignore[arg-type]
-            state = optimiser.state.get(weight, {})
+            state = optimizer.state.get(weight, {})
             for key, value in state.items():
                 if isinstance(value, Tensor) and value.dim() == weight.dim():
                     state[key] = scatter_old(value, value.new_zeros(weight.shape), places)

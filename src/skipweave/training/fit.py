@@ -30,7 +30,7 @@ from skipweave.training.model_building import arguments_for, build_network, coun
 from skipweave.training.preflight import check_batch, check_before, notes_before
 from skipweave.training.run.learning_curves import write_curves
 from skipweave.training.run.records import Records
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import warnings_once
 from skipweave.training.run.skipped_images import count, unreadable
 from skipweave.training.run.summary import RunSummary, further_scores
@@ -69,7 +69,7 @@ def fit(
     """
     progress = progress or Silent()
     if resume is not None:
-        folder = RunFolder.reopen(resume)
+        folder = RunDirectory.reopen(resume)
         config = _resumable(config, folder)
         if finished := folder.read_summary():
             progress.finished(finished)
@@ -78,10 +78,10 @@ def fit(
     path, stopped = in_processes(config, work)
     if stopped:
         raise Stopped(*stopped)
-    return _finished(RunFolder(Path(path)))
+    return _finished(RunDirectory(Path(path)))
 
 
-def _resumable(config: FitConfig, folder: RunFolder) -> FitConfig:
+def _resumable(config: FitConfig, folder: RunDirectory) -> FitConfig:
     """The settings, with what the run found of the values of its images; refuses those that would make it another."""
     own = folder.read_config()
     found = {name: getattr(own.data, name) for name in FOUND if getattr(config.data, name) is None}
@@ -93,7 +93,7 @@ def _resumable(config: FitConfig, folder: RunFolder) -> FitConfig:
     return config
 
 
-def _finished(folder: RunFolder) -> RunSummary:
+def _finished(folder: RunDirectory) -> RunSummary:
     summary = folder.read_summary()
     if summary is None:
         raise SkipweaveError(f"{folder.summary} is gone: was the run's folder changed from outside?")
@@ -131,14 +131,14 @@ def _run(
     check = partial(check_own, ours=description)
     with ExitStack() as stack:
         warning = _hold(stack, fabric, resume, check) if resume else ""
-        saved, _ = RunFolder(resume).newest(check) if resume else (None, "")
+        saved, _ = RunDirectory(resume).newest(check) if resume else (None, "")
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
         learner = Learner(fabric, config, args, task)
         state = first_state(config, saved, learner, description)
-        path = cast(Path, RunFolder.create(config).path if first and resume is None else resume)
+        path = cast(Path, RunDirectory.create(config).path if first and resume is None else resume)
         if first:
             tell_folder(path)
-        folder = RunFolder(fabric.broadcast(path))
+        folder = RunDirectory(fabric.broadcast(path))
         if first and resume is None:
             stack.enter_context(held(folder.path))
         if first and config.data.on_bad == "skip":
@@ -172,16 +172,16 @@ def _hold(stack: ExitStack, fabric: Fabric, resume: Path, check: Callable[[Saved
     warning = ""
     if fabric.is_global_zero:
         stack.enter_context(held(resume))
-        warning = RunFolder(resume).mend(check)
+        warning = RunDirectory(resume).mend(check)
     fabric.barrier()
     return warning
 
 
-def _begun_before(fabric: Fabric, config: FitConfig) -> RunFolder | None:
+def _begun_before(fabric: Fabric, config: FitConfig) -> RunDirectory | None:
     """The run that these processes were at before torchrun started them again."""
-    begun = RunFolder.of_torchrun_job(config.output) if fabric.is_global_zero else None
+    begun = RunDirectory.of_torchrun_job(config.output) if fabric.is_global_zero else None
     path = fabric.broadcast(begun.path if begun else None)
-    return RunFolder(path) if path else None
+    return RunDirectory(path) if path else None
 
 
 def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str] | None:

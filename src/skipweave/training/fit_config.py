@@ -72,9 +72,9 @@ class FitConfig:
     Attributes:
         model: which network.
         data: which images.
-        optim: the optimiser.
+        optim: the optimizer.
         schedule: when the learning rate falls.
-        loss: what is minimised.
+        loss: what is minimized.
         densify: when links are added to a network that `model.args.sparsify` made.
         start: a file of weights to start from, such as another run's model.safetensors, instead of random ones.
         epochs: times that every training image is seen.

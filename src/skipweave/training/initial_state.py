@@ -13,12 +13,12 @@ from skipweave.training.run.records import CHECKPOINT
 
 
 def first_state(config: FitConfig, saved: Saved | None, learner: Learner, description: Description) -> RunState:
-    """Bring a network and its optimiser to where the run begins, or goes on.
+    """Bring a network and its optimizer to where the run begins, or goes on.
 
     Args:
         config: the settings.
         saved: the checkpoint to go on from, if there is one.
-        learner: takes over weights and optimiser state.
+        learner: takes over weights and optimizer state.
         description: of the network.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A network and its optimiser on their device: how they start, take a step, and go into a checkpoint and back."""
+"""A network and its optimizer on their device: how they start, take a step, and go into a checkpoint and back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -15,12 +15,12 @@ from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
 from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import build_network, check_labels, recompute_units
-from skipweave.training.optimizers import make_optimiser
+from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave.transforms.densify import match_fan_ins
 from skipweave.transforms.regional_compilation import compile_units
 
-NETWORK, OPTIMISER = "network/", "optimiser/"
+NETWORK, OPTIMIZER = "network/", "optimizer/"
 
 
 class Learner:
@@ -30,7 +30,7 @@ class Learner:
         fabric: devices, precision and processes.
         config: the settings.
         args: all of the network's overrides.
-        task: what is to be learnt.
+        task: what is to be learned.
 
     Raises:
         SkipweaveError: the network cannot be built, or is not for the task.
@@ -55,15 +55,15 @@ class Learner:
             compile_units(self.network)
         self.shares = Shares(config.loss, count_heads(self.network), config.epochs)
         self.parameter_names = [name for name, _ in self.network.named_parameters()]
-        self.optimiser = make_optimiser(config.optim, self.network.parameters())
+        self.optimizer = make_optimizer(config.optim, self.network.parameters())
         self.density: float | None = None
         self._densifier = make_densifier(config.densify, self.network, args, config.seed)
-        self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimiser)
+        self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimizer)
 
     def start_step(self, step: int) -> None:
         """Add links, where the settings want some before this step of the run, counted from 0."""
         if self._densifier:
-            self.density = self._densifier.prepare(self.network, self.optimiser, step)
+            self.density = self._densifier.prepare(self.network, self.optimizer, step)
 
     def start_epoch(self) -> None:
         """Go into training mode."""
@@ -89,7 +89,7 @@ class Learner:
 
     def descend(self, lr: float) -> None:
         """Change the weights along the gradients with this learning rate."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = lr
         self._stepper.step()
 
@@ -117,10 +117,10 @@ class Learner:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a step changes, as named tensors and plain values."""
-        moments, values = pack(self.optimiser, self.parameter_names)
+        moments, values = pack(self.optimizer, self.parameter_names)
         tensors = {NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
-        tensors |= {OPTIMISER + name: tensor for name, tensor in moments.items()}
-        return tensors, {"optimiser": values, "precision": self.fabric.strategy.precision.state_dict()}
+        tensors |= {OPTIMIZER + name: tensor for name, tensor in moments.items()}
+        return tensors, {"optimizer": values, "precision": self.fabric.strategy.precision.state_dict()}
 
     def load_state(self, saved: Saved) -> None:
         """Take over what `state` gave.
@@ -131,13 +131,13 @@ class Learner:
         match_fan_ins(self.network, without_prefix(saved.shapes, NETWORK))
         self._expect(saved, NETWORK)
         tensors = saved.tensors()
-        moments = {name.removeprefix(OPTIMISER): value for name, value in tensors.items() if name.startswith(OPTIMISER)}
+        moments = {name.removeprefix(OPTIMIZER): value for name, value in tensors.items() if name.startswith(OPTIMIZER)}
         self._load_network(tensors, NETWORK)
         try:
-            unpack(self.optimiser, self.parameter_names, moments, saved.info["optimiser"])
+            unpack(self.optimizer, self.parameter_names, moments, saved.info["optimizer"])
             self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise SkipweaveError(f"the optimiser's state in {saved.path} is not of these settings ({error})") from error
+            raise SkipweaveError(f"the optimizer's state in {saved.path} is not of these settings ({error})") from error
 
     def load_weights(self, saved: Saved) -> None:
         """Take over a network's tensors alone.
@@ -158,7 +158,7 @@ class Learner:
 
 
 def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
-    """Check by the header that what a file keeps for the optimiser is of a network's tensors.
+    """Check by the header that what a file keeps for the optimizer is of a network's tensors.
 
     Args:
         saved: the file.
@@ -166,10 +166,10 @@ def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
 
     Raises:
         SkipweaveError: a tensor is neither a number nor of the shape of the one that it is kept for, or is of neither
-            network nor optimiser.
+            network nor optimizer.
     """
     for name, shape in saved.shapes.items():
-        kept_for = name.removeprefix(OPTIMISER).rpartition("/")[0]
-        whose = network.get(kept_for) if name.startswith(OPTIMISER) else None
+        kept_for = name.removeprefix(OPTIMIZER).rpartition("/")[0]
+        whose = network.get(kept_for) if name.startswith(OPTIMIZER) else None
         if not name.startswith(NETWORK) and (whose is None or shape not in ((), tuple(whose.shape))):
-            raise SkipweaveError(f"{saved.path} is not of this network: tensor {name} is of no use to its optimiser")
+            raise SkipweaveError(f"{saved.path} is not of this network: tensor {name} is of no use to its optimizer")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipweave.data import ImageSet, LabelledImages, batch_indices, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.data import ImageSet, SegmentationImages, batch_indices, epoch_loader, mix_seed, steps_per_epoch
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Progress
@@ -20,7 +20,7 @@ from skipweave.training.learner import Learner
 from skipweave.training.run.records import Records
 from skipweave.training.run.summary import EpochRow, further_scores
 from skipweave.training.signals import SIGNALS, StopRequest
-from skipweave.training.tasks.metrics import Scores
+from skipweave.training.tasks.metrics import Metrics
 from skipweave.training.tasks.task import Data, score
 
 Batch = tuple[Tensor, Tensor]
@@ -30,12 +30,12 @@ Batch = tuple[Tensor, Tensor]
 class Loop:
     """A run, from where its state says to its last epoch.
 
-    Every process takes its share of each batch and normalises by the statistics of that share; gradients are averaged.
+    Every process takes its share of each batch and normalizes by the statistics of that share; gradients are averaged.
     So W processes compute what one process computes that runs the W shares of a batch one after the other and averages
     their gradients. Running statistics are those of the first share.
 
     Attributes:
-        learner: the network and its optimiser.
+        learner: the network and its optimizer.
         data: the images.
         config: the settings.
         state: where the run stands.
@@ -132,7 +132,9 @@ class Loop:
         self.records.end_epoch(self.learner, state)
         self.progress.epoch_done(row)
 
-    def evaluate(self, images: ImageSet | LabelledImages, on_stop: Callable[[], None] = lambda: None) -> list[Scores]:
+    def evaluate(
+        self, images: ImageSet | SegmentationImages, on_stop: Callable[[], None] = lambda: None
+    ) -> list[Metrics]:
         """Score every head on a split, every image once whatever the number of processes; the network's own is last.
 
         Args:
@@ -156,14 +158,14 @@ class Loop:
                 raise self.stopped(asked)
             yield from (batch for batch in [next(batches, None)] if batch)  # the share may be empty
 
-    def over_processes(self, own: Scores) -> Scores:
+    def over_processes(self, own: Metrics) -> Metrics:
         """The scores of all processes together."""
         total = self.learner.task.scores()
         total.add(self.learner.sum_over_processes(own.sums))
         return total
 
     def batches(
-        self, images: ImageSet | LabelledImages, transform: Callable[..., Any], *, batch_size: int, **order: Any
+        self, images: ImageSet | SegmentationImages, transform: Callable[..., Any], *, batch_size: int, **order: Any
     ) -> Iterator[Batch]:
         """This process's share of an epoch."""
         return epoch_loader(

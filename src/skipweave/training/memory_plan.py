@@ -10,7 +10,7 @@ from skipweave.analysis.memory import peak_bytes
 from skipweave.errors import SkipweaveError
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
 from skipweave.training.model_building import recompute_units
-from skipweave.training.optimizers import make_optimiser
+from skipweave.training.optimizers import make_optimizer
 from skipweave.training.recipe import OptimConfig
 from skipweave.training.tasks.task import Task
 
@@ -50,15 +50,15 @@ def plan_memory(
 
     A network without `set_grad_checkpointing` is trained as usual, with as many images as fit.
 
-    What is counted: weights and statistics, their gradients, what the optimiser keeps, the batch, and every tensor of
+    What is counted: weights and statistics, their gradients, what the optimizer keeps, the batch, and every tensor of
     a step from the operation that makes it until nobody holds it. What is not: memory that kernels need within one
     operation, and what torch, CUDA and Python need for themselves (often some hundred MB). Counted in float32 and on
     the meta device, where nothing is computed.
 
     Args:
         make_network: Builds the network, on whatever device is the default.
-        task: What is learnt.
-        optim: The optimiser.
+        task: What is learned.
+        optim: The optimizer.
         image_shape: (C, H, W) of the images of a batch.
         batch_size: The most images a step.
         limit: Bytes.
@@ -93,7 +93,7 @@ def _step_bytes(
     batch: int,
     recompute: bool,
 ) -> int:
-    """Bytes that the second step of training with such batches holds: in the first the optimiser has nothing yet."""
+    """Bytes that the second step of training with such batches holds: in the first the optimizer has nothing yet."""
     with torch.device("meta"):
         network = make_network().train()
         images = torch.empty(batch, *image_shape)
@@ -102,13 +102,13 @@ def _step_bytes(
         recompute_units("the network", network)
     heads = AllHeads(network)
     shares = [1.0] * count_heads(network)
-    optimiser = make_optimiser(optim, network.parameters())
+    optimizer = make_optimizer(optim, network.parameters())
 
     def steps() -> None:
         for _ in range(2):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             task.loss(heads(images), labels, shares).backward()
-            optimiser.step()
+            optimizer.step()
 
     given = [*network.parameters(), *network.buffers(), images, labels]
     return peak_bytes(steps, given) + sum(tensor.nbytes for tensor in given)

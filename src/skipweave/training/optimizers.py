@@ -1,4 +1,4 @@
-"""The optimiser that settings ask for."""
+"""The optimizer that settings ask for."""
 
 from collections.abc import Iterable
 
@@ -11,8 +11,8 @@ from skipweave.training.recipe import OptimConfig
 _LASTS = 0.9
 
 
-def make_optimiser(config: OptimConfig, parameters: Iterable[Parameter]) -> Optimizer:
-    """Make one of torch's optimisers."""
+def make_optimizer(config: OptimConfig, parameters: Iterable[Parameter]) -> Optimizer:
+    """Make one of torch's optimizers."""
     if config.name == "rmsprop":
         return RMSprop(
             parameters, lr=config.lr, alpha=_LASTS, momentum=config.momentum, weight_decay=config.weight_decay

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from skipweave.analysis.image_sizes import check_images
-from skipweave.data import LabelledImages, SegmentationData, check_classes, read_head, workers_note
+from skipweave.data import SegmentationData, SegmentationImages, check_classes, read_head, workers_note
 from skipweave.errors import SkipweaveError, noted_in
 from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import check_labels, sketch
@@ -79,7 +79,7 @@ def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
 
 
 def check_whole(
-    network: nn.Module, data: SegmentationData, images: LabelledImages, *, batch: int = 1, training: bool = False
+    network: nn.Module, data: SegmentationData, images: SegmentationImages, *, batch: int = 1, training: bool = False
 ) -> None:
     """Check that a network can take the smallest of images that are not cropped.
 
@@ -93,7 +93,7 @@ def check_whole(
             raise SkipweaveError(f"{path}: {error}") from error
 
 
-def _smallest(images: LabelledImages, resize: int | None) -> Iterator[tuple[Path, tuple[int, int]]]:
+def _smallest(images: SegmentationImages, resize: int | None) -> Iterator[tuple[Path, tuple[int, int]]]:
     """A file of each (height, width), as the network gets it, that no other size is within."""
     sizes: dict[tuple[int, int], Path] = {}
     for path, _ in images.pairs:

@@ -1,4 +1,4 @@
-"""How a network is trained: optimiser, learning rate and loss, as plain values."""
+"""How a network is trained: optimizer, learning rate and loss, as plain values."""
 
 import math
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from skipweave.config.checks import refuse, unknown, unless
 from skipweave.config.typed import take_types
 
-OPTIMISERS = ("sgd", "rmsprop")
+OPTIMIZERS = ("sgd", "rmsprop")
 HEADS = ("halves", "sieve", "last")
 CLASS_WEIGHTS = ("none", "median_frequency")
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimiser; the defaults are the papers' for classification.
+    """The optimizer; the defaults are the papers' for classification.
 
     Attributes:
         name: `sgd`, or `rmsprop`, which divides the gradient by the root of the running mean of its squares; nine
@@ -38,7 +38,7 @@ class OptimConfig:
         """
         take_types(self)
         refuse(
-            unknown("optimiser", self.name, OPTIMISERS),
+            unknown("optimizer", self.name, OPTIMIZERS),
             unless(self.lr > 0 and math.isfinite(self.lr), f"lr is {self.lr}: expected a number above 0"),
             unless(0 <= self.momentum < 1, f"momentum is {self.momentum}: expected at least 0 and below 1"),
             unless(self.name != "rmsprop" or not self.nesterov, "nesterov is for sgd: give false"),
@@ -96,7 +96,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is minimised: the mean cross-entropy, over all heads of the network.
+    """What is minimized: the mean cross-entropy, over all heads of the network.
 
     Attributes:
         heads: what the exits of a network count beside its last head, if it has any (`model.args.heads` stages): one

@@ -41,7 +41,7 @@ def add_links(
         seed: What links and weights are drawn from; torch's own generator is left alone.
 
     Yields:
-        Each weight that grew, and for every old one its place among the new, (out_channels, fan_in): what an optimiser
+        Each weight that grew, and for every old one its place among the new, (out_channels, fan_in): what an optimizer
         keeps of a weight goes there.
 
     Raises:

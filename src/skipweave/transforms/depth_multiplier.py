@@ -49,7 +49,7 @@ def depth_multiplier(
     Deviation: the paper says that widths are rounded up; its Table 1 follows `"floor8"`, exactly.
 
     Args:
-        model: Any network of convolutions, linear layers and normalisations. It is copied, not changed.
+        model: Any network of convolutions, linear layers and normalizations. It is copied, not changed.
         alpha: Factor, above 0; costs go with about its square. The paper's small networks take the root of what they
             want to cost.
         rule: `"floor8"`, max(8, 8 floor(alpha c / 8)), or `"ceil"`.

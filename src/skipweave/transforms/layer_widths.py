@@ -24,7 +24,7 @@ def input_width(part: nn.Module, x: Tensor) -> int:
 
 @dataclass(frozen=True)
 class Widths:
-    """Channels of what a layer reads, and of what it makes (the same for a normalisation)."""
+    """Channels of what a layer reads, and of what it makes (the same for a normalization)."""
 
     inputs: int
     outputs: int

@@ -63,7 +63,7 @@ class InferenceNet(nn.Module):
     def train(self, mode: bool = True) -> "InferenceNet":
         """Refuse training mode."""
         if mode:
-            raise SkipweaveError("a network optimised for inference cannot be trained: train the one it was made of")
+            raise SkipweaveError("a network optimized for inference cannot be trained: train the one it was made of")
         return super().train(mode)
 
     def __getattr__(self, name: str) -> Any:
@@ -109,9 +109,9 @@ def optimize_for_inference(
     In evaluation mode a batch norm is a gain and a bias a channel, and these go
 
     - into the convolution before it (transposed, channel-sparse and DelugeNet's across nodes too), where nothing else
-      reads that one's map, through average pools and concatenations of several convolutions' maps. So a normalised
-      node is normalised by who makes it, and its readers keep gains, biases and ReLU, one pass over what they read.
-    - else, where all who read the normalised map have gains and biases of their own (`ConcatRead`), into those:
+      reads that one's map, through average pools and concatenations of several convolutions' maps. So a normalized
+      node is normalized by who makes it, and its readers keep gains, biases and ReLU, one pass over what they read.
+    - else, where all who read the normalized map have gains and biases of their own (`ConcatRead`), into those:
       FC-DenseNet's maps, which others read raw, and node 0 behind a max pool.
 
     What stays: a batch norm of a map that others read too, as before the convolutions of residual networks and of
@@ -154,7 +154,7 @@ def optimize_for_inference(
     if weights not in (None, *_WEIGHTS):
         raise SkipweaveError(f"weights is {weights!r}: expected torch.float32, torch.bfloat16 or None")
     if isinstance(model, InferenceNet):
-        raise SkipweaveError("the network is optimised for inference already: give the one it was made of")
+        raise SkipweaveError("the network is optimized for inference already: give the one it was made of")
     check_network(model)
     dtype_of(model)
     maker = _Optimizer(model, trials_of(model, input_size, example_inputs))
@@ -235,7 +235,7 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     """
     dtypes = (tensor.dtype for tensor in model.parameters() if tensor.is_floating_point())
     if (dtype := next(dtypes, None)) is None:
-        raise SkipweaveError("the network has no parameters: there is nothing to optimise")
+        raise SkipweaveError("the network has no parameters: there is nothing to optimize")
     return dtype
 
 

@@ -180,7 +180,7 @@ def _without_channels(reader: Reader, kept: Sequence[int]) -> dict[str, Tensor]:
 def _without_rows(name: str, cross: CrossConv, kept: list[int], removed: list[int]) -> dict[str, Tensor]:
     weight, bias = cross.weight.detach(), cross.bias.detach()
     rows = {f"{name}.weight": weight[kept]}
-    if cross.normalised:
+    if cross.normalized:
         first, *others = bias[kept]
         rows[f"{name}.bias"] = torch.stack([first + bias[removed].sum(0), *others])
     return rows

@@ -57,7 +57,7 @@ def absorb_behind(layer: nn.Module, affine: Affine) -> None:
     gain = affine.gain
     if isinstance(layer, CrossConv):
         bias = bias * gain
-        first = bias[0] if layer.normalised else bias  # where each node has biases of its own, their sum counts
+        first = bias[0] if layer.normalized else bias  # where each node has biases of its own, their sum counts
         first += affine.bias
         _put(layer, weight * gain, bias)
     elif isinstance(layer, _ConvTransposeNd):  # (in, out / groups, ...)

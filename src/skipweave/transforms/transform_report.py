@@ -40,7 +40,7 @@ class Thinned:
         model: The thinned network, a copy.
         layers: Its convolutions and linear layers, in the order of the network's names.
         parameters: All learnable parameters, before and after.
-        norms: Those of them that are gains and biases of normalisations.
+        norms: Those of them that are gains and biases of normalizations.
     """
 
     model: nn.Module
@@ -84,7 +84,7 @@ class Thinned:
                 *_figures(self.macs),
                 "",
             ),
-            ("normalisations", "", *_figures(self.norms), "", "", ""),
+            ("normalizations", "", *_figures(self.norms), "", "", ""),
             ("all parameters", "", *_figures(self.parameters), "", "", ""),
         ]
         return _table([head, *body, *sums], left=(0, 1, 6))

@@ -18,18 +18,18 @@ def pixels():
     return np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
 
 
-def test_colour_is_read_as_it_is(tmp_path, pixels):
+def test_color_is_read_as_it_is(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     image = open_image(tmp_path / "a.png", in_chans=3)
     assert image.dtype == torch.uint8
     assert np.array_equal(image.numpy(), pixels.transpose(2, 0, 1))
 
 
-def test_colour_becomes_grey_and_grey_colour(tmp_path, pixels):
-    Image.fromarray(pixels).save(tmp_path / "colour.png")
-    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
-    assert open_image(tmp_path / "colour.png", in_chans=1).shape == (1, 6, 4)
-    assert np.array_equal(open_image(tmp_path / "grey.png", in_chans=3).numpy(), [pixels[..., 0]] * 3)
+def test_color_becomes_gray_and_gray_color(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "color.png")
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "gray.png")
+    assert open_image(tmp_path / "color.png", in_chans=1).shape == (1, 6, 4)
+    assert np.array_equal(open_image(tmp_path / "gray.png", in_chans=3).numpy(), [pixels[..., 0]] * 3)
 
 
 def test_exif_orientation_is_applied(tmp_path, pixels):
@@ -65,7 +65,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_other_numbers_of_channels_are_refused(tmp_path):
-    with pytest.raises(SkipweaveError, match=r"1 channel \(grey\) or 3 \(colour\), not 4"):
+    with pytest.raises(SkipweaveError, match=r"1 channel \(gray\) or 3 \(color\), not 4"):
         open_image(tmp_path / "a.png", 4)
 
 
@@ -87,7 +87,7 @@ def test_of_a_photograph_with_companions_the_first_is_read(tmp_path, pixels):
     assert open_image(path, 3).shape == (3, 6, 4)
 
 
-def test_transparent_pixels_have_the_colours_of_the_file(tmp_path, pixels):
+def test_transparent_pixels_have_the_colors_of_the_file(tmp_path, pixels):
     clear = np.dstack([pixels, np.zeros((6, 4), dtype=np.uint8)])
     Image.fromarray(clear).save(tmp_path / "clear.png")
     assert np.array_equal(open_image(tmp_path / "clear.png", 3).numpy(), pixels.transpose(2, 0, 1))
@@ -97,7 +97,7 @@ def test_transparent_pixels_have_the_colours_of_the_file(tmp_path, pixels):
     assert np.array_equal(open_image(tmp_path / "palette.png", 3).numpy(), expected)
 
 
-def test_print_colours_become_red_green_and_blue(tmp_path):
+def test_print_colors_become_red_green_and_blue(tmp_path):
     Image.new("CMYK", (4, 6), (0, 0, 0, 0)).save(tmp_path / "white.jpg")
     assert open_image(tmp_path / "white.jpg", 3).unique().tolist() == [255]
 

@@ -11,18 +11,18 @@ from skipweave.data.images.png_integrity import has_all_rows
 from skipweave.errors import SkipweaveError
 
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
+GRAY, COLOR, PALETTE, GRAY_ALPHA, COLOR_ALPHA = 0, 2, 3, 4, 6
 
 
 def chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def write(path, width, height, data, *, bits=8, colours=COLOUR, interlaced=0, pieces=1):
+def write(path, width, height, data, *, bits=8, colors=COLOR, interlaced=0, pieces=1):
     packed = zlib.compress(data)
     cuts = np.linspace(0, len(packed), pieces + 1).astype(int)
-    content = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, interlaced))
-    if colours == PALETTE:
+    content = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colors, 0, 0, interlaced))
+    if colors == PALETTE:
         content += chunk(b"PLTE", bytes(3 << bits))
     content += b"".join(chunk(b"IDAT", packed[start:end]) for start, end in pairwise(cuts))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b""))
@@ -36,14 +36,14 @@ def test_pillows_own_files_have_all_rows(tmp_path, mode, size):
 
 
 @pytest.mark.parametrize(
-    ("colours", "channels"), [(GREY, 1), (COLOUR, 3), (PALETTE, 1), (GREY_ALPHA, 2), (COLOUR_ALPHA, 4)]
+    ("colors", "channels"), [(GRAY, 1), (COLOR, 3), (PALETTE, 1), (GRAY_ALPHA, 2), (COLOR_ALPHA, 4)]
 )
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_one_byte_decides(tmp_path, colours, channels, bits, pieces):
+def test_one_byte_decides(tmp_path, colors, channels, bits, pieces):
     size = 5 * (1 + -(-13 * bits * channels // 8))
     for data, whole in ((bytes(size), True), (bytes(size - 1), False), (bytes(size + 1), True)):
-        write(tmp_path / "a.png", 13, 5, data, bits=bits, colours=colours, pieces=pieces)
+        write(tmp_path / "a.png", 13, 5, data, bits=bits, colors=colors, pieces=pieces)
         assert has_all_rows(tmp_path / "a.png") is whole
 
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from skipweave.data import ClassPixels, DataConfig, count_pixels, load_segmentation
-from skipweave.data.segmentation import LabelClasses, LabelledImages, Row
+from skipweave.data.segmentation import LabelClasses, Row, SegmentationImages
 
 CLASSES = LabelClasses((Row("a", 0), Row("b", 1), Row("c", 2), Row("void", 3)), "list.csv")
 
@@ -14,7 +14,7 @@ def images(tmp_path, maps):
         path = tmp_path / f"{number}.png"
         Image.fromarray(np.array(values, dtype=np.uint8)).save(path)
         pairs.append((path, path))
-    return LabelledImages(pairs, CLASSES)
+    return SegmentationImages(pairs, CLASSES)
 
 
 def test_pixels_are_counted(tmp_path):

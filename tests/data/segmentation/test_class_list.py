@@ -18,22 +18,22 @@ def labels_of(code, numbers):
     return [label if is_known else None for label, is_known in zip(labels.tolist(), known.tolist(), strict=True)]
 
 
-def test_a_list_with_values_and_colours(tmp_path):
+def test_a_list_with_values_and_colors(tmp_path):
     classes = read(tmp_path, "name, value, r, g, b\nroad, 7, 128, 64, 128\ncar, 26, 0, 0, 142\nvoid, 255, 0, 0, 0\n")
     assert classes.names == ("road", "car")
     assert classes.void == 2
     assert classes.palette == ((128, 64, 128), (0, 0, 142), (0, 0, 0))
     assert labels_of(classes.of_value, [7, 26, 255, 0, 300]) == [0, 1, 2, None, None]
-    assert labels_of(classes.of_colour, pack(np.array([(0, 0, 142), (0, 0, 0), (1, 2, 3)]))) == [1, 2, None]
+    assert labels_of(classes.of_color, pack(np.array([(0, 0, 142), (0, 0, 0), (1, 2, 3)]))) == [1, 2, None]
 
 
-def test_without_values_rows_are_counted_and_without_colours_some_are_chosen(tmp_path):
+def test_without_values_rows_are_counted_and_without_colors_some_are_chosen(tmp_path):
     classes = read(tmp_path, "\ufeffName\n\nroad\n Void \ncar\n")
     assert classes.names == ("road", "car")
     assert labels_of(classes.of_value, [0, 1, 2, 3]) == [0, 2, 1, None]
     assert len(set(classes.palette)) == 3
     assert classes.palette[classes.void] == (0, 0, 0)
-    assert labels_of(classes.of_colour, [0]) == [None]
+    assert labels_of(classes.of_color, [0]) == [None]
 
 
 def test_rows_of_one_name_are_one_class(tmp_path):
@@ -41,7 +41,7 @@ def test_rows_of_one_name_are_one_class(tmp_path):
     assert classes.names == ("car", "road")
     assert classes.palette == ((1, 1, 1), (2, 2, 2), (4, 4, 4))
     assert labels_of(classes.of_value, range(5)) == [0, 1, 0, 2, 2]
-    assert labels_of(classes.of_colour, pack(np.array([(3, 3, 3), (5, 5, 5)]))) == [0, 2]
+    assert labels_of(classes.of_color, pack(np.array([(3, 3, 3), (5, 5, 5)]))) == [0, 2]
 
 
 def test_camvid_is_segnets():
@@ -51,15 +51,15 @@ def test_camvid_is_segnets():
 
 
 @given(st.integers(1, 255))
-def test_chosen_colours_differ_and_none_is_voids(count):
+def test_chosen_colors_differ_and_none_is_voids(count):
     classes = LabelClasses(tuple(Row(f"class {number}", number) for number in range(count)), "made up")
     assert len(set(classes.palette)) == count + 1
-    assert all(0 <= part <= 255 for colour in classes.palette for part in colour)
+    assert all(0 <= part <= 255 for color in classes.palette for part in color)
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
-def test_colours_are_packed_without_loss(colour):
-    assert unpack(pack(np.array(colour)).item()) == colour
+def test_colors_are_packed_without_loss(color):
+    assert unpack(pack(np.array(color)).item()) == color
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_colours_are_packed_without_loss(colour):
         ("name,value\nroad,x\ncar,-1\n", "has the row.s. 'road,x'; 'car,-1'"),
         ("name,value\n,1\n", "has the row.s. ',1'"),
         ("name,value\nroad,1\ncar,1\n", "has value 1 twice: expected"),
-        ("name,r,g,b\nroad,1,1,1\ncar,1,1,1\n", r"has colour \(1, 1, 1\) twice"),
-        ("name,r,g,b\nroad,1,1,256\n", r"'road' has colour \(1, 1, 256\)"),
+        ("name,r,g,b\nroad,1,1,1\ncar,1,1,1\n", r"has color \(1, 1, 1\) twice"),
+        ("name,r,g,b\nroad,1,1,256\n", r"'road' has color \(1, 1, 256\)"),
         ("name,value\nroad,70000\nvoid,70000\n", "value 70000 twice, 'road' has value 70000, 'void' has"),
         ("name\nvoid\n", "has 0 classes: expected 1 to 255"),
         ("name\n" + "\n".join(map(str, range(256))), "has 256 classes: expected 1 to 255"),

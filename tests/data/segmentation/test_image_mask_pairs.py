@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from skipweave.data import epoch_loader
-from skipweave.data.segmentation import EvalPair, LabelClasses, LabelledImages, Row
+from skipweave.data.segmentation import EvalPair, LabelClasses, Row, SegmentationImages
 from skipweave.data.segmentation.image_mask_pairs import pair_folders
 from skipweave.data.segmentation.whole_image import WholeImage
 from skipweave.errors import SkipweaveError
@@ -72,7 +72,7 @@ def turned(path):
 def test_a_turned_photograph_fits_its_upright_labels(tmp_path, make_pairs):
     make_pairs(tmp_path, ["a"], size=(12, 10))
     turned(tmp_path / "images" / "a.png")
-    images = LabelledImages(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
+    images = SegmentationImages(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
     image, labels = images[0]
     assert image.shape == (3, 12, 10)
     assert labels.shape == (12, 10)
@@ -81,14 +81,14 @@ def test_a_turned_photograph_fits_its_upright_labels(tmp_path, make_pairs):
 def test_a_turned_photograph_does_not_fit_labels_that_lie(tmp_path, make_pairs):
     make_pairs(tmp_path, ["a"], size=(10, 12))
     turned(tmp_path / "images" / "a.png")
-    images = LabelledImages(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
+    images = SegmentationImages(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
     with pytest.raises(SkipweaveError, match=r"masks/a\.png is 12 x 10 pixels, its image .*images/a\.png 10 x 12"):
         images[0]
 
 
 def test_items_are_bytes_as_they_lie_in_the_files(tmp_path, make_pairs):
     make_pairs(tmp_path, ["a", "b"])
-    images = LabelledImages(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
+    images = SegmentationImages(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
     image, labels = images[1]
     assert image.dtype == labels.dtype == torch.uint8
     assert np.array_equal(image.permute(1, 2, 0), Image.open(tmp_path / "images" / "b.png"))
@@ -103,7 +103,7 @@ def test_items_are_bytes_as_they_lie_in_the_files(tmp_path, make_pairs):
 def test_images_of_several_sizes_make_no_batch(tmp_path, make_pairs, workers):
     make_pairs(tmp_path, ["a"], size=(12, 10))
     make_pairs(tmp_path, ["b"], size=(8, 10))
-    images = LabelledImages(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
+    images = SegmentationImages(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
     transform = EvalPair(WholeImage(3, None, (0, 0, 0), (1, 1, 1)))
     options = {"seed": 0, "epoch": 0, "shuffle": False, "workers": workers}
     singles = list(epoch_loader(images, transform, batch_size=1, **options))

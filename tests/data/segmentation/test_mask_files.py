@@ -11,7 +11,7 @@ CLASSES = LabelClasses(
 )
 LABELS = np.array([[0, 1, 2], [1, 1, 0]], dtype=np.uint8)
 VALUES = np.array([0, 7, 255], dtype=np.uint8)[LABELS]
-COLOURS = np.array(CLASSES.palette, dtype=np.uint8)[LABELS]
+COLORS = np.array(CLASSES.palette, dtype=np.uint8)[LABELS]
 
 
 def save(tmp_path, pixels, mode=None, **options):
@@ -21,24 +21,24 @@ def save(tmp_path, pixels, mode=None, **options):
     return tmp_path / "mask.png"
 
 
-def palette_image(values, colours):
+def palette_image(values, colors):
     image = Image.frombytes("P", values.shape[::-1], values.tobytes())
     flat = np.zeros((256, 3), dtype=np.uint8)
-    for value, colour in colours.items():
-        flat[value] = colour
+    for value, color in colors.items():
+        flat[value] = color
     image.putpalette(flat.tobytes())
     return image
 
 
-@pytest.mark.parametrize("pixels", [VALUES, VALUES.astype(np.uint16), COLOURS])
-def test_values_and_colours_become_labels(tmp_path, pixels):
+@pytest.mark.parametrize("pixels", [VALUES, VALUES.astype(np.uint16), COLORS])
+def test_values_and_colors_become_labels(tmp_path, pixels):
     labels = open_labels(save(tmp_path, pixels), CLASSES)
     assert labels.dtype == torch.uint8
     assert labels.tolist() == LABELS.tolist()
 
 
 def test_alpha_is_ignored(tmp_path):
-    assert open_labels(save(tmp_path, COLOURS, "RGBA"), CLASSES).tolist() == LABELS.tolist()
+    assert open_labels(save(tmp_path, COLORS, "RGBA"), CLASSES).tolist() == LABELS.tolist()
 
 
 def test_one_bit_is_a_value(tmp_path):
@@ -47,17 +47,17 @@ def test_one_bit_is_a_value(tmp_path):
     assert open_labels(path, binary).tolist() == [[0, 1], [1, 0]]
 
 
-@pytest.mark.parametrize("colours", [{}, {0: (10, 20, 30), 7: (200, 0, 100), 255: (0, 0, 0)}, {7: (255, 255, 255)}])
-def test_of_a_palette_image_the_indices_count(tmp_path, colours):
-    palette_image(VALUES, colours).save(tmp_path / "mask.png")
+@pytest.mark.parametrize("colors", [{}, {0: (10, 20, 30), 7: (200, 0, 100), 255: (0, 0, 0)}, {7: (255, 255, 255)}])
+def test_of_a_palette_image_the_indices_count(tmp_path, colors):
+    palette_image(VALUES, colors).save(tmp_path / "mask.png")
     assert open_labels(tmp_path / "mask.png", CLASSES).tolist() == LABELS.tolist()
 
 
 @pytest.mark.parametrize("others", [{0: (200, 0, 100), 7: (10, 20, 30)}, {0: (200, 0, 100), 1: (10, 20, 30)}])
 def test_a_palette_that_tells_another_story_is_refused(tmp_path, others):
-    """As when a coloured image was saved with a palette: its values are numbered as they came."""
+    """As when a colored image was saved with a palette: its values are numbered as they came."""
     palette_image(np.array([list(others)], dtype=np.uint8), others).save(tmp_path / "mask.png")
-    with pytest.raises(SkipweaveError, match=r"mask\.png has a palette whose colours stand for other classes"):
+    with pytest.raises(SkipweaveError, match=r"mask\.png has a palette whose colors stand for other classes"):
         open_labels(tmp_path / "mask.png", CLASSES)
 
 
@@ -76,22 +76,22 @@ def test_of_many_unknown_values_some_are_named(tmp_path):
         open_labels(save(tmp_path, values), CLASSES)
 
 
-def test_unknown_colours_are_named(tmp_path):
-    pixels = COLOURS.copy()
+def test_unknown_colors_are_named(tmp_path):
+    pixels = COLORS.copy()
     pixels[0, 0] = (1, 2, 3)
-    message = r"holds the colour\(s\) \(1, 2, 3\) in 1 of 6 pixels: expected the colours \(0, 0, 0\), \(10, 20, 30\), "
+    message = r"holds the color\(s\) \(1, 2, 3\) in 1 of 6 pixels: expected the colors \(0, 0, 0\), \(10, 20, 30\), "
     with pytest.raises(SkipweaveError, match=message):
         open_labels(save(tmp_path, pixels), CLASSES)
 
 
-def test_colours_without_a_list_of_them_are_refused(tmp_path):
+def test_colors_without_a_list_of_them_are_refused(tmp_path):
     plain = LabelClasses((Row("ground", 0), Row("cell", 1)), "list.csv")
-    with pytest.raises(SkipweaveError, match=r"expected no colours, as there are none in class list list\.csv"):
-        open_labels(save(tmp_path, COLOURS), plain)
+    with pytest.raises(SkipweaveError, match=r"expected no colors, as there are none in class list list\.csv"):
+        open_labels(save(tmp_path, COLORS), plain)
 
 
 def test_a_jpeg_is_told_to_be_unfit(tmp_path):
-    Image.fromarray(np.repeat(np.repeat(COLOURS, 9, 0), 9, 1)).save(tmp_path / "mask.jpg")
+    Image.fromarray(np.repeat(np.repeat(COLORS, 9, 0), 9, 1)).save(tmp_path / "mask.jpg")
     with pytest.raises(SkipweaveError, match="JPEG changes values, so save labels as PNG"):
         open_labels(tmp_path / "mask.jpg", CLASSES)
 

@@ -42,7 +42,7 @@ def test_given_splits_are_kept(tmp_path, make_pairs, class_list, given, sizes):
     assert tuple(part and len(part) for part in (data.train, data.val, data.test)) == sizes
 
 
-def test_classes_and_colours_come_from_the_list(tmp_path, make_pairs, class_list):
+def test_classes_and_colors_come_from_the_list(tmp_path, make_pairs, class_list):
     make_pairs(tmp_path, numbered(5))
     path = class_list(tmp_path / "elsewhere", "name,r,g,b\nground,1,2,3\nroad,4,5,6\nvoid,7,8,9\n")
     data = load(tmp_path, classes=path)

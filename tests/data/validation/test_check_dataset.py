@@ -41,7 +41,7 @@ def test_every_bad_file_of_every_split_is_named(tmp_path, make_images):
     (cat / "2.png").symlink_to("nowhere")
     Image.new("F", (4, 4), float("nan")).save(tmp_path / "val" / "ape" / "9.tif")
     Image.new("F", (4, 4), 0.5).save(tmp_path / "val" / "ape" / "7.tif")
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "val" / "ape" / "8.webp", save_all=True, append_images=frames[1:])
     report = check(folder(tmp_path))
     assert report.images == 15

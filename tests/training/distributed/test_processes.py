@@ -24,7 +24,7 @@ from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.fit_config import as_plain
 from skipweave.training.model_building import arguments_for, build_network
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 
 def in_turn(config: FitConfig, processes: int) -> nn.Module:
@@ -33,7 +33,7 @@ def in_turn(config: FitConfig, processes: int) -> nn.Module:
     torch.manual_seed(mix_seed(config.seed))
     network = build_network(config.model.name, arguments_for(config.model.name, config.model.args, data)).double()
     optim = config.optim
-    optimiser = torch.optim.SGD(network.parameters(), 0, optim.momentum, 0, optim.weight_decay, optim.nesterov)
+    optimizer = torch.optim.SGD(network.parameters(), 0, optim.momentum, 0, optim.weight_decay, optim.nesterov)
     for epoch in range(config.epochs):
         shares = [
             epoch_loader(
@@ -52,8 +52,8 @@ def in_turn(config: FitConfig, processes: int) -> nn.Module:
         for step, batches in enumerate(zip(*shares, strict=True)):
             steps = len(data.train) // config.batch_size
             factor = config.schedule.factor(epoch * steps + step, config.epochs * steps, epoch)
-            optimiser.param_groups[0]["lr"] = optim.lr * factor
-            optimiser.zero_grad()
+            optimizer.param_groups[0]["lr"] = optim.lr * factor
+            optimizer.zero_grad()
             statistics = {}
             for rank, (images, labels) in enumerate(batches):
                 torch.manual_seed(mix_seed(config.seed, epoch, step, rank))
@@ -62,17 +62,17 @@ def in_turn(config: FitConfig, processes: int) -> nn.Module:
                 (loss / processes).backward()
                 statistics = statistics or {name: buffer.clone() for name, buffer in network.named_buffers()}
             network.load_state_dict(statistics, strict=False)  # those of the first share
-            optimiser.step()
+            optimizer.step()
     return network
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> RunFolder:
+def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> RunDirectory:
     config = make_tiny(tmp_path_factory.mktemp("runs"), devices=2, precision="64-true")
-    return RunFolder(fit(replace(config, data=replace(config.data, validation=701))).run_dir)
+    return RunDirectory(fit(replace(config, data=replace(config.data, validation=701))).run_dir)
 
 
-def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunFolder):
+def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunDirectory):
     expected = in_turn(run.read_config(), 2).state_dict()
     trained = open_saved(run.last).tensors("network/")
     assert trained.keys() == expected.keys()
@@ -80,17 +80,17 @@ def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunF
         assert torch.allclose(tensor, expected[name], rtol=1e-9, atol=1e-12), name
 
 
-def test_two_processes_that_run_units_again_compute_the_same(nursery, run: RunFolder, tmp_path: Path):
+def test_two_processes_that_run_units_again_compute_the_same(nursery, run: RunDirectory, tmp_path: Path):
     settings, output = tmp_path / "settings.yaml", tmp_path / "runs"
     settings.write_text(yaml.safe_dump(as_plain(replace(run.read_config(), recompute=True, output=output))))
     assert nursery(["fit", "--config", settings], processes=2).status == 0
-    (again,) = map(RunFolder, output.iterdir())
+    (again,) = map(RunDirectory, output.iterdir())
     trained = open_saved(again.last).tensors("network/")
     for name, expected in open_saved(run.last).tensors("network/").items():
         assert torch.allclose(trained[name], expected, rtol=1e-9, atol=1e-12), name
 
 
-def test_two_processes_score_every_image_once(run: RunFolder):
+def test_two_processes_score_every_image_once(run: RunDirectory):
     row = open_saved(run.last).info["state"]["rows"][-1]
     (scores,) = evaluate(run.path, "validation", "last")
     assert scores.images == 701
@@ -151,7 +151,7 @@ def test_a_killed_process_is_told_with_the_runs_folder_and_how_to_go_on(
         finally:
             ended.set()
     killing.result()
-    (run,) = map(RunFolder, tmp_path.iterdir())
+    (run,) = map(RunDirectory, tmp_path.iterdir())
     told = str(caught.value)
     assert told.startswith(
         f"process {rank} terminated with signal SIGKILL; the last good checkpoint is {run.last}, after "
@@ -167,7 +167,7 @@ def test_a_process_that_is_killed_is_told_before_there_is_a_checkpoint_too(
 
     def launch(fabric: Fabric, work: partial) -> None:
         if begun:
-            work.args[0](RunFolder.create(config).path)
+            work.args[0](RunDirectory.create(config).path)
         raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 0, -9, "SIGKILL")
 
     monkeypatch.setattr(Fabric, "launch", launch)

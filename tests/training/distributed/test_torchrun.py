@@ -12,7 +12,7 @@ from skipweave.training import FitConfig
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.ports import reserved_port
 from skipweave.training.fit_config import as_plain
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 # Kills the second process in the second epoch of the job's first start.
 KILLED = """
@@ -43,8 +43,8 @@ def words(tmp_path: Path, tiny: Callable[..., FitConfig]) -> list[object]:
 
 def digest_of_the_only_run(folder: Path) -> str:
     (run,) = folder.iterdir()
-    assert RunFolder(run).summary.exists()
-    return open_saved(RunFolder(run).last).info["sha256"]
+    assert RunDirectory(run).summary.exists()
+    return open_saved(RunDirectory(run).last).info["sha256"]
 
 
 def test_processes_started_again_go_on_with_their_run(nursery, words: list[object], tmp_path: Path):

@@ -14,7 +14,7 @@ from skipweave.training import FitConfig, fit, load_run
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.model_building import arguments_for, build_network
 from skipweave.training.run.link_pruning import prune_links
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 
 SILENT = [(0, 2, 0), (2, 2, 1)]  # stage, reader, source
 
@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitCo
         unit = network.stages[stage].units[reader - 1]
         place = network.stages[stage].topology.sources(reader).index(source)
         unit.body.conv.weight.data.split(unit.read.widths, dim=1)[place].zero_()
-    folder = RunFolder.make(config.output / "given", config)
+    folder = RunDirectory.make(config.output / "given", config)
     save_weights(folder.weights, network.state_dict(), Description.of(config.model.name, args, data), epoch=1)
     return folder.path
 
@@ -56,7 +56,7 @@ def test_links_of_no_weight_go_and_errors_stay(run: Path, tmp_path: Path):
 def test_what_is_left_is_trained_on(run: Path, tmp_path: Path):
     output = tmp_path / "fewer"
     after = prune_links(run, 0.01, output).after
-    config = RunFolder(output).read_config()
+    config = RunDirectory(output).read_config()
     tuned = fit(replace(config, optim=replace(config.optim, lr=1e-9, weight_decay=0.0)))  # so that weights stay
     assert tuned.parameters == after.parameters
     before, trained = load_run(output)[0], load_run(tuned.run_dir)[0]

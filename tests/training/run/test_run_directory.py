@@ -14,7 +14,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig
 from skipweave.training.checkpoint.tensor_file import Saved, save
 from skipweave.training.run import run_directory
-from skipweave.training.run.run_directory import RunFolder, runs_in
+from skipweave.training.run.run_directory import RunDirectory, runs_in
 
 Tiny = Callable[..., FitConfig]
 NAME = "sparsenet40_24_digits_1"
@@ -37,19 +37,19 @@ def test_a_run_killed_as_it_begins_leaves_no_folder_that_looks_like_a_run(
     with monkeypatch.context() as patch:
         patch.setattr(run_directory, place, kill)
         with pytest.raises(Killed):
-            RunFolder.create(config)
+            RunDirectory.create(config)
     left = [path.name for path in config.output.iterdir()]
     assert left == ([NAME] if place == "sync" else [f".{NAME}.partial"])
     assert [path.name for path in runs_in(config.output)] == ([NAME] if place == "sync" else [])
     for path in runs_in(config.output):
-        assert RunFolder.reopen(path).read_config() == config
-    assert RunFolder.create(config).path.name == "sparsenet40_24_digits_2"
+        assert RunDirectory.reopen(path).read_config() == config
+    assert RunDirectory.create(config).path.name == "sparsenet40_24_digits_2"
 
 
 def test_runs_that_begin_at_once_get_a_folder_each(tiny: Tiny):
     config = tiny()
     with ThreadPoolExecutor(8) as pool:
-        folders = [folder.path for folder in pool.map(lambda _: RunFolder.create(config), range(24))]
+        folders = [folder.path for folder in pool.map(lambda _: RunDirectory.create(config), range(24))]
     assert len(set(folders)) == 24
     assert sorted(config.output.iterdir()) == sorted(folders) == sorted(runs_in(config.output))
 
@@ -57,12 +57,12 @@ def test_runs_that_begin_at_once_get_a_folder_each(tiny: Tiny):
 def test_an_empty_folder_is_not_taken(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
     config = tiny()
     (config.output / NAME).mkdir(parents=True)
-    assert RunFolder.create(config).path.name == "sparsenet40_24_digits_2"
+    assert RunDirectory.create(config).path.name == "sparsenet40_24_digits_2"
     with pytest.raises(SkipweaveError, match=f"cannot make the run folder .*: .*/{NAME} is there already"):
-        RunFolder.make(config.output / NAME, config)
+        RunDirectory.make(config.output / NAME, config)
     monkeypatch.chdir(config.output / NAME)
     with pytest.raises(SkipweaveError, match=r"cannot make the run folder \.: \. is there already"):
-        RunFolder.make(Path(), config)
+        RunDirectory.make(Path(), config)
     assert list((config.output / NAME).iterdir()) == []
 
 
@@ -70,27 +70,27 @@ def test_what_a_killed_run_left_is_told_by_its_name(tiny: Tiny):
     config = tiny()
     (config.output / ".mine.partial").mkdir(parents=True)
     with pytest.raises(SkipweaveError, match=r"the run folder .*/mine: .*/\.mine\.partial is there already"):
-        RunFolder.make(config.output / "mine", config)
+        RunDirectory.make(config.output / "mine", config)
 
 
 def test_an_output_that_leads_nowhere_is_told(tiny: Tiny, tmp_path: Path):
     (tmp_path / "dangling").symlink_to("/nowhere/at/all")
     for output in (tmp_path / "dangling", tmp_path / "dangling" / "deeper"):
         with pytest.raises(SkipweaveError, match="cannot make the run folder"):
-            RunFolder.create(replace(tiny(), output=output))
+            RunDirectory.create(replace(tiny(), output=output))
 
 
 @pytest.mark.parametrize("file", ["ok\u2028x.png", 'a,"b".png', os.fsdecode(b"b\xff.png"), "two\nlines.png"])
 def test_whatever_images_are_called_those_left_out_come_back(tmp_path: Path, file: str):
     images = [Unreadable(number, file, "cannot be read " + "x" * 1000) for number in range(5000)]  # 5 MB of them
-    folder = RunFolder(tmp_path)
+    folder = RunDirectory(tmp_path)
     folder.write_skipped(images)
     assert folder.read_skipped() == images
 
 
 def test_a_name_that_changed_in_a_header_is_damage_and_not_another_network(tmp_path: Path):
     (tmp_path / "checkpoints").mkdir()
-    folder = RunFolder(tmp_path)
+    folder = RunDirectory(tmp_path)
     for path in (folder.previous, folder.last):
         save(path, {"network/weight": torch.ones(2)}, {})
     folder.last.write_bytes(folder.last.read_bytes().replace(b"network/weight", b"network/weioht"))

@@ -58,7 +58,7 @@ def test_classes_that_occur_nowhere_have_no_score():
     assert global_accuracy(matrix) == 0.75
 
 
-def test_nothing_labelled_has_no_scores():
+def test_nothing_labeled_has_no_scores():
     matrix = confusion(torch.zeros(4), torch.full((4,), VOID), CLASSES)
     assert matrix.eq(0).all()
     assert math.isnan(mean_iou(matrix))

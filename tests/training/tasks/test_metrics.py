@@ -5,13 +5,13 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from skipweave.data import DataConfig, load_segmentation
 from skipweave.training.run.summary import further_scores
-from skipweave.training.tasks.metrics import LabelMapScores, LabelScores, Scores
+from skipweave.training.tasks.metrics import ClassificationMetrics, Metrics, SegmentationMetrics
 from skipweave.training.tasks.task import Classification, Segmentation, Task
 
 NAMES = ("sky", "road", "tree")
 
 
-def scored(task: Task, logits: torch.Tensor, labels: torch.Tensor, batch: int) -> Scores:
+def scored(task: Task, logits: torch.Tensor, labels: torch.Tensor, batch: int) -> Metrics:
     scores = task.scores()
     for start in range(0, len(labels), batch):
         part, truth = logits[start : start + batch], labels[start : start + batch]
@@ -73,13 +73,13 @@ def test_what_is_not_a_number_is_wrong():
 def test_sums_can_be_added_to_another():
     logits, labels = torch.randn(9, 20), torch.randint(20, (9,))
     whole = scored(Classification(20), logits, labels, 4)
-    again = LabelScores(20)
+    again = ClassificationMetrics(20)
     again.add(whole.sums)
     assert torch.equal(again.sums, whole.sums)
 
 
 def test_the_scores_of_exits_are_told_beside_those_of_the_last_head():
-    heads = [LabelMapScores(NAMES) for _ in range(3)]
+    heads = [SegmentationMetrics(NAMES) for _ in range(3)]
     for hits, scores in enumerate(heads):
         matrix = torch.full((3, 3), 1.0) + 3 * hits * torch.eye(3)
         scores.add(torch.cat([torch.tensor([1.0, 2.0]), matrix.flatten()]))

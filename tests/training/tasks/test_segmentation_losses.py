@@ -126,7 +126,7 @@ def test_a_head_that_counts_nothing_is_not_touched():
 
 
 @pytest.mark.parametrize("scale", [0, 1])
-def test_without_a_labelled_pixel_loss_and_gradients_are_zero(scale):
+def test_without_a_labeled_pixel_loss_and_gradients_are_zero(scale):
     labels = torch.full((1, 4, 4), CLASSES)
     head = random_head(labels, scale).requires_grad_()
     loss = deep_cross_entropy([head], labels, (1.0,))

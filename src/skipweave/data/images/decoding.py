@@ -36,12 +36,12 @@ _HARMLESS = "Metadata Warning"
 def open_image(path: str | Path, in_chans: int) -> Tensor:
     """Read an image upright (its EXIF orientation applied) and in the channels that a network takes.
 
-    Transparency is ignored: pixels have the colours that the file gives them. Values of more than 8 bits, whole numbers
+    Transparency is ignored: pixels have the colors that the file gives them. Values of more than 8 bits, whole numbers
     or floating-point ones, are read as they stand in the file.
 
     Args:
         path: a file of one of `FORMATS`, whatever its name.
-        in_chans: 1 for grey, 3 for colour; the image is converted.
+        in_chans: 1 for gray, 3 for color; the image is converted.
 
     Returns:
         The pixels, CHW: uint8 if 8 bits a channel hold them, else float32.
@@ -51,7 +51,7 @@ def open_image(path: str | Path, in_chans: int) -> Tensor:
             pixels, NaN or infinite values, or `in_chans` is neither 1 nor 3.
     """
     if in_chans not in _MODES:
-        raise SkipweaveError(f"image files can be read with 1 channel (grey) or 3 (colour), not {in_chans}")
+        raise SkipweaveError(f"image files can be read with 1 channel (gray) or 3 (color), not {in_chans}")
     with _opened(path) as (image, kind):
         if kind.deep:
             tiles = list(image.tile)

@@ -1,6 +1,6 @@
 """Images of more than 8 bits a channel: what a file holds, and its values at full precision.
 
-Pillow reads gray ones whole, but of coloured ones the upper 8 bits of each channel only. Those are decoded here: PNG by
+Pillow reads gray ones whole, but of colored ones the upper 8 bits of each channel only. Those are decoded here: PNG by
 torchvision, PPM and uncompressed TIFF as the plain numbers that they hold. Others are refused.
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 _WHOLE = ((0, 0, 1, 1),)
 # First column and row, and steps between columns and rows, of each pass of an interlaced file (Adam7).
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -21,8 +21,8 @@ def has_all_rows(path: str | Path) -> bool:
     """
     with open(path, "rb") as file:
         file.seek(16)  # within the first chunk, which describes the image
-        width, height, depth, colours, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
-        bits = depth * _CHANNELS[colours]
+        width, height, depth, colors, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
+        bits = depth * _CHANNELS[colors]
         missing = sum(
             _rows(height, y, dy) * (1 + (_rows(width, x, dx) * bits + 7) // 8) * bool(_rows(width, x, dx))
             for x, y, dx, dy in (_PASSES if interlaced else _WHOLE)

@@ -1,8 +1,8 @@
 """Images with label maps: CamVid, and any pair of folders; read, paired, transformed together and counted."""
 
 from skipweave.data.segmentation.class_frequencies import ClassPixels, count_pixels
-from skipweave.data.segmentation.class_list import Colour, LabelClasses, Row, read_classes
-from skipweave.data.segmentation.image_mask_pairs import LabelledImages
+from skipweave.data.segmentation.class_list import Color, LabelClasses, Row, read_classes
+from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
 from skipweave.data.segmentation.joint_transforms import EvalPair, TrainPair
 from skipweave.data.segmentation.mask_files import open_labels
 from skipweave.data.segmentation.mask_folders import CAMVID
@@ -11,12 +11,12 @@ from skipweave.data.segmentation.segmentation_datasets import SegmentationData, 
 __all__ = [
     "CAMVID",
     "ClassPixels",
-    "Colour",
+    "Color",
     "EvalPair",
     "LabelClasses",
-    "LabelledImages",
     "Row",
     "SegmentationData",
+    "SegmentationImages",
     "TrainPair",
     "count_pixels",
     "load_segmentation",

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from skipweave.data.segmentation.image_mask_pairs import LabelledImages
+from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
 
 Share = Literal["all", "present"]
 
@@ -19,7 +19,7 @@ class ClassPixels:
     Attributes:
         classes: their names.
         pixels: of each class.
-        beside: of each class: labelled pixels of the images that it occurs in.
+        beside: of each class: labeled pixels of the images that it occurs in.
         total: pixels of all images, void ones included.
     """
 
@@ -32,7 +32,7 @@ class ClassPixels:
         """The share of pixels that each class has.
 
         Args:
-            share: `all` of the pixels, void ones included (Log-DenseNet), or of the labelled pixels of those images in
+            share: `all` of the pixels, void ones included (Log-DenseNet), or of the labeled pixels of those images in
                 which the class is `present` (Eigen and Fergus, 2015).
         """
         whole = [self.total] * len(self.pixels) if share == "all" else self.beside
@@ -52,7 +52,7 @@ class ClassPixels:
         return tuple(middle / frequency if frequency else 0.0 for frequency in frequencies)
 
 
-def count_pixels(images: LabelledImages, progress: Callable[[int, int], None] | None = None) -> ClassPixels:
+def count_pixels(images: SegmentationImages, progress: Callable[[int, int], None] | None = None) -> ClassPixels:
     """Count the pixels of each class over the label maps of a set, as they are, neither cropped nor resized.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the values and colours of label images stand for, as a class list says."""
+"""What the values and colors of label images stand for, as a class list says."""
 
 import csv
 import re
@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skipweave.data.segmentation.palette import distinct_colours
+from skipweave.data.segmentation.palette import distinct_colors
 from skipweave.errors import SkipweaveError
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 VOID = "void"
-VOID_COLOUR: Colour = (0, 0, 0)
+VOID_COLOR: Color = (0, 0, 0)
 _HEADERS = (["name"], ["name", "value"], ["name", "r", "g", "b"], ["name", "value", "r", "g", "b"])
 _FORMAT = (
     "expected a CSV file with one row a class and the columns name, value (in index images; without the column "
-    "the row's number from 0) and r, g, b (in coloured ones; may be left out)"
+    "the row's number from 0) and r, g, b (in colored ones; may be left out)"
 )
 _MOST = 255  # labels and void fit one byte
 
@@ -32,19 +32,19 @@ class Row:
     Attributes:
         name: of the class; `void` for pixels to ignore.
         value: that stands for it in an index image.
-        colour: that stands for it in a coloured image, if there are such.
+        color: that stands for it in a colored image, if there are such.
     """
 
     name: str
     value: int
-    colour: Colour | None = None
+    color: Color | None = None
 
 
 @dataclass(frozen=True)
 class LabelClasses:
     """The classes of a set of label images.
 
-    A label is the number of a class in `names`; `len(names)` marks void pixels, which are neither learnt nor scored.
+    A label is the number of a class in `names`; `len(names)` marks void pixels, which are neither learned nor scored.
 
     Attributes:
         rows: of the class list. Rows of one name are one class; those named `void` are none.
@@ -63,16 +63,16 @@ class LabelClasses:
         problems = [f"{what} twice" for what in _repeated(self.rows)]
         problems += [f"{row.name!r} has value {row.value}" for row in self.rows if not 0 <= row.value < 1 << 16]
         problems += [
-            f"{row.name!r} has colour {row.colour}"
+            f"{row.name!r} has color {row.color}"
             for row in self.rows
-            if row.colour and not all(0 <= part <= 255 for part in row.colour)
+            if row.color and not all(0 <= part <= 255 for part in row.color)
         ]
         if not 1 <= len(self.names) <= _MOST:
             problems.append(f"{len(self.names)} classes")
         if problems:
             raise SkipweaveError(
                 f"class list {self.source} has {', '.join(problems)}: expected 1 to {_MOST} classes besides void, "
-                f"each value (0 to 65535) and each colour (three of 0 to 255) once"
+                f"each value (0 to 65535) and each color (three of 0 to 255) once"
             )
 
     @cached_property
@@ -86,11 +86,11 @@ class LabelClasses:
         return len(self.names)
 
     @cached_property
-    def palette(self) -> tuple[Colour, ...]:
-        """A colour for each label, the last for void: those of the list, or well told apart ones if it has none."""
-        listed = {self.label(row): row.colour for row in reversed(self.rows) if row.colour}
-        others = [*distinct_colours(len(self.names)), VOID_COLOUR]
-        return tuple(listed.get(label, colour) for label, colour in enumerate(others))
+    def palette(self) -> tuple[Color, ...]:
+        """A color for each label, the last for void: those of the list, or well told apart ones if it has none."""
+        listed = {self.label(row): row.color for row in reversed(self.rows) if row.color}
+        others = [*distinct_colors(len(self.names)), VOID_COLOR]
+        return tuple(listed.get(label, color) for label, color in enumerate(others))
 
     @cached_property
     def values(self) -> tuple[int, ...]:
@@ -101,7 +101,7 @@ class LabelClasses:
     @property
     def colored(self) -> bool:
         """Whether the list gives colors, so that label images may be colored."""
-        return any(row.colour for row in self.rows)
+        return any(row.color for row in self.rows)
 
     @cached_property
     def of_value(self) -> "Code":
@@ -109,9 +109,9 @@ class LabelClasses:
         return Code({row.value: self.label(row) for row in self.rows})
 
     @cached_property
-    def of_colour(self) -> "Code":
-        """Labels by the packed colours of coloured images."""
-        return Code({pack(np.array(row.colour)).item(): self.label(row) for row in self.rows if row.colour})
+    def of_color(self) -> "Code":
+        """Labels by the packed colors of colored images."""
+        return Code({pack(np.array(row.color)).item(): self.label(row) for row in self.rows if row.color})
 
     def label(self, row: Row) -> int:
         """The label that a row's pixels get."""
@@ -138,17 +138,17 @@ class Code:
         return self._labels[places], self.numbers[places] == numbers
 
 
-def pack(colours: NDArray[np.integer]) -> NDArray[np.int64]:
-    """One number a colour: (..., 3) values of 0 to 255 become (...)."""
-    number: NDArray[np.int64] = colours[..., 0].astype(np.int64)
+def pack(colors: NDArray[np.integer]) -> NDArray[np.int64]:
+    """One number a color: (..., 3) values of 0 to 255 become (...)."""
+    number: NDArray[np.int64] = colors[..., 0].astype(np.int64)
     for channel in (1, 2):  # in place, as maps may be large
         number <<= 8
-        number |= colours[..., channel]
+        number |= colors[..., channel]
     return number
 
 
-def unpack(number: int) -> Colour:
-    """The colour that `pack` made a number of."""
+def unpack(number: int) -> Color:
+    """The color that `pack` made a number of."""
     return number >> 16, number >> 8 & 255, number & 255
 
 
@@ -156,7 +156,7 @@ def read_classes(path: Path) -> LabelClasses:
     """Read a class list.
 
     A CSV file whose first line names its columns: `name`; optionally `value`, which stands for the class in index
-    images (without the column the row's number, from 0); optionally `r,g,b`, its colour in coloured label images. Rows
+    images (without the column the row's number, from 0); optionally `r,g,b`, its color in colored label images. Rows
     named `void` tell which pixels to ignore; rows of one name are merged into one class. For example:
 
         name,value,r,g,b
@@ -191,11 +191,11 @@ def _is_row(line: Sequence[str]) -> bool:
 
 def _row(header: Sequence[str], line: Sequence[str], number: int) -> Row:
     cells = dict(zip(header, line, strict=True))
-    colour = (int(cells["r"]), int(cells["g"]), int(cells["b"])) if "r" in cells else None
-    return Row(cells["name"], int(cells.get("value", number)), colour)
+    color = (int(cells["r"]), int(cells["g"]), int(cells["b"])) if "r" in cells else None
+    return Row(cells["name"], int(cells.get("value", number)), color)
 
 
 def _repeated(rows: Sequence[Row]) -> list[str]:
     values = [f"value {row.value}" for row in rows]
-    colours = [f"colour {row.colour}" for row in rows if row.colour]
-    return [what for what in dict.fromkeys(values + colours) if (values + colours).count(what) > 1]
+    colors = [f"color {row.color}" for row in rows if row.color]
+    return [what for what in dict.fromkeys(values + colors) if (values + colors).count(what) > 1]

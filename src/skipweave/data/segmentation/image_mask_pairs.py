@@ -16,12 +16,12 @@ from skipweave.errors import SkipweaveError
 _SHOWN = 10
 
 
-class LabelledImages:
+class SegmentationImages:
     """Pairs of an image file and a label image file, a map-style data set of (image, labels).
 
     Args:
         pairs: (image, label image) files, of one size each.
-        classes: what the label images' values and colours stand for.
+        classes: what the label images' values and colors stand for.
         deep: whether the images have more than 8 bits a channel.
     """
 
@@ -64,9 +64,9 @@ class LabelledImages:
         """The path of an image."""
         return str(self.pairs[index][0])
 
-    def subset(self, indices: Indices) -> "LabelledImages":
+    def subset(self, indices: Indices) -> "SegmentationImages":
         """The pairs at these positions, as a set of its own."""
-        return LabelledImages([self.pairs[index] for index in indices], self.classes, deep=self.deep)
+        return SegmentationImages([self.pairs[index] for index in indices], self.classes, deep=self.deep)
 
 
 class Mistake(NamedTuple):

@@ -12,12 +12,12 @@ from skipweave.data.segmentation.whole_image import WholeImage
 
 @dataclass(frozen=True)
 class TrainPair:
-    """Resize, crop at random, mirror at random and normalise, the labels as the image.
+    """Resize, crop at random, mirror at random and normalize, the labels as the image.
 
     Labels are never mixed: they are taken from the nearest pixel.
 
     Attributes:
-        preprocessing: what is not random: size and normalisation.
+        preprocessing: what is not random: size and normalization.
         void: label of pixels to ignore; it fills what a crop has beyond the image, where the image has its mean.
         crop: side of the square to cut out, any place equally likely; None for the whole image.
         flip: whether half of the images are mirrored.
@@ -36,7 +36,7 @@ class TrainPair:
             labels: uint8 HW.
 
         Returns:
-            (normalised float32 CHW, int64 HW).
+            (normalized float32 CHW, int64 HW).
         """
         image = self.preprocessing.fit(image)
         labels = _resize_labels(labels, image.shape[-2:])
@@ -44,7 +44,7 @@ class TrainPair:
             image, labels = _random_window(image, labels, self.crop)
         if self.flip and torch.rand(()) < 0.5:
             image, labels = image.flip(-1), labels.flip(-1)
-        image, labels = self.preprocessing.normalise(image), labels.long()
+        image, labels = self.preprocessing.normalize(image), labels.long()
         if self.crop:
             missing = [0, self.crop - labels.shape[1], 0, self.crop - labels.shape[0]]
             image, labels = F.pad(image, missing), F.pad(labels, missing, value=self.void)
@@ -56,18 +56,18 @@ class EvalPair:
     """Preprocess the image; leave the labels as they are, so that scores are at their full resolution.
 
     Attributes:
-        preprocessing: size and normalisation.
+        preprocessing: size and normalization.
     """
 
     preprocessing: WholeImage
 
     def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Transform one pair: uint8 CHW and HW to (normalised float32 CHW, int64 HW of the size given)."""
+        """Transform one pair: uint8 CHW and HW to (normalized float32 CHW, int64 HW of the size given)."""
         return self.preprocessing(image), labels.long()
 
 
 def _resize_labels(labels: Tensor, size: torch.Size) -> Tensor:
-    """Bring a label map to a size, each pixel taking the label that its centre lies on."""
+    """Bring a label map to a size, each pixel taking the label that its center lies on."""
     if labels.shape == size:
         return labels
     return functional.resize(labels[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT)[0]

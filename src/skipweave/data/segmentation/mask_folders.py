@@ -8,13 +8,13 @@ import numpy as np
 from skipweave.data.data_config import DataConfig
 from skipweave.data.images.decoding import are_deep
 from skipweave.data.segmentation.class_list import LabelClasses, Row, read_classes
-from skipweave.data.segmentation.image_mask_pairs import LabelledImages, pair_folders
+from skipweave.data.segmentation.image_mask_pairs import SegmentationImages, pair_folders
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave.errors import SkipweaveError
 
 _PARTS = ("train", "val", "test")
 
-#: SegNet's 11 classes with the colours of the CamVid database (Brostow et al., 2008).
+#: SegNet's 11 classes with the colors of the CamVid database (Brostow et al., 2008).
 CAMVID = LabelClasses(
     (
         Row("sky", 0, (128, 128, 128)),
@@ -38,9 +38,9 @@ CAMVID = LabelClasses(
 class Splits:
     """A set's splits, None where it has no such split."""
 
-    train: LabelledImages
-    val: LabelledImages | None = None
-    test: LabelledImages | None = None
+    train: SegmentationImages
+    val: SegmentationImages | None = None
+    test: SegmentationImages | None = None
 
 
 def read_splits(config: DataConfig) -> Splits:
@@ -52,7 +52,9 @@ def read_splits(config: DataConfig) -> Splits:
     places, classes = find_places(config), find_classes(config)
     parts = {
         # Pairs that do not fit may be left out of training, so they are left to reading.
-        part: LabelledImages(pair_folders(*place, lenient=config.on_bad == "skip" and part in ("", "train")), classes)
+        part: SegmentationImages(
+            pair_folders(*place, lenient=config.on_bad == "skip" and part in ("", "train")), classes
+        )
         for part, place in places.items()
     }
     deep = config.name == "masks" and are_deep(image for image, _ in parts["train" if "train" in parts else ""].pairs)
@@ -116,8 +118,8 @@ def _with_validation(splits: Splits, config: DataConfig) -> Splits:
 
 
 def _hold_out(
-    images: LabelledImages, share: int | float, config: DataConfig, purpose: str
-) -> tuple[LabelledImages, LabelledImages | None]:
+    images: SegmentationImages, share: int | float, config: DataConfig, purpose: str
+) -> tuple[SegmentationImages, SegmentationImages | None]:
     """What is left, and what is held out; None if that is nothing."""
     kept, held = stratified_split(np.zeros(len(images), dtype=np.int64), share, config.split_seed, purpose)
     return images.subset(kept), images.subset(held) if len(held) else None

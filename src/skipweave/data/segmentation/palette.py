@@ -1,8 +1,8 @@
-"""Colours for classes that have none of their own."""
+"""Colors for classes that have none of their own."""
 
 import colorsys
 
-# Okabe and Ito's colours (2008), which colour-blind readers tell apart too; without black, which marks void.
+# Okabe and Ito's colors (2008), which color-blind readers tell apart too; without black, which marks void.
 _OKABE_ITO = (
     (230, 159, 0),
     (86, 180, 233),
@@ -15,11 +15,11 @@ _OKABE_ITO = (
 _GOLDEN = 0.618034
 
 
-def distinct_colours(count: int) -> list[tuple[int, int, int]]:
-    """RGB colours that are well told apart: seven by Okabe and Ito, then hues a golden angle apart, ever lighter."""
-    colours = list(_OKABE_ITO[:count])
-    for number in range(count - len(colours)):
+def distinct_colors(count: int) -> list[tuple[int, int, int]]:
+    """RGB colors that are well told apart: seven by Okabe and Ito, then hues a golden angle apart, ever lighter."""
+    colors = list(_OKABE_ITO[:count])
+    for number in range(count - len(colors)):
         lightness = (0.3, 0.55, 0.75)[number % 3]
         red, green, blue = colorsys.hls_to_rgb(number * _GOLDEN % 1, lightness, 0.75)
-        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return colours
+        colors.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return colors

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from skipweave.data.data_config import DataConfig
-from skipweave.data.segmentation.class_list import Colour
-from skipweave.data.segmentation.image_mask_pairs import LabelledImages
+from skipweave.data.segmentation.class_list import Color
+from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
 from skipweave.data.segmentation.joint_transforms import EvalPair, TrainPair
 from skipweave.data.segmentation.mask_folders import read_splits
 from skipweave.data.segmentation.whole_image import WholeImage
@@ -15,7 +15,7 @@ from skipweave.data.value_statistics import normalized_for
 # (mean, std) of each channel on [0, 1].
 _STATISTICS = {
     # Of Log-DenseNet's released code. Its paper says that nothing is done; but a network whose first convolution sees
-    # centred values starts better, and up to the border it is the same function.
+    # centerd values starts better, and up to the border it is the same function.
     "camvid": ((0.3907, 0.4052, 0.4143), (0.2965, 0.3051, 0.3008)),
     # Of ImageNet's photographs.
     "masks": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -29,30 +29,30 @@ class SegmentationData:
     Attributes:
         name: of the set.
         classes: their names, by label.
-        palette: the RGB colour of each label, the last for void.
+        palette: the RGB color of each label, the last for void.
         values: the value of each class in index images, by label.
         colored: whether the class list gives colors.
         train: images to learn from: pairs of CHW pixels and uint8 HW labels, not transformed.
         val: images for choosing between checkpoints; None if there are none.
         test: images for the figure to report; None if there are none.
-        train_transform: (image, labels) to (normalised float32 CHW, int64 HW), cropped and mirrored at random if asked.
-        eval_transform: (image, labels) to (normalised whole image, int64 labels as they are).
+        train_transform: (image, labels) to (normalized float32 CHW, int64 HW), cropped and mirrored at random if asked.
+        eval_transform: (image, labels) to (normalized whole image, int64 labels as they are).
     """
 
     name: str
     classes: tuple[str, ...]
-    palette: tuple[Colour, ...]
+    palette: tuple[Color, ...]
     values: tuple[int, ...]
     colored: bool
-    train: LabelledImages
-    val: LabelledImages | None
-    test: LabelledImages | None
+    train: SegmentationImages
+    val: SegmentationImages | None
+    test: SegmentationImages | None
     train_transform: TrainPair
     eval_transform: EvalPair
 
     @property
     def void(self) -> int:
-        """The label of pixels that are neither learnt nor scored: one above the last class."""
+        """The label of pixels that are neither learned nor scored: one above the last class."""
         return len(self.classes)
 
     @property

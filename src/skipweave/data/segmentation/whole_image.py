@@ -7,16 +7,16 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalization import MOST_PIXELS, Normalising, Range, range_from, without_no_range
+from skipweave.data.normalization import MOST_PIXELS, Normalization, Range, range_from, without_no_range
 from skipweave.errors import SkipweaveError
 
 
 @dataclass(frozen=True)
-class WholeImage(Normalising):
-    """Normalise an image as a whole, after bringing it to a size if asked. Calling it applies it to one image.
+class WholeImage(Normalization):
+    """Normalize an image as a whole, after bringing it to a size if asked. Calling it applies it to one image.
 
     Attributes:
-        channels: of the image: 1 for grey, 3 for colour.
+        channels: of the image: 1 for gray, 3 for color.
         resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on the values of the
             file); None to leave it.
         mean: of each channel, on the scale [0, 1].
@@ -41,8 +41,8 @@ class WholeImage(Normalising):
             raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MOST_PIXELS} pixels, or none")
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Turn a CHW image of any size into a normalised float32 CHW tensor."""
-        return self.normalise(self.fit(image))
+        """Turn a CHW image of any size into a normalized float32 CHW tensor."""
+        return self.normalize(self.fit(image))
 
     def fit(self, image: Tensor) -> Tensor:
         """Resize an image if asked."""

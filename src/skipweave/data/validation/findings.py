@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skipweave.data.images.decoding import open_alike, read_head, read_kind
 from skipweave.data.images.image_files import EXTENSIONS
-from skipweave.data.segmentation import LabelledImages
+from skipweave.data.segmentation import SegmentationImages
 from skipweave.errors import SkipweaveError
 
 Value = TypeVar("Value")
@@ -113,7 +113,7 @@ class Pairs:
         images: the pairs.
     """
 
-    images: LabelledImages
+    images: SegmentationImages
 
     def __len__(self) -> int:
         return len(self.images)

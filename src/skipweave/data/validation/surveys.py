@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from skipweave.data.class_folders import class_names, find_parts
-from skipweave.data.data_config import DEEP_NAMES, LABEL_MAP_NAMES, DataConfig
+from skipweave.data.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig
 from skipweave.data.datasets import load
 from skipweave.data.image_sets import FileImages, ImageSet, MemoryImages
 from skipweave.data.images.decoding import are_deep
 from skipweave.data.images.image_files import is_image, walk_files
-from skipweave.data.segmentation import LabelledImages
+from skipweave.data.segmentation import SegmentationImages
 from skipweave.data.segmentation.image_mask_pairs import find_pairs
 from skipweave.data.segmentation.mask_folders import find_classes, find_places
 from skipweave.data.validation.findings import Files, Finding, Pairs, Values, add_values, told
@@ -43,7 +43,7 @@ def survey(config: DataConfig) -> Survey:
     look = _look_at_set
     if config.name == "folder":
         look = _look_at_classes
-    elif config.name in LABEL_MAP_NAMES:
+    elif config.name in SEGMENTATION_NAMES:
         look = _look_at_pairs
     told(config.root or config.name, lambda: look(config, found), found.findings)
     return found
@@ -85,7 +85,7 @@ def _look_at_pairs(config: DataConfig, found: Survey) -> None:
             found.findings += [Finding(str(mistake.file), mistake.why) for mistake in mistakes]
             if deep is None:
                 deep = config.name in DEEP_NAMES and are_deep(image for image, _ in pairs)
-            found.parts.append(Pairs(LabelledImages(pairs, classes, deep=deep)))
+            found.parts.append(Pairs(SegmentationImages(pairs, classes, deep=deep)))
             for place in (images, masks):
                 _tell_of_others(_not_images(walk_files(place)), "no image by its name", found)
 

@@ -14,7 +14,7 @@ import numpy as np
 from skipweave.data.datasets import ImageData
 from skipweave.data.image_sets import ImageSet
 from skipweave.data.parallel_map import each
-from skipweave.data.segmentation import LabelledImages, SegmentationData
+from skipweave.data.segmentation import SegmentationData, SegmentationImages
 from skipweave.errors import SkipweaveError
 
 _SHOWN = 3
@@ -36,7 +36,7 @@ class Unreadable:
 
 
 def find_unreadable(
-    images: ImageSet | LabelledImages,
+    images: ImageSet | SegmentationImages,
     indices: Sequence[int],
     *,
     workers: int = 0,
@@ -79,7 +79,7 @@ def without(data: ImageData | SegmentationData, left_out: Sequence[Unreadable]) 
     return replace(data, train=train)
 
 
-def _problem(images: ImageSet | LabelledImages, indices: Sequence[int], place: int) -> str:
+def _problem(images: ImageSet | SegmentationImages, indices: Sequence[int], place: int) -> str:
     """Why an image cannot be read, or nothing."""
     try:
         images[indices[place]]

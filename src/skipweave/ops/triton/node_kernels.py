@@ -19,7 +19,7 @@ def below(channel, channels, VECTOR: tl.constexpr):
 
 @triton.jit
 def places(table, sample, channel, there, channels, pixel, VECTOR: tl.constexpr):
-    """Addresses of a tile of pixels and channels, of `sample`'s type; VECTOR channels are neighbours in memory.
+    """Addresses of a tile of pixels and channels, of `sample`'s type; VECTOR channels are neighbors in memory.
 
     Channels that are not there, and those of address 0, have addresses that must not be used.
     """

@@ -1,4 +1,4 @@
-"""An optimiser's state as named tensors and plain values, and back; what else torch keeps in it stays as built."""
+"""An optimizer's state as named tensors and plain values, and back; what else torch keeps in it stays as built."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,28 +8,28 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 
-def pack(optimiser: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Take the state apart.
 
     Args:
-        optimiser: any of torch's.
-        names: of its parameters, in the optimiser's order.
+        optimizer: any of torch's.
+        names: of its parameters, in the optimizer's order.
 
     Returns:
         Tensors by `<parameter>/<key>`, and the plain values by the same names.
     """
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {}
-    for index, state in optimiser.state_dict()["state"].items():
+    for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             place = tensors if isinstance(value, Tensor) else values
             place[f"{names[index]}/{key}"] = value
     return tensors, values
 
 
-def unpack(optimiser: Optimizer, names: list[str], tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+def unpack(optimizer: Optimizer, names: list[str], tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Put back what `pack` took apart; moments lie in memory as their parameters do, for speed."""
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     index = {name: place for place, name in enumerate(names)}
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **values}.items():
@@ -38,4 +38,4 @@ def unpack(optimiser: Optimizer, names: list[str], tensors: Mapping[str, Tensor]
         if isinstance(value, Tensor) and value.shape == like.shape:
             value = torch.empty_like(like, dtype=value.dtype, device=value.device).copy_(value)
         state.setdefault(index[name], {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -10,12 +10,12 @@ import torch
 from skipweave.config.typed import typed
 from skipweave.errors import SkipweaveError
 from skipweave.training.run.summary import EpochRow, Phase
-from skipweave.training.tasks.metrics import Scores
+from skipweave.training.tasks.metrics import Metrics
 
 
 @dataclass
 class RunState:
-    """Everything that a step changes besides the network and the optimiser.
+    """Everything that a step changes besides the network and the optimizer.
 
     Attributes:
         scores: of the present epoch so far.
@@ -26,7 +26,7 @@ class RunState:
         phases: of a network that gains links.
     """
 
-    scores: Scores
+    scores: Metrics
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -56,7 +56,7 @@ class RunState:
         return {**vars(self), "scores": self.scores.sums.tolist(), "rows": rows, "phases": phases}
 
     @classmethod
-    def from_plain(cls, values: Any, scores: Scores) -> "RunState":
+    def from_plain(cls, values: Any, scores: Metrics) -> "RunState":
         """The inverse of `as_plain`.
 
         Args:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from skipweave.config.typed import typed
-from skipweave.data import Colour, Preprocessing, SegmentationData, WholeImage, eval_transform_from, whole_image_from
+from skipweave.data import Color, Preprocessing, SegmentationData, WholeImage, eval_transform_from, whole_image_from
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
 from skipweave.training.model_building import build_network, check_labels, sketch
@@ -28,7 +28,7 @@ class Description:
         data: name of the data set that it was trained on.
         classes: their names, by label.
         preprocessing: what an image goes through first.
-        palette: the RGB colour of each label, the last for void, if the network labels pixels; else none.
+        palette: the RGB color of each label, the last for void, if the network labels pixels; else none.
         values: the value of each class in masks, by label, likewise; by default the labels.
         colored: whether masks may have the colors of the palette, likewise.
     """
@@ -38,7 +38,7 @@ class Description:
     data: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing | WholeImage
-    palette: tuple[Colour, ...] = ()
+    palette: tuple[Color, ...] = ()
     values: tuple[int, ...] = ()
     colored: bool = True
 
@@ -63,7 +63,7 @@ class Description:
             "data": self.data,
             "classes": list(self.classes),
             "preprocessing": self.preprocessing.describe(),
-            "palette": [list(colour) for colour in self.palette],
+            "palette": [list(color) for color in self.palette],
             **({"values": list(self.values), "colored": self.colored} if self.palette else {}),
         }
 
@@ -78,8 +78,8 @@ class Description:
         given = values if isinstance(values, Mapping) else {}
         if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
             raise SkipweaveError(f"damaged file: {path} does not tell its {', '.join(wrong)}")
-        colours = [colour for colour in given["palette"] if not _is_colour(colour)]
-        if colours or len(given["palette"]) not in (0, len(given["classes"]) + 1):
+        colors = [color for color in given["palette"] if not _is_color(color)]
+        if colors or len(given["palette"]) not in (0, len(given["classes"]) + 1):
             raise SkipweaveError(f"damaged file: {path} has a palette that is not of three bytes a class, and void")
         classes = tuple(str(name) for name in given["classes"])
         palette = tuple((red, green, blue) for red, green, blue in given["palette"])
@@ -138,7 +138,7 @@ def _are_values(values: Any) -> bool:
     return right and len(set(values)) == len(values)
 
 
-def _is_colour(value: Any) -> bool:
+def _is_color(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part < 256 for part in value)
 
 

@@ -20,7 +20,7 @@ from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.ports import meeting_port
 from skipweave.training.fit_config import FitConfig
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import StopRequest, stop_requests
 
 Answer = TypeVar("Answer")
@@ -36,7 +36,7 @@ logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
 
 
 def _fabric(config: FitConfig) -> Fabric:
-    """One device as it is; several by data parallelism, their processes started by Fabric or already by torchrun."""
+    """One device as it is; several by data parallelizm, their processes started by Fabric or already by torchrun."""
     torchrun.check_devices(config.devices)
     if config.devices == 1:
         return make_fabric(config.accelerator, precision=config.precision)
@@ -92,7 +92,7 @@ def _errors_of_processes(request: StopRequest, folder: "Connection[Path, Path]")
         if not folder.poll():
             raise SkipweaveError(f"{error} before the first step: give the same command again") from None
         try:
-            run = RunFolder(folder.recv())
+            run = RunDirectory(folder.recv())
         except SkipweaveError as gone:
             raise SkipweaveError(f"{error}; {gone}") from None
         raise SkipweaveError(f"{error}; {run.kept()}; go on with: {run.command}") from None

@@ -13,7 +13,7 @@ from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import build_network
 from skipweave.training.run.loading import Which, load_run
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import Removal, remove_links
 
 
@@ -76,6 +76,6 @@ def _write(output: Path, removal: Removal, config: FitConfig, description: Descr
         return {**args, "topology": removal.topology}
 
     model = replace(config.model, args=thinner(config.model.args))
-    folder = RunFolder.make(output, replace(config, model=model, start=output / "model.safetensors"))
+    folder = RunDirectory.make(output, replace(config, model=model, start=output / "model.safetensors"))
     described = replace(description, args=thinner(description.args))
     save_weights(folder.weights, removal.model.state_dict(), described, epoch=0)

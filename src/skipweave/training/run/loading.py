@@ -6,14 +6,14 @@ from typing import Literal
 
 from torch import nn
 
-from skipweave.data import DataConfig, ImageSet, LabelledImages, SegmentationData, load
+from skipweave.data import DataConfig, ImageSet, SegmentationData, SegmentationImages, load
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.checkpoint.weights_file import Description, load_weights
 from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import NETWORK
 from skipweave.training.preflight import check_whole
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
 
 Which = Literal["best", "last"]
@@ -33,7 +33,7 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
     Raises:
         SkipweaveError: the folder is not a run's, holds no checkpoint yet, or a damaged one.
     """
-    folder = RunFolder(run_dir)
+    folder = RunDirectory(run_dir)
     config = folder.read_config()
     chosen = folder.best if folder.best.exists() else folder.weights
     if which == "best" and chosen.exists():
@@ -60,7 +60,7 @@ class RunImages:
     network: nn.Module
     config: FitConfig
     data: Data
-    images: ImageSet | LabelledImages
+    images: ImageSet | SegmentationImages
 
 
 def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best", root: Path | None = None) -> RunImages:
@@ -90,7 +90,7 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
     images = {"train": data.train, "validation": data.val, "test": data.test}[split]
     if images is None:
         raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
-    if isinstance(data, SegmentationData) and isinstance(images, LabelledImages):
+    if isinstance(data, SegmentationData) and isinstance(images, SegmentationImages):
         check_whole(network, data, images)
     return RunImages(network, config, data, images)
 

@@ -8,7 +8,7 @@ from skipweave.training.checkpoint.run_state import RunState, best_row
 from skipweave.training.checkpoint.tensor_file import save
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.learner import Learner
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import RunLog
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.run.tensorboard_events import Events
@@ -29,7 +29,7 @@ class Records:
         active: whether this process writes.
     """
 
-    def __init__(self, folder: RunFolder, description: Description, *, active: bool) -> None:
+    def __init__(self, folder: RunDirectory, description: Description, *, active: bool) -> None:
         self.folder = folder
         self.description = description
         self.active = active

@@ -31,7 +31,7 @@ _SKIPPED = ("index", "file", "problem")
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
 
 
-class RunFolder:
+class RunDirectory:
     """The files of one run.
 
     Args:
@@ -64,7 +64,7 @@ class RunFolder:
             raise SkipweaveError(f"{kind}: {self.path}")
 
     @classmethod
-    def create(cls, config: FitConfig) -> "RunFolder":
+    def create(cls, config: FitConfig) -> "RunDirectory":
         """Make `<output>/<model>_<data>_<n>` with the first free n, and write settings and versions into it.
 
         Raises:
@@ -79,7 +79,7 @@ class RunFolder:
                 return cls._new(config.output / f"{stem}_{next(numbers)}", config)
 
     @classmethod
-    def make(cls, path: Path, config: FitConfig) -> "RunFolder":
+    def make(cls, path: Path, config: FitConfig) -> "RunDirectory":
         """Make a folder of this very name, and write settings and versions into it.
 
         Raises:
@@ -91,7 +91,7 @@ class RunFolder:
             raise SkipweaveError(f"cannot make the run folder {path}: {error.filename} is there already") from error
 
     @classmethod
-    def _new(cls, path: Path, config: FitConfig) -> "RunFolder":
+    def _new(cls, path: Path, config: FitConfig) -> "RunDirectory":
         """Make it as `.NAME.partial` beside its place, so that it is complete from the moment it has its name."""
         partial = path.parent / f".{path.name}.partial"
         try:
@@ -122,7 +122,7 @@ class RunFolder:
         write_text(self.config, as_yaml(config))
 
     @classmethod
-    def of_torchrun_job(cls, output: Path) -> "RunFolder | None":
+    def of_torchrun_job(cls, output: Path) -> "RunDirectory | None":
         """The newest run in a folder that this torchrun job began; None if it began none there."""
         marks = [path / "torchrun_job.txt" for path in runs_in(output)]
         own = [path for path in marks if path.is_file() and read_text(path).strip() == torchrun.job()]
@@ -130,7 +130,7 @@ class RunFolder:
         return cls.reopen(newest.parent) if newest else None
 
     @classmethod
-    def reopen(cls, path: Path) -> "RunFolder":
+    def reopen(cls, path: Path) -> "RunDirectory":
         """Open a run that was started before."""
         folder = cls(path)
         folder.check()

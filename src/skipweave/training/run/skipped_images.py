@@ -11,7 +11,7 @@ from skipweave.data import Unreadable, find_unreadable, refuse_unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.training.callbacks import Progress
 from skipweave.training.fit_config import FitConfig
-from skipweave.training.run.run_directory import RunFolder
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
 
 
@@ -43,7 +43,7 @@ def unreadable(
     """
     if config.data.on_bad == "raise":
         return []
-    if resume and (own := RunFolder(resume).read_skipped()) is not None:
+    if resume and (own := RunDirectory(resume).read_skipped()) is not None:
         _check_same_images(own, data, resume)
         return own
     if known is not None:
@@ -78,7 +78,7 @@ def _check_same_images(known: Sequence[Unreadable], data: Data, run: Path) -> No
             )
 
 
-def count(skipped: Sequence[Unreadable], folder: RunFolder) -> str:
+def count(skipped: Sequence[Unreadable], folder: RunDirectory) -> str:
     """Tell how many images are left out, in words; nothing if none are."""
     if not skipped:
         return ""

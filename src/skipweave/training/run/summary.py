@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from skipweave.training.tasks.metrics import Scores
+from skipweave.training.tasks.metrics import Metrics
 
 _EXIT = re.compile(r"exit\d+_error")
 
@@ -74,7 +74,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The figures of a finished run, and where it is. Scores are those of the weights in model.safetensors.
+    """The figures of a finished run, and where it is. Metrics are those of the weights in model.safetensors.
 
     Attributes:
         run_dir: the run's folder.
@@ -118,7 +118,7 @@ class RunSummary:
         return {**asdict(self), "run_dir": str(self.run_dir)}
 
 
-def further_scores(heads: Sequence[Scores]) -> dict[str, float]:
+def further_scores(heads: Sequence[Metrics]) -> dict[str, float]:
     """What is told of a split beside its loss and error, in percent.
 
     Args:

@@ -44,6 +44,6 @@ def mean_iou(matrix: Tensor) -> float:
 
 
 def global_accuracy(matrix: Tensor) -> float:
-    """The share of labelled pixels that got their class; NaN if there are none."""
+    """The share of labeled pixels that got their class; NaN if there are none."""
     matrix = matrix.double()
     return (matrix.trace() / matrix.sum()).item()

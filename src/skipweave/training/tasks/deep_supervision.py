@@ -18,7 +18,7 @@ def sieve_shares(heads: int) -> tuple[float, ...]:
     """The shares of Log-DenseNet's released runs: half for the last head, the others by a sieve.
 
     A head d heads before the last weighs 1 + v(d), where 2^v(d) is the greatest power of two that divides d; the
-    released code moreover favours one head, drawn anew, at every step, which is left out here.
+    released code moreover favors one head, drawn anew, at every step, which is left out here.
 
     Returns:
         One share a head, of sum 1; a single head has all of it.

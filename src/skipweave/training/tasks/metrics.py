@@ -15,7 +15,7 @@ TOP5_CLASSES = 20
 _LOSS, _IMAGES, _OWN = 0, 1, 2
 
 
-class Scores(ABC):
+class Metrics(ABC):
     """Sums over images, and what follows from them.
 
     Attributes:
@@ -60,7 +60,7 @@ class Scores(ABC):
         """More figures in percent, by name."""
 
 
-class LabelScores(Scores):
+class ClassificationMetrics(Metrics):
     """Of images with one label each: images of a wrong label, and of a label that is not among the five most probable.
 
     Args:
@@ -82,8 +82,8 @@ class LabelScores(Scores):
         return {"top5_error": 100 * self.sums[_OWN + 1].item() / self.images} if self.classes >= TOP5_CLASSES else {}
 
 
-class LabelMapScores(Scores):
-    """Of images with label maps: the matrix of true and predicted classes over all labelled pixels.
+class SegmentationMetrics(Metrics):
+    """Of images with label maps: the matrix of true and predicted classes over all labeled pixels.
 
     Args:
         classes: names of the classes.
@@ -103,10 +103,10 @@ class LabelMapScores(Scores):
         """What the mean intersection over union lacks to 100 %.
 
         Raises:
-            SkipweaveError: no pixel is labelled.
+            SkipweaveError: no pixel is labeled.
         """
         if not self.sums[_OWN:].any():
-            raise SkipweaveError(f"none of the {self.images} images scored has a labelled pixel: all are void")
+            raise SkipweaveError(f"none of the {self.images} images scored has a labeled pixel: all are void")
         return 100 * (1 - mean_iou(self.confusion))
 
     @property
@@ -118,8 +118,8 @@ class LabelMapScores(Scores):
         return {name: 100 * share for name, share in named.items()}
 
 
-def label_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """Count one batch as `LabelScores` adds it up.
+def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+    """Count one batch as `ClassificationMetrics` adds it up.
 
     Args:
         logits: (N, classes).
@@ -135,8 +135,8 @@ def label_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     return _sums(loss, labels, counts)
 
 
-def label_map_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """Count one batch as `LabelMapScores` adds it up.
+def segmentation_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+    """Count one batch as `SegmentationMetrics` adds it up.
 
     Args:
         confusion: int64 (classes, classes), of the batch.

@@ -40,7 +40,7 @@ def soft_label_pyramid(labels: Tensor, classes: int, coarsest: int) -> list[Tens
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Class-weighted cross-entropy against soft labels, averaged over the pixels that are mostly labelled.
+    """Class-weighted cross-entropy against soft labels, averaged over the pixels that are mostly labeled.
 
     The mean over pixels with sum_c y_c > 0.5 of -sum_c w_c y_c log softmax_c. It is not divided by the weights' sum, as
     torch's own weighted mean is.
@@ -51,7 +51,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
         weights: w, (C,); None for ones.
 
     Returns:
-        A scalar; 0 if no pixel is labelled.
+        A scalar; 0 if no pixel is labeled.
     """
     logits = _at_least_single(logits)
     losses = F.cross_entropy(logits, targets.to(logits.dtype), _cast(weights, logits), reduction="none")
@@ -67,7 +67,7 @@ def hard_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
         weights: (C,); None for ones.
 
     Returns:
-        A scalar; 0 if no pixel is labelled.
+        A scalar; 0 if no pixel is labeled.
     """
     logits = _at_least_single(logits)
     classes = logits.shape[1]

@@ -1,4 +1,4 @@
-"""What is learnt from a data set: the loss of a network's heads, and what is counted of their predictions."""
+"""What is learned from a data set: the loss of a network's heads, and what is counted of their predictions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,13 @@ from skipweave.data import ClassPixels, ImageData, SegmentationData, count_pixel
 from skipweave.errors import SkipweaveError
 from skipweave.training.recipe import LossConfig
 from skipweave.training.tasks.confusion_matrix import confusion
-from skipweave.training.tasks.metrics import LabelMapScores, LabelScores, Scores, label_map_sums, label_sums
+from skipweave.training.tasks.metrics import (
+    ClassificationMetrics,
+    Metrics,
+    SegmentationMetrics,
+    classification_sums,
+    segmentation_sums,
+)
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, label_map
 
 Data = ImageData | SegmentationData
@@ -30,7 +36,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
-        """The loss to minimise: a scalar.
+        """The loss to minimize: a scalar.
 
         Args:
             heads: logits of each.
@@ -47,8 +53,8 @@ class Task(ABC):
         """What `scores` adds up of a batch: its loss, and what one head predicted."""
 
     @abstractmethod
-    def scores(self) -> Scores:
-        """Scores of nothing yet."""
+    def scores(self) -> Metrics:
+        """Metrics of nothing yet."""
 
     @abstractmethod
     def evaluation_batch(self, batch_size: int) -> int:
@@ -78,11 +84,11 @@ class Classification(Task):
 
     def sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
         """Loss, images and wrong ones."""
-        return label_sums(logits, labels, loss)
+        return classification_sums(logits, labels, loss)
 
-    def scores(self) -> LabelScores:
-        """Scores of nothing yet."""
-        return LabelScores(self.classes)
+    def scores(self) -> ClassificationMetrics:
+        """Metrics of nothing yet."""
+        return ClassificationMetrics(self.classes)
 
     def evaluation_batch(self, batch_size: int) -> int:
         """As many as in training."""
@@ -94,7 +100,7 @@ class Segmentation(Task):
 
     Args:
         data: the images and their classes.
-        balanced: whether classes count by median-frequency weights in the loss to minimise.
+        balanced: whether classes count by median-frequency weights in the loss to minimize.
 
     Attributes:
         pixels: of each class in the training set; None if they are not balanced.
@@ -108,7 +114,7 @@ class Segmentation(Task):
 
     @cached_property
     def weights(self) -> Tensor | None:
-        """Of the classes in the loss to minimise; None for ones."""
+        """Of the classes in the loss to minimize; None for ones."""
         return torch.tensor(self.pixels.weights()) if self.pixels else None
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
@@ -117,7 +123,7 @@ class Segmentation(Task):
         return deep_cross_entropy(heads, labels, shares, weights)
 
     def own_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy over the labelled pixels, all classes alike."""
+        """Mean cross-entropy over the labeled pixels, all classes alike."""
         if logits.shape[-2:] != labels.shape[-2:]:
             logits = functional.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
         return hard_cross_entropy(logits, labels)
@@ -125,11 +131,11 @@ class Segmentation(Task):
     def sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
         """Loss, images and the confusion matrix at the size of the labels."""
         predicted = label_map(logits, labels.shape[-2:])
-        return label_map_sums(confusion(predicted, labels, len(self.classes)), labels, loss)
+        return segmentation_sums(confusion(predicted, labels, len(self.classes)), labels, loss)
 
-    def scores(self) -> LabelMapScores:
-        """Scores of nothing yet."""
-        return LabelMapScores(self.classes)
+    def scores(self) -> SegmentationMetrics:
+        """Metrics of nothing yet."""
+        return SegmentationMetrics(self.classes)
 
     def evaluation_batch(self, batch_size: int) -> int:
         """One: images may differ in size."""
@@ -157,7 +163,7 @@ def score(
     number: int,
     batches: Iterable[tuple[Tensor, Tensor]],
     task: Task,
-) -> list[Scores]:
+) -> list[Metrics]:
     """Score every head of a network, in evaluation mode, on batches of this process.
 
     Args:

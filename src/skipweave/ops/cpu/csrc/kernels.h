@@ -46,7 +46,7 @@ typedef struct {
 /* ---- reading nodes: several maps become one ---------------------------------------------------------------------- */
 
 /* Nodes are maps of `width` channels. `read` joins them, with gains, biases and ReLU; `cross` sums nodes of one width,
- * each with gains of its own, and biases. Either each channel's pixels are neighbours in memory (`planes`, as in
+ * each with gains of its own, and biases. Either each channel's pixels are neighbors in memory (`planes`, as in
  * contiguous maps), or each pixel's channels are (as in channels-last maps). */
 typedef struct {
     int64_t count, batch, channels, pixels; /* nodes; of each; of what they become; of each channel */

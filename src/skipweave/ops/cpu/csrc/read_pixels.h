@@ -1,4 +1,4 @@
-/* The same for maps whose channels are neighbours in memory. A thread has some of the pixels. */
+/* The same for maps whose channels are neighbors in memory. A thread has some of the pixels. */
 #pragma once
 #include "read_planes.h"
 

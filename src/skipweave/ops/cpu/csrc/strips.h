@@ -1,4 +1,4 @@
-/* 1x1 kernels: the pixels of all images in one strip, neighbours in a vector. A strip is cut into slices; a
+/* 1x1 kernels: the pixels of all images in one strip, neighbors in a vector. A strip is cut into slices; a
  * task has as many as the second-level cache holds. Channels that are read often are packed side by side before, others
  * are read where they are. */
 #pragma once
