@@ -28,12 +28,13 @@ from skipweave.models.sparsenet_sum import residual_stages
 from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
 
-CrossName = Literal["normalized", "plain", "sum"]
+CrossName = Literal["normalized", "normalised", "plain", "sum"]
 ShortcutName = Literal["transition", "projection"]
 
 _EXPANSION = 2  # channels of a node for each one inside a unit
 _AGGREGATIONS: dict[CrossName, Callable[[], Aggregation]] = {
     "normalized": partial(Cross, normalized=True),
+    "normalised": partial(Cross, normalized=True),  # the British spelling of earlier configs
     "plain": partial(Cross, normalized=False),
     "sum": Sum,
 }
