@@ -247,7 +247,7 @@ def test_memory_of_training_against_the_residual_network(name: str, size: int) -
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (dict(cross="both"), "cross is 'both': expected one of 'normalized', 'plain', 'sum'"),
+        (dict(cross="both"), "cross is 'both': expected one of 'normalized', 'normalised', 'plain', 'sum'"),
         (dict(shortcut="projection"), "shortcut is 'projection': expected with it cross='sum' and stem='cifar'"),
         (dict(widths=0, units=(1, 2)), "units is .*; widths is 0"),
     ],
