@@ -197,7 +197,8 @@ class _Recorder(TorchDispatchMode):
     def shown(self, twin: nn.Module, returned: object) -> set[int]:
         """Values that leave the network, which has returned this."""
         alive = self._alive()
-        held = (*tensors_in(returned), *(tensor for _, tensor in tensors_of(twin)))
+        held = [*tensors_in(returned), *(tensor for _, tensor in tensors_of(twin))]
+        held += [tensor._base for tensor in held if tensor._base is not None]
         if alive - {self._numbers[tensor] for tensor in held if tensor in self._numbers}:
             gc.collect()  # others may be alive only because garbage holds them
             alive = self._alive()
