@@ -12,6 +12,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import load_file, load_model, save_file, save_model
+from timm.layers import Conv2dSame
 from timm.models.densenet import DenseNet as TimmDenseNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -221,6 +222,7 @@ TOYS: dict[str, tuple[Callable[[], Toy], str | None]] = {  # why the norm stays;
     "part of the channels": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)[:, :4]), nn.Conv2d(3, 6, 3)), "slice"),
     "part of the rows": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)[..., 1:, :-1])), None),
     "another class that runs as its base": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Named(3, 4, 3)), None),
+    "timm's padding": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Conv2dSame(3, 4, 3, stride=2)), None),
     "another class": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Doubled(3, 4, 3)), "what conv makes"),
     "weight norm": (
         lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))),
