@@ -69,7 +69,7 @@ def test_mistakes_are_told_in_one_line(words: list[str], part: str, capsys: pyte
 @pytest.mark.parametrize(
     ("model", "what", "why"),
     [
-        ("sparsenet121_32", "inference", "the papers print no error of sparsenet121_32"),
+        ("tutorial_cifar10", "inference", "the papers print no error of tutorial_cifar10"),
         ("densenet40_12", "step", "inference was not timed"),
     ],
 )
