@@ -25,7 +25,7 @@ from benchmarks.convolutions import SHAPES, Shape, mean_ratios
 from benchmarks.timing import RESULTS, WARM_UP, gpu, told
 from skipweave.ops import channel_sparse_dense, channel_sparse_shared, form_for
 from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
-from skipweave.topology import channels
+from skipweave.topology import channel_patterns
 
 Action = Callable[[], object]
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -89,8 +89,8 @@ class Side:
 
 def sparse_side(shape: Shape, block: int, density: float, dtype: torch.dtype, device: str) -> Side:
     """Make our side. Blocks may be so large that they leave inputs unread, which a layer would refuse."""
-    fan_in = channels.fan_in_of(density, shape.in_channels)
-    drawn = channels.exact(shape.in_channels, shape.out_channels // block, fan_in, seed=0)
+    fan_in = channel_patterns.fan_in_of(density, shape.in_channels)
+    drawn = channel_patterns.exact(shape.in_channels, shape.out_channels // block, fan_in, seed=0)
     weight = torch.randn(shape.out_channels, fan_in, shape.kernel, shape.kernel, device=device, dtype=dtype)
     return Side(shape, weight, torch.tensor(drawn.sources, device=device), block, density)
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
-from skipweave.topology import ChannelPattern, channels
+from skipweave.topology import ChannelPattern, channel_patterns
 
 ARGUMENTS = {
     "3x3": dict(kernel_size=3, padding=1),
@@ -88,7 +88,7 @@ def test_seeds_decide_the_pattern() -> None:
 
 
 def test_a_given_pattern_is_taken() -> None:
-    pattern = channels.exact(12, 16, 5, seed=7, choice="uniform")
+    pattern = channel_patterns.exact(12, 16, 5, seed=7, choice="uniform")
     layer = ChannelSparseConv2d(12, 16, 3, pattern=pattern)
     np.testing.assert_array_equal(layer.pattern.sources, pattern.sources)
     assert layer.fan_in == 5
@@ -141,7 +141,7 @@ def test_it_can_be_made_without_memory() -> None:
     x = torch.randn(1, 12, 5, 5)
     torch.testing.assert_close(loaded(x), make()(x), rtol=0, atol=0)
     with pytest.raises(SkipweaveError, match="given, not drawn"):
-        ChannelSparseConv2d(12, 16, 1, pattern=channels.exact(12, 16, 2)).reset_pattern()
+        ChannelSparseConv2d(12, 16, 1, pattern=channel_patterns.exact(12, 16, 2)).reset_pattern()
 
 
 def test_it_changes_type() -> None:
@@ -181,10 +181,10 @@ def test_its_gradients_are_those_of_the_dense_convolution() -> None:
         (dict(padding_mode="mirror"), "padding_mode is 'mirror': expected one of zeros, reflect"),
         (dict(pattern="random"), "pattern is 'random': expected one of exact, block, grouped"),
         (
-            dict(pattern=channels.exact(12, 8, 2), seed=None),
+            dict(pattern=channel_patterns.exact(12, 8, 2), seed=None),
             "the pattern is one of 12 to 8 channels: expected 12 to 16",
         ),
-        (dict(pattern=channels.exact(12, 16, 2), density=0.5), "a pattern is given as it is"),
+        (dict(pattern=channel_patterns.exact(12, 16, 2), density=0.5), "a pattern is given as it is"),
     ],
 )
 def test_mistakes_are_named(arguments: dict[str, object], complaint: str) -> None:

@@ -18,12 +18,12 @@ from skipweave.ops import (
     form_for,
 )
 from skipweave.ops.triton import launch
-from skipweave.topology import channels
+from skipweave.topology import channel_patterns
 
 
 def operands(rows: int, kernel: tuple[int, int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
     torch.manual_seed(0)
-    index = torch.tensor(channels.exact(10, rows, 3).sources)
+    index = torch.tensor(channel_patterns.exact(10, rows, 3).sources)
     shapes = ((2, 10, 9, 8), (16, 3, *kernel), (16,))
     x, weight, bias = (torch.randn(*shape, dtype=dtype).requires_grad_() for shape in shapes)
     return x, weight, index, bias

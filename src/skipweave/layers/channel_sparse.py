@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.ops import channel_sparse_conv2d, dense_weight
-from skipweave.topology import channels
-from skipweave.topology.channels import ChannelPattern, Choice, PatternName
+from skipweave.topology import channel_patterns
+from skipweave.topology.channel_patterns import ChannelPattern, Choice, PatternName
 
 torch.fx.wrap("channel_sparse_conv2d")  # one node of a traced graph: its form is chosen when the graph runs
 
@@ -39,7 +39,7 @@ class ChannelSparseConv2d(nn.Module):
         fan_in: Their number, in place of a density.
         pattern: "exact" (every output its own inputs), "block" (blocks of outputs share theirs), "grouped" (a grouped
             convolution behind a permutation; reads at least what is asked), or a `ChannelPattern`.
-        choice: "balanced" or "uniform", see `skipweave.topology.channels.exact`.
+        choice: "balanced" or "uniform", see `skipweave.topology.channel_patterns.exact`.
         block: Outputs that share, for "block"; None is the most that leave no input unread.
         seed: What the pattern is drawn from; None takes one from torch's own generator.
         device: Where weights and indices live.
@@ -105,7 +105,9 @@ class ChannelSparseConv2d(nn.Module):
         else:
             self.seed = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
             reads = _fan_in(density, fan_in, in_channels)
-            drawn = channels.draw(pattern, in_channels, out_channels, reads, choice=choice, block=block, seed=self.seed)
+            drawn = channel_patterns.draw(
+                pattern, in_channels, out_channels, reads, choice=choice, block=block, seed=self.seed
+            )
         self.pattern_name = "given" if isinstance(pattern, ChannelPattern) else pattern
         self.choice = choice
         self.register_buffer("index", torch.tensor(drawn.sources, device=device))
@@ -186,7 +188,7 @@ class ChannelSparseConv2d(nn.Module):
         """
         if self.seed is None or self.pattern_name == "given":
             raise SkipweaveError("the pattern was given, not drawn from a seed: load it with the layer's state")
-        drawn = channels.draw(
+        drawn = channel_patterns.draw(
             self.pattern_name,
             self.in_channels,
             self.out_channels,
@@ -289,7 +291,7 @@ def _fan_in(density: float | None, fan_in: int | None, in_channels: int) -> int:
         raise SkipweaveError(f"both density ({density!r}) and fan_in ({fan_in!r}) are given: expected one of them")
     if fan_in is not None:
         return fan_in
-    return channels.fan_in_of(0.1 if density is None else density, in_channels)
+    return channel_patterns.fan_in_of(0.1 if density is None else density, in_channels)
 
 
 def _given(pattern: ChannelPattern, in_channels: int, out_channels: int, *options: Any) -> ChannelPattern:

@@ -148,4 +148,4 @@ def _through(layers: int, groups: int, windowed: bool) -> patterns.Topology:
     if windowed:
         return patterns.window(layers * groups, size=groups)
     layer = patterns.Topology((*patterns.dense(groups).reads[:-1], tuple(range(1, groups + 1))))
-    return patterns.joined([layer] * layers)
+    return patterns.join_stages([layer] * layers)

@@ -86,7 +86,7 @@ class SpanningStages(nn.Module):
                 sizes[scale] = alive[step.makes].shape[-2:]
                 if step.makes.node in places and not step.is_carry:
                     yield tuple(alive[version] for version in (step.makes, *step.reads))
-                for version in step.spent:
+                for version in step.frees:
                     del alive[version]
 
     def _is_up(self, step: Step) -> bool:
