@@ -28,12 +28,12 @@ from skipweave.ops import (
     channel_sparse_dense,
     concat_read,
     concat_read_fast,
-    concat_read_lean,
+    concat_read_low_memory,
     cross_layer,
     cross_layer_fast,
     read_conv,
     read_conv_fast,
-    read_conv_lean,
+    read_conv_low_memory,
 )
 from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
 
@@ -146,7 +146,7 @@ def product_of(nodes: Nodes, batch: int, dtype: torch.dtype, device: torch.devic
         "read and convolve",
         str(nodes),
         (gain, bias, weight, *nodes.maps(batch, dtype, device)),
-        dict(forward=form(read_conv_fast), step=form(read_conv_lean)),
+        dict(forward=form(read_conv_fast), step=form(read_conv_low_memory)),
         form(read_conv),
         batch * nodes.side**2 * nodes.outputs * channels,
     )
@@ -163,7 +163,7 @@ def read_of(nodes: Nodes, batch: int, dtype: torch.dtype, device: torch.device) 
         "read",
         str(nodes),
         (gain, bias, *nodes.maps(batch, dtype, device)),
-        dict(forward=form(concat_read_fast), step=form(concat_read_lean)),
+        dict(forward=form(concat_read_fast), step=form(concat_read_low_memory)),
         form(concat_read),
     )
 

@@ -9,7 +9,7 @@ from torch import nn
 from skipweave.analysis.profile import topologies_of
 from skipweave.errors import SkipweaveError
 from skipweave.layers import SpanningStages
-from skipweave.topology import Topology, joined
+from skipweave.topology import Topology, join_stages
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def connection_matrix(network: nn.Module) -> ConnectionMatrix:
     """Lay out what the units of a network read as one matrix.
 
     Where topologies restart in every stage, who reads a stage's input reads what the stage before hands out: a
-    transition adds no link (`skipweave.topology.joined`).
+    transition adds no link (`skipweave.topology.join_stages`).
 
     Args:
         network: A network with stages; on any device.
@@ -48,4 +48,4 @@ def connection_matrix(network: nn.Module) -> ConnectionMatrix:
     stages = getattr(network, "stages", ())
     if isinstance(stages, SpanningStages):
         return ConnectionMatrix(topologies[0], stages.plan.ends)
-    return ConnectionMatrix(joined(topologies), tuple(accumulate(topology.units for topology in topologies)))
+    return ConnectionMatrix(join_stages(topologies), tuple(accumulate(topology.units for topology in topologies)))

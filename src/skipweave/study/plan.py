@@ -15,7 +15,7 @@ from skipweave.plotting.connections import connections, save
 from skipweave.study.cost_matching import match_cost
 from skipweave.study.results import Cost, Network
 from skipweave.study.study_config import NetworkConfig, StudyConfig, parse_count
-from skipweave.topology import joined
+from skipweave.topology import join_stages
 from skipweave.training.model_building import arguments_for, build_network, check_labels, count_parameters
 from skipweave.training.preflight import check_sizes
 from skipweave.training.tasks.task import Data
@@ -87,6 +87,6 @@ def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str,
 def cost_of_model(model: nn.Module, data: Data) -> Cost:
     """Count what a network costs on images of the data's size."""
     counted = profile(model, (data.in_chans, *data.image_size))
-    whole = joined(counted.topologies)
+    whole = join_stages(counted.topologies)
     distances = whole.max_distance, whole.mean_distance
     return Cost(counted.parameters, counted.macs, counted.links, *distances, counted.exit_macs)

@@ -96,9 +96,9 @@ class RawAndActivated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""
-        return self.pair(x)[1]
+        return self.raw_and_activated(x)[1]
 
-    def pair(self, x: Tensor, shortcut: None = None) -> tuple[Tensor, Tensor]:
+    def raw_and_activated(self, x: Tensor, shortcut: None = None) -> tuple[Tensor, Tensor]:
         """Return the raw and the activated map."""
         raw = self.conv(x)
         return raw, raw.relu()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipweave.ops import GrowingMap
+from skipweave.ops import ConcatBuffer
 
 
 def pieces(*widths: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -12,7 +12,7 @@ def pieces(*widths: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 def chain(parts: list[Tensor], copying: bool) -> tuple[Tensor, ...]:
     """Read and append by turns, as a SeqConv layer does, and differentiate."""
-    growing, listed = GrowingMap(tuple(parts), room=6), list(parts)
+    growing, listed = ConcatBuffer(tuple(parts), room=6), list(parts)
     for first in range(3):
         read = torch.cat(listed[first:], dim=1) if copying else growing.read(first)
         made = read.square()[:, :2].tanh()
@@ -34,13 +34,13 @@ def test_gradients_are_right() -> None:
 
 
 def chain_out(parts: tuple[Tensor, ...]) -> Tensor:
-    growing = GrowingMap(parts, room=2)
+    growing = ConcatBuffer(parts, room=2)
     growing.append(growing.read(0).square()[:, 1:])
     return growing.read(1)
 
 
 def test_what_needs_no_gradient_may_be_read_by_what_does() -> None:
-    growing = GrowingMap((torch.ones(1, 1, 2, 2),), room=1)
+    growing = ConcatBuffer((torch.ones(1, 1, 2, 2),), room=1)
     weight = torch.ones(1, 1, 1, 1, requires_grad=True)
     made = torch.nn.functional.conv2d(growing.read(0), weight)
     growing.append(made)
@@ -52,7 +52,7 @@ def test_what_needs_no_gradient_may_be_read_by_what_does() -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_reading_copies_nothing(training: bool) -> None:
     with torch.set_grad_enabled(training):
-        growing = GrowingMap(tuple(pieces(2, 3)), room=2)
+        growing = ConcatBuffer(tuple(pieces(2, 3)), room=2)
         whole, part = growing.read(0), growing.read(1)
         growing.append(torch.ones(2, 2, 4, 4, dtype=torch.float64))
         assert len({read.untyped_storage().data_ptr() for read in (whole, part, growing.read(2))}) == 1

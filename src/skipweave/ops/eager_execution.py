@@ -1,8 +1,8 @@
-"""When our own kernels and autograd functions may stand in for a definition: in plain eager execution, nowhere else.
+"""Whether custom kernels and autograd functions may replace reference definitions: only in plain eager execution.
 
-A kernel reads and writes memory beside torch's dispatcher, where tracers, `FakeTensorMode`, FLOP counters, forward-mode
-AD and the transforms of `torch.func` cannot see it. So what is known to be plain is listed here, and everything else,
-known or not, takes the definition.
+A kernel accesses memory without torch's dispatcher, invisible to tracers, `FakeTensorMode`, FLOP counters, forward-mode
+AD and the transforms of `torch.func`. The states known to be plain are therefore listed here; in all others the
+reference definitions run.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _included = torch._C._dispatch_tls_local_include_set
 
 
 def _bits(*keys: str) -> int:
-    """Bits of dispatch keys, of which torch's Python interface knows neither union nor difference."""
+    """Bit mask of dispatch keys; torch's Python interface has neither union nor difference of key sets."""
     bits = 0
     for key in keys:
         bits |= torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key)).raw_repr()
@@ -31,20 +31,19 @@ _PLAIN_TENSOR = _bits("CPU", "CUDA", "AutogradCPU", "AutogradCUDA", "AutocastCPU
 
 
 def is_eager(*tensors: Any) -> bool:
-    """Whether an autograd function of ours may compute on tensors: it runs torch's operators, now.
+    """Whether a custom autograd function, which runs torch's operators immediately, may process these tensors.
 
-    Not under `torch.compile`, `torch.export`, `torch.jit.trace`, `torch.fx`, the transforms of `torch.func`,
-    forward-mode AD or a torch-function mode, and not on subclasses of `Tensor`. Under a torch-dispatch mode it may,
-    which sees every operator inside.
+    False under `torch.compile`, `torch.export`, `torch.jit.trace`, `torch.fx`, the transforms of `torch.func`,
+    forward-mode AD or a torch-function mode, and for subclasses of `Tensor`. True under a torch-dispatch mode, which
+    sees every operator inside.
     """
     return _has_state(_PLAIN_STATE | _DISPATCH_MODES) and all(type(tensor) in _TYPES for tensor in tensors)
 
 
 def is_plain(*tensors: Any) -> bool:
-    """Whether a kernel may read the memory of tensors: as `is_eager`, with nobody to watch.
+    """Whether a kernel may access the memory of these tensors: `is_eager`, without any dispatch mode.
 
-    Not under a torch-dispatch mode either, and only on tensors that are nothing but strided memory of a CPU or a GPU:
-    not on conjugated, quantized, sparse, batched, fake or meta ones.
+    True only for plain strided CPU or CUDA tensors: not for conjugated, quantized, sparse, batched, fake or meta ones.
     """
     if not _has_state(_PLAIN_STATE):
         return False
@@ -52,13 +51,13 @@ def is_plain(*tensors: Any) -> bool:
 
 
 def allows_kernel(*tensors: Any) -> bool:
-    """`is_plain` where no gradient is recorded: what a kernel that autograd does not know makes can be used."""
+    """`is_plain` and no gradient is recorded, so that a kernel unknown to autograd may compute the result."""
     return is_plain(*tensors) and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 
 
 def _has_state(allowed: int) -> bool:
-    """Whether torch runs eagerly, and no dispatch keys are included for this thread but those allowed."""
+    """Whether torch runs eagerly and this thread includes no dispatch keys other than those allowed."""
     if torch.compiler.is_compiling() or _included().raw_repr() & ~allowed or forward_ad._current_level >= 0:
         return False
-    modes = torch._C._len_torch_function_stack()  # that of `torch.device(...)` as a context changes no computation
+    modes = torch._C._len_torch_function_stack()  # `with torch.device(...)` is harmless: it changes no computation
     return not modes or all(type(torch._C._get_function_stack_at(at)) is DeviceContext for at in range(modes))

@@ -1,4 +1,4 @@
-"""The aggregation by cross-layer convolution against its definition."""
+"""Aggregation by cross-layer convolutions against its definition."""
 
 import copy
 
@@ -16,8 +16,8 @@ def maps(count: int) -> list[Tensor]:
     return [3 * torch.randn(4, 2, 5, 5, dtype=torch.float64) + 1 for _ in range(count)]
 
 
-def test_normalized_it_is_the_sum_of_a_batch_norm_a_node() -> None:
-    """As the released code has it: normalizing once, where the node is made, changes nothing."""
+def test_normalized_nodes_give_the_sum_of_batch_norms() -> None:
+    """One batch norm per node, as in the released code, equals normalizing each node once."""
     raw = [x.requires_grad_() for x in maps(3)]
     cross = CrossConv(3, 2, normalized=True).double()
     norms = nn.ModuleList(nn.BatchNorm2d(2) for _ in raw).double()
@@ -35,7 +35,7 @@ def test_normalized_it_is_the_sum_of_a_batch_norm_a_node() -> None:
     )
 
 
-def test_at_first_it_is_the_mean_of_the_nodes() -> None:
+def test_initially_it_is_the_mean_of_the_nodes() -> None:
     for normalized in (True, False):
         cross = CrossConv(4, 2, normalized=normalized).double()
         torch.testing.assert_close(cross(*maps(4)), torch.stack(maps(4)).mean(0))
@@ -51,13 +51,13 @@ def test_a_single_node_is_read_without_a_convolution() -> None:
 
 
 def test_nodes_need_one_width() -> None:
-    with pytest.raises(SkipweaveError, match=r"nodes of \[4, 3\] channels cannot be summed"):
+    with pytest.raises(SkipweaveError, match=r"widths are \[4, 3\]"):
         Cross(normalized=True).reader([4, 3])
 
 
 @pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("name", topology.names())
-def test_a_stage_follows_the_definition(name: str, normalized: bool) -> None:
+def test_stage_equals_its_definition(name: str, normalized: bool) -> None:
     aggregation = Cross(normalized=normalized)
     entry = aggregation.node(2)
     stage = Stage(topology.make(name, 5), aggregation, entry, [2] * 6, lambda i, o: nn.Conv2d(i, o, 1)).double()
@@ -72,7 +72,7 @@ def test_a_stage_follows_the_definition(name: str, normalized: bool) -> None:
     torch.testing.assert_close(stage(x), expected, rtol=0, atol=0)
 
 
-def test_compiled_it_is_the_same() -> None:
+def test_compiled_equals_eager() -> None:
     class Pair(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -84,8 +84,8 @@ def test_compiled_it_is_the_same() -> None:
 
     pair = Pair().double()
     results = []
-    for form in (pair, torch.compile(copy.deepcopy(pair), backend="aot_eager", fullgraph=True)):
+    for run in (pair, torch.compile(copy.deepcopy(pair), backend="aot_eager", fullgraph=True)):
         nodes = [node.requires_grad_() for node in maps(2)]
-        form(*nodes).pow(3).sum().backward()
-        results.append(([p.grad for p in (*nodes, *form.parameters())], list(form.buffers())))
+        run(*nodes).pow(3).sum().backward()
+        results.append(([p.grad for p in (*nodes, *run.parameters())], list(run.buffers())))
     torch.testing.assert_close(results[0], results[1])

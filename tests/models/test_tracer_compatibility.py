@@ -30,7 +30,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 import skipweave
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
-from skipweave.ops import eager
+from skipweave.ops import eager_execution
 
 FAMILIES = {
     "densenet40_12": dict(units=2, growth=4),
@@ -108,7 +108,7 @@ def inputs(count: int = 2) -> list[Tensor]:
 @contextmanager
 def definition() -> Iterator[None]:
     """Have everything run by its definition."""
-    with patch.object(eager, "_has_state", lambda _: False):
+    with patch.object(eager_execution, "_has_state", lambda _: False):
         yield
 
 

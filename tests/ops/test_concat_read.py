@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skipweave.ops import concat_read, concat_read_fast, concat_read_lean
+from skipweave.ops import concat_read, concat_read_fast, concat_read_low_memory
 from skipweave.ops.cpu import node_reading
 
 ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -21,7 +21,7 @@ def operands(widths: list[int], batch: int, size: tuple[int, int], order: str) -
 
 def assert_equal(given: list[Tensor]) -> None:
     results, upstream = [], None
-    for form, dtype in ((concat_read, torch.float64), (concat_read_lean, torch.float32)):
+    for form, dtype in ((concat_read, torch.float64), (concat_read_low_memory, torch.float32)):
         gain, bias, *nodes = (tensor.detach().to(dtype).requires_grad_() for tensor in given)
         out = form(nodes, gain, bias)
         upstream = torch.rand_like(out) if upstream is None else upstream.to(dtype)
@@ -68,7 +68,7 @@ def test_threads_change_nothing_but_rounding(order: str) -> None:
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         gain, bias, *nodes = (tensor.clone().requires_grad_() for tensor in given)
-        out = concat_read_lean(nodes, gain, bias)
+        out = concat_read_low_memory(nodes, gain, bias)
         results.append((out, *torch.autograd.grad(out.square().sum(), [gain, bias, *nodes])))
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-5)
@@ -86,7 +86,7 @@ def test_what_is_no_number_passes_as_through_relu() -> None:
 def test_gradients_that_nobody_wants_are_left_out(wanted: int) -> None:
     given = operands([2, 3], 2, (4, 4), "contiguous")
     expected = None
-    for form in (concat_read, concat_read_lean):
+    for form in (concat_read, concat_read_low_memory):
         inputs = [tensor.clone().requires_grad_(place == wanted) for place, tensor in enumerate(given)]
         form(inputs[2:], *inputs[:2]).pow(2).sum().backward()
         grads = [tensor.grad for tensor in inputs]

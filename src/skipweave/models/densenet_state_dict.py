@@ -1,4 +1,4 @@
-"""Weights in the papers' own form, a batch norm a reader, folded into networks that normalize each node once.
+"""Conversion of DenseNet state dicts with one batch norm per reader, as in the papers and in torchvision.
 
 The layout is torchvision's (and timm's, and the SparseNet authors'): `features.denseblock1.denselayer1.norm1.weight`.
 """
@@ -20,26 +20,26 @@ _VECTORS = ("weight", "bias", "running_mean", "running_var")
 def from_densenet_layout(
     state: Mapping[str, Tensor], model: nn.Module, *, newest_first: bool = False
 ) -> dict[str, Tensor]:
-    """Convert the weights of a DenseNet or SparseNet that has a batch norm a reader.
+    """Convert the state dict of a DenseNet or SparseNet that has one batch norm per reader.
 
-    A node keeps the running statistics of its first reader; where another reader's differ, its gains and biases absorb
-    the difference. In evaluation mode the function is the same for any weights; in training mode it is where all
-    readers of a node agree, as they do in every network trained from its start in that form.
+    A node gets the running statistics of its first reader; differences to those of other readers are folded into the
+    scale and shift of these. The function is the same in evaluation mode for any weights, and in training mode if all
+    readers of a node have the same statistics, as they have in networks trained from scratch.
 
     Args:
-        state: Weights in torchvision's layout; a state in our own layout is handed back as it is.
-        model: The network that the weights are for.
-        newest_first: Whether the layout concatenates the newest node first (SparseNet's code) or last (torchvision).
+        state: State dict in torchvision's layout; one in skipweave's layout is returned unchanged.
+        model: The network to load.
+        newest_first: Whether the newest node is concatenated first (SparseNet's code) or last (torchvision).
 
     Returns:
-        A state for `model.load_state_dict`.
+        A state dict for `model.load_state_dict`.
 
     Raises:
-        SkipweaveError: A tensor is missing or does not have the shape that the network's topology asks for.
+        SkipweaveError: A tensor is missing, or its shape does not match the network's topology.
     """
     if "features.conv0.weight" not in state:
         return dict(state)
-    # Old torchvision files spell "norm.1" for "norm1".
+    # Old torchvision checkpoints have "norm.1" for "norm1".
     theirs = {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", key): value for key, value in state.items()}
     ours = {"stem.conv.weight": theirs["features.conv0.weight"]}
     _copy_norm(theirs, ours, "features.norm0", "stem.norm")
@@ -57,23 +57,23 @@ def from_densenet_layout(
 
 @dataclass(frozen=True)
 class _Reader:
-    """One reader of a stage's nodes: where its parts stand in the two layouts."""
+    """Names of the parts of a reader in both layouts."""
 
     node: int
     sources: tuple[int, ...]
     their_norm: str
     our_read: str
-    convs: Sequence[tuple[str, str]]  # the first one reads the nodes
+    convs: Sequence[tuple[str, str]]  # the first one follows the read
     norms: Sequence[tuple[str, str]]
     our_stage: str
 
     def statistics(self, node: int) -> str:
-        """Where our layout keeps the running statistics of a node."""
+        """Name of the norm with a node's running statistics in our layout."""
         return f"{self.our_stage}.entry.norm" if node == 0 else f"{self.our_stage}.units.{node - 1}.norm"
 
 
 def _readers(index: int, stage: Stage, last: bool) -> Iterator[_Reader]:
-    """Everyone who reads the stage's nodes: its units, then the transition or the classifier."""
+    """All readers of a stage's nodes: its units, then the transition or the classifier."""
     graph, here = stage.topology, f"stages.{index}"
     for node in range(1, graph.units + 1):
         their, our = f"features.denseblock{index + 1}.denselayer{node}", f"{here}.units.{node - 1}"
@@ -92,7 +92,7 @@ def _readers(index: int, stage: Stage, last: bool) -> Iterator[_Reader]:
 
 
 def _order(widths: Sequence[int], sources: Sequence[int], newest_first: bool) -> Tensor:
-    """Position in their concatenation of each channel of ours (newest node first)."""
+    """For each channel of our concatenation (newest node first), its position in theirs."""
     starts, position = {}, 0
     for source in sources if newest_first else reversed(sources):
         starts[source] = position
@@ -103,16 +103,16 @@ def _order(widths: Sequence[int], sources: Sequence[int], newest_first: bool) ->
 def _fold(
     theirs: Mapping[str, Tensor], ours: dict[str, Tensor], reader: _Reader, widths: Sequence[int], order: Tensor
 ) -> None:
-    """Translate one reader: its batch norm into gains, biases and the statistics of nodes nobody read before."""
+    """Convert a reader's batch norm into scale, shift and the statistics of nodes that no earlier reader has set."""
     found = {name: theirs.get(f"{reader.their_norm}.{name}") for name in _VECTORS}
     for name, vector in found.items():
         if vector is None or vector.shape != order.shape:
-            shape = "missing" if vector is None else f"of shape {tuple(vector.shape)}"
+            found_shape = "is missing" if vector is None else f"has shape {tuple(vector.shape)}"
             raise SkipweaveError(
-                f"{reader.their_norm}.{name} is {shape}: node {reader.node} of {reader.our_stage} reads {len(order)} "
-                "channels; are the weights of another network or topology?"
+                f"{reader.their_norm}.{name} {found_shape}: expected ({len(order)},), the channels that node "
+                f"{reader.node} of {reader.our_stage} reads; check that the weights are those of this network"
             )
-    gain, bias, mean, var = (found[name][order] for name in _VECTORS)  # type: ignore[index]
+    scale, shift, mean, var = (found[name][order] for name in _VECTORS)  # type: ignore[index]
     position = 0
     for source in reader.sources:
         part, key = slice(position, position + widths[source]), reader.statistics(source)
@@ -122,8 +122,8 @@ def _fold(
         ours.setdefault(f"{key}.num_batches_tracked", _batches(theirs, reader.their_norm))
     node_mean = torch.cat([ours[f"{reader.statistics(s)}.running_mean"] for s in reader.sources])
     node_var = torch.cat([ours[f"{reader.statistics(s)}.running_var"] for s in reader.sources])
-    ours[f"{reader.our_read}.gain"] = gain * ((node_var + _EPS) / (var + _EPS)).sqrt()
-    ours[f"{reader.our_read}.bias"] = bias + gain * (node_mean - mean) / (var + _EPS).sqrt()
+    ours[f"{reader.our_read}.gain"] = scale * ((node_var + _EPS) / (var + _EPS)).sqrt()
+    ours[f"{reader.our_read}.bias"] = shift + scale * (node_mean - mean) / (var + _EPS).sqrt()
     for rank, (their, our) in enumerate(reader.convs):
         weight = theirs[f"{their}.weight"]
         ours[f"{our}.weight"] = weight[:, order] if rank == 0 else weight

@@ -1,4 +1,4 @@
-"""The aggregation of DelugeNets: every channel is filtered across the nodes that are read (a depthwise convolution)."""
+"""The aggregation of DelugeNets: a depthwise convolution across the nodes that are read."""
 
 from collections.abc import Sequence
 
@@ -6,25 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead, SumRead, shared_width
-from skipweave.layers.norm import Affine, NodeNorm, before_affine
-from skipweave.layers.saved_activations import Read, halves, norm_relu
+from skipweave.layers.unit import NodeNorm, PendingAffine, Read, can_split, norm_relu, pending_affine
 from skipweave.ops import cross_layer_fast
 
 
 class CrossConv(nn.Module):
     """Cross-layer depthwise convolution (DelugeNet, Equation 1): each channel is a weighted sum over the nodes.
 
-    Where the nodes are normalized, this is the released code's sum of batch norms, one a node: as there, each node
-    brings biases of its own. Otherwise it is the equation as printed, with one bias a channel.
+    With normalized nodes, this is the released code's sum of batch norms, with one bias per node and channel. Otherwise
+    it is the equation as printed, with one bias per channel.
 
     Args:
-        sources: Nodes L to be read.
-        width: Channels C of each.
+        sources: Number of nodes L.
+        width: Number of channels C of each node.
         normalized: Whether the nodes are normalized.
 
     Attributes:
-        weight: (L, C), at first 1 / L.
-        bias: (L, C) where normalized, else (C,); at first 0.
+        weight: (L, C), initialized to 1 / L.
+        bias: (L, C) if normalized, else (C,); initialized to 0.
 
     Shape: L of (N, C, H, W) to (N, C, H, W).
     """
@@ -37,7 +36,7 @@ class CrossConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros((sources, width) if normalized else (width,)))
 
     def forward(self, *nodes: Tensor) -> Tensor:
-        """Return the filtered map of the nodes."""
+        """Return the weighted sum of the nodes."""
         return cross_layer_fast(nodes, self.weight, self.bias.sum(0) if self.normalized else self.bias)
 
     def extra_repr(self) -> str:
@@ -49,8 +48,8 @@ class CrossRead(Read):
     """Cross-layer depthwise convolution, batch norm, ReLU.
 
     Args:
-        sources: Nodes L to be read.
-        width: Channels of each.
+        sources: Number of nodes L.
+        width: Number of channels of each node.
         normalized: Whether the nodes are normalized (`CrossConv`).
 
     Shape: L of (N, width, H, W) to (N, width, H, W).
@@ -62,27 +61,27 @@ class CrossRead(Read):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, *nodes: Tensor) -> Tensor:
-        """Return the activated map of the nodes."""
+        """Return the activated weighted sum of the nodes."""
         return norm_relu(self.norm, self.cross(*nodes))
 
-    def before_affine(self, *nodes: Tensor) -> Affine | None:
-        """Return the normalized map, with the gains and biases that it awaits."""
-        return before_affine(self.norm, self.cross(*nodes)) if halves(self.norm) else None
+    def pending_affine(self, *nodes: Tensor) -> PendingAffine | None:
+        """Return the normalized weighted sum, with scale and shift."""
+        return pending_affine(self.norm, self.cross(*nodes)) if can_split(self.norm) else None
 
 
 class Cross:
     """Cross-layer depthwise convolution; a single node is read without one.
 
     Args:
-        normalized: Whether nodes are normalized, once, where they are made (the released code, which normalizes them
-            once a reader), or raw (the paper's Equation 1).
+        normalized: Whether nodes are normalized, once, where they are computed (the released code normalizes them once
+            per reader), or raw (Equation 1 of the paper).
     """
 
     def __init__(self, *, normalized: bool) -> None:
         self.normalized = normalized
 
     def width(self, widths: Sequence[int]) -> int:
-        """The one width that all nodes share.
+        """The common width of the nodes.
 
         Raises:
             SkipweaveError: The widths differ.
@@ -90,21 +89,21 @@ class Cross:
         return shared_width(widths)
 
     def node(self, width: int) -> nn.Module:
-        """Normalize the node where it is produced, or leave it as it is."""
+        """Normalization without affine parameters, or identity."""
         return NodeNorm(width) if self.normalized else nn.Identity()
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Cross-layer convolution, then batch norm and ReLU; of a single node, batch norm and ReLU only."""
+        """Cross-layer convolution, batch norm, ReLU; for a single node, batch norm and ReLU only."""
         if len(widths) > 1:
             return CrossRead(len(widths), shared_width(widths), normalized=self.normalized)
         return ConcatRead(widths) if self.normalized else SumRead(shared_width(widths))
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
-        """Cross-layer convolution alone; whoever reads the stage begins with a batch norm."""
+        """Cross-layer convolution alone: the stage's reader begins with a batch norm."""
         if len(widths) > 1:
             return CrossConv(len(widths), shared_width(widths), normalized=self.normalized)
         return nn.Identity()
 
     def is_running_sum(self) -> bool:
-        """No."""
+        """False."""
         return False

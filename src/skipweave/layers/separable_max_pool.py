@@ -1,4 +1,4 @@
-"""Max pools by faster operations."""
+"""A max pool as maxima of rows, then of columns."""
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +8,14 @@ from skipweave.errors import SkipweaveError
 
 
 class SeparableMaxPool(nn.Module):
-    """`nn.MaxPool2d` by maxima of rows, then of columns: for inference.
+    """`nn.MaxPool2d` for inference, as maxima of rows, then of columns.
 
-    torch's own goes through contiguous maps window by window on the CPU, and takes several times as long
-    (docs/performance.md).
+    Several times as fast as torch's implementation for contiguous maps on the CPU (docs/performance.md).
 
     Args:
         kernel_size: Side of the window.
-        stride: Step, down and across.
-        padding: Rows and columns on each side that never are the largest.
+        stride: Stride of the window.
+        padding: Rows and columns of implicit -inf padding on each side.
 
     Shape: (N, C, H, W) to (N, C, H', W'), as `nn.MaxPool2d` without `ceil_mode`.
 
@@ -35,13 +34,13 @@ class SeparableMaxPool(nn.Module):
         x = F.pad(x, [self.padding] * 4, value=-torch.inf) if self.padding else x
         if isinstance(x, Tensor) and min(x.shape[-2:]) < self.kernel_size:
             raise SkipweaveError(
-                f"a map of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than the window of a max pool, "
-                f"{self.kernel_size}x{self.kernel_size}: give larger images"
+                f"map of {x.shape[-2]}x{x.shape[-1]} pixels is smaller than the window of a max pool, "
+                f"{self.kernel_size}x{self.kernel_size}: use larger images"
             )
         return self._along(self._along(x, -2), -1)
 
     def _along(self, x: Tensor, dim: int) -> Tensor:
-        """Maxima of neighbors in one direction."""
+        """Maxima of neighbors along one dimension."""
         reach = (x.shape[dim] - self.kernel_size) // self.stride * self.stride + 1
         largest, *others = (
             x.narrow(dim, first, reach).unfold(dim, 1, self.stride).squeeze(-1) for first in range(self.kernel_size)
@@ -51,5 +50,5 @@ class SeparableMaxPool(nn.Module):
         return largest
 
     def extra_repr(self) -> str:
-        """Show the window."""
+        """Show kernel size, stride and padding."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

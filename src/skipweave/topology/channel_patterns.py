@@ -1,9 +1,9 @@
 """Channel patterns: which input channels each output channel of a sparse convolution reads. Plain data, no torch.
 
-"The Power of Sparsity in Convolutional Neural Networks" (Changpinyo, Sandler, Zhmoginov 2017) reads few channels, drawn
-at random once, with the whole kernel of each. A pattern is drawn rank by rank: of two patterns of one seed, the one of
-the larger fan-in holds the other (`grouped`: where the number of groups divides the other's). So links can be added
-while a network trains, and none is ever taken away.
+In "The Power of Sparsity in Convolutional Neural Networks" (Changpinyo, Sandler, Zhmoginov 2017) each output channel
+reads a few input channels, drawn at random once, with the whole kernel of each. Patterns of one seed are nested: the
+one with the larger fan-in contains the other (for `grouped`, if its number of groups divides the other's), so that
+densification during training only ever adds links.
 """
 
 import math
@@ -24,13 +24,15 @@ class ChannelPattern:
     """For each output channel, the input channels that it reads.
 
     Args:
-        in_channels: Channels to read from.
-        out_channels: Channels that read.
-        sources: (rows, fan_in) int32, each row ascending. Row r is what the outputs r * block to (r + 1) * block - 1
-            read, where block = out_channels / rows; one row an output if no two outputs share.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        sources: Indices (rows, fan_in), int32, each row ascending. Row r holds the input channels of the outputs
+            r * block to (r + 1) * block - 1, where block = out_channels / rows; rows = out_channels if no two outputs
+            share a row.
 
     Raises:
-        SkipweaveError: The rows do not divide the outputs, or a row is not an ascending choice of input channels.
+        SkipweaveError: out_channels is not a multiple of the number of rows, or a row is not an ascending selection of
+            input channels.
     """
 
     in_channels: int
@@ -43,11 +45,13 @@ class ChannelPattern:
         if sources.ndim != 2 or not sources.size or self.out_channels % sources.shape[0]:
             raise SkipweaveError(
                 f"sources of shape {sources.shape} for {self.out_channels} output channels: "
-                "expected (rows, fan_in) with a number of rows that divides them"
+                "expected (rows, fan_in), with out_channels a multiple of rows"
             )
-        if sources.min() < 0 or sources.max() >= self.in_channels or (np.diff(sources, axis=1) <= 0).any():
+        invalid = (sources < 0) | (sources >= self.in_channels) | (np.diff(sources, axis=1, prepend=-1) <= 0)
+        for row in sources[invalid.any(axis=1)]:
             raise SkipweaveError(
-                f"sources: expected rows of ascending, different channels from 0 to {self.in_channels - 1}"
+                f"sources has the row {row.tolist()}: expected ascending, different channels from 0 to "
+                f"{self.in_channels - 1}"
             )
 
     @property
@@ -57,32 +61,32 @@ class ChannelPattern:
 
     @property
     def block(self) -> int:
-        """Consecutive outputs that share what they read."""
+        """Number of consecutive outputs that share a row of sources."""
         return self.out_channels // int(self.sources.shape[0])
 
     @property
     def links(self) -> int:
-        """Pairs of an output and an input that it reads."""
+        """Number of (output, input) pairs in which the output reads the input."""
         return self.out_channels * self.fan_in
 
     @property
     def density(self) -> float:
-        """Links, as a share of all pairs."""
+        """Fraction of all (output, input) pairs that are links."""
         return self.fan_in / self.in_channels
 
     @property
     def readers(self) -> NDArray[np.int64]:
-        """Number of outputs that read each input, (in_channels,)."""
+        """Number of outputs that read each input, of shape (in_channels,)."""
         return np.bincount(self.sources.ravel(), minlength=self.in_channels) * self.block
 
     def mask(self) -> NDArray[np.bool_]:
-        """Whether output o reads input i, (out_channels, in_channels)."""
+        """Boolean matrix (out_channels, in_channels): whether the output reads the input."""
         rows = _mask(self.sources, self.in_channels)
         return np.repeat(rows, self.block, axis=0)
 
 
 def fan_in_of(density: float, in_channels: int) -> int:
-    """Inputs that an output reads at a density: max(1, ceil(density * in_channels)), whatever floats make of it.
+    """Fan-in at a density: max(1, ceil(density * in_channels)), robust to rounding errors of floats.
 
     Raises:
         SkipweaveError: The density is not in (0, 1].
@@ -106,10 +110,10 @@ def draw(
     seed: int = 0,
     start: ChannelPattern | None = None,
 ) -> ChannelPattern:
-    """Draw a pattern by its name: `exact`, `block` (both by `choice`, from `start`) or `grouped`.
+    """Draw a pattern by name: `exact`, `block` (function `shared`) or `grouped`.
 
     Raises:
-        SkipweaveError: The name is unknown, or the arguments do not fit the pattern.
+        SkipweaveError: The name is unknown, or the arguments are not valid for the pattern.
     """
     if pattern == "exact" and block in (None, 1):
         return exact(in_channels, out_channels, fan_in, choice=choice, seed=seed, start=start)
@@ -118,7 +122,7 @@ def draw(
     if pattern == "grouped" and block is None and start is None:
         return grouped(in_channels, out_channels, fan_in, seed=seed)
     if pattern in get_args(PatternName):
-        raise SkipweaveError(f"pattern {pattern!r} takes no block or start; only 'block' takes a block")
+        raise SkipweaveError(f"pattern {pattern!r} does not accept block or start; only 'block' accepts block")
     raise SkipweaveError(f"pattern is {pattern!r}: expected one of {', '.join(get_args(PatternName))}")
 
 
@@ -131,17 +135,17 @@ def exact(
     seed: int = 0,
     start: ChannelPattern | None = None,
 ) -> ChannelPattern:
-    """Every output reads its own random choice of `fan_in` inputs (the paper, section 3).
+    """Draw `fan_in` random inputs for every output separately (section 3 of the paper).
 
     Args:
-        in_channels: Channels to read from.
-        out_channels: Channels that read.
-        fan_in: Channels that each reads.
-        choice: "uniform" draws each output's inputs independently, as the paper; "balanced" also keeps the numbers of
-            readers of the inputs within one of each other (nearly, once outputs read most inputs), so that far fewer
-            filters lose all readers.
-        seed: What the pattern is drawn from, 0 or more.
-        start: A pattern to be extended: its links are kept, and others added up to `fan_in`.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        fan_in: Number of inputs per output.
+        choice: "uniform" draws each output's inputs independently, as in the paper. "balanced" (default) also keeps the
+            inputs' reader counts within one of each other (approximately, once outputs read most inputs), so that far
+            fewer filters are left without readers.
+        seed: Seed of the pattern, 0 or more.
+        start: Pattern to extend: its links are kept and others added up to `fan_in`.
 
     Raises:
         SkipweaveError: An argument is out of range.
@@ -162,19 +166,19 @@ def shared(
     seed: int = 0,
     start: ChannelPattern | None = None,
 ) -> ChannelPattern:
-    """Blocks of consecutive outputs share one random choice of inputs.
+    """Draw `fan_in` random inputs for every block of consecutive outputs.
 
     Args:
-        in_channels: Channels to read from.
-        out_channels: Channels that read, a multiple of `block`.
-        fan_in: Channels that each reads.
-        block: Outputs of a block; None is as many as leave no input unread (about the density times the outputs).
-        choice: "balanced" or "uniform", as for `exact`, of blocks in place of outputs.
-        seed: What the pattern is drawn from, 0 or more.
-        start: A pattern to be extended, of the same blocks.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels, a multiple of `block`.
+        fan_in: Number of inputs per output.
+        block: Outputs per block. None is the largest number that leaves no input unread (about density * outputs).
+        choice: "balanced" or "uniform", as in `exact`, with blocks in place of outputs.
+        seed: Seed of the pattern, 0 or more.
+        start: Pattern with the same blocks to extend.
 
     Raises:
-        SkipweaveError: An argument is out of range, or blocks so large cannot read all inputs.
+        SkipweaveError: An argument is out of range, or blocks of this size leave inputs unread.
 
     >>> shared(8, 8, 2, block=2).sources.shape
     (4, 2)
@@ -188,21 +192,21 @@ def shared(
         block = fitting[-1]
     if block not in fitting:
         raise SkipweaveError(
-            f"block is {block!r}: {out_channels} outputs that read {fan_in} of {in_channels} inputs may be in blocks "
-            f"of {', '.join(map(str, fitting))}; others do not divide the outputs, or leave inputs that nobody reads"
+            f"block is {block!r}: with {out_channels} outputs that read {fan_in} of {in_channels} inputs, expected one "
+            f"of {', '.join(map(str, fitting))}; other sizes do not divide the outputs or leave inputs unread"
         )
     return _shared(in_channels, out_channels, fan_in, out_channels // block, choice, seed, start)
 
 
 def grouped(in_channels: int, out_channels: int, fan_in: int, *, seed: int = 0) -> ChannelPattern:
-    """A grouped convolution behind a random permutation of its inputs: groups share their inputs and nothing else.
+    """Draw the pattern of a grouped convolution that follows a random permutation of its inputs.
 
     Args:
-        in_channels: Channels to read from.
-        out_channels: Channels that read.
-        fan_in: Least channels that each reads: the number of groups is the largest common divisor of inputs and outputs
-            for which it is kept.
-        seed: What the permutation is drawn from, 0 or more.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        fan_in: Minimum number of inputs per output: the number of groups is the largest common divisor of inputs and
+            outputs with at least that many inputs per group.
+        seed: Seed of the permutation, 0 or more.
 
     Raises:
         SkipweaveError: An argument is out of range.
@@ -249,7 +253,7 @@ def _shared(
 
 
 def _balanced(read: NDArray[np.bool_], words: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Choose one more input for every row, such that the inputs' readers stay as equal in number as can be."""
+    """Choose one more input for every row so that the inputs' reader counts stay as equal as possible."""
     rows = len(read)
     places, picks, ties = np.split(words, [rows, 2 * rows])
     uses = read.sum(axis=0)
@@ -258,7 +262,7 @@ def _balanced(read: NDArray[np.bool_], words: NDArray[np.uint64]) -> NDArray[np.
     for row in np.flatnonzero(read[np.arange(rows), offers]):
         partners = np.flatnonzero(~read[row, offers] & ~read[:, offers[row]])
         if not read[row, offers[row]]:
-            continue  # an earlier row has swapped with this one
+            continue  # already resolved by an earlier row's swap
         if partners.size:
             partner = partners[int(picks[row]) % partners.size]
             offers[[row, partner]] = offers[[partner, row]]
@@ -268,7 +272,7 @@ def _balanced(read: NDArray[np.bool_], words: NDArray[np.uint64]) -> NDArray[np.
 
 
 def _words(count: int, *seed: int) -> NDArray[np.uint64]:
-    """Random 64-bit words: unlike the distributions made from them, NumPy keeps them the same for ever."""
+    """Random 64-bit words. NumPy guarantees this stream across versions, unlike the distributions derived from it."""
     words: NDArray[np.uint64] = np.random.PCG64(seed).random_raw(count)
     return words
 
@@ -284,11 +288,11 @@ def _mask(sources: NDArray[np.int32], in_channels: int) -> NDArray[np.bool_]:
 
 
 def _check(in_channels: int, out_channels: int, fan_in: int, seed: int) -> None:
-    """Raise where a size is no positive number, the fan-in larger than the input, or the seed negative."""
+    """Raise unless sizes are positive integers, fan_in is at most in_channels and the seed is not negative."""
     least = dict(in_channels=1, out_channels=1, fan_in=1, seed=0)
     given = dict(in_channels=in_channels, out_channels=out_channels, fan_in=fan_in, seed=seed)
     wrong = [
-        f"{name} is {value!r}: expected a whole number of at least {least[name]}"
+        f"{name} is {value!r}: expected an integer of at least {least[name]}"
         for name, value in given.items()
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least[name]
     ]
