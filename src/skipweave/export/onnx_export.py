@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from skipweave.data import WholeImage
 from skipweave.errors import SkipweaveError
 from skipweave.files.printable import printable
 from skipweave.layers import ChannelSparseConv2d
@@ -69,7 +68,7 @@ def to_onnx(network: nn.Module, description: Description) -> OnnxModel:
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise SkipweaveError(f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'skipweave[export]'")
-    free = isinstance(description.preprocessing, WholeImage)
+    free = description.preprocessing.image_size is None
     outputs = ("logits", *(f"exit_{number}" for number in range(1, count_heads(network))))
     try:
         images = torch.randn(2, *_image_size(description, _CHECKED), generator=torch.Generator().manual_seed(0))
@@ -106,7 +105,7 @@ class _LogitsFirst(nn.Module):
 def _image_size(description: Description, free: tuple[int, int]) -> tuple[int, int, int]:
     """Channels, height and width of an image; `free` are those of networks that take any."""
     preprocessing = description.preprocessing
-    height, width = free if isinstance(preprocessing, WholeImage) else (preprocessing.crop, preprocessing.crop)
+    height, width = preprocessing.image_size or free
     return preprocessing.channels, height, width
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.data import Preprocessing, WholeImage
+from skipweave.data import Preprocessing
 from skipweave.errors import SkipweaveError
 from skipweave.files.printable import printable
 from skipweave.training import Description
@@ -48,15 +48,12 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
     }
 
 
-def _images(preprocessing: Preprocessing | WholeImage, size: Sequence[int]) -> dict[str, Any]:
+def _images(preprocessing: Preprocessing, size: Sequence[int]) -> dict[str, Any]:
     """What images go through, in timm's words; `size` is told of networks that take any."""
-    share = 1.0
-    if isinstance(preprocessing, Preprocessing):
-        size = (preprocessing.crop, preprocessing.crop)
-        share = _share(preprocessing.crop, preprocessing.resize)
+    crop, resize = preprocessing.crop, preprocessing.resize
     return {
-        "input_size": [preprocessing.channels, *size],
-        "crop_pct": share,
+        "input_size": [preprocessing.channels, *(preprocessing.image_size or size)],
+        "crop_pct": _crop_pct(crop, resize) if crop and resize else 1.0,
         "crop_mode": "center",
         "interpolation": "bilinear",
         "mean": list(preprocessing.mean),
@@ -64,7 +61,7 @@ def _images(preprocessing: Preprocessing | WholeImage, size: Sequence[int]) -> d
     }
 
 
-def _share(crop: int, resize: int) -> float:
+def _crop_pct(crop: int, resize: int) -> float:
     """The share of the shorter side that is cropped, such that timm, which divides and rounds down, gets that side."""
     share = crop / resize
     while math.floor(crop / share) < resize:
@@ -81,7 +78,7 @@ def model_card(description: Description, parameters: int, errors: Mapping[str, f
         errors: In percent, by split; of label maps what the mean intersection over union lacks to 100. May be empty.
     """
     images = description.preprocessing
-    size = f"{images.crop}x{images.crop} pixels" if isinstance(images, Preprocessing) else "any size"
+    size = f"{images.crop}x{images.crop} pixels" if images.crop else "any size"
     task = "image-segmentation" if description.palette else "image-classification"
     measure = "100 - mean IoU" if description.palette else "error"
     facts = {

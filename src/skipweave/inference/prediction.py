@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.analysis.image_sizes import check_images
-from skipweave.data import open_alike
+from skipweave.data import open_image
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description
 from skipweave.training.tasks.segmentation_losses import label_map
@@ -122,7 +122,7 @@ def _label(network: nn.Module, description: Description, image: Tensor) -> Tenso
 
 def _open(path: Path, description: Description) -> Tensor:
     preprocessing = description.preprocessing
-    return open_alike(path, preprocessing.channels, deep=preprocessing.range is not None)
+    return open_image(path, preprocessing.channels, high_bit_depth=preprocessing.range is not None)
 
 
 def _read(path: Path, description: Description) -> Tensor | str:

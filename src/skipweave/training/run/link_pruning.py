@@ -7,7 +7,6 @@ from typing import Any
 
 from skipweave.analysis.link_redundancy import WeakLinks, weak_links
 from skipweave.analysis.profile import Profile, profile
-from skipweave.data import Preprocessing
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.fit_config import FitConfig
@@ -67,8 +66,8 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
 
 def _image_size(description: Description) -> tuple[int, int, int]:
     preprocessing = description.preprocessing
-    assert isinstance(preprocessing, Preprocessing)  # networks that label pixels are refused before
-    return preprocessing.channels, preprocessing.crop, preprocessing.crop
+    assert preprocessing.image_size  # networks that label pixels are refused before
+    return preprocessing.channels, *preprocessing.image_size
 
 
 def _write(output: Path, removal: Removal, config: FitConfig, description: Description) -> None:
