@@ -107,7 +107,7 @@ def test_networks_from_the_hub_are_used_as_files(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     image = str(picture(tmp_path / "a.png"))
     assert main(["predict", image, "--model", "hf-hub:someone/digits@v1"]) == 0
-    assert main(["look", "hf-hub:someone/digits"]) == 0
+    assert main(["plot", "hf-hub:someone/digits"]) == 0
     assert "on digits" not in capsys.readouterr().err
     assert main(["export", "hf-hub:someone/digits", "--formats", "[timm]", "--output", str(tmp_path / "again")]) == 0
     assert asked == [

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from skipweave.analysis.image_sizes import check_images
+from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import open_image
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description
@@ -115,7 +115,7 @@ def _label(network: nn.Module, description: Description, image: Tensor) -> Tenso
             logits = network(taken)
         except RuntimeError:
             _, channels, height, width = taken.shape
-            check_images(network, (channels, height, width))
+            check_image_size(network, (channels, height, width))
             raise
     return label_map(logits, image.shape[-2:])[0].cpu()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.analysis.image_sizes import check_images
+from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import SegmentationData, SegmentationDataset, check_classes, read_header, workers_warning
 from skipweave.errors import SkipweaveError, noted_in
 from skipweave.training.fit_config import FitConfig
@@ -66,11 +66,11 @@ def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
         SkipweaveError: an image is too small for it, or a batch.
     """
     if not isinstance(data, SegmentationData):
-        check_images(network, (data.in_chans, *data.image_size), batch=batch, training=True)
+        check_image_size(network, (data.in_chans, *data.image_size), batch=batch, training=True)
         return
     crop = data.train_transform.crop
     if crop:
-        check_images(network, (data.in_chans, crop, crop), batch=batch, training=True)
+        check_image_size(network, (data.in_chans, crop, crop), batch=batch, training=True)
     else:
         check_whole(network, data, data.train, batch=batch, training=True)
     for images in (data.val, data.test):
@@ -88,7 +88,7 @@ def check_whole(
     """
     for path, size in _smallest(images, data.preprocessing.resize):
         try:
-            check_images(network, (data.in_chans, *size), batch=batch, training=training)
+            check_image_size(network, (data.in_chans, *size), batch=batch, training=training)
         except SkipweaveError as error:
             raise SkipweaveError(f"{path}: {error}") from error
 

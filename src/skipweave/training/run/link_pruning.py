@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skipweave.analysis.link_redundancy import WeakLinks, weak_links
 from skipweave.analysis.profile import Profile, profile
+from skipweave.analysis.weak_links import WeakLinks, weak_links
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.fit_config import FitConfig
@@ -34,7 +34,7 @@ class LinkPruning:
 
 
 def prune_links(run_dir: Path, below: float, output: Path | None = None, which: Which = "best") -> LinkPruning:
-    """Remove the links of a run's network whose weight is under a threshold (`skipweave.analysis.link_redundancy`).
+    """Remove the links of a run's network whose weight is under a threshold (`skipweave.analysis.weak_links`).
 
     Args:
         run_dir: the run's folder; it is not changed.
