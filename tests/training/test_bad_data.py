@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from skipweave.data import DataConfig, FileImages
+from skipweave.data import DataConfig, FileDataset
 from skipweave.errors import SkipweaveError
 from skipweave.inference import predict
 from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run
@@ -166,7 +166,7 @@ def test_turned_photographs_are_upright_in_training_and_prediction(whole: RunSum
     Image.fromarray(np.rot90(pixels)).save(tmp_path / "lying.png", exif=exif)
     Image.fromarray(pixels).save(tmp_path / "upright.png")
     paths = [tmp_path / "lying.png", tmp_path / "upright.png"]
-    images = FileImages(paths, [0, 0], in_chans=3)
+    images = FileDataset(paths, [0, 0], in_chans=3)
     assert torch.equal(images[0][0], images[1][0])
     network, _, description = load_run(whole.run_dir)
     lying, upright = predict(network, description, paths)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipweave.data import ImageSet, SegmentationImages, batch_indices, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Progress
@@ -133,7 +133,7 @@ class Loop:
         self.progress.epoch_done(row)
 
     def evaluate(
-        self, images: ImageSet | SegmentationImages, on_stop: Callable[[], None] = lambda: None
+        self, images: ImageDataset | SegmentationDataset, on_stop: Callable[[], None] = lambda: None
     ) -> list[Metrics]:
         """Score every head on a split, every image once whatever the number of processes; the network's own is last.
 
@@ -165,7 +165,12 @@ class Loop:
         return total
 
     def batches(
-        self, images: ImageSet | SegmentationImages, transform: Callable[..., Any], *, batch_size: int, **order: Any
+        self,
+        images: ImageDataset | SegmentationDataset,
+        transform: Callable[..., Any],
+        *,
+        batch_size: int,
+        **order: Any,
     ) -> Iterator[Batch]:
         """This process's share of an epoch."""
         return epoch_loader(

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from torch import distributed
 
-from skipweave.data import Unreadable, find_unreadable, refuse_unreadable
+from skipweave.data import Unreadable, check_readable, find_unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.training.callbacks import Progress
 from skipweave.training.fit_config import FitConfig
@@ -54,8 +54,8 @@ def unreadable(
         share = range(fabric.global_rank, len(images or ()), fabric.world_size)
         here = find_unreadable(images, share, workers=config.data.workers, progress=progress.checked) if images else []
         found[split] = _of_all_processes(fabric, here)
-    refuse_unreadable("validation", found["validation"])
-    refuse_unreadable("test", found["test"])
+    check_readable("validation", found["validation"])
+    check_readable("test", found["test"])
     return found["training"]
 
 

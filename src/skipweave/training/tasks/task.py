@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skipweave.data import ClassPixels, ImageData, SegmentationData, count_pixels
+from skipweave.data import ClassificationData, PixelCounts, SegmentationData, count_pixels
 from skipweave.errors import SkipweaveError
 from skipweave.training.recipe import LossConfig
 from skipweave.training.tasks.confusion_matrix import confusion
@@ -22,7 +22,7 @@ from skipweave.training.tasks.metrics import (
 )
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, label_map
 
-Data = ImageData | SegmentationData
+Data = ClassificationData | SegmentationData
 
 
 class Task(ABC):
@@ -110,7 +110,7 @@ class Segmentation(Task):
 
     def __init__(self, data: SegmentationData, *, balanced: bool) -> None:
         self.classes = data.classes
-        self.pixels: ClassPixels | None = count_pixels(data.train) if balanced else None
+        self.pixels: PixelCounts | None = count_pixels(data.train) if balanced else None
 
     @cached_property
     def weights(self) -> Tensor | None:
