@@ -146,7 +146,12 @@ def segmentation_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor
     return _sums(loss, labels, confusion.flatten())
 
 
+def mean_loss(sums: Tensor) -> float:
+    """The loss per image of a batch's sums."""
+    return (sums[_LOSS] / sums[_IMAGES]).item()
+
+
 def _sums(loss: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     exact = torch.float32 if loss.device.type == "mps" else torch.float64  # which Apple's GPUs lack
-    images = torch.tensor([len(labels)], device=loss.device)
-    return torch.cat([(loss.detach() * len(labels))[None].to(exact), images.to(exact), counts.to(exact)])
+    images = torch.full((1,), len(labels), dtype=exact, device=loss.device)
+    return torch.cat([(loss.detach() * len(labels))[None].to(exact), images, counts.to(exact)])
