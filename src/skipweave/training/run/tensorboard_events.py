@@ -1,7 +1,7 @@
 """Event files for TensorBoard, written without a thread.
 
-`torch.utils.tensorboard.SummaryWriter` writes in a thread of its own: on a full disk that thread prints a traceback, and
-the error, which names no file, reaches the training process at the next flush and again when the process exits.
+`torch.utils.tensorboard.SummaryWriter` writes in a thread of its own: on a full disk that thread prints a traceback,
+and the error, which names no file, is raised at the next flush and once more when the process exits.
 """
 
 import time

@@ -26,8 +26,8 @@ class Metrics(ABC):
         self.sums = torch.zeros(_OWN + counts, dtype=torch.float64)
 
     def add(self, sums: Tensor) -> None:
-        """Add the sums of a batch, or those of other scores."""
-        self.sums += sums.detach().cpu()
+        """Add the sums of a batch, or those of other scores, on the CPU."""
+        self.sums += sums
 
     @property
     def loss(self) -> float:
