@@ -78,7 +78,8 @@ def test_a_run_is_scored_on_a_split(run: Path, capsys: Capture, command: str, sp
     assert shown.startswith(f"{split}: error ")
     assert f"({images} images)" in shown
     if split == "test":
-        assert f"error {json.loads((run / 'summary.json').read_text())['test_error']:.2f} %" in shown
+        metrics = json.loads((run / "summary.json").read_text())["test_metrics"]
+        assert f"top-1 error {metrics['top1_error']:.2f} %" in shown
 
 
 def test_predict_takes_a_run_or_a_file_of_weights(run: Path, scan: Path, capsys: Capture):

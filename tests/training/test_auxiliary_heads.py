@@ -74,5 +74,6 @@ def test_exits_are_trained_and_scored_and_left_alone_in_the_last_epochs(tiny: Ti
     assert all(torch.equal(before[name], after[name]) for name in fc)
     assert not torch.equal(before["head.fc.weight"], after["head.fc.weight"])
     heads = evaluate(two.run_dir, "test")
-    assert [head.error for head in heads[:-1]] == [two.test_scores[f"exit{number}_error"] for number in (1, 2)]
-    assert heads[-1].error == two.test_error
+    assert [head.value for head in heads[:-1]] == list(two.test_exit_values)
+    assert list(two.test_metrics) == ["top1_error", "top1_accuracy", "exit1_top1_error", "exit2_top1_error"]
+    assert heads[-1].value == two.test_value

@@ -69,7 +69,7 @@ def whole(place: Path) -> tuple[RunSummary, Stop]:
 
 def test_classes_that_8_bits_cannot_tell_apart_are_learned(whole: tuple[RunSummary, Stop]):
     run, listener = whole
-    assert run.test_error == 0
+    assert run.test_value == 0
     assert any("values from 963 to 1132 become 0 to 1" in note for note in listener.notes)
 
 
@@ -80,7 +80,7 @@ def test_the_run_keeps_what_was_found(whole: tuple[RunSummary, Stop], place: Pat
     assert own.range == config.data.range == (963, 1132)
     assert (own.mean, own.std) == (config.data.mean, config.data.std)
     assert list(description.as_plain()["preprocessing"]["range"]) == [963, 1132]
-    assert evaluate(run.run_dir)[-1].error == run.test_error
+    assert evaluate(run.run_dir)[-1].value == run.test_value
 
 
 def test_evaluation_looks_at_no_training_image(whole: tuple[RunSummary, Stop], tmp_path: Path):

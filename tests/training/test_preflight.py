@@ -128,7 +128,7 @@ def test_an_empty_validation_split_is_none_and_is_noted(tmp_path):
 def test_an_empty_test_split_is_none(tmp_path):
     config = settings(tmp_path, {"cat": 1, "ape": 1}, batch_size=2)
     run = fit(config)
-    assert run.test_error is None
+    assert run.test_value is None
     with pytest.raises(SkipweaveError, match="has no test images"):
         evaluate(run.run_dir)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from skipweave.analysis.profile import profile
 from skipweave.cli.output_files import make_room, pictures
 from skipweave.cli.tables import new_table, print_table, say, say_of_workers
-from skipweave.cli.training_display import shown_scores
+from skipweave.cli.training_display import metrics_text
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
 from skipweave.inference.evaluation import score_images
@@ -59,11 +59,11 @@ def exits(
         figure = _figure(loaded, image or 0, macs)
         for path in connections.save(figure, save):
             say(f"saved {path}")
-    table = new_table("exit", "MACs", "share", "error, %", "further", right=("MACs", "share", "error, %"))
+    table = new_table("exit", "MACs", "of all MACs", "metrics", right=("MACs", "of all MACs"))
     scored = score_images(loaded, accelerator=accelerator, workers=workers)
     for number, (cost, scores) in enumerate(zip(macs, scored, strict=True), start=1):
         name = "last" if number == len(macs) else str(number)
-        table.add_row(name, f"{cost:,}", f"{cost / macs[-1]:.0%}", f"{scores.error:.2f}", shown_scores(scores.further))
+        table.add_row(name, f"{cost:,}", f"{cost / macs[-1]:.0%}", metrics_text(scores.compute()))
     print_table(table)
 
 

@@ -72,18 +72,17 @@ def _share(crop: int, resize: int) -> float:
     return share
 
 
-def model_card(description: Description, parameters: int, errors: Mapping[str, float]) -> str:
+def model_card(description: Description, parameters: int, metrics: Mapping[str, str]) -> str:
     """Tell people what the network is and how to load it: `README.md` of a repository on the hub.
 
     Args:
         description: Of the network.
         parameters: Learnable ones.
-        errors: In percent, by split; of label maps what the mean intersection over union lacks to 100. May be empty.
+        metrics: Values with their units, by metric and split; may be empty.
     """
     images = description.preprocessing
     size = f"{images.crop}x{images.crop} pixels" if isinstance(images, Preprocessing) else "any size"
     task = "image-segmentation" if description.palette else "image-classification"
-    measure = "100 - mean IoU" if description.palette else "error"
     facts = {
         "network": f"`{_code(description.model)}`",
         "arguments": f"`{_code(json.dumps(dict(description.args)))}`",
@@ -91,7 +90,7 @@ def model_card(description: Description, parameters: int, errors: Mapping[str, f
         "parameters": f"{parameters:,}",
         "images": f"{'gray' if images.channels == 1 else f'{images.channels} channels'}, {size}",
         **_values(description),
-        **{f"{measure}, {split} images": f"{error:.2f} %" for split, error in errors.items()},
+        **metrics,
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return _CARD.format(task=task, title=_code(description.model), table=table)

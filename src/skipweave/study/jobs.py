@@ -92,10 +92,10 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
         label,
         seed,
         folder.relative(run_dir),
-        summary.test_error,
+        summary.test_value,
         summary.train_seconds,
-        curve=read_curve(run_dir),
-        exit_errors=summary.test_exit_errors,
+        curve=read_curve(run_dir, summary.metric),
+        exit_values=summary.test_exit_values,
     )
 
 

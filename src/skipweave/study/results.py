@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.training.tasks.metrics import TOP1_ERROR, Metric
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One point of a learning curve; errors in percent, None where there is no such split."""
+    """One point of a learning curve: the loss, and the study's metric; None where there is no such split."""
 
     epoch: int
     train_loss: float
-    train_error: float | None
-    val_error: float | None
+    train_value: float | None
+    val_value: float | None
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Run:
     """One training of one network from one seed.
 
     Attributes:
-        error: test error, percent; None when the run failed.
-        exit_errors: that of each exit before the last head, in order.
+        value: the study's metric on the test split; None when the run failed.
+        exit_values: that of each early exit, in order.
         train_seconds: wall-clock seconds of training; None when the run failed.
         failure: one-line reason, empty when the run finished.
         curve: one entry an epoch.
@@ -77,11 +78,11 @@ class Run:
     label: str
     seed: int
     run_dir: str
-    error: float | None = None
+    value: float | None = None
     train_seconds: float | None = None
     failure: str = ""
     curve: tuple[Epoch, ...] = ()
-    exit_errors: tuple[float, ...] = ()
+    exit_values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,27 +103,27 @@ class Summary:
     """One network's figures over its finished seeds.
 
     Attributes:
-        errors: the test errors, percent, in the order of the seeds; never empty.
-        exit_errors: mean test error of each exit before the last head, percent.
-        spread: sample standard deviation of the errors; None with one seed.
+        values: the study's metric on the test split, in the order of the seeds; never empty.
+        exit_values: its mean over seeds for each early exit.
+        spread: sample standard deviation of the values; None with one seed.
         train_seconds: mean over seeds.
     """
 
     network: Network
-    errors: tuple[float, ...]
+    values: tuple[float, ...]
     train_seconds: float
     timing: Timing | None
-    exit_errors: tuple[float, ...] = ()
+    exit_values: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
-        """Mean test error over seeds, percent."""
-        return fmean(self.errors)
+        """Mean of the values over seeds."""
+        return fmean(self.values)
 
     @property
     def spread(self) -> float | None:
-        """Sample standard deviation of the test error over seeds; None with one seed."""
-        return stdev(self.errors) if len(self.errors) > 1 else None
+        """Sample standard deviation of the values over seeds; None with one seed."""
+        return stdev(self.values) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,13 @@ class Results:
 
     Attributes:
         title: headline of the report.
-        weights: whose test error is reported, in words.
-        test_images: size of the test set: with the seeds it says how small a difference can mean something. 0 where
-            errors are no shares of images, so that the size alone does not say.
+        weights: whose test metric is reported, in words.
+        test_images: size of the test split, which with the number of seeds limits how small a difference can be
+            significant; 0 where the metric is no proportion of images.
         facts: titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.
         timing_note: how the times were measured, in one sentence; empty when they were not.
         commands: what to type to repeat the study.
-        measure: what a test error is, in words.
+        metric: what the networks are compared by.
     """
 
     title: str
@@ -149,7 +150,7 @@ class Results:
     facts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     timing_note: str = ""
     commands: tuple[str, ...] = ()
-    measure: str = "top-1 error"
+    metric: Metric = TOP1_ERROR
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
@@ -157,13 +158,24 @@ class Results:
         return tuple(s for network in self.networks if (s := self._summary(network)) is not None)
 
     def _summary(self, network: Network) -> Summary | None:
-        done = [run for run in self.runs if run.label == network.label and run.error is not None]
+        done = [run for run in self.runs if run.label == network.label and run.value is not None]
         if not done:
             return None
-        errors = tuple(run.error for run in done if run.error is not None)
+        values = tuple(run.value for run in done if run.value is not None)
         seconds = fmean(run.train_seconds or 0.0 for run in done)
-        exits = tuple(fmean(at_exit) for at_exit in zip(*(run.exit_errors for run in done), strict=True))
-        return Summary(network, errors, seconds, self.timings.get(network.label), exits)
+        exits = tuple(fmean(at_exit) for at_exit in zip(*(run.exit_values for run in done), strict=True))
+        return Summary(network, values, seconds, self.timings.get(network.label), exits)
+
+    @property
+    def ranked(self) -> tuple[Summary, ...]:
+        """The summaries, best mean first."""
+        return tuple(sorted(self.summaries, key=lambda s: self.metric.rank(s.mean)))
+
+    def front(self, key: str) -> tuple[str, ...]:
+        """Labels of the networks on the Pareto front of the mean against the cost `key`, cheapest first."""
+        measured = [(s, cost) for s in self.summaries if (cost := cost_of(s, key)) is not None]
+        front = pareto_front([(cost, self.metric.rank(s.mean)) for s, cost in measured])
+        return tuple(measured[i][0].network.label for i in front)
 
     @property
     def failures(self) -> tuple[tuple[str, str], ...]:
@@ -190,7 +202,7 @@ def cost_of(summary: Summary, key: str) -> float | None:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
-    """Indices of the points (cost, error) that no other point beats, ordered by cost.
+    """Indices of the points (cost, rank) that no other point beats, ordered by cost; the lower the better, in both.
 
     A point is beaten when another is no worse in both and better in one; equal points stay together.
 
@@ -206,27 +218,21 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
     return tuple(front)
 
 
-def front_labels(summaries: Sequence[Summary], key: str) -> tuple[str, ...]:
-    """Labels of the networks on the Pareto front of mean error against the cost `key`, cheapest first."""
-    measured = [(s, cost) for s in summaries if (cost := cost_of(s, key)) is not None]
-    front = pareto_front([(cost, s.mean) for s, cost in measured])
-    return tuple(measured[i][0].network.label for i in front)
-
-
 def write_results(path: Path, results: Results) -> None:
     """Write results.csv: one row a run; a failed run keeps its row, with the reason."""
     networks = {network.label: network for network in results.networks}
-    rows = [_run_row(networks[run.label], run, results.timings.get(run.label)) for run in results.runs]
+    timings, metric = results.timings, results.metric.name
+    rows = [_run_row(networks[run.label], run, timings.get(run.label), metric) for run in results.runs]
     _write_csv(path, rows)
 
 
-def _run_row(network: Network, run: Run, timing: Timing | None) -> dict[str, Any]:
+def _run_row(network: Network, run: Run, timing: Timing | None, metric: str) -> dict[str, Any]:
     return {
         "label": run.label,
         **_network_cells(network),
         "seed": run.seed,
-        "test_error": run.error,
-        "exit_errors": " ".join(map(str, run.exit_errors)),
+        f"test_{metric}": run.value,
+        f"exit_{metric}": " ".join(map(str, run.exit_values)),
         "train_seconds": _rounded(run.train_seconds),
         **_timing_cells(timing),
         "run": run.run_dir,
@@ -236,16 +242,16 @@ def _run_row(network: Network, run: Run, timing: Timing | None) -> dict[str, Any
 
 def write_summary(path: Path, results: Results) -> None:
     """Write summary.csv: one row a network, mean and spread over its finished seeds."""
-    fronts = {key: front_labels(results.summaries, key) for key in COSTS}
+    fronts, metric = {key: results.front(key) for key in COSTS}, results.metric.name
     rows = [
         {
             "label": s.network.label,
             **_network_cells(s.network),
-            "seeds": len(s.errors),
-            "mean_test_error": _rounded(s.mean),
+            "seeds": len(s.values),
+            f"mean_test_{metric}": _rounded(s.mean),
             "spread": _rounded(s.spread),
-            "min_test_error": min(s.errors),
-            "max_test_error": max(s.errors),
+            f"min_test_{metric}": min(s.values),
+            f"max_test_{metric}": max(s.values),
             "mean_train_seconds": _rounded(s.train_seconds),
             **_timing_cells(s.timing),
             "on_front_of": " ".join(key for key in COSTS if s.network.label in fronts[key]),

@@ -32,10 +32,10 @@ from skipweave.training.model_building import arguments_for
 from skipweave.training.preflight import check_batch, notes_before
 from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
+from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, Metric
 from skipweave.training.tasks.task import Data, Task, task_for
 
 _MOST_PROCESSES = 4
-_MEASURES = {False: "top-1 error", True: "100 - mean IoU"}
 
 
 def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display | None = None) -> Results:
@@ -119,6 +119,11 @@ class _Study:
     _callbacks: dict[RunName, Callback] = field(default_factory=dict)
 
     @property
+    def metric(self) -> Metric:
+        """What the networks are compared by."""
+        return MEAN_IOU if isinstance(self.data, SegmentationData) else TOP1_ERROR
+
+    @property
     def processes(self) -> int:
         """Networks trained at the same time: on the CPU small networks gain more from that than from more threads."""
         on_cpu = self.fabric.device.type == "cpu"
@@ -139,8 +144,8 @@ class _Study:
         def on_event(event: Event) -> None:
             if run := self._follow(left[event.index], event):
                 runs[run.label, run.seed] = run
-                self.display.on_run_end(run)
-                write_results(self.folder.results, Results("", self.networks, self._ordered(runs)))
+                self.display.on_run_end(run, self.metric)
+                write_results(self.folder.results, Results("", self.networks, self._ordered(runs), metric=self.metric))
 
         work = partial(train, trainer, self.threads, self.skipped_images)
         if self.processes > 1 and len(left) > 1:
@@ -226,7 +231,7 @@ class _Study:
             runs=runs,
             timings=timings,
             weights="the weights with the lowest validation error" if self.data.val else "the last epoch's weights",
-            measure=_MEASURES[isinstance(self.data, SegmentationData)],
+            metric=self.metric,
             test_images=0 if isinstance(self.data, SegmentationData) else len(self.data.test or ()),
             facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device)),
             timing_note=self.timing_note,

@@ -73,14 +73,24 @@ class StudyDirectory:
         return typed(dict[str, Timing], saved.get("timings"), f"{self.timing}: timings")
 
 
-def read_curve(run_dir: Path) -> tuple[Epoch, ...]:
-    """A run's learning curve, from its metrics.csv; empty where there is none yet."""
+def read_curve(run_dir: Path, metric: str) -> tuple[Epoch, ...]:
+    """A run's learning curve, from its metrics.csv; empty without one.
+
+    Args:
+        run_dir: The run directory.
+        metric: Name of the metric.
+    """
     metrics = run_dir / "metrics.csv"
     if not metrics.is_file():
         return ()
     try:
         return tuple(
-            Epoch(int(row["epoch"]), float(row["train_loss"]), _number(row["train_error"]), _number(row["val_error"]))
+            Epoch(
+                int(row["epoch"]),
+                float(row["train_loss"]),
+                _number(row[f"train_{metric}"]),
+                _number(row.get(f"val_{metric}", "")),  # there is no column without a validation split
+            )
             for row in csv.DictReader(io.StringIO(read_text(metrics)))
         )
     except (KeyError, TypeError, ValueError, csv.Error) as error:

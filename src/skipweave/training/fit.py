@@ -15,6 +15,7 @@ from skipweave.data import Unreadable, as_loaded, load, without
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.files.atomic_write import keep_as
 from skipweave.files.folder_lock import held
+from skipweave.plotting.learning_curves import write_curves
 from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.run_state import best_row
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
@@ -28,13 +29,13 @@ from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.model_building import arguments_for, build_network, count_parameters
 from skipweave.training.preflight import check_batch, check_before, notes_before
-from skipweave.training.run.learning_curves import write_curves
 from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import warnings_once
 from skipweave.training.run.skipped_images import count, unreadable
-from skipweave.training.run.summary import RunSummary, further_scores
+from skipweave.training.run.summary import RunSummary
 from skipweave.training.signals import stop_requests
+from skipweave.training.tasks.metrics import of_heads
 from skipweave.training.tasks.task import Data, Segmentation, Task, task_for
 
 
@@ -211,7 +212,7 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
     try:
         records.begin(loop.state.rows)
         begun = "resuming" if start.epoch or start.step else "starting"
-        values = {**vars(start), "run_dir": str(start.run_dir)}
+        values = {**vars(start), "run_dir": str(start.run_dir), "metric": start.metric.name}
         records.tell("started", f"{begun} {start.model} on {start.data} {loop.place}", **values)
         for note in start.notes:
             records.tell("note", note)
@@ -227,7 +228,8 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
         raise
     finally:
         records.close()
-    result = "" if summary.test_error is None else f": test error {summary.test_error:.2f} %"
+    metric, value = loop.state.scores.metric, summary.test_value
+    result = "" if value is None else f": test {metric.label} {metric.text(value)}"
     records.tell("finished", f"finished{result}", **summary.as_plain())
     for callback in loop.callbacks:
         callback.on_fit_end(summary)
@@ -270,6 +272,7 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
         images={name: len(images) for name, images in splits.items() if images},
         device=str(fabric.device),
         processes=fabric.world_size,
+        metric=state.scores.metric,
         epochs=loop.config.epochs,
         steps=loop.steps,
         epoch=state.epoch,
@@ -281,7 +284,8 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
 def _finish(loop: Loop, skipped: int) -> RunSummary:
     """Choose the weights, test them, and write what is written once."""
     config, rows, folder, learner = loop.config, loop.state.rows, loop.records.folder, loop.learner
-    best = best_row(rows)
+    metric = loop.state.scores.metric
+    best = best_row(rows, metric)
     loop.fabric.barrier()  # until the first process has written the last epoch's weights, if they are the best
     if best:
         learner.load_weights(open_saved(folder.best))
@@ -294,9 +298,9 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         epochs=len(rows),
         parameters=count_parameters(learner.network),
         weights="best" if best else "last",
-        val_error=best.val_error if best else None,
-        test_error=test[-1].error if test else None,
-        test_scores=further_scores(test),
+        metric=metric.name,
+        val_metrics=best.val_metrics if best else {},
+        test_metrics=of_heads(test),
         train_seconds=sum(row.seconds for row in rows),
         step_seconds=median(row.step_seconds for row in rows),
         phases=tuple(loop.state.phases),
@@ -308,7 +312,8 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
                 keep_as(folder.best, folder.weights)
             else:
                 save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
-            write_curves(folder.curves, rows, f"{config.model.name} on {loop.data.name}")
+            columns, title = [row.as_columns() for row in rows], f"{config.model.name} on {loop.data.name}"
+            write_curves(folder.curves, columns, metric.name, metric.axis_label, title)
             folder.write_summary(summary)
     loop.fabric.barrier()  # until it is there for all
     return summary

@@ -20,9 +20,9 @@ from skipweave.training.distributed.synchronization import StepBuffer, sum_over_
 from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import Learner
 from skipweave.training.run.records import Records
-from skipweave.training.run.summary import EpochRow, further_scores
+from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
-from skipweave.training.tasks.metrics import Metrics, mean_loss
+from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads
 from skipweave.training.tasks.task import Data, score
 
 Batch = tuple[Tensor, Tensor]
@@ -143,10 +143,9 @@ class Loop:
             step=self.steps_done,
             lr=self.learning_rate(state.step - 1),
             train_loss=train.mean_loss,
-            train_error=train.error,
+            train_metrics=train.compute(),
             val_loss=val[-1].mean_loss if val else None,
-            val_error=val[-1].error if val else None,
-            val_scores=further_scores(val),
+            val_metrics=of_heads(val),
             seconds=state.seconds + time.perf_counter() - clock,
             step_seconds=median(self._step_seconds or [state.seconds / state.step]),
         )

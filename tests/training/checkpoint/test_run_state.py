@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from math import nan
 
 import pytest
 import torch
@@ -6,11 +8,12 @@ import torch
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.run_state import RunState, best_row
 from skipweave.training.run.summary import EpochRow
-from skipweave.training.tasks.metrics import ClassificationMetrics
+from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, ClassificationMetrics
 
 
 def row(epoch: int, val_error: float | None) -> EpochRow:
-    return EpochRow(epoch, 10 * epoch, 0.1, 1 / 3, 50.0, 0.2, val_error, {"top5_error": 0.1 + 0.2}, 1.5, 0.1)
+    val = {} if val_error is None else {"top1_error": val_error, "top5_error": 0.1 + 0.2}
+    return EpochRow(epoch, 10 * epoch, 0.1, 1 / 3, {"top1_error": 50.0}, 0.2, val, 1.5, 0.1)
 
 
 def test_the_state_survives_json_exactly():
@@ -38,6 +41,14 @@ def test_an_epoch_ends_with_its_row_and_a_fresh_count():
 
 
 def test_the_best_epoch_is_the_first_of_lowest_error():
-    assert best_row([row(1, 3.0), row(2, 0.0), row(3, 0.0)]) == row(2, 0.0)
-    assert best_row([row(1, None)]) is None
-    assert best_row([]) is None
+    assert best_row([row(1, 3.0), row(2, 0.0), row(3, 0.0)], TOP1_ERROR) == row(2, 0.0)
+    assert best_row([row(1, nan), row(2, 4.0)], TOP1_ERROR) == row(2, 4.0)
+    assert best_row([row(1, None)], TOP1_ERROR) is None
+    assert best_row([], TOP1_ERROR) is None
+
+
+def test_a_higher_mean_iou_is_better():
+    rows = [
+        replace(row(epoch, None), val_metrics={"mean_iou": iou}) for epoch, iou in ((1, 50.0), (2, 70.0), (3, 60.0))
+    ]
+    assert best_row(rows, MEAN_IOU) == rows[1]

@@ -10,7 +10,7 @@ import torch
 from skipweave.config.typed import typed
 from skipweave.errors import SkipweaveError
 from skipweave.training.run.summary import EpochRow, Phase
-from skipweave.training.tasks.metrics import Metrics
+from skipweave.training.tasks.metrics import Metric, Metrics
 
 
 @dataclass
@@ -88,10 +88,10 @@ class RunState:
         return cls(**{**made, "scores": scores})
 
 
-def best_row(rows: Sequence[EpochRow]) -> EpochRow | None:
-    """The epoch of lowest validation error, the first of equals; None without a validation split.
+def best_row(rows: Sequence[EpochRow], metric: Metric) -> EpochRow | None:
+    """The epoch with the best value of a metric on the validation split, the first of equals; None without one.
 
-    What is no number is never the best.
+    A non-finite value is never the best.
     """
-    validated = [row for row in rows if row.val_error is not None and math.isfinite(row.val_error)]
-    return min(validated, key=lambda row: row.val_error or 0.0, default=None)
+    validated = [row for row in rows if math.isfinite(row.val_metrics.get(metric.name, math.nan))]
+    return min(validated, key=lambda row: metric.rank(row.val_metrics[metric.name]), default=None)

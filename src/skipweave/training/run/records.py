@@ -64,14 +64,16 @@ class Records:
     def end_epoch(self, learner: Learner, state: RunState) -> None:
         """Write the weights if they are the best so far, a checkpoint, and the epoch's row."""
         if self.active:
-            best, row = best_row(state.rows), state.rows[-1]
+            metric, row = state.scores.metric, state.rows[-1]
+            best = best_row(state.rows, metric)
             with self.folder.writing():
                 if best is row:
                     save_weights(self.folder.best, learner.network.state_dict(), self.description, row.epoch)
                 self.save(learner, state)
                 self.folder.write_metrics(state.rows)
                 self._add_events(row)
-            val = "" if row.val_error is None else f", validation error {row.val_error:.2f} %"
+            value = row.val_metrics.get(metric.name)
+            val = "" if value is None else f", validation {metric.label} {metric.text(value)}"
             chosen = ", the best so far" if best is row else ""
             self.tell("epoch", f"epoch {row.epoch} done: loss {row.train_loss:.4f}{val}{chosen}", **row.as_columns())
 
