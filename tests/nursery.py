@@ -51,14 +51,14 @@ def prepare(harm, at, folder, rank):
     elif at == "epoch":
         add_after(records.Records, "end_epoch", harm.count)
     elif at == "evaluation":
-        whole = loop.Loop.until_stopped
+        whole = loop.Loop.stoppable
 
         def counted(*args):
             for batch in whole(*args):
                 harm.count()
                 yield batch
 
-        loop.Loop.until_stopped = counted
+        loop.Loop.stoppable = counted
     elif at == "disk":
         sys.addaudithook(lambda name, args: name in DISK_EVENTS and folder in str(args[0]) and harm.count())
     elif at == "rename":  # in the middle of replacing a file

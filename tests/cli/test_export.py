@@ -181,7 +181,7 @@ def test_only_trained_networks_are_exported(
 ):
     monkeypatch.chdir(tmp_path)
     assert main(["export", place]) == 2
-    assert "no such file" in (said := capsys.readouterr().err) or "not a run folder" in said or "config.yaml" in said
+    assert "no such file" in (said := capsys.readouterr().err) or "not a run directory" in said or "config.yaml" in said
     assert list(tmp_path.iterdir()) == []
 
 

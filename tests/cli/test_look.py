@@ -64,9 +64,9 @@ def test_a_name_has_connections_only(capsys: Capture):
         (["{run}", "--kind", "norms"], "expected a DelugeNet (it has connections, reuse)"),
         (["{run}", "--save", "picture.svg"], "is one file, picture.svg, for connections, reuse: choose one by --kind"),
         (["{run}", "--kind", "reuse", "--save", "picture.jpg"], "expected a folder, or a file that ends in .png"),
-        (["densenet40_12", "--kind", "reuse"], "give a run's folder (it has connections)"),
+        (["densenet40_12", "--kind", "reuse"], "give a run directory (it has connections)"),
         (["fc_densenet56"], "the network has no stages with a topology"),
-        (["runs/nothing"], "no such run folder or file: runs/nothing"),
+        (["runs/nothing"], "no such run directory or file: runs/nothing"),
         (["densnet40_12"], "unknown model 'densnet40_12'"),
     ],
 )

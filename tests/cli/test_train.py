@@ -138,8 +138,8 @@ def test_an_unreadable_image_is_told_and_the_others_are_classified(run: Path, sc
         (["fit", "--model.name", "sparsnet40_24"], "did you mean sparsenet40_24"),
         (["fit", "--data.name", "cifar10"], "needs root"),
         (["fit", "--data.name", "cifar10", "--data.root", "/nowhere"], "/nowhere"),
-        (["test", "/nowhere"], "no such run folder: /nowhere"),
-        (["predict", "/nowhere.png", "--run", "/nowhere"], "no such run folder"),
+        (["test", "/nowhere"], "no such run directory: /nowhere"),
+        (["predict", "/nowhere.png", "--run", "/nowhere"], "no such run directory"),
         (["predict", "a.png"], "give either --run DIR or --model FILE"),
     ],
 )

@@ -50,7 +50,7 @@ def test_a_run_without_checkpoint_tells_how_to_continue(tmp_path: Path, make_tin
     folder = RunDirectory.create(make_tiny(tmp_path))
     with pytest.raises(SkipweaveError, match=r"holds no checkpoint yet: continue it with `skipweave fit --resume"):
         load_run(folder.path)
-    with pytest.raises(SkipweaveError, match="no such run folder"):
+    with pytest.raises(SkipweaveError, match="no such run directory"):
         load_run(tmp_path / "none")
 
 

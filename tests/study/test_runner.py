@@ -179,7 +179,7 @@ def test_another_recipe_needs_another_folder(config):
 
 def test_a_failing_network_is_reported_and_tried_again(config):
     results = run_study(config, trainer=Trainer(fail=DENSE))
-    reason = "the loss is not a number"
+    reason = "the loss is non-finite"
     assert results.failures == (("dense, seed 0", reason), ("dense, seed 1", reason))
     assert [summary.network.label for summary in results.summaries] == ["sparse"]
     assert reason in (config.output / "report.html").read_text()

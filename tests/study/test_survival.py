@@ -67,7 +67,7 @@ def test_a_signal_stops_a_study_saved(nursery, tmp_path: Path, name: str):
     stopped = nursery(words_of(folder, networks=2, seeds=1), at="step", number=13, signal=name)  # in the second run
     assert stopped.status == {"SIGTERM": 143, "SIGINT": 130}[name]
     said = stopped.texts[0].splitlines()
-    assert said[-1] == f"skipweave: stopped by {name}; to go on: skipweave study --resume '{folder}'"
+    assert said[-1] == f"skipweave: stopped by {name}; to resume: skipweave study --resume '{folder}'"
     assert len(results_of(folder)) == 1
     (last,) = (folder / "runs" / "growth-3").rglob("last.safetensors")
     assert open_saved(last).info["state"]["step"] == 3
@@ -88,7 +88,7 @@ def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int,
         send(study.pid, signal.Signals[name])
         said, errors = study.communicate()
     assert study.returncode == 128 + signal.Signals[name]
-    assert errors == f"skipweave: stopped by {name}; to go on: skipweave study --resume {tmp_path / 'study'}\n"
+    assert errors == f"skipweave: stopped by {name}; to resume: skipweave study --resume {tmp_path / 'study'}\n"
     assert "failed" not in said
     saved = [open_saved(path).info["state"] for path in (tmp_path / "study").rglob("last.safetensors")]
     assert len(saved) == processes

@@ -62,7 +62,7 @@ def assert_told(text: str, reason: str, folder: RunDirectory) -> None:
     assert line.startswith("skipweave: error: cannot write ")
     assert reason in line
     assert f"the last good checkpoint is {folder.last}, after " in line
-    assert line.endswith(f"go on with: {folder.command}")
+    assert line.endswith(f"resume with: {folder.resume_command}")
     assert "Traceback" not in text
 
 
@@ -112,7 +112,7 @@ def test_a_limit_on_the_size_of_files(nursery, begin: Callable[[Path], RunDirect
 
 
 class Does(Callback):
-    """Does something to the run's folder after three steps."""
+    """Does something to the run directory after three steps."""
 
     def __init__(self, harm: Callable[[RunDirectory], None]) -> None:
         self.harm = harm
@@ -129,14 +129,14 @@ def test_a_folder_that_is_removed(tiny: Tiny):
     config = tiny(checkpoint_every=1)
     with pytest.raises(SkipweaveError, match=r"cannot write .*/last\.safetensors \(No such file or dir") as caught:
         fit(config, callbacks=[Does(lambda folder: shutil.rmtree(folder.path))])
-    assert f"the run's folder is gone: {config.output}" in str(caught.value)
+    assert f"the run directory is gone: {config.output}" in str(caught.value)
     assert not list(config.output.iterdir())
 
 
 def test_a_folder_that_is_moved(tiny: Tiny, tmp_path: Path, weights: str):
     config = tiny(checkpoint_every=1)
     moved = tmp_path / "moved"
-    with pytest.raises(SkipweaveError, match="the run's folder is gone"):
+    with pytest.raises(SkipweaveError, match="the run directory is gone"):
         fit(config, callbacks=[Does(lambda folder: folder.path.rename(moved))])
     fit(config, resume=moved)
     assert open_saved(RunDirectory(moved).last).info["sha256"] == weights
@@ -158,7 +158,7 @@ def test_a_file_where_a_folder_was(tiny: Tiny):
 
 def test_an_output_that_cannot_be_written(tiny: Tiny, tmp_path: Path):
     config = replace(tiny(), output=Path("/proc/runs"))
-    with pytest.raises(SkipweaveError, match="cannot make the run folder /proc/runs/"):
+    with pytest.raises(SkipweaveError, match="cannot make the run directory /proc/runs/"):
         fit(config)
 
 

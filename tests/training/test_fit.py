@@ -131,7 +131,7 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(tiny: Tiny, monkeypatch:
 
     monkeypatch.setattr(loop, "epoch_loader", poisoned)
     config = tiny(checkpoint_every=2)
-    with pytest.raises(SkipweaveError, match="epoch 1 at step 7: the loss is not a number") as caught:
+    with pytest.raises(SkipweaveError, match="epoch 1 at step 7: the loss is non-finite") as caught:
         fit(config)
     assert "\n" not in str(caught.value)
     assert len(read) == 7
@@ -151,7 +151,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tiny: Tiny, monkeypatch: pyte
         Learner, "optimizer_step", lambda self, lr: next(self.network.parameters()).data.fill_(torch.inf)
     )
     config = tiny(checkpoint_every=1)
-    with pytest.raises(SkipweaveError, match="at step 1: a weight is not a number"):
+    with pytest.raises(SkipweaveError, match="at step 1: a weight is non-finite"):
         fit(config)
     (run_dir,) = config.output.iterdir()
     assert RunDirectory(run_dir).newest() == (None, "")

@@ -256,5 +256,5 @@ def test_other_settings_are_refused_when_resuming(undisturbed: RunDirectory):
 def test_a_folder_that_is_no_run_is_refused(tiny: Callable[..., FitConfig], tmp_path: Path):
     with pytest.raises(SkipweaveError, match=r"no config\.yaml"):
         fit(tiny(), resume=tmp_path)
-    with pytest.raises(SkipweaveError, match="no such run folder"):
+    with pytest.raises(SkipweaveError, match="no such run directory"):
         fit(tiny(), resume=tmp_path / "none")

@@ -55,7 +55,7 @@ def test_a_signal_stops_a_run_within_a_step(
     (run,) = (tmp_path / "runs").iterdir()
     assert ended.status == STATUS[name]
     assert ended.texts[0].splitlines()[-1].startswith(f"skipweave: stopped by {name} ")
-    assert ended.texts[0].endswith(f"to go on: skipweave fit --resume {run}\n")
+    assert ended.texts[0].endswith(f"to resume: skipweave fit --resume {run}\n")
     folder = RunDirectory(run)
     state = open_saved(folder.last).info["state"]
     assert (state["epoch"], state["step"]) == (epoch, step)
@@ -76,7 +76,7 @@ def test_two_processes_stop_at_the_same_step(nursery, settings: Path, tmp_path: 
     ended = nursery(words, at=at, number=number, rank=rank, signal="SIGTERM", processes=2)
     assert ended.statuses == [143, 143]
     (run,) = (tmp_path / "runs").iterdir()
-    assert f"to go on: skipweave fit --resume {run}" in ended.texts[0]
+    assert f"to resume: skipweave fit --resume {run}" in ended.texts[0]
     assert "skipweave:" not in ended.texts[1]
     folder = RunDirectory(run)
     assert open_saved(folder.last).info["state"]["step"] == (11 if at == "evaluation" else max(number, STEPS_PER_SYNC))
@@ -170,7 +170,7 @@ def test_a_signal_to_who_started_the_processes_reaches_them(settings: Path, tmp_
         _, said = parent.communicate()
     (run,) = (tmp_path / "runs").iterdir()
     assert parent.returncode == STATUS[name]
-    assert said.endswith(f"to go on: skipweave fit --resume {run}\n")
+    assert said.endswith(f"to resume: skipweave fit --resume {run}\n")
     assert said.count("\n") == 1, said
     saved, note = RunDirectory(run).newest()
     assert saved is not None

@@ -11,7 +11,7 @@ from skipweave.cli.tables import new_table, print_table, say, say_of_workers
 from skipweave.cli.training_display import metrics_text
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
-from skipweave.inference.evaluation import score_images
+from skipweave.inference.evaluation import evaluate_images
 from skipweave.plotting import connections
 from skipweave.plotting.mask_overlays import comparison
 from skipweave.training import Split, Which, load_run_images
@@ -33,7 +33,7 @@ def exits(
     """Tell the cost and the error of each exit of a run's network; with --save also draw what they predict.
 
     Args:
-        run: the run's folder.
+        run: the run directory.
         split: train (not augmented), validation or test.
         which: the checkpoint: best by validation error, or last.
         image: which image of the split to draw, counted from 0, the first by default.
@@ -60,10 +60,10 @@ def exits(
         for path in connections.save(figure, save):
             say(f"saved {path}")
     table = new_table("exit", "MACs", "of all MACs", "metrics", right=("MACs", "of all MACs"))
-    scored = score_images(loaded, accelerator=accelerator, workers=workers)
-    for number, (cost, scores) in enumerate(zip(macs, scored, strict=True), start=1):
+    evaluated = evaluate_images(loaded, accelerator=accelerator, workers=workers)
+    for number, (cost, metrics) in enumerate(zip(macs, evaluated, strict=True), start=1):
         name = "last" if number == len(macs) else str(number)
-        table.add_row(name, f"{cost:,}", f"{cost / macs[-1]:.0%}", metrics_text(scores.compute()))
+        table.add_row(name, f"{cost:,}", f"{cost / macs[-1]:.0%}", metrics_text(metrics.compute()))
     print_table(table)
 
 

@@ -35,7 +35,7 @@ def write_masks(network: nn.Module, description: Description, paths: Sequence[Pa
             problems += 1
         else:
             _write(prediction, description, folder)
-            table.add_row(str(prediction.path), _shares(prediction, description.classes))
+            table.add_row(str(prediction.path), _class_fractions(prediction, description.classes))
     if table.row_count:
         print_table(table)
         say(f"label maps and overlays are in {folder}")
@@ -77,7 +77,7 @@ def _check_output(paths: Sequence[Path], folder: Path) -> None:
         raise SkipweaveError(f"{there[0]} exists already ({len(there)} of them): choose another --output folder")
 
 
-def _shares(prediction: PredictedMask, classes: Sequence[str]) -> str:
+def _class_fractions(prediction: PredictedMask, classes: Sequence[str]) -> str:
     assert prediction.labels is not None
     counts = prediction.labels.flatten().bincount(minlength=len(classes))
     largest = counts.argsort(descending=True)[:_LARGEST].tolist()

@@ -97,10 +97,10 @@ def predict(
 
 def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelerator: str, workers: int) -> None:
     say_of_workers(workers)
-    *exits, scores = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
-    values = metrics_text(scores.compute())
-    say(f"{split}: {values}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
-    for name, value in scores.per_class().items():
+    *exits, last = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
+    values = metrics_text(last.compute())
+    say(f"{split}: {values}, loss {last.mean_loss:.4f} ({last.images:,} images)")
+    for name, value in last.per_class().items():
         say(f"  {name.removeprefix('iou_'):<16} IoU {value:6.2f} %")
     for number, early in enumerate(exits, start=1):
         say(f"  exit {number:<11} {early.metric.label} {early.metric.text(early.value):>8}")

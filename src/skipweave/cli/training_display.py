@@ -43,7 +43,7 @@ class RunDisplay(Callback):
         images = ", ".join(f"{number:,} {split}" for split, number in start.images.items())
         processes = f", {start.processes} processes" if start.processes > 1 else ""
         self._print(f"{start.model}, {start.parameters:,} parameters, on {start.data} ({images} images)")
-        self._print(f"{start.device}{processes}; run folder: {start.run_dir}")
+        self._print(f"{start.device}{processes}; run directory: {start.run_dir}")
         for note in start.notes:
             self._print(note)
         if start.epoch or start.step:

@@ -11,7 +11,7 @@ from skipweave.analysis.image_sizes import check_images
 from skipweave.data import open_alike
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description
-from skipweave.training.tasks.segmentation_losses import label_map
+from skipweave.training.tasks.segmentation_losses import predicted_mask
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _label(network: nn.Module, description: Description, image: Tensor) -> Tenso
             _, channels, height, width = taken.shape
             check_images(network, (channels, height, width))
             raise
-    return label_map(logits, image.shape[-2:])[0].cpu()
+    return predicted_mask(logits, image.shape[-2:])[0].cpu()
 
 
 def _open(path: Path, description: Description) -> Tensor:

@@ -40,7 +40,7 @@ class Job:
         label: of the network.
         seed: of the run.
         config: what to train.
-        resume: the run's folder if it was begun before.
+        resume: the run directory if it was begun before.
     """
 
     label: str

@@ -96,11 +96,11 @@ def _stoppable(config: StudyConfig) -> Iterator[StopRequest]:
         try:
             yield request
         except Stopped as stop:
-            raise Stopped(stop.signal, f"stopped by {stop.signal.name}; to go on: {command}") from None
+            raise Stopped(stop.signal, f"stopped by {stop.signal.name}; to resume: {command}") from None
         except OSError as error:
             raise SkipweaveError(
                 f"cannot write {error.filename or config.output} ({error.strerror or error}); finished runs are kept; "
-                f"when this is mended, go on with: {command}"
+                f"when this is mended, resume with: {command}"
             ) from error
 
 
@@ -198,11 +198,11 @@ class _Study:
         task = task_for(data, self.config.loss)
         learners = {network.label: self._learner(network, task) for network in built}
 
-        def tell(done: int) -> None:
+        def on_round_end(done: int) -> None:
             self.display.on_timing_round_end(done, repeats)
             self._stop_if_asked()
 
-        timings = measure(learners, images, labels, repeats, tell)
+        timings = measure(learners, images, labels, repeats, on_round_end)
         self.folder.write_timing(key, timings)
         return timings
 

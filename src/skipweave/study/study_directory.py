@@ -1,4 +1,4 @@
-"""A study's folder: what lies where in it."""
+"""A study directory: what lies where in it."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ class StudyDirectory:
             refuse_links(path)
             self.runs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SkipweaveError(f"cannot make the study's folder {path}: {error.strerror}") from error
+            raise SkipweaveError(f"cannot make the study directory {path}: {error.strerror}") from error
 
     def write_config(self, config: StudyConfig) -> None:
         """Write the settings, so that the study can be gone on with and repeated."""

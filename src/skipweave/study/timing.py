@@ -55,11 +55,11 @@ def _inference(learner: Learner, images: Tensor) -> float:
 def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
     """Seconds of a training step as in the first epoch: forward, backward, optimizer."""
     learner.start_epoch()
-    shares = learner.shares(0)
+    head_weights = learner.loss_weights(0)
     images, labels = learner.fabric.to_device((images, labels))
 
     def step() -> None:
-        learner.backward(images, labels, shares)
+        learner.backward(images, labels, head_weights)
         learner.optimizer_step(lr=0.0)
 
     return seconds_of(step, learner.fabric.device)

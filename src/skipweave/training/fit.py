@@ -98,7 +98,7 @@ def _resumable(config: FitConfig, folder: RunDirectory) -> FitConfig:
 def _finished(folder: RunDirectory) -> RunSummary:
     summary = folder.read_summary()
     if summary is None:
-        raise SkipweaveError(f"{folder.summary} is gone: was the run's folder changed from outside?")
+        raise SkipweaveError(f"{folder.summary} is gone: was the run directory changed from outside?")
     return summary
 
 
@@ -141,7 +141,7 @@ def _run(
             with folder.writing():
                 folder.write_skipped(skipped)
         records = Records(folder, description, active=fabric.is_global_zero)
-        stack.enter_context(warnings_once(partial(records.tell, "warning"), shown=fabric.is_global_zero))
+        stack.enter_context(warnings_once(partial(records.log, "warning"), shown=fabric.is_global_zero))
         request = stack.enter_context(stop_requests())
         loop = Loop(learner, data, config, state, records, callbacks, request)
         notes = (
@@ -181,7 +181,7 @@ def _hold(stack: ExitStack, fabric: Fabric, resume: Path, check: Callable[[Saved
     warning = ""
     if fabric.is_global_zero:
         stack.enter_context(held(resume))
-        warning = RunDirectory(resume).mend(check)
+        warning = RunDirectory(resume).repair(check)
     fabric.barrier()
     return warning
 
@@ -213,24 +213,24 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
         records.begin(loop.state.rows)
         begun = "resuming" if start.epoch or start.step else "starting"
         values = {**vars(start), "run_dir": str(start.run_dir), "metric": start.metric.name}
-        records.tell("started", f"{begun} {start.model} on {start.data} {loop.place}", **values)
+        records.log("started", f"{begun} {start.model} on {start.data} {loop.place}", **values)
         for note in start.notes:
-            records.tell("note", note)
+            records.log("note", note)
         for callback in loop.callbacks:
             callback.on_fit_start(start)
         loop.run()
         summary = _finish(loop, skipped)
     except Stopped as stop:
-        records.tell("stopped", str(stop), signal=stop.signal.name, epoch=loop.state.epoch, step=loop.state.step)
+        records.log("stopped", str(stop), signal=stop.signal.name, epoch=loop.state.epoch, step=loop.state.step)
         return stop.signal.value, str(stop) if loop.fabric.is_global_zero else ""
     except SkipweaveError as error:
-        records.tell("failed", str(error))
+        records.log("failed", str(error))
         raise
     finally:
         records.close()
-    metric, value = loop.state.scores.metric, summary.test_value
+    metric, value = loop.state.metrics.metric, summary.test_value
     result = "" if value is None else f": test {metric.label} {metric.text(value)}"
-    records.tell("finished", f"finished{result}", **summary.as_plain())
+    records.log("finished", f"finished{result}", **summary.as_plain())
     for callback in loop.callbacks:
         callback.on_fit_end(summary)
     return None
@@ -250,7 +250,7 @@ def _within_memory(
         batch_size=config.batch_size // config.devices,
         limit=parse_bytes(config.max_memory),
     )
-    return replace(config, recompute=plan.recompute, batch_size=plan.batch_size * config.devices), plan
+    return replace(config, recompute=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices), plan
 
 
 def _weights_of_classes(task: Task) -> str:
@@ -272,7 +272,7 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
         images={name: len(images) for name, images in splits.items() if images},
         device=str(fabric.device),
         processes=fabric.world_size,
-        metric=state.scores.metric,
+        metric=state.metrics.metric,
         epochs=loop.config.epochs,
         steps=loop.steps,
         epoch=state.epoch,
@@ -284,7 +284,7 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
 def _finish(loop: Loop, skipped: int) -> RunSummary:
     """Choose the weights, test them, and write what is written once."""
     config, rows, folder, learner = loop.config, loop.state.rows, loop.records.folder, loop.learner
-    metric = loop.state.scores.metric
+    metric = loop.state.metrics.metric
     best = best_row(rows, metric)
     loop.fabric.barrier()  # until the first process has written the last epoch's weights, if they are the best
     if best:

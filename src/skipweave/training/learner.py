@@ -9,13 +9,13 @@ from torch import Tensor, distributed
 
 from skipweave.data import mix_seed
 from skipweave.errors import SkipweaveError
-from skipweave.training.auxiliary_heads import AllHeads, Shares, count_heads
+from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
 from skipweave.training.checkpoint.optimizer_state import pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
 from skipweave.training.distributed.synchronization import sum_over_processes
 from skipweave.training.fit_config import FitConfig
-from skipweave.training.model_building import build_network, check_labels, recompute_units
+from skipweave.training.model_building import build_network, check_labels, enable_grad_checkpointing
 from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave.transforms.densify import match_fan_ins
@@ -39,7 +39,7 @@ class Learner:
     Attributes:
         network: bare.
         heads: the same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
-        shares: what each head counts, by epoch.
+        loss_weights: The weight of each head's loss, by epoch.
         density: of the network's sparse layers at the present step, if it gains links; else None.
     """
 
@@ -51,10 +51,10 @@ class Learner:
         self.network = build_network(config.model.name, args)
         check_labels(self.name, self.network, pixels=task.labels_pixels)
         if config.recompute:
-            recompute_units(self.name, self.network)
+            enable_grad_checkpointing(self.name, self.network)
         if config.compile_units:
             compile_units(self.network)
-        self.shares = Shares(config.loss, count_heads(self.network), config.epochs)
+        self.loss_weights = LossWeights(config.loss, count_heads(self.network), config.epochs)
         self.parameter_names = [name for name, _ in self.network.named_parameters()]
         self.optimizer = make_optimizer(config.optim, self.network.parameters())
         self.density: float | None = None
@@ -70,13 +70,13 @@ class Learner:
         """Go into training mode."""
         self.heads.train()
 
-    def backward(self, images: Tensor, labels: Tensor, shares: Sequence[float]) -> Tensor:
+    def backward(self, images: Tensor, labels: Tensor, head_weights: Sequence[float]) -> Tensor:
         """Compute the gradients of the loss of a batch, without waiting for the device.
 
         Args:
             images: Of this process.
             labels: Their labels.
-            shares: The weight of each head's loss.
+            head_weights: The weight of each head's loss.
 
         Returns:
             The batch's sums, as the task counts them, of this process and on its device.
@@ -84,9 +84,9 @@ class Learner:
         images, labels = self.fabric.to_device((images, labels))
         self._stepper.zero_grad()
         heads = self.heads(images)
-        loss = self.task.loss(heads, labels, shares)
+        loss = self.task.loss(heads, labels, head_weights)
         self.fabric.backward(loss)
-        return self.task.sums(heads[-1].detach(), labels, loss)
+        return self.task.batch_sums(heads[-1].detach(), labels, loss)
 
     def optimizer_step(self, lr: float) -> None:
         """Update the weights with this learning rate."""

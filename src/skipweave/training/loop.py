@@ -23,7 +23,7 @@ from skipweave.training.run.records import Records
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
 from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads
-from skipweave.training.tasks.task import Data, score
+from skipweave.training.tasks.task import Data, evaluate_heads
 
 Batch = tuple[Tensor, Tensor]
 
@@ -32,9 +32,9 @@ Batch = tuple[Tensor, Tensor]
 class Loop:
     """A run, from where its state says to its last epoch.
 
-    Every process takes its share of each batch and normalizes by the statistics of that share; gradients are averaged.
-    So W processes compute what one process computes that runs the W shares of a batch one after the other and averages
-    their gradients. Running statistics are those of the first share.
+    Every process takes an equal part of each batch and normalizes by the statistics of that part; gradients are
+    averaged. So W processes compute what one process computes that runs the W parts of a batch in turn and averages
+    their gradients. Running statistics are those of the first part.
 
     Attributes:
         learner: the network and its optimizer.
@@ -77,7 +77,7 @@ class Loop:
         """Take the steps of the present epoch that are still to do."""
         config, state = self.config, self.state
         self.learner.start_epoch()
-        shares = self.learner.shares(state.epoch)
+        head_weights = self.learner.loss_weights(state.epoch)
         batches = self.batches(
             self.data.train,
             self.data.train_transform,
@@ -92,7 +92,7 @@ class Loop:
         for images, labels in batches:
             self.learner.start_step(self.steps_done)
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
-            self.buffer.add(self.learner.backward(images, labels, shares))
+            self.buffer.add(self.learner.backward(images, labels, head_weights))
             self.learner.optimizer_step(self.learning_rate(state.step))
             state.count_step(self.learner.density)
             for callback in self.callbacks:
@@ -118,26 +118,26 @@ class Loop:
         state, first = self.state, self.state.step - len(self.buffer)
         steps, asked = self.buffer.synchronize()
         for step, sums in enumerate(steps, start=first):
-            state.scores.add(sums)
+            state.metrics.add(sums)
             self._loss = mean_loss(sums)
-            if not state.scores.finite:
-                raise self.diverged("the loss is not a number", step)
+            if not state.metrics.finite:
+                raise self.diverged("the loss is non-finite", step)
         if self.learner.overflows:
-            raise self.diverged("the gradients are not numbers, however the loss is scaled", state.step - 1)
+            raise self.diverged("the gradients are non-finite at every loss scale", state.step - 1)
         seconds = time.perf_counter() - since
         state.add_seconds(seconds)
         self._step_seconds += [seconds / len(steps)] * len(steps)
         for callback in self.callbacks:
-            callback.on_log(state.epoch, state.step, state.scores.mean_loss)
+            callback.on_log(state.epoch, state.step, state.metrics.mean_loss)
         return asked
 
     def end_epoch(self) -> None:
         """Validate, write the epoch down, and go to the start of the next."""
         self.check_weights()
-        state, train, clock = self.state, self.state.scores, time.perf_counter()
+        state, train, clock = self.state, self.state.metrics, time.perf_counter()
         val = self.evaluate(self.data.val, on_stop=self.save) if self.data.val else []
         if val and not val[-1].finite:
-            raise self.diverged("the validation loss is not a number", state.step - 1)
+            raise self.diverged("the validation loss is non-finite", state.step - 1)
         row = EpochRow(
             epoch=state.epoch + 1,
             step=self.steps_done,
@@ -168,27 +168,27 @@ class Loop:
         task = self.learner.task
         batch_size = task.evaluation_batch(self.config.batch_size)
         batches = self.batches(images, self.data.eval_transform, batch_size=batch_size, seed=0, epoch=0, shuffle=False)
-        steps = steps_per_epoch(len(images), self.share(batch_size), world_size=self.fabric.world_size)
-        batches = self.until_stopped(batches, steps, on_stop)
-        own = score(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
+        steps = steps_per_epoch(len(images), self.process_batch_size(batch_size), world_size=self.fabric.world_size)
+        batches = self.stoppable(batches, steps, on_stop)
+        own = evaluate_heads(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
         return over_processes(own, self.fabric)
 
-    def until_stopped(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:
+    def stoppable(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:
         """Pass batches on; every so many of these steps, all processes look together whether to stop."""
         for step in range(steps):
             if step % self.buffer.interval == 0 and (asked := self.buffer.synchronize()[1]):
                 on_stop()
                 raise self.stopped(asked)
-            yield from (batch for batch in [next(batches, None)] if batch)  # the share may be empty
+            yield from (batch for batch in [next(batches, None)] if batch)  # a process may have none
 
     def batches(
         self, images: ImageSet | SegmentationImages, transform: Callable[..., Any], *, batch_size: int, **order: Any
     ) -> Iterator[Batch]:
-        """This process's share of an epoch."""
+        """This process's batches of an epoch."""
         return epoch_loader(
             images,
             transform,
-            batch_size=self.share(batch_size),
+            batch_size=self.process_batch_size(batch_size),
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
             workers=self.config.data.workers,
@@ -196,8 +196,8 @@ class Loop:
             **order,
         )
 
-    def share(self, batch_size: int) -> int:
-        """Images of a batch that each process takes."""
+    def process_batch_size(self, batch_size: int) -> int:
+        """Images of a batch per process."""
         return max(batch_size // self.fabric.world_size, 1)
 
     def learning_rate(self, step: int) -> float:
@@ -213,8 +213,8 @@ class Loop:
     def stopped(self, number: signal.Signals) -> Stopped:
         """What to raise when a signal asked to stop, once what was done is saved."""
         self.fabric.barrier()  # none ends before the first has saved: who started them may then end the others
-        command = self.records.folder.command
-        return Stopped(number, f"stopped by {number.name} {self.place}; to go on: {command}")
+        command = self.records.folder.resume_command
+        return Stopped(number, f"stopped by {number.name} {self.place}; to resume: {command}")
 
     @property
     def place(self) -> str:
@@ -236,7 +236,7 @@ class Loop:
     def check_weights(self) -> None:
         """Refuse to save what a finite loss may have left unseen."""
         if not self.learner.is_finite():
-            raise self.diverged("a weight is not a number", self.state.step - 1)
+            raise self.diverged("a weight is non-finite", self.state.step - 1)
 
     def diverged(self, what: str, step: int) -> SkipweaveError:
         """Write down that training cannot go on, and return what to raise.
@@ -259,22 +259,22 @@ class Loop:
                 "loss": None if self._loss is None else str(self._loss),
                 "training_images": indices,
                 "files": files if all(files) else [],
-                "kept": folder.kept(),
+                "kept": folder.describe_kept(),
             }
         )
         self.fabric.barrier()  # as in `stopped`
         loss = "" if self._loss is None else f", loss {self._loss:g}"
         return SkipweaveError(
             f"stopped in epoch {state.epoch + 1} at step {step + 1}: {what} (learning rate {lr:g}{loss}); "
-            f"{folder.divergence} tells the last batch's images; nothing was overwritten: {folder.kept()}; "
+            f"{folder.divergence} tells the last batch's images; nothing was overwritten: {folder.describe_kept()}; "
             f"try a smaller optim.lr"
         )
 
 
 def over_processes(own: Sequence[Metrics], fabric: Fabric) -> list[Metrics]:
-    """The scores of all processes together, by one all-reduce."""
+    """The metrics of all processes together, by one all-reduce."""
     if fabric.world_size > 1:
-        sums = sum_over_processes(torch.stack([scores.sums for scores in own]).to(fabric.device), fabric).cpu()
-        for scores, total in zip(own, sums, strict=True):
-            scores.sums = total
+        sums = sum_over_processes(torch.stack([metrics.sums for metrics in own]).to(fabric.device), fabric).cpu()
+        for metrics, total in zip(own, sums, strict=True):
+            metrics.sums = total
     return list(own)

@@ -119,11 +119,11 @@ def _few_modules(name: str) -> Iterator[None]:
         hook.remove()
 
 
-def recompute_units(name: str, network: nn.Module) -> None:
-    """Let a network run its units again in the backward pass.
+def enable_grad_checkpointing(name: str, network: nn.Module) -> None:
+    """Turn on activation checkpointing.
 
     Raises:
-        SkipweaveError: it has no `set_grad_checkpointing`.
+        SkipweaveError: The network has no `set_grad_checkpointing`.
     """
     if not hasattr(network, "set_grad_checkpointing"):
         raise SkipweaveError(f"recompute is asked for, but {name} has no set_grad_checkpointing: leave it out")

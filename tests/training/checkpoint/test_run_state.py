@@ -18,7 +18,7 @@ def row(epoch: int, val_error: float | None) -> EpochRow:
 
 def test_the_state_survives_json_exactly():
     state = RunState(ClassificationMetrics(10), epoch=2, step=7, seconds=1.1, rows=[row(1, 2.0), row(2, None)])
-    state.scores.add(torch.tensor([0.1 + 0.2, 64, 3, 0], dtype=torch.float64))
+    state.metrics.add(torch.tensor([0.1 + 0.2, 64, 3, 0], dtype=torch.float64))
     again = RunState.from_plain(json.loads(json.dumps(state.as_plain())), ClassificationMetrics(10))
     assert again.as_plain() == state.as_plain()
     assert again.rows == state.rows
@@ -26,16 +26,16 @@ def test_the_state_survives_json_exactly():
 
 def test_a_state_of_another_version_is_told():
     with pytest.raises(SkipweaveError, match="not of this version"):
-        RunState.from_plain({"scores": [0.0, 0.0, 0.0, 0.0], "rows": [], "speed": 3}, ClassificationMetrics(10))
+        RunState.from_plain({"metrics": [0.0, 0.0, 0.0, 0.0], "rows": [], "speed": 3}, ClassificationMetrics(10))
     with pytest.raises(SkipweaveError, match="not of this version"):
-        RunState.from_plain({"scores": [0.0, 0.0], "rows": []}, ClassificationMetrics(10))
+        RunState.from_plain({"metrics": [0.0, 0.0], "rows": []}, ClassificationMetrics(10))
     with pytest.raises(SkipweaveError, match="not of this version"):
         RunState.from_plain({}, ClassificationMetrics(10))
 
 
 def test_an_epoch_ends_with_its_row_and_a_fresh_count():
     state = RunState(ClassificationMetrics(10), step=5, seconds=2.0)
-    state.scores.add(torch.ones(4, dtype=torch.float64))
+    state.metrics.add(torch.ones(4, dtype=torch.float64))
     state.finish_epoch(row(1, 3.0))
     assert state.as_plain() == RunState(ClassificationMetrics(10), epoch=1, rows=[row(1, 3.0)]).as_plain()
 

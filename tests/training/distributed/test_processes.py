@@ -156,7 +156,7 @@ def test_a_killed_process_is_told_with_the_runs_folder_and_how_to_go_on(
     assert told.startswith(
         f"process {rank} terminated with signal SIGKILL; the last good checkpoint is {run.last}, after "
     )
-    assert told.endswith(f"; go on with: skipweave fit --resume {run.path}")
+    assert told.endswith(f"; resume with: skipweave fit --resume {run.path}")
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -175,7 +175,7 @@ def test_a_process_that_is_killed_is_told_before_there_is_a_checkpoint_too(
         fit(config)
     run = config.output / "sparsenet40_24_digits_1"
     assert str(caught.value) == "process 1 terminated with signal SIGKILL" + (
-        f"; there is no checkpoint yet in {run / 'checkpoints'}; go on with: skipweave fit --resume {run}"
+        f"; there is no checkpoint yet in {run / 'checkpoints'}; resume with: skipweave fit --resume {run}"
         if begun
         else " before the first step: give the same command again"
     )

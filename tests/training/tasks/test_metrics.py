@@ -11,10 +11,10 @@ NAMES = ("sky", "road", "tree")
 
 
 def scored(task: Task, logits: torch.Tensor, labels: torch.Tensor, batch: int) -> Metrics:
-    scores = task.scores()
+    scores = task.metrics()
     for start in range(0, len(labels), batch):
         part, truth = logits[start : start + batch], labels[start : start + batch]
-        scores.add(task.sums(part, truth, task.own_loss(part, truth)))
+        scores.add(task.batch_sums(part, truth, task.head_loss(part, truth)))
     return scores
 
 

@@ -18,7 +18,7 @@ class RunState:
     """Everything that a step changes besides the network and the optimizer.
 
     Attributes:
-        scores: of the present epoch so far.
+        metrics: Metrics of the present epoch so far.
         epoch: epochs finished.
         step: steps done in the present epoch.
         seconds: wall-clock time of the present epoch so far.
@@ -26,7 +26,7 @@ class RunState:
         phases: of a network that gains links.
     """
 
-    scores: Metrics
+    metrics: Metrics
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -51,27 +51,27 @@ class RunState:
     def finish_epoch(self, row: EpochRow) -> None:
         """Go to the start of the next epoch."""
         self.rows.append(row)
-        self.scores.sums.zero_()
+        self.metrics.sums.zero_()
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
 
     def as_plain(self) -> dict[str, Any]:
         """The state as JSON holds it; floats survive exactly."""
         rows, phases = ([asdict(item) for item in items] for items in (self.rows, self.phases))
-        return {**vars(self), "scores": self.scores.sums.tolist(), "rows": rows, "phases": phases}
+        return {**vars(self), "metrics": self.metrics.sums.tolist(), "rows": rows, "phases": phases}
 
     @classmethod
-    def from_plain(cls, values: Any, scores: Metrics) -> "RunState":
+    def from_plain(cls, values: Any, metrics: Metrics) -> "RunState":
         """The inverse of `as_plain`.
 
         Args:
             values: what that gave.
-            scores: of nothing yet, of the run's task; they become the state's.
+            metrics: Metrics of no images yet, of the run's task; they become the state's.
 
         Raises:
             SkipweaveError: values are missing, unknown or of other types.
         """
         hints = {
-            "scores": Any,
+            "metrics": Any,
             "epoch": int,
             "step": int,
             "seconds": float,
@@ -80,12 +80,12 @@ class RunState:
         }
         try:
             made = {name: typed(hint, values[name], name) for name, hint in hints.items()}
-            scores.add(torch.tensor(made["scores"], dtype=torch.float64))
+            metrics.add(torch.tensor(made["metrics"], dtype=torch.float64))
             if not (0 <= made["epoch"] == len(made["rows"]) and made["step"] >= 0):
                 raise ValueError(f"epoch {made['epoch']} and step {made['step']} with {len(made['rows'])} rows")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SkipweaveError(f"the checkpoint's state is not of this version of skipweave ({error})") from error
-        return cls(**{**made, "scores": scores})
+        return cls(**{**made, "metrics": metrics})
 
 
 def best_row(rows: Sequence[EpochRow], metric: Metric) -> EpochRow | None:

@@ -94,7 +94,7 @@ def _errors_of_processes(request: StopRequest, folder: "Connection[Path, Path]")
             run = RunDirectory(folder.recv())
         except SkipweaveError as gone:
             raise SkipweaveError(f"{error}; {gone}") from None
-        raise SkipweaveError(f"{error}; {run.kept()}; go on with: {run.command}") from None
+        raise SkipweaveError(f"{error}; {run.describe_kept()}; resume with: {run.resume_command}") from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().splitlines()[-1]
         kind = f"{SkipweaveError.__module__}.{SkipweaveError.__qualname__}: "

@@ -38,7 +38,7 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
     """Remove the links of a run's network whose weight is under a threshold (`skipweave.analysis.link_redundancy`).
 
     Args:
-        run_dir: the run's folder; it is not changed.
+        run_dir: the run directory; it is not changed.
         below: the threshold, above 0 and at most 1.
         output: a new folder for the network: its weights, and the run's settings with the new topology, which start
             from these weights. Where it is None, or nothing can be removed, nothing is written.

@@ -24,7 +24,7 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
     """Load the network of a run, finished or not; of one that has only been given its first weights, these.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: the run directory.
         which: `best` by validation error, or `last`; without a validation split the last is the best.
 
     Returns:
@@ -67,7 +67,7 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
     """Load the network of a run and a split of the run's data.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: the run directory.
         split: train, validation or test.
         which: as for `load_run`.
         root: where the data is now; by default where the run read it.

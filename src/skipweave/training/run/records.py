@@ -17,7 +17,7 @@ CHECKPOINT = "skipweave checkpoint 1"
 
 
 class Records:
-    """Writes into a run's folder; on processes other than the first, nowhere.
+    """Writes into a run directory; on processes other than the first, nowhere.
 
     A kill between two of its files loses nothing: the checkpoint holds every row, and what was written before it is
     written again, alike, when the run is resumed. A file that cannot be written raises a `SkipweaveError` that tells
@@ -34,7 +34,7 @@ class Records:
         self.description = description
         self.active = active
         self._events: Events | None = None
-        self._log = RunLog(folder.log, folder.log_lines) if active else None
+        self._run_log = RunLog(folder.log, folder.log_lines) if active else None
 
     def begin(self, rows: Sequence[EpochRow]) -> None:
         """Bring metrics and events to the epochs that the state has finished, and no further."""
@@ -47,10 +47,10 @@ class Records:
                 for row in rows:
                     self._add_events(row)
 
-    def tell(self, event: str, sentence: str, **values: Any) -> None:
+    def log(self, event: str, sentence: str, **values: Any) -> None:
         """Write a milestone into the log."""
-        if self._log:
-            self._log.add(event, sentence, values)
+        if self._run_log:
+            self._run_log.add(event, sentence, values)
 
     def save(self, learner: Learner, state: RunState) -> None:
         """Write a checkpoint to resume from, and keep the one before."""
@@ -64,7 +64,7 @@ class Records:
     def end_epoch(self, learner: Learner, state: RunState) -> None:
         """Write the weights if they are the best so far, a checkpoint, and the epoch's row."""
         if self.active:
-            metric, row = state.scores.metric, state.rows[-1]
+            metric, row = state.metrics.metric, state.rows[-1]
             best = best_row(state.rows, metric)
             with self.folder.writing():
                 if best is row:
@@ -75,7 +75,7 @@ class Records:
             value = row.val_metrics.get(metric.name)
             val = "" if value is None else f", validation {metric.label} {metric.text(value)}"
             chosen = ", the best so far" if best is row else ""
-            self.tell("epoch", f"epoch {row.epoch} done: loss {row.train_loss:.4f}{val}{chosen}", **row.as_columns())
+            self.log("epoch", f"epoch {row.epoch} done: loss {row.train_loss:.4f}{val}{chosen}", **row.as_columns())
 
     def write_divergence(self, values: Mapping[str, Any]) -> None:
         """Write down where and on what training came to its end."""

@@ -1,4 +1,4 @@
-"""A run's folder: what lies where in it, made new for every run, complete in itself."""
+"""A run directory: what lies where in it, made new for every run, complete in itself."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ class RunDirectory:
         path: the folder.
 
     Raises:
-        SkipweaveError: it is not a run's folder.
+        SkipweaveError: it is not a run directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class RunDirectory:
         self.previous = self.checkpoints / "previous.safetensors"
         self.best = self.checkpoints / "best.safetensors"
         if not self.path.is_dir():
-            kind = "a file, not a run folder" if self.path.is_file() else "no such run folder"
+            kind = "a file, not a run directory" if self.path.is_file() else "no such run directory"
             raise SkipweaveError(f"{kind}: {self.path}")
 
     @classmethod
@@ -88,7 +88,7 @@ class RunDirectory:
         try:
             return cls._new(path, config)
         except FileExistsError as error:
-            raise SkipweaveError(f"cannot make the run folder {path}: {error.filename} is there already") from error
+            raise SkipweaveError(f"cannot make the run directory {path}: {error.filename} is there already") from error
 
     @classmethod
     def _new(cls, path: Path, config: FitConfig) -> "RunDirectory":
@@ -100,7 +100,7 @@ class RunDirectory:
         except OSError as error:
             if isinstance(error, FileExistsError) and Path(error.filename) == partial:
                 raise
-            raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
+            raise SkipweaveError(f"cannot make the run directory {path}: {error.strerror}") from error
         try:
             if os.path.lexists(path):  # an empty folder would be replaced
                 raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
@@ -137,7 +137,7 @@ class RunDirectory:
         refuse_links(folder.path)
         return folder
 
-    def mend(self, check: Callable[[Saved], object]) -> str:
+    def repair(self, check: Callable[[Saved], object]) -> str:
         """Remove what a killed process was still writing, and put `previous` in the place of a damaged `last`.
 
         Args:
@@ -159,7 +159,7 @@ class RunDirectory:
         return warning
 
     @property
-    def command(self) -> str:
+    def resume_command(self) -> str:
         """What to type to go on with the run."""
         return f"skipweave fit --resume {shlex.quote(str(self.path))}"
 
@@ -170,7 +170,7 @@ class RunDirectory:
             SkipweaveError: there are no settings.
         """
         if not self.config.is_file():
-            raise SkipweaveError(f"not a run folder (it has no config.yaml): {self.path}")
+            raise SkipweaveError(f"not a run directory (it has no config.yaml): {self.path}")
 
     def read_config(self) -> FitConfig:
         """The settings that the run was started with; what they had downloaded is there by now.
@@ -219,10 +219,10 @@ class RunDirectory:
             raise SkipweaveError(*problems)
         return None, ""
 
-    def kept(self) -> str:
+    def describe_kept(self) -> str:
         """What there is to go on from, in words."""
         if not self.path.is_dir():
-            return f"the run's folder is gone: {self.path}"
+            return f"the run directory is gone: {self.path}"
         try:
             saved, _ = self.newest()
         except SkipweaveError as error:
@@ -243,8 +243,8 @@ class RunDirectory:
             yield
         except OSError as error:
             raise SkipweaveError(
-                f"cannot write {error.filename or self.path} ({error.strerror or error}); {self.kept()}; when this is "
-                f"mended, go on with: {self.command}"
+                f"cannot write {error.filename or self.path} ({error.strerror or error}); {self.describe_kept()}; when "
+                f"this is fixed, resume with: {self.resume_command}"
             ) from error
 
     def write_divergence(self, values: Mapping[str, Any]) -> None:

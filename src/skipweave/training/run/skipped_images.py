@@ -50,8 +50,8 @@ def unreadable(
     splits = {"training": data.train, "validation": data.val, "test": data.test}
     found: dict[str, list[Unreadable]] = {}
     for split, images in splits.items():
-        share = range(fabric.global_rank, len(images or ()), fabric.world_size)
-        here = find_unreadable(images, share, workers=config.data.workers, progress=progress) if images else []
+        part = range(fabric.global_rank, len(images or ()), fabric.world_size)
+        here = find_unreadable(images, part, workers=config.data.workers, progress=progress) if images else []
         found[split] = _of_all_processes(fabric, here)
     refuse_unreadable("validation", found["validation"])
     refuse_unreadable("test", found["test"])

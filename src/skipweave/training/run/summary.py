@@ -46,7 +46,7 @@ class Phase:
     """The steps that were taken at one density of a network that gains links.
 
     Attributes:
-        density: share of its input channels that each output of the sparse layers reads.
+        density: Fraction of the input channels that each output of the sparse layers reads.
         steps: taken.
         seconds: wall-clock time of these steps, data included.
     """
@@ -66,7 +66,7 @@ class RunSummary:
     """The figures of a finished run, and where it is. Metrics are those of the weights in model.safetensors.
 
     Attributes:
-        run_dir: the run's folder.
+        run_dir: the run directory.
         model: name of the network.
         args: its overrides, as asked for.
         seed: of the run.
