@@ -75,7 +75,7 @@ def plan_memory(
         image = (large - small) / (_TRIED[1] - _TRIED[0])
         fixed = small - _TRIED[0] * image
         fitting = min(batch_size, int((limit - fixed) / image))
-        plan = MemoryPlan(checkpointing, fitting, round(fixed + fitting * image))
+        plan = MemoryPlan(grad_checkpointing, fitting, round(fixed + fitting * image))
         if fitting == batch_size:
             return plan
     if fitting < 2:

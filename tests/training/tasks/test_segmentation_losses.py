@@ -11,6 +11,7 @@ from skipweave.training.tasks.deep_supervision import halves_loss_weights
 from skipweave.training.tasks.segmentation_losses import (
     deep_cross_entropy,
     hard_cross_entropy,
+    predicted_mask,
     scale_of,
     soft_cross_entropy,
     soft_labels,
