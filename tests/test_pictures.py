@@ -15,7 +15,7 @@ from skipweave.plotting.learning_curves import write_curves
 from skipweave.plotting.log_axes import logarithmic
 from skipweave.plotting.mask_overlays import comparison
 from skipweave.plotting.paper_figures import looks
-from skipweave.study.result_plots import write_plots
+from skipweave.study.report.result_plots import write_plots
 from skipweave.study.results import Cost, Epoch, Network, Results, Run, Timing
 
 MINUS = "\N{MINUS SIGN}"

@@ -23,7 +23,7 @@ def write_masks(network: nn.Module, description: Description, paths: Sequence[Pa
         The exit status: 2 if an image could not be read, which is told on stderr; the others are done.
 
     Raises:
-        SkipweaveError: the folder is none, two images have one name, or a file to be written exists already.
+        SkipweaveError: The folder is none, two images have one name, or a file to be written exists already.
     """
     _check_output(paths, folder)
     folder.mkdir(parents=True, exist_ok=True)

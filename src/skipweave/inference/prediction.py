@@ -19,10 +19,10 @@ class Prediction:
     """What a network takes an image for.
 
     Attributes:
-        path: of the image.
-        classes: the most probable ones, most probable first; empty if the image cannot be read.
-        probabilities: of these classes, between 0 and 1.
-        problem: why the image cannot be read, or nothing.
+        path: Of the image.
+        classes: The most probable ones, most probable first; empty if the image cannot be read.
+        probabilities: Of these classes, between 0 and 1.
+        problem: Why the image cannot be read, or nothing.
     """
 
     path: Path
@@ -37,11 +37,11 @@ def predict(
     """Classify image files. One that cannot be read is told of in its place and does not end the others.
 
     Args:
-        network: in evaluation mode, as `load_run` and `load_weights` give it.
-        description: of the network.
-        paths: image files.
-        top: how many classes to tell of each.
-        batch_size: images at a time.
+        network: In evaluation mode, as `load_run` and `load_weights` give it.
+        description: Of the network.
+        paths: Image files.
+        top: How many classes to tell of each.
+        batch_size: Images at a time.
 
     Returns:
         One prediction a path, in order, as they are made.
@@ -66,11 +66,11 @@ class PredictedMask:
     """What a network takes the pixels of an image for.
 
     Attributes:
-        path: of the image.
+        path: Of the image.
         image: uint8 (3, H, W), as the file has it, or of more than 8 bits scaled from the range of the training images;
             None if it cannot be read or is too small.
         labels: int64 (H, W), of the same size; None likewise.
-        problem: why there are no labels, or nothing.
+        problem: Why there are no labels, or nothing.
     """
 
     path: Path
@@ -85,9 +85,9 @@ def segment(network: nn.Module, description: Description, paths: Sequence[Path])
     A file that cannot be read, or is too small for the network, is told of in its place and does not end the others.
 
     Args:
-        network: in evaluation mode, as `load_run` and `load_weights` give it.
-        description: of the network.
-        paths: image files.
+        network: In evaluation mode, as `load_run` and `load_weights` give it.
+        description: Of the network.
+        paths: Image files.
 
     Returns:
         One prediction a path, in order, as they are made.
@@ -107,7 +107,7 @@ def _label(network: nn.Module, description: Description, image: Tensor) -> Tenso
     """The labels of an image, (H, W).
 
     Raises:
-        SkipweaveError: it is too small.
+        SkipweaveError: It is too small.
     """
     taken = description.preprocessing(image)[None].to(next(network.parameters()))
     with torch.inference_mode():

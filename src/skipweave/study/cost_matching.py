@@ -28,14 +28,14 @@ def match_cost(
     equally near costs the lower one is taken.
 
     Args:
-        name: the network, for messages.
-        args: its overrides; a growth or widths among them give the proportions of the stages.
-        build: makes the network from overrides.
-        cost: of a network.
-        target: cost to come near to.
+        name: The network, for messages.
+        args: Its overrides; a growth or widths among them give the proportions of the stages.
+        build: Makes the network from overrides.
+        cost: Of a network.
+        target: Cost to come near to.
 
     Raises:
-        SkipweaveError: the network has nothing to scale, or costs more than the target at its smallest.
+        SkipweaveError: The network has nothing to scale, or costs more than the target at its smallest.
     """
     knob, proportions = _knob(name, build(**args))
     if knob == "widening" and args.get("widths") is not None:
@@ -61,8 +61,8 @@ def largest_within(cost_at: Callable[[int], int], target: int) -> int:
     """Find the largest scale whose cost is at most the target, for a cost that grows with the scale.
 
     Args:
-        cost_at: cost at a scale of 1 or more; at most the target at 1.
-        target: the bound.
+        cost_at: Cost at a scale of 1 or more; at most the target at 1.
+        target: The bound.
 
     >>> largest_within(lambda scale: scale * scale, 50)
     7

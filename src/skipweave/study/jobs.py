@@ -37,10 +37,10 @@ class Job:
     """One run that is still to do, or to go on with.
 
     Attributes:
-        label: of the network.
-        seed: of the run.
-        config: what to train.
-        resume: the run directory if it was begun before.
+        label: Of the network.
+        seed: Of the run.
+        config: What to train.
+        resume: The run directory if it was begun before.
     """
 
     label: str
@@ -55,7 +55,7 @@ def finished_and_left(
     """Sort the study's runs, all networks with the first seed before the next seed.
 
     Raises:
-        SkipweaveError: a run that is there was begun with other settings.
+        SkipweaveError: A run that is there was begun with other settings.
     """
     finished: list[Run] = []
     left: list[Job] = []

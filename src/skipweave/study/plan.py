@@ -39,7 +39,7 @@ def build(name: str, args: Mapping[str, Any], data: Data) -> nn.Module:
     """Build a network for the data, without memory for its weights.
 
     Raises:
-        SkipweaveError: it cannot be built, or is not for such data.
+        SkipweaveError: It cannot be built, or is not for such data.
     """
     with torch.device("meta"):
         network = build_network(name, arguments_for(name, args, data))

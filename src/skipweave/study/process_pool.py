@@ -20,9 +20,9 @@ class Event:
     """News of one job.
 
     Attributes:
-        index: of the job.
+        index: Of the job.
         kind: `started`, `progress`, `done` or `failed`.
-        value: nothing, what the work told, its result, or the one-line reason.
+        value: Nothing, what the work told, its result, or the one-line reason.
     """
 
     index: int
@@ -40,10 +40,10 @@ def work_here(
     """Do the jobs one after another in this process.
 
     Args:
-        jobs: what to do.
-        work: called with a job and a function that passes on progress.
-        on_event: called with every piece of news.
-        stopping: whether to begin no more jobs.
+        jobs: What to do.
+        work: Called with a job and a function that passes on progress.
+        on_event: Called with every piece of news.
+        stopping: Whether to begin no more jobs.
     """
     for index, job in enumerate(jobs):
         if stopping():
@@ -64,11 +64,11 @@ def work_in_processes(
     The processes end with this one, however it ends: the first news that nobody can receive ends the work.
 
     Args:
-        jobs: what to do; they, the results and `work` travel between processes, so they must be picklable.
-        work: called in a process with a job and a function that passes on progress.
-        on_event: called here with every piece of news.
-        processes: how many at most.
-        stopping: whether to begin no more jobs, and to end those that are being done by SIGTERM; such are no failures.
+        jobs: What to do; they, the results and `work` travel between processes, so they must be picklable.
+        work: Called in a process with a job and a function that passes on progress.
+        on_event: Called here with every piece of news.
+        processes: How many at most.
+        stopping: Whether to begin no more jobs, and to end those that are being done by SIGTERM; such are no failures.
     """
     pending = list(enumerate(jobs))
     workers: dict[Connection, _Worker] = {}

@@ -40,7 +40,7 @@ class RichDisplay(Display):
     """Shows a study on a terminal; to a file or pipe it writes the lines only.
 
     Args:
-        console: where to.
+        console: Where to.
     """
 
     def __init__(self, console: Console) -> None:

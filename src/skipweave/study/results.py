@@ -17,13 +17,13 @@ class Cost:
     """What a network costs before it is trained.
 
     Attributes:
-        parameters: learnable parameters.
-        macs: multiply-accumulate operations of one image's forward pass.
-        links: nodes read by all units, summed over stages.
-        max_distance: longest back-propagation distance between any two nodes of the network, in links; transitions add
+        parameters: Learnable parameters.
+        macs: Multiply-accumulate operations of one image's forward pass.
+        links: Nodes read by all units, summed over stages.
+        max_distance: Longest back-propagation distance between any two nodes of the network, in links; transitions add
             none. Infinite where a node has no way back, 0 for networks without a known topology.
-        mean_distance: the mean over all such pairs.
-        exit_macs: multiply-accumulates until each exit, the last head included; empty for a network without exits.
+        mean_distance: The mean over all such pairs.
+        exit_macs: Multiply-accumulates until each exit, the last head included; empty for a network without exits.
     """
 
     parameters: int
@@ -39,11 +39,11 @@ class Network:
     """One network of a study, with its overrides as trained (after cost matching).
 
     Attributes:
-        label: what tables and plots call it; unique in the study.
-        model: registered model name.
-        args: overrides given to `skipweave.create_model`, without classes and channels: those follow from the data.
+        label: What tables and plots call it; unique in the study.
+        model: Registered model name.
+        args: Overrides given to `skipweave.create_model`, without classes and channels: those follow from the data.
         cost: None when the network could not be built.
-        failure: the one-line reason why it could not be built, else empty.
+        failure: The one-line reason why it could not be built, else empty.
     """
 
     label: str
@@ -68,11 +68,11 @@ class Run:
     """One training of one network from one seed.
 
     Attributes:
-        value: the study's metric on the test split; None when the run failed.
-        exit_values: that of each early exit, in order.
-        train_seconds: wall-clock seconds of training; None when the run failed.
-        failure: one-line reason, empty when the run finished.
-        curve: one entry an epoch.
+        value: The study's metric on the test split; None when the run failed.
+        exit_values: That of each early exit, in order.
+        train_seconds: Wall-clock seconds of training; None when the run failed.
+        failure: One-line reason, empty when the run finished.
+        curve: One entry an epoch.
     """
 
     label: str
@@ -90,8 +90,8 @@ class Timing:
     """Measured time of one network, medians in milliseconds a batch.
 
     Attributes:
-        inference_ms: one forward pass, evaluation mode, no gradient.
-        step_ms: one training step: forward, backward, optimizer.
+        inference_ms: One forward pass, evaluation mode, no gradient.
+        step_ms: One training step: forward, backward, optimizer.
     """
 
     inference_ms: float
@@ -103,10 +103,10 @@ class Summary:
     """One network's figures over its finished seeds.
 
     Attributes:
-        values: the study's metric on the test split, in the order of the seeds; never empty.
-        exit_values: its mean over seeds for each early exit.
-        spread: sample standard deviation of the values; None with one seed.
-        train_seconds: mean over seeds.
+        values: The study's metric on the test split, in the order of the seeds; never empty.
+        exit_values: Its mean over seeds for each early exit.
+        spread: Sample standard deviation of the values; None with one seed.
+        train_seconds: Mean over seeds.
     """
 
     network: Network
@@ -131,14 +131,14 @@ class Results:
     """All that the report is made from.
 
     Attributes:
-        title: headline of the report.
-        weights: whose test metric is reported, in words.
-        test_images: size of the test split, which with the number of seeds limits how small a difference can be
+        title: Headline of the report.
+        weights: Whose test metric is reported, in words.
+        test_images: Size of the test split, which with the number of seeds limits how small a difference can be
             significant; 0 where the metric is no proportion of images.
-        facts: titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.
-        timing_note: how the times were measured, in one sentence; empty when they were not.
-        commands: what to type to repeat the study.
-        metric: what the networks are compared by.
+        facts: Titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.
+        timing_note: How the times were measured, in one sentence; empty when they were not.
+        commands: What to type to repeat the study.
+        metric: What the networks are compared by.
     """
 
     title: str

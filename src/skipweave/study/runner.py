@@ -14,13 +14,13 @@ from skipweave.data import SegmentationData, Unreadable, as_loaded, check_classe
 from skipweave.errors import SkipweaveError, Stopped, noted_in
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
-from skipweave.study.html_report import write_report
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
 from skipweave.study.process_pool import Event, work_here, work_in_processes
 from skipweave.study.progress_display import Display, RunName
-from skipweave.study.report_facts import facts
-from skipweave.study.result_plots import write_plots
+from skipweave.study.report.facts import facts
+from skipweave.study.report.html_report import write_report
+from skipweave.study.report.result_plots import write_plots
 from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
 from skipweave.study.study_config import StudyConfig
 from skipweave.study.study_directory import StudyDirectory
@@ -44,12 +44,12 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     A network or a run that fails is part of the results and does not end the study.
 
     Args:
-        config: the study. What its folder `config.output` holds of it already is not done again.
-        trainer: trains one network; with several processes it must be picklable.
-        display: told what happens.
+        config: The study. What its folder `config.output` holds of it already is not done again.
+        trainer: Trains one network; with several processes it must be picklable.
+        display: Told what happens.
 
     Raises:
-        SkipweaveError: no network can be built, the data cannot be read or has no test split, the folder holds runs of
+        SkipweaveError: No network can be built, the data cannot be read or has no test split, the folder holds runs of
             another recipe, or it cannot be written.
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it; every run is saved as it stands.
     """
@@ -75,7 +75,7 @@ def _check_data(config: StudyConfig, data: Data) -> None:
     """Check what would fail in every run.
 
     Raises:
-        SkipweaveError: there is no test split, one class only, or fewer training images than a batch takes.
+        SkipweaveError: There is no test split, one class only, or fewer training images than a batch takes.
     """
     problems: list[str] = []
     if data.test is None:

@@ -22,10 +22,10 @@ class StudyDirectory:
     """The files of one study.
 
     Args:
-        path: the folder; made if it is missing.
+        path: The folder; made if it is missing.
 
     Raises:
-        SkipweaveError: it cannot be made.
+        SkipweaveError: It cannot be made.
     """
 
     def __init__(self, path: Path) -> None:

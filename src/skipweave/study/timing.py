@@ -23,11 +23,11 @@ def measure(
     Weights do not change: the learning rate is 0, which costs the same.
 
     Args:
-        learners: networks with their optimizers, by label, all on the same device.
-        images: one batch, NCHW.
-        labels: theirs.
-        repeats: rounds of which the medians are taken, after two that are not counted.
-        tell: called with the number of rounds done.
+        learners: Networks with their optimizers, by label, all on the same device.
+        images: One batch, NCHW.
+        labels: Theirs.
+        repeats: Rounds of which the medians are taken, after two that are not counted.
+        tell: Called with the number of rounds done.
     """
     seconds: dict[str, list[tuple[float, float]]] = {label: [] for label in learners}
     for done in range(1 - WARM_UP, repeats + 1):

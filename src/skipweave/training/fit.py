@@ -51,8 +51,8 @@ def fit(
     Processes that torchrun starts again after one has died go on with the run that they had begun.
 
     Args:
-        config: the settings. The run gets a new folder in `config.output`.
-        resume: folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
+        config: The settings. The run gets a new folder in `config.output`.
+        resume: Folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
             `config` may then differ from the run's own in where it is computed and read from only
             (`config.FREE_TO_CHANGE`).
         callbacks: Called in the process of rank 0.
@@ -63,7 +63,7 @@ def fit(
         The finished run's figures; at once if the run to resume is finished.
 
     Raises:
-        SkipweaveError: the settings, the data or the run to resume do not allow it, training diverged, or something
+        SkipweaveError: The settings, the data or the run to resume do not allow it, training diverged, or something
             cannot be written.
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it, in the main thread; all that was done is saved, and its
             message tells how to go on. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.

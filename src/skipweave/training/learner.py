@@ -28,19 +28,19 @@ class Learner:
     """A network in training.
 
     Args:
-        fabric: devices, precision and processes.
-        config: the settings.
-        args: all of the network's overrides.
-        task: what is to be learned.
+        fabric: Devices, precision and processes.
+        config: The settings.
+        args: All of the network's overrides.
+        task: What is to be learned.
 
     Raises:
-        SkipweaveError: the network cannot be built, or is not for the task.
+        SkipweaveError: The network cannot be built, or is not for the task.
 
     Attributes:
-        network: bare.
-        heads: the same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
+        network: Bare.
+        heads: The same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
         loss_weights: The weight of each head's loss, by epoch.
-        density: of the network's sparse layers at the present step, if it gains links; else None.
+        density: Of the network's sparse layers at the present step, if it gains links; else None.
     """
 
     def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any], task: Task) -> None:
@@ -127,7 +127,7 @@ class Learner:
         """Take over what `state` gave.
 
         Raises:
-            SkipweaveError: it is of another network, or damaged.
+            SkipweaveError: It is of another network, or damaged.
         """
         match_fan_ins(self.network, without_prefix(saved.shapes, NETWORK))
         self._expect(saved, NETWORK)
@@ -144,7 +144,7 @@ class Learner:
         """Take over a network's tensors alone.
 
         Raises:
-            SkipweaveError: they are of another network, or damaged.
+            SkipweaveError: They are of another network, or damaged.
         """
         match_fan_ins(self.network, saved.shapes)
         self._expect(saved, "")
@@ -162,11 +162,11 @@ def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
     """Check by the header that what a file keeps for the optimizer is of a network's tensors.
 
     Args:
-        saved: the file.
-        network: the tensors, by name; they may be on the meta device.
+        saved: The file.
+        network: The tensors, by name; they may be on the meta device.
 
     Raises:
-        SkipweaveError: a tensor is neither a number nor of the shape of the one that it is kept for, or is of neither
+        SkipweaveError: A tensor is neither a number nor of the shape of the one that it is kept for, or is of neither
             network nor optimizer.
     """
     for name, shape in saved.shapes.items():

@@ -37,13 +37,13 @@ class Loop:
     their gradients. Running statistics are those of the first part.
 
     Attributes:
-        learner: the network and its optimizer.
-        data: the images.
-        config: the settings.
-        state: where the run stands.
-        records: what is written down.
+        learner: The network and its optimizer.
+        data: The images.
+        config: The settings.
+        state: Where the run stands.
+        records: What is written down.
         callbacks: Called at the end of steps and epochs.
-        request: whether this process was asked to stop.
+        request: Whether this process was asked to stop.
     """
 
     learner: Learner
@@ -66,8 +66,8 @@ class Loop:
         """Train to the last epoch.
 
         Raises:
-            SkipweaveError: training diverged, or something cannot be written.
-            Stopped: a signal asked for it; all that was done is saved.
+            SkipweaveError: Training diverged, or something cannot be written.
+            Stopped: A signal asked for it; all that was done is saved.
         """
         while self.state.epoch < self.config.epochs:
             self.train_epoch()
@@ -161,8 +161,8 @@ class Loop:
         """Score every head on a split, every image once whatever the number of processes; the network's own is last.
 
         Args:
-            images: the split.
-            on_stop: what to do before stopping when a signal asks for it.
+            images: The split.
+            on_stop: What to do before stopping when a signal asks for it.
         """
         self.learner.start_evaluation()
         task = self.learner.task
@@ -242,8 +242,8 @@ class Loop:
         """Write down that training cannot go on, and return what to raise.
 
         Args:
-            what: was found.
-            step: of the present epoch, whose batch was the last.
+            what: Was found.
+            step: Of the present epoch, whose batch was the last.
         """
         folder, lr, state = self.records.folder, self.learning_rate(step), self.state
         indices = batch_indices(

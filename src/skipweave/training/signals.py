@@ -16,7 +16,7 @@ class StopRequest:
     """Which signal asked to stop.
 
     Attributes:
-        signal: the first that came, None before.
+        signal: The first that came, None before.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ def stop_requests(*, tell_children: bool = False) -> Iterator[StopRequest]:
     one goes on to note them.
 
     Args:
-        tell_children: pass a request on to the processes that this one started, as SIGTERM.
+        tell_children: Pass a request on to the processes that this one started, as SIGTERM.
     """
     if _watching or threading.current_thread() is not threading.main_thread():
         yield _watching[-1] if _watching else StopRequest()

@@ -12,8 +12,8 @@ def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dic
     """Take the state apart.
 
     Args:
-        optimizer: any of torch's.
-        names: of its parameters, in the optimizer's order.
+        optimizer: Any of torch's.
+        names: Of its parameters, in the optimizer's order.
 
     Returns:
         Tensors by `<parameter>/<key>`, and the plain values by the same names.

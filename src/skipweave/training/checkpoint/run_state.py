@@ -19,11 +19,11 @@ class RunState:
 
     Attributes:
         metrics: Metrics of the present epoch so far.
-        epoch: epochs finished.
-        step: steps done in the present epoch.
-        seconds: wall-clock time of the present epoch so far.
-        rows: the finished epochs.
-        phases: of a network that gains links.
+        epoch: Epochs finished.
+        step: Steps done in the present epoch.
+        seconds: Wall-clock time of the present epoch so far.
+        rows: The finished epochs.
+        phases: Of a network that gains links.
     """
 
     metrics: Metrics
@@ -64,11 +64,11 @@ class RunState:
         """The inverse of `as_plain`.
 
         Args:
-            values: what that gave.
+            values: What that gave.
             metrics: Metrics of no images yet, of the run's task; they become the state's.
 
         Raises:
-            SkipweaveError: values are missing, unknown or of other types.
+            SkipweaveError: Values are missing, unknown or of other types.
         """
         hints = {
             "metrics": Any,

@@ -34,12 +34,12 @@ def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> 
     """Write tensors and plain values into one file, whole or not at all; the same ones give the same bytes.
 
     Args:
-        path: the file to write or to replace.
-        tensors: by name; tensors that share memory are written out each.
-        info: what JSON can hold, without NaN and infinities.
+        path: The file to write or to replace.
+        tensors: By name; tensors that share memory are written out each.
+        info: What JSON can hold, without NaN and infinities.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     told = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
@@ -63,9 +63,9 @@ def seal(info: str, kinds: Mapping[str, str], shapes: Shapes) -> str:
     """The checksum of all that a file's header tells: a bit that changed in a number or a name of it shows.
 
     Args:
-        info: the plain values, as JSON.
-        kinds: the type of every tensor's numbers, by its name, as safetensors calls it.
-        shapes: of every tensor.
+        info: The plain values, as JSON.
+        kinds: The type of every tensor's numbers, by its name, as safetensors calls it.
+        shapes: Of every tensor.
     """
     tensors = [(name, kinds[name], shapes[name]) for name in sorted(shapes)]
     return hashlib.sha256(json.dumps([info, tensors]).encode()).hexdigest()
@@ -76,10 +76,10 @@ class Saved:
     """A file that `save` wrote, its header read and its tensors not yet.
 
     Attributes:
-        path: where it is.
-        info: the plain values.
-        shapes: of every tensor, by name.
-        floating: the tensors that are not of whole numbers.
+        path: Where it is.
+        info: The plain values.
+        shapes: Of every tensor, by name.
+        floating: The tensors that are not of whole numbers.
     """
 
     path: Path
@@ -91,7 +91,7 @@ class Saved:
         """Read the tensors whose name starts with a prefix, and take the prefix off.
 
         Raises:
-            SkipweaveError: the bytes are not those that were written.
+            SkipweaveError: The bytes are not those that were written.
         """
         with safe_open(self.path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in self.shapes}
@@ -103,12 +103,12 @@ class Saved:
         """Check by the header that this file holds exactly the tensors that a model has; none is read.
 
         Args:
-            tensors: of the model, by name; they may be on the meta device.
-            prefix: of the names in the file.
-            model: what messages call the model.
+            tensors: Of the model, by name; they may be on the meta device.
+            prefix: Of the names in the file.
+            model: What messages call the model.
 
         Raises:
-            SkipweaveError: one line that names the first tensor that is missing, extra, of another shape or of whole
+            SkipweaveError: One line that names the first tensor that is missing, extra, of another shape or of whole
                 numbers in one of the two only.
         """
         ours, shapes = without_prefix(self.shapes, prefix), shapes_of(tensors)
@@ -126,7 +126,7 @@ def open_saved(path: Path) -> Saved:
     """Read the header of a file that `save` wrote.
 
     Raises:
-        SkipweaveError: the file is missing, damaged, or of another kind.
+        SkipweaveError: The file is missing, damaged, or of another kind.
     """
     _check_header(path)
     try:

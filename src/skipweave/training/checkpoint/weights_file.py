@@ -23,14 +23,14 @@ class Description:
     """What a network is, and what it expects and tells.
 
     Attributes:
-        model: its registered name.
-        args: all of its overrides.
-        data: name of the data set that it was trained on.
-        classes: their names, by label.
-        preprocessing: what an image goes through first.
-        palette: the RGB color of each label, the last for void, if the network labels pixels; else none.
-        values: the value of each class in masks, by label, likewise; by default the labels.
-        colored: whether masks may have the colors of the palette, likewise.
+        model: Its registered name.
+        args: All of its overrides.
+        data: Name of the data set that it was trained on.
+        classes: Their names, by label.
+        preprocessing: What an image goes through first.
+        palette: The RGB color of each label, the last for void, if the network labels pixels; else none.
+        values: The value of each class in masks, by label, likewise; by default the labels.
+        colored: Whether masks may have the colors of the palette, likewise.
     """
 
     model: str
@@ -72,7 +72,7 @@ class Description:
         """Read a description; `path` is the file that it stands in.
 
         Raises:
-            SkipweaveError: it is none.
+            SkipweaveError: It is none.
         """
         kinds = {"model": str, "args": dict, "data": str, "classes": list, "preprocessing": dict, "palette": list}
         given = values if isinstance(values, Mapping) else {}
@@ -100,11 +100,11 @@ class Description:
         """Build the network with the weights of a file, in evaluation mode.
 
         Args:
-            saved: the file.
-            prefix: of the names of the network's tensors in it.
+            saved: The file.
+            prefix: Of the names of the network's tensors in it.
 
         Raises:
-            SkipweaveError: the file is damaged, or of another network; shapes are compared before a tensor is read.
+            SkipweaveError: The file is damaged, or of another network; shapes are compared before a tensor is read.
         """
         self.expect(saved, prefix)
         network = build_network(self.model, self.args)
@@ -116,14 +116,14 @@ class Description:
         """Check that a file holds the tensors of this network: no memory is taken for them, whatever it asks for.
 
         Args:
-            saved: the file.
-            prefix: of the names of the network's tensors in it.
+            saved: The file.
+            prefix: Of the names of the network's tensors in it.
 
         Returns:
             The tensors that it has, on the meta device, with as many links as the file has.
 
         Raises:
-            SkipweaveError: there is no such network, or the file is of another.
+            SkipweaveError: There is no such network, or the file is of another.
         """
         network = sketch(self.model, self.args)
         check_labels(self.model, network, pixels=bool(self.palette))
@@ -152,7 +152,7 @@ def load_weights(path: Path) -> tuple[nn.Module, Description]:
     """Build the network that a file of weights describes, in evaluation mode.
 
     Raises:
-        SkipweaveError: the file is missing, damaged, of another kind, or of a network that is not known here.
+        SkipweaveError: The file is missing, damaged, of another kind, or of a network that is not known here.
     """
     saved = open_saved(path)
     if saved.info.get("format") != WEIGHTS:

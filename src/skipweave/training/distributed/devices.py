@@ -14,11 +14,11 @@ def make_fabric(accelerator: str, *, precision: str = "32-true", devices: int = 
     Args:
         accelerator: auto, cpu, gpu, cuda or mps.
         precision: 32-true, 16-mixed, bf16-mixed, bf16-true or 64-true.
-        devices: how many.
+        devices: How many.
         **options: Fabric's own.
 
     Raises:
-        SkipweaveError: this machine does not have them.
+        SkipweaveError: This machine does not have them.
     """
     try:
         return Fabric(accelerator=accelerator, precision=cast(_PRECISION_INPUT, precision), devices=devices, **options)

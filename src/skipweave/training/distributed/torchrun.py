@@ -36,7 +36,7 @@ def check_devices(devices: int) -> None:
     """Refuse another number of processes than torchrun has started.
 
     Raises:
-        SkipweaveError: it has started more or fewer.
+        SkipweaveError: It has started more or fewer.
     """
     there = int(os.environ.get("WORLD_SIZE", devices)) if job() else devices
     if there != devices:
@@ -47,7 +47,7 @@ def places(devices: int) -> tuple[int, int]:
     """How many of the processes are on this machine, and on how many machines they are, each with as many.
 
     Args:
-        devices: processes of all machines together.
+        devices: Processes of all machines together.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", devices)) if job() else devices
     return here, devices // here

@@ -38,14 +38,14 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
     """Remove the links of a run's network whose weight is under a threshold (`skipweave.analysis.link_redundancy`).
 
     Args:
-        run_dir: the run directory; it is not changed.
-        below: the threshold, above 0 and at most 1.
-        output: a new folder for the network: its weights, and the run's settings with the new topology, which start
+        run_dir: The run directory; it is not changed.
+        below: The threshold, above 0 and at most 1.
+        output: A new folder for the network: its weights, and the run's settings with the new topology, which start
             from these weights. Where it is None, or nothing can be removed, nothing is written.
-        which: as for `load_run`.
+        which: As for `load_run`.
 
     Raises:
-        SkipweaveError: the run, its network or the threshold do not allow it, or the folder exists.
+        SkipweaveError: The run, its network or the threshold do not allow it, or the folder exists.
     """
     if output and output.exists():
         raise SkipweaveError(f"output is {output}, which exists already: give the name of a new folder")

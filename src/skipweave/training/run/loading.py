@@ -24,14 +24,14 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
     """Load the network of a run, finished or not; of one that has only been given its first weights, these.
 
     Args:
-        run_dir: the run directory.
+        run_dir: The run directory.
         which: `best` by validation error, or `last`; without a validation split the last is the best.
 
     Returns:
         The network in evaluation mode, the run's settings, and what the network is.
 
     Raises:
-        SkipweaveError: the folder is not a run's, holds no checkpoint yet, or a damaged one.
+        SkipweaveError: The folder is not a run's, holds no checkpoint yet, or a damaged one.
     """
     folder = RunDirectory(run_dir)
     config = folder.read_config()
@@ -51,10 +51,10 @@ class RunImages:
     """A run's network with images of one split of its data.
 
     Attributes:
-        network: in evaluation mode.
-        config: the run's settings.
-        data: as the run read it.
-        images: of the split.
+        network: In evaluation mode.
+        config: The run's settings.
+        data: As the run read it.
+        images: Of the split.
     """
 
     network: nn.Module
@@ -67,13 +67,13 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
     """Load the network of a run and a split of the run's data.
 
     Args:
-        run_dir: the run directory.
+        run_dir: The run directory.
         split: train, validation or test.
-        which: as for `load_run`.
-        root: where the data is now; by default where the run read it.
+        which: As for `load_run`.
+        root: Where the data is now; by default where the run read it.
 
     Raises:
-        SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
+        SkipweaveError: The run or its data is missing or does not fit, or there is no such split.
     """
     network, config, description = load_run(run_dir, which)
     data = load(_moved(config.data, root) if root else config.data)

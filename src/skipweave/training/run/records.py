@@ -24,9 +24,9 @@ class Records:
     what there is to go on from.
 
     Args:
-        folder: of the run.
-        description: of the network.
-        active: whether this process writes.
+        folder: Of the run.
+        description: Of the network.
+        active: Whether this process writes.
     """
 
     def __init__(self, folder: RunDirectory, description: Description, *, active: bool) -> None:

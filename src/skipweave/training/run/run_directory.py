@@ -35,10 +35,10 @@ class RunDirectory:
     """The files of one run.
 
     Args:
-        path: the folder.
+        path: The folder.
 
     Raises:
-        SkipweaveError: it is not a run directory.
+        SkipweaveError: It is not a run directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +68,7 @@ class RunDirectory:
         """Make `<output>/<model>_<data>_<n>` with the first free n, and write settings and versions into it.
 
         Raises:
-            SkipweaveError: it cannot be made, or not be written to.
+            SkipweaveError: It cannot be made, or not be written to.
         """
         if config.output.exists() and not config.output.is_dir():
             raise SkipweaveError(f"output is {config.output}: expected a folder, found a file")
@@ -83,7 +83,7 @@ class RunDirectory:
         """Make a folder of this very name, and write settings and versions into it.
 
         Raises:
-            SkipweaveError: it exists already, cannot be made, or not be written to.
+            SkipweaveError: It exists already, cannot be made, or not be written to.
         """
         try:
             return cls._new(path, config)
@@ -141,13 +141,13 @@ class RunDirectory:
         """Remove what a killed process was still writing, and put `previous` in the place of a damaged `last`.
 
         Args:
-            check: as of `newest`.
+            check: As of `newest`.
 
         Returns:
             A warning, or nothing.
 
         Raises:
-            SkipweaveError: all checkpoints are damaged, or the folder cannot be written.
+            SkipweaveError: All checkpoints are damaged, or the folder cannot be written.
         """
         saved, warning = self.newest(check)
         with self.writing():
@@ -167,7 +167,7 @@ class RunDirectory:
         """Check that a run was started here.
 
         Raises:
-            SkipweaveError: there are no settings.
+            SkipweaveError: There are no settings.
         """
         if not self.config.is_file():
             raise SkipweaveError(f"not a run directory (it has no config.yaml): {self.path}")
@@ -176,7 +176,7 @@ class RunDirectory:
         """The settings that the run was started with; what they had downloaded is there by now.
 
         Raises:
-            SkipweaveError: there are none, or they are damaged.
+            SkipweaveError: There are none, or they are damaged.
         """
         self.check()
         config = read(FitConfig, self.config)
@@ -191,13 +191,13 @@ class RunDirectory:
         """The checkpoint to continue from.
 
         Args:
-            check: raises a SkipweaveError if a file's header does not fit; its tensors are then not read.
+            check: Raises a SkipweaveError if a file's header does not fit; its tensors are then not read.
 
         Returns:
             `last`, or if that is damaged `previous`; None before the first one. And a warning, or nothing.
 
         Raises:
-            SkipweaveError: all that is there is damaged, or a file that is whole does not fit.
+            SkipweaveError: All that is there is damaged, or a file that is whole does not fit.
         """
         problems: list[str] = []
         for path in (self.last, self.previous):
@@ -237,7 +237,7 @@ class RunDirectory:
         """Tell in one line what cannot be written in the block: a full disk, a folder that is read-only, or gone.
 
         Raises:
-            SkipweaveError: what, why, what there is to go on from, and how.
+            SkipweaveError: What, why, what there is to go on from, and how.
         """
         try:
             yield
@@ -267,7 +267,7 @@ class RunDirectory:
         """The training images that are left out; None if they have not been looked for yet.
 
         Raises:
-            SkipweaveError: the file is damaged.
+            SkipweaveError: The file is damaged.
         """
         if not self.skipped.exists():
             return None

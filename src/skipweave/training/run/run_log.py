@@ -15,8 +15,8 @@ class RunLog:
     """Appends to two files. What cannot be written is left out: a log must not end a run, nor hide why it ended.
 
     Args:
-        text: for people. A line that a killed process or a full disk left unfinished is taken away.
-        lines: one JSON object a line.
+        text: For people. A line that a killed process or a full disk left unfinished is taken away.
+        lines: One JSON object a line.
     """
 
     def __init__(self, text: Path, lines: Path) -> None:
@@ -29,9 +29,9 @@ class RunLog:
         """Note a milestone.
 
         Args:
-            event: its kind, one word.
-            sentence: what happened.
-            values: the same as JSON holds it; what that cannot hold, as it prints.
+            event: Its kind, one word.
+            sentence: What happened.
+            values: The same as JSON holds it; what that cannot hold, as it prints.
         """
         now = datetime.now().astimezone()
         _append(self._text, f"{now:%Y-%m-%d %H:%M:%S}  {printable(sentence)}")
@@ -44,8 +44,8 @@ def warnings_once(tell: Callable[[str], None], *, shown: bool) -> Iterator[None]
     """Tell each of Python's warnings once while the block runs, however often and from wherever it comes.
 
     Args:
-        tell: gets the text.
-        shown: whether this process goes on to show it too.
+        tell: Gets the text.
+        shown: Whether this process goes on to show it too.
     """
     show, seen = warnings.showwarning, set()
 

@@ -27,18 +27,18 @@ def unreadable(
     Each process reads a part of the images, once in the life of a run, or of a study for all its runs.
 
     Args:
-        fabric: of this process.
-        config: the settings.
-        resume: folder of the run to go on with, whose list holds.
-        data: the images.
+        fabric: Of this process.
+        config: The settings.
+        resume: Folder of the run to go on with, whose list holds.
+        data: The images.
         progress: Called with the images read and all images, after each.
-        known: those images, if they have been found before.
+        known: Those images, if they have been found before.
 
     Returns:
         The images to leave out, in the order of the data.
 
     Raises:
-        SkipweaveError: an image that is evaluated cannot be read, or those of the run to go on with are others.
+        SkipweaveError: An image that is evaluated cannot be read, or those of the run to go on with are others.
     """
     if config.data.on_bad == "raise":
         return []

@@ -47,8 +47,8 @@ class Phase:
 
     Attributes:
         density: Fraction of the input channels that each output of the sparse layers reads.
-        steps: taken.
-        seconds: wall-clock time of these steps, data included.
+        steps: Taken.
+        seconds: Wall-clock time of these steps, data included.
     """
 
     density: float
@@ -66,21 +66,21 @@ class RunSummary:
     """The figures of a finished run, and where it is. Metrics are those of the weights in model.safetensors.
 
     Attributes:
-        run_dir: the run directory.
-        model: name of the network.
-        args: its overrides, as asked for.
-        seed: of the run.
-        epochs: done.
-        parameters: learnable parameters.
+        run_dir: The run directory.
+        model: Name of the network.
+        args: Its overrides, as asked for.
+        seed: Of the run.
+        epochs: Done.
+        parameters: Learnable parameters.
         weights: `best` if there is a validation split to choose by, else `last`.
         metric: Name of the metric to compare by.
         val_metrics: Metrics on the validation split, by the names of `skipweave.training.tasks.metrics.of_heads`;
             empty without one.
         test_metrics: Metrics on the test split, likewise.
-        train_seconds: wall-clock time of all epochs, validation included.
-        step_seconds: median over the epochs of their median time of a training step, data included.
-        phases: by density, if the network gained links while it trained.
-        skipped: training images that were left out, as they cannot be read; skipped.csv names them.
+        train_seconds: Wall-clock time of all epochs, validation included.
+        step_seconds: Median over the epochs of their median time of a training step, data included.
+        phases: By density, if the network gained links while it trained.
+        skipped: Training images that were left out, as they cannot be read; skipped.csv names them.
     """
 
     run_dir: Path

@@ -186,7 +186,7 @@ def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     Args:
         logits: (N, classes).
         labels: N class indices.
-        loss: mean over the batch.
+        loss: Mean over the batch.
 
     Returns:
         (summed loss, images, wrong, wrong among five), on the logits' device.
@@ -203,7 +203,7 @@ def segmentation_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor
     Args:
         confusion: int64 (classes, classes), of the batch.
         labels: (N, H, W).
-        loss: mean over the batch.
+        loss: Mean over the batch.
     """
     return _sums(loss, labels, confusion.flatten())
 

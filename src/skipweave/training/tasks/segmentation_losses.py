@@ -47,8 +47,8 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
 
     Args:
         logits: (N, C, H, W), of any floating type; half precision is computed in single.
-        targets: y, (N, C, H, W), as `soft_labels` gives them.
-        weights: w, (C,); None for ones.
+        targets: Y, (N, C, H, W), as `soft_labels` gives them.
+        weights: W, (C,); None for ones.
 
     Returns:
         A scalar; 0 if no pixel is labeled.

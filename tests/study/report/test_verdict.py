@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from skipweave.study.report.verdict import pooled_spread, standard_error, verdict
 from skipweave.study.results import Cost, Network, Results, Run
-from skipweave.study.verdict import pooled_spread, standard_error, verdict
 from skipweave.training.tasks.metrics import MEAN_IOU
 
 

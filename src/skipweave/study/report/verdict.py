@@ -3,7 +3,7 @@
 import math
 from statistics import fmean
 
-from skipweave.study.distance_ordering import Ordering, equal_links, links_of, mean_distance, ordering
+from skipweave.study.report.distance_ordering import Ordering, equal_links, links_of, mean_distance, ordering
 from skipweave.study.results import COSTS, Results, Summary
 
 _COST_WORDS = {

@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from skipweave.study.html_report import write_report
-from skipweave.study.result_plots import write_plots
-from skipweave.study.verdict import verdict
+from skipweave.study.report.html_report import write_report
+from skipweave.study.report.result_plots import write_plots
+from skipweave.study.report.verdict import verdict
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

@@ -20,11 +20,11 @@ def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir:
     """Everything a reader needs to judge the results, in the report's order.
 
     Args:
-        config: the study.
-        data: its images.
-        networks: as they were trained.
-        run_dir: a finished run, whose versions are told.
-        device: what computed.
+        config: The study.
+        data: Its images.
+        networks: As they were trained.
+        run_dir: A finished run, whose versions are told.
+        device: What computed.
     """
     return {
         "Data and split": _data(config, data),

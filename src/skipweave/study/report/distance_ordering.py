@@ -18,11 +18,11 @@ class Ordering:
     """How often the longer distance was worse, comparing two networks of a group trained from one seed.
 
     Attributes:
-        comparisons: of two networks from one seed.
-        worse: comparisons in which the network of longer mean distance was worse.
-        better: comparisons in which it was better; the rest are ties.
-        chance: probability of a margin `worse - better` at least as large if what is read made no difference.
-        chance_of_reverse: probability of a margin at most as large.
+        comparisons: Of two networks from one seed.
+        worse: Comparisons in which the network of longer mean distance was worse.
+        better: Comparisons in which it was better; the rest are ties.
+        chance: Probability of a margin `worse - better` at least as large if what is read made no difference.
+        chance_of_reverse: Probability of a margin at most as large.
     """
 
     comparisons: int

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
 from skipweave.plotting.log_axes import logarithmic
-from skipweave.study.distance_ordering import equal_links, links_of
+from skipweave.study.report.distance_ordering import equal_links, links_of
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of, pareto_front
 
 #: Text and lines; paper. The report replaces these exact colors by the page's own, light or dark.

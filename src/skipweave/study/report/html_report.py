@@ -7,10 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from skipweave.study.inline_svg import inline_svg
-from skipweave.study.result_plots import INK, PAPER, looks
+from skipweave.study.report.inline_svg import inline_svg
+from skipweave.study.report.result_plots import INK, PAPER, looks
+from skipweave.study.report.verdict import value_text, verdict
 from skipweave.study.results import COSTS, Network, Results, Run, Summary
-from skipweave.study.verdict import value_text, verdict
 from skipweave.training import Metric
 
 #: What plots draw in neutral colors takes the page's own, light or dark. Connection pictures stay on white.
@@ -38,12 +38,12 @@ def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictur
     """Write the report.
 
     Args:
-        path: the HTML file to write.
-        results: what the study found.
+        path: The HTML file to write.
+        results: What the study found.
         plots: SVG files by key, as `plots.write_plots` returns them.
         pictures: SVG file of the connection picture by network label.
     """
-    template = Template(files("skipweave.study").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("skipweave.study.report").joinpath("report.html").read_text(encoding="utf-8"))
     page = template.substitute(
         title=escape(results.title),
         answer="\n".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(results)),

@@ -3,9 +3,9 @@ import math
 
 import pytest
 
-from skipweave.study.distance_ordering import equal_links, ordering
+from skipweave.study.report.distance_ordering import equal_links, ordering
+from skipweave.study.report.verdict import verdict
 from skipweave.study.results import Cost, Network, Results, Run
-from skipweave.study.verdict import verdict
 
 
 def network(label, links, mean_distance, topology, **args):
