@@ -72,7 +72,7 @@ def test_the_indices_are_those_of_the_images_that_were_met(tiny: Tiny):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])
 def test_a_learning_rate_that_is_too_large(tiny: Tiny, precision: str):
-    """The harm is real here: weights of 1e30 after the first step; it must be seen before the second is taken."""
+    """The first step makes weights of 1e30; the second must be the last."""
     config = tiny(precision=precision, optim=OptimConfig(lr=1e30))
     folder, message = failed(config)
     told = read(folder)

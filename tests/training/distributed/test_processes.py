@@ -80,10 +80,10 @@ def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunD
         assert torch.allclose(tensor, expected[name], rtol=1e-9, atol=1e-12), name
 
 
-def test_two_processes_that_run_units_again_compute_the_same(nursery, run: RunDirectory, tmp_path: Path):
+def test_two_processes_that_run_units_again_compute_the_same(run_command, run: RunDirectory, tmp_path: Path):
     settings, output = tmp_path / "settings.yaml", tmp_path / "runs"
     settings.write_text(yaml.safe_dump(as_plain(replace(run.read_config(), recompute=True, output=output))))
-    assert nursery(["fit", "--config", settings], processes=2).status == 0
+    assert run_command(["fit", "--config", settings], processes=2).status == 0
     (again,) = map(RunDirectory, output.iterdir())
     trained = open_saved(again.last).tensors("network/")
     for name, expected in open_saved(run.last).tensors("network/").items():
@@ -99,12 +99,12 @@ def test_two_processes_score_every_image_once(run: RunDirectory):
 
 
 def test_processes_differ_in_data_and_agree_in_weights_after_every_step(
-    nursery, tmp_path: Path, make_tiny: Callable[..., FitConfig]
+    run_command, tmp_path: Path, make_tiny: Callable[..., FitConfig]
 ):
     settings = tmp_path / "settings.yaml"
     settings.write_text(yaml.safe_dump(as_plain(make_tiny(tmp_path / "runs", devices=2))))
     words = ["fit", "--config", settings]
-    assert nursery(words, at="trace", rank=None, folder=tmp_path, processes=2).status == 0
+    assert run_command(words, at="trace", rank=None, folder=tmp_path, processes=2).status == 0
     lines = [(tmp_path / f"trace_{rank}.txt").read_text().splitlines() for rank in (0, 1)]
     batches, weights = ([[line.split()[part] for line in trace] for trace in lines] for part in (0, 1))
     assert weights[0] == weights[1]
