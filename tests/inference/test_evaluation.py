@@ -48,7 +48,7 @@ def test_a_split_that_is_not_there_is_told(tmp_path: Path, make_tiny: Callable[.
 
 def test_a_run_without_checkpoint_tells_how_to_continue(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
     folder = RunDirectory.create(make_tiny(tmp_path))
-    with pytest.raises(SkipweaveError, match=r"holds no checkpoint yet: continue it with `skipweave fit --resume"):
+    with pytest.raises(SkipweaveError, match=r"holds no checkpoint yet: resume it with `skipweave fit --resume"):
         load_run(folder.path)
     with pytest.raises(SkipweaveError, match="no such run directory"):
         load_run(tmp_path / "none")

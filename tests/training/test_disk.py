@@ -87,9 +87,7 @@ def test_a_full_disk(run_command, begin: Callable[[Path], RunDirectory], small_d
     assert open_saved(folder.last).info["sha256"] == weights
 
 
-def test_a_disk_that_becomes_read_only(
-    run_command, begin: Callable[[Path], RunDirectory], small_disk: Path, weights: str
-):
+def test_a_read_only_disk(run_command, begin: Callable[[Path], RunDirectory], small_disk: Path, weights: str):
     folder = begin(small_disk / "runs")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     ended = run_command(["fit", "--resume", folder.path])

@@ -70,9 +70,7 @@ def test_a_signal_stops_a_run_within_a_step(
     pytest.param("evaluation", 3, 1, marks=pytest.mark.slow),
     pytest.param("step", 11, 0, marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_two_processes_stop_at_the_same_step(
-    run_command, settings: Path, tmp_path: Path, at: str, number: int, rank: int
-):
+def test_processes_stop_at_the_same_step(run_command, settings: Path, tmp_path: Path, at: str, number: int, rank: int):
     """When they next synchronize, whichever of them gets the signal; so that the first saves what both have done."""
     words = ["fit", "--config", settings, "--devices", 2]
     ended = run_command(words, at=at, number=number, rank=rank, signal="SIGTERM", processes=2)

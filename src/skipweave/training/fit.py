@@ -1,4 +1,4 @@
-"""Train a network from settings to a finished run's folder, or go on with one that was stopped."""
+"""Train a network from a config to a finished run directory, or resume a run."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -48,10 +48,10 @@ def fit(
 ) -> RunSummary:
     """Train a network.
 
-    Processes that torchrun starts again after one has died go on with the run that they had begun.
+    Processes that torchrun restarts resume the run that they had started.
 
     Args:
-        config: The settings. The run gets a new folder in `config.output`.
+        config: The config. The run gets a new folder in `config.output`.
         resume: Folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
             `config` may then differ from the run's own in where it is computed and read from only
             (`config.FREE_TO_CHANGE`).
@@ -84,7 +84,7 @@ def fit(
 
 
 def _resumable(config: FitConfig, folder: RunDirectory) -> FitConfig:
-    """The settings, with what the run found of the values of its images; refuses those that would make it another."""
+    """The config, with the value range that the run found in its images; it must not differ in what affects results."""
     own = folder.read_config()
     found = {name: getattr(own.data, name) for name in FOUND if getattr(config.data, name) is None}
     config = replace(config, data=replace(config.data, **found))
@@ -239,7 +239,7 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
 def _within_memory(
     config: FitConfig, args: dict[str, Any], task: Task, data: Data
 ) -> tuple[FitConfig, MemoryPlan | None]:
-    """The settings as they fit `max_memory`, and what was chosen for it."""
+    """The config changed to fit `max_memory`, and the plan behind it."""
     if config.max_memory is None:
         return config, None
     plan = plan_memory(
@@ -254,7 +254,7 @@ def _within_memory(
 
 
 def _weights_of_classes(task: Task) -> str:
-    """What the classes count, to be told; nothing where all count alike."""
+    """The class weights in a line; empty if there are none."""
     if not isinstance(task, Segmentation) or task.pixels is None:
         return ""
     weights = zip(task.classes, task.pixels.weights(), strict=True)
@@ -282,7 +282,7 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
 
 
 def _finish(loop: Loop, skipped: int) -> RunSummary:
-    """Choose the weights, test them, and write what is written once."""
+    """Choose the weights, evaluate them on the test split, and write the results."""
     config, rows, folder, learner = loop.config, loop.state.rows, loop.records.folder, loop.learner
     metric = loop.state.metrics.metric
     best = best_row(rows, metric)

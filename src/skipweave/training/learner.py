@@ -1,4 +1,4 @@
-"""A network and its optimizer on their device: how they start, take a step, and go into a checkpoint and back."""
+"""A network and its optimizer on their device: the training step, and their state in a checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class Learner:
 
     Args:
         fabric: Devices, precision and processes.
-        config: The settings.
+        config: The config.
         args: All of the network's overrides.
         task: What is to be learned.
 
@@ -62,12 +62,12 @@ class Learner:
         self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimizer)
 
     def start_step(self, step: int) -> None:
-        """Add links, where the settings want some before this step of the run, counted from 0."""
+        """Add links if the config densifies the network before this step of the run, counted from 0."""
         if self._densifier:
             self.density = self._densifier.prepare(self.network, self.optimizer, step)
 
     def start_epoch(self) -> None:
-        """Go into training mode."""
+        """Set training mode."""
         self.heads.train()
 
     def backward(self, images: Tensor, labels: Tensor, head_weights: Sequence[float]) -> Tensor:
@@ -95,7 +95,7 @@ class Learner:
         self._stepper.step()
 
     def start_evaluation(self) -> None:
-        """Go into evaluation mode, every process with the first one's running statistics."""
+        """Set evaluation mode, with the running statistics of the first process in every process."""
         if self.fabric.world_size > 1:
             for buffer in self.network.buffers():
                 distributed.broadcast(buffer, 0)
@@ -117,17 +117,17 @@ class Learner:
         return int(sum_over_processes(wrong, self.fabric)) == 0
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a step changes, as named tensors and plain values."""
+        """The state that a step changes, as named tensors and plain values."""
         moments, values = pack(self.optimizer, self.parameter_names)
         tensors = {NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {OPTIMIZER + name: tensor for name, tensor in moments.items()}
         return tensors, {"optimizer": values, "precision": self.fabric.strategy.precision.state_dict()}
 
     def load_state(self, saved: Saved) -> None:
-        """Take over what `state` gave.
+        """Load what `state` returned.
 
         Raises:
-            SkipweaveError: It is of another network, or damaged.
+            SkipweaveError: The file is of another network, or damaged.
         """
         match_fan_ins(self.network, without_prefix(saved.shapes, NETWORK))
         self._expect(saved, NETWORK)
@@ -138,13 +138,13 @@ class Learner:
             unpack(self.optimizer, self.parameter_names, moments, saved.info["optimizer"])
             self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise SkipweaveError(f"the optimizer's state in {saved.path} is not of these settings ({error})") from error
+            raise SkipweaveError(f"the optimizer's state in {saved.path} does not fit the config ({error})") from error
 
     def load_weights(self, saved: Saved) -> None:
-        """Take over a network's tensors alone.
+        """Load the tensors of a network only.
 
         Raises:
-            SkipweaveError: They are of another network, or damaged.
+            SkipweaveError: The file is of another network, or damaged.
         """
         match_fan_ins(self.network, saved.shapes)
         self._expect(saved, "")
@@ -159,7 +159,7 @@ class Learner:
 
 
 def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
-    """Check by the header that what a file keeps for the optimizer is of a network's tensors.
+    """Check by a file's header that its optimizer state belongs to the tensors of a network.
 
     Args:
         saved: The file.
@@ -173,4 +173,4 @@ def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
         kept_for = name.removeprefix(OPTIMIZER).rpartition("/")[0]
         whose = network.get(kept_for) if name.startswith(OPTIMIZER) else None
         if not name.startswith(NETWORK) and (whose is None or shape not in ((), tuple(whose.shape))):
-            raise SkipweaveError(f"{saved.path} is not of this network: tensor {name} is of no use to its optimizer")
+            raise SkipweaveError(f"{saved.path} is not of this network: tensor {name} does not belong to its optimizer")

@@ -1,4 +1,4 @@
-"""The step loop: every random choice follows from (seed, epoch, step), so a resumed run is the uninterrupted one."""
+"""The training loop. Every random choice is a function of (seed, epoch, step), so that a resumed run is exact."""
 
 import signal
 import time
@@ -30,7 +30,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass
 class Loop:
-    """A run, from where its state says to its last epoch.
+    """The training loop of a run, from its present state to its last epoch.
 
     Every process takes an equal part of each batch and normalizes by the statistics of that part; gradients are
     averaged. So W processes compute what one process computes that runs the W parts of a batch in turn and averages
@@ -39,7 +39,7 @@ class Loop:
     Attributes:
         learner: The network and its optimizer.
         data: The images.
-        config: The settings.
+        config: The config.
         state: Where the run stands.
         records: What is written down.
         callbacks: Called at the end of steps and epochs.
@@ -74,7 +74,7 @@ class Loop:
             self.end_epoch()
 
     def train_epoch(self) -> None:
-        """Take the steps of the present epoch that are still to do."""
+        """Take the remaining steps of the present epoch."""
         config, state = self.config, self.state
         self.learner.start_epoch()
         head_weights = self.learner.loss_weights(state.epoch)
@@ -107,7 +107,7 @@ class Loop:
                 clock = time.perf_counter()
 
     def synchronize(self, since: float) -> signal.Signals | None:
-        """Count the steps since the last synchronization in; return the signal that asked to stop, if one did.
+        """Read the sums of the steps since the last synchronization; return the signal that asked to stop, if any.
 
         Args:
             since: Time of the last synchronization, by `time.perf_counter`.
@@ -132,7 +132,7 @@ class Loop:
         return asked
 
     def end_epoch(self) -> None:
-        """Validate, write the epoch down, and go to the start of the next."""
+        """Validate, record the epoch, and go to the start of the next."""
         self.check_weights()
         state, train, clock = self.state, self.state.metrics, time.perf_counter()
         val = self.evaluate(self.data.val, on_stop=self.save) if self.data.val else []
@@ -158,7 +158,7 @@ class Loop:
     def evaluate(
         self, images: ImageSet | SegmentationImages, on_stop: Callable[[], None] = lambda: None
     ) -> list[Metrics]:
-        """Score every head on a split, every image once whatever the number of processes; the network's own is last.
+        """Evaluate every head on a split, every image once whatever the number of processes; the last head is last.
 
         Args:
             images: The split.
@@ -174,7 +174,7 @@ class Loop:
         return over_processes(own, self.fabric)
 
     def stoppable(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:
-        """Pass batches on; every so many of these steps, all processes look together whether to stop."""
+        """Pass batches on, and synchronize stop requests of all processes once per interval."""
         for step in range(steps):
             if step % self.buffer.interval == 0 and (asked := self.buffer.synchronize()[1]):
                 on_stop()
@@ -201,7 +201,7 @@ class Loop:
         return max(batch_size // self.fabric.world_size, 1)
 
     def learning_rate(self, step: int) -> float:
-        """That of a step of the present epoch."""
+        """Learning rate of a step of the present epoch."""
         done, epoch = self.state.epoch * self.steps + step, self.state.epoch
         return self.config.optim.lr * self.config.schedule.factor(done, self.steps * self.config.epochs, epoch)
 
@@ -211,14 +211,14 @@ class Loop:
         return self.state.epoch * self.steps + self.state.step
 
     def stopped(self, number: signal.Signals) -> Stopped:
-        """What to raise when a signal asked to stop, once what was done is saved."""
-        self.fabric.barrier()  # none ends before the first has saved: who started them may then end the others
+        """The exception to raise for a signal, once the run is saved."""
+        self.fabric.barrier()  # the launcher may end all processes when one ends: wait until the first has saved
         command = self.records.folder.resume_command
         return Stopped(number, f"stopped by {number.name} {self.place}; to resume: {command}")
 
     @property
     def place(self) -> str:
-        """Where the run stands, in words."""
+        """Epoch and step, in words."""
         if self.state.epoch == self.config.epochs:
             return "after the last epoch"
         return f"in epoch {self.state.epoch + 1} after {self.state.step} of {self.steps} steps"
@@ -234,12 +234,12 @@ class Loop:
         self.records.save(self.learner, self.state)
 
     def check_weights(self) -> None:
-        """Refuse to save what a finite loss may have left unseen."""
+        """Check that all weights are finite, which a finite loss does not imply."""
         if not self.learner.is_finite():
             raise self.diverged("a weight is non-finite", self.state.step - 1)
 
     def diverged(self, what: str, step: int) -> SkipweaveError:
-        """Write down that training cannot go on, and return what to raise.
+        """Write the divergence report, and return the exception to raise.
 
         Args:
             what: Was found.
@@ -266,7 +266,7 @@ class Loop:
         loss = "" if self._loss is None else f", loss {self._loss:g}"
         return SkipweaveError(
             f"stopped in epoch {state.epoch + 1} at step {step + 1}: {what} (learning rate {lr:g}{loss}); "
-            f"{folder.divergence} tells the last batch's images; nothing was overwritten: {folder.describe_kept()}; "
+            f"{folder.divergence} names the images of that batch; nothing was overwritten: {folder.describe_kept()}; "
             f"try a smaller optim.lr"
         )
 

@@ -101,4 +101,4 @@ def test_a_name_that_changed_in_a_header_is_damage_and_not_another_network(tmp_p
 
     saved, warning = folder.newest(check)
     assert saved.path == folder.previous
-    assert warning.startswith(f"damaged file (its header is not what was written): {folder.last}; continuing from")
+    assert warning.startswith(f"damaged file (its header is not what was written): {folder.last}; resuming from")

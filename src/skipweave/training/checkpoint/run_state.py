@@ -1,4 +1,4 @@
-"""Where a run stands between two steps, and its way into a checkpoint and back."""
+"""The state of a run between two steps, as a checkpoint stores it."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from skipweave.training.tasks.metrics import Metric, Metrics
 
 @dataclass
 class RunState:
-    """Everything that a step changes besides the network and the optimizer.
+    """What a step changes besides the network and the optimizer.
 
     Attributes:
         metrics: Metrics of the present epoch so far.
@@ -55,7 +55,7 @@ class RunState:
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
 
     def as_plain(self) -> dict[str, Any]:
-        """The state as JSON holds it; floats survive exactly."""
+        """The state as JSON values; floats are exact."""
         rows, phases = ([asdict(item) for item in items] for items in (self.rows, self.phases))
         return {**vars(self), "metrics": self.metrics.sums.tolist(), "rows": rows, "phases": phases}
 

@@ -1,4 +1,4 @@
-"""A network's weights with all that is needed to use them: one safetensors file, its description in the header."""
+"""Files of weights: safetensors with a description of the network in the header."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ WEIGHTS = "skipweave weights 1"
 
 @dataclass(frozen=True)
 class Description:
-    """What a network is, and what it expects and tells.
+    """Description of a trained network: model, classes and preprocessing.
 
     Attributes:
         model: Its registered name.
@@ -43,7 +43,7 @@ class Description:
     colored: bool = True
 
     def __post_init__(self) -> None:
-        """Let values be the labels where there are none."""
+        """Set values to the labels by default."""
         if self.palette and not self.values:
             object.__setattr__(self, "values", tuple(range(len(self.classes))))
 
@@ -56,7 +56,7 @@ class Description:
         return replace(described, palette=data.palette, values=data.values, colored=data.colored)
 
     def as_plain(self) -> dict[str, Any]:
-        """The description as JSON holds it."""
+        """The description as JSON values."""
         return {
             "model": self.model,
             "args": dict(self.args),
@@ -69,7 +69,7 @@ class Description:
 
     @classmethod
     def from_plain(cls, values: Any, path: Path) -> "Description":
-        """Read a description; `path` is the file that it stands in.
+        """Parse a description from the file `path`.
 
         Raises:
             SkipweaveError: It is none.
@@ -77,7 +77,7 @@ class Description:
         kinds = {"model": str, "args": dict, "data": str, "classes": list, "preprocessing": dict, "palette": list}
         given = values if isinstance(values, Mapping) else {}
         if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
-            raise SkipweaveError(f"damaged file: {path} does not tell its {', '.join(wrong)}")
+            raise SkipweaveError(f"damaged file: {path} has no valid {', '.join(wrong)}")
         colors = [color for color in given["palette"] if not _is_color(color)]
         if colors or len(given["palette"]) not in (0, len(given["classes"]) + 1):
             raise SkipweaveError(f"damaged file: {path} has a palette that is not of three bytes a class, and void")
@@ -87,7 +87,7 @@ class Description:
         args = typed(dict[str, Any], given["args"], "args")
         follows = {"num_classes": len(classes), "in_chans": preprocessing.channels}
         if wrong := [name for name, number in follows.items() if args.get(name) != number]:
-            raise SkipweaveError(f"damaged file: {path} does not agree with itself on {', '.join(wrong)}")
+            raise SkipweaveError(f"damaged file: {path} is inconsistent in {', '.join(wrong)}")
         described = cls(given["model"], args, given["data"], classes, preprocessing, palette)
         if not palette:
             return described
@@ -113,7 +113,7 @@ class Description:
         return network.eval()
 
     def expect(self, saved: Saved, prefix: str = "") -> dict[str, Tensor]:
-        """Check that a file holds the tensors of this network: no memory is taken for them, whatever it asks for.
+        """Check that a file holds the tensors of this network, without allocating memory for them.
 
         Args:
             saved: The file.
@@ -143,7 +143,7 @@ def _is_color(value: Any) -> bool:
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int | None = None) -> None:
-    """Write the tensors of a network's state, and of which epoch if known, into a file that explains itself."""
+    """Write the state of a network with its description, and with its epoch if known."""
     of_epoch = {} if epoch is None else {"epoch": epoch}
     save(path, tensors, {"format": WEIGHTS, "description": description.as_plain(), **of_epoch})
 

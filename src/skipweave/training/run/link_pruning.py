@@ -1,4 +1,4 @@
-"""Take the weakest links out of a run's network, and make a folder from which what is left can be trained on."""
+"""Prune the weakest links of a run's network, and write a run directory to fine-tune it from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from skipweave.transforms import Removal, remove_links
 
 @dataclass(frozen=True)
 class LinkPruning:
-    """What was found, and done.
+    """Links found and removed.
 
     Attributes:
         weak: The links under the threshold, and which of them had to stay.
@@ -67,7 +67,7 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
 
 def _image_size(description: Description) -> tuple[int, int, int]:
     preprocessing = description.preprocessing
-    assert isinstance(preprocessing, Preprocessing)  # networks that label pixels are refused before
+    assert isinstance(preprocessing, Preprocessing)  # segmentation networks raise before
     return preprocessing.channels, preprocessing.crop, preprocessing.crop
 
 

@@ -21,7 +21,7 @@ Split = Literal["train", "validation", "test"]
 
 
 def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig, Description]:
-    """Load the network of a run, finished or not; of one that has only been given its first weights, these.
+    """Load the network of a run, finished or not.
 
     Args:
         run_dir: The run directory.
@@ -40,7 +40,7 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
         network, description = load_weights(chosen)
         return network, config, description
     if not folder.last.exists():
-        raise SkipweaveError(f"{run_dir} holds no checkpoint yet: continue it with `skipweave fit --resume {run_dir}`")
+        raise SkipweaveError(f"{run_dir} holds no checkpoint yet: resume it with `skipweave fit --resume {run_dir}`")
     saved = open_saved(folder.last)
     description = Description.from_plain(saved.info.get("description"), saved.path)
     return description.build(saved, NETWORK), config, description
@@ -84,8 +84,8 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
         )
     if data.preprocessing != description.preprocessing:
         raise SkipweaveError(
-            f"{run_dir} was trained on images that went through {description.preprocessing.describe()}, those of the "
-            f"data go through {data.preprocessing.describe()}: expected the same, of the same depth"
+            f"{run_dir} was trained on images preprocessed by {description.preprocessing.describe()}, those of "
+            f"the data are preprocessed by {data.preprocessing.describe()}: expected the same, of the same depth"
         )
     images = {"train": data.train, "validation": data.val, "test": data.test}[split]
     if images is None:
@@ -96,7 +96,7 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
 
 
 def _moved(config: DataConfig, root: Path) -> DataConfig:
-    """The same data in another folder, with the class list if that lay there too."""
+    """The same dataset in another directory, with the class list if it was in the old one."""
     classes = config.classes
     if classes and config.root and classes.is_relative_to(config.root):
         classes = root / classes.relative_to(config.root)

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes on: checkpoints, metrics, events for TensorBoard, and a log."""
+"""The records of a run in progress: checkpoints, metrics, TensorBoard events, and a log."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ CHECKPOINT = "skipweave checkpoint 1"
 
 
 class Records:
-    """Writes into a run directory; on processes other than the first, nowhere.
+    """Writes into a run directory, in the first process only.
 
     A kill between two of its files loses nothing: the checkpoint holds every row, and what was written before it is
     written again, alike, when the run is resumed. A file that cannot be written raises a `SkipweaveError` that tells
@@ -37,7 +37,7 @@ class Records:
         self._run_log = RunLog(folder.log, folder.log_lines) if active else None
 
     def begin(self, rows: Sequence[EpochRow]) -> None:
-        """Bring metrics and events to the epochs that the state has finished, and no further."""
+        """Write metrics and events of the finished epochs only."""
         if self.active:
             with self.folder.writing():
                 self.folder.write_metrics(rows)
@@ -48,7 +48,7 @@ class Records:
                     self._add_events(row)
 
     def log(self, event: str, sentence: str, **values: Any) -> None:
-        """Write a milestone into the log."""
+        """Add an entry to the log."""
         if self._run_log:
             self._run_log.add(event, sentence, values)
 
@@ -78,13 +78,13 @@ class Records:
             self.log("epoch", f"epoch {row.epoch} done: loss {row.train_loss:.4f}{val}{chosen}", **row.as_columns())
 
     def write_divergence(self, values: Mapping[str, Any]) -> None:
-        """Write down where and on what training came to its end."""
+        """Write the divergence report."""
         if self.active:
             with self.folder.writing():
                 self.folder.write_divergence(values)
 
     def close(self) -> None:
-        """Finish the events."""
+        """Close the events."""
         if self._events:
             self._events.close()
 

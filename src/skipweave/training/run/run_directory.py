@@ -1,4 +1,4 @@
-"""A run directory: what lies where in it, made new for every run, complete in itself."""
+"""The run directory and its files."""
 
 import csv
 import json
@@ -65,7 +65,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, config: FitConfig) -> "RunDirectory":
-        """Make `<output>/<model>_<data>_<n>` with the first free n, and write settings and versions into it.
+        """Create `<output>/<model>_<data>_<n>` with the first free n, and write config and versions into it.
 
         Raises:
             SkipweaveError: It cannot be made, or not be written to.
@@ -80,7 +80,7 @@ class RunDirectory:
 
     @classmethod
     def make(cls, path: Path, config: FitConfig) -> "RunDirectory":
-        """Make a folder of this very name, and write settings and versions into it.
+        """Create a directory of this name, and write config and versions into it.
 
         Raises:
             SkipweaveError: It exists already, cannot be made, or not be written to.
@@ -92,11 +92,11 @@ class RunDirectory:
 
     @classmethod
     def _new(cls, path: Path, config: FitConfig) -> "RunDirectory":
-        """Make it as `.NAME.partial` beside its place, so that it is complete from the moment it has its name."""
+        """Create it as `.NAME.partial` and rename it, so that it is complete as soon as it has its name."""
         partial = path.parent / f".{path.name}.partial"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.mkdir()  # only who has made this may take the name
+            partial.mkdir()  # whoever creates this may take the name
         except OSError as error:
             if isinstance(error, FileExistsError) and Path(error.filename) == partial:
                 raise
@@ -123,7 +123,7 @@ class RunDirectory:
 
     @classmethod
     def of_torchrun_job(cls, output: Path) -> "RunDirectory | None":
-        """The newest run in a folder that this torchrun job began; None if it began none there."""
+        """The newest run in a directory that this torchrun job started; None if there is none."""
         marks = [path / "torchrun_job.txt" for path in runs_in(output)]
         own = [path for path in marks if path.is_file() and read_text(path).strip() == torchrun.job()]
         newest = max(own, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
@@ -138,7 +138,7 @@ class RunDirectory:
         return folder
 
     def repair(self, check: Callable[[Saved], object]) -> str:
-        """Remove what a killed process was still writing, and put `previous` in the place of a damaged `last`.
+        """Remove partial files of a killed process, and replace a damaged `last` checkpoint by `previous`.
 
         Args:
             check: As of `newest`.
@@ -160,7 +160,7 @@ class RunDirectory:
 
     @property
     def resume_command(self) -> str:
-        """What to type to go on with the run."""
+        """The command that resumes the run."""
         return f"skipweave fit --resume {shlex.quote(str(self.path))}"
 
     def check(self) -> None:
@@ -173,7 +173,7 @@ class RunDirectory:
             raise SkipweaveError(f"not a run directory (it has no config.yaml): {self.path}")
 
     def read_config(self) -> FitConfig:
-        """The settings that the run was started with; what they had downloaded is there by now.
+        """The config that the run was started with, without downloads.
 
         Raises:
             SkipweaveError: There are none, or they are damaged.
@@ -183,12 +183,12 @@ class RunDirectory:
         return replace(config, data=replace(config.data, download=False))
 
     def keep_last(self) -> None:
-        """Let `previous` be what is now `last`, before `last` is replaced."""
+        """Keep `last` as `previous`, before `last` is replaced."""
         if self.last.exists():
             keep_as(self.last, self.previous)
 
     def newest(self, check: Callable[[Saved], object] = lambda saved: None) -> tuple[Saved | None, str]:
-        """The checkpoint to continue from.
+        """The checkpoint to resume from.
 
         Args:
             check: Raises a SkipweaveError if a file's header does not fit; its tensors are then not read.
@@ -214,13 +214,13 @@ class RunDirectory:
             except SkipweaveError as error:
                 problems.append(str(error))
                 continue
-            return saved, f"{problems[0]}; continuing from {path.name}" if problems else ""
+            return saved, f"{problems[0]}; resuming from {path.name}" if problems else ""
         if problems:
             raise SkipweaveError(*problems)
         return None, ""
 
     def describe_kept(self) -> str:
-        """What there is to go on from, in words."""
+        """The last good checkpoint, in words."""
         if not self.path.is_dir():
             return f"the run directory is gone: {self.path}"
         try:
@@ -234,7 +234,7 @@ class RunDirectory:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Tell in one line what cannot be written in the block: a full disk, a folder that is read-only, or gone.
+        """Report in one line what the block cannot write, as on a full or read-only disk.
 
         Raises:
             SkipweaveError: What, why, what there is to go on from, and how.
@@ -248,23 +248,23 @@ class RunDirectory:
             ) from error
 
     def write_divergence(self, values: Mapping[str, Any]) -> None:
-        """Write down where and on what training came to its end."""
+        """Write the divergence report."""
         write_text(self.divergence, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
     def write_metrics(self, rows: Sequence[EpochRow]) -> None:
-        """Write metrics.csv anew: one row an epoch, so that none is ever lost or doubled."""
+        """Rewrite metrics.csv, one row per epoch, so that none is lost or duplicated."""
         lines = [row.as_columns() for row in rows]
         names = dict.fromkeys(name for line in lines for name in line)
         cells = ([line.get(name) for name in names] for line in lines)
         write_text(self.metrics, as_csv([names, *cells] if names else []))
 
     def write_skipped(self, images: Sequence[Unreadable]) -> None:
-        """Write skipped.csv: a row for each training image that is left out, also if there are none."""
+        """Write skipped.csv, a row per skipped training image, also if there are none."""
         rows = ((image.index, image.file, image.problem) for image in images)
         write_text(self.skipped, as_csv([_SKIPPED, *rows]), errors="surrogateescape")  # names are compared later
 
     def read_skipped(self) -> list[Unreadable] | None:
-        """The training images that are left out; None if they have not been looked for yet.
+        """The skipped training images; None if they are not known yet.
 
         Raises:
             SkipweaveError: The file is damaged.
@@ -287,7 +287,7 @@ class RunDirectory:
         write_text(self.summary, json.dumps(summary.as_plain(), indent=2) + "\n")
 
     def read_summary(self) -> RunSummary | None:
-        """The figures of a finished run; None while it is not."""
+        """The summary of a finished run; None if it is not finished."""
         if not self.summary.exists():
             return None
         try:
@@ -300,7 +300,7 @@ class RunDirectory:
 
 
 def runs_in(output: Path) -> list[Path]:
-    """The folders of runs in a folder; what a run left that was killed as it began, `.NAME.partial`, is none."""
+    """The run directories in a directory, without `.NAME.partial` of runs killed while they started."""
     return sorted(path.parent for path in output.glob("[!.]*/config.yaml") if path.is_file())
 
 

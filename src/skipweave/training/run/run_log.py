@@ -1,4 +1,4 @@
-"""What happened to a run and when, over all sessions: one line a milestone for people, the same beside it as JSON."""
+"""The log of a run over all sessions, as text and as JSON lines."""
 
 import json
 import warnings
@@ -12,7 +12,7 @@ from skipweave.files.printable import printable
 
 
 class RunLog:
-    """Appends to two files. What cannot be written is left out: a log must not end a run, nor hide why it ended.
+    """Appends to two files. Lines that cannot be written are dropped: a log must not end a run, nor hide why it ended.
 
     Args:
         text: For people. A line that a killed process or a full disk left unfinished is taken away.
@@ -26,7 +26,7 @@ class RunLog:
             _end_with_a_whole_line(path)
 
     def add(self, event: str, sentence: str, values: Mapping[str, Any]) -> None:
-        """Note a milestone.
+        """Add an entry.
 
         Args:
             event: Its kind, one word.
@@ -41,7 +41,7 @@ class RunLog:
 
 @contextmanager
 def warnings_once(tell: Callable[[str], None], *, shown: bool) -> Iterator[None]:
-    """Tell each of Python's warnings once while the block runs, however often and from wherever it comes.
+    """Log each of Python's warnings once while the block runs.
 
     Args:
         tell: Gets the text.

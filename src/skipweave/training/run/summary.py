@@ -43,7 +43,7 @@ class EpochRow:
 
 @dataclass
 class Phase:
-    """The steps that were taken at one density of a network that gains links.
+    """The steps at one density of a network that is densified while it trains.
 
     Attributes:
         density: Fraction of the input channels that each output of the sparse layers reads.
@@ -57,13 +57,13 @@ class Phase:
 
     @property
     def steps_per_second(self) -> float:
-        """How fast the steps were."""
+        """Mean speed of the steps."""
         return self.steps / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The figures of a finished run, and where it is. Metrics are those of the weights in model.safetensors.
+    """The figures of a finished run. Metrics are those of the weights in model.safetensors.
 
     Attributes:
         run_dir: The run directory.
