@@ -81,7 +81,7 @@ def test_links_are_added_to_the_networks_that_are_to_gain_some(config):
         trainer=lambda config, **options: asked.append(config) or Trainer()(config, **options),
     )
     assert [fit.densify.every for fit in asked] == [3, 0, 3, 0]
-    assert ("links added", "growing: every 3 steps, fresh weights") in results.facts["Recipe"]
+    assert ("densification", "growing: every 3 steps, fresh weights") in results.facts["Recipe"]
     assert results.networks[0].cost.parameters < 0.7 * results.networks[1].cost.parameters
 
 

@@ -143,7 +143,7 @@ def test_classes_count_by_median_frequency(config: FitConfig):
 
 
 def test_class_weights_need_label_maps(tiny: Callable[..., FitConfig]):
-    with pytest.raises(SkipweaveError, match=r"loss\.class_weights is median_frequency, but digits has no label maps"):
+    with pytest.raises(SkipweaveError, match=r"loss\.class_weights is median_frequency, but digits has no segmentation masks"):
         fit(tiny(loss=LossConfig(class_weights="median_frequency")))
 
 

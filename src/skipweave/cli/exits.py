@@ -1,4 +1,4 @@
-"""`skipweave exits`: what each exit of a run's network costs, how much it errs, and what it predicts."""
+"""`skipweave exits`: cost, metrics and predictions of each early exit of a run's network."""
 
 from pathlib import Path
 
@@ -30,24 +30,24 @@ def exits(
     accelerator: str = "auto",
     workers: int = 0,
 ) -> None:
-    """Tell the cost and the error of each exit of a run's network; with --save also draw what they predict.
+    """Print cost and metrics of each exit of a run's network; with --save also draw their predicted masks.
 
     Args:
-        run: the run directory.
+        run: Run directory.
         split: train (not augmented), validation or test.
-        which: the checkpoint: best by validation error, or last.
+        which: the checkpoint: best on the validation split, or last.
         image: which image of the split to draw, counted from 0, the first by default.
-        save: where to put a figure of that image, its labels and the exits' label maps: SAVE.png and SAVE.svg,
+        save: where to put a figure of that image, its mask and the exits' predicted masks: SAVE.png and SAVE.svg,
             which must not exist yet.
         root: where the data is now, if not where the run read it.
         accelerator: auto, cpu, gpu, cuda or mps.
-        workers: processes that read ahead.
+        workers: processes that load data.
 
     Raises:
         SkipweaveError: the network has no exits, or there is no such run, split or image.
     """
     if image is not None and not save:
-        raise SkipweaveError("--image says what to draw: say where to by --save")
+        raise SkipweaveError("--image needs --save, the file to draw to")
     say_of_workers(workers)
     if save:
         make_room(pictures(save))
@@ -69,7 +69,7 @@ def exits(
 
 def _figure(run: RunImages, number: int, macs: tuple[int, ...]) -> Figure:
     if not isinstance(run.data, SegmentationData):
-        raise SkipweaveError(f"{run.data.name} has no label maps to draw: leave --save out")
+        raise SkipweaveError(f"{run.data.name} has no segmentation masks to draw: leave --save out")
     if not 0 <= number < len(run.images):
         raise SkipweaveError(f"image is {number}: expected 0 to {len(run.images) - 1}")
     image, labels = run.images[number]

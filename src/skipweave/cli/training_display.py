@@ -1,4 +1,4 @@
-"""Show a run in the terminal: bars over epochs and steps, and one line an epoch; elsewhere the lines alone."""
+"""Terminal display of a run: bars of epochs and steps, and one line per epoch; without a terminal, the lines only."""
 
 from collections.abc import Mapping
 
@@ -47,7 +47,7 @@ class RunDisplay(Callback):
         for note in start.notes:
             self._print(note)
         if start.epoch or start.step:
-            self._print(f"continuing after {start.epoch} epochs and {start.step} of {start.steps} steps")
+            self._print(f"resuming after {start.epoch} epochs and {start.step} of {start.steps} steps")
         if self._console and self._console.is_terminal:
             self._bars = Progress(*BAR, console=self._console, transient=True)
             self._epochs_bar = self._bars.add_task("epochs", total=start.epochs, completed=start.epoch)
@@ -76,7 +76,7 @@ class RunDisplay(Callback):
         if summary.test_metrics:
             self._print(f"test {metrics_text(summary.test_metrics)}, weights {weights}")
         for phase in summary.phases:
-            self._print(f"density {phase.density:g}: {phase.steps} steps, {phase.steps_per_second:.1f} a second")
+            self._print(f"density {phase.density:g}: {phase.steps} steps, {phase.steps_per_second:.1f} per second")
         if summary.skipped:
             self._print(f"{summary.skipped} training image(s) could not be read and were left out: see skipped.csv")
         self._print(f"weights, metrics and curves are in {summary.run_dir}")

@@ -1,4 +1,4 @@
-"""Classify images, or label their pixels, with a trained network."""
+"""Prediction: classification and segmentation of image files by a trained network."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from skipweave.training.tasks.segmentation_losses import predicted_mask
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network takes an image for.
+    """Predicted classes of an image.
 
     Attributes:
         path: Of the image.
@@ -34,7 +34,7 @@ class Prediction:
 def predict(
     network: nn.Module, description: Description, paths: Sequence[Path], *, top: int = 5, batch_size: int = 64
 ) -> Iterator[Prediction]:
-    """Classify image files. One that cannot be read is told of in its place and does not end the others.
+    """Classify image files. One that cannot be read is reported in its place and does not stop the others.
 
     Args:
         network: In evaluation mode, as `load_run` and `load_weights` give it.
@@ -63,7 +63,7 @@ def predict(
 
 @dataclass(frozen=True)
 class PredictedMask:
-    """What a network takes the pixels of an image for.
+    """Predicted mask of an image.
 
     Attributes:
         path: Of the image.
@@ -80,9 +80,9 @@ class PredictedMask:
 
 
 def segment(network: nn.Module, description: Description, paths: Sequence[Path]) -> Iterator[PredictedMask]:
-    """Label the pixels of image files, one after another: sizes may differ.
+    """Segment image files one by one, as sizes may differ.
 
-    A file that cannot be read, or is too small for the network, is told of in its place and does not end the others.
+    A file that cannot be read, or is too small for the network, is reported in its place and does not stop the others.
 
     Args:
         network: In evaluation mode, as `load_run` and `load_weights` give it.
@@ -104,7 +104,7 @@ def segment(network: nn.Module, description: Description, paths: Sequence[Path])
 
 
 def _label(network: nn.Module, description: Description, image: Tensor) -> Tensor:
-    """The labels of an image, (H, W).
+    """The predicted mask of an image, (H, W).
 
     Raises:
         SkipweaveError: It is too small.
@@ -126,7 +126,7 @@ def _open(path: Path, description: Description) -> Tensor:
 
 
 def _read(path: Path, description: Description) -> Tensor | str:
-    """The image as the network takes it, or what is wrong with it."""
+    """The preprocessed image, or the reason why it cannot be read."""
     try:
         return description.preprocessing(_open(path, description))
     except SkipweaveError as error:

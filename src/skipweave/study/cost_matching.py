@@ -1,4 +1,4 @@
-"""Bring networks to about equal cost by scaling their widths; the number of units and what they read stay."""
+"""Cost matching: networks scaled in width to about equal cost, with units and topology unchanged."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ def match_cost(
     cost: Callable[[nn.Module], int],
     target: int,
 ) -> dict[str, Any]:
-    """Overrides that bring a network's cost as near to the target as whole numbers allow.
+    """Overrides with which a network's cost is as near to the target as integers allow.
 
     The growth (concatenating networks) or the widths (summing networks) of all stages are scaled together: the largest
     takes every whole number, the others follow in the proportions that the network has now, rounded. Networks whose
@@ -78,7 +78,7 @@ def largest_within(cost_at: Callable[[int], int], target: int) -> int:
 
 
 def _knob(name: str, model: nn.Module) -> tuple[str, list[Fraction]]:
-    """Which override scales the network, and what each stage has of the largest."""
+    """The override that scales the network, and each stage's width relative to the largest."""
     parameters = inspect.signature(type(model)).parameters
     knob = next((knob for knob in KNOBS if knob in parameters), None)
     if knob is None:

@@ -1,4 +1,4 @@
-"""What a study shows while it goes on: a bar for the study, one for each run at work, a line for each that ends."""
+"""Progress display of a study: a bar for the study, one per run in progress, and a line per finished run."""
 
 from collections.abc import Sequence
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""What a study found: its networks, its runs, their statistics over seeds, and the two CSV files."""
+"""Results of a study: networks, runs, statistics over seeds, and two CSV files."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from skipweave.training.tasks.metrics import TOP1_ERROR, Metric
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs before it is trained.
+    """Cost of a network, known before training.
 
     Attributes:
         parameters: Learnable parameters.
@@ -87,7 +87,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Timing:
-    """Measured time of one network, medians in milliseconds a batch.
+    """Measured time of one network, medians in milliseconds per batch.
 
     Attributes:
         inference_ms: One forward pass, evaluation mode, no gradient.
@@ -100,7 +100,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Summary:
-    """One network's figures over its finished seeds.
+    """Statistics of one network over its finished seeds.
 
     Attributes:
         values: The study's metric on the test split, in the order of the seeds; never empty.
@@ -128,7 +128,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Results:
-    """All that the report is made from.
+    """Everything that the report contains.
 
     Attributes:
         title: Headline of the report.
@@ -154,7 +154,7 @@ class Results:
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
-        """One summary a network that has at least one finished run, in the study's order."""
+        """One summary per network that has at least one finished run, in the study's order."""
         return tuple(s for network in self.networks if (s := self._summary(network)) is not None)
 
     def _summary(self, network: Network) -> Summary | None:
@@ -219,7 +219,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
 
 
 def write_results(path: Path, results: Results) -> None:
-    """Write results.csv: one row a run; a failed run keeps its row, with the reason."""
+    """Write results.csv, one row per run; a failed run has a row with the reason."""
     networks = {network.label: network for network in results.networks}
     timings, metric = results.timings, results.metric.name
     rows = [_run_row(networks[run.label], run, timings.get(run.label), metric) for run in results.runs]
@@ -241,7 +241,7 @@ def _run_row(network: Network, run: Run, timing: Timing | None, metric: str) -> 
 
 
 def write_summary(path: Path, results: Results) -> None:
-    """Write summary.csv: one row a network, mean and spread over its finished seeds."""
+    """Write summary.csv, one row per network: mean and spread over its finished seeds."""
     fronts, metric = {key: results.front(key) for key in COSTS}, results.metric.name
     rows = [
         {

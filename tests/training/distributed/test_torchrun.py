@@ -53,7 +53,7 @@ def test_processes_started_again_go_on_with_their_run(run_command, words: list[o
     again = {"TORCHELASTIC_RESTART_COUNT": "1"}
     ended = run_command(words, processes=2, environment=again)
     assert ended.status == 0, ended.texts
-    assert "continuing after 1 epochs and 5 of 11 steps" in ended.texts[0]
+    assert "resuming after 1 epochs and 5 of 11 steps" in ended.texts[0]
     assert run_command([*words, "--output", tmp_path / "whole"], processes=2, environment=again).status == 0
     assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")
 

@@ -1,4 +1,4 @@
-"""The study's report: one HTML file that needs nothing else, the answer first."""
+"""The report of a study as one self-contained HTML file, conclusions first."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -173,7 +173,7 @@ def _pictures(results: Results, pictures: Mapping[str, Path]) -> str:
         f"<div><h3>{escape(n.label)}</h3>{_figure(pictures[n.label], f'c{i}-', f'Connections of {n.label}')}</div>"
         for i, n in enumerate(shown)
     )
-    return f'<h2>What each layer reads</h2><div class="pictures">{figures}</div>'
+    return f'<h2>Connections</h2><div class="pictures">{figures}</div>'
 
 
 def _figure(file: Path, prefix: str, title: str) -> str:

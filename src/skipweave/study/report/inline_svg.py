@@ -1,4 +1,4 @@
-"""Turn an SVG file into markup that can stand inside an HTML page, with the page's colors and unique ids."""
+"""SVG files as markup inside an HTML page, with the page's colors and unique ids."""
 
 import re
 from collections.abc import Mapping

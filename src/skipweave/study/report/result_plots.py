@@ -53,7 +53,7 @@ _STYLE: Any = {  # Any: matplotlib types these names one by one
 
 
 def write_plots(folder: Path, results: Results) -> dict[str, Path]:
-    """Draw every plot the results allow as SVG and PNG.
+    """Draw every plot that the results allow as SVG and PNG.
 
     Returns:
         Key (`parameters`, `macs`, `inference_ms`, `step_ms`, `distance`, `exits`, `curves`) to the SVG's path, in the
@@ -83,7 +83,7 @@ def _save(draw: Any, path: Path, *args: Any) -> Path:
 
 
 def looks(results: Results) -> dict[str, tuple[str, str]]:
-    """Color and marker of each network, by its place in the study, so that every plot agrees."""
+    """Color and marker of each network, the same in every plot."""
     return {
         network.label: (PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)])
         for i, network in enumerate(results.networks)
@@ -128,7 +128,7 @@ def _draw_point(axes: Axes, summary: Summary, cost: float, look: tuple[str, str]
 
 
 def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
-    """Logarithmic beyond a factor of five; nearly equal costs are not blown up to fill the axis."""
+    """Make the axis logarithmic beyond a factor of five; do not zoom into nearly equal costs."""
     counts = EngFormatter(sep="\N{THIN SPACE}") if key in ("parameters", "macs") else None
     if max(costs) > 5 * min(costs):
         logarithmic(axes.xaxis, counts)
@@ -142,7 +142,7 @@ def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
 
 
 def _linked(results: Results) -> list[tuple[Summary, Cost]]:
-    """Networks whose topology is known and whose nodes all have a way back."""
+    """Networks with a known topology and a finite back-propagation distance."""
     costs = [(s, s.network.cost) for s in results.summaries]
     return [(s, cost) for s, cost in costs if cost and cost.links and math.isfinite(cost.max_distance)]
 

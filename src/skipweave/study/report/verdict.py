@@ -44,7 +44,7 @@ def verdict(results: Results) -> tuple[str, ...]:
     """
     ranked = results.ranked
     if not ranked:
-        return ("No network finished training, so this study has no answer yet.",)
+        return ("No network finished training, so this study has no result yet.",)
     if len(ranked) == 1:
         return (f"Only one network finished: {_with_value(ranked[0])}.",)
     return (_headline(ranked, results), *_price(results), *_order(results), *_doubt(ranked, results))
@@ -107,7 +107,7 @@ def _in_words(found: Ordering) -> str:
 
 
 def _doubt(ranked: tuple[Summary, ...], results: Results) -> tuple[str, ...]:
-    """How much of a difference chance alone makes, and what that estimate rests on."""
+    """The difference within chance, and how it is estimated."""
     pooled = pooled_spread(ranked)
     images = results.test_images
     typical = 2 * fmean(standard_error(ranked[0], s, pooled, images) for s in ranked[1:])
