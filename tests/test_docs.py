@@ -56,7 +56,7 @@ def options_on_pages() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_of(page).strip()], ids=name)
-def test_the_python_of_a_page_runs(nursery, page, tmp_path):
+def test_the_python_of_a_page_runs(run_command, page, tmp_path):
     """The first page's from the very start, the others' where everything has been imported."""
     script = tmp_path / page.with_suffix(".py").name
     script.write_text(python_of(page), encoding="utf-8")
@@ -64,7 +64,7 @@ def test_the_python_of_a_page_runs(nursery, page, tmp_path):
         run = subprocess.run([sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True)
         status, said = run.returncode, run.stderr
     else:
-        ended = nursery([script])
+        ended = run_command([script])
         status, said = ended.status, ended.texts[0]
     assert status == 0, f"{name(page)} (line numbers are the page's)\n{said}"
 

@@ -79,8 +79,8 @@ def test_what_was_compared_is_told(run: Path, tmp_path: Path, capsys: Capture):
 def test_the_card_tells_the_errors_of_these_weights(run: Path, exported: Path, tmp_path: Path):
     summary = json.loads((run / "summary.json").read_text())
     card = (exported / "README.md").read_text()
-    assert f"| error, validation images | {summary['val_error']:.2f} % |" in card
-    assert f"| error, test images | {summary['test_error']:.2f} % |" in card
+    assert f"| top-1 error, validation images | {summary['val_metrics']['top1_error']:.2f} % |" in card
+    assert f"| top-1 error, test images | {summary['test_metrics']['top1_error']:.2f} % |" in card
     assert f"| parameters | {summary['parameters']:,} |" in card
     words = ["--formats", "[timm]", "--output", str(tmp_path)]
     assert main(["export", str(run), "--which", "last", *words]) == 0
@@ -181,7 +181,7 @@ def test_only_trained_networks_are_exported(
 ):
     monkeypatch.chdir(tmp_path)
     assert main(["export", place]) == 2
-    assert "no such file" in (said := capsys.readouterr().err) or "not a run folder" in said or "config.yaml" in said
+    assert "no such file" in (said := capsys.readouterr().err) or "not a run directory" in said or "config.yaml" in said
     assert list(tmp_path.iterdir()) == []
 
 

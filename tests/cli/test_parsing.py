@@ -133,7 +133,7 @@ def test_a_run_to_resume_brings_its_settings(tmp_path: Path):
         (["--model.args.sparsify", "2"], r"^model: density is 2: expected a number with 0 < density <= 1$"),
         (["--epochs", "0", "--optim.lr", "0"], r"epochs is 0: .*; optim: lr is 0"),
         (["--config", "none.yaml"], "cannot read none.yaml: No such file"),
-        (["--resume", "none"], r"not a run folder \(it has no config\.yaml\): none"),
+        (["--resume", "none"], r"not a run directory \(it has no config\.yaml\): none"),
         (["word"], "word"),
     ],
 )

@@ -39,7 +39,7 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_is_tested_class_by_class(run: Path, capsys: Capture):
     assert main(["test", str(run)]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert "mean IoU" in first
+    assert "mIoU" in first
     assert [line.split()[0] for line in lines] == ["sky", "ground", "exit", "exit"]
     assert float(lines[0].split()[2]) > 80  # so plain a picture is learned at once
 

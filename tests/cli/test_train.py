@@ -78,7 +78,8 @@ def test_a_run_is_scored_on_a_split(run: Path, capsys: Capture, command: str, sp
     assert shown.startswith(f"{split}: error ")
     assert f"({images} images)" in shown
     if split == "test":
-        assert f"error {json.loads((run / 'summary.json').read_text())['test_error']:.2f} %" in shown
+        metrics = json.loads((run / "summary.json").read_text())["test_metrics"]
+        assert f"top-1 error {metrics['top1_error']:.2f} %" in shown
 
 
 def test_predict_takes_a_run_or_a_file_of_weights(run: Path, scan: Path, capsys: Capture):
@@ -137,8 +138,8 @@ def test_an_unreadable_image_is_told_and_the_others_are_classified(run: Path, sc
         (["fit", "--model.name", "sparsnet40_24"], "did you mean sparsenet40_24"),
         (["fit", "--data.name", "cifar10"], "needs root"),
         (["fit", "--data.name", "cifar10", "--data.root", "/nowhere"], "/nowhere"),
-        (["test", "/nowhere"], "no such run folder: /nowhere"),
-        (["predict", "/nowhere.png", "--run", "/nowhere"], "no such run folder"),
+        (["test", "/nowhere"], "no such run directory: /nowhere"),
+        (["predict", "/nowhere.png", "--run", "/nowhere"], "no such run directory"),
         (["predict", "a.png"], "give either --run DIR or --model FILE"),
     ],
 )

@@ -329,7 +329,7 @@ def test_the_python_interface_refuses_the_same(run: Path):
         load_weights(run / "model.safetensors")
 
 
-# What is done to the rest of a run's folder.
+# What is done to the rest of a run directory.
 
 
 def settings(change: Callable[[dict[str, Any]], object]) -> Harm:
@@ -461,7 +461,7 @@ def test_what_a_file_says_cannot_steer_the_terminal(run: Path, capsys: pytest.Ca
     assert "\x1b" not in refused(COMMANDS["resume"](run), run, capsys)
 
 
-# A study's folder.
+# A study directory.
 
 
 @pytest.fixture(scope="module")

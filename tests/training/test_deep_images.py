@@ -15,7 +15,7 @@ from skipweave.export.timm_folder import hub_config, model_card
 from skipweave.inference import evaluate, predict, segment
 from skipweave.study.runner import run_study
 from skipweave.study.study_config import NetworkConfig, StudyConfig
-from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run, load_run_images
+from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, load_run, load_run_images
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 
@@ -38,17 +38,17 @@ def settings(place: Path, **options: object) -> FitConfig:
     return replace(config, **{"output": place / "runs", "accelerator": "cpu", "checkpoint_every": 2, **options})
 
 
-class Stop(Silent):
+class Stop(Callback):
     """Ends a run after some steps; hears its notes."""
 
     def __init__(self, after: int = -1) -> None:
         self.left = after
         self.notes: tuple[str, ...] = ()
 
-    def started(self, start: RunStart) -> None:
+    def on_fit_start(self, start: RunStart) -> None:
         self.notes = start.notes
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
+    def on_step_end(self, epoch: int, step: int) -> None:
         self.left -= 1
         if not self.left:
             raise KeyboardInterrupt
@@ -64,12 +64,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(place: Path) -> tuple[RunSummary, Stop]:
     listener = Stop()
-    return fit(settings(place), progress=listener), listener
+    return fit(settings(place), callbacks=[listener]), listener
 
 
 def test_classes_that_8_bits_cannot_tell_apart_are_learned(whole: tuple[RunSummary, Stop]):
     run, listener = whole
-    assert run.test_error == 0
+    assert run.test_value == 0
     assert any("values from 963 to 1132 become 0 to 1" in note for note in listener.notes)
 
 
@@ -80,7 +80,7 @@ def test_the_run_keeps_what_was_found(whole: tuple[RunSummary, Stop], place: Pat
     assert own.range == config.data.range == (963, 1132)
     assert (own.mean, own.std) == (config.data.mean, config.data.std)
     assert list(description.as_plain()["preprocessing"]["range"]) == [963, 1132]
-    assert evaluate(run.run_dir)[-1].error == run.test_error
+    assert evaluate(run.run_dir)[-1].value == run.test_value
 
 
 def test_evaluation_looks_at_no_training_image(whole: tuple[RunSummary, Stop], tmp_path: Path):
@@ -96,7 +96,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same(whole: tuple[RunSummary, S
     run, _ = whole
     output = tmp_path / "runs"
     with pytest.raises(KeyboardInterrupt):
-        fit(settings(place, output=output), progress=Stop(after=7))
+        fit(settings(place, output=output), callbacks=[Stop(after=7)])
     (stopped,) = output.iterdir()
     resumed = fit(settings(place, output=output), resume=stopped)  # settings that do not name the range
     digests = [open_saved(RunDirectory(folder).weights).info["sha256"] for folder in (run.run_dir, resumed.run_dir)]

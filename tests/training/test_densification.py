@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.training import DensifyConfig, FitConfig, ModelConfig, Silent, fit, load_run
+from skipweave.training import Callback, DensifyConfig, FitConfig, ModelConfig, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.densification import Densifier
 from skipweave.training.fit_config import as_plain
@@ -88,11 +88,11 @@ class StoppedError(Exception):
     pass
 
 
-class StopAfter(Silent):
+class StopAfter(Callback):
     def __init__(self, steps: int) -> None:
         self.left = steps
 
-    def stepped(self, *_: object) -> None:
+    def on_step_end(self, *_: object) -> None:
         self.left -= 1
         if not self.left:
             raise StoppedError
@@ -121,7 +121,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 ) -> None:
     config = growing(tmp_path)
     with pytest.raises(StoppedError):
-        fit(config, progress=StopAfter(steps))
+        fit(config, callbacks=[StopAfter(steps)])
     (run,) = tmp_path.iterdir()
     fit(config, resume=run)
     ours, theirs = open_saved(RunDirectory(run).last), open_saved(undisturbed.last)

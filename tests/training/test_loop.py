@@ -130,12 +130,12 @@ assert status == 0
 """
 
 
-def test_one_all_reduce_per_interval(nursery, tiny: Tiny, tmp_path: Path):
+def test_one_all_reduce_per_interval(run_command, tiny: Tiny, tmp_path: Path):
     """Beside those of the gradients, which DistributedDataParallel sums up by itself."""
     settings, script = tmp_path / "settings.yaml", tmp_path / "count.py"
     settings.write_text(yaml.safe_dump(as_plain(tiny(devices=2))))
     script.write_text(COUNTING.replace("{words}", repr(["fit", "--config", str(settings)])))
-    ended = nursery([script], processes=2)
+    ended = run_command([script], processes=2)
     assert ended.status == 0, ended.texts
     counts = [json.loads((tmp_path / f"counts_{rank}.json").read_text()) for rank in (0, 1)]
     assert counts == [[2, 2], [2, 2]]  # after 10 and 11 steps of each epoch

@@ -13,7 +13,7 @@ from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
 from skipweave.study.study_config import NetworkConfig, StudyConfig
-from skipweave.training import FitConfig, ModelConfig, RunStart, Silent, fit, load_run
+from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, fit, load_run
 from skipweave.training.preflight import notes_before
 
 SMALL = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4})
@@ -35,13 +35,13 @@ def settings(tmp_path: Path, counts: dict[str, int], **options: object) -> FitCo
     return replace(config, **options)  # type: ignore[arg-type]
 
 
-class Notes(Silent):
+class Notes(Callback):
     """Hears the notes."""
 
     def __init__(self) -> None:
         self.heard: tuple[str, ...] = ()
 
-    def started(self, start: RunStart) -> None:
+    def on_fit_start(self, start: RunStart) -> None:
         self.heard = start.notes
 
 
@@ -118,7 +118,7 @@ def test_an_empty_validation_split_is_none_and_is_noted(tmp_path):
     config = settings(tmp_path, {"cat": 3, "ape": 3}, batch_size=2)
     config = replace(config, data=replace(config.data, validation=0.05))
     notes = Notes()
-    run = fit(config, progress=notes)
+    run = fit(config, callbacks=[notes])
     assert load(config.data).val is None
     assert notes.heard == ("no validation images: 0.05 of 5 is none",)
     with pytest.raises(SkipweaveError, match="has no validation images"):
@@ -128,7 +128,7 @@ def test_an_empty_validation_split_is_none_and_is_noted(tmp_path):
 def test_an_empty_test_split_is_none(tmp_path):
     config = settings(tmp_path, {"cat": 1, "ape": 1}, batch_size=2)
     run = fit(config)
-    assert run.test_error is None
+    assert run.test_value is None
     with pytest.raises(SkipweaveError, match="has no test images"):
         evaluate(run.run_dir)
 

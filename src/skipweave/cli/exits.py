@@ -1,4 +1,4 @@
-"""`skipweave exits`: what each exit of a run's network costs, how much it errs, and what it predicts."""
+"""`skipweave exits`: cost, metrics and predictions of each early exit of a run's network."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from skipweave.analysis.profile import profile
 from skipweave.cli.output_files import make_room, pictures
 from skipweave.cli.tables import new_table, print_table, say, say_of_workers
-from skipweave.cli.training_display import shown_scores
+from skipweave.cli.training_display import metrics_text
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
-from skipweave.inference.evaluation import score_images
+from skipweave.inference.evaluation import evaluate_images
 from skipweave.plotting.figure_files import save_figure
 from skipweave.plotting.mask_overlays import plot_masks
 from skipweave.training import Split, Which, load_run_images
@@ -30,24 +30,24 @@ def exits(
     accelerator: str = "auto",
     workers: int = 0,
 ) -> None:
-    """Tell the cost and the error of each exit of a run's network; with --save also draw what they predict.
+    """Print cost and metrics of each exit of a run's network; with --save also draw their predicted masks.
 
     Args:
-        run: the run's folder.
+        run: Run directory.
         split: train (not augmented), validation or test.
-        which: the checkpoint: best by validation error, or last.
+        which: the checkpoint: best on the validation split, or last.
         image: which image of the split to draw, counted from 0, the first by default.
-        save: where to put a figure of that image, its labels and the exits' label maps: SAVE.png and SAVE.svg,
+        save: where to put a figure of that image, its mask and the exits' predicted masks: SAVE.png and SAVE.svg,
             which must not exist yet.
         root: where the data is now, if not where the run read it.
         accelerator: auto, cpu, gpu, cuda or mps.
-        workers: processes that read ahead.
+        workers: processes that load data.
 
     Raises:
         SkipweaveError: the network has no exits, or there is no such run, split or image.
     """
     if image is not None and not save:
-        raise SkipweaveError("--image says what to draw: say where to by --save")
+        raise SkipweaveError("--image needs --save, the file to draw to")
     say_of_workers(workers)
     if save:
         make_room(pictures(save))
@@ -59,17 +59,17 @@ def exits(
         figure = _figure(loaded, image or 0, macs)
         for path in save_figure(figure, save):
             say(f"saved {path}")
-    table = new_table("exit", "MACs", "share", "error, %", "further", right=("MACs", "share", "error, %"))
-    scored = score_images(loaded, accelerator=accelerator, workers=workers)
-    for number, (cost, scores) in enumerate(zip(macs, scored, strict=True), start=1):
+    table = new_table("exit", "MACs", "of all MACs", "metrics", right=("MACs", "of all MACs"))
+    evaluated = evaluate_images(loaded, accelerator=accelerator, workers=workers)
+    for number, (cost, metrics) in enumerate(zip(macs, evaluated, strict=True), start=1):
         name = "last" if number == len(macs) else str(number)
-        table.add_row(name, f"{cost:,}", f"{cost / macs[-1]:.0%}", f"{scores.error:.2f}", shown_scores(scores.further))
+        table.add_row(name, f"{cost:,}", f"{cost / macs[-1]:.0%}", metrics_text(metrics.compute()))
     print_table(table)
 
 
 def _figure(run: RunImages, number: int, macs: tuple[int, ...]) -> Figure:
     if not isinstance(run.data, SegmentationData):
-        raise SkipweaveError(f"{run.data.name} has no label maps to draw: leave --save out")
+        raise SkipweaveError(f"{run.data.name} has no segmentation masks to draw: leave --save out")
     if not 0 <= number < len(run.images):
         raise SkipweaveError(f"image is {number}: expected 0 to {len(run.images) - 1}")
     image, labels = run.images[number]

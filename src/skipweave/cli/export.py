@@ -12,7 +12,7 @@ from skipweave.cli.tables import say
 from skipweave.errors import SkipweaveError
 from skipweave.export import hub_config, local_weights, model_card, to_onnx
 from skipweave.files.atomic_write import replacing, write_text
-from skipweave.training import Description, Which, load_run, load_weights
+from skipweave.training import METRICS, Description, Which, load_run, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import count_parameters
 from skipweave.training.run.run_directory import RunDirectory
@@ -44,11 +44,11 @@ def export(
     chosen = tuple(dict.fromkeys(formats))
     if not chosen:
         raise SkipweaveError("formats is empty: expected onnx, timm, or both")
-    trained, description, errors = _loaded(network, which)
+    trained, description, metrics = _loaded(network, which)
     make_room([output / name for form in chosen for name in _FILES[form]], "--output")
     writers: dict[str, Writer] = {}
     if "timm" in chosen:  # which is refused sooner
-        writers |= _for_timm(trained, description, errors)
+        writers |= _for_timm(trained, description, metrics)
     if "onnx" in chosen:
         writers |= _for_onnx(trained, description)
     for name, write in writers.items():
@@ -56,8 +56,8 @@ def export(
         say(f"saved {output / name} ({(output / name).stat().st_size:,} bytes)")
 
 
-def _loaded(network: str, which: Which) -> tuple[nn.Module, Description, dict[str, float]]:
-    """The network, what it is, and by split the errors that the run tells of these very weights."""
+def _loaded(network: str, which: Which) -> tuple[nn.Module, Description, dict[str, str]]:
+    """The network, its description, and the metrics that the run has of these very weights, by metric and split."""
     path = local_weights(Path(network))
     if not path.is_dir():
         return *load_weights(path), {}
@@ -65,13 +65,14 @@ def _loaded(network: str, which: Which) -> tuple[nn.Module, Description, dict[st
     summary = RunDirectory(path).read_summary()
     if summary is None or which not in ("best", summary.weights):
         return trained, description, {}
-    errors = {"validation": summary.val_error, "test": summary.test_error}
-    return trained, description, {split: error for split, error in errors.items() if error is not None}
+    metric, values = METRICS[summary.metric], {"validation": summary.val_value, "test": summary.test_value}
+    named = {f"{metric.label}, {split} images": value for split, value in values.items()}
+    return trained, description, {name: metric.text(value) for name, value in named.items() if value is not None}
 
 
-def _for_timm(network: nn.Module, description: Description, errors: Mapping[str, float]) -> dict[str, Writer]:
+def _for_timm(network: nn.Module, description: Description, metrics: Mapping[str, str]) -> dict[str, Writer]:
     config = json.dumps(hub_config(network, description), indent=2) + "\n"
-    card = model_card(description, count_parameters(network), errors)
+    card = model_card(description, count_parameters(network), metrics)
     return {
         "model.safetensors": lambda path: save_weights(path, network.state_dict(), description),
         "config.json": lambda path: write_text(path, config),

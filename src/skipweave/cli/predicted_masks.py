@@ -1,4 +1,4 @@
-"""Write what a network takes the pixels of images for: label maps, and overlays with a legend."""
+"""Predicted masks and overlays of images, written as files."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _LARGEST = 4  # classes told of an image
 
 
 def write_masks(network: nn.Module, description: Description, paths: Sequence[Path], folder: Path) -> int:
-    """Label the pixels of images and write NAME_labels.png and NAME_overlay.png of each into a folder.
+    """Segment images, and write NAME_labels.png and NAME_overlay.png of each into a directory.
 
     Returns:
-        The exit status: 2 if an image could not be read, which is told on stderr; the others are done.
+        The exit status: 2 if an image could not be read, which is reported on stderr; the others are written.
 
     Raises:
-        SkipweaveError: the folder is none, two images have one name, or a file to be written exists already.
+        SkipweaveError: The folder is none, two images have one name, or a file to be written exists already.
     """
     _check_output(paths, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,10 +35,10 @@ def write_masks(network: nn.Module, description: Description, paths: Sequence[Pa
             problems += 1
         else:
             _write(prediction, description, folder)
-            table.add_row(str(prediction.path), _shares(prediction, description.classes))
+            table.add_row(str(prediction.path), _class_fractions(prediction, description.classes))
     if table.row_count:
         print_table(table)
-        say(f"label maps and overlays are in {folder}")
+        say(f"masks and overlays are in {folder}")
     return 2 if problems else 0
 
 
@@ -67,17 +67,17 @@ def _files(path: Path, folder: Path) -> tuple[Path, Path]:
 
 def _check_output(paths: Sequence[Path], folder: Path) -> None:
     if folder.suffix in (".csv", ".json") or (folder.exists() and not folder.is_dir()):
-        raise SkipweaveError(f"output is {folder}: expected the name of a folder, for label maps")
+        raise SkipweaveError(f"output is {folder}: expected the name of a directory for masks")
     names = Counter(path.stem for path in paths)
     twice = [str(path) for path in paths if names[path.stem] > 1]
     if twice:
         raise SkipweaveError(f"{', '.join(twice[:4])} would be written to the same file: predict them one by one")
     there = [str(file) for path in paths for file in _files(path, folder) if file.exists()]
     if there:
-        raise SkipweaveError(f"{there[0]} exists already ({len(there)} of them): choose another --output folder")
+        raise SkipweaveError(f"{there[0]} exists already ({len(there)} of them): choose another --output directory")
 
 
-def _shares(prediction: PredictedMask, classes: Sequence[str]) -> str:
+def _class_fractions(prediction: PredictedMask, classes: Sequence[str]) -> str:
     assert prediction.labels is not None
     counts = prediction.labels.flatten().bincount(minlength=len(classes))
     largest = counts.argsort(descending=True)[:_LARGEST].tolist()

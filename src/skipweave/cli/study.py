@@ -7,10 +7,10 @@ from rich.console import Console
 
 from skipweave.cli.tables import PlainConsole
 from skipweave.study.progress_display import RichDisplay
+from skipweave.study.report.verdict import verdict
 from skipweave.study.results import Results
 from skipweave.study.runner import run_study
 from skipweave.study.study_config import StudyConfig
-from skipweave.study.verdict import verdict
 
 
 def study(config: StudyConfig, resume: Path | None = None) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from skipweave.cli.output_files import make_room
 from skipweave.cli.predicted_masks import write_masks
 from skipweave.cli.tables import complain, new_table, print_table, say, say_of_workers
-from skipweave.cli.training_display import RunDisplay, shown_scores
+from skipweave.cli.training_display import RunDisplay, metrics_text
 from skipweave.data import list_images
 from skipweave.errors import SkipweaveError
 from skipweave.export import local_weights
@@ -97,14 +97,13 @@ def predict(
 
 def _evaluate(run: Path, split: Split, which: Which, root: Path | None, accelerator: str, workers: int) -> None:
     say_of_workers(workers)
-    *exits, scores = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
-    more = shown_scores(scores.further)
-    say(f"{split}: error {scores.error:.2f} %{more}, loss {scores.mean_loss:.4f} ({scores.images:,} images)")
-    for name, score in scores.further.items():
-        if name.startswith("iou_"):
-            say(f"  {name.removeprefix('iou_'):<16} IoU {score:6.2f} %")
+    *exits, last = evaluate(run, split, which, root=root, accelerator=accelerator, workers=workers)
+    values = metrics_text(last.compute())
+    say(f"{split}: {values}, loss {last.mean_loss:.4f} ({last.images:,} images)")
+    for name, value in last.per_class().items():
+        say(f"  {name.removeprefix('iou_'):<16} IoU {value:6.2f} %")
     for number, early in enumerate(exits, start=1):
-        say(f"  exit {number:<11} error {early.error:6.2f} %")
+        say(f"  exit {number:<11} {early.metric.label} {early.metric.text(early.value):>8}")
 
 
 def _show(predictions: Sequence[Prediction]) -> None:

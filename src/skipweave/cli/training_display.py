@@ -1,4 +1,4 @@
-"""Show a run in the terminal: bars over epochs and steps, and one line an epoch; elsewhere the lines alone."""
+"""Terminal display of a run: bars of epochs and steps, and one line per epoch; without a terminal, the lines only."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,14 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from skipweave.cli.tables import BAR, PlainConsole
-from skipweave.training import Callback, EpochRow, RunStart, RunSummary
-
-_SHOWN = {"top5_error": "top-5 error", "mean_iou": "mean IoU", "accuracy": "pixel accuracy"}
+from skipweave.training import METRICS, Callback, EpochRow, RunStart, RunSummary
 
 
-def shown_scores(scores: Mapping[str, float]) -> str:
-    """Further scores for one line, in brackets; or nothing."""
-    shown = ", ".join(f"{_SHOWN[name]} {score:.2f} %" for name, score in scores.items() if name in _SHOWN)
-    return f" ({shown})" if shown else ""
+def metrics_text(values: Mapping[str, float]) -> str:
+    """The metrics of a split in one line: that to compare by, and the others in brackets."""
+    shown = [(METRICS[name], value) for name, value in values.items() if name in METRICS]
+    first, *others = [f"{metric.label} {metric.text(value)}" for metric, value in shown]
+    return f"{first} ({', '.join(others)})" if others else first
 
 
 class RunDisplay(Callback):
@@ -44,11 +43,11 @@ class RunDisplay(Callback):
         images = ", ".join(f"{number:,} {split}" for split, number in start.images.items())
         processes = f", {start.processes} processes" if start.processes > 1 else ""
         self._print(f"{start.model}, {start.parameters:,} parameters, on {start.data} ({images} images)")
-        self._print(f"{start.device}{processes}; run folder: {start.run_dir}")
+        self._print(f"{start.device}{processes}; run directory: {start.run_dir}")
         for note in start.notes:
             self._print(note)
         if start.epoch or start.step:
-            self._print(f"continuing after {start.epoch} epochs and {start.step} of {start.steps} steps")
+            self._print(f"resuming after {start.epoch} epochs and {start.step} of {start.steps} steps")
         if self._console and self._console.is_terminal:
             self._bars = Progress(*BAR, console=self._console, transient=True)
             self._epochs_bar = self._bars.add_task("epochs", total=start.epochs, completed=start.epoch)
@@ -64,21 +63,20 @@ class RunDisplay(Callback):
         """Print the epoch's line."""
         if self._bars:
             self._bars.update(self._epochs_bar, completed=row.epoch)
-        further = shown_scores(row.val_scores)
-        validation = "" if row.val_error is None else f"   validation error {row.val_error:5.2f} %{further}"
+        validation = f"   validation {metrics_text(row.val_metrics)}" if row.val_metrics else ""
         self._print(
             f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}   lr {row.lr:<7.3g} loss {row.train_loss:.4f}"
-            f"   training error {row.train_error:5.2f} %{validation}   {row.seconds:.1f} s"
+            f"   training {metrics_text(row.train_metrics)}{validation}   {row.seconds:.1f} s"
         )
 
     def on_fit_end(self, summary: RunSummary) -> None:
         """Remove the bars and print the results."""
         self.teardown()
         weights = "best by validation" if summary.weights == "best" else "of the last epoch"
-        if summary.test_error is not None:
-            self._print(f"test error {summary.test_error:.2f} %{shown_scores(summary.test_scores)}, weights {weights}")
+        if summary.test_metrics:
+            self._print(f"test {metrics_text(summary.test_metrics)}, weights {weights}")
         for phase in summary.phases:
-            self._print(f"density {phase.density:g}: {phase.steps} steps, {phase.steps_per_second:.1f} a second")
+            self._print(f"density {phase.density:g}: {phase.steps} steps, {phase.steps_per_second:.1f} per second")
         if summary.skipped:
             self._print(f"{summary.skipped} training image(s) could not be read and were left out: see skipped.csv")
         self._print(f"weights, metrics and curves are in {summary.run_dir}")

@@ -1,4 +1,4 @@
-"""Train several networks under one recipe, and report which errs least for its cost."""
+"""Studies: several networks trained by one recipe and compared by metric and cost."""
 
 from skipweave.study.results import Results
 from skipweave.study.runner import run_study

@@ -1,4 +1,4 @@
-"""Before anything is trained: build every network without memory for its weights, match costs, and count them."""
+"""The networks of a study, built on the meta device with matched costs, before training."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,7 +40,7 @@ def build(name: str, args: Mapping[str, Any], data: Data) -> nn.Module:
     """Build a network for the data, without memory for its weights.
 
     Raises:
-        SkipweaveError: it cannot be built, or is not for such data.
+        SkipweaveError: It cannot be built, or is not for such data.
     """
     with torch.device("meta"):
         network = build_network(name, arguments_for(name, args, data))
@@ -49,7 +49,7 @@ def build(name: str, args: Mapping[str, Any], data: Data) -> nn.Module:
 
 
 def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> dict[str, Path]:
-    """Draw what the layers of each network read, where it has stages to draw.
+    """Draw the connections of each network that has stages.
 
     Returns:
         The SVG of each network drawn, by label.
@@ -86,7 +86,7 @@ def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str,
 
 
 def cost_of_model(model: nn.Module, data: Data) -> Cost:
-    """Count what a network costs on images of the data's size."""
+    """The cost of a network on images of the dataset's size."""
     counted = profile(model, (data.in_chans, *data.image_size))
     whole = join_stages(counted.topologies)
     distances = whole.max_distance, whole.mean_distance

@@ -8,9 +8,10 @@ from skipweave.training.fit_config import FitConfig, ModelConfig
 from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
 from skipweave.training.run.loading import Split, Which, load_run, load_run_images
 from skipweave.training.run.summary import EpochRow, Phase, RunSummary
-from skipweave.training.tasks.metrics import ClassificationMetrics, Metrics, SegmentationMetrics
+from skipweave.training.tasks.metrics import METRICS, ClassificationMetrics, Metric, Metrics, SegmentationMetrics
 
 __all__ = [
+    "METRICS",
     "Callback",
     "ClassificationMetrics",
     "DensifyConfig",
@@ -18,6 +19,7 @@ __all__ = [
     "EpochRow",
     "FitConfig",
     "LossConfig",
+    "Metric",
     "Metrics",
     "ModelConfig",
     "OptimConfig",

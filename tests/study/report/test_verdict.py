@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
+from skipweave.study.report.verdict import pooled_spread, standard_error, verdict
 from skipweave.study.results import Cost, Network, Results, Run
-from skipweave.study.verdict import pooled_spread, standard_error, verdict
+from skipweave.training.tasks.metrics import MEAN_IOU
 
 
 def study(errors, test_images=10_000):
@@ -26,8 +29,17 @@ def test_standard_error_adds_seeds_and_test_set():
 def test_a_clear_winner_is_called_one():
     headline = verdict(study({"plain": (8.0, 8.1), "sparse": (3.0, 3.1)}))[0]
     assert headline == (
-        "Lowest mean test error: sparse (3.05 ± 0.07 %). It leads by more than chance: plain (8.05 ± 0.07 %)."
+        "Lowest mean test top-1 error: sparse (3.05 ± 0.07 %). It leads by more than chance: plain (8.05 ± 0.07 %)."
     )
+
+
+def test_a_higher_mean_iou_is_better():
+    found = replace(study({"plain": (30.0, 30.1), "sparse": (60.0, 60.1)}, test_images=0), metric=MEAN_IOU)
+    assert [s.network.label for s in found.ranked] == ["sparse", "plain"]
+    assert found.front("parameters") == ("plain", "sparse")
+    headline, price, *_ = verdict(found)
+    assert headline.startswith("Highest mean test mIoU: sparse (60.05 ± 0.07 %). It leads by more than chance")
+    assert price.startswith("Highest mean mIoU for its cost")
 
 
 def test_differences_within_chance_are_said_to_be():
@@ -37,7 +49,7 @@ def test_differences_within_chance_are_said_to_be():
 
 def test_some_within_and_some_beyond_chance():
     headline = verdict(study({"a": (3.0, 3.1), "b": (3.05, 3.1), "c": (9.0, 9.1)}))[0]
-    assert headline.startswith("Lowest mean test error: a (3.05")
+    assert headline.startswith("Lowest mean test top-1 error: a (3.05")
     assert "Within chance: b" in headline
     assert "Worse by more than chance: c" in headline
 

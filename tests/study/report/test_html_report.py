@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from skipweave.study.html_report import write_report
-from skipweave.study.result_plots import write_plots
-from skipweave.study.verdict import verdict
+from skipweave.study.report.html_report import write_report
+from skipweave.study.report.result_plots import write_plots
+from skipweave.study.report.verdict import verdict
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -72,7 +72,7 @@ def test_it_loads_nothing_from_elsewhere(page, checked):
 
 def test_the_answer_comes_first(checked, results):
     text = "".join(checked.text)
-    headings = ("Results", "Error against cost", "Error against back-propagation distance", "Learning curves")
+    headings = ("Results", "Test top-1 error against cost", "Back-propagation distance", "Learning curves")
     positions = [text.index(part) for part in (*verdict(results), *headings)]
     assert positions == sorted(positions)
 
@@ -82,7 +82,7 @@ def test_every_network_run_and_failure_is_there(checked, results):
     for run in results.runs:
         assert run.run_dir in text
         assert run.failure in text
-        assert run.error is None or f"{run.error:.2f}" in text
+        assert run.value is None or f"{run.value:.2f}" in text
     for network in results.networks:
         assert network.label in text
         assert network.failure in text

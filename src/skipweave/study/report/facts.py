@@ -1,4 +1,4 @@
-"""What the report says of data, recipe and machine, as titled lists of lines."""
+"""Facts of the report: dataset, recipe and machine, as titled lists of lines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,14 @@ _OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
 
 
 def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir: Path, device: str) -> dict[str, Lines]:
-    """Everything a reader needs to judge the results, in the report's order.
+    """The facts, in the report's order.
 
     Args:
-        config: the study.
-        data: its images.
-        networks: as they were trained.
-        run_dir: a finished run, whose versions are told.
-        device: what computed.
+        config: The study.
+        data: Its images.
+        networks: As they were trained.
+        run_dir: A finished run, whose versions are told.
+        device: What computed.
     """
     return {
         "Data and split": _data(config, data),
@@ -37,7 +37,7 @@ def _data(config: StudyConfig, data: Data) -> Lines:
     height, width = data.image_size
     kind = {1: "gray", 3: "color"}.get(data.in_chans, f"{data.in_chans} channels")
     return [
-        ("data set", data.name),
+        ("dataset", data.name),
         ("images", f"{width} × {height} pixels, {kind}, {len(data.classes)} classes"),
         ("training", f"{_size(data.train)} images{', augmented' if config.data.augment else ', not augmented'}"),
         ("validation", f"{_size(data.val)} images, which are not trained on" if data.val else "none"),
@@ -64,12 +64,12 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
         ("seeds", ", ".join(map(str, config.seeds))),
         ("precision", config.precision),
     ]
-    gaining = [
+    densified = [
         f"{network.title}: every {network.densify.every} steps, {network.densify.new} weights"
         for network in config.networks
         if network.densify.every
     ]
-    lines += [("links added", "; ".join(gaining))] if gaining else []
+    lines += [("densification", "; ".join(densified))] if densified else []
     return [*lines, ("equal cost", _matching(config, networks))]
 
 
@@ -80,7 +80,7 @@ def _loss(loss: LossConfig) -> str:
 
 
 def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:
-    """What was asked for, and how near the networks came."""
+    """The target of cost matching, and the costs reached."""
     if config.match is None:
         return "not asked for"
     target = parse_count(config.target or 0)
@@ -92,7 +92,7 @@ def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:
 
 
 def _versions(run_dir: Path) -> Lines:
-    """The versions that a run noted; none if there is no run."""
+    """The versions of a run; none if there is no run."""
     noted = run_dir / "versions.json"
     versions = typed(dict[str, str], read_json(noted), str(noted)) if noted.is_file() else {}
     return [(name, str(version)) for name, version in versions.items()]

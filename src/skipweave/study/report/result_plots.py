@@ -1,4 +1,4 @@
-"""The study's plots: error against each cost with the Pareto front, and learning curves. No files are read."""
+"""The study's plots: the metric against each cost with the Pareto front, and learning curves."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
 from skipweave.plotting.log_axes import set_log_scale
-from skipweave.study.distance_ordering import equal_links, links_of
+from skipweave.study.report.distance_ordering import equal_links, links_of
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of, pareto_front
 
 #: Text and lines; paper. The report replaces these exact colors by the page's own, light or dark.
@@ -53,7 +53,7 @@ _STYLE: Any = {  # Any: matplotlib types these names one by one
 
 
 def write_plots(folder: Path, results: Results) -> dict[str, Path]:
-    """Draw every plot the results allow as SVG and PNG.
+    """Draw every plot that the results allow as SVG and PNG.
 
     Returns:
         Key (`parameters`, `macs`, `inference_ms`, `step_ms`, `distance`, `exits`, `curves`) to the SVG's path, in the
@@ -63,11 +63,11 @@ def write_plots(folder: Path, results: Results) -> dict[str, Path]:
     written = {}
     for key in COSTS:
         if any(cost_of(s, key) is not None for s in results.summaries):
-            written[key] = _save(_cost_plot, folder / f"error_vs_{key}", results, key)
+            written[key] = _save(_cost_plot, folder / f"{results.metric.name}_vs_{key}", results, key)
     if len({(cost.max_distance, cost.mean_distance) for _, cost in _linked(results)}) > 1:
-        written["distance"] = _save(_distance_plot, folder / "error_vs_distance", results)
-    if any(s.exit_errors for s in results.summaries):
-        written["exits"] = _save(_exits_plot, folder / "error_vs_exits", results)
+        written["distance"] = _save(_distance_plot, folder / f"{results.metric.name}_vs_distance", results)
+    if any(s.exit_values for s in results.summaries):
+        written["exits"] = _save(_exits_plot, folder / f"{results.metric.name}_vs_exits", results)
     if any(run.curve for run in results.runs):
         written["curves"] = _save(_curves_plot, folder / "learning_curves", results)
     return written
@@ -83,7 +83,7 @@ def _save(draw: Any, path: Path, *args: Any) -> Path:
 
 
 def looks(results: Results) -> dict[str, tuple[str, str]]:
-    """Color and marker of each network, by its place in the study, so that every plot agrees."""
+    """Color and marker of each network, the same in every plot."""
     return {
         network.label: (PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)])
         for i, network in enumerate(results.networks)
@@ -91,16 +91,16 @@ def looks(results: Results) -> dict[str, tuple[str, str]]:
 
 
 def _cost_plot(results: Results, key: str) -> Figure:
-    """Mean test error against one cost: every seed small, mean large with its spread, the front as a step line."""
+    """Mean test metric against one cost: every seed small, mean large with its spread, the front as a step line."""
     figure = Figure(figsize=(6.4, 4.4))
     axes = figure.add_subplot()
     shown = [(s, cost) for s in results.summaries if (cost := cost_of(s, key)) is not None]
-    front = pareto_front([(cost, s.mean) for s, cost in shown])
+    front = pareto_front([(cost, results.metric.rank(s.mean)) for s, cost in shown])
     _draw_front(axes, [(shown[i][1], shown[i][0].mean) for i in front])
     for index, (summary, cost) in enumerate(shown):
         _draw_point(axes, summary, cost, looks(results)[summary.network.label], on_front=index in front)
     axes.set_xlabel(COSTS[key])
-    axes.set_ylabel("test error [%]")
+    axes.set_ylabel(f"test {results.metric.axis_label}")
     _readable_cost_axis(axes, [cost for _, cost in shown], key)
     axes.margins(x=0.08, y=0.12)
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
@@ -109,17 +109,17 @@ def _cost_plot(results: Results, key: str) -> Figure:
 
 
 def _draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    """The staircase below which no network of the study lies."""
-    costs, errors = zip(*points, strict=True)
-    axes.step(costs, errors, where="post", color=INK, linewidth=1, linestyle="--", alpha=0.6, zorder=1)
+    """The staircase beyond which no network of the study lies."""
+    costs, values = zip(*points, strict=True)
+    axes.step(costs, values, where="post", color=INK, linewidth=1, linestyle="--", alpha=0.6, zorder=1)
     axes.plot([], [], color=INK, linestyle="--", linewidth=1, marker="o", markersize=11, markerfacecolor="none",
               label="Pareto front")  # fmt: skip
 
 
 def _draw_point(axes: Axes, summary: Summary, cost: float, look: tuple[str, str], *, on_front: bool) -> None:
     color, marker = look
-    errors = summary.errors
-    axes.plot([cost] * len(errors), errors, linestyle="none", marker=marker, markersize=3.5, color=color, alpha=0.55)
+    values = summary.values
+    axes.plot([cost] * len(values), values, linestyle="none", marker=marker, markersize=3.5, color=color, alpha=0.55)
     axes.errorbar(cost, summary.mean, yerr=summary.spread, color=color, marker=marker, markersize=7, capsize=4,
                   linestyle="none", label=summary.network.label, zorder=3)  # fmt: skip
     if on_front:
@@ -128,7 +128,7 @@ def _draw_point(axes: Axes, summary: Summary, cost: float, look: tuple[str, str]
 
 
 def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
-    """Logarithmic beyond a factor of five; nearly equal costs are not blown up to fill the axis."""
+    """Make the axis logarithmic beyond a factor of five; do not zoom into nearly equal costs."""
     counts = EngFormatter(sep="\N{THIN SPACE}") if key in ("parameters", "macs") else None
     if max(costs) > 5 * min(costs):
         set_log_scale(axes.xaxis, counts)
@@ -142,13 +142,13 @@ def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
 
 
 def _linked(results: Results) -> list[tuple[Summary, Cost]]:
-    """Networks whose topology is known and whose nodes all have a way back."""
+    """Networks with a known topology and a finite back-propagation distance."""
     costs = [(s, s.network.cost) for s in results.summaries]
     return [(s, cost) for s, cost in costs if cost and cost.links and math.isfinite(cost.max_distance)]
 
 
 def _distance_plot(results: Results) -> Figure:
-    """Mean test error against maximum and mean back-propagation distance; lines join networks of equal links."""
+    """Mean test metric against maximum and mean back-propagation distance; lines join networks of equal links."""
     figure = Figure(figsize=(9.0, 4.4))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (key, label) in zip(panels, _DISTANCES.items(), strict=True):
@@ -163,49 +163,48 @@ def _distance_plot(results: Results) -> Figure:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.margins(x=0.08, y=0.12)
         axes.set_xlabel(label)
-    panels[0].set_ylabel("test error [%]")
+    panels[0].set_ylabel(f"test {results.metric.axis_label}")
     panels[0].set_ylim(bottom=max(0.0, panels[0].get_ylim()[0]))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9.5)
     return figure
 
 
 def _exits_plot(results: Results) -> Figure:
-    """Mean test error of each exit against the operations until there, a line a network; others are points."""
+    """Mean test metric of each exit against the operations up to it, a line per network; others are points."""
     figure = Figure(figsize=(6.4, 4.4))
     axes = figure.add_subplot()
     every: list[float] = []
     for summary in results.summaries:
         if cost := summary.network.cost:
             color, marker = looks(results)[summary.network.label]
-            macs = cost.exit_macs if summary.exit_errors else (cost.macs,)
-            axes.plot(macs, [*summary.exit_errors, summary.mean], color=color, marker=marker, markersize=5,
+            macs = cost.exit_macs if summary.exit_values else (cost.macs,)
+            axes.plot(macs, [*summary.exit_values, summary.mean], color=color, marker=marker, markersize=5,
                       label=summary.network.label)  # fmt: skip
             every += macs
     axes.set_xlabel("multiply-accumulates per image until the exit")
-    axes.set_ylabel("test error [%]")
+    axes.set_ylabel(f"test {results.metric.axis_label}")
     _readable_cost_axis(axes, every, "macs")
     figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
     return figure
 
 
 def _curves_plot(results: Results) -> Figure:
-    """Error and training loss against epochs, mean over seeds with the range of the seeds shaded."""
+    """Metric and training loss against epochs, mean over seeds with the range of the seeds shaded."""
     figure = Figure(figsize=(6.4, 7.2))
     above, below = figure.subplots(2, 1, sharex=True)
-    has_validation = any(e.val_error is not None for run in results.runs for e in run.curve)
+    has_validation = any(e.val_value is not None for run in results.runs for e in run.curve)
     for network in results.networks:
         points = [e for run in results.runs if run.label == network.label for e in run.curve]
         color = looks(results)[network.label][0]
-        _draw_curve(above, [(e.epoch, e.val_error if has_validation else e.train_error) for e in points], color)
+        _draw_curve(above, [(e.epoch, e.val_value if has_validation else e.train_value) for e in points], color)
         _draw_curve(below, [(e.epoch, e.train_loss) for e in points], color, network.label)
-    above.set_ylabel(f"{'validation' if has_validation else 'training'} error [%]")
+    above.set_ylabel(f"{'validation' if has_validation else 'training'} {results.metric.axis_label}")
     below.set_ylabel("training loss")
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for axes in (above, below):
-        if not math.isfinite(axes.dataLim.minposy):
-            continue  # all zero: no logarithm
-        set_log_scale(axes.yaxis)
+    for axes in (below,) if results.metric.higher_is_better else (above, below):
+        if math.isfinite(axes.dataLim.minposy):  # else all values are zero, which have no logarithm
+            set_log_scale(axes.yaxis)
     figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
     return figure
 

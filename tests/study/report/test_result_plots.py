@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 
 from skipweave.study import result_plots
-from skipweave.study.result_plots import looks, write_plots
+from skipweave.study.report.result_plots import looks, write_plots
 from skipweave.study.results import Network, Results
 
 
@@ -56,7 +56,7 @@ def test_without_different_distances_there_is_no_plot_of_them(tmp_path, results,
 
 
 def test_lines_join_networks_of_equal_links(tmp_path, results, written, draw_only):
-    draw_only("error_vs_distance")
+    draw_only("top1_error_vs_distance")
     plain, sparse, broken = results.networks
     alike = replace(sparse, args={"topology": "dense"}, cost=replace(sparse.cost, links=plain.cost.links))
     joined = write_plots(tmp_path, replace(results, networks=(plain, alike, broken)))["distance"]
@@ -74,10 +74,10 @@ def test_twenty_networks_look_different():
 
 
 def test_exits_are_drawn_as_lines_where_there_are_some(tmp_path, results, draw_only):
-    draw_only("error_vs_exits")
+    draw_only("top1_error_vs_exits")
     plain, sparse, broken = results.networks
     with_exits = replace(plain, cost=replace(plain.cost, exit_macs=(500_000, 1_100_000, 1_600_000)))
-    runs = tuple(replace(run, exit_errors=(9.0, 5.0) if run.label == "plain" else ()) for run in results.runs)
+    runs = tuple(replace(run, exit_values=(9.0, 5.0) if run.label == "plain" else ()) for run in results.runs)
     found = replace(results, networks=(with_exits, sparse, broken), runs=runs)
-    assert found.summaries[0].exit_errors == (9.0, 5.0)
+    assert found.summaries[0].exit_values == (9.0, 5.0)
     assert "until the exit" in write_plots(tmp_path, found)["exits"].read_text()

@@ -1,4 +1,4 @@
-"""Turn an SVG file into markup that can stand inside an HTML page, with the page's colors and unique ids."""
+"""SVG files as markup inside an HTML page, with the page's colors and unique ids."""
 
 import re
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ def inline_svg(svg: str, prefix: str, title: str, colors: Mapping[str, str]) -> 
     """The `<svg>` element of a file, ready to be pasted into HTML.
 
     Args:
-        svg: the file's text, with or without XML declaration and doctype.
-        prefix: put before every id, so that several pictures can share a page.
-        title: what the picture shows, for those who cannot see it.
-        colors: exact color in the file (`#rrggbb`) to what replaces it (for instance `currentColor`).
+        svg: The file's text, with or without XML declaration and doctype.
+        prefix: Put before every id, so that several pictures can share a page.
+        title: What the picture shows, for those who cannot see it.
+        colors: Exact color in the file (`#rrggbb`) to what replaces it (for instance `currentColor`).
 
     Raises:
         ValueError: `svg` holds no `<svg>` element.

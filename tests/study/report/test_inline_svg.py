@@ -1,6 +1,6 @@
 import pytest
 
-from skipweave.study.inline_svg import inline_svg
+from skipweave.study.report.inline_svg import inline_svg
 
 SVG = """<?xml version="1.0"?>
 <!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">

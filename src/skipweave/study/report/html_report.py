@@ -1,4 +1,4 @@
-"""The study's report: one HTML file that needs nothing else, the answer first."""
+"""The report of a study as one self-contained HTML file, conclusions first."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,10 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from skipweave.study.inline_svg import inline_svg
-from skipweave.study.result_plots import INK, PAPER, looks
-from skipweave.study.results import COSTS, Network, Results, Run, Summary, front_labels
-from skipweave.study.verdict import error_text, verdict
+from skipweave.study.report.inline_svg import inline_svg
+from skipweave.study.report.result_plots import INK, PAPER, looks
+from skipweave.study.report.verdict import value_text, verdict
+from skipweave.study.results import COSTS, Network, Results, Run, Summary
+from skipweave.training import Metric
 
 #: What plots draw in neutral colors takes the page's own, light or dark. Connection pictures stay on white.
 _PAGE_COLORS = {INK: "currentColor", PAPER: "var(--paper)"}
@@ -18,15 +19,15 @@ _PAGE_COLORS = {INK: "currentColor", PAPER: "var(--paper)"}
 #: Heading, the plot's title, and the note between them.
 _SECTIONS = {
     "distance": (
-        "Error against back-propagation distance",
-        "Test error against back-propagation distance",
+        "Back-propagation distance",
+        "Test metric against back-propagation distance",
         "Links on the shortest way back between two nodes of the network: the most of any two, and the mean of all. "
         "Small marks are single runs, large ones their mean with one standard deviation over seeds; lines join "
         "networks that differ only in what is read and have equal links.",
     ),
     "exits": (
-        "Error along the exits",
-        "Test error against operations along the exits",
+        "Early exits",
+        "Test metric against operations up to each exit",
         "Mean over seeds of each exit, the last head at the right; nothing behind an exit need be computed for it.",
     ),
     "curves": ("Learning curves", "Learning curves", "Mean over seeds; the shaded band is their range."),
@@ -37,12 +38,12 @@ def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictur
     """Write the report.
 
     Args:
-        path: the HTML file to write.
-        results: what the study found.
+        path: The HTML file to write.
+        results: What the study found.
         plots: SVG files by key, as `plots.write_plots` returns them.
         pictures: SVG file of the connection picture by network label.
     """
-    template = Template(files("skipweave.study").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("skipweave.study.report").joinpath("report.html").read_text(encoding="utf-8"))
     page = template.substitute(
         title=escape(results.title),
         answer="\n".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(results)),
@@ -50,7 +51,7 @@ def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictur
         table=_table(results),
         table_note=escape(_table_note(results)),
         runs=_runs(results),
-        plots=_plots({key: file for key, file in plots.items() if key in COSTS}),
+        plots=_plots({key: file for key, file in plots.items() if key in COSTS}, results.metric),
         distance=_section("distance", plots),
         exits=_section("exits", plots),
         pictures=_pictures(results, pictures),
@@ -69,12 +70,12 @@ def _failures(results: Results) -> str:
 
 
 def _table(results: Results) -> str:
-    head = ("network", "test error [%]", "parameters", "MACs", "links", "longest path", "mean path", "inference [ms]",
+    test = f"test {results.metric.axis_label}"
+    head = ("network", test, "parameters", "MACs", "links", "longest path", "mean path", "inference [ms]",
             "training step [ms]", "trained in [s]")  # fmt: skip
-    summaries = sorted(results.summaries, key=lambda s: s.mean)
     first = next((s for s in results.summaries if s.timing), None)
-    fronts = {key: front_labels(results.summaries, key) for key in COSTS}
-    rows = "".join(_table_row(s, first, fronts, looks(results)[s.network.label][0], i) for i, s in enumerate(summaries))
+    fronts, colors = {key: results.front(key) for key in COSTS}, looks(results)
+    rows = "".join(_table_row(s, first, fronts, colors[s.network.label][0], i) for i, s in enumerate(results.ranked))
     return f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>{rows}</tbody></table>"
 
 
@@ -86,7 +87,7 @@ def _table_row(
     mark = {key: ring if label in fronts[key] else "" for key in COSTS}
     cells = (
         f'<span class="dot" style="background:{color}"></span>{escape(label)}',
-        f"{error_text(summary, unit='')} <small>{min(summary.errors):.2f} to {max(summary.errors):.2f}</small>",
+        f"{value_text(summary, unit='')} <small>{min(summary.values):.2f} to {max(summary.values):.2f}</small>",
         *((f"{cost.parameters:,}" + mark["parameters"], _short(cost.macs) + mark["macs"],
            f"{cost.links}", f"{cost.max_distance:g}", f"{cost.mean_distance:.2f}") if cost else ("",) * 5),
         *(_time_cell(summary, first, key) + mark[key] for key in ("inference_ms", "step_ms")),
@@ -113,13 +114,13 @@ def _time_cell(summary: Summary, first: Summary | None, key: str) -> str:
 
 
 def _table_note(results: Results) -> str:
-    seeds = max((len(s.errors) for s in results.summaries), default=0)
+    seeds = max((len(s.values) for s in results.summaries), default=0)
     first = results.networks[0].label if results.networks else ""
     spread = "mean ± sample standard deviation over seeds" if seeds > 1 else "one seed"
     note = (
-        f"Test error ({results.measure}) of {results.weights}, {spread}; the test set was read once, after training. "
+        f"Test {results.metric.label} of {results.weights}, {spread}; the test split was read once, after training. "
         "Longest and mean path: links on the shortest way back between any two nodes of the network. "
-        "○: on the Pareto front of that cost (no other network is cheaper without a higher mean error). "
+        "○: on the Pareto front of that cost (no other network is cheaper without a worse mean). "
     )
     return note + (f"Times: {results.timing_note}; × is the ratio to {first}." if results.timing_note else "")
 
@@ -127,26 +128,31 @@ def _table_note(results: Results) -> str:
 def _runs(results: Results) -> str:
     networks = {network.label: network for network in results.networks}
     rows = "".join(f"<tr>{_cells('td', _run_cells(run, networks[run.label]))}</tr>" for run in results.runs)
-    head = ("network", "model and overrides", "seed", "test error [%]", "trained in [s]", "run folder")
+    test = f"test {results.metric.axis_label}"
+    head = ("network", "model and overrides", "seed", test, "trained in [s]", "run directory")
     return f"<table class='runs'><thead><tr>{_cells('th', head)}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _run_cells(run: Run, network: Network) -> tuple[str, ...]:
-    error = f'<span class="failed">{escape(run.failure)}</span>' if run.error is None else f"{run.error:.2f}"
+    value = f'<span class="failed">{escape(run.failure)}</span>' if run.value is None else f"{run.value:.2f}"
     seconds = "–" if run.train_seconds is None else f"{run.train_seconds:.1f}"
     model = escape(f"{network.model} {json.dumps(dict(network.args))}")
-    return escape(run.label), model, str(run.seed), error, seconds, escape(run.run_dir)
+    return escape(run.label), model, str(run.seed), value, seconds, escape(run.run_dir)
 
 
-def _plots(plots: Mapping[str, Path]) -> str:
+def _plots(plots: Mapping[str, Path], metric: Metric) -> str:
     if not plots:
         return ""
-    figures = "".join(_figure(file, f"{key}-", f"Test error against {COSTS[key]}") for key, file in plots.items())
+    figures = "".join(
+        _figure(file, f"{key}-", f"Test {metric.label} against {COSTS[key]}") for key, file in plots.items()
+    )
     note = (
         "Small marks are single runs, large ones their mean with one standard deviation over seeds; ringed networks "
-        "lie on the Pareto front, the dashed line is its staircase. Lower and further left is better."
+        "lie on the Pareto front, the dashed line is its staircase. "
+        f"{'Higher' if metric.higher_is_better else 'Lower'} and further left is better."
     )
-    return f'<h2>Error against cost</h2><p class="note">{note}</p><div class="plots">{figures}</div>'
+    heading = f"<h2>Test {metric.label} against cost</h2>"
+    return f'{heading}<p class="note">{note}</p><div class="plots">{figures}</div>'
 
 
 def _section(key: str, plots: Mapping[str, Path]) -> str:
@@ -167,7 +173,7 @@ def _pictures(results: Results, pictures: Mapping[str, Path]) -> str:
         f"<div><h3>{escape(n.label)}</h3>{_figure(pictures[n.label], f'c{i}-', f'Connections of {n.label}')}</div>"
         for i, n in enumerate(shown)
     )
-    return f'<h2>What each layer reads</h2><div class="pictures">{figures}</div>'
+    return f'<h2>Connections</h2><div class="pictures">{figures}</div>'
 
 
 def _figure(file: Path, prefix: str, title: str) -> str:

@@ -1,7 +1,7 @@
-"""A process that has imported everything and forks commands off, to be harmed: they start in no time, and die for real.
+"""A process that has imported everything and forks a process for each command, with injected faults.
 
-Reads one request a line from stdin and answers each with one line, both JSON. It never computes gradients or opens
-process groups itself, so that what it forks may.
+It reads one request per line from stdin and answers each with one line, both JSON. It never computes gradients or opens
+process groups itself, so that the forked processes can.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ from skipweave.training.run import records
 DISK_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "shutil.rmtree"}
 
 
-class Harm:
-    """Sends a signal to its own process when something happens for the n-th time."""
+class Fault:
+    """Sends a signal to its own process when an event happens for the n-th time."""
 
     def __init__(self, number, name):
         self.left = number
@@ -44,45 +44,45 @@ class Harm:
             os.kill(os.getpid(), self.signal)
 
 
-def prepare(harm, at, folder, rank):
-    """Let the harm count: steps, ends of epochs, batches of an evaluation, or what is asked of the disk."""
+def inject(fault, at, folder, rank):
+    """Count the events of a fault: steps, ends of epochs, batches of an evaluation, or accesses to the disk."""
     if at == "step":
-        add_after(loop.RunState, "count_step", harm.count)
+        add_after(loop.RunState, "count_step", fault.count)
     elif at == "epoch":
-        add_after(records.Records, "end_epoch", harm.count)
+        add_after(records.Records, "end_epoch", fault.count)
     elif at == "evaluation":
-        whole = loop.Loop.until_stopped
+        whole = loop.Loop.stoppable
 
         def counted(*args):
             for batch in whole(*args):
-                harm.count()
+                fault.count()
                 yield batch
 
-        loop.Loop.until_stopped = counted
+        loop.Loop.stoppable = counted
     elif at == "disk":
-        sys.addaudithook(lambda name, args: name in DISK_EVENTS and folder in str(args[0]) and harm.count())
+        sys.addaudithook(lambda name, args: name in DISK_EVENTS and folder in str(args[0]) and fault.count())
     elif at == "rename":  # in the middle of replacing a file
-        sys.addaudithook(lambda name, args: name == "os.rename" and folder in str(args[0]) and harm.count())
+        sys.addaudithook(lambda name, args: name == "os.rename" and folder in str(args[0]) and fault.count())
     elif at == "byte":  # of the first file that is longer: the kernel kills in the middle of a write
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.left, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     elif at == "trace":
         trace(Path(folder) / f"trace_{rank}.txt")
     elif at == "full":  # as a full disk: the write fails
-        resource.setrlimit(resource.RLIMIT_FSIZE, (harm.left, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.left, resource.RLIM_INFINITY))
 
 
 def trace(path):
-    """Write down digests of every batch and, after its step, of the weights; a harm that does none."""
-    gradients, descend = loop.Learner.backward, loop.Learner.optimizer_step
+    """Write digests of every batch and, after its step, of the weights; no fault."""
+    backward, optimizer_step = loop.Learner.backward, loop.Learner.optimizer_step
 
-    def seen(self, images, labels, shares):
+    def seen(self, images, labels, head_weights):
         write(images)
-        return gradients(self, images, labels, shares)
+        return backward(self, images, labels, head_weights)
 
     def stepped(self, lr):
-        descend(self, lr)
+        optimizer_step(self, lr)
         write(torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()]), "\n")
 
     def write(tensor, end=" "):
@@ -104,7 +104,7 @@ def add_after(owner, name, do):
 
 
 def run_child(request, rank, output):
-    """Do one command in a process of its own, and end it."""
+    """Run one command in this forked process, and end it."""
     status = 1
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -114,7 +114,7 @@ def run_child(request, rank, output):
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
         os.environ.update(request["environment"])
         if request["at"] and request["rank"] in (rank, None):
-            prepare(Harm(request["number"], request["signal"]), request["at"], request["folder"], rank)
+            inject(Fault(request["number"], request["signal"]), request["at"], request["folder"], rank)
         status = do(request["words"])
     except BaseException:
         traceback.print_exc()
@@ -123,7 +123,7 @@ def run_child(request, rank, output):
 
 
 def do(words):
-    """Do a command of skipweave, or run a script in its own folder, where warnings are errors."""
+    """Run a command of skipweave, or a script in its own directory, where warnings are errors."""
     if not words[0].endswith(".py"):
         return main(words)
     os.chdir(Path(words[0]).parent)
@@ -139,14 +139,14 @@ def torchrun_environment(processes, rank):
         "GROUP_RANK": "0",
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
-        "TORCHELASTIC_RUN_ID": "nursery",
+        "TORCHELASTIC_RUN_ID": "tests",
         "TORCHELASTIC_RESTART_COUNT": "0",
         "MASTER_ADDR": "127.0.0.1",
     }
 
 
 def answer(request):
-    """Fork the processes of one command, harm them, and tell how they ended."""
+    """Fork the processes of one command, fault them, and tell how they ended."""
     with reserved_port() as port:
         return together(request, request["processes"], str(port.getsockname()[1]))
 
@@ -187,7 +187,7 @@ def together(request, processes, port):
 
 
 def warm_up():
-    """Import what takes time; let no pictures be drawn, which takes more of it than the tiny runs do."""
+    """Import everything, and turn off the figures, which take longer than the tiny runs."""
     torch.set_num_threads(1)
     for command in ("study", "train"):
         import_module(f"skipweave.cli.{command}")

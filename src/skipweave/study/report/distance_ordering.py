@@ -1,4 +1,4 @@
-"""Does the network with the shorter back-propagation distance err less, among networks of equal links?"""
+"""Permutation test of whether a shorter back-propagation distance is better, among networks of equal links."""
 
 import json
 import math
@@ -9,25 +9,25 @@ from itertools import combinations, permutations, product
 
 from skipweave.study.results import Results, Summary
 
-#: Networks of a group: their errors' orders, 8! at most, are looked at one by one.
+#: Networks of a group: the orders of their values, 8! at most, are enumerated.
 _MOST_COUNTED = 8
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """How often the longer distance erred more, comparing two networks of a group trained from one seed.
+    """How often the longer distance was worse, comparing two networks of a group trained from one seed.
 
     Attributes:
-        comparisons: of two networks from one seed.
-        more: comparisons in which the network of longer mean distance erred more.
-        less: comparisons in which it erred less; the rest are ties.
-        chance: probability of a margin `more - less` at least as large if what is read made no difference.
-        chance_of_reverse: probability of a margin at most as large.
+        comparisons: Of two networks from one seed.
+        worse: Comparisons in which the network of longer mean distance was worse.
+        better: Comparisons in which it was better; the rest are ties.
+        chance: Probability of a margin `worse - better` at least as large if what is read made no difference.
+        chance_of_reverse: Probability of a margin at most as large.
     """
 
     comparisons: int
-    more: int
-    less: int
+    worse: int
+    better: int
     chance: float
     chance_of_reverse: float
 
@@ -62,7 +62,7 @@ def links_of(group: Sequence[Summary]) -> int:
 def ordering(groups: Iterable[Sequence[Summary]], results: Results) -> Ordering | None:
     """Compare the networks of each group seed by seed, over all groups together.
 
-    The test is exact: within a group and a seed every order of the errors is as likely as any other if what is read
+    The test is exact: within a group and a seed every order of the values is as likely as any other if what is read
     makes no difference; the margins of all groups and seeds add up.
 
     Returns:
@@ -72,25 +72,26 @@ def ordering(groups: Iterable[Sequence[Summary]], results: Results) -> Ordering 
     signs = [sign for block in blocks for sign in _signs(*block)]
     if not signs:
         return None
-    ways = Counter({0: 1})  # margin to the number of ways to order the errors of all blocks that give it
-    for distances, errors in blocks:
-        ways = _sums(ways, Counter(sum(_signs(distances, order)) for order in permutations(errors)))
+    ways = Counter({0: 1})  # margin to the number of ways to order the ranks of all blocks that give it
+    for distances, ranks in blocks:
+        ways = _sums(ways, Counter(sum(_signs(distances, order)) for order in permutations(ranks)))
     chance = sum(number for margin, number in ways.items() if margin >= sum(signs)) / ways.total()
     reverse = sum(number for margin, number in ways.items() if margin <= sum(signs)) / ways.total()
     return Ordering(len(signs), signs.count(1), signs.count(-1), chance, reverse)
 
 
 def _blocks(group: Sequence[Summary], results: Results) -> list[tuple[list[float], list[float]]]:
-    """Distances and errors of the group's networks, for each seed with which all of them finished."""
-    errors = {(run.label, run.seed): run.error for run in results.runs if run.error is not None}
+    """Distances and ranks of the group's networks, for each seed with which all of them finished."""
+    rank = results.metric.rank
+    ranks = {(run.label, run.seed): rank(run.value) for run in results.runs if run.value is not None}
     distances = [mean_distance(s) for s in group]
-    rows = [[errors.get((s.network.label, seed)) for s in group] for seed in sorted({seed for _, seed in errors})]
-    return [(distances, [error for error in row if error is not None]) for row in rows if None not in row]
+    rows = [[ranks.get((s.network.label, seed)) for s in group] for seed in sorted({seed for _, seed in ranks})]
+    return [(distances, [rank for rank in row if rank is not None]) for row in rows if None not in row]
 
 
-def _signs(distances: Sequence[float], errors: Sequence[float]) -> list[int]:
-    """For each two of unequal distance: 1 where the longer errs more, -1 where less, 0 where the errors are equal."""
-    pairs = combinations(zip(distances, errors, strict=True), 2)
+def _signs(distances: Sequence[float], ranks: Sequence[float]) -> list[int]:
+    """For each two of unequal distance: 1 where the longer is worse, -1 where better, 0 where the ranks are equal."""
+    pairs = combinations(zip(distances, ranks, strict=True), 2)
     return [_sign((b - a) * (f - e)) for (a, e), (b, f) in pairs if a != b]
 
 

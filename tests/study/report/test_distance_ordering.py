@@ -3,9 +3,9 @@ import math
 
 import pytest
 
-from skipweave.study.distance_ordering import equal_links, ordering
+from skipweave.study.report.distance_ordering import equal_links, ordering
+from skipweave.study.report.verdict import verdict
 from skipweave.study.results import Cost, Network, Results, Run
-from skipweave.study.verdict import verdict
 
 
 def network(label, links, mean_distance, topology, **args):
@@ -48,7 +48,7 @@ def test_equal_and_infinite_distances_are_no_order():
 
 def test_networks_of_equal_distance_are_not_compared_with_each_other():
     found_ = found((*LOG, network("twin", 10, 2.0, "x")), {"LD": (1.0,), "twin": (9.0,), "E": (2.0,), "N": (3.0,)})
-    assert (found_.comparisons, found_.more, found_.less) == (5, 3, 2)
+    assert (found_.comparisons, found_.worse, found_.better) == (5, 3, 2)
 
 
 def test_margins_and_chance_by_hand():
@@ -56,7 +56,7 @@ def test_margins_and_chance_by_hand():
     assert found(LOG, {"LD": (1.0,), "E": (2.0,), "N": (3.0,)}).chance == pytest.approx(1 / 6)
     # Two seeds of two networks: one of 4, and of the opposite order all 4.
     right = found(HALF, {"E/2": (1.0, 1.1), "N/2": (2.0, 2.1)})
-    assert (right.comparisons, right.more, right.less) == (2, 2, 0)
+    assert (right.comparisons, right.worse, right.better) == (2, 2, 0)
     assert (right.chance, right.chance_of_reverse) == (0.25, 1.0)
 
 
@@ -76,14 +76,14 @@ def test_chance_is_the_share_of_all_orders():
     ]
     seen = margin(*first) + margin(*second)  # the two pairs cancel
     result = found((*LOG, *HALF), errors)
-    assert result.more - result.less == seen
+    assert result.worse - result.better == seen
     assert result.chance == pytest.approx(sum(value >= seen for value in every) / len(every))
     assert result.chance_of_reverse == pytest.approx(sum(value <= seen for value in every) / len(every))
 
 
 def test_ties_count_for_neither():
     tied = found(HALF, {"E/2": (1.0, 1.0), "N/2": (1.0, 2.0)})
-    assert (tied.comparisons, tied.more, tied.less) == (2, 1, 0)
+    assert (tied.comparisons, tied.worse, tied.better) == (2, 1, 0)
     assert tied.chance == 0.5
 
 
