@@ -16,7 +16,7 @@ from torchvision import transforms
 
 from skipweave.errors import SkipweaveError
 from skipweave.export import hub_config, model_card
-from skipweave.export.timm_folder import _share
+from skipweave.export.timm_folder import _crop_pct
 from skipweave.training import load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from tests.export.networks import CLASSES, LABEL_PIXELS, NETWORKS, THINNED, trained
@@ -67,8 +67,8 @@ def test_a_loaded_network_takes_other_classes(tmp_path: Path):
 
 @given(st.integers(1, 2000), st.integers(0, 500))
 def test_timm_resizes_to_the_very_side(crop: int, more: int):
-    assert math.floor(crop / _share(crop, crop + more)) == crop + more
-    assert _share(crop, crop + more) == pytest.approx(crop / (crop + more))
+    assert math.floor(crop / _crop_pct(crop, crop + more)) == crop + more
+    assert _crop_pct(crop, crop + more) == pytest.approx(crop / (crop + more))
 
 
 @pytest.mark.parametrize("name", THINNED)
