@@ -65,7 +65,7 @@ def test_a_model_name_has_connections_only(capsys: Capture):
         (["{run}", "--save", "picture.svg"], ["save is one file, picture.svg", "connections, reuse"]),
         (["{run}", "--kind", "reuse", "--save", "picture.jpg"], ["save is picture.jpg"]),
         (["densenet40_12", "--kind", "reuse"], ["reuse", "(it has connections)"]),
-        (["fc_densenet56"], ["fc_densenet56", "no stages"]),
+        (["fc_densenet56"], ["no stages"]),
         (["runs/nothing"], ["runs/nothing"]),
         (["densnet40_12"], ["'densnet40_12'"]),
     ],

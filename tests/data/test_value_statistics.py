@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from skipweave.data import DataConfig, load, resolve_data_config
+from skipweave.data import DataConfig, load, with_normalization
 from skipweave.data.validation.check_dataset import check_dataset
 from skipweave.errors import SkipweaveError
 from tests.data.high_bit_depth_files import png, tiff
@@ -77,12 +77,12 @@ def test_8_bit_images_are_not_read(scans, make_images, tmp_path):
     data = load(folder(tmp_path / "bytes"), lambda *done: calls.append(done))
     assert (calls, data.preprocessing.range) == ([], None)
     assert "range" not in data.preprocessing.to_dict()
-    assert resolve_data_config(folder(tmp_path / "bytes"), data) == folder(tmp_path / "bytes")
+    assert with_normalization(folder(tmp_path / "bytes"), data) == folder(tmp_path / "bytes")
 
 
 def test_a_resolved_config_does_not_read_the_images_again(scans):
     data = load(folder(scans))
-    known = resolve_data_config(folder(scans), data)
+    known = with_normalization(folder(scans), data)
     assert (known.range, known.mean, known.std) == (
         data.preprocessing.range,
         data.preprocessing.mean,
@@ -227,4 +227,4 @@ def test_images_with_masks_are_normalized_too(tmp_path, make_pairs, class_list):
     assert (image.shape, image.dtype, labels.shape) == ((3, 8, 8), torch.float32, (8, 8))
     own = np.concatenate([data.train.image(index)[0].numpy().flatten() for index in range(len(data.train))])
     assert data.preprocessing.range == (own.min(), own.max())
-    assert load(resolve_data_config(config, data)).preprocessing == data.preprocessing
+    assert load(with_normalization(config, data)).preprocessing == data.preprocessing

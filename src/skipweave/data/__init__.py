@@ -1,7 +1,7 @@
 """Image datasets: splits, transforms, checks and reproducible loading."""
 
 from skipweave.data.data_config import NAMES, SEGMENTATION_NAMES, DataConfig
-from skipweave.data.datasets import ClassificationData, check_classes, load, resolve_data_config
+from skipweave.data.datasets import ClassificationData, check_classes, load, with_normalization
 from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
 from skipweave.data.images.decoding import open_image, read_header
@@ -53,7 +53,7 @@ __all__ = [
     "mix_seed",
     "open_image",
     "read_header",
-    "resolve_data_config",
     "steps_per_epoch",
+    "with_normalization",
     "workers_warning",
 ]

@@ -84,7 +84,7 @@ def check_classes(data: ClassificationData | SegmentationData) -> None:
         raise SkipweaveError(f"{data.name} has one class, {data.classes[0]}: expected at least two")
 
 
-def resolve_data_config(config: DataConfig, data: ClassificationData | SegmentationData) -> DataConfig:
+def with_normalization(config: DataConfig, data: ClassificationData | SegmentationData) -> DataConfig:
     """Return a config with the range, mean and std found while loading, so that loading it again finds the same."""
     own = data.preprocessing
     return config if own.range is None else replace(config, range=own.range, mean=own.mean, std=own.std)

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import SegmentationData, Unreadable, check_classes, epoch_loader, exclude, load, resolve_data_config
+from skipweave.data import SegmentationData, Unreadable, check_classes, epoch_loader, exclude, load, with_normalization
 from skipweave.errors import SkipweaveError, Stopped, noted_in
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
@@ -56,7 +56,7 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     display = display or Display()
     folder = StudyDirectory(config.output)
     data = load(config.data)
-    config = replace(config, data=resolve_data_config(config.data, data))
+    config = replace(config, data=with_normalization(config.data, data))
     _check_data(config, data)
     fabric = make_fabric(config.accelerator, precision=config.precision)
     skipped_images = unreadable(fabric, config.fit_config(ModelConfig(), 0, config.output), None, data, lambda *_: None)

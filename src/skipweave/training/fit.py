@@ -11,7 +11,7 @@ from typing import Any, cast
 from lightning_fabric import Fabric
 
 from skipweave.config.byte_sizes import parse_bytes
-from skipweave.data import Unreadable, exclude, load, resolve_data_config
+from skipweave.data import Unreadable, exclude, load, with_normalization
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.files.atomic_write import keep_as
 from skipweave.files.folder_lock import held
@@ -169,7 +169,7 @@ def _load(
     with fabric.rank_zero_first():  # which downloads, if asked to
         if fabric.is_global_zero:
             data = load(config.data, on_image_checked)
-    known = resolve_data_config(config.data, data) if data else config.data
+    known = with_normalization(config.data, data) if data else config.data
     config = replace(config, data=fabric.broadcast(known))
     data = data or load(config.data)
     skipped = unreadable(fabric, config, resume, data, on_image_checked, skipped_images)
