@@ -225,8 +225,8 @@ def measure(
     for what in WHATS:
         wrong = error(operation, what, upstream)
         ms, torch_ms = milliseconds(operation, what, upstream, repeats, device)
-        macs_ms = 1000 * operation.macs * (1 if what == "forward" else 3) / rates.macs_a_second
-        bytes_ms = 1000 * moved(operation.operands, upstream, what) / rates.bytes_a_second
+        macs_ms = 1000 * operation.macs * (1 if what == "forward" else 3) / rates.macs_per_second
+        bytes_ms = 1000 * moved(operation.operands, upstream, what) / rates.bytes_per_second
         yield Row(
             operation=operation.name,
             subject=operation.subject,

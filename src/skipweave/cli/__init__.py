@@ -18,7 +18,7 @@ COMMANDS = {
     "validate": ("skipweave.cli.train:on_validation", "errors of a run on its validation images"),
     "test": ("skipweave.cli.train:on_test", "errors of a run on its test images"),
     "exits": ("skipweave.cli.exits:exits", "cost and error of each exit of a run's network, with pictures"),
-    "look": ("skipweave.cli.look:look", "pictures of who reads whom, and of trained weights, with their numbers"),
+    "plot": ("skipweave.cli.plot:plot", "plots of the connections and link weights of a network"),
     "prune-links": ("skipweave.cli.prune_links:prune_links", "take the weakest links out of a run's network"),
     "predict": ("skipweave.cli.train:predict", "classes, or label maps, of images or folders of images"),
     "export": ("skipweave.cli.export:export", "a run's network as ONNX, or as timm and the Hugging Face hub know it"),

@@ -1,4 +1,4 @@
-"""`skipweave bench`: how fast networks are beside others, and how close to what the machine could do."""
+"""`skipweave bench`: interleaved timing of networks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,23 +14,23 @@ from rich.progress import Progress, TaskID
 from torch import nn
 
 from skipweave.analysis.profile import profile
-from skipweave.analysis.speed import Case, Precision, Speed, What, measure_speeds
+from skipweave.analysis.speed import Case, Mode, Precision, Speed, measure_speeds
 from skipweave.cli.output_files import make_room
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ledger import rows
 from skipweave.models import create_model
-from skipweave.plotting.error_vs_time import draw_errors
+from skipweave.plotting.error_vs_time import plot_errors
 from skipweave.study.timing import machine
 from skipweave.transforms.memory_format import MemoryFormat
 
-_WHATS: tuple[What, ...] = ("inference", "step")
+_MODES: tuple[Mode, ...] = ("inference", "step")
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the table that is written."""
+    """Line of the CSV file."""
 
     date: str
     machine: str
@@ -38,7 +38,7 @@ class _Line:
     threads: int
     model: str
     side: int
-    what: str
+    mode: str
     batch: int
     precision: str
     memory_format: str
@@ -62,32 +62,32 @@ def bench(
     precisions: Sequence[Precision] = ("float32",),
     memory_formats: Sequence[MemoryFormat] = ("contiguous", "channels_last"),
     compiled: Sequence[bool] = (False,),
-    what: Sequence[What] = _WHATS,
+    modes: Sequence[Mode] = _MODES,
     repeats: int = 10,
     device: str = "cpu",
     save: Path | None = None,
 ) -> None:
-    """Time networks in turns: inference and training steps, and how close they come to what the machine could do.
+    """Time inference and training steps of networks in interleaved rounds, with lower bounds of the machine.
 
-    Ratios are to the first network of `vs`, or else of the models. In inference every network is what
-    `skipweave.optimize_for_inference` makes of it. Run it on a machine that does nothing else.
+    Ratios are relative to the first network of `vs`, or else of the models. For inference, networks are optimized by
+    `skipweave.optimize_for_inference`. Run it on an otherwise idle machine.
 
     Args:
-        models: names of `skipweave models`.
-        vs: others to compare them with, such as [torchvision:densenet121]: names of ours, torchvision:NAME, timm:NAME.
-        input_size: channels, height and width of images; by default those of the first model.
-        batches: images at once; training steps need 2 or more, so 1 is timed in inference only.
+        models: Names of `skipweave models`.
+        vs: Baselines, such as [torchvision:densenet121]: names of skipweave, torchvision:NAME or timm:NAME.
+        input_size: Channels, height and width of the images; by default those of the first model.
+        batches: Batch sizes; training steps need 2 or more, so 1 is only timed in inference.
         precisions: float32, bf16.
         memory_formats: contiguous, channels_last.
-        compiled: whether torch.compile makes kernels: [false], [true] or [false, true].
-        what: inference, step.
-        repeats: rounds of which the median is taken.
+        compiled: Whether to use torch.compile: [false], [true] or [false, true].
+        modes: inference, step.
+        repeats: Rounds; the median is reported.
         device: cpu or cuda.
-        save: a file ending in .csv that gets all figures, beside it, as .svg, the papers' errors against inference
-            times, where the ledger knows some. What exists is not overwritten.
+        save: CSV file for all times; if the ledger has published errors of the networks, they are plotted against the
+            inference times in an SVG file of the same name. Existing files are not overwritten.
 
     Raises:
-        SkipweaveError: a name or a setting is wrong, or a file exists already.
+        SkipweaveError: A name or value is invalid, or a file exists already.
     """
     on = _device(device)
     _check(repeats, batches)
@@ -98,20 +98,22 @@ def bench(
         shape = input_size or _input_size(models[0], networks[models[0]]())
         costs = {name: profile(make(), shape) for name, make in networks.items()}
     cases = [
-        Case(*settings) for settings in product(what, batches, precisions, memory_formats, compiled)
-        if settings[0] == "inference" or settings[1] > 1
+        Case(*values) for values in product(modes, batches, precisions, memory_formats, compiled)
+        if values[0] == "inference" or values[1] > 1
     ]  # fmt: skip
     if not cases:
-        raise SkipweaveError("nothing to time: training steps need batches of 2 or more")
+        raise SkipweaveError(f"batches is {list(batches)}: expected 2 or more for training steps")
     lines: list[_Line] = []
     with Progress(transient=True) as progress:
         for case in cases:
             task = progress.add_task(_title(case), total=repeats)
 
-            def tell(done: int, task: TaskID = task) -> None:
+            def update(done: int, task: TaskID = task) -> None:
                 progress.update(task, completed=done)
 
-            speeds = measure_speeds(networks, costs, case, input_size=shape, repeats=repeats, device=on, tell=tell)
+            speeds = measure_speeds(
+                networks, costs, case, input_size=shape, repeats=repeats, device=on, progress=update
+            )
             lines += _lines(speeds, case, shape, repeats, on)
             progress.remove_task(task)
     for case in cases:
@@ -130,7 +132,7 @@ def _make(name: str) -> nn.Module:
     }
     if source not in makers:
         raise SkipweaveError(
-            f"unknown source {source!r} of {name}: expected timm:NAME, torchvision:NAME or a name of ours"
+            f"unknown source {source!r} of {name}: expected timm:NAME, torchvision:NAME or a name of skipweave"
         )
     try:
         return makers[source](rest)
@@ -144,11 +146,11 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        device = torch.device("meta")  # none that computes
+        device = torch.device("meta")  # rejected below
     if device.type not in ("cpu", "cuda"):
         raise SkipweaveError(f"device is {name!r}: expected cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SkipweaveError(f"device is {name!r}: this machine has {torch.cuda.device_count()} such")
+        raise SkipweaveError(f"device is {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
     return device
 
 
@@ -157,7 +159,7 @@ def _check(repeats: int, batches: Sequence[int]) -> None:
     if repeats < 1:
         problems.append(f"repeats is {repeats}: expected at least 1")
     if not batches or min(batches) < 1:
-        problems.append(f"batches is {list(batches)}: expected numbers of images, each at least 1")
+        problems.append(f"batches is {list(batches)}: expected batch sizes, each at least 1")
     if problems:
         raise SkipweaveError(*problems)
 
@@ -165,7 +167,7 @@ def _check(repeats: int, batches: Sequence[int]) -> None:
 def _input_size(name: str, model: nn.Module) -> tuple[int, int, int]:
     cfg = getattr(model, "pretrained_cfg", None)
     if not cfg:
-        raise SkipweaveError(f"{name} does not say what images it takes: give input_size")
+        raise SkipweaveError(f"{name} has no input size: expected input_size")
     return cfg["input_size"]
 
 
@@ -178,8 +180,8 @@ def _check_save(save: Path | None) -> None:
 
 
 def _title(case: Case) -> str:
-    made = "compiled" if case.compiled else "eager"
-    return f"{case.what}, batch {case.batch}, {case.precision}, {case.memory_format}, {made}"
+    execution = "compiled" if case.compiled else "eager"
+    return f"{case.mode}, batch {case.batch}, {case.precision}, {case.memory_format}, {execution}"
 
 
 def _lines(
@@ -204,7 +206,7 @@ def _lines(
 
 
 def _error(name: str) -> str:
-    """The error that the papers print for a network, percent; the first one of several; empty where there is none."""
+    """First published error of a network, in percent; empty if there is none."""
     found = (row.printed for row in rows() if row.quantity == "error" and row.model == name and row.printed)
     return next(found, "")
 
@@ -214,7 +216,7 @@ def _is_of(line: _Line, case: Case) -> bool:
 
 
 def _print(lines: Sequence[_Line]) -> None:
-    columns = ("time, ms", "quartiles", "ratio", "images/s", "by its MACs, ms", "by its bytes, ms", "printed error, %")
+    columns = ("time, ms", "quartiles", "ratio", "images/s", "MACs bound, ms", "bytes bound, ms", "published error, %")
     table = new_table("network", *columns, right=columns)
     for line in lines:
         table.add_row(
@@ -236,20 +238,20 @@ def _write(save: Path, lines: Sequence[_Line]) -> None:
     say(f"saved {save}")
     best: dict[str, tuple[float, float]] = {}
     for line in lines:
-        if line.what == "inference" and line.error:
+        if line.mode == "inference" and line.error:
             ms = min(line.ms / line.batch, best.get(line.model, (line.ms, 0.0))[0])
             best[line.model] = (ms, float(line.error))
     if best:
-        draw_errors(best, save.with_suffix(".svg"))
+        plot_errors(best, save.with_suffix(".svg"))
         say(f"saved {save.with_suffix('.svg')}")
     else:
         plot = save.with_suffix(".svg")
-        say(f"no plot {plot}: it shows printed errors against inference times, and {_lacking(lines)}")
+        say(f"no plot {plot} of published errors against inference times: {_missing(lines)}")
 
 
-def _lacking(lines: Sequence[_Line]) -> str:
-    """What the plot of errors lacks."""
-    if any(line.what == "inference" for line in lines):
+def _missing(lines: Sequence[_Line]) -> str:
+    """Why there is no plot of errors."""
+    if any(line.mode == "inference" for line in lines):
         names = ", ".join(dict.fromkeys(line.model for line in lines))
-        return f"the papers print no error of {names}"
+        return f"no published error of {names}"
     return "inference was not timed"

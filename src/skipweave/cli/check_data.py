@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from skipweave.cli.output_files import make_room
 from skipweave.cli.tables import BAR, new_table, print_table, say, say_of_workers
-from skipweave.data import DataConfig, DataReport, Finding, check
+from skipweave.data import DataConfig, DataReport, Finding, check_dataset
 from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ops.cpu.processor import cores
@@ -53,7 +53,7 @@ def _read(config: DataConfig, workers: int) -> DataReport:
     console = Console()
     with Progress(*BAR, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
-        return check(
+        return check_dataset(
             config, workers=workers, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
 

@@ -12,8 +12,8 @@ from skipweave.cli.training_display import shown_scores
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
 from skipweave.inference.evaluation import score_images
-from skipweave.plotting import connections
-from skipweave.plotting.mask_overlays import comparison
+from skipweave.plotting.figure_files import save_figure
+from skipweave.plotting.mask_overlays import plot_masks
 from skipweave.training import Split, Which, load_run_images
 from skipweave.training.run.loading import RunImages
 
@@ -57,7 +57,7 @@ def exits(
         raise SkipweaveError(f"the network of {run} has one head: train it with --model.args.heads stages")
     if save:
         figure = _figure(loaded, image or 0, macs)
-        for path in connections.save(figure, save):
+        for path in save_figure(figure, save):
             say(f"saved {path}")
     table = new_table("exit", "MACs", "share", "error, %", "further", right=("MACs", "share", "error, %"))
     scored = score_images(loaded, accelerator=accelerator, workers=workers)
@@ -80,7 +80,7 @@ def _figure(run: RunImages, number: int, macs: tuple[int, ...]) -> Figure:
     for place in _spread(len(heads)):
         maps[f"exit {place + 1} of {len(heads)}, {macs[place] / macs[-1]:.0%} of the cost"] = heads[place][0].argmax(0)
     shown = run.data.preprocessing.as_bytes(image)
-    return comparison(shown, maps, run.data.classes, run.data.palette, values=run.data.values)
+    return plot_masks(shown, maps, run.data.classes, run.data.palette, values=run.data.values)
 
 
 def _spread(heads: int) -> list[int]:

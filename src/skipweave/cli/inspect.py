@@ -21,7 +21,8 @@ from skipweave.cli.tables import new_table, print_table, say
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import PAPERS, Row, rows
 from skipweave.models import arguments_of, create_model, list_models
-from skipweave.plotting import connections
+from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.figure_files import save_figure
 from skipweave.transforms import build_thinned
 
 _STYLES = {"yes": "green", "no": "yellow", "open": "dim", "wrong": "bold red"}
@@ -78,8 +79,8 @@ def show(
     if measured.topologies:
         print_table(_stages(measured))
     if prefix is not None:
-        picture = connections.connections(measured.topologies, title)
-        for path in connections.save(picture, prefix):
+        picture = plot_connections(measured.topologies, title)
+        for path in save_figure(picture, prefix):
             say(f"saved {path}")
 
 

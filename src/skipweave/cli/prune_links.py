@@ -1,10 +1,10 @@
-"""`skipweave prune-links`: a run's network without its weakest links."""
+"""`skipweave prune-links`: removal of the weakest links of a trained network."""
 
 from pathlib import Path
 
 from rich.table import Table
 
-from skipweave.analysis.link_redundancy import WeakLinks
+from skipweave.analysis.weak_links import WeakLinks
 from skipweave.cli.tables import new_table, print_table, say
 from skipweave.training import Which
 from skipweave.training.run.link_pruning import LinkPruning
@@ -12,38 +12,38 @@ from skipweave.training.run.link_pruning import prune_links as prune_links_of_ru
 
 
 def prune_links(run: Path, below: float = 0.1, output: Path | None = None, which: Which = "best") -> None:
-    """List the links of a run's network whose weight is small beside the others', and say what removing them saves.
+    """List the links of a trained network with a small weight, and report what removing them saves.
 
     Args:
-        run: the run's folder.
-        below: the threshold: a link's weight is told as a share of the largest one of the same reader.
-        output: a new folder for the network without them, to be tested, and trained on by `skipweave fit --config
-            OUTPUT/config.yaml`; without it nothing is written.
-        which: the checkpoint: best by validation error, or last.
+        run: Run directory.
+        below: Threshold of the weight of a link, relative to the largest of the same reader.
+        output: New run directory for the network without these links, to be evaluated, and fine-tuned by `skipweave fit
+            --config OUTPUT/config.yaml`; by default nothing is written.
+        which: Checkpoint of the run: best by validation error, or last.
 
     Raises:
-        SkipweaveError: links cannot be removed from such a network, or the folder exists.
+        SkipweaveError: Links cannot be removed from such a network, or the directory exists.
     """
     pruning = prune_links_of_run(run, below, output, which)
     if pruning.weak.removable or pruning.weak.kept:
         print_table(_links(pruning.weak))
     if not pruning.weak.removable:
-        stay = f", {len(pruning.weak.kept)} have to stay" if pruning.weak.kept else ""
+        kept = f", {len(pruning.weak.kept)} are kept" if pruning.weak.kept else ""
         written = f", and {output} is not written" if output else ""
-        say(f"no link with a weight below {below} can be removed{stay}: nothing is removed{written}")
+        say(f"no link with a weight below {below} can be removed{kept}: nothing is removed{written}")
         return
     print_table(_costs(pruning))
     if output:
-        say(f"the network without {len(pruning.weak.removable)} links is in {output}; to train it on, for instance:")
+        say(f"the network without {len(pruning.weak.removable)} links is in {output}; to fine-tune it:")
         say(f"skipweave fit --config {output}/config.yaml --epochs 5 --optim.lr 0.01")
 
 
 def _links(weak: WeakLinks) -> Table:
-    """All links under the threshold, reader by reader."""
+    """All links below the threshold, by reader."""
     columns = ("stage", "reader", "source", "weight")
     table = new_table(*columns, "", right=columns)
     listed = [(entry, "removable") for entry in weak.removable]
-    listed += [(entry, f"stays: {reason}") for entry, reason in weak.kept]
+    listed += [(entry, f"kept: {reason}") for entry, reason in weak.kept]
     for entry, remark in sorted(listed, key=lambda row: row[0].link):
         link = entry.link
         table.add_row(str(link.stage + 1), str(link.reader), str(link.source), f"{entry.weight:.3f}", remark)
@@ -57,9 +57,9 @@ def _costs(pruning: LinkPruning) -> Table:
     rows = {
         "links of units": (before.links, after.links),
         "parameters": (before.parameters, after.parameters),
-        "MACs an image": (before.macs, after.macs),
-        "bytes kept for backward, an image": (before.saved_bytes, after.saved_bytes),
-        "bytes alive in inference": (before.inference_bytes, after.inference_bytes),
+        "MACs per image": (before.macs, after.macs),
+        "bytes saved for backward, per image": (before.saved_bytes, after.saved_bytes),
+        "peak activation bytes in inference": (before.inference_bytes, after.inference_bytes),
     }
     for name, (old, new) in rows.items():
         table.add_row(name, f"{old:,}", f"{new:,}", f"{1 - new / old:.1%}")

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.table import Table
 from rich.text import Text
 
-from skipweave.data import check_workers, workers_note
+from skipweave.data import check_workers, workers_warning
 from skipweave.files.printable import printable
 
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -75,7 +75,7 @@ def say_of_workers(workers: int) -> None:
         SkipweaveError: it is out of range.
     """
     check_workers(workers)
-    if note := workers_note(workers):
+    if note := workers_warning(workers):
         print(f"skipweave: warning: {note}", file=sys.stderr)
 
 

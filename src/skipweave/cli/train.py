@@ -25,11 +25,7 @@ def fit(config: FitConfig, resume: Path | None = None) -> None:
         config: the settings.
         resume: folder of a run to continue from its last checkpoint; its settings hold.
     """
-    display = RunDisplay()
-    try:
-        fit_network(config, resume=resume, progress=display)
-    finally:
-        display.close()
+    fit_network(config, resume=resume, callbacks=[RunDisplay()])
 
 
 def on_validation(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from skipweave.config.typed import take_types
 from skipweave.data.loader_workers import workers_problem
-from skipweave.data.normalization import MOST_PIXELS, Range, range_problem
+from skipweave.data.preprocessing import MOST_PIXELS, Range, range_problem
 from skipweave.errors import SkipweaveError
 
 IMAGE_NAMES = ("digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder")

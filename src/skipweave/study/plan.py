@@ -11,7 +11,8 @@ from torch import nn
 from skipweave.analysis.profile import profile, topologies_of
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
-from skipweave.plotting.connections import connections, save
+from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
 from skipweave.study.results import Cost, Network
 from skipweave.study.study_config import NetworkConfig, StudyConfig, parse_count
@@ -57,7 +58,7 @@ def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> di
     for place, network in enumerate(networks):
         topologies = topologies_of(build(network.model, network.args, data)) if network.cost else ()
         if topologies:
-            drawn[network.label] = save(connections(topologies), folder / f"connections_{place + 1}")[1]
+            drawn[network.label] = save_figure(plot_connections(topologies), folder / f"connections_{place + 1}")[1]
     return drawn
 
 

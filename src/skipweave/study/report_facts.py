@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.config.typed import typed
-from skipweave.data import ImageSet, SegmentationImages
+from skipweave.data import ImageDataset, SegmentationDataset
 from skipweave.files.plain_files import read_json
 from skipweave.study.results import Network
 from skipweave.study.study_config import StudyConfig, parse_count
@@ -46,7 +46,7 @@ def _data(config: StudyConfig, data: Data) -> Lines:
     ]
 
 
-def _size(images: ImageSet | SegmentationImages | None) -> str:
+def _size(images: ImageDataset | SegmentationDataset | None) -> str:
     return f"{len(images):,}" if images is not None else "0"
 
 

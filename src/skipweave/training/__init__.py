@@ -1,6 +1,6 @@
 """Training: settings in, a self-contained run folder out; and its use."""
 
-from skipweave.training.callbacks import Progress, RunStart, Silent
+from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.weights_file import Description, load_weights
 from skipweave.training.densification import DensifyConfig
 from skipweave.training.fit import fit
@@ -11,6 +11,7 @@ from skipweave.training.run.summary import EpochRow, Phase, RunSummary
 from skipweave.training.tasks.metrics import ClassificationMetrics, Metrics, SegmentationMetrics
 
 __all__ = [
+    "Callback",
     "ClassificationMetrics",
     "DensifyConfig",
     "Description",
@@ -21,12 +22,10 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "Phase",
-    "Progress",
     "RunStart",
     "RunSummary",
     "ScheduleConfig",
     "SegmentationMetrics",
-    "Silent",
     "Split",
     "Which",
     "fit",

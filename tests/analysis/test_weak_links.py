@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from skipweave.analysis.link_redundancy import LinkWeight, link_weights, weak_links
+from skipweave.analysis.weak_links import LinkWeight, link_weights, weak_links
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.topology import Link
@@ -14,7 +14,7 @@ def dense(**arguments):
 
 
 def set_weights(model, stage, node, by_source):
-    """Give all weights of a reader's sources one value each."""
+    """Set all weights of each source of a reader to one value."""
     reader = next(r for r in readers(model) if (r.stage, r.node) == (stage, node))
     if reader.cross:
         for row, source in zip(reader.cross[1].weight.data, reader.sources, strict=True):
@@ -25,11 +25,11 @@ def set_weights(model, stage, node, by_source):
         part.fill_(by_source[source])
 
 
-def told(weak):
+def as_tuples(weak):
     return [tuple(entry.link) for entry in weak.removable], {tuple(e.link): reason for e, reason in weak.kept}
 
 
-def test_weight_is_gain_times_weight_relative_to_the_readers_largest():
+def test_weights_are_products_with_the_norm_weight_relative_to_the_largest():
     model = dense()
     set_weights(model, 1, 2, {1: 2.0, 0: 1.0})
     model.stages[1].units[1].read.gain.data = torch.tensor([-1.0, *[3.0] * (model.stages[1].widths[0])])
@@ -54,18 +54,18 @@ def test_weight_across_nodes_is_the_l2_norm():
 def test_weak_links_are_those_below_the_threshold():
     model = dense()
     set_weights(model, 0, 3, {2: 1.0, 1: 0.2, 0: 0.0})
-    assert told(weak_links(model, 0.1))[0] == [(0, 3, 0)]
-    assert told(weak_links(model, 0.2))[0] == [(0, 3, 0)]  # 0.2 is not below 0.2
-    assert told(weak_links(model, 0.21))[0] == [(0, 3, 1), (0, 3, 0)]
+    assert as_tuples(weak_links(model, 0.1))[0] == [(0, 3, 0)]
+    assert as_tuples(weak_links(model, 0.2))[0] == [(0, 3, 0)]  # 0.2 is not below 0.2
+    assert as_tuples(weak_links(model, 0.21))[0] == [(0, 3, 1), (0, 3, 0)]
     for below in (0, -1, 1.5, float("nan")):
-        with pytest.raises(SkipweaveError, match="expected a number above 0 and at most 1"):
+        with pytest.raises(SkipweaveError, match=f"below is {below}"):
             weak_links(model, below)
 
 
-def test_a_reader_without_any_weight_keeps_a_source():
+def test_a_reader_with_zero_weights_keeps_a_source():
     model = dense()
     set_weights(model, 0, 3, {2: 0.0, 1: 0.0, 0: 0.0})
-    removable, kept = told(weak_links(model, 0.1))
+    removable, kept = as_tuples(weak_links(model, 0.1))
     assert removable == [(0, 3, 1), (0, 3, 0)]
     assert kept == {(0, 3, 2): "its reader needs a source"}
 
@@ -73,9 +73,9 @@ def test_a_reader_without_any_weight_keeps_a_source():
 def test_a_filter_across_nodes_keeps_two_sources():
     model = create_model("delugenet146", units=4, widths=1)
     set_weights(model, 1, 5, {4: 0.0, 3: 0.01, 2: 1.0, 1: 0.02, 0: 0.0})
-    removable, kept = told(weak_links(model, 0.1))
+    removable, kept = as_tuples(weak_links(model, 0.1))
     assert removable == [(1, 5, 3), (1, 5, 0)]
-    assert kept == {(1, 5, 1): "its reader needs two sources", (1, 5, 4): "nobody else reads node 4"}
+    assert kept == {(1, 5, 1): "its reader needs two sources", (1, 5, 4): "node 4 has no other reader"}
 
 
 def test_a_node_keeps_its_strongest_reader():
@@ -83,20 +83,20 @@ def test_a_node_keeps_its_strongest_reader():
     model = dense(topology=graph)
     set_weights(model, 2, 2, {1: 0.01, 0: 1.0})
     set_weights(model, 2, 3, {2: 1.0, 1: 0.05, 0: 0.9})
-    removable, kept = told(weak_links(model, 0.1))
+    removable, kept = as_tuples(weak_links(model, 0.1))
     assert removable == [(2, 2, 1)]
-    assert kept == {(2, 3, 1): "nobody else reads node 1"}
+    assert kept == {(2, 3, 1): "node 1 has no other reader"}
 
 
-def test_links_that_heads_follow_stay():
+def test_links_of_nodes_before_a_head_are_kept():
     model = create_model("logdensenet_v1_12_16", units=2, growth=1)
     set_weights(model, 0, 6, {5: 1.0, 4: 0.0, 2: 0.0})
     set_weights(model, 0, 5, {4: 1.0, 3: 0.0, 1: 0.0})
-    removable, kept = told(weak_links(model, 0.1))
+    removable, kept = as_tuples(weak_links(model, 0.1))
     assert removable == [(0, 5, 3), (0, 5, 1)]
-    assert set(kept.values()) == {"heads read what node 6 reads"}
+    assert set(kept.values()) == {"heads read the sources of node 6"}
 
 
-def test_sums_have_no_weights_to_compare():
-    with pytest.raises(SkipweaveError, match="no link of this network has weights of its own"):
+def test_sums_have_no_link_weights():
+    with pytest.raises(SkipweaveError, match="no link"):
         link_weights(create_model("preact_resnet56", units=1))

@@ -1,4 +1,4 @@
-"""No picture that is made here, and none in the documentation, shows formulas as the text that they are written in."""
+"""No figure, created here or in the documentation, shows raw math text."""
 
 import re
 from pathlib import Path
@@ -9,22 +9,23 @@ import torch
 from matplotlib.figure import Figure
 
 import skipweave
-from skipweave.plotting import connections
-from skipweave.plotting.error_vs_time import draw_errors
-from skipweave.plotting.log_axes import logarithmic
-from skipweave.plotting.mask_overlays import comparison
-from skipweave.plotting.paper_figures import looks
+from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.error_vs_time import plot_errors
+from skipweave.plotting.figure_files import save_figure
+from skipweave.plotting.log_axes import set_log_scale
+from skipweave.plotting.mask_overlays import plot_masks
+from skipweave.plotting.paper_figures import plots
 from skipweave.study.result_plots import write_plots
 from skipweave.study.results import Cost, Epoch, Network, Results, Run, Timing
 from skipweave.training import EpochRow
 from skipweave.training.run.learning_curves import write_curves
 
 MINUS = "\N{MINUS SIGN}"
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def raw(svg: str) -> list[str]:
-    """What of a picture's text or comments is a formula; paths and styles hold no dollar signs."""
+    """Raw math in the text or comments of an SVG file; paths and styles have no dollar signs."""
     return re.findall(r"[^<>\n]*(?:mathdefault|\$)[^<>\n]*", svg)
 
 
@@ -57,29 +58,29 @@ def test_the_plots_of_a_study(tmp_path: Path, spread: float, scale: float):
         assert not raw(path.read_text()), path.name
 
 
-def test_other_pictures(tmp_path: Path):
+def test_other_figures(tmp_path: Path):
     network = skipweave.create_model("sparsenet40_24", units=3)
-    connections.save(connections.connections(network), tmp_path / "connections")
-    for picture in (*looks(network)[0], *looks(skipweave.create_model("delugenet92", units=2))[0]):
-        connections.save(picture.draw("a network"), tmp_path / f"{picture.kind}_{len(list(tmp_path.iterdir()))}")
-    draw_errors({"fast": (0.001, 30.0), "slow": (1234.5, 20.0)}, tmp_path / "speed.svg")
+    save_figure(plot_connections(network), tmp_path / "connections")
+    for picture in (*plots(network)[0], *plots(skipweave.create_model("delugenet92", units=2))[0]):
+        save_figure(picture.draw("a network"), tmp_path / f"{picture.kind}_{len(list(tmp_path.iterdir()))}")
+    plot_errors({"fast": (0.001, 30.0), "slow": (1234.5, 20.0)}, tmp_path / "speed.svg")
     labels = torch.zeros(4, 4, dtype=torch.int64)
-    figure = comparison(torch.zeros(3, 4, 4, dtype=torch.uint8), {"truth": labels}, ["a", "b"], [(0, 0, 0)] * 3)
-    connections.save(figure, tmp_path / "exits")
+    figure = plot_masks(torch.zeros(3, 4, 4, dtype=torch.uint8), {"truth": labels}, ["a", "b"], [(0, 0, 0)] * 3)
+    save_figure(figure, tmp_path / "exits")
     files = list(tmp_path.glob("*.svg"))
     assert len(files) >= 7
     for path in files:
         assert not raw(path.read_text()), path.name
 
 
-def test_the_pictures_of_the_documentation():
+def test_the_figures_of_the_documentation():
     files = [path for ending in ("svg", "html") for path in DOCS.rglob(f"*.{ending}")]
     assert len(files) > 40
     assert not [str(path) for path in files if raw(path.read_text())]
 
 
 @pytest.mark.parametrize("name", ["x", "y"])
-def test_a_logarithmic_axis_has_numbers_wherever_it_lies(name: str):
+def test_a_logarithmic_axis_has_labels_for_any_range(name: str):
     rng = np.random.default_rng(0)
     for _ in range(12):
         low = 10 ** rng.uniform(-6, 9)
@@ -88,7 +89,7 @@ def test_a_logarithmic_axis_has_numbers_wherever_it_lies(name: str):
         axes = figure.add_subplot()
         axes.plot(values, values)
         axis = getattr(axes, f"{name}axis")
-        logarithmic(axis)
+        set_log_scale(axis)
         figure.draw_without_rendering()
         shown = [label.get_text() for label in axis.get_ticklabels() if label.get_text()]
         assert shown, values

@@ -1,4 +1,4 @@
-"""Links whose weights are small beside those of their reader's other links, and which of them could be removed."""
+"""Links with small weights relative to the other links of their reader, and which of them can be removed."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from skipweave.transforms.node_readers import Reader, readers
 
 @dataclass(frozen=True)
 class LinkWeight:
-    """A link and its weight beside the largest of the same reader, from 0 to 1."""
+    """Link and its weight, relative to the largest of the same reader, from 0 to 1."""
 
     link: Link
     weight: float
@@ -24,12 +24,12 @@ class LinkWeight:
 
 @dataclass(frozen=True)
 class WeakLinks:
-    """Links whose weight stays under a threshold.
+    """Links with a weight below a threshold.
 
     Attributes:
         below: The threshold.
-        removable: Those that can all be removed together.
-        kept: Those that have to stay nevertheless, each with the reason.
+        removable: Links that can all be removed together.
+        kept: Links that cannot be removed, with the reason.
     """
 
     below: float
@@ -38,44 +38,43 @@ class WeakLinks:
 
 
 def link_weights(model: nn.Module) -> tuple[LinkWeight, ...]:
-    """Weigh every link that has weights of its own, each reader's links beside one another.
+    """Compute the weight of every link that has weights of its own, relative to the largest of its reader.
 
-    A link into a unit that concatenates has the mean over its channels, and over the outputs and taps of the unit's
-    first convolution, of |gain x weight|. The gain is the reader's own, of the batch norm before that convolution: the
-    nodes are normalized, so a channel counts by gain and weight together, and one can grow while the other shrinks
-    without any change of what the network computes. (Figures of reuse leave the gain out, as SparseNet's Fig. 3 does.)
-    A link into a convolution across nodes (DelugeNets) has the L2 norm of its weights over the channels, as in the
-    paper's Fig. 3; with `cross="plain"` nodes are not normalized, so such a weight says less.
+    For a unit that concatenates, the weight of a link is the mean of |norm weight x convolution weight| over the link's
+    channels and over the outputs and taps of the unit's first convolution. The norm weight is that of the reader's
+    batch norm before the convolution: the nodes are normalized, so only the product matters, and one factor can grow
+    while the other shrinks without changing the network's output. (Figures of reuse leave the norm weight out, as
+    SparseNet's Fig. 3 does.) For a convolution across nodes (DelugeNets) it is the L2 norm of the link's weights over
+    the channels, as in the paper's Fig. 3; with `cross="plain"` nodes are not normalized, and the weights are less
+    comparable.
 
-    Either is divided by the largest of the reader. Links of who reads a concatenating stage, a transition or a
-    classifier, are not weighed.
+    Links of the readers of a whole concatenating stage, a transition or a classifier, have no weight.
 
     Raises:
-        SkipweaveError: No reader of the network weighs its nodes one by one.
+        SkipweaveError: No reader of the network has a weight per link.
     """
     found = [weight for reader in readers(model) for weight in _weights(reader)]
     if not found:
         raise SkipweaveError(
-            "no link of this network has weights of its own: expected a DenseNet, its kin, or a DelugeNet"
+            "no link of this network has weights of its own: expected a DenseNet, a SparseNet or a DelugeNet"
         )
     return tuple(found)
 
 
 def weak_links(model: nn.Module, below: float) -> WeakLinks:
-    """List the links whose weight (`link_weights`) is under a threshold.
+    """List the links whose weight (`link_weights`) is below a threshold.
 
-    So that the links that are called removable can all go, these stay: each reader's strongest link, and its two
-    strongest where it filters across nodes (one alone would be read without such a convolution); the strongest of a
-    node's links where all of them are weak, so that no node is made for nobody; and the links into a node that an exit
-    stands behind or, where one topology spans the stages, into a stage's last node: heads and feature maps read
-    whatever these read.
+    All removable links can be removed together. Therefore these are kept: the strongest link of each reader, and the
+    two strongest of a convolution across nodes, which needs two sources; the strongest link from a node that would
+    otherwise have no reader; and the links into a node that is followed by an exit or, where one topology spans the
+    stages, into the last node of a stage, since heads and feature maps read the same nodes.
 
     Args:
-        model: A network of concatenated nodes, or a DelugeNet.
-        below: The threshold, above 0 and at most 1.
+        model: Network of concatenated nodes, or a DelugeNet.
+        below: Threshold, above 0 and at most 1.
 
     Raises:
-        SkipweaveError: The threshold is another number, or no reader weighs its nodes one by one.
+        SkipweaveError: The threshold is out of range, or no reader has a weight per link.
     """
     if not 0 < below <= 1:
         raise SkipweaveError(f"below is {below}: expected a number above 0 and at most 1")
@@ -105,10 +104,10 @@ def _strengths(reader: Reader) -> np.ndarray:
 
 
 def _kept_by_reader(reader: Reader, weak: dict[Link, LinkWeight]) -> dict[Link, str]:
-    """Why weak links of a reader stay for its own sake."""
+    """Return the weak links that a reader needs, with the reason."""
     links = [Link(reader.stage, reader.node, source) for source in reader.sources]
     if reader.followed:
-        return {link: f"heads read what node {reader.node} reads" for link in links if link in weak}
+        return {link: f"heads read the sources of node {reader.node}" for link in links if link in weak}
     fewest = min(reader.fewest, len(links))
     strongest_first = sorted(links, key=lambda link: -weak[link].weight if link in weak else -1.0)
     reason = "its reader needs a source" if fewest == 1 else "its reader needs two sources"
@@ -116,7 +115,7 @@ def _kept_by_reader(reader: Reader, weak: dict[Link, LinkWeight]) -> dict[Link, 
 
 
 def _last_readers(model: nn.Module, removable: dict[Link, float]) -> dict[Link, str]:
-    """Why weak links stay for the sake of a node that nobody would read without them: one for each such node."""
+    """Return the strongest link from each node that has only weak links, with the reason."""
     reasons = {}
     for stage, topology in enumerate(topologies_of(model)):
         readers_of: dict[int, list[Link]] = defaultdict(list)
@@ -125,7 +124,7 @@ def _last_readers(model: nn.Module, removable: dict[Link, float]) -> dict[Link, 
                 readers_of[source].append(Link(stage, reader, source))
         for source, links in readers_of.items():
             if all(link in removable for link in links):
-                reasons[_strongest(links, removable)] = f"nobody else reads node {source}"
+                reasons[_strongest(links, removable)] = f"node {source} has no other reader"
     return reasons
 
 
