@@ -1,4 +1,4 @@
-"""DelugeNets against the released form, written out: a batch norm a source and reader, in float64."""
+"""DelugeNets against the released architecture, with one batch norm per source and reader, in float64."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -18,7 +18,7 @@ SIZES = dict(units=(3, 6, 9), widths=(8, 16, 32))  # of the golden output
 
 
 class PaperCross(nn.Module):
-    """Batch norms, one a source (oldest first), summed; or Equation 1. A single source passes as it is."""
+    """Sum of batch norms, one per source (oldest first), or Equation 1; identity for a single source."""
 
     def __init__(self, sources: int, width: int, plain: bool) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class PaperCross(nn.Module):
 
 
 class PaperLayer(nn.Module):
-    """Cross-layer convolution and composite function, from the nodes so far."""
+    """Cross-layer convolution and composite function of all earlier nodes."""
 
     def __init__(self, sources: int, in_width: int, base: int, plain: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class PaperLayer(nn.Module):
 
 
 class PaperNet(nn.Module):
-    """A CIFAR DelugeNet as released; modules stand in the order in which they are run."""
+    """A CIFAR DelugeNet as released, with modules in the order of execution."""
 
     def __init__(self, units: tuple[int, ...], widths: tuple[int, ...], plain: bool = False) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class PaperNet(nn.Module):
 
 
 def readers(ours: DelugeNet, paper: PaperNet) -> Iterator[tuple[Any, PaperCross, nn.BatchNorm2d]]:
-    """Who reads nodes: our module, and the paper form's cross-layer convolution with the batch norm behind it."""
+    """Readers of nodes: our module, and the cross-layer convolution and the following batch norm of the paper."""
     for stage, parts in zip(ours.stages, paper.blocks, strict=True):
         for unit, layer in zip(stage.units, parts["layers"], strict=True):
             yield getattr(unit.read, "cross", unit.read), layer.cross, layer.norm1
@@ -91,7 +91,7 @@ def readers(ours: DelugeNet, paper: PaperNet) -> Iterator[tuple[Any, PaperCross,
 
 
 def equal_layers(ours: Any, paper: PaperNet) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Pairs of layers with the same weights, ours and the paper form's: all but the convolutions across nodes."""
+    """Pairs of layers with equal weights: all but the cross-layer convolutions."""
 
     def body(unit: Any, layer: PaperLayer) -> Iterator[tuple[nn.Module, nn.Module]]:
         if hasattr(unit.read, "norm"):
@@ -118,64 +118,64 @@ def copy_equal_layers(ours: DelugeNet, paper: PaperNet) -> None:
 
 
 def norms_of(cross: PaperCross, norm: nn.BatchNorm2d) -> list[nn.BatchNorm2d]:
-    """Batch norms that the paper form has on the sources, oldest first; on a single one it is that of the unit."""
+    """The batch norms of the sources, oldest first; for a single source that of the unit."""
     return list(cross.norms) if cross.sources > 1 else [norm]
 
 
-def write(reader: nn.Module, gains: list[Tensor], biases: list[Tensor]) -> None:
-    """Write gains and biases a source, oldest first; our readers have the newest first."""
+def set_affine(reader: nn.Module, scales: list[Tensor], shifts: list[Tensor]) -> None:
+    """Set scale and shift per source, given oldest first; our readers have the newest first."""
     if isinstance(reader, CrossConv):
-        reader.weight.data, reader.bias.data = (torch.stack(v[::-1]).detach() for v in (gains, biases))
+        reader.weight.data, reader.bias.data = (torch.stack(v[::-1]).detach() for v in (scales, shifts))
     else:
-        reader.gain.data, reader.bias.data = gains[0].detach(), biases[0].detach()
+        reader.gain.data, reader.bias.data = scales[0].detach(), shifts[0].detach()
 
 
 def fold(ours: DelugeNet, paper: PaperNet) -> None:
-    """Give our network the paper form's weights: its readers' statistics go into our readers' gains and biases."""
+    """Copy the paper's weights, folding the statistics of its readers into scale and shift of ours."""
     copy_equal_layers(ours, paper)
     for node in ours.modules():
-        if isinstance(node, NodeNorm):  # a node that passes as it is
+        if isinstance(node, NodeNorm):  # identity
             node.running_mean.zero_()
             node.running_var.fill_(1 - node.eps)
     for reader, cross, norm in readers(ours, paper):
         norms = norms_of(cross, norm)
-        gains = [n.weight / (n.running_var + n.eps).sqrt() for n in norms]
-        write(reader, gains, [n.bias - gain * n.running_mean for n, gain in zip(norms, gains, strict=True)])
+        scales = [n.weight / (n.running_var + n.eps).sqrt() for n in norms]
+        set_affine(reader, scales, [n.bias - scale * n.running_mean for n, scale in zip(norms, scales, strict=True)])
 
 
 def golden(tensor: int, numel: int) -> Tensor:
-    """Values in [-1, 1] by a rule on which independent implementations agree exactly."""
+    """Deterministic values in [-1, 1] that independent implementations reproduce exactly."""
     j = torch.arange(1, numel + 1, dtype=torch.int64)
     u = (7919 * j**2 + 104729 * j + 1299709 * (tensor + 1)) % 1000003
     return 2 * u.double() / 1000003 - 1
 
 
 def fill(paper: PaperNet) -> int:
-    """Fill the network's tensors in the order of execution and return how many there are."""
+    """Fill the network's tensors in the order of execution; return their number."""
     count = 0
     crossed = {id(n) for m in paper.modules() if isinstance(m, PaperCross) for n in getattr(m, "norms", ())}
 
-    def put(tensor: Tensor, scale: float, shift: float = 0.0) -> None:
+    def assign(tensor: Tensor, scale: float, shift: float = 0.0) -> None:
         nonlocal count
         tensor.data.copy_(scale * golden(count, tensor.numel()).view_as(tensor) + shift)
         count += 1
 
     for module in paper.modules():
         if isinstance(module, nn.Conv2d):
-            put(module.weight, (6 / module.weight[0].numel()) ** 0.5)
+            assign(module.weight, (6 / module.weight[0].numel()) ** 0.5)
         elif isinstance(module, nn.BatchNorm2d):
-            put(module.weight, *((1.0, 0.0) if id(module) in crossed else (0.25, 1.0)))
-            put(module.bias, 0.1)
-            put(module.running_mean, 0.1)
-            put(module.running_var, 0.5, 1.0)
+            assign(module.weight, *((1.0, 0.0) if id(module) in crossed else (0.25, 1.0)))
+            assign(module.bias, 0.1)
+            assign(module.running_mean, 0.1)
+            assign(module.running_var, 0.5, 1.0)
         elif isinstance(module, nn.Linear):
-            put(module.weight, (3 / module.in_features) ** 0.5)
-            put(module.bias, 0.1)
+            assign(module.weight, (3 / module.in_features) ** 0.5)
+            assign(module.bias, 0.1)
     return count
 
 
 def test_golden_output() -> None:
-    """The values come from an implementation of the released graph that shares no code with this one."""
+    """The expected values come from an independent implementation of the released graph."""
     paper = PaperNet(**SIZES).double().eval()
     ours = DelugeNet(**SIZES).double().eval()
     assert fill(paper) == 631
@@ -198,7 +198,7 @@ def trained_step(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_same_training_as_the_paper_form(plain: bool) -> None:
+def test_training_equals_the_paper(plain: bool) -> None:
     torch.manual_seed(0)
     sizes = dict(units=(3, 2, 3), widths=(2, 3, 4))
     paper = PaperNet(**sizes, plain=plain).double()
@@ -213,7 +213,7 @@ def test_same_training_as_the_paper_form(plain: bool) -> None:
             reader.weight.data, reader.bias.data = cross.weight.data.flip(0), cross.bias.data.clone()
         elif not plain:
             norms = norms_of(cross, norm)
-            write(reader, [n.weight for n in norms], [n.bias for n in norms])
+            set_affine(reader, [n.weight for n in norms], [n.bias for n in norms])
     for step in range(2):
         x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
         torch.testing.assert_close(trained_step(ours, x), trained_step(paper, x), rtol=1e-8, atol=1e-8)
@@ -225,41 +225,41 @@ def test_same_training_as_the_paper_form(plain: bool) -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("delugenet146", 32), ("delugenet92", 224)])
-def test_memory_of_training_against_the_residual_network(name: str, size: int) -> None:
-    """The paper reports 2.2 times its ResNet's; ours keeps each node once, however many read it."""
+def test_training_memory_relative_to_the_residual_network(name: str, size: int) -> None:
+    """The paper reports 2.2 times that of its ResNet; here each node is saved once for all readers."""
 
     @cache
-    def kept(cross: str, *, plain: bool = False, recompute: bool = False) -> int:
+    def saved(cross: str, *, plain: bool = False, recompute: bool = False) -> int:
         with torch.device("meta"):
             model, images = skipweave.create_model(name, cross=cross), torch.empty(2, 3, size, size)
         for module in model.modules() if plain else ():
-            module.register_forward_hook(lambda *_: None)  # who is watched is called in the plain form
+            module.register_forward_hook(lambda *_: None)  # modules with hooks are called as they are
         model.set_grad_checkpointing(recompute)
         return saved_bytes(model, images)
 
     for cross in ("normalized", "plain"):
-        assert kept(cross, recompute=True) / kept("sum", recompute=True) < 1.3
-        assert kept(cross, plain=True) / kept("sum", plain=True) < 1.25
-        assert kept(cross) / kept("sum") < 1.5
-        assert kept(cross) / kept("sum", plain=True) < 0.85
+        assert saved(cross, recompute=True) / saved("sum", recompute=True) < 1.3
+        assert saved(cross, plain=True) / saved("sum", plain=True) < 1.25
+        assert saved(cross) / saved("sum") < 1.5
+        assert saved(cross) / saved("sum", plain=True) < 0.85
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("overrides", "named"),
     [
-        (dict(cross="both"), "cross is 'both': expected one of 'normalized', 'normalised', 'plain', 'sum'"),
-        (dict(shortcut="projection"), "shortcut is 'projection': expected with it cross='sum' and stem='cifar'"),
-        (dict(widths=0, units=(1, 2)), "units is .*; widths is 0"),
+        (dict(cross="both"), "cross is 'both'"),
+        (dict(shortcut="projection"), "shortcut is 'projection'"),
+        (dict(widths=0, units=(1, 2)), r"units is \(1, 2\).*; widths is 0"),
     ],
 )
-def test_bad_arguments(overrides: dict[str, Any], message: str) -> None:
-    with pytest.raises(SkipweaveError, match=message):
+def test_invalid_arguments_are_named(overrides: dict[str, Any], named: str) -> None:
+    with pytest.raises(SkipweaveError, match=named):
         skipweave.create_model("delugenet146", **overrides)
 
 
 @pytest.mark.parametrize("overrides", [dict(units=1), dict(topology="plain"), dict(topology="exponential")])
 @pytest.mark.parametrize("cross", ["normalized", "plain", "sum"])
-def test_other_shapes(cross: str, overrides: dict[str, Any]) -> None:
+def test_other_units_and_topologies(cross: str, overrides: dict[str, Any]) -> None:
     model = DelugeNet(**{"units": 4, "widths": (2, 3, 4), "cross": cross, **overrides})
     model(torch.randn(2, 3, 8, 8)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())

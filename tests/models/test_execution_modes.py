@@ -1,4 +1,4 @@
-"""The forms in which networks train, compiled and under autocast too: one function, one set of gradients."""
+"""Training with hooks, checkpointing, compilation and autocast: equal outputs, gradients and buffers."""
 
 from collections.abc import Callable
 
@@ -20,14 +20,14 @@ SMALL = {
 }
 
 
-def plain(model: nn.Module) -> nn.Module:
-    """Have every layer called as it is: somebody listens."""
+def with_hooks(model: nn.Module) -> nn.Module:
+    """Register a hook on every layer, so that each is called as it is."""
     for layer in model.modules():
         layer.register_forward_hook(lambda *_: None)
     return model
 
 
-def lean(model: nn.Module) -> nn.Module:
+def checkpointed(model: nn.Module) -> nn.Module:
     model.set_grad_checkpointing()
     return model
 
@@ -38,56 +38,56 @@ def compiled(model: nn.Module) -> nn.Module:
     return model
 
 
-def compiled_by_units(model: nn.Module) -> nn.Module:
+def compiled_per_unit(model: nn.Module) -> nn.Module:
     torch._dynamo.reset()
     compile_units(model, backend="aot_eager")
     return model
 
 
-def step(name: str, form: Callable[[nn.Module], nn.Module], dtype: torch.dtype, autocast: bool) -> tuple[object, ...]:
+def step(name: str, mode: Callable[[nn.Module], nn.Module], dtype: torch.dtype, autocast: bool) -> tuple[object, ...]:
     torch.manual_seed(0)
     model = timm.create_model(name, drop_rate=0.0, **SMALL[name]).to(dtype).train()
-    if name.startswith("seqresnet"):  # its dropout draws anew in another order where it is compiled
+    if name.startswith("seqresnet"):  # compiled dropout draws other random numbers
         for layer in model.modules():
             layer.p = 0.0
     x = torch.randn(3, 3, 32, 32, dtype=dtype)
-    form(model)
+    mode(model)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         out: Tensor = model(x)
     out.float().square().sum().backward()
     return out, {n: p.grad for n, p in model.named_parameters()}, dict(model.named_buffers())
 
 
-@pytest.mark.parametrize("form", [plain, lean])
+@pytest.mark.parametrize("mode", [with_hooks, checkpointed])
 @pytest.mark.parametrize("name", SMALL)
-def test_forms_are_one_function(name: str, form: Callable[[nn.Module], nn.Module]) -> None:
+def test_modes_are_equal(name: str, mode: Callable[[nn.Module], nn.Module]) -> None:
     expected = step(name, lambda model: model, torch.float64, autocast=False)
-    torch.testing.assert_close(step(name, form, torch.float64, autocast=False), expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(step(name, mode, torch.float64, autocast=False), expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("form", [lambda model: model, lean], ids=["default", "lean"])
+@pytest.mark.parametrize("mode", [lambda model: model, checkpointed], ids=["default", "checkpointed"])
 @pytest.mark.parametrize("name", SMALL)
-def test_compiled_forms_are_the_same_function(name: str, form: Callable[[nn.Module], nn.Module]) -> None:
+def test_compiled_modes_are_equal(name: str, mode: Callable[[nn.Module], nn.Module]) -> None:
     expected = step(name, lambda model: model, torch.float64, autocast=False)
-    made = step(name, lambda model: compiled(form(model)), torch.float64, autocast=False)
+    made = step(name, lambda model: compiled(mode(model)), torch.float64, autocast=False)
     torch.testing.assert_close(made, expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("form", [lambda model: model, lean], ids=["default", "lean"])
+@pytest.mark.parametrize("mode", [lambda model: model, checkpointed], ids=["default", "checkpointed"])
 @pytest.mark.parametrize(
     "name", [name if name == "densenet_bc100_12" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
 )
-def test_units_compiled_one_by_one_are_the_same_function(name: str, form: Callable[[nn.Module], nn.Module]) -> None:
+def test_units_compiled_separately_are_equal(name: str, mode: Callable[[nn.Module], nn.Module]) -> None:
     expected = step(name, lambda model: model, torch.float64, autocast=False)
-    made = step(name, lambda model: compiled_by_units(form(model)), torch.float64, autocast=False)
+    made = step(name, lambda model: compiled_per_unit(mode(model)), torch.float64, autocast=False)
     torch.testing.assert_close(made, expected, rtol=1e-6, atol=1e-7)
 
 
-def compiled_forms(name: str) -> int:
-    """How many graphs a compiler gets to see in a step."""
+def compiled_graphs(name: str) -> int:
+    """Number of graphs that are compiled in a forward pass."""
     seen: list[object] = []
 
     def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
@@ -103,20 +103,22 @@ def compiled_forms(name: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_few_units_of_a_deep_network_are_compiled() -> None:
-    assert compiled_forms("sparsenet_bc100_12") == 24  # of 48 units
-    assert compiled_forms("sparsenet_bc1001_12") == 45  # of 498
+def test_units_of_a_deep_network_share_graphs() -> None:
+    assert compiled_graphs("sparsenet_bc100_12") == 24  # of 48 units
+    assert compiled_graphs("sparsenet_bc1001_12") == 45  # of 498
 
 
-def test_networks_of_others_have_no_units_to_compile() -> None:
-    with pytest.raises(SkipweaveError, match=r"Sequential has no units to compile one by one: use model.compile\(\)"):
+def test_networks_without_units_raise() -> None:
+    with pytest.raises(SkipweaveError, match="Sequential"):
         compile_units(nn.Sequential(nn.Linear(1, 1)))
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_forms_agree_under_autocast(name: str) -> None:
-    """Within what bfloat16 leaves: the error of gradients against the plain form's, by their norm."""
-    (_, expected, _), *others = (step(name, form, torch.float32, autocast=True) for form in (plain, lambda m: m, lean))
+def test_modes_agree_under_autocast(name: str) -> None:
+    """Relative error of all gradients, within the precision of bfloat16."""
+    (_, expected, _), *others = (
+        step(name, mode, torch.float32, autocast=True) for mode in (with_hooks, lambda m: m, checkpointed)
+    )
     total = sum(grad.double().square().sum() for grad in expected.values()) ** 0.5
     for _, grads, _ in others:
         error = sum((grads[key].double() - expected[key]).square().sum() for key in expected) ** 0.5

@@ -1,4 +1,4 @@
-"""Networks that label pixels."""
+"""Segmentation networks."""
 
 import pytest
 import torch
@@ -39,12 +39,12 @@ def test_counts(name: str, overrides: dict[str, object], expected: tuple[int, fl
 
 @pytest.mark.parametrize("name", ["fc_densenet103", "fc_logdensenet103"])
 @pytest.mark.parametrize("size", [(16, 16), (37, 51), (5, 8)])
-def test_the_output_has_the_images_size(name: str, size: tuple[int, int]) -> None:
+def test_output_has_the_size_of_the_image(name: str, size: tuple[int, int]) -> None:
     model = skipweave.create_model(name, **SMALL, in_chans=2, num_classes=3)
     assert model(torch.randn(2, 2, *size)).shape == (2, 3, *size)
 
 
-def test_heads_on_the_way() -> None:
+def test_heads_of_all_stages() -> None:
     model = skipweave.create_model("fc_logdensenet103", **SMALL).eval()
     x = torch.randn(1, 3, 37, 50)
     maps = list(model.forward_anytime(x))
@@ -53,7 +53,7 @@ def test_heads_on_the_way() -> None:
     assert len(list(skipweave.create_model("fc_logdensenet103", **SMALL, heads="last").forward_anytime(x))) == 1
 
 
-def test_nothing_behind_a_head_is_computed() -> None:
+def test_nothing_after_a_head_is_computed() -> None:
     model = skipweave.create_model("fc_logdensenet103", **SMALL).eval()
     ran: list[nn.Module] = []
     for unit in model.stages.units:
@@ -77,13 +77,12 @@ def test_checkpointing_changes_nothing(overrides: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("overrides", "named"),
     [
-        (dict(units=(1, 2)), r"units is \(1, 2\): expected an odd number of stages"),
-        (dict(prune="some"), "prune is 'some': expected one of 'exact', 'birth', 'none'"),
-        (dict(features_only=True), "fc_logdensenet103 labels pixels itself"),
+        (dict(units=(1, 2)), r"units is \(1, 2\)"),
+        (dict(prune="some"), "prune is 'some'"),
     ],
 )
-def test_bad_overrides(overrides: dict[str, object], message: str) -> None:
-    with pytest.raises(SkipweaveError, match=message):
+def test_invalid_arguments_are_named(overrides: dict[str, object], named: str) -> None:
+    with pytest.raises(SkipweaveError, match=named):
         skipweave.create_model("fc_logdensenet103", **overrides)

@@ -1,4 +1,4 @@
-"""What lives during a forward pass in inference, counted, against what is still to be read."""
+"""Tensors alive during inference against those that are still to be read."""
 
 import itertools
 import weakref
@@ -22,19 +22,19 @@ def build(name: str, **overrides: object) -> nn.Module:
 
 
 def peak(model: nn.Module) -> float:
-    """Most that lives at once, in maps of `GROWTH` channels at the images' resolution, by torch's own operations."""
+    """Peak memory in maps of `GROWTH` channels at the resolution of the images, measured on torch's operators."""
     return peak_inference_bytes(model.to("meta"), torch.zeros(1, 3, SIDE, SIDE, device="meta")) / (4 * GROWTH * SIDE**2)
 
 
 def planned(model: nn.Module) -> float:
-    """The same, according to the topology: the nodes still to be read and the temporaries of the unit that runs."""
+    """The same computed from the topology: nodes still to be read, and temporaries of the running unit."""
     stages = model.stages
     maps = through_all(stages) if isinstance(stages, SpanningStages) else inside(stages)  # type: ignore[arg-type]
     return max(maps) / GROWTH
 
 
 def in_unit(read: float, nodes: int, made: float) -> float:
-    """What is read, joined (one node need not be) and activated; or activated and convolved; or made and normalized."""
+    """The maximum of read: concatenated and activated; activated and convolved; or convolved and normalized."""
     return max(read * (1 + (nodes > 1)), read + made, 2 * made)
 
 
@@ -53,12 +53,12 @@ def through_all(stages: SpanningStages) -> Iterator[float]:
             yield size(*alive) + (carried if step.is_carry else in_unit(read, len(step.reads), made))
             alive |= {step.makes}
             if step.makes == (plan.ends[-1], len(stages) - 1):
-                yield size(*alive) + 2 * size(step.makes, *step.reads)  # joined and activated
-            alive -= set(step.spent)
+                yield size(*alive) + 2 * size(step.makes, *step.reads)  # concatenated and activated
+            alive -= set(step.frees)
 
 
 def inside(stages: nn.Sequential) -> Iterator[float]:
-    """Stage by stage; a stage's input lives as long as the stage runs: the call of a module holds its arguments."""
+    """Stage by stage; a stage's input is alive during the call of the stage."""
     given, pixels = 2.0 * GROWTH, 1.0
     for index, stage in enumerate(stages):
         assert isinstance(stage, Stage)
@@ -77,37 +77,38 @@ def inside(stages: nn.Sequential) -> Iterator[float]:
 
 @pytest.mark.parametrize("bottleneck", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_peak_follows_the_in_degree_and_not_the_depth(name: str, bottleneck: bool) -> None:
+def test_peak_depends_on_the_in_degree_and_not_on_the_depth(name: str, bottleneck: bool) -> None:
     def of(size: int, units: int) -> float:
         return peak(build(name, units=units, topology=f"window(size={size})", bottleneck=bottleneck))
 
     peaks = {size: of(size, units=8) for size in (4, 6, 8)}
     assert peaks == {size: of(size, units=16) for size in (4, 6, 8)}
-    # Two nodes more are two that live and two activated; before they are activated they are joined, which is the peak
-    # of a plain unit, and of one with bottleneck only where it reads much.
+    # Two more nodes are two that are alive and two that are activated; they are concatenated before, which is the peak
+    # of a basic unit, and of a bottleneck unit with many sources.
     assert all(4 <= rise <= 6 for rise in (peaks[6] - peaks[4], peaks[8] - peaks[6]))
 
 
 @pytest.mark.parametrize("units", [3, 8])
 @pytest.mark.parametrize("topology", ["plain", "window(size=3)", "exponential", "nearest_half", "dense"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_peak_is_what_is_still_to_be_read_and_the_temporaries_of_one_unit(
-    name: str, topology: str, units: int
-) -> None:
+def test_peak_is_nodes_to_be_read_and_temporaries_of_one_unit(name: str, topology: str, units: int) -> None:
     model = build(name, units=units, topology=topology)
     assert peak(model) == planned(model)
 
 
-def test_what_the_patterns_keep() -> None:
-    """The exponential pattern reads from ever further away: what must be kept for later doubles with the depth."""
+def test_peak_of_patterns() -> None:
+    """Distances of the exponential pattern grow, so the number of nodes alive is proportional to the depth."""
 
     def growth(topology: str, name: str) -> list[float]:
         peaks = [peak(build(name, units=units, topology=topology)) for units in (8, 16, 32)]
         return [deeper - before for before, deeper in itertools.pairwise(peaks)]
 
-    assert growth("dense", NETWORKS[0]) == [24, 48]  # every node lives, and is joined, and activated
-    assert growth("exponential", NETWORKS[0]) == [4, 8]  # half of all nodes live; few are joined and activated
-    assert growth("harmonic", NETWORKS[0]) == [3, 3]  # log n nodes live
+    assert growth("dense", NETWORKS[0]) == [24, 48]  # every node is alive, concatenated and activated
+    assert growth("exponential", NETWORKS[0]) == [
+        4,
+        8,
+    ]  # half of all nodes are alive, few are concatenated and activated
+    assert growth("harmonic", NETWORKS[0]) == [3, 3]  # log n nodes are alive
     assert growth("exponential", NETWORKS[1]) == [10, 18]
     assert growth("harmonic", NETWORKS[1]) == [3, 3]
 
@@ -117,7 +118,7 @@ def alive_before_each_step(plan: SpanningPlan) -> list[set[Version]]:
     for steps in plan.steps:
         for step in steps:
             seen.append(set(alive))
-            alive = (alive | {step.makes}) - set(step.spent)
+            alive = (alive | {step.makes}) - set(step.frees)
     return seen
 
 
@@ -133,10 +134,10 @@ def alive_before_each_step(plan: SpanningPlan) -> list[set[Version]]:
         ("fc_logdensenet103", dict(units=(1, 2, 3, 2, 1), reuse_down=False, prune="birth")),
     ],
 )
-def test_nodes_live_exactly_as_long_as_planned(
+def test_nodes_are_freed_exactly_as_planned(
     name: str, overrides: dict[str, object], run: Callable[[nn.Module, Tensor], object]
 ) -> None:
-    """Whoever calls the stages holds nothing either: neither the stem's output nor what an exit has read."""
+    """Callers hold no references either: neither the stem's output nor the nodes of an exit."""
     model = build(name, **overrides).eval()
     stages = model.stages
     assert isinstance(stages, SpanningStages)
@@ -161,7 +162,7 @@ def test_nodes_live_exactly_as_long_as_planned(
     assert found == alive_before_each_step(stages.plan)
 
 
-def test_fc_densenet_lets_go_of_a_block_once_its_new_maps_are_upsampled() -> None:
+def test_fc_densenet_frees_a_block_after_upsampling_its_new_maps() -> None:
     model = build("fc_densenet103", units=(1, 2, 2, 2, 1)).eval()
     made: list[weakref.ref[Tensor]] = []
     left: list[int] = []

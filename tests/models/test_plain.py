@@ -1,4 +1,4 @@
-"""The plain networks that the paper on channel-wise sparsity thins."""
+"""Plain networks of the paper on channel-wise sparsity."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_vgg16n() -> None:
 
 
 @pytest.mark.parametrize(("name", "side"), [("tutorial_mnist", 28), ("tutorial_cifar10", 24)])
-def test_hidden_layers_are_fully_connected_ones_at_the_papers_size(name: str, side: int) -> None:
+def test_hidden_layers_equal_linear_layers_at_the_size_of_the_paper(name: str, side: int) -> None:
     torch.manual_seed(0)
     model = skipweave.create_model(name).double().eval()
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_hidden_layers_are_fully_connected_ones_at_the_papers_size(name: str, si
 
 
 def test_pools_of_the_cifar10_network_pad_as_tensorflow_does() -> None:
-    """Even sides are padded on the right and below only."""
+    """TensorFlow pads even sides only on the right and below."""
     pool = skipweave.create_model("tutorial_cifar10").stages[1].entry[0]
     x = torch.randn(2, 3, 24, 24)
     padded = functional.pad(x, (0, 1, 0, 1), value=-torch.inf)
@@ -76,7 +76,7 @@ def test_pools_of_the_cifar10_network_pad_as_tensorflow_does() -> None:
 
 
 def test_response_norm_is_tensorflows() -> None:
-    """Each value over (1 + 0.001 / 9 times the sum of squares over nine channels) ** 0.75."""
+    """x / (1 + 0.001 / 9 * sum of squares over nine channels) ** 0.75."""
     norm = skipweave.create_model("tutorial_cifar10").stages[1].leave[0]
     x = torch.randn(1, 64, 3, 3, dtype=torch.float64) * 30
     squares = functional.pad(x.square(), (0, 0, 0, 0, 4, 4)).unfold(1, 9, 1).sum(-1)
@@ -89,12 +89,12 @@ def test_smaller_and_larger_images(name: str, size: int) -> None:
     assert model(torch.empty(1, model.in_chans, size, size, device="meta")).shape == (1, model.num_classes)
 
 
-def test_small_maps_are_enlarged_by_zeros_around_them() -> None:
-    enlarge = on_meta("tutorial_mnist").head.hidden[0]
+def test_small_maps_are_zero_padded() -> None:
+    pad = on_meta("tutorial_mnist").head.hidden[0]
     x = torch.ones(1, 1, 14, 11)
-    assert enlarge(x).shape == (1, 1, 14, 14)
-    torch.testing.assert_close(enlarge(x)[..., 1:12], x, rtol=0, atol=0)
-    assert enlarge(torch.ones(1, 1, 14, 14)).sum() == 196
+    assert pad(x).shape == (1, 1, 14, 14)
+    torch.testing.assert_close(pad(x)[..., 1:12], x, rtol=0, atol=0)
+    assert pad(torch.ones(1, 1, 14, 14)).sum() == 196
 
 
 def test_dropout_of_the_tutorial() -> None:
@@ -102,6 +102,6 @@ def test_dropout_of_the_tutorial() -> None:
     assert on_meta("tutorial_cifar10").head.drop.p == 0
 
 
-def test_mistakes_of_the_user() -> None:
-    with pytest.raises(SkipweaveError, match=r"widths is \(8, 8\).*one for each of 5 stages; hidden is \(\)"):
+def test_all_invalid_arguments_are_named() -> None:
+    with pytest.raises(SkipweaveError, match=r"widths is \(8, 8\).*; hidden is \(\)"):
         skipweave.create_model("vgg16n", widths=(8, 8), hidden=())

@@ -1,4 +1,4 @@
-"""SeqResNets: outputs of the published form, initialization, and what their options mean."""
+"""SeqResNets: outputs of the released code, initialization, and options."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from skipweave.models import SeqResNet
 
 CIFAR = dict(group_size=8, widths=(32, 64, 96), units=(1, 2, 1))
 IMAGENET = dict(stem="imagenet", widening=1, group_size=(16, 32, 32, 64), bottleneck=True)
-# Outputs of the authors' code with the weights below: parameters, tensors, five logits of the first image, sum of all.
+# Outputs of the authors' code with the weights of `fill`: parameters, tensors, logits of the first image, sum of all.
 GOLDEN = {
     "SeqResNet": (CIFAR, 32, 391386, 402, [16.515761, 1.728606, -8.006409, 16.638568, 9.523034], 50.381431),
     "SeqResNet, dense": (
@@ -47,14 +47,14 @@ GOLDEN = {
 
 
 def formula(number: int, shape: torch.Size) -> Tensor:
-    """Values from -1 to 1 that depend on the number of the tensor and the position in it."""
+    """Values in [-1, 1] determined by the index of the tensor and the position in it."""
     j = torch.arange(1, shape.numel() + 1)
     u = (7919 * j * j + 104729 * j + 1299709 * (number + 1)) % 1000003
     return (2 * u.double() / 1000003 - 1).view(shape)
 
 
 def fill(model: nn.Module) -> int:
-    """Give every tensor, in the order of execution, the values of the formula; return how many there are."""
+    """Set every tensor, in the order of execution, by the formula; return their number."""
     tensors = {name: value for name, value in model.state_dict().items() if "num_batches" not in name}
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     for number, (name, tensor) in enumerate(tensors.items()):
@@ -67,14 +67,14 @@ def fill(model: nn.Module) -> int:
         elif owner in norms:
             value = 1 + 0.25 * value
         else:
-            gain = 6 if tensor.dim() == 4 else 3
-            value = value * math.sqrt(gain / tensor[0].numel())
+            factor = 6 if tensor.dim() == 4 else 3
+            value = value * math.sqrt(factor / tensor[0].numel())
         tensor.copy_(value)
     return len(tensors)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_outputs_of_the_published_code(name: str) -> None:
+def test_outputs_of_the_released_code(name: str) -> None:
     arguments, side, parameters, tensors, logits, total = GOLDEN[name]
     model = SeqResNet(**arguments).double().eval()
     assert sum(p.numel() for p in model.parameters()) == parameters
@@ -85,7 +85,7 @@ def test_outputs_of_the_published_code(name: str) -> None:
     torch.testing.assert_close(found.sum().item(), total, rtol=0, atol=2e-6)
 
 
-def test_reading_the_extension_twice_changes_outputs_but_no_count() -> None:
+def test_extension_twice_changes_outputs_but_not_counts() -> None:
     arguments = dict(units=1, subgroups=(4, 4, 2, 2), **IMAGENET)
     paper, released = (SeqResNet(extension_twice=twice, **arguments).eval() for twice in (False, True))
     released.load_state_dict(paper.state_dict())
@@ -94,7 +94,7 @@ def test_reading_the_extension_twice_changes_outputs_but_no_count() -> None:
     assert count(paper, image) == count(released, image)
 
 
-def test_a_block_begins_as_the_identity() -> None:
+def test_blocks_are_initialized_as_the_identity() -> None:
     for bottleneck in (False, True):
         model = SeqResNet(group_size=8, widening=1, bottleneck=bottleneck)
         block = model.stages[0].units[0]
@@ -136,7 +136,7 @@ def test_dropout_is_where_the_released_code_has_it() -> None:
         ("seqresnet_k16_r3_n1_2_2", dict(group_size=16, widening=3, units=(1, 2, 2))),
     ],
 )
-def test_the_variants_of_table_5_are_those_that_the_ledger_builds(name: str, overrides: dict[str, object]) -> None:
+def test_variants_of_table_5_equal_the_overrides_of_the_ledger(name: str, overrides: dict[str, object]) -> None:
     with torch.device("meta"):
         registered = skipweave.create_model(name)
         overridden = skipweave.create_model("seqresnet_k8_r4_n1", **overrides)
@@ -150,7 +150,7 @@ def _dropouts(model: nn.Module) -> list[nn.Dropout2d]:
 @pytest.mark.parametrize(
     ("windowed", "blocks", "extensions"), [(True, True, True), (False, False, False), ("extensions", False, True)]
 )
-def test_where_windows_are(windowed: object, blocks: bool, extensions: bool) -> None:
+def test_windowed_layers(windowed: object, blocks: bool, extensions: bool) -> None:
     model = SeqResNet(windowed=windowed, widening=1)
     layers = {name: part for name, part in model.named_modules() if isinstance(part, SeqConv2d)}
     assert not layers.pop("stages.0.entry.layer").windowed
@@ -168,24 +168,24 @@ def test_topologies_of_the_stages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (dict(group_size=7), "width is 64 in stage 0: expected a multiple of group_size, 7; .* in stage 2"),
-        (dict(subgroups=2), "subgroups is 2 in stage 0: expected 1 without bottleneck"),
-        (dict(subgroups=3, bottleneck=True), "subgroups is 3 in stage 0: expected a divisor of group_size, 8"),
-        (dict(widths=(32, 32, 64)), "widths are 32 and then 32: expected them to grow by a multiple of group_size, 8"),
-        (dict(extension_twice=True), "widths are 128 and then 192: with extension_twice expected them to double"),
-        (dict(windowed="no", units=0), r"units is 0: .*; windowed is 'no': expected one of True, False, 'extensions'"),
+        (dict(group_size=7), "width is 64 in stage 0.*in stage 2"),
+        (dict(subgroups=2), "subgroups is 2 in stage 0"),
+        (dict(subgroups=3, bottleneck=True), "subgroups is 3 in stage 0"),
+        (dict(widths=(32, 32, 64)), "widths are 32 and then 32"),
+        (dict(extension_twice=True), "widths are 128 and then 192"),
+        (dict(windowed="no", units=0), "units is 0.*; windowed is 'no'"),
     ],
 )
-def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(SkipweaveError, match=message):
+def test_invalid_arguments_are_named(arguments: dict[str, object], named: str) -> None:
+    with pytest.raises(SkipweaveError, match=named):
         skipweave.create_model("seqresnet_k8_r4_n1", **arguments)
 
 
-def test_a_step_trains_every_parameter() -> None:
+def test_every_parameter_gets_a_gradient() -> None:
     model = SeqResNet(widening=1, proj_drop_rate=0.1)
     nn.functional.cross_entropy(model(torch.randn(4, 3, 8, 8)), torch.arange(4)).backward()
-    untouched = [name for name, p in model.named_parameters() if p.grad is None]
-    assert untouched == []
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert without == []
     assert isinstance(model.stages[0].units[0], ResidualBlock)

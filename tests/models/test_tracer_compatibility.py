@@ -1,6 +1,6 @@
-"""Whatever looks into a forward pass sees all of it: every family and transform, in every mode, against the definition.
+"""Tracers, hooks, modes and `torch.func` on every family and transform, against the reference definitions.
 
-The definition is what runs where nothing counts as eager: torch's operators alone.
+The reference definitions run if no execution counts as eager: torch's operators only.
 """
 
 import copy
@@ -53,7 +53,7 @@ FAMILIES = {
 
 
 class Plain(nn.Module):
-    """A network that knows nothing of this library."""
+    """A network without modules of skipweave."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def made(name: str) -> nn.Module:
     if name in TRANSFORMED:
         return TRANSFORMED[name]()
     model = skipweave.create_model(name, **FAMILIES[name])
-    for part in model.modules():  # each way of running draws other numbers
+    for part in model.modules():  # random numbers depend on the mode of execution
         if isinstance(part, nn.Dropout | nn.Dropout2d):
             part.p = 0.0
     return model
@@ -107,7 +107,7 @@ def inputs(count: int = 2) -> list[Tensor]:
 
 @contextmanager
 def definition() -> Iterator[None]:
-    """Have everything run by its definition."""
+    """Run the reference definitions only."""
     with patch.object(eager_execution, "_has_state", lambda _: False):
         yield
 
@@ -228,17 +228,15 @@ def assert_seen(observe: Callable[..., Callable[[Tensor], Tensor]], name: str, m
 IN_SLOW_TESTS = ("grad", "inference_mode", "frozen")
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, of tracers that it gave up
+@pytest.mark.filterwarnings("ignore")  # deprecation warnings of torch's tracers
 @pytest.mark.parametrize(
     "mode", [mode if mode not in IN_SLOW_TESTS else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES]
 )
 @pytest.mark.parametrize("observe", QUICK)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_observers_see_the_forward_pass(
-    observe: Callable[..., Callable[[Tensor], Tensor]], name: str, mode: str
-) -> None:
+def test_observers(observe: Callable[..., Callable[[Tensor], Tensor]], name: str, mode: str) -> None:
     if mode == "training" and observe is by_vmap:
-        pytest.skip("torch's batch norm refuses it, and says what to do")
+        pytest.skip("not supported by torch's batch norm")
     if mode not in modes(name):
         pytest.skip("for inference only")
     assert_seen(observe, name, mode)
@@ -249,9 +247,7 @@ def test_observers_see_the_forward_pass(
 @pytest.mark.parametrize("observe", [by_export, by_compile])
 @pytest.mark.parametrize("mode", ["training", "no_grad"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_exports_and_compilers_see_the_forward_pass(
-    observe: Callable[..., Callable[[Tensor], Tensor]], name: str, mode: str
-) -> None:
+def test_exporters_and_compilers(observe: Callable[..., Callable[[Tensor], Tensor]], name: str, mode: str) -> None:
     if mode not in modes(name):
         pytest.skip("for inference only")
     assert_seen(observe, name, mode)
@@ -261,9 +257,11 @@ def test_exports_and_compilers_see_the_forward_pass(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "legacy"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_onnx_sees_the_forward_pass(name: str, dynamo: bool, tmp_path: Path) -> None:
+def test_onnx(name: str, dynamo: bool, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    x, other = (F.interpolate(part, scale_factor=3) for part in inputs())  # pools of fractions of pixels it refuses
+    x, other = (
+        F.interpolate(part, scale_factor=3) for part in inputs()
+    )  # it does not support adaptive pools of other sizes
     model, path = made(name).eval(), tmp_path / "model.onnx"
     with torch.no_grad():
         torch.onnx.export(model, (x,), path, dynamo=dynamo, input_names=["x"])
@@ -274,7 +272,7 @@ def test_onnx_sees_the_forward_pass(name: str, dynamo: bool, tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in INFERENCE_ONLY])
-def test_boards_and_quantizers_see_the_forward_pass(name: str, tmp_path: Path) -> None:
+def test_tensorboard_and_quantization(name: str, tmp_path: Path) -> None:
     x, other = inputs()
     model = made(name).eval()
     with SummaryWriter(str(tmp_path)) as writer:
@@ -290,7 +288,7 @@ def test_boards_and_quantizers_see_the_forward_pass(name: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     "name", [name for name in FAMILIES if not name.startswith(("fc_", "logdensenet_v1", "loglog", "tutorial"))]
 )
-def test_timm_takes_features_of_stages_from_the_graph(name: str) -> None:
+def test_timm_features_by_fx(name: str) -> None:
     (x,) = inputs(1)
     ours, graph = (
         skipweave.create_model(name, features_only=True, **FAMILIES[name], **options).eval()
@@ -302,13 +300,13 @@ def test_timm_takes_features_of_stages_from_the_graph(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["densenet_bc100_12", "sparsify", "seqresnet_k8_r4_n1"])
-def test_it_is_compiled_as_one_graph(name: str) -> None:
+def test_compiled_as_one_graph(name: str) -> None:
     assert_seen(by_compile, name, "no_grad")
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NETWORKS)
-def test_fake_tensors_have_the_shape(name: str) -> None:
+def test_fake_tensors(name: str) -> None:
     (x,) = inputs(1)
     for mode in modes(name):
         model = in_mode(name, mode)
@@ -318,7 +316,7 @@ def test_fake_tensors_have_the_shape(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_operations_are_counted(name: str) -> None:
+def test_flop_counter(name: str) -> None:
     (x,) = inputs(1)
     for mode in modes(name):
         model, totals = in_mode(name, mode), []
@@ -329,9 +327,9 @@ def test_operations_are_counted(name: str) -> None:
         assert totals[0] == totals[1] > 0
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, of what it needs for them
+@pytest.mark.filterwarnings("ignore")  # of torch's forward-mode AD
 @pytest.mark.parametrize("name", NETWORKS)
-def test_tangents_are_those_of_the_definition(name: str) -> None:
+def test_forward_mode_ad(name: str) -> None:
     x, direction = (part.double() for part in inputs())
     for mode in ("grad", "no_grad", "frozen", "training"):
         if mode not in modes(name):
@@ -343,7 +341,7 @@ def test_tangents_are_those_of_the_definition(name: str) -> None:
                 tangents.append(made.tangent)
         assert tangents[0].abs().sum() > 0
         assert_same(tangents[0], tangents[1], torch.float64)
-        if mode == "training":  # torch.func refuses to count batches, as with torch's own batch norm
+        if mode == "training":  # torch.func does not support updates of running statistics
             continue
         with MODES[mode]():
             assert_same(torch.func.jvp(model, (x,), (direction,))[1], tangents[1], torch.float64)
@@ -359,22 +357,22 @@ def curvature(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_second_derivatives_are_those_of_the_definition(name: str, training: bool) -> None:
+def test_second_derivatives(name: str, training: bool) -> None:
     if training and name in INFERENCE_ONLY:
         pytest.skip("for inference only")
     x = inputs(1)[0].double().requires_grad_()
     ours = curvature(made(name).double().train(training), x)
     with definition():
         expected = curvature(made(name).double().train(training), x)
-    scale = max(part.abs().max() for part in expected if part is not None)  # some are 0 but for rounding
+    scale = max(part.abs().max() for part in expected if part is not None)  # some are 0 up to rounding
     for one, other in zip(ours, expected, strict=True):
         if one is not None or other is not None:
             assert_same(one / scale, other / scale, torch.float32 if name in INFERENCE_ONLY else torch.float64)
 
 
-@pytest.mark.filterwarnings("ignore")  # of operators that have no rule for batches
+@pytest.mark.filterwarnings("ignore")  # of operators without a batching rule
 @pytest.mark.parametrize("name", NETWORKS)
-def test_gradients_of_batches_are_those_one_by_one(name: str) -> None:
+def test_batched_gradients(name: str) -> None:
     x = inputs(1)[0].requires_grad_()
     out = made(name).eval()(x).flatten(1)[:, :3]
     (together,) = torch.autograd.grad(out, x, torch.eye(6).view(6, 2, 3), is_grads_batched=True, retain_graph=True)
@@ -383,7 +381,7 @@ def test_gradients_of_batches_are_those_one_by_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in INFERENCE_ONLY])
-def test_gradients_by_sample(name: str) -> None:
+def test_per_sample_gradients(name: str) -> None:
     (x,) = inputs(1)
     model = made(name).eval()
     weights = {key: value.detach() for key, value in model.named_parameters()}
@@ -406,7 +404,7 @@ def trained(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_hooks_fire_on_every_module_and_change_nothing(name: str) -> None:
+def test_hooks_run_and_change_nothing(name: str) -> None:
     (x,) = inputs(1)
     for training in (True, False):
         if training and name in INFERENCE_ONLY:
@@ -424,7 +422,7 @@ def test_hooks_fire_on_every_module_and_change_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_replaced_forward_is_called(name: str) -> None:
+def test_replaced_forward_is_called(name: str) -> None:
     (x,) = inputs(1)
     for training in (True, False):
         if training and name in INFERENCE_ONLY:
@@ -443,7 +441,7 @@ def test_a_replaced_forward_is_called(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_global_hook_is_called(name: str) -> None:
+def test_global_hook_is_called(name: str) -> None:
     (x,) = inputs(1)
     model, seen = made(name), set()
     model.train(name not in INFERENCE_ONLY)

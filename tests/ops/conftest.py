@@ -1,4 +1,4 @@
-"""What the tests of kernels share: those in C, and Triton's, on a GPU or in the interpreter where there is none."""
+"""Fixtures of the kernel tests: the C library, and Triton kernels on a GPU or in the interpreter."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ run, JITFunction.run = JITFunction.run, compile_only
 
 @pytest.fixture(scope="session")
 def compiled_library() -> c_library.Library:
-    """Give the C library; skip where there is none."""
+    """The C library; skips if it is not available."""
     library = c_library.library()
     if library.problem:
         pytest.skip(library.problem)
@@ -47,16 +47,16 @@ def compiled_library() -> c_library.Library:
 
 @pytest.fixture(params=["avx512", "avx2", "generic"])
 def instruction_set(request: pytest.FixtureRequest, compiled_library: c_library.Library) -> Iterator[str]:
-    """Have the C library use each instruction set that the processor has."""
-    if not compiled_library.use_instruction_set(request.param):
+    """Each instruction set of the processor, selected in the C library."""
+    if not c_library.use_instruction_set(request.param):
         pytest.skip(f"the processor has no {request.param}")
     yield request.param
-    compiled_library.use_instruction_set(compiled_library.instruction_set)
+    c_library.use_instruction_set(compiled_library.instruction_set)
 
 
 @pytest.fixture
 def device() -> str:
-    """Say where kernels run, with products of float32 matrices in float32."""
+    """Device on which kernels run, with float32 matrix products in float32."""
     triton = pytest.importorskip("triton")
     gpu = torch.cuda.is_available()
     if not gpu and Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.4"):
@@ -67,32 +67,32 @@ def device() -> str:
 
 @pytest.fixture
 def kernels(device: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have nodes on `device` read by kernels, and list the names of those that run."""
+    """Names of the kernels that run, which read nodes on `device`."""
     names: list[str] = []
     monkeypatch.setattr(node_table, "_DEVICE", device)
     monkeypatch.setattr(node_reading, "layout", lambda *_: None)
     for module in (read_launch, cross_layer_launch):
 
-        def noted(kernel: str, *rest, launch=module._launch) -> None:
+        def recorded(kernel: str, *rest, launch=module._launch) -> None:
             names.append(kernel)
             launch(kernel, *rest)
 
-        monkeypatch.setattr(module, "_launch", noted)
+        monkeypatch.setattr(module, "_launch", recorded)
     return names
 
 
 @pytest.fixture
 def compile_for(tmp_path: Path) -> Callable[[int, str], list[str]]:
-    """Compile the kernels that Python code launches for GPUs of a capability, and list their names."""
+    """Function that compiles the kernels launched by Python code for a compute capability and returns their names."""
     pytest.importorskip("triton")
     if torch.cuda.is_available():
         pytest.skip("the kernels themselves run here")
 
     def compile_code(capability: int, code: str) -> list[str]:
-        surroundings = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
         done = subprocess.run(
             [sys.executable, "-c", _COMPILE + code, str(capability)],
-            env=surroundings | {"TRITON_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
+            env=environment | {"TRITON_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
         )

@@ -1,9 +1,9 @@
-"""Draw shapes of convolutions and of nodes, and compare the C library in a folder with the definitions.
+"""Fuzz test of the C library in a folder against the definitions, over shapes of convolutions and nodes.
 
     python -m tests.ops.fuzz FOLDER EXAMPLES
 
-The folder holds the library and the sources that it was built from, as `c_library.FOLDER` does. Prints a line for
-each instruction set. `test_sanitizers.py` runs it on a library that reports what it does to memory that is not its own.
+The folder holds the library and the sources that it was built from, as `c_library.FOLDER` does. Prints a line
+per instruction set. `test_sanitizers.py` runs it on a library built with sanitizers.
 """
 
 import sys
@@ -24,7 +24,7 @@ NODES = {"read": (concat_read, concat_read_low_memory), "cross": (cross_layer, c
 
 @st.composite
 def nodes(draw: st.DrawFn) -> tuple[str, list[Tensor], list[bool], int]:
-    """An operation on nodes, its operands, which of them want gradients, and threads."""
+    """An operation on nodes, its operands, whether each needs its gradient, and the number of threads."""
     name, order = draw(st.sampled_from(sorted(NODES))), ORDERS[draw(st.sampled_from(sorted(ORDERS)))]
     batch, *size = draw(st.tuples(st.integers(0, 3), st.integers(0, 70), st.integers(0, 70)))
     widths = draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
@@ -33,16 +33,16 @@ def nodes(draw: st.DrawFn) -> tuple[str, list[Tensor], list[bool], int]:
     parameters = (len(widths), widths[0]) if name == "cross" else (sum(widths),)
     maps = [torch.randn(batch, width, *size).to(memory_format=order) for width in widths]
     operands = [torch.randn(parameters), torch.randn(parameters[-1]), *maps]
-    wanted = draw(st.lists(st.booleans(), min_size=len(operands), max_size=len(operands)).filter(any))
-    return name, operands, wanted, draw(st.integers(1, 3))
+    needs_grad = draw(st.lists(st.booleans(), min_size=len(operands), max_size=len(operands)).filter(any))
+    return name, operands, needs_grad, draw(st.integers(1, 3))
 
 
-def assert_nodes_exact(name: str, operands: list[Tensor], wanted: list[bool]) -> None:
+def assert_nodes_exact(name: str, operands: list[Tensor], needs_grad: list[bool]) -> None:
     """Compare values and gradients with the definition in float64."""
     results, upstream = [], None
-    for form, dtype in zip(NODES[name], (torch.float64, torch.float32), strict=True):
-        given = [tensor.to(dtype).requires_grad_(want) for tensor, want in zip(operands, wanted, strict=True)]
-        out = form(given[2:], *given[:2])
+    for function, dtype in zip(NODES[name], (torch.float64, torch.float32), strict=True):
+        given = [tensor.to(dtype).requires_grad_(needed) for tensor, needed in zip(operands, needs_grad, strict=True)]
+        out = function(given[2:], *given[:2])
         upstream = torch.rand_like(out) if upstream is None else upstream.to(dtype)
         results.append([out, *torch.autograd.grad(out, [x for x in given if x.requires_grad], upstream)])
     for exact, ours in zip(*results, strict=True):
@@ -50,7 +50,7 @@ def assert_nodes_exact(name: str, operands: list[Tensor], wanted: list[bool]) ->
 
 
 def fuzz(examples: int) -> None:
-    """Compare as many convolutions, and a third as many reads of nodes."""
+    """Compare this number of convolutions, and a third as many reads."""
     same = dict(derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     phases = (Phase.explicit, Phase.generate)  # shrinking would take long where every example is slow
 

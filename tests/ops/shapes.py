@@ -1,4 +1,4 @@
-"""Shapes of convolutions for the tests of the C library, and its errors on them against the definition in float64."""
+"""Shapes of convolutions, and errors of the C library against the definition in float64."""
 
 import math
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from torch import Tensor
 from skipweave.ops import channel_sparse_dense
 from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
 
-#: How the input lies in memory.
+#: Memory layouts of the input.
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda x: x,
     "channels-last": lambda x: x.to(memory_format=torch.channels_last),
     "every other row": lambda x: x.repeat_interleave(2, dim=2)[:, :, ::2],
     "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
     "expanded": lambda x: x[:1, :, :1].expand_as(x),
-    "negated": lambda x: torch.complex(x, -x).conj().imag,  # a view whose values memory holds with the other sign
+    "negated": lambda x: torch.complex(x, -x).conj().imag,  # a lazily negated view
     "unaligned": lambda x: unaligned(x),
 }
 
 
 def unaligned(tensor: Tensor) -> Tensor:
-    """Copy a tensor of float32 to memory that begins at no multiple of four bytes."""
+    """Copy a float32 tensor to memory that is not aligned to four bytes."""
     memory = torch.empty(tensor.numel() * 4 + 1, dtype=torch.uint8)
     copy = torch.frombuffer(memory.numpy(), dtype=torch.float32, offset=1, count=tensor.numel()).view(tensor.shape)
     assert copy.data_ptr() % 4
@@ -59,7 +59,7 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Any shapes: most of them usual ones, some with kernels, dilations or paddings larger than the map."""
+    """Any shapes, some with kernels, dilations or paddings larger than the map."""
     kernel = draw(
         st.sampled_from([(1, 1), (3, 3), (5, 5), (1, 7), (7, 1), (2, 4)])
         | st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -95,19 +95,19 @@ def error(ours: Tensor, exact: Tensor) -> float:
 
 
 def errors(case: Case) -> tuple[float, float, float, float]:
-    """Of the output and of the gradients of input, weights and bias, against the definition in float64."""
+    """Errors of output and gradients against the definition in float64."""
     x, weight, index, bias = case.operands()
     upstream, results = None, []
-    for form, dtype in ((channel_sparse_library, torch.float32), (channel_sparse_dense, torch.float64)):
+    for function, dtype in ((channel_sparse_library, torch.float32), (channel_sparse_dense, torch.float64)):
         operands = [tensor.detach().to(dtype).requires_grad_() for tensor in (x, weight, bias)]
-        out = form(operands[0], operands[1], index, operands[2], case.stride, case.padding, case.dilation)
+        out = function(operands[0], operands[1], index, operands[2], case.stride, case.padding, case.dilation)
         upstream = torch.rand_like(out) if upstream is None else upstream
         results.append((out, *torch.autograd.grad(out, operands, upstream.to(dtype))))
     return tuple(error(ours, exact) for ours, exact in zip(*results, strict=True))
 
 
 def assert_exact(case: Case) -> None:
-    """Compare with the C library throughout, also where another form would be faster."""
+    """Compare, using the C library even where another implementation would be faster."""
     torch.set_num_threads(case.threads)
     with (
         patch("skipweave.ops.cpu.channel_sparse_conv.break_even", return_value=math.inf),

@@ -1,4 +1,4 @@
-"""The channel-sparse convolution at its edges: extreme sizes and shapes, layouts in memory, types, threads."""
+"""Edge cases of the channel-sparse convolution: extreme shapes, strides, data types, memory, threads."""
 
 import ctypes
 import itertools
@@ -28,7 +28,7 @@ from skipweave.ops.eager_execution import is_plain
 from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
 from tests.ops.shapes import LAYOUTS, Case, assert_exact, unaligned
 
-FORMS = [
+IMPLEMENTATIONS = [
     channel_sparse_conv2d,
     channel_sparse_dense,
     channel_sparse_shared,
@@ -66,33 +66,33 @@ def operands(channels: int = 16, size: tuple[int, int] = (6, 5), kernel: int = 3
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_it_is_exact(instruction_set: str, edge: str) -> None:
+def test_exact(instruction_set: str, edge: str) -> None:
     assert_exact(EDGES[edge])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_it_is_exact_however_the_input_lies_in_memory(instruction_set: str, layout: str, kernel: int) -> None:
+def test_exact_for_inputs_of_any_strides(instruction_set: str, layout: str, kernel: int) -> None:
     assert_exact(Case(3, 6, 4, 9, 7, (kernel, kernel), fan_in=3, rows=4, layout=layout))
 
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "every other row"])
-def test_weights_bias_and_gradients_may_lie_in_memory_as_they_will(layout: str) -> None:
+def test_weight_bias_and_gradient_may_have_any_strides(layout: str) -> None:
     x, weight, index, bias = operands()
     weight, bias = LAYOUTS[layout](weight), LAYOUTS[layout](bias.view(1, 16, 1, 1)).view(-1)
     upstream = LAYOUTS[layout](torch.randn(2, 16, 4, 3))
     results = []
-    for form in (channel_sparse_library, channel_sparse_dense):
+    for function in (channel_sparse_library, channel_sparse_dense):
         leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
-        out = form(leaves[0], leaves[1], index, leaves[2])
+        out = function(leaves[0], leaves[1], index, leaves[2])
         results.append([out, *torch.autograd.grad(out, leaves, upstream)])
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dilation", [4, 12, 31, 36, 2**20])
-def test_kernels_whose_taps_are_far_apart_are_right(dilation: int) -> None:
-    """DeepLab's pyramid of dilations; packed with all that is between their taps they would be slow in C."""
+def test_large_dilations(dilation: int) -> None:
+    """DeepLab's dilations, for which the C library would be slow."""
     torch.manual_seed(0)
     layer = ChannelSparseConv2d(16, 16, 3, padding=dilation, dilation=dilation, density=0.2, seed=0)
     x = torch.randn(1, 16, 33, 20)
@@ -100,24 +100,24 @@ def test_kernels_whose_taps_are_far_apart_are_right(dilation: int) -> None:
 
 
 @pytest.mark.usefixtures("compiled_library")
-def test_what_the_library_does_not_do_another_form_does() -> None:
+def test_unsupported_shapes_use_another_implementation() -> None:
     x, weight, index, _ = operands(channels=64, size=(40, 40))
     assert implementation_for(x, weight, index).name == "library"
     for options, reason in {
         ((3, 1), (0, 0), (1, 1)): "the stride is (3, 1)",
-        ((1, 1), (0, 0), (17, 17)): "the taps of the kernel are far apart, the dilation being (17, 17)",
-        ((1, 1), (0, 0), (20, 1)): "the kernel is larger than the padded input",
-        ((1, 1), (0, -1), (1, 1)): "the stride is (1, 1), the padding (0, -1), the dilation (1, 1)",
+        ((1, 1), (0, 0), (17, 17)): "the dilation is (17, 17)",
+        ((1, 1), (0, 0), (20, 1)): "the kernel is larger",
+        ((1, 1), (0, -1), (1, 1)): "the padding (0, -1)",
     }.items():
-        assert implementation_for(x, weight, index, *options).reason == f"no C library: {reason}"
-        with pytest.raises(RuntimeError, match=r"map of shape|is smaller than"):
+        assert reason in implementation_for(x, weight, index, *options).reason
+        with pytest.raises(RuntimeError, match="input of"):
             channel_sparse_library(x, weight, index, None, *options)
-    assert implementation_for(x[:0], weight, index).reason == "no C library: the input is empty"
-    assert implementation_for(x, weight[:, :0], index[:, :0]).reason == "no C library: no channels are read"
+    assert implementation_for(x[:0], weight, index).name == "dense"
+    assert implementation_for(x, weight[:, :0], index[:, :0]).name == "dense"
     assert implementation_for(x, weight, index[:, :1]).name == "dense"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "dilation"),
     [
@@ -127,21 +127,21 @@ def test_what_the_library_does_not_do_another_form_does() -> None:
         ((0, 4), (1, 1), (1, 1), (1, 1)),
     ],
 )
-def test_an_output_of_no_pixels_raises_what_torch_raises(form: Callable[..., Tensor], size, kernel, stride, dilation):
-    """In every form, before a kernel runs: that of a GPU needs none here."""
+def test_empty_outputs_raise_as_in_torch(implementation: Callable[..., Tensor], size, kernel, stride, dilation):
+    """In every implementation, before a kernel is launched."""
     for batch, rows in itertools.product((0, 1), (16, 2)):
         x, weight, index = torch.zeros(batch, 16, *size), torch.zeros(16, 2, *kernel), torch.zeros(rows, 2).int()
         with pytest.raises(RuntimeError):
             F.conv2d(x, torch.zeros(16, 16, *kernel), None, stride, 0, dilation)
         with pytest.raises(RuntimeError):
-            form(x, weight, index, None, stride, (0, 0), dilation)
+            implementation(x, weight, index, None, stride, (0, 0), dilation)
 
 
 @pytest.mark.parametrize("name", ["channel_sparse", "channel_sparse_triton"])
 @pytest.mark.parametrize("size", [(0, 0), (1, 1), (3, 4), (5, 4)])
-def test_gradients_of_another_shape_than_the_output_s_are_refused(name: str, size: tuple[int, int]) -> None:
+def test_gradients_of_another_shape_raise(name: str, size: tuple[int, int]) -> None:
     x, weight, index, _ = operands()  # an output of (4, 3) pixels
-    for map_, problem in ((x, "a gradient of shape"), (x[:, :, :2], "is smaller than a kernel")):
+    for map_, problem in ((x, "gradient has shape"), (x[:, :, :2], "is smaller than the kernel")):
         gradient, options = torch.zeros(2, 16, *size), ([1, 1], [0, 0], [1, 1])
         with pytest.raises(RuntimeError):
             getattr(torch.ops.skipweave, f"{name}_input_gradient")(gradient, list(map_.shape), weight, index, *options)
@@ -152,19 +152,19 @@ def test_gradients_of_another_shape_than_the_output_s_are_refused(name: str, siz
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("rows", [16, 2])
 @pytest.mark.parametrize(("batch", "fan_in"), [(0, 2), (2, 0)])
-def test_no_images_and_no_channels_that_are_read(batch: int, fan_in: int, rows: int, kernel: int) -> None:
+def test_empty_batch_and_fan_in_zero(batch: int, fan_in: int, rows: int, kernel: int) -> None:
     results = []
-    for form in (channel_sparse_conv2d, channel_sparse_dense):
+    for function in (channel_sparse_conv2d, channel_sparse_dense):
         x, weight, index, bias = operands(kernel=kernel, batch=batch)
         x, weight, bias = (tensor.requires_grad_() for tensor in (x, weight[:, :fan_in].clone(), bias))
-        out = form(x, weight, index[:rows, :fan_in], bias)
+        out = function(x, weight, index[:rows, :fan_in], bias)
         results.append([out, *torch.autograd.grad(out.square().sum(), [x, weight, bias])])
     assert results[0][0].shape == (batch, 16, 7 - kernel, 6 - kernel)
     torch.testing.assert_close(results[0], results[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_other_types_than_float32_are_left_to_torch(dtype: torch.dtype) -> None:
+def test_other_data_types_use_torch(dtype: torch.dtype) -> None:
     x, weight, index, bias = operands()
     ours = channel_sparse_conv2d(x.to(dtype), weight.to(dtype), index, bias.to(dtype))
     assert ours.dtype == dtype
@@ -173,33 +173,36 @@ def test_other_types_than_float32_are_left_to_torch(dtype: torch.dtype) -> None:
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("wrong", range(4))
-def test_the_library_refuses_other_types(wrong: int) -> None:
+def test_library_raises_for_other_data_types(wrong: int) -> None:
     given = operands()
     given[wrong] = given[wrong].double()
-    with pytest.raises(RuntimeError, match=r"torch.float64 on cpu: the C library expects"):
+    with pytest.raises(RuntimeError, match=r"torch\.float64"):
         channel_sparse_library(*given)
 
 
 @pytest.mark.parametrize("bias", [torch.zeros(8), torch.zeros(17), torch.zeros(16, 1), torch.zeros(16).double()])
-def test_a_bias_that_does_not_fit_is_refused(bias: Tensor) -> None:
+def test_bias_of_another_shape_raises(bias: Tensor) -> None:
     x, weight, index, _ = operands()
     with pytest.raises(RuntimeError):
         channel_sparse_conv2d(x, weight, index, bias)
 
 
 @pytest.mark.usefixtures("compiled_library")
-@pytest.mark.parametrize("wanted", list(itertools.product((False, True), repeat=3)))
-def test_any_of_the_operands_may_want_gradients(wanted: tuple[bool, bool, bool]) -> None:
+@pytest.mark.parametrize("differentiable", list(itertools.product((False, True), repeat=3)))
+def test_any_operand_may_require_gradients(differentiable: tuple[bool, bool, bool]) -> None:
     x, weight, index, bias = operands()
     results = []
-    for form in (channel_sparse_conv2d, channel_sparse_dense):
-        leaves = [tensor.detach().requires_grad_(want) for tensor, want in zip((x, weight, bias), wanted, strict=True)]
-        out = form(leaves[0], leaves[1], index, leaves[2])
-        assert out.requires_grad == any(wanted)
-        if any(wanted):
+    for function in (channel_sparse_conv2d, channel_sparse_dense):
+        leaves = [
+            tensor.detach().requires_grad_(needed)
+            for tensor, needed in zip((x, weight, bias), differentiable, strict=True)
+        ]
+        out = function(leaves[0], leaves[1], index, leaves[2])
+        assert out.requires_grad == any(differentiable)
+        if any(differentiable):
             out.square().sum().backward()
         results.append([out.detach(), *(leaf.grad for leaf in leaves)])
-    assert [gradient is not None for gradient in results[0][1:]] == list(wanted)
+    assert [gradient is not None for gradient in results[0][1:]] == list(differentiable)
     for ours, exact in zip(*results, strict=True):
         torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-4)
 
@@ -211,7 +214,7 @@ def short_of_memory() -> None:
 
 
 @pytest.mark.usefixtures("compiled_library")
-def test_memory_that_cannot_be_had_is_an_error() -> None:
+def test_failed_allocation_raises() -> None:
     with pytest.raises(MemoryError, match="scratch memory"):
         short_of_memory()
 
@@ -223,7 +226,7 @@ def resident() -> float:
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say what memory is used")
-def test_threads_leave_no_memory_behind() -> None:
+def test_threads_free_their_memory() -> None:
     """2 MiB for each thread, if each kept its scratch memory."""
     x, weight, index, bias = operands(channels=64, size=(56, 56))
 
@@ -243,7 +246,7 @@ def test_threads_leave_no_memory_behind() -> None:
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library's allocator does not count")
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_calls_free_what_they_allocate(kernel: int) -> None:
+def test_calls_free_their_memory(kernel: int) -> None:
     x, weight, index, bias = operands(channels=64, size=(30, 30), kernel=kernel)
     nodes = [x.to(memory_format=torch.channels_last)] * 2
 
@@ -271,7 +274,7 @@ def test_calls_free_what_they_allocate(kernel: int) -> None:
     ("ours", "definition"), [(concat_read_low_memory, concat_read), (cross_layer_fast, cross_layer)]
 )
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_nodes_may_lie_in_memory_as_they_will(ours, definition, layout: str) -> None:
+def test_nodes_may_have_any_strides(ours, definition, layout: str) -> None:
     torch.manual_seed(0)
     weight = torch.randn(2, 3)
     nodes = [LAYOUTS[layout](torch.randn(4, 3, 6, 5)) for _ in weight]
@@ -279,15 +282,15 @@ def test_nodes_may_lie_in_memory_as_they_will(ours, definition, layout: str) -> 
         weight = weight.flatten()
     bias, upstream = torch.randn(weight.shape[-1:]), None
     results = []
-    for form in (ours, definition):
+    for function in (ours, definition):
         leaves = [tensor.detach().requires_grad_() for tensor in (weight, bias, *nodes)]
-        out = form(leaves[2:], *leaves[:2])
+        out = function(leaves[2:], *leaves[:2])
         upstream = LAYOUTS[layout](torch.randn_like(out)) if upstream is None else upstream
         results.append([out, *torch.autograd.grad(out, leaves, upstream)])
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
-def test_what_memory_holds_otherwise_is_not_read_as_it_lies() -> None:
+def test_negated_and_unaligned_tensors_are_not_read_directly() -> None:
     gain, bias, node = torch.ones(3), torch.zeros(3), torch.randn(2, 3, 4, 4)
     assert not is_plain(torch._neg_view(node))
     assert node_reading.layout([unaligned(node)], gain, bias) is None
@@ -298,7 +301,7 @@ def test_what_memory_holds_otherwise_is_not_read_as_it_lies() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 2)])
-def test_maps_of_more_elements_than_32_bits_number(kernel: int, stride: int) -> None:
+def test_maps_of_more_than_2_31_elements(kernel: int, stride: int) -> None:
     """8 GiB of zeros, which take no memory until they are written; the channel that is read lies at the end of them."""
     side, channels = 2**12, 129
     x = torch.zeros(1, channels, side, side)

@@ -1,7 +1,8 @@
-"""Reading nodes in C against the definition, forward and backward."""
+"""Reading concatenated nodes: the definition against batch norm, low-memory and C versions against the definition."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,26 +14,35 @@ ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels
 
 
 def operands(widths: list[int], batch: int, size: tuple[int, int], order: str) -> list[Tensor]:
-    """Gains, biases and nodes."""
+    """Scale, shift and nodes."""
     torch.manual_seed(0)
     nodes = [torch.randn(batch, width, *size).to(memory_format=ORDERS[order]) for width in widths]
     return [torch.randn(sum(widths)), torch.randn(sum(widths)), *nodes]
 
 
+def test_definition_is_batch_norm_of_the_concatenation() -> None:
+    torch.manual_seed(0)
+    nodes = [torch.randn(4, width, 5, 5, dtype=torch.float64) for width in (2, 3)]
+    scale, shift = torch.randn(5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    normalized = [F.batch_norm(node, None, None, training=True) for node in nodes]
+    expected = F.batch_norm(torch.cat(nodes, 1), None, None, scale, shift, training=True).relu()
+    torch.testing.assert_close(concat_read(normalized, scale, shift), expected)
+
+
 def assert_equal(given: list[Tensor]) -> None:
     results, upstream = [], None
-    for form, dtype in ((concat_read, torch.float64), (concat_read_low_memory, torch.float32)):
-        gain, bias, *nodes = (tensor.detach().to(dtype).requires_grad_() for tensor in given)
-        out = form(nodes, gain, bias)
+    for function, dtype in ((concat_read, torch.float64), (concat_read_low_memory, torch.float32)):
+        scale, shift, *nodes = (tensor.detach().to(dtype).requires_grad_() for tensor in given)
+        out = function(nodes, scale, shift)
         upstream = torch.rand_like(out) if upstream is None else upstream.to(dtype)
-        results.append((out, *torch.autograd.grad(out, [gain, bias, *nodes], upstream)))
+        results.append((out, *torch.autograd.grad(out, [scale, shift, *nodes], upstream)))
     for ours, exact in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 17)])
-def test_it_is_the_definition(instruction_set: str, order: str, size: tuple[int, int]) -> None:
+def test_c_library_equals_the_definition(instruction_set: str, order: str, size: tuple[int, int]) -> None:
     given = operands([3, 24, 1, 17], 2, size, order)
     assert node_reading.layout(given[2:], *given[:2]) is not None
     assert_equal(given)
@@ -52,76 +62,76 @@ def test_any_shape(widths: list[int], batch: int, size: tuple[int, int], order: 
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
-def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
-    gain, bias, whole = operands([9], 3, (4, 5), order)
+def test_views_of_larger_maps_are_read_without_copies(order: str) -> None:
+    scale, shift, whole = operands([9], 3, (4, 5), order)
     nodes = whole.split([2, 6, 1], dim=1)
-    assert node_reading.layout(nodes, gain, bias) == ORDERS[order]
-    torch.testing.assert_close(concat_read_fast(nodes, gain, bias), concat_read([whole], gain, bias))
-    assert_equal([gain, bias, *nodes])
+    assert node_reading.layout(nodes, scale, shift) == ORDERS[order]
+    torch.testing.assert_close(concat_read_fast(nodes, scale, shift), concat_read([whole], scale, shift))
+    assert_equal([scale, shift, *nodes])
 
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
-def test_threads_change_nothing_but_rounding(order: str) -> None:
+def test_threads_change_only_rounding(order: str) -> None:
     given = operands([24, 40], 2, (33, 31), order)
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        gain, bias, *nodes = (tensor.clone().requires_grad_() for tensor in given)
-        out = concat_read_low_memory(nodes, gain, bias)
-        results.append((out, *torch.autograd.grad(out.square().sum(), [gain, bias, *nodes])))
+        scale, shift, *nodes = (tensor.clone().requires_grad_() for tensor in given)
+        out = concat_read_low_memory(nodes, scale, shift)
+        results.append((out, *torch.autograd.grad(out.square().sum(), [scale, shift, *nodes])))
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("compiled_library")
-def test_what_is_no_number_passes_as_through_relu() -> None:
+def test_nan_and_inf_propagate_as_through_relu() -> None:
     node = torch.tensor([float("nan"), -1.0, 2.0, -float("inf"), float("inf"), -0.0]).view(1, 1, 2, 3)
-    gain, bias = torch.ones(1), torch.zeros(1)
+    scale, shift = torch.ones(1), torch.zeros(1)
     with torch.no_grad():
-        torch.testing.assert_close(concat_read_fast([node], gain, bias), node.relu(), equal_nan=True)
+        torch.testing.assert_close(concat_read_fast([node], scale, shift), node.relu(), equal_nan=True)
 
 
-@pytest.mark.parametrize("wanted", [0, 1, 2, 3])
-def test_gradients_that_nobody_wants_are_left_out(wanted: int) -> None:
+@pytest.mark.parametrize("differentiable", [0, 1, 2, 3])
+def test_gradients_are_computed_only_where_needed(differentiable: int) -> None:
     given = operands([2, 3], 2, (4, 4), "contiguous")
     expected = None
-    for form in (concat_read, concat_read_low_memory):
-        inputs = [tensor.clone().requires_grad_(place == wanted) for place, tensor in enumerate(given)]
-        form(inputs[2:], *inputs[:2]).pow(2).sum().backward()
+    for function in (concat_read, concat_read_low_memory):
+        inputs = [tensor.clone().requires_grad_(at == differentiable) for at, tensor in enumerate(given)]
+        function(inputs[2:], *inputs[:2]).pow(2).sum().backward()
         grads = [tensor.grad for tensor in inputs]
-        assert [grad is not None for grad in grads] == [place == wanted for place in range(4)]
+        assert [grad is not None for grad in grads] == [at == differentiable for at in range(4)]
         expected = expected or grads
-        torch.testing.assert_close(grads[wanted], expected[wanted], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(grads[differentiable], expected[differentiable], rtol=1e-4, atol=1e-4)
 
 
-def test_orders_that_are_mixed_are_read_by_torch() -> None:
-    gain, bias, one, other = operands([2, 3], 2, (4, 4), "contiguous")
+def test_mixed_memory_formats_are_read_by_torch() -> None:
+    scale, shift, one, other = operands([2, 3], 2, (4, 4), "contiguous")
     nodes = [one, other.to(memory_format=torch.channels_last)]
-    assert node_reading.layout(nodes, gain, bias) is None
-    assert_equal([gain, bias, *nodes])
+    assert node_reading.layout(nodes, scale, shift) is None
+    assert_equal([scale, shift, *nodes])
 
 
-def test_transforms_of_functions_see_torch_s_own_operations() -> None:
-    gain, bias, node = operands([3], 4, (2, 2), "contiguous")
+def test_vmap_runs_torch_operators() -> None:
+    scale, shift, node = operands([3], 4, (2, 2), "contiguous")
     with torch.no_grad():
-        mapped = torch.vmap(lambda x: concat_read_fast([x[None]], gain, bias)[0])(node)
-    torch.testing.assert_close(mapped, concat_read([node], gain, bias))
+        mapped = torch.vmap(lambda x: concat_read_fast([x[None]], scale, shift)[0])(node)
+    torch.testing.assert_close(mapped, concat_read([node], scale, shift))
 
 
-def test_compilers_see_torch_s_own_operations() -> None:
-    gain, bias, *nodes = operands([3, 2], 2, (4, 4), "contiguous")
+def test_compilers_trace_torch_operators() -> None:
+    scale, shift, *nodes = operands([3, 2], 2, (4, 4), "contiguous")
     with torch.no_grad():
-        compiled = torch.compile(concat_read_fast, backend="eager", fullgraph=True)(nodes, gain, bias)
-    assert torch.equal(compiled, concat_read(nodes, gain, bias))
+        compiled = torch.compile(concat_read_fast, backend="eager", fullgraph=True)(nodes, scale, shift)
+    assert torch.equal(compiled, concat_read(nodes, scale, shift))
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_maps_and_gains_that_do_not_match_are_left_to_torch(order: str) -> None:
-    """C would read beyond them."""
-    gain, bias, *nodes = operands([3, 5], 2, (4, 6), order)
+def test_shapes_that_do_not_match_raise(order: str) -> None:
+    """The C library would read out of bounds."""
+    scale, shift, *nodes = operands([3, 5], 2, (4, 6), order)
     for smaller in (nodes[1][:1], nodes[1][:, :, :3], nodes[1][:, :4]):
         with pytest.raises(RuntimeError):
-            concat_read_fast([nodes[0], smaller.contiguous(memory_format=ORDERS[order])], gain, bias)
+            concat_read_fast([nodes[0], smaller.contiguous(memory_format=ORDERS[order])], scale, shift)
     with pytest.raises(RuntimeError):
-        concat_read_fast(nodes, gain[:7], bias[:7])
+        concat_read_fast(nodes, scale[:7], shift[:7])

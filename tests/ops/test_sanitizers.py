@@ -1,4 +1,4 @@
-"""The C library built with the address and the undefined-behavior sanitizer, on shapes drawn at random."""
+"""Fuzz test of the C library built with the address and undefined-behavior sanitizers."""
 
 import importlib.util
 import os
@@ -29,7 +29,7 @@ channel_sparse_calls._call("skipweave_forward", conv, index, (x, weight, index, 
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the library with sanitizers, in a folder with its sources."""
+    """Folder with the library built with sanitizers, and its sources."""
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
@@ -43,7 +43,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
-    """Run Python with the sanitizers' runtimes, which must be loaded first of all; skip where they are not found."""
+    """Run Python with the sanitizer runtimes preloaded; skip if they are not found."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     runtimes = [
         subprocess.run(
@@ -53,20 +53,20 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
     ]
     if not all(Path(runtime).is_absolute() for runtime in runtimes):
         pytest.skip("the compiler does not name the sanitizers' runtimes")
-    surroundings = {**os.environ, "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"}
+    environment = {**os.environ, "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"}
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.slow
-def test_nothing_is_read_or_written_beyond_what_is_given(sanitized: Path) -> None:
+def test_no_access_out_of_bounds(sanitized: Path) -> None:
     done = run("-m", "tests.ops.fuzz", sanitized, 150)
     assert done.returncode == 0, done.stderr
     assert "generic: 150 shapes" in done.stdout
 
 
 @pytest.mark.slow
-def test_a_fault_would_be_reported(sanitized: Path) -> None:
+def test_out_of_bounds_access_is_reported(sanitized: Path) -> None:
     done = run("-c", BEYOND, sanitized)
     assert done.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in done.stderr

@@ -1,4 +1,4 @@
-"""The densities from which on the dense form runs: defaults, measured figures, and a home that cannot be written."""
+"""Break-even densities: defaults, measurements, and cache files that cannot be read or written."""
 
 import json
 
@@ -16,20 +16,20 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path):
     break_even.measured.cache_clear()
 
 
-def test_defaults_hold_where_nothing_was_measured() -> None:
+def test_defaults_apply_without_measurement() -> None:
     assert (break_even.break_even((1, 1)), break_even.break_even((3, 3))) == (0.35, 0.6)
 
 
-def test_what_was_measured_holds_and_is_kept(monkeypatch: pytest.MonkeyPatch, home) -> None:
+def test_measurement_applies_and_is_written(monkeypatch: pytest.MonkeyPatch, home) -> None:
     times = iter([[1, 2], [3, 2], [1, 2], [1, 2], [3, 2]])
     monkeypatch.setattr(break_even, "_times", lambda *calls: next(times))
     assert break_even.measure() == {"1x1": 0.2, "larger": 0.3}
     assert (break_even.break_even((1, 1)), break_even.break_even((1, 7))) == (0.2, 0.3)
-    (kept,) = json.loads((home / "skipweave" / "break_even.json").read_text()).items()
-    assert torch.__version__ in kept[0]
+    (cached,) = json.loads((home / "skipweave" / "break_even.json").read_text()).items()
+    assert torch.__version__ in cached[0]
 
 
-def test_figures_of_another_machine_do_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurements_of_another_machine_do_not_apply(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(break_even, "_times", lambda *calls: [3, 2])
     assert break_even.measure() == {"1x1": 0.0, "larger": 0.0}
     monkeypatch.setattr(break_even, "_machine", lambda: "another")
@@ -40,14 +40,14 @@ def test_figures_of_another_machine_do_not_hold(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"x": 3}', "\x00"])
-def test_a_broken_file_is_as_none(home, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_cache_file_is_ignored(home, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(break_even, "_machine", lambda: "x")
     (home / "skipweave").mkdir()
     break_even.cache_file().write_text(text)
     assert break_even.measured() is None
 
 
-def test_a_home_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, home) -> None:
+def test_unwritable_cache_is_ignored(monkeypatch: pytest.MonkeyPatch, home) -> None:
     (home / "skipweave").write_text("a file where the folder should be")
     monkeypatch.setattr(break_even, "_times", lambda *calls: [3, 2])
     assert break_even.measure() == {"1x1": 0.0, "larger": 0.0}

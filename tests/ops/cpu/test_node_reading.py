@@ -1,4 +1,4 @@
-"""The cross-layer convolution in C against its definition."""
+"""The C library's cross-layer convolution against its definition."""
 
 from collections.abc import Sequence
 
@@ -23,9 +23,9 @@ def operands(count: int, shape: Sequence[int], order: str) -> list[Tensor]:
 
 def assert_equal(given: list[Tensor]) -> None:
     results, upstream = [], torch.randn_like(given[2])
-    for form, dtype in ((cross_layer, torch.float64), (cross_layer_fast, torch.float32)):
+    for function, dtype in ((cross_layer, torch.float64), (cross_layer_fast, torch.float32)):
         weight, bias, *nodes = (tensor.detach().to(dtype).requires_grad_() for tensor in given)
-        out = form(nodes, weight, bias)
+        out = function(nodes, weight, bias)
         results.append((out, *torch.autograd.grad(out, [weight, bias, *nodes], upstream.to(dtype))))
     for ours, exact in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=5e-5)
@@ -33,8 +33,8 @@ def assert_equal(given: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("shape", [(2, 3, 1, 1), (3, 17, 5, 7), (2, 70, 8, 8), (2, 2, 65, 70)], ids=str)
-def test_it_is_the_definition(instruction_set: str, order: str, shape: tuple[int, ...]) -> None:
-    """Also where a tile has several channels, and where a channel has several tiles."""
+def test_equals_the_definition(instruction_set: str, order: str, shape: tuple[int, ...]) -> None:
+    """Includes tiles with several channels, and channels with several tiles."""
     given = operands(3, shape, order)
     assert node_reading.layout(given[2:], *given[:2]) is not None
     assert_equal(given)
@@ -53,7 +53,7 @@ def test_any_shape(count: int, shape: tuple[int, ...], order: str) -> None:
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
-def test_results_lie_in_memory_as_the_nodes_do(order: str) -> None:
+def test_results_have_the_memory_format_of_the_nodes(order: str) -> None:
     weight, bias, *nodes = operands(2, (2, 3, 4, 5), order)
     nodes = [node.requires_grad_() for node in nodes]
     out = cross_layer_fast(nodes, weight, bias)
@@ -64,7 +64,7 @@ def test_results_lie_in_memory_as_the_nodes_do(order: str) -> None:
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
-def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
+def test_views_of_larger_maps_are_read_without_copies(order: str) -> None:
     weight, bias, whole = operands(1, (3, 9, 4, 5), order)
     nodes = whole.split(3, dim=1)
     assert node_reading.layout(nodes, weight, bias) == ORDERS[order]
@@ -72,14 +72,14 @@ def test_parts_of_larger_maps_are_read_where_they_are(order: str) -> None:
 
 
 @pytest.mark.parametrize("step", [(..., slice(None, None, 2)), (..., slice(None, None, 2), slice(None))], ids=str)
-def test_pixels_that_are_left_out_are_left_to_torch(step: tuple[object, ...]) -> None:
+def test_strided_pixels_are_read_by_torch(step: tuple[object, ...]) -> None:
     weight, bias, *nodes = operands(2, (2, 3, 6, 8), "contiguous")
     nodes = [node[step] for node in nodes]
     assert node_reading.layout(nodes, weight, bias) is None
     assert_equal([weight, bias, *nodes])
 
 
-def test_orders_that_are_mixed_are_left_to_torch() -> None:
+def test_mixed_memory_formats_are_read_by_torch() -> None:
     weight, bias, one, other = operands(2, (2, 3, 4, 4), "contiguous")
     nodes = [one, other.to(memory_format=torch.channels_last)]
     assert node_reading.layout(nodes, weight, bias) is None
@@ -88,17 +88,20 @@ def test_orders_that_are_mixed_are_left_to_torch() -> None:
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
-def test_weights_and_gradients_may_lie_as_they_will(order: str) -> None:
+def test_weights_and_gradients_may_have_any_strides(order: str) -> None:
     weight, bias, *nodes = operands(3, (2, 5, 4, 4), order)
     assert_equal([weight.T.contiguous().T, torch.stack([bias, bias], dim=1)[:, 0], *nodes])
     given = [tensor.requires_grad_() for tensor in (weight, bias, *nodes)]
-    grads = [torch.autograd.grad(form(given[2:], *given[:2]).sum(), given) for form in (cross_layer, cross_layer_fast)]
+    grads = [
+        torch.autograd.grad(function(given[2:], *given[:2]).sum(), given)
+        for function in (cross_layer, cross_layer_fast)
+    ]
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("compiled_library")
 @pytest.mark.parametrize("order", ORDERS)
-def test_threads_change_nothing_but_rounding(order: str) -> None:
+def test_threads_change_only_rounding(order: str) -> None:
     given = operands(3, (2, 24, 33, 31), order)
     results = []
     for threads in (1, 2, 3):
@@ -112,15 +115,15 @@ def test_threads_change_nothing_but_rounding(order: str) -> None:
             assert torch.equal(map_, first)
 
 
-@pytest.mark.parametrize("wanted", [0, 1, 2, 3])
-def test_gradients_that_nobody_wants_are_left_out(wanted: int) -> None:
+@pytest.mark.parametrize("differentiable", [0, 1, 2, 3])
+def test_gradients_are_computed_only_where_needed(differentiable: int) -> None:
     given = operands(2, (2, 3, 4, 4), "contiguous")
     grads = []
-    for form in (cross_layer, cross_layer_fast):
-        inputs = [tensor.clone().requires_grad_(place == wanted) for place, tensor in enumerate(given)]
-        form(inputs[2:], *inputs[:2]).square().sum().backward()
-        assert [tensor.grad is not None for tensor in inputs] == [place == wanted for place in range(4)]
-        grads.append(inputs[wanted].grad)
+    for function in (cross_layer, cross_layer_fast):
+        inputs = [tensor.clone().requires_grad_(at == differentiable) for at, tensor in enumerate(given)]
+        function(inputs[2:], *inputs[:2]).square().sum().backward()
+        assert [tensor.grad is not None for tensor in inputs] == [at == differentiable for at in range(4)]
+        grads.append(inputs[differentiable].grad)
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-5, atol=1e-5)
 
 
@@ -133,14 +136,14 @@ def test_gradients_that_nobody_wants_are_left_out(wanted: int) -> None:
         ([(2, 3, 4, 4), (2, 3, 4, 4)], (2, 3), (2,)),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(
+def test_shapes_that_do_not_match_raise(
     nodes: list[tuple[int, ...]], weight: tuple[int, ...], bias: tuple[int, ...]
 ) -> None:
     with pytest.raises((RuntimeError, ValueError)):
         cross_layer_fast([torch.zeros(shape) for shape in nodes], torch.zeros(weight), torch.zeros(bias))
 
 
-def test_transforms_of_functions_see_the_definition() -> None:
+def test_torch_func_runs_the_definition() -> None:
     weight, bias, *nodes = operands(2, (4, 3, 2, 2), "contiguous")
     mapped = torch.vmap(lambda x, y: cross_layer_fast([x[None], y[None]], weight, bias)[0])(*nodes)
     torch.testing.assert_close(mapped, cross_layer(nodes, weight, bias))
@@ -149,7 +152,7 @@ def test_transforms_of_functions_see_the_definition() -> None:
     torch.testing.assert_close(by_weight, expected)
 
 
-def test_compilers_see_the_definition() -> None:
+def test_compilers_trace_the_definition() -> None:
     weight, bias, *nodes = operands(2, (2, 3, 4, 4), "contiguous")
     with torch.no_grad():
         compiled = torch.compile(cross_layer_fast, backend="eager", fullgraph=True)(nodes, weight, bias)

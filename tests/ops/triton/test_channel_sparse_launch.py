@@ -1,4 +1,4 @@
-"""Triton's kernels against the definition in float64: on a GPU, or by Triton's interpreter where there is none."""
+"""Triton kernels against the definition in float64, on a GPU or with Triton's interpreter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,9 +62,9 @@ def errors(case: Case, dtype: torch.dtype = torch.float32) -> list[float]:
     """Relative L2 errors of the output and of the gradients of input, weights and bias."""
     x, weight, index, bias = case.operands(dtype)
     upstream, results = None, []
-    for form, working in ((channel_sparse_triton, dtype), (channel_sparse_dense, torch.float64)):
+    for function, working in ((channel_sparse_triton, dtype), (channel_sparse_dense, torch.float64)):
         operands = [tensor.to(working).requires_grad_() for tensor in (x, weight, bias)]
-        out = form(operands[0], operands[1], index, operands[2], case.stride, case.padding, case.dilation)
+        out = function(operands[0], operands[1], index, operands[2], case.stride, case.padding, case.dilation)
         upstream = torch.rand_like(out) if upstream is None else upstream
         results.append((out, *torch.autograd.grad(out, operands, upstream.to(working))))
     assert {tensor.dtype for tensor in results[0]} == {dtype}
@@ -75,11 +75,11 @@ def errors(case: Case, dtype: torch.dtype = torch.float32) -> list[float]:
 
 
 @pytest.mark.parametrize("case", CASES + [pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES])
-def test_it_is_the_definition(case: Case) -> None:
+def test_equals_the_definition(case: Case) -> None:
     assert max(errors(case)) <= 1e-6
 
 
-# The interpreter multiplies matrices of bfloat16 as if they were whole numbers.
+# The interpreter multiplies matrices of bfloat16 as integers.
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16] if GPU else [torch.float16])
 def test_blocks_can_be_of_half_precision(dtype: torch.dtype) -> None:
     assert max(errors(BLOCKS, dtype)) <= (1e-3 if dtype == torch.float16 else 8e-3)
@@ -92,14 +92,14 @@ def test_outputs_can_be_of_half_precision() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 8])
 @pytest.mark.parametrize(("kernel", "padding"), [((1, 1), (0, 0)), ((2, 3), (1, 0)), ((3, 3), (2, 1))])
-def test_it_is_the_definition_for_strides_and_dilations(rows: int, kernel: Pair, padding: Pair) -> None:
+def test_equals_the_definition_for_strides_and_dilations(rows: int, kernel: Pair, padding: Pair) -> None:
     for stride, dilation in product([(1, 1), (2, 3)], [(1, 1), (1, 2)]):
         case = Case(9, 32, rows, 2, kernel, stride, padding, dilation, shape=(5, 7, 11))
         assert max(errors(case)) <= 1e-6, case
 
 
 @pytest.mark.parametrize("case", [OUTPUTS, BLOCKS], ids=["outputs", "blocks"])
-def test_layouts_do_not_matter(case: Case) -> None:
+def test_strides_do_not_change_results(case: Case) -> None:
     x, weight, index, bias = case.operands()
     expected = channel_sparse_triton(x, weight, index, bias)
     loose = weight.repeat_interleave(2, dim=1)[:, ::2], index.T.contiguous().T, bias.repeat_interleave(2)[::2]
@@ -108,7 +108,7 @@ def test_layouts_do_not_matter(case: Case) -> None:
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 
 
-def test_torch_understands_it() -> None:
+def test_registered_operators() -> None:
     x, weight, index, bias = OUTPUTS.operands()
     gradient, options = torch.rand(2, 4, 9, 8, device=DEVICE), ([1, 1], [0, 0], [1, 1])
     for name, operands in {
@@ -127,13 +127,13 @@ def test_torch_understands_it() -> None:
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
 
 
-def test_gradients_that_nobody_wants_are_left_out() -> None:
+def test_gradients_are_computed_only_where_needed() -> None:
     x, weight, index, bias = OUTPUTS.operands()
     channel_sparse_triton(x, weight.requires_grad_(), index, bias).sum().backward()
     assert [tensor.grad is not None for tensor in (x, weight, bias)] == [False, True, False]
 
 
-def test_autocast_says_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autocast_determines_the_data_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")  # autocast itself needs a GPU
     x, weight, index, bias = OUTPUTS.operands()
     out = channel_sparse_triton(x, weight.requires_grad_(), index, bias)
@@ -155,7 +155,7 @@ for dtype, block in ((torch.float32, 1), (torch.float32, 16), (torch.bfloat16, 6
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 120])
-def test_the_kernels_can_be_compiled_for_gpus(capability: int, compile_for: Callable[[int, str], list[str]]) -> None:
+def test_kernels_compile_for_gpus(capability: int, compile_for: Callable[[int, str], list[str]]) -> None:
     blocks = ["block_products", "block_products", "output_sums", "block_weight_products"]
     compiled = compile_for(capability, COMPILE)
     assert compiled == ["output_sums", "output_sums", "link_weight_sums", *blocks, *blocks]

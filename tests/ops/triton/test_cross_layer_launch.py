@@ -1,4 +1,4 @@
-"""The cross-layer convolution by Triton's kernels against the definition in float64."""
+"""Triton kernels of the cross-layer convolution against the definition in float64."""
 
 from collections.abc import Callable
 
@@ -27,13 +27,13 @@ def operands(nodes: int, shape: tuple[int, ...], device: str, dtype: torch.dtype
         pytest.param(17, (3, 48, 14, 13), marks=pytest.mark.slow),
     ],
 )
-def test_it_is_the_definition(
+def test_equals_the_definition(
     nodes: int, shape: tuple[int, ...], dtype: torch.dtype, device: str, kernels: list[str]
 ) -> None:
     given, results, upstream = operands(nodes, shape, device, dtype), [], None
-    for form, to in ((cross_layer_fast, lambda tensor: tensor), (cross_layer, Tensor.double)):
+    for function, to in ((cross_layer_fast, lambda tensor: tensor), (cross_layer, Tensor.double)):
         weight, bias, *maps = leaves = [to(tensor).detach().requires_grad_() for tensor in given]
-        out = form(maps, weight, bias)
+        out = function(maps, weight, bias)
         upstream = torch.rand_like(out) if upstream is None else upstream
         results.append((out, *torch.autograd.grad(out, leaves, to(upstream))))
     assert [tensor.dtype for tensor in results[0]] == [torch.float32, *(tensor.dtype for tensor in given)]
@@ -43,7 +43,7 @@ def test_it_is_the_definition(
     assert kernels == ["cross_sum", "cross_gradients"]
 
 
-def test_gradients_that_nobody_wants_are_left_out(device: str, kernels: list[str]) -> None:
+def test_gradients_are_computed_only_where_needed(device: str, kernels: list[str]) -> None:
     given = [tensor.requires_grad_(at == 3) for at, tensor in enumerate(operands(2, (2, 5, 3, 4), device))]
     weight, bias, *nodes = given
     cross_layer_fast(nodes, weight, bias).sum().backward()
@@ -52,7 +52,7 @@ def test_gradients_that_nobody_wants_are_left_out(device: str, kernels: list[str
     assert kernels == ["cross_sum", "cross_gradients"]
 
 
-def test_contiguous_maps_take_the_other_form(device: str, kernels: list[str]) -> None:
+def test_contiguous_maps_are_read_by_torch(device: str, kernels: list[str]) -> None:
     weight, bias, *nodes = operands(2, (2, 5, 3, 4), device)
     cross_layer_fast([nodes[0], nodes[1].contiguous()], weight, bias)
     assert not kernels
@@ -71,5 +71,5 @@ for dtype, width in ((torch.float32, 64), (torch.bfloat16, 192), (torch.float16,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 120])
-def test_the_kernels_can_be_compiled_for_gpus(capability: int, compile_for: Callable[[int, str], list[str]]) -> None:
+def test_kernels_compile_for_gpus(capability: int, compile_for: Callable[[int, str], list[str]]) -> None:
     assert compile_for(capability, COMPILE) == 3 * ["cross_sum", "cross_gradients"]

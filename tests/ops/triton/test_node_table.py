@@ -1,4 +1,4 @@
-"""Which maps kernels can read without concatenating them, and what they are told of them."""
+"""Which maps the kernels can read, and the tables of their addresses."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ def made(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         (torch.randn(1, 5, 1, 1).expand(2, -1, -1, -1), 0),
     ],
 )
-def test_pixels_lie_one_step_apart_or_not(node: Tensor, step: int) -> None:
+def test_stride_of_pixels(node: Tensor, step: int) -> None:
     assert node_table.pixel_step(node) == step
     if step:
         flat = torch.as_strided(node, (node.numel() // 5 or 1, 5), (step, 1)) if node.shape[1] == 5 else None
@@ -41,7 +41,7 @@ def test_pixels_lie_one_step_apart_or_not(node: Tensor, step: int) -> None:
         assert flat is None or torch.equal(flat, expected)
 
 
-def test_a_table_says_where_each_channel_lies() -> None:
+def test_table_holds_address_and_stride_of_each_channel() -> None:
     nodes = made(2, 3, 4, 4), made(2, 9, 4, 4)[:, 4:6]
     places, steps = node_table.table([nodes[0], None, nodes[1]], [nodes[0], nodes[1], nodes[1]]).tolist()
     assert [place - nodes[0].data_ptr() for place in places[:3]] == [0, 4, 8]
@@ -50,14 +50,14 @@ def test_a_table_says_where_each_channel_lies() -> None:
     assert steps == [3, 3, 3, 0, 0, 9, 9]
 
 
-def test_tables_are_remembered_by_addresses() -> None:
+def test_tables_are_cached_by_address() -> None:
     node = made(2, 3, 4, 4)
     first = node_table.table([node], [node])
     assert node_table.table([node[:]], [node]) is first
     assert node_table.table([node[1:]], [node]) is not first
 
 
-def test_as_many_channels_are_loaded_at_once_as_all_nodes_allow() -> None:
+def test_vector_width_is_limited_by_all_nodes() -> None:
     def width(*widths: int, dtype: torch.dtype = torch.bfloat16) -> int:
         return node_table.vector([made(2, size, 4, 4, dtype=dtype) for size in widths])
 
@@ -71,24 +71,24 @@ def test_as_many_channels_are_loaded_at_once_as_all_nodes_allow() -> None:
     assert node_table.vector([made(2, 8, 4, 4, dtype=torch.bfloat16)], whole.flatten()[4:]) == 4
 
 
-def test_what_kernels_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readable_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "PROBLEM", "")
-    node, gain = made(2, 3, 4, 4), torch.nn.Parameter(torch.ones(3))
-    assert not node_table.are_readable([node], gain)  # on the CPU
+    node, scale = made(2, 3, 4, 4), torch.nn.Parameter(torch.ones(3))
+    assert not node_table.are_readable([node], scale)  # on the CPU
     monkeypatch.setattr(node_table, "_DEVICE", "cpu")
-    assert node_table.are_readable([node, node], gain)
-    refused: list[Callable[[], bool]] = [
-        lambda: node_table.are_readable([node, node.bfloat16()], gain),
-        lambda: node_table.are_readable([node.double()], gain),
-        lambda: node_table.are_readable([node], gain.double()),
-        lambda: node_table.are_readable([node], gain.to("meta")),
-        lambda: node_table.are_readable([node, torch.randn(2, 3, 4, 4)], gain),
-        lambda: node_table.are_readable([node[:0]], gain),
+    assert node_table.are_readable([node, node], scale)
+    unreadable: list[Callable[[], bool]] = [
+        lambda: node_table.are_readable([node, node.bfloat16()], scale),
+        lambda: node_table.are_readable([node.double()], scale),
+        lambda: node_table.are_readable([node], scale.double()),
+        lambda: node_table.are_readable([node], scale.to("meta")),
+        lambda: node_table.are_readable([node, torch.randn(2, 3, 4, 4)], scale),
+        lambda: node_table.are_readable([node[:0]], scale),
     ]
-    assert [read() for read in refused] == [False] * len(refused)
+    assert [read() for read in unreadable] == [False] * len(unreadable)
     seen: list[bool] = []
-    torch.func.vmap(lambda x: seen.append(node_table.are_readable([node], gain)) or x)(torch.ones(2))
+    torch.func.vmap(lambda x: seen.append(node_table.are_readable([node], scale)) or x)(torch.ones(2))
     with FakeTensorMode() as mode:
-        seen.append(node_table.are_readable([mode.from_tensor(node)], gain))
+        seen.append(node_table.are_readable([mode.from_tensor(node)], scale))
     monkeypatch.setattr(launch, "PROBLEM", "Triton is not installed")
-    assert [*seen, node_table.are_readable([node], gain)] == [False, False, False]
+    assert [*seen, node_table.are_readable([node], scale)] == [False, False, False]

@@ -1,0 +1,65 @@
+"""Log-DenseNets: links, widths and transitions of V1, V2 and LogLog."""
+
+import pytest
+import torch
+
+import skipweave
+from skipweave import topology
+from skipweave.errors import SkipweaveError
+from skipweave.models import LogDenseNetV1, LogDenseNetV2
+
+
+def test_v1_carries_exactly_the_nodes_that_later_stages_read() -> None:
+    model = LogDenseNetV1(units=4, growth=3)
+    plan, graph = model.stages.plan, topology.exponential(12)
+    for stage, first in ((1, 5), (2, 9)):
+        later = {source for node in range(first, 13) for source in graph.sources(node) if source < first}
+        assert set(plan.carried(stage)) == later
+    assert len(model.stages.carries) == len(plan.carried(1)) + len(plan.carried(2))
+
+
+def test_v1_heads_read_the_last_node_and_its_sources() -> None:
+    model = LogDenseNetV1(units=4, growth=3, stem_width=5, heads="stages")
+    widths, graph = [5] + [3] * 12, topology.exponential(12)
+    for end, read in zip((4, 8, 12), (*(early.read for early in model.exits), model.norm), strict=True):
+        assert read.widths == tuple(widths[node] for node in (end, *graph.sources(end)))
+    assert model.num_features == sum(model.norm.widths)
+
+
+def test_hubs_of_loglog_are_wider() -> None:
+    model = LogDenseNetV1(units=4, growth=3, topology="loglog", hub_multiplier=2)
+    hubs = set(topology.loglog_hubs(12, (4, 8, 12)))
+    assert model.stages.widths[1:] == tuple(3 * (1 + (node in hubs)) for node in range(1, 13))
+    assert model.stages.plan.topology == topology.loglog(12, min_inputs=4, hubs=(4, 8, 12))
+
+
+def test_v2_compresses_new_nodes_and_reads_all_compressed_features() -> None:
+    model = LogDenseNetV2(units=8, growth=3, stem_width=5)
+    kept = 3 * 5  # growth x (floor(log2(24 + 1)) + 1)
+    assert [stage.widths[0] for stage in model.stages] == [5, 5 + kept, 5 + 2 * kept]
+    for stage in model.stages:
+        graph = stage.topology
+        assert all(0 in graph.sources(node) for node in range(1, 9))
+        assert graph.sources(8) == (7, 6, 4, 0)
+    assert model.stages[0].topology.output == tuple(range(8, -1, -1))
+    assert model.stages[2].topology.output == (8, 7, 6, 4, 0)
+
+
+@pytest.mark.parametrize("name", ["logdensenet_v1_12_16", "loglogdensenet_12_32", "logdensenet_v2_12_16"])
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = skipweave.create_model(name, units=2, growth=4, heads="stages")
+    sum(logits.sum() for logits in model.forward_anytime(torch.randn(2, 3, 16, 16))).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (dict(hub_multiplier=3), "hub_multiplier is 3"),
+        (dict(prune="birth"), "prune is 'birth'"),
+        (dict(min_inputs=0), "min_inputs is 0"),
+    ],
+)
+def test_invalid_arguments_are_named(overrides: dict[str, object], named: str) -> None:
+    with pytest.raises(SkipweaveError, match=named):
+        skipweave.create_model("logdensenet_v1_12_16", **overrides)

@@ -1,0 +1,45 @@
+"""Registration and creation of models."""
+
+import pytest
+import timm
+
+import skipweave
+from skipweave.errors import SkipweaveError
+from skipweave.models import SparseNet, arguments_of
+from skipweave.models.registry import register_variants
+
+
+def test_all_variants_are_registered_with_timm() -> None:
+    names = skipweave.list_models()
+    assert set(names) <= set(timm.list_models())
+    assert {f"sparsenet_sum{d}" for d in (56, 110, 200, 1001, 2000)} <= set(names)
+
+
+def test_list_models_filters_by_part_or_pattern() -> None:
+    assert skipweave.list_models("sparsenet1*_32") == ["sparsenet121_32", "sparsenet169_32"]
+    assert skipweave.list_models("preact_resnet") == [f"preact_resnet{d}" for d in (56, 110, 164, 200, 1001, 2000)]
+
+
+def test_arguments_of_a_variant() -> None:
+    assert arguments_of("sparsenet40_24") == dict(units=12, growth=24, topology="exponential")
+    assert arguments_of("resnet18") == {}
+
+
+def test_an_unknown_name_suggests_the_closest() -> None:
+    with pytest.raises(SkipweaveError, match=r"'sparsnet40_24'.*sparsenet40_24"):
+        skipweave.create_model("sparsnet40_24")
+
+
+def test_an_unknown_override_suggests_the_closest() -> None:
+    with pytest.raises(SkipweaveError, match=r"growht \(did you mean growth\?\)"):
+        skipweave.create_model("sparsenet40_24", growht=4)
+
+
+def test_registered_names_are_not_overwritten() -> None:
+    with pytest.raises(SkipweaveError, match="'resnet18'"):
+        register_variants(SparseNet, {"resnet18": dict(units=1)}, {})
+
+
+def test_features_only_needs_a_classification_network() -> None:
+    with pytest.raises(SkipweaveError, match="features_only is not supported by fc_logdensenet103"):
+        skipweave.create_model("fc_logdensenet103", features_only=True)
