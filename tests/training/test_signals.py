@@ -16,9 +16,9 @@ import yaml
 from skipweave.errors import Stopped
 from skipweave.training import FitConfig, Silent, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import SIGNALS, stop_requests
+from skipweave_config.config_files import as_plain
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1}
 

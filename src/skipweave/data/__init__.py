@@ -1,6 +1,5 @@
 """Data sets of images, their splits, transforms and exact loading."""
 
-from skipweave.data.data_config import NAMES, SEGMENTATION_NAMES, DataConfig
 from skipweave.data.datasets import ImageData, as_loaded, check_classes, load
 from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
 from skipweave.data.image_sets import FileImages, ImageSet, MemoryImages
@@ -21,6 +20,7 @@ from skipweave.data.segmentation.whole_image import WholeImage, whole_image_from
 from skipweave.data.validation.check_dataset import DataReport, check
 from skipweave.data.validation.findings import Finding
 from skipweave.data.validation.unreadable_images import Unreadable, find_unreadable, refuse_unreadable, without
+from skipweave_config.data_config import NAMES, SEGMENTATION_NAMES, DataConfig
 
 __all__ = [
     "EXTENSIONS",

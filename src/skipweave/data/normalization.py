@@ -10,9 +10,6 @@ from torch import Tensor
 
 from skipweave.errors import SkipweaveError
 
-#: The longest side that an image is brought to: larger ones do not fit into memory.
-MOST_PIXELS = 2**14
-
 #: The lowest and the highest value of images of more than 8 bits.
 Range = tuple[float, float]
 

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalization import MOST_PIXELS, Normalization, Range, range_from, without_no_range
+from skipweave.data.normalization import Normalization, Range, range_from, without_no_range
 from skipweave.errors import SkipweaveError
+from skipweave_config.data_config import MAX_SIDE
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,9 @@ class Preprocessing(Normalization):
             SkipweaveError: they do not.
         """
         self.check()
-        if not 1 <= self.crop <= self.resize <= MOST_PIXELS:
+        if not 1 <= self.crop <= self.resize <= MAX_SIDE:
             raise SkipweaveError(
-                f"preprocessing has crop {self.crop}, resize {self.resize}: "
-                f"expected 1 <= crop <= resize <= {MOST_PIXELS}"
+                f"preprocessing has crop {self.crop}, resize {self.resize}: expected 1 <= crop <= resize <= {MAX_SIDE}"
             )
 
     def __call__(self, image: Tensor) -> Tensor:

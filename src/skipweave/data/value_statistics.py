@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from skipweave.data.data_config import DataConfig
 from skipweave.data.image_sets import FileImages
 from skipweave.data.images.decoding import read_kind
 from skipweave.data.parallel_map import each
@@ -15,6 +14,7 @@ from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
 from skipweave.data.segmentation.whole_image import WholeImage
 from skipweave.errors import SkipweaveError
+from skipweave_config.data_config import DataConfig
 
 Transform = TypeVar("Transform", Preprocessing, WholeImage)
 

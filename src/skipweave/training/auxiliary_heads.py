@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from skipweave.training.recipe import LossConfig
 from skipweave.training.tasks.deep_supervision import head_shares, sieve_shares
 from skipweave.transforms.memory_format import FORMATS, best_memory_format
+from skipweave_config.recipe import LossConfig
 
 _SHARES = {"halves": head_shares, "sieve": sieve_shares}
 

@@ -13,12 +13,12 @@ from skipweave.training.auxiliary_heads import AllHeads, Shares, count_heads
 from skipweave.training.checkpoint.optimizer_state import pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import build_network, check_labels, recompute_units
 from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave.transforms.densify import match_fan_ins
 from skipweave.transforms.regional_compilation import compile_units
+from skipweave_config.fit_config import FitConfig
 
 NETWORK, OPTIMIZER = "network/", "optimizer/"
 

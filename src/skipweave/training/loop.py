@@ -15,13 +15,13 @@ from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Progress
 from skipweave.training.checkpoint.run_state import RunState
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import Learner
 from skipweave.training.run.records import Records
 from skipweave.training.run.summary import EpochRow, further_scores
 from skipweave.training.signals import SIGNALS, StopRequest
 from skipweave.training.tasks.metrics import Metrics
 from skipweave.training.tasks.task import Data, score
+from skipweave_config.fit_config import FitConfig
 
 Batch = tuple[Tensor, Tensor]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch.nn import Parameter
 from torch.optim import SGD, Optimizer, RMSprop
 
-from skipweave.training.recipe import OptimConfig
+from skipweave_config.recipe import OptimConfig
 
 # What of the running mean of squares lasts from step to step: the default of Lasagne and of TensorFlow.
 _LASTS = 0.9

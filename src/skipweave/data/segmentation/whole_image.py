@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalization import MOST_PIXELS, Normalization, Range, range_from, without_no_range
+from skipweave.data.normalization import Normalization, Range, range_from, without_no_range
 from skipweave.errors import SkipweaveError
+from skipweave_config.data_config import MAX_SIDE
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class WholeImage(Normalization):
             SkipweaveError: they do not.
         """
         self.check()
-        if self.resize is not None and not 1 <= self.resize <= MOST_PIXELS:
-            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MOST_PIXELS} pixels, or none")
+        if self.resize is not None and not 1 <= self.resize <= MAX_SIDE:
+            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MAX_SIDE} pixels, or none")
 
     def __call__(self, image: Tensor) -> Tensor:
         """Turn a CHW image of any size into a normalized float32 CHW tensor."""

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from skipweave.data.data_config import DataConfig
 from skipweave.data.datasets import check_classes, load
 from skipweave.data.normalization import Range
 from skipweave.data.parallel_map import each
 from skipweave.data.validation.findings import Finding, Values, add_values, told
 from skipweave.data.validation.surveys import survey
+from skipweave_config.data_config import DataConfig
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from skipweave.data import ClassPixels, ImageData, SegmentationData, count_pixels
 from skipweave.errors import SkipweaveError
-from skipweave.training.recipe import LossConfig
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
     ClassificationMetrics,
@@ -21,6 +20,7 @@ from skipweave.training.tasks.metrics import (
     segmentation_sums,
 )
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, label_map
+from skipweave_config.recipe import LossConfig
 
 Data = ImageData | SegmentationData
 

@@ -1,0 +1,94 @@
+"""Show a run in the terminal: bars over epochs and steps, and one line an epoch; elsewhere the lines alone."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from skipweave.training import EpochRow, RunStart, RunSummary
+from skipweave_cli.tables import BAR, PlainConsole
+
+_SHOWN = {"top5_error": "top-5 error", "mean_iou": "mean IoU", "accuracy": "pixel accuracy"}
+
+
+def shown_scores(scores: Mapping[str, float]) -> str:
+    """Further scores for one line, in brackets; or nothing."""
+    shown = ", ".join(f"{_SHOWN[name]} {score:.2f} %" for name, score in scores.items() if name in _SHOWN)
+    return f" ({shown})" if shown else ""
+
+
+class RunDisplay:
+    """A `skipweave.training.Progress` for people."""
+
+    def __init__(self) -> None:
+        self._console: Console | None = None  # made where it is used: the display may move to another process first
+        self._bars: Progress | None = None
+        self._epochs_bar = self._steps_bar = TaskID(0)
+        self._epochs = 0
+
+    def checked(self, done: int, total: int) -> None:
+        """Show how far the images have been read through."""
+        self._console = self._console or PlainConsole(soft_wrap=True)
+        if not self._console.is_terminal:
+            return
+        if not self._bars:
+            self._bars = Progress(*BAR, console=self._console, transient=True)
+            self._steps_bar = self._bars.add_task("reading images", total=total)
+            self._bars.start()
+        self._bars.update(self._steps_bar, completed=done, total=total)
+
+    def started(self, start: RunStart) -> None:
+        """Say what is trained and where, and begin the bars."""
+        self.close()
+        self._epochs = start.epochs
+        images = ", ".join(f"{number:,} {split}" for split, number in start.images.items())
+        processes = f", {start.processes} processes" if start.processes > 1 else ""
+        self._print(f"{start.model}, {start.parameters:,} parameters, on {start.data} ({images} images)")
+        self._print(f"{start.device}{processes}; run folder: {start.run_dir}")
+        for note in start.notes:
+            self._print(note)
+        if start.epoch or start.step:
+            self._print(f"continuing after {start.epoch} epochs and {start.step} of {start.steps} steps")
+        if self._console and self._console.is_terminal:
+            self._bars = Progress(*BAR, console=self._console, transient=True)
+            self._epochs_bar = self._bars.add_task("epochs", total=start.epochs, completed=start.epoch)
+            self._steps_bar = self._bars.add_task("steps", total=start.steps, completed=start.step)
+            self._bars.start()
+
+    def stepped(self, epoch: int, step: int, loss: float) -> None:
+        """Move the bar of steps."""
+        if self._bars:
+            self._bars.update(self._steps_bar, completed=step, description=f"loss {loss:.4f}")
+
+    def epoch_done(self, row: EpochRow) -> None:
+        """Print the epoch's line."""
+        if self._bars:
+            self._bars.update(self._epochs_bar, completed=row.epoch)
+        further = shown_scores(row.val_scores)
+        validation = "" if row.val_error is None else f"   validation error {row.val_error:5.2f} %{further}"
+        self._print(
+            f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}   lr {row.lr:<7.3g} loss {row.train_loss:.4f}"
+            f"   training error {row.train_error:5.2f} %{validation}   {row.seconds:.1f} s"
+        )
+
+    def finished(self, summary: RunSummary) -> None:
+        """End the bars and print the result."""
+        self.close()
+        weights = "best by validation" if summary.weights == "best" else "of the last epoch"
+        if summary.test_error is not None:
+            self._print(f"test error {summary.test_error:.2f} %{shown_scores(summary.test_scores)}, weights {weights}")
+        for phase in summary.phases:
+            self._print(f"density {phase.density:g}: {phase.steps} steps, {phase.steps_per_second:.1f} a second")
+        if summary.skipped:
+            self._print(f"{summary.skipped} training image(s) could not be read and were left out: see skipped.csv")
+        self._print(f"weights, metrics and curves are in {summary.run_dir}")
+
+    def close(self) -> None:
+        """Take the bars away."""
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
+
+    def _print(self, line: str) -> None:
+        self._console = self._console or PlainConsole(soft_wrap=True)
+        self._console.print(line)
