@@ -25,7 +25,7 @@ from benchmarks.convolutions import SHAPES, Shape, mean_ratios
 from benchmarks.timing import RESULTS, in_turns, told, write
 from skipweave import create_model, optimize_for_inference
 from skipweave.layers import ChannelSparseConv2d
-from skipweave.ops import form_for
+from skipweave.ops import implementation_for
 from skipweave.ops.cpu import c_library
 from skipweave.transforms import sparsify
 from skipweave.transforms.memory_format import FORMATS
@@ -132,7 +132,7 @@ def compare_layers(shape: Shape, pattern: str, density: float, batch: int, repea
     ours = sparse_layer(shape, pattern, density)
     dense = nn.Conv2d(shape.in_channels, shape.out_channels, shape.kernel, padding=shape.kernel // 2, bias=False)
     x = torch.randn(batch, shape.in_channels, shape.side, shape.side)
-    form = form_for(x, ours.weight, ours.index, ours.stride, ours.padding).name
+    form = implementation_for(x, ours.weight, ours.index, ours.stride, ours.padding).name
     known = dict(subject=str(shape), pattern=pattern, density=density, fan_in=ours.fan_in, batch=batch, form=form)
     yield row(sides(forward, dense, ours, x), repeats, what="forward", **known)
     yield row(sides(step, dense, ours, x.requires_grad_()), repeats, what="step", **known)

@@ -23,9 +23,9 @@ from torch import Tensor
 from benchmarks import keeping
 from benchmarks.convolutions import SHAPES, Shape, mean_ratios
 from benchmarks.timing import RESULTS, WARM_UP, gpu, told
-from skipweave.ops import channel_sparse_dense, channel_sparse_shared, form_for
+from skipweave.ops import channel_sparse_dense, channel_sparse_shared, implementation_for
 from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
-from skipweave.topology import channels
+from skipweave.topology import channel_patterns
 
 Action = Callable[[], object]
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -42,7 +42,7 @@ FEW = 4  # images on which errors are measured
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison; `ratio` is the best dense time over ours, `form` what `form_for` would have taken.
+    """One comparison; `ratio` is the best dense time over ours, `form` what `implementation_for` would have taken.
 
     `unread` counts the inputs that no block reads: where there are many, the dense side could be narrower as well.
     `shared_ms` is the time of blocks in plain torch. `error` is the relative L2 error of the output (forward), or the
@@ -89,8 +89,8 @@ class Side:
 
 def sparse_side(shape: Shape, block: int, density: float, dtype: torch.dtype, device: str) -> Side:
     """Make our side. Blocks may be so large that they leave inputs unread, which a layer would refuse."""
-    fan_in = channels.fan_in_of(density, shape.in_channels)
-    drawn = channels.exact(shape.in_channels, shape.out_channels // block, fan_in, seed=0)
+    fan_in = channel_patterns.fan_in_of(density, shape.in_channels)
+    drawn = channel_patterns.exact(shape.in_channels, shape.out_channels // block, fan_in, seed=0)
     weight = torch.randn(shape.out_channels, fan_in, shape.kernel, shape.kernel, device=device, dtype=dtype)
     return Side(shape, weight, torch.tensor(drawn.sources, device=device), block, density)
 
@@ -181,7 +181,7 @@ def compare(shape: Shape, precision: str, batch: int, repeats: int) -> Iterator[
                 batch=batch,
                 precision=precision,
                 what=what,
-                form=form_for(x, side.weight, side.index).name,
+                form=implementation_for(x, side.weight, side.index).name,
                 error=float(f"{wrong:.2g}"),
                 ms=ours,
                 shared_ms=times.get(f"shared {side.block} {side.density}"),

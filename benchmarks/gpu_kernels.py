@@ -28,12 +28,12 @@ from skipweave.ops import (
     channel_sparse_dense,
     concat_read,
     concat_read_fast,
-    concat_read_lean,
+    concat_read_low_memory,
     cross_layer,
     cross_layer_fast,
     read_conv,
     read_conv_fast,
-    read_conv_lean,
+    read_conv_low_memory,
 )
 from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
 
@@ -146,7 +146,7 @@ def product_of(nodes: Nodes, batch: int, dtype: torch.dtype, device: torch.devic
         "read and convolve",
         str(nodes),
         (gain, bias, weight, *nodes.maps(batch, dtype, device)),
-        dict(forward=form(read_conv_fast), step=form(read_conv_lean)),
+        dict(forward=form(read_conv_fast), step=form(read_conv_low_memory)),
         form(read_conv),
         batch * nodes.side**2 * nodes.outputs * channels,
     )
@@ -163,7 +163,7 @@ def read_of(nodes: Nodes, batch: int, dtype: torch.dtype, device: torch.device) 
         "read",
         str(nodes),
         (gain, bias, *nodes.maps(batch, dtype, device)),
-        dict(forward=form(concat_read_fast), step=form(concat_read_lean)),
+        dict(forward=form(concat_read_fast), step=form(concat_read_low_memory)),
         form(concat_read),
     )
 
@@ -225,8 +225,8 @@ def measure(
     for what in WHATS:
         wrong = error(operation, what, upstream)
         ms, torch_ms = milliseconds(operation, what, upstream, repeats, device)
-        macs_ms = 1000 * operation.macs * (1 if what == "forward" else 3) / rates.macs_a_second
-        bytes_ms = 1000 * moved(operation.operands, upstream, what) / rates.bytes_a_second
+        macs_ms = 1000 * operation.macs * (1 if what == "forward" else 3) / rates.macs_per_second
+        bytes_ms = 1000 * moved(operation.operands, upstream, what) / rates.bytes_per_second
         yield Row(
             operation=operation.name,
             subject=operation.subject,

@@ -79,7 +79,7 @@ class Turns:
 
     def __str__(self) -> str:
         kernels = "" if self.kernels else ", plain torch"
-        return f"{', '.join(self.networks)}: {self.case.what}, batch {self.case.batch}{kernels}"
+        return f"{', '.join(self.networks)}: {self.case.mode}, batch {self.case.batch}{kernels}"
 
     def form(self) -> AbstractContextManager[object]:
         """Leave Triton out, where that is asked for."""
@@ -129,7 +129,7 @@ def rows_of(
         yield Row(
             network=name,
             kernels="Triton" if turns.kernels else "plain torch",
-            what=turns.case.what,
+            what=turns.case.mode,
             batch=turns.case.batch,
             side=turns.side,
             precision=turns.case.precision,

@@ -1,6 +1,6 @@
-"""What becomes of networks of timm, torchvision and segmentation_models_pytorch by each transform.
+"""Apply each transform to networks of timm, torchvision and segmentation_models_pytorch.
 
-Writes `docs/transforms_table.md`. The networks are small variants without trained weights, and so are the images.
+Writes `docs/transforms_table.md`. The networks are small variants with random weights, run on small random images.
 """
 
 import sys
@@ -22,12 +22,13 @@ from skipweave.errors import SkipweaveError
 from skipweave.transforms.densify import add_links
 
 PAGE = Path(__file__).parents[1] / "docs" / "transforms_table.md"
-_WORDS = 150  # letters of a reason
+REFUSED = "not supported"
+_REASON_LENGTH = 150  # characters, of those that are printed
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network of others, and the size of its images."""
+    """How a network is made, and the size of its images."""
 
     make: Callable[[], nn.Module]
     size: tuple[int, ...]
@@ -45,8 +46,8 @@ def _timm(name: str, side: int = 64, **options: object) -> Network:
     return Network(lambda: timm.create_model(name, num_classes=10, **options), (3, side, side))
 
 
-def _smp(make: Callable[..., nn.Module], encoder: str = "resnet18") -> Network:
-    return Network(lambda: make(encoder, encoder_weights=None, classes=3), (3, 64, 64))
+def _smp(make: Callable[..., nn.Module], encoder: str = "resnet18", side: int = 64) -> Network:
+    return Network(lambda: make(encoder, encoder_weights=None, classes=3), (3, side, side))
 
 
 def _small_vit() -> nn.Module:
@@ -77,7 +78,7 @@ NETWORKS: Mapping[str, Network] = {
         )
     },
     "torchvision googlenet": _torchvision("googlenet", 64, init_weights=False),
-    "torchvision inception_v3": _torchvision("inception_v3", 139, init_weights=False),
+    "torchvision inception_v3": _torchvision("inception_v3", 299, init_weights=False),
     "torchvision vit, small": Network(_small_vit, (3, 32, 32)),
     "torchvision fcn_resnet50": _with_backbone(segmentation.fcn_resnet50, 64),
     "torchvision deeplabv3_mobilenet_v3_large": _with_backbone(segmentation.deeplabv3_mobilenet_v3_large, 64),
@@ -137,7 +138,7 @@ NETWORKS: Mapping[str, Network] = {
     "smp FPN": _smp(smp.FPN),
     "smp Linknet": _smp(smp.Linknet),
     "smp MAnet": _smp(smp.MAnet),
-    "smp PAN": _smp(smp.PAN),
+    "smp PAN": _smp(smp.PAN, side=128),
     "smp DeepLabV3Plus": _smp(smp.DeepLabV3Plus),
     "smp Segformer": _smp(smp.Segformer, "mit_b0"),
 }
@@ -191,18 +192,19 @@ TRANSFORMS: Mapping[str, Callable[[nn.Module, tuple[int, ...]], tuple[str, nn.Mo
 
 
 def outcome(name: str, transform: str) -> tuple[str, str]:
-    """What becomes of a network: what was done, and an empty reason; or "refused", and why."""
+    """Transform a network: return what was done and an empty reason, or `REFUSED` and the reason."""
     network = NETWORKS[name]
     torch.manual_seed(0)
     try:
         return TRANSFORMS[transform](network.make(), network.size)[0], ""
     except SkipweaveError as error:
         reason = " ".join(str(error).split())
-        return "refused", reason if len(reason) <= _WORDS else reason[:_WORDS].rsplit(" ", 1)[0] + " ..."
+        long = len(reason) > _REASON_LENGTH
+        return REFUSED, reason[:_REASON_LENGTH].rsplit(" ", 1)[0] + " ..." if long else reason
 
 
 def page(outcomes: Mapping[str, Mapping[str, tuple[str, str]]]) -> str:
-    """Lay out the page, given what becomes of each network by each transform."""
+    """Format the page, given the outcome of each transform of each network."""
     versions = ", ".join(
         f"{package} {version(package).split('+')[0]}"
         for package in ("torch", "torchvision", "timm", "segmentation_models_pytorch")
@@ -210,21 +212,35 @@ def page(outcomes: Mapping[str, Mapping[str, tuple[str, str]]]) -> str:
     lines = [
         "# What can be transformed",
         "",
-        f"{len(outcomes)} networks of others, small variants without trained weights, through each transform.",
-        "Whatever was done was checked: the result was run beside the given network, with two batch sizes and,",
-        "where the network accepts them, several image sizes. Structure, shapes and dtypes of the outputs are equal,",
-        "and so are the values where the function is to stay (`optimize_for_inference`; `densify` with new weights of",
-        "0). Whatever was refused was refused in words, which stand below the table.",
+        f"Each transform applied to {len(outcomes)} networks of timm, torchvision and segmentation_models_pytorch,",
+        "small variants with random weights. A cell reports what was done:",
         "",
-        f"Written by `python -m benchmarks.transforms` with {versions};",
-        "`make test-all` transforms all networks again and compares.",
+        "| transform | reported |",
+        "|---|---|",
+        "| `sparsify(model, 0.1)` | convolutions made sparse, of all convolutions |",
+        "| `densify` | layers of the sparse network that links were added to (`fit --densify.every`) |",
+        "| `depth_multiplier(model, 0.5)` | multiply-accumulates (MACs) of the narrow network, in percent |",
+        "| `convert(model)` | 3x3 convolutions replaced by SeqConv layers |",
+        "| `optimize_for_inference(model)` | batch norms folded, of all batch norms |",
+        "",
+        "Every result was run beside the given network, with two batch sizes and, where the network accepts them,",
+        "several image sizes. Structure, shapes and dtypes of the outputs are equal, and so are the values where the",
+        "function stays the same: for `optimize_for_inference`, and for `densify` with new weights of 0. Where a",
+        "network is not supported, the transform raises a `SkipweaveError`: see [the reasons](#reasons).",
+        "",
+        "Batch norms that are not folded read a map that others read too (as in pre-activation networks), or do not",
+        "run in evaluation mode; `folding` of the result lists the reason for each.",
+        "",
+        "Written by `python -m benchmarks.transforms`; `make test-all` transforms the networks again and compares the",
+        "cells.",
+        f"Versions: {versions}.",
         "",
         f"| network | {' | '.join(f'`{transform}`' for transform in TRANSFORMS)} |",
         "|---" * (1 + len(TRANSFORMS)) + "|",
     ]
     for name, found in outcomes.items():
         lines.append(f"| {name} | {' | '.join(done for done, _ in found.values())} |")
-    lines += ["", "## Why not", ""]
+    lines += ["", "## Reasons", ""]
     for name, found in outcomes.items():
         for transform, (_, reason) in found.items():
             if reason and not (transform == "densify" and found["sparsify"][1]):
@@ -233,7 +249,7 @@ def page(outcomes: Mapping[str, Mapping[str, tuple[str, str]]]) -> str:
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The table's lines on a page, by network."""
+    """Read the cells of the table on a page, by network."""
     cells = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
     )

@@ -75,7 +75,7 @@ def prepare(harm, at, folder, rank):
 
 def trace(path):
     """Write down digests of every batch and, after its step, of the weights; a harm that does none."""
-    gradients, descend = loop.Learner.gradients, loop.Learner.descend
+    gradients, descend = loop.Learner.backward, loop.Learner.optimizer_step
 
     def seen(self, images, labels, shares):
         write(images)
@@ -89,7 +89,7 @@ def trace(path):
         with path.open("a") as file:
             file.write(hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() + end)
 
-    loop.Learner.gradients, loop.Learner.descend = seen, stepped
+    loop.Learner.backward, loop.Learner.optimizer_step = seen, stepped
 
 
 def add_after(owner, name, do):

@@ -26,7 +26,7 @@ import yaml
 
 from skipweave.data import DataConfig
 from skipweave.errors import Stopped
-from skipweave.training import FitConfig, ModelConfig, Silent, fit
+from skipweave.training import Callback, FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory, runs_in
 from skipweave_config.config_files import as_plain
@@ -156,13 +156,13 @@ class Soak:
 HARMS = {"kill": Soak.killed, "stop": Soak.stopped, "full disk": Soak.disk_full, "damage": Soak.damaged}
 
 
-class StopsNow(Silent):
+class StopsNow(Callback):
     """Stops the run after some steps, as a scheduler does."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
+    def on_step_end(self, epoch: int, step: int) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -176,7 +176,7 @@ def stay(deadline: float, place: Path, report: Path, rng: random.Random) -> None
         finished = False
         while not finished:
             with suppress(Stopped):
-                fit(config, resume=resume, progress=StopsNow(rng.randrange(1, 20)))
+                fit(config, resume=resume, callbacks=[StopsNow(rng.randrange(1, 20))])
                 finished = True
             (resume,) = config.output.iterdir()
         shutil.rmtree(config.output)

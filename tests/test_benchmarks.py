@@ -31,7 +31,7 @@ from benchmarks import (
     training_step,
 )
 from skipweave import create_model
-from skipweave.analysis.speed import Case, What
+from skipweave.analysis.speed import Case, Mode
 from skipweave.ops import dense_weight
 from skipweave.ops.cpu import node_reading
 from skipweave.ops.triton import launch, node_table
@@ -247,7 +247,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 def test_kernels_are_compared_with_the_definition_and_bounds(
     interpreted: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates = gpu_kernels.Rates(macs_a_second=1e9, bytes_a_second=1e9)
+    rates = gpu_kernels.Rates(macs_per_second=1e9, bytes_per_second=1e9)
     monkeypatch.setattr(gpu_kernels, "rates_of", lambda *_: rates)
     nodes, options = gpu_kernels.Nodes((4, 4), 3, outputs=5), (2, torch.float32, interpreted)
     made = {
@@ -279,7 +279,7 @@ def test_every_operation_is_measured_in_every_precision() -> None:
 
 
 @pytest.mark.parametrize("what", ["step", pytest.param("inference", marks=pytest.mark.slow)])
-def test_networks_are_timed_in_turns_and_a_failing_one_costs_nobody_else(what: What) -> None:
+def test_networks_are_timed_in_turns_and_a_failing_one_costs_nobody_else(what: Mode) -> None:
     seen: list[str] = []
 
     def ours() -> torch.nn.Module:
@@ -303,7 +303,7 @@ def test_networks_are_timed_in_turns_and_a_failing_one_costs_nobody_else(what: W
 
 def test_networks_of_every_family_meet_those_of_timm() -> None:
     made = list(gpu_networks.turns())
-    assert {turns.case.what for turns in made} == {"step", "inference"}
+    assert {turns.case.mode for turns in made} == {"step", "inference"}
     assert {turns.case.batch for turns in made if "timm:resnet50" in turns.networks} == {64, 128}
     for turns in made:
         if not turns.kernels:

@@ -76,7 +76,7 @@ def test_a_network_lives_with_pickle_switched_off(tmp_path: Path, monkeypatch: p
         ["fit", "--resume", str(run)],
         ["test", str(run)],
         ["predict", str(tmp_path / "a.png"), "--run", str(run)],
-        ["look", str(run), "--save", str(tmp_path / "look")],
+        ["plot", str(run), "--save", str(tmp_path / "plots")],
         ["export", str(run), "--formats", "[onnx, timm]", "--output", str(tmp_path / "exported")],
         ["prune-links", str(run), "--below", "0.9", "--output", str(tmp_path / "thin")],
         ["study", *study, *short, "--output", str(tmp_path / "study")],

@@ -28,7 +28,7 @@ COMMANDS = {
     "validate": Command("evaluate a run on its validation images", "EvaluateOptions", "evaluate:validate"),
     "test": Command("evaluate a run on its test images", "EvaluateOptions", "evaluate:test"),
     "exits": Command("cost and error of each exit of a run's model, with figures", "ExitsOptions", "exits:exits"),
-    "look": Command("figures of connections and trained weights, with their values", "LookOptions", "look:look"),
+    "plot": Command("plots of the connections and link weights of a network", "PlotOptions", "plot:plot"),
     "prune-links": Command(
         "remove the links of smallest weight from a run's model", "PruneLinksOptions", "prune_links:prune_links"
     ),

@@ -169,14 +169,14 @@ class ExitsOptions(Config):
         return save
 
 
-class LookOptions(Config):
-    """Show the connections of a model, and the weights that a trained model gives to what its units read.
+class PlotOptions(Config):
+    """Plot the connections of a network and the weights of its links, and print their values.
 
     Attributes:
-        network: A run directory, a weights file, or hf-hub:USER/REPO; or a model name, for its connections.
-        kind: Figure; all that apply to the model by default.
-        save: A directory for KIND.svg, KIND.png and KIND.csv of each figure; or, for a single kind, a file that ends in
-            .svg, .png, .pdf or .csv. Existing files are not overwritten.
+        network: Run directory, weights file or hf-hub:USER/REPO; or a model name, for its connections.
+        kind: Plot; by default all that the network has.
+        save: A directory for KIND.svg, KIND.png and the values as KIND.csv of each plot; or, for a single kind, a file
+            that ends in .svg, .png, .pdf or .csv. Existing files are not overwritten.
         which: Checkpoint of a run: `best` by validation error, or `last`.
     """
 
@@ -187,7 +187,7 @@ class LookOptions(Config):
 
 
 class PruneLinksOptions(Config):
-    """List the links of a run's model whose weight is small, and report what removing them saves.
+    """List the links of a trained model with a small weight, and report what removing them saves.
 
     Attributes:
         run: Run directory.
@@ -248,7 +248,7 @@ class ExportOptions(Config):
 
 
 class BenchOptions(Config):
-    """Measure inference and training steps of models in turns, and compare with the limits of the machine.
+    """Time inference and training steps of models in interleaved rounds, with lower bounds of the machine.
 
     Ratios are relative to the first model of --vs, or else the first model. Inference is measured after
     `skipweave.optimize_for_inference`. Run it on an idle machine.
@@ -261,11 +261,11 @@ class BenchOptions(Config):
         precisions: Precisions.
         memory_formats: Memory formats.
         compiled: Whether to use torch.compile: false, true, or both.
-        what: What to measure.
-        repeats: Number of rounds, of which the median is reported.
+        modes: What to time.
+        repeats: Number of rounds; the median is reported.
         device: Device: cpu or cuda.
-        save: A new .csv file for all measurements, and beside it, as .svg, published errors over inference times, where
-            the ledger has errors.
+        save: A new .csv file for all times; if the ledger has published errors of the models, they are plotted against
+            the inference times in an SVG file of the same name.
     """
 
     models: Annotated[tuple[Text, ...], AfterValidator(not_empty)]
@@ -275,7 +275,7 @@ class BenchOptions(Config):
     precisions: tuple[Literal["float32", "bf16"], ...] = ("float32",)
     memory_formats: tuple[Literal["contiguous", "channels_last"], ...] = ("contiguous", "channels_last")
     compiled: tuple[Flag, ...] = (False,)
-    what: tuple[Literal["inference", "step"], ...] = ("inference", "step")
+    modes: tuple[Literal["inference", "step"], ...] = ("inference", "step")
     repeats: PositiveInteger = 10
     device: Text = "cpu"
     save: FilePath | None = None

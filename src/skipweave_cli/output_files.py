@@ -30,5 +30,5 @@ def make_room(paths: Iterable[Path], option: str = "--save") -> None:
 
 
 def pictures(prefix: Path) -> tuple[Path, Path]:
-    """The files that `skipweave.plotting.connections.save` writes for a prefix."""
+    """The files that `skipweave.plotting.figure_files.save_figure` writes for a prefix."""
     return prefix.with_name(prefix.name + ".png"), prefix.with_name(prefix.name + ".svg")

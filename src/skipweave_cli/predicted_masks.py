@@ -9,7 +9,7 @@ from torch import nn
 from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import replacing
 from skipweave.inference import PredictedMask, segment
-from skipweave.plotting.mask_overlays import mask_image, overlay_figure
+from skipweave.plotting.mask_overlays import mask_image, plot_overlay
 from skipweave.training import Description
 from skipweave_cli.tables import complain, new_table, print_table, say
 
@@ -49,7 +49,7 @@ def _write(prediction: PredictedMask, description: Description, folder: Path) ->
     with replacing(labels) as temporary:
         palette = description.palette if description.colored else None
         mask_image(prediction.labels, description.values, palette).save(temporary, format="png")
-    figure = overlay_figure(
+    figure = plot_overlay(
         prediction.image,
         prediction.labels,
         description.classes,

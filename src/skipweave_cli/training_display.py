@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from skipweave.training import EpochRow, RunStart, RunSummary
+from skipweave.training import Callback, EpochRow, RunStart, RunSummary
 from skipweave_cli.tables import BAR, PlainConsole
 
 _SHOWN = {"top5_error": "top-5 error", "mean_iou": "mean IoU", "accuracy": "pixel accuracy"}
@@ -17,8 +17,8 @@ def shown_scores(scores: Mapping[str, float]) -> str:
     return f" ({shown})" if shown else ""
 
 
-class RunDisplay:
-    """A `skipweave.training.Progress` for people."""
+class RunDisplay(Callback):
+    """Progress bars, a line per epoch, and the results of a run in the terminal."""
 
     def __init__(self) -> None:
         self._console: Console | None = None  # made where it is used: the display may move to another process first
@@ -26,8 +26,8 @@ class RunDisplay:
         self._epochs_bar = self._steps_bar = TaskID(0)
         self._epochs = 0
 
-    def checked(self, done: int, total: int) -> None:
-        """Show how far the images have been read through."""
+    def on_image_checked(self, done: int, total: int) -> None:
+        """Advance the bar of the images read."""
         self._console = self._console or PlainConsole(soft_wrap=True)
         if not self._console.is_terminal:
             return
@@ -37,9 +37,9 @@ class RunDisplay:
             self._bars.start()
         self._bars.update(self._steps_bar, completed=done, total=total)
 
-    def started(self, start: RunStart) -> None:
-        """Say what is trained and where, and begin the bars."""
-        self.close()
+    def on_fit_start(self, start: RunStart) -> None:
+        """Print what is trained and where, and start the bars."""
+        self.teardown()
         self._epochs = start.epochs
         images = ", ".join(f"{number:,} {split}" for split, number in start.images.items())
         processes = f", {start.processes} processes" if start.processes > 1 else ""
@@ -55,12 +55,12 @@ class RunDisplay:
             self._steps_bar = self._bars.add_task("steps", total=start.steps, completed=start.step)
             self._bars.start()
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
-        """Move the bar of steps."""
+    def on_log(self, epoch: int, step: int, loss: float) -> None:
+        """Advance the bar of steps."""
         if self._bars:
             self._bars.update(self._steps_bar, completed=step, description=f"loss {loss:.4f}")
 
-    def epoch_done(self, row: EpochRow) -> None:
+    def on_epoch_end(self, row: EpochRow) -> None:
         """Print the epoch's line."""
         if self._bars:
             self._bars.update(self._epochs_bar, completed=row.epoch)
@@ -71,9 +71,9 @@ class RunDisplay:
             f"   training error {row.train_error:5.2f} %{validation}   {row.seconds:.1f} s"
         )
 
-    def finished(self, summary: RunSummary) -> None:
-        """End the bars and print the result."""
-        self.close()
+    def on_fit_end(self, summary: RunSummary) -> None:
+        """Remove the bars and print the results."""
+        self.teardown()
         weights = "best by validation" if summary.weights == "best" else "of the last epoch"
         if summary.test_error is not None:
             self._print(f"test error {summary.test_error:.2f} %{shown_scores(summary.test_scores)}, weights {weights}")
@@ -83,8 +83,8 @@ class RunDisplay:
             self._print(f"{summary.skipped} training image(s) could not be read and were left out: see skipped.csv")
         self._print(f"weights, metrics and curves are in {summary.run_dir}")
 
-    def close(self) -> None:
-        """Take the bars away."""
+    def teardown(self) -> None:
+        """Remove the bars."""
         if self._bars:
             self._bars.stop()
             self._bars = None

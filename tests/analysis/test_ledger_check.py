@@ -1,12 +1,10 @@
-from collections import Counter
-
 import pytest
 
 from skipweave import ledger
 from skipweave.analysis.ledger_check import Check, by_network, check, why_not_built
 from skipweave.ledger import Row
 
-QUICK = ("depth multiplier .05", "VGG-16n, sparse 0.01")
+QUICK = ("depth multiplier .05",)
 
 NETWORKS = by_network(ledger.rows())
 BUILT = [rows for rows in NETWORKS if any(not why_not_built(row) for row in rows)]
@@ -18,7 +16,7 @@ def named(rows):
 
 
 def is_slow(rows):
-    """Log-DenseNets of hundreds of units: those of 12 a stage cover every pattern. Thinned networks, but for two."""
+    """Log-DenseNets of hundreds of units (those of 12 per stage cover every pattern), and most thinned networks."""
     if rows[0].paper == "channel_sparsity":
         return bool({"depth_multiplier", "sparsify"} & rows[0].overrides.keys()) and rows[0].row not in QUICK
     return rows[0].paper == "log_densenet" and "(12," not in rows[0].row and rows[0].dataset != "camvid"
@@ -35,19 +33,9 @@ def test_network_has_the_figures_that_the_ledger_lists(rows):
             assert result.verdict == result.row.match, result
 
 
-def test_how_many_networks_and_rows_are_held():
-    built = Counter(row.paper for rows in NETWORKS for row in rows if not why_not_built(row))
-    assert built["sparsenet"] == 112
-    assert built["log_densenet"] == 257
-    assert built["delugenet"] == 42
-    assert built["seqconv"] == 46
-    assert built["channel_sparsity"] == 45
-    assert len(BUILT) >= 230
-
-
-def test_rows_of_this_family_that_are_not_built_say_why():
+def test_rows_that_are_not_built_have_a_reason():
     reasons = {why_not_built(row) for row in ledger.rows("sparsenet")} - {""}
-    assert reasons == {"no network of ours", "told by training, not by counting"}
+    assert reasons == {"not a network of skipweave", "requires training"}
 
 
 def test_grouping_loses_no_row():
@@ -90,9 +78,9 @@ def test_verdicts(changes, verdict):
     assert result.verdict == verdict
 
 
-def test_statistics_are_counted_as_in_the_papers_form():
+def test_statistics_count_once_per_reader():
     plain, with_statistics = check([row(), row(quantity="parameters_with_statistics")])
-    assert with_statistics.built - plain.built == 9336  # as many as gains and biases
+    assert with_statistics.built - plain.built == 9336  # two per normalized channel
 
 
 def test_difference_is_relative_to_the_printed_figure():

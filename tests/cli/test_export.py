@@ -12,7 +12,7 @@ import timm
 import torch
 from PIL import Image
 
-from skipweave.data import WholeImage
+from skipweave.data import Preprocessing
 from skipweave.training import Description, load_run, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import build_network
@@ -43,7 +43,7 @@ def picture(path: Path) -> Path:
     return path
 
 
-def save(path: Path, model: str, preprocessing: WholeImage, **args: object) -> Path:
+def save(path: Path, model: str, preprocessing: Preprocessing, **args: object) -> Path:
     """A file of weights of a network that labels pixels."""
     full = {**args, "num_classes": 2, "in_chans": preprocessing.channels}
     palette = ((0, 0, 0), (1, 1, 1), (2, 2, 2))
@@ -63,7 +63,7 @@ def test_a_run_becomes_files_for_others(run: Path, exported: Path):
     torch.testing.assert_close(torch.from_numpy(made), logits, rtol=0, atol=1e-5)
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["classes"]) == list(description.classes)
-    assert json.loads(metadata["preprocessing"]) == json.loads(json.dumps(description.preprocessing.describe()))
+    assert json.loads(metadata["preprocessing"]) == json.loads(json.dumps(description.preprocessing.to_dict()))
     with torch.inference_mode():
         assert torch.equal(timm.create_model(f"local-dir:{exported}", pretrained=True).eval()(images), logits)
 
@@ -107,7 +107,7 @@ def test_networks_from_the_hub_are_used_as_files(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     image = str(picture(tmp_path / "a.png"))
     assert main(["predict", image, "--model", "hf-hub:someone/digits@v1"]) == 0
-    assert main(["look", "hf-hub:someone/digits"]) == 0
+    assert main(["plot", "hf-hub:someone/digits"]) == 0
     assert "on digits" not in capsys.readouterr().err
     assert main(["export", "hf-hub:someone/digits", "--formats", "[timm]", "--output", str(tmp_path / "again")]) == 0
     assert asked == [
@@ -187,7 +187,11 @@ def test_only_trained_networks_are_exported(
 
 def test_a_network_that_labels_pixels_is_exported_too(tmp_path: Path):
     weights = save(
-        tmp_path / "weights", "fc_logdensenet103", WholeImage(1, None, (0.5,), (0.5,)), units=[1, 1, 1], growth=2
+        tmp_path / "weights",
+        "fc_logdensenet103",
+        Preprocessing(channels=1, resize=None, mean=(0.5,), std=(0.5,)),
+        units=[1, 1, 1],
+        growth=2,
     )
     folder = tmp_path / "out"
     assert main(["export", str(weights), "--output", str(folder), "--formats", "[timm, onnx]"]) == 0

@@ -27,8 +27,8 @@ def test_cells_lines_and_problems_are_printed_plainly(capsys: pytest.CaptureFixt
 def test_a_run_is_shown_plainly(capsys: pytest.CaptureFixture[str]):
     images = {"train": 1}
     display = RunDisplay()
-    display.started(RunStart(Path("runs"), "m", 1, HOSTILE, images, "cpu", 1, 1, 1, 0, 0, (HOSTILE,)))
-    display.close()
+    display.on_fit_start(RunStart(Path("runs"), "m", 1, HOSTILE, images, "cpu", 1, 1, 1, 0, 0, (HOSTILE,)))
+    display.teardown()
     shown = capsys.readouterr().out
     assert f"on {PRINTED} (1 train images)" in shown
     assert f"\n{PRINTED}\n" in shown

@@ -10,8 +10,8 @@ from skipweave_cli.training_display import RunDisplay
 def test_the_last_lines_tell_how_many_images_were_left_out(skipped: int, capsys: pytest.CaptureFixture[str]):
     summary = RunSummary(Path("runs/a"), "net", {}, 0, 1, 10, "last", None, None, {}, 1.0, 0.1, skipped=skipped)
     display = RunDisplay()
-    display.checked(1, 2)
-    display.finished(summary)
+    display.on_image_checked(1, 2)
+    display.on_fit_end(summary)
     lines = capsys.readouterr().out.splitlines()
     told = ["2 training image(s) could not be read and were left out: see skipped.csv"] * bool(skipped)
     assert lines == [*told, "weights, metrics and curves are in runs/a"]

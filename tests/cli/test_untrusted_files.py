@@ -239,8 +239,8 @@ COMMANDS = {
         str(run / "model.safetensors"),
     ],
     "exits": lambda run: ["exits", str(run)],
-    "look at a run": lambda run: ["look", str(run)],
-    "look at a file": lambda run: ["look", str(run / "model.safetensors")],
+    "plot a run": lambda run: ["plot", str(run)],
+    "plot a file": lambda run: ["plot", str(run / "model.safetensors")],
     "predict from the hub": lambda run: ["predict", "picture.png", "--model", "hf-hub:someone/birds"],
     "export a run": lambda run: ["export", str(run), "--output", str(run.parent / "exported")],
     "export a file": lambda run: [
@@ -311,7 +311,7 @@ def test_harmful_tensors_are_refused_everywhere(command: str, kind: str, run: Pa
     check_refused(command, kind, run, capsys)
 
 
-@pytest.mark.parametrize("command", ["export a run", "export a file", "look at a file"])
+@pytest.mark.parametrize("command", ["export a run", "export a file", "plot a file"])
 def test_what_is_whole_is_not_refused(command: str, run: Path):
     assert main(COMMANDS[command](run)) == 0
 

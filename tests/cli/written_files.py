@@ -35,7 +35,7 @@ QUICK = [  # commands, and the status that each ends with
     (f"export {RUN} --output exported --formats [timm]", 0),
     (f"predict digit.png --run {RUN} --output predictions.csv", 0),
     (f"predict digit.png --run {RUN} --output predictions.json", 0),
-    (f"look {RUN} --kind reuse --save reuse.svg", 0),
+    (f"plot {RUN} --kind reuse --save reuse.svg", 0),
     ("check-data --data.name masks --data.root data --save problems.csv", 0),
 ]
 ALL = [
@@ -45,8 +45,8 @@ ALL = [
     (f"export {RUN} --output runtime --formats [onnx]", 0),
     (f"predict data/images/0.png --run {LABELS} --output predicted", 0),
     (f"exits {LABELS} --save exits --image 0", 0),
-    (f"look {RUN} --save pictures", 0),
-    (f"look {RUN} --kind connections --save connections.pdf", 0),
+    (f"plot {RUN} --save pictures", 0),
+    (f"plot {RUN} --kind connections --save connections.pdf", 0),
     ("show sparsenet40_12 --save shown", 0),
     (f"prune-links {RUN} --below 0.9 --output pruned", 0),
     (f"{STUDY} --networks '{NETWORKS}'", 0),

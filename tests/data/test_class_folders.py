@@ -19,7 +19,7 @@ def test_images_come_by_folder_then_by_name(tmp_path, make_images):
     assert names[-3:] == ["cat/a/0.png", "cat/b/0.png", "cat/b/1.png"]
 
 
-def test_a_folder_a_class_is_split_by_seed(tmp_path, make_images):
+def test_class_folders_are_split_by_seed(tmp_path, make_images):
     make_images(tmp_path, {"cat": 10, "ape": 20, "dog": 15})
     data = load(config(tmp_path))
     assert data.classes == ("ape", "cat", "dog")
@@ -62,7 +62,7 @@ def test_given_splits_are_kept(tmp_path, make_images, given, sizes):
     assert tuple(part and len(part) for part in (data.train, data.val, data.test)) == sizes
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path, make_images):
+def test_hidden_files_and_folders_are_ignored(tmp_path, make_images):
     make_images(tmp_path, {"cat": 5, "ape": 5, ".cache": 5})
     (tmp_path / "cat" / "._0.png").touch()
     data = load(config(tmp_path, validation=0))
@@ -70,7 +70,7 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path, make_images):
     assert len(data.train) + len(data.test) == 10
 
 
-def test_links_never_lead_in_circles(tmp_path, make_images):
+def test_cyclic_links_end(tmp_path, make_images):
     make_images(tmp_path, {"cat": 3, "ape": 3})
     (tmp_path / "cat" / "self").symlink_to(tmp_path / "cat")
     (tmp_path / "cat" / "up").symlink_to(tmp_path)
@@ -81,40 +81,40 @@ def test_links_never_lead_in_circles(tmp_path, make_images):
     assert len(own) == len(set(own)) == 6
 
 
-def test_a_missing_folder_is_told(tmp_path):
-    with pytest.raises(SkipweaveError, match=r"no such folder: .*nowhere: expected ROOT/train/CLASS"):
+def test_a_missing_folder_raises(tmp_path):
+    with pytest.raises(SkipweaveError, match="nowhere"):
         load(config(tmp_path / "nowhere"))
 
 
-def test_a_folder_without_classes_is_told(tmp_path):
+def test_a_folder_without_classes_raises(tmp_path):
     with pytest.raises(SkipweaveError, match="no class folder in "):
         load(config(tmp_path))
     (tmp_path / "train").mkdir()
-    with pytest.raises(SkipweaveError, match=r"no class folder in .*train: expected ROOT/train/CLASS"):
+    with pytest.raises(SkipweaveError, match=r"no class folder in .*train"):
         load(config(tmp_path))
 
 
 def test_an_empty_class_is_named(tmp_path, make_images):
     make_images(tmp_path, {"cat": 2, "ape": 0, "dog": 0})
-    with pytest.raises(SkipweaveError, match=r"no image in the class folder\(s\) ape, dog of .*: .*\.png"):
+    with pytest.raises(SkipweaveError, match="ape, dog"):
         load(config(tmp_path))
 
 
 def test_splits_must_have_the_same_classes(tmp_path, make_images):
     make_images(tmp_path / "train", {"cat": 2, "ape": 2, "dog": 2})
     make_images(tmp_path / "val", {"cat": 2, "ape": 2, "cow": 2, "hen": 2})
-    with pytest.raises(SkipweaveError, match=r"val has 4 classes, .*train has 3: .* not in both: cow, dog, hen"):
+    with pytest.raises(SkipweaveError, match=r"val has 4 .*train has 3 .*cow, dog, hen"):
         load(config(tmp_path))
 
 
-def test_splits_without_train_are_told(tmp_path, make_images):
+def test_splits_without_train_raise(tmp_path, make_images):
     make_images(tmp_path / "val", {"cat": 2})
     make_images(tmp_path / "test", {"cat": 2})
     with pytest.raises(SkipweaveError, match="has val and test but no train"):
         load(config(tmp_path))
 
 
-def test_validation_above_training_is_told(tmp_path, make_images):
+def test_too_many_validation_images_raise(tmp_path, make_images):
     make_images(tmp_path / "train", {"cat": 2, "ape": 3})
-    with pytest.raises(SkipweaveError, match="cannot take 10 of 5 images for validation"):
+    with pytest.raises(SkipweaveError, match="10 of 5 images"):
         load(config(tmp_path, validation=10))

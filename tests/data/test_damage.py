@@ -24,16 +24,16 @@ import torch
 from PIL import Image, ImageFile, ImageOps
 
 from skipweave.data import open_image
-from skipweave.data.segmentation import LabelClasses, Row, open_labels
+from skipweave.data.segmentation import ClassEntry, ClassList, open_mask
 from skipweave.errors import SkipweaveError
-from tests.data.deep_files import png as png16
-from tests.data.deep_files import ppm as ppm16
-from tests.data.deep_files import tiff as tiff16
+from tests.data.high_bit_depth_files import png as png16
+from tests.data.high_bit_depth_files import ppm as ppm16
+from tests.data.high_bit_depth_files import tiff as tiff16
 
 SEED = 7
 SECONDS = 10  # of the processor, for one image
 WAITING = 1200  # seconds that one image may take on a busy machine
-CLASSES = LabelClasses(tuple(Row(f"class {value}", value) for value in range(200)), "list.csv")
+CLASSES = ClassList(tuple(ClassEntry(f"class {value}", value) for value in range(200)), "list.csv")
 Pixels = np.ndarray
 
 
@@ -78,7 +78,7 @@ def originals() -> list[Original]:
     alpha = smooth.copy()
     alpha.putalpha(gray)
     palette = smooth.quantize(16)
-    deep = rng.integers(0, 1 << 16, (21, 23), dtype=np.uint16)
+    high_bit_depth = rng.integers(0, 1 << 16, (21, 23), dtype=np.uint16)
     plain = [
         ("rgb", "PNG", picture, {}),
         ("smooth", "PNG", smooth, {}),
@@ -112,11 +112,11 @@ def originals() -> list[Original]:
     for name, kind, image, options in plain:
         content = encode(image, kind, **options)
         made.append(Original(f"{kind}, {name}", suffixes.get(kind, f".{kind.lower()}"), content, decode(content)))
-    whole = np.repeat(deep[None].astype(np.float32), 3, axis=0)
+    whole = np.repeat(high_bit_depth[None].astype(np.float32), 3, axis=0)
     for kind in ("PNG", "TIFF"):
         suffix = suffixes.get(kind, ".png")
-        made.append(Original(f"{kind}, 16 bits", suffix, encode(Image.fromarray(deep), kind), whole))
-    color = np.dstack([deep, deep[::-1], 40_000 - deep // 2])
+        made.append(Original(f"{kind}, 16 bits", suffix, encode(Image.fromarray(high_bit_depth), kind), whole))
+    color = np.dstack([high_bit_depth, high_bit_depth[::-1], 40_000 - high_bit_depth // 2])
     for suffix, content in ((".png", png16(color)), (".tif", tiff16(color)), (".ppm", ppm16(color, 65535))):
         kind = {".tif": "TIFF"}.get(suffix, suffix[1:].upper())
         made.append(Original(f"{kind}, 48 bits", suffix, content, color.transpose(2, 0, 1).astype(np.float32)))
@@ -231,7 +231,7 @@ def damaged(place: Path, count: int) -> Iterator[tuple[Original, Callable[..., N
 def judge(original: Original, damage: Callable[..., None], path: Path) -> str:
     """`refused`, `intact` if the picture is what it was, or `changed`; asserts what each format promises."""
     pixels = read(path, lambda path: open_image(path, in_chans=3))
-    labels = read(path, lambda path: open_labels(path, CLASSES))
+    labels = read(path, lambda path: open_mask(path, CLASSES))
     assert labels is None or (labels.dtype == torch.uint8 and int(labels.max()) <= CLASSES.void)
     if pixels is None:
         assert labels is None
@@ -336,7 +336,7 @@ def test_a_harmful_file_is_refused(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(HARMFUL[name]())
     assert read(path, lambda path: open_image(path, in_chans=3)) is None
-    assert read(path, lambda path: open_labels(path, CLASSES)) is None
+    assert read(path, lambda path: open_mask(path, CLASSES)) is None
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from skipweave.data import DataConfig, FileImages, MemoryImages, epoch_loader, load, steps_per_epoch
+from skipweave.data import DataConfig, FileDataset, MemoryDataset, epoch_loader, load, steps_per_epoch
 from skipweave.errors import SkipweaveError
 
 
@@ -18,7 +18,7 @@ class Noise(nn.Module):
         return image.float() + torch.rand(image.shape) + torch.randint(10, ())
 
 
-class Counted(MemoryImages):
+class Counted(MemoryDataset):
     """Remembers which images were read."""
 
     def __init__(self, images, labels):
@@ -30,7 +30,7 @@ class Counted(MemoryImages):
         return super().__getitem__(index)
 
 
-def numbered(size, kind=MemoryImages):
+def numbered(size, kind=MemoryDataset):
     """Images whose label is their index."""
     images = torch.arange(size).remainder(256).to(torch.uint8).view(size, 1, 1, 1).expand(size, 1, 2, 2)
     return kind(images, np.arange(size))
@@ -141,7 +141,7 @@ def test_labels_are_int64_and_images_stacked():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unreadable_image_is_one_line_also_from_a_worker(tmp_path, workers):
     (tmp_path / "broken.png").write_bytes(b"no image")
-    dataset = FileImages([tmp_path / "broken.png"] * 3, [0, 1, 2], in_chans=3)
+    dataset = FileDataset([tmp_path / "broken.png"] * 3, [0, 1, 2], in_chans=3)
     with pytest.raises(SkipweaveError) as caught:
         batches(dataset, workers=workers, batch_size=1)
     assert "broken.png" in str(caught.value)

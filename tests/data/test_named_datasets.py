@@ -42,7 +42,7 @@ def test_digits_keep_all_their_gray_levels():
     assert levels.tolist() == [round(level * 255 / 16) for level in range(17)]
 
 
-def test_mnist_is_read_as_torchvision_lays_it_out(tmp_path):
+def test_mnist_is_loaded_from_the_layout_of_torchvision(tmp_path):
     images, labels = bytes_of(6, 28, 28), np.arange(6, dtype=np.uint8)
     for part in ("train", "t10k"):
         raw = tmp_path / "MNIST" / "raw"
@@ -56,7 +56,7 @@ def test_mnist_is_read_as_torchvision_lays_it_out(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "key"), [("cifar10", "labels"), ("cifar100", "fine_labels")])
-def test_cifar_is_read_as_torchvision_lays_it_out(tmp_path, monkeypatch, name, key):
+def test_cifar_is_loaded_from_the_layout_of_torchvision(tmp_path, monkeypatch, name, key):
     reader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     folder = tmp_path / reader.base_folder
     images = bytes_of(4, 3, 32, 32)
@@ -75,9 +75,7 @@ def test_cifar_is_read_as_torchvision_lays_it_out(tmp_path, monkeypatch, name, k
         assert part.labels.tolist() == [0, 1, 1, 0]
 
     write(folder / "train", batch + b"damage")
-    with pytest.raises(
-        SkipweaveError, match=rf"cannot read data set '{name}' from .*corrupted\): expected there cifar"
-    ):
+    with pytest.raises(SkipweaveError, match=rf"'{name}' from .*corrupted"):
         read(DataConfig(name=name, root=tmp_path))
 
 
@@ -119,28 +117,28 @@ def test_imagenet_is_tested_on_its_validation_images(tmp_path, make_images):
         ("imagenet", "image-net.org"),
     ],
 )
-def test_a_missing_set_is_told_in_one_line(tmp_path, name, advice):
+def test_a_missing_dataset_is_reported_in_one_line(tmp_path, name, advice):
     with pytest.raises(SkipweaveError) as caught:
         read(DataConfig(name=name, root=tmp_path))
     message = str(caught.value)
-    assert message.startswith(f"cannot read data set '{name}' from {tmp_path} (")
+    assert f"'{name}' from {tmp_path}" in message
     assert advice in message
     assert "\n" not in message
 
 
-def test_a_failed_download_is_told(tmp_path, monkeypatch):
+def test_a_failed_download_raises(tmp_path, monkeypatch):
     def no_network(self):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried https://...")
 
     monkeypatch.setattr(datasets.MNIST, "download", no_network)
-    with pytest.raises(SkipweaveError, match=r"\(Error downloading .*\): expected there MNIST/raw/.* download failed"):
+    with pytest.raises(SkipweaveError, match=r"Error downloading .*MNIST/raw/"):
         read(DataConfig(name="mnist", root=tmp_path, download=True))
 
 
-def test_a_damaged_mnist_is_told(tmp_path):
+def test_a_damaged_mnist_raises(tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     for part in ("train", "t10k"):
         write(raw / f"{part}-images-idx3-ubyte", struct.pack(">4i", 2051, 6, 28, 28) + b"too few")
         write(raw / f"{part}-labels-idx1-ubyte", gzip.compress(b"not unpacked"))
-    with pytest.raises(SkipweaveError, match=r"cannot read data set 'mnist'"):
+    with pytest.raises(SkipweaveError, match="'mnist'"):
         read(DataConfig(name="mnist", root=tmp_path))

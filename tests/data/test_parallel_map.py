@@ -3,23 +3,25 @@ import signal
 
 import pytest
 
-from skipweave.data.parallel_map import each
+from skipweave.data.parallel_map import parallel_map
 from skipweave.errors import SkipweaveError
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_answers_come_in_order(workers):
-    assert list(each(lambda number: [number] * number, 20, workers)) == [[number] * number for number in range(20)]
+def test_results_are_in_order(workers):
+    assert list(parallel_map(lambda number: [number] * number, 20, workers)) == [
+        [number] * number for number in range(20)
+    ]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_nothing_to_do_is_done(workers):
-    assert list(each(str, 0, workers)) == []
+def test_an_empty_map_is_empty(workers):
+    assert list(parallel_map(str, 0, workers)) == []
 
 
-def test_a_process_that_is_killed_is_told():
-    with pytest.raises(SkipweaveError, match=r"was ended from outside.* try fewer than 1 workers"):
-        list(each(lambda number: os.kill(os.getpid(), signal.SIGKILL), 3, 1))
+def test_a_killed_worker_raises():
+    with pytest.raises(SkipweaveError, match=r"worker was killed.* 1 workers"):
+        list(parallel_map(lambda number: os.kill(os.getpid(), signal.SIGKILL), 3, 1))
 
 
 def test_other_errors_are_not_hidden():
@@ -27,4 +29,4 @@ def test_other_errors_are_not_hidden():
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        list(each(fail, 1, 0))
+        list(parallel_map(fail, 1, 0))

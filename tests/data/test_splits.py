@@ -40,5 +40,5 @@ def test_the_split_depends_on_the_seed_alone():
 
 @pytest.mark.parametrize("count", [9, 10, 100, -1])
 def test_a_class_must_keep_an_image(count):
-    with pytest.raises(SkipweaveError, match=rf"cannot take {count} of 10 images for validation: .* at most 8"):
+    with pytest.raises(SkipweaveError, match=rf"{count} of 10 images.* 8"):
         stratified_split(np.arange(10) % 2, count, 0, "validation")

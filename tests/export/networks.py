@@ -1,12 +1,13 @@
 """Small networks of every family, as a run would have trained them: with statistics that are not those of the start."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from skipweave.data import Preprocessing, WholeImage
+from skipweave.data import Preprocessing
 from skipweave.training import Description
 from skipweave.training.model_building import build_network
 
@@ -56,12 +57,13 @@ def trained(name: str) -> Trained:
     """A network of the table, and what it is: of color images of 32x32 pixels, or of any size for labels of pixels."""
     model, args = NETWORKS[name]
     args = {**args, "num_classes": len(CLASSES), "in_chans": 3}
-    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    whole = Preprocessing(channels=3, resize=None, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    cropped = replace(whole, resize=36, crop=32)
     if name in LABEL_PIXELS:
         palette = tuple((shade, 0, 0) for shade in range(len(CLASSES) + 1))
-        description = Description(model, args, "streets", CLASSES, WholeImage(3, None, mean, std), palette)
+        description = Description(model, args, "streets", CLASSES, whole, palette)
     else:
-        description = Description(model, args, "birds", CLASSES, Preprocessing(3, 36, 32, mean, std))
+        description = Description(model, args, "birds", CLASSES, cropped)
     torch.manual_seed(0)
     network = build_network(model, args)
     with torch.no_grad():

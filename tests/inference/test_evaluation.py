@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from skipweave.data import eval_transform_from
+from skipweave.data import Preprocessing
 from skipweave.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, RunSummary, fit, load_run, load_weights
@@ -31,7 +31,7 @@ def test_best_and_last_are_loaded(run: RunSummary):
     assert description == same == described
     assert description.classes == tuple("0123456789")
     assert description.args == {**config.model.args, "num_classes": 10, "in_chans": 1}
-    assert eval_transform_from(description.preprocessing.describe()) == description.preprocessing
+    assert Preprocessing.from_dict(description.preprocessing.to_dict()) == description.preprocessing
     assert not best.training
     assert best.state_dict().keys() == last.state_dict().keys()
     for name, tensor in best.state_dict().items():

@@ -1,4 +1,4 @@
-"""Recomputation against the plain run."""
+"""Recomputation against a plain run."""
 
 import pytest
 import torch
@@ -30,11 +30,11 @@ def step(recomputing: bool, compiled: bool) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.filterwarnings("ignore")
-def test_recomputing_equals_running_once(compiled: bool) -> None:
+def test_recompute_equals_a_plain_run(compiled: bool) -> None:
     torch.testing.assert_close(step(True, compiled), step(False, compiled), rtol=0, atol=0)
 
 
-def test_buffers_stay_the_modules_own() -> None:
+def test_buffers_keep_their_storage() -> None:
     model = module()
     before = {name: buffer.data_ptr() for name, buffer in model.named_buffers()}
     recompute(model, torch.randn(2, 3, 4, 4, requires_grad=True)).sum().backward()

@@ -1,4 +1,4 @@
-"""The one stage against its definition."""
+"""`Stage` against its definition."""
 
 import weakref
 
@@ -22,7 +22,7 @@ def sum_stage(graph: Topology) -> Stage:
 
 
 @pytest.mark.parametrize("name", topology.names())
-def test_sums_follow_the_definition(name: str) -> None:
+def test_sum_stage_equals_its_definition(name: str) -> None:
     stage = sum_stage(topology.make(name, 6))
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     nodes: list[Tensor] = [stage.entry(x), stage.units[0](x)]
@@ -33,24 +33,24 @@ def test_sums_follow_the_definition(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", topology.names())
-def test_on_the_way_heads_read_a_node_and_what_it_read(name: str) -> None:
+def test_exits_read_a_node_and_its_sources(name: str) -> None:
     stage = sum_stage(topology.make(name, 6))
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     nodes: list[Tensor] = []
     for module in (stage.entry, *stage.units):
         module.register_forward_hook(lambda module, given, made: nodes.append(made))
     run = stage.run(x, [1, 4])
-    for place in (1, 4):
+    for stop in (1, 4):
         read = next(run)
-        assert len(nodes) == place + 1  # nothing behind it is made
-        expected = sum(nodes[s] for s in (place, *stage.topology.sources(place)))
+        assert len(nodes) == stop + 1  # nothing after the stop has run
+        expected = sum(nodes[s] for s in (stop, *stage.topology.sources(stop)))
         torch.testing.assert_close(sum(read), expected, rtol=1e-12, atol=1e-12)
-        reader, width = stage.exit_reader(place)
+        reader, width = stage.exit_reader(stop)
         assert reader.double()(*read).shape == (2, width, 8, 8)
     torch.testing.assert_close(next(run), (stage(x),), rtol=0, atol=0)
 
 
-def test_a_dense_sum_is_a_residual_network() -> None:
+def test_dense_sum_equals_a_residual_network() -> None:
     stage = sum_stage(topology.dense(6))
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     stream = stage.entry(x) + stage.units[0](x)
@@ -59,7 +59,7 @@ def test_a_dense_sum_is_a_residual_network() -> None:
     torch.testing.assert_close(stage(x), stream, rtol=1e-12, atol=1e-12)
 
 
-def test_nodes_are_let_go_after_their_last_reader() -> None:
+def test_nodes_are_freed_after_their_last_reader() -> None:
     alive: list[int] = []
     live: set[int] = set()
 
@@ -84,7 +84,7 @@ def test_nodes_are_let_go_after_their_last_reader() -> None:
         assert max(alive) <= most, name
 
 
-def test_a_running_sum_keeps_only_the_sum() -> None:
+def test_running_sum_frees_the_nodes() -> None:
     stage = sum_stage(topology.dense(4))
     made: list[weakref.ref[Tensor]] = []
     left: list[int] = []
@@ -96,11 +96,11 @@ def test_a_running_sum_keeps_only_the_sum() -> None:
     assert left == [0, 0, 0, 0]
 
 
-def test_widths_must_be_one_a_node() -> None:
-    with pytest.raises(SkipweaveError, match="2 widths for 4 nodes"):
+def test_number_of_widths_must_match() -> None:
+    with pytest.raises(SkipweaveError, match="widths has 2 entries"):
         Stage(topology.dense(3), Concat(), nn.Identity(), [1, 1], conv)
 
 
 def test_sums_need_one_width() -> None:
-    with pytest.raises(SkipweaveError, match=r"nodes of \[4, 4, 3\] channels cannot be summed"):
+    with pytest.raises(SkipweaveError, match=r"widths are \[4, 4, 3\]"):
         Stage(topology.dense(2), Sum(), nn.Identity(), [3, 4, 4], conv)

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skipweave.ops import concat_read, concat_read_lean, cross_layer, cross_layer_fast
+from skipweave.ops import concat_read, concat_read_low_memory, cross_layer, cross_layer_fast
 from skipweave.ops.cpu import c_library
 from tests.ops.shapes import assert_exact, cases
 
 ORDERS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-NODES = {"read": (concat_read, concat_read_lean), "cross": (cross_layer, cross_layer_fast)}
+NODES = {"read": (concat_read, concat_read_low_memory), "cross": (cross_layer, cross_layer_fast)}
 
 
 @st.composite

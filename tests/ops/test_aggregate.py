@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from skipweave.ops import concat_read, shifted_mean, sum_nodes
+from skipweave.ops import concat_read, dilated_avg_pool2d, sum_nodes
 
 
 def test_concat_read_is_batch_norm_of_the_concatenation() -> None:
@@ -24,6 +24,6 @@ def test_shifted_mean_holds_the_pooled_values_of_the_thinned_map() -> None:
     x = torch.randn(2, 3, 16, 24)
     for shift in (1, 2, 4):
         thin = F.avg_pool2d(x[..., ::shift, ::shift], 2)
-        found = shifted_mean(x, shift)
+        found = dilated_avg_pool2d(x, shift)
         assert found.shape == x.shape
         torch.testing.assert_close(found[..., :: 2 * shift, :: 2 * shift], thin)

@@ -17,14 +17,14 @@ from skipweave.ops import (
     channel_sparse_dense,
     channel_sparse_shared,
     concat_read,
-    concat_read_lean,
+    concat_read_low_memory,
     cross_layer,
     cross_layer_fast,
-    form_for,
+    implementation_for,
 )
 from skipweave.ops.cpu import c_library, channel_sparse_calls, node_reading
 from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
-from skipweave.ops.eager import is_plain
+from skipweave.ops.eager_execution import is_plain
 from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
 from tests.ops.shapes import LAYOUTS, Case, assert_exact, unaligned
 
@@ -102,19 +102,19 @@ def test_kernels_whose_taps_are_far_apart_are_right(dilation: int) -> None:
 @pytest.mark.usefixtures("compiled_library")
 def test_what_the_library_does_not_do_another_form_does() -> None:
     x, weight, index, _ = operands(channels=64, size=(40, 40))
-    assert form_for(x, weight, index).name == "library"
+    assert implementation_for(x, weight, index).name == "library"
     for options, reason in {
         ((3, 1), (0, 0), (1, 1)): "the stride is (3, 1)",
         ((1, 1), (0, 0), (17, 17)): "the taps of the kernel are far apart, the dilation being (17, 17)",
         ((1, 1), (0, 0), (20, 1)): "the kernel is larger than the padded input",
         ((1, 1), (0, -1), (1, 1)): "the stride is (1, 1), the padding (0, -1), the dilation (1, 1)",
     }.items():
-        assert form_for(x, weight, index, *options).reason == f"no C library: {reason}"
+        assert implementation_for(x, weight, index, *options).reason == f"no C library: {reason}"
         with pytest.raises(RuntimeError, match=r"map of shape|is smaller than"):
             channel_sparse_library(x, weight, index, None, *options)
-    assert form_for(x[:0], weight, index).reason == "no C library: the input is empty"
-    assert form_for(x, weight[:, :0], index[:, :0]).reason == "no C library: no channels are read"
-    assert form_for(x, weight, index[:, :1]).name == "dense"
+    assert implementation_for(x[:0], weight, index).reason == "no C library: the input is empty"
+    assert implementation_for(x, weight[:, :0], index[:, :0]).reason == "no C library: no channels are read"
+    assert implementation_for(x, weight, index[:, :1]).name == "dense"
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -258,7 +258,7 @@ def test_calls_free_what_they_allocate(kernel: int) -> None:
             leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
             channel_sparse_library(leaves[0], leaves[1], index, leaves[2]).sum().backward()
             gain = torch.ones(128, requires_grad=True)
-            concat_read_lean(nodes, gain, gain).sum().backward()
+            concat_read_low_memory(nodes, gain, gain).sum().backward()
             cross_layer_fast(nodes, gain.view(2, 64), gain[:64]).sum().backward()
         allocated = count()
         return allocated.in_use + allocated.mapped
@@ -267,7 +267,9 @@ def test_calls_free_what_they_allocate(kernel: int) -> None:
     assert calls(50) - before < 2**20  # a megabyte of scratch memory a call
 
 
-@pytest.mark.parametrize(("ours", "definition"), [(concat_read_lean, concat_read), (cross_layer_fast, cross_layer)])
+@pytest.mark.parametrize(
+    ("ours", "definition"), [(concat_read_low_memory, concat_read), (cross_layer_fast, cross_layer)]
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_nodes_may_lie_in_memory_as_they_will(ours, definition, layout: str) -> None:
     torch.manual_seed(0)

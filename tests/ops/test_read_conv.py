@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipweave.ops import Geometry, read_conv, read_conv_lean
+from skipweave.ops import Geometry, read_conv, read_conv_low_memory
 
 GEOMETRIES = [
     ((1, 1), Geometry()),
@@ -35,7 +35,7 @@ def test_the_lean_form_is_the_definition(
     gain, bias, weight, conv_bias, *nodes = given(kernel, geometry)
     nodes = [node.detach().to(memory_format=layout).requires_grad_() for node in nodes]
     results = []
-    for form in (read_conv, read_conv_lean):
+    for form in (read_conv, read_conv_low_memory):
         out = form(nodes, gain, bias, weight, conv_bias if biased else None, geometry)
         inputs = [gain, bias, weight, *nodes, *([conv_bias] if biased else [])]
         results.append((out, torch.autograd.grad(out.pow(3).sum(), inputs)))
@@ -51,7 +51,7 @@ def test_it_keeps_the_nodes_alone() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        read_conv_lean(nodes, gain, bias, weight, None, GEOMETRIES[1][1])
+        read_conv_low_memory(nodes, gain, bias, weight, None, GEOMETRIES[1][1])
     assert kept == {tensor.data_ptr() for tensor in (gain, bias, weight, *nodes)}
 
 
@@ -59,7 +59,7 @@ def test_it_keeps_the_nodes_alone() -> None:
 def test_gradients_that_nobody_wants_are_left_out(wanted: int) -> None:
     inputs = [tensor.detach().requires_grad_(place == wanted) for place, tensor in enumerate(given(*GEOMETRIES[1]))]
     results = []
-    for form in (read_conv, read_conv_lean):
+    for form in (read_conv, read_conv_low_memory):
         gain, bias, weight, conv_bias, *nodes = inputs
         out = form(nodes, gain, bias, weight, conv_bias, GEOMETRIES[1][1])
         results.append(torch.autograd.grad(out.pow(3).sum(), inputs[wanted]))
@@ -70,7 +70,7 @@ def test_gradients_that_nobody_wants_are_left_out(wanted: int) -> None:
 def test_the_lean_form_under_autocast(dtype: torch.dtype) -> None:
     gain, bias, weight, conv_bias, *nodes = given(*GEOMETRIES[1], dtype)
     results = []
-    for form in (read_conv, read_conv_lean):
+    for form in (read_conv, read_conv_low_memory):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = form(nodes, gain, bias, weight, conv_bias, GEOMETRIES[1][1])
         results.append((out, torch.autograd.grad(out.float().sum(), [gain, bias, weight, conv_bias, *nodes])))

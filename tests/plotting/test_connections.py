@@ -11,7 +11,8 @@ from torch import nn
 import skipweave
 from skipweave import topology
 from skipweave.errors import SkipweaveError
-from skipweave.plotting.connections import connections, save, to_svg
+from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.figure_files import save_figure, to_svg
 
 
 def panels(figure):
@@ -32,22 +33,22 @@ def curves(axes):
 
 
 @pytest.mark.parametrize(
-    "drawn",
+    "graph",
     [topology.exponential(4), topology.dense(12), topology.loglog(24), topology.plain(1), topology.window(222, 3)],
 )
-def test_both_pictures_show_every_link_and_no_other(drawn):
-    ((matrix, arcs),) = panels(connections(drawn))
-    links = {(reader, source) for reader, source in zip(*np.nonzero(drawn.adjacency()), strict=True)}
+def test_both_panels_show_exactly_the_links(graph):
+    ((matrix, arcs),) = panels(plot_connections(graph))
+    links = {(reader, source) for reader, source in zip(*np.nonzero(graph.adjacency()), strict=True)}
     assert squares(matrix) == links
     assert curves(arcs) == links
 
 
-def test_equal_neighboring_stages_are_drawn_once():
+def test_equal_neighboring_stages_are_graph_once():
     with torch.device("meta"):
         same, different = (skipweave.create_model(name) for name in ("sparsenet40_24", "sparsenet121_32"))
-    ((_, arcs),) = panels(connections(same, "SparseNet"))
+    ((_, arcs),) = panels(plot_connections(same, "SparseNet"))
     assert arcs.get_title(loc="left") == "stages 1 to 3, each: exponential, 12 units, 37 links, longest path 3"
-    titles = [arcs.get_title(loc="left") for _, arcs in panels(connections(different))]
+    titles = [arcs.get_title(loc="left") for _, arcs in panels(plot_connections(different))]
     assert [title.split(":")[0] for title in titles] == ["stage 1", "stage 2", "stage 3", "stage 4"]
 
 
@@ -60,11 +61,11 @@ def test_equal_neighboring_stages_are_drawn_once():
         ("fc_logdensenet103", {}, {91, 90, 89, 87, 83, 75, 59, 27, 4}),
     ],
 )
-def test_the_last_head_is_drawn_with_what_it_reads(name, overrides, read):
+def test_the_last_head_is_graph_with_its_sources(name, overrides, read):
     """Log-DenseNet's heads read the last node and what that node read, whatever the topology's virtual node reads."""
     with torch.device("meta"):
         model = skipweave.create_model(name, **overrides)
-    ((matrix, arcs),) = panels(connections(model))
+    ((matrix, arcs),) = panels(plot_connections(model))
     out = model.stages.plan.topology.units + 1
     for links in (squares(matrix), curves(arcs)):
         assert {source for reader, source in links if reader == out} == read
@@ -73,17 +74,17 @@ def test_the_last_head_is_drawn_with_what_it_reads(name, overrides, read):
 
 
 def test_axes_are_named():
-    figure = connections(topology.exponential(12), title="twelve units")
+    figure = plot_connections(topology.exponential(12), title="twelve units")
     ((matrix, arcs),) = panels(figure)
     assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("source node", "reader")
     assert arcs.get_xlabel().startswith("node")
-    assert any(axes.get_ylabel() == "how far back: reader − source" for axes in figure.axes)
+    assert any(axes.get_ylabel() == "distance (reader − source)" for axes in figure.axes)
     assert figure.get_suptitle() == "twelve units"
 
 
 @pytest.mark.parametrize("units", [1, 4, 26, 27, 222])
-def test_ticks_name_the_ends_and_stay_few(units):
-    ((matrix, arcs),) = panels(connections(topology.exponential(units)))
+def test_ticks_include_the_ends_and_are_few(units):
+    ((matrix, arcs),) = panels(plot_connections(topology.exponential(units)))
     matrix.figure.canvas.draw()
     labels = [label.get_text() for label in arcs.get_xticklabels()]
     assert labels[0] == "0"
@@ -92,8 +93,8 @@ def test_ticks_name_the_ends_and_stay_few(units):
     assert [label.get_text() for label in matrix.get_yticklabels()][-1] == "out"
 
 
-def test_colors_can_be_told_apart_in_gray():
-    ((matrix, _),) = panels(connections(topology.exponential(64)))
+def test_colors_are_distinct_in_gray():
+    ((matrix, _),) = panels(plot_connections(topology.exponential(64)))
     (collection,) = matrix.collections
     colors = np.unique(collection.get_facecolors(), axis=0)
     gray = np.sort(colors[:, :3] @ [0.299, 0.587, 0.114])
@@ -103,7 +104,7 @@ def test_colors_can_be_told_apart_in_gray():
 
 
 def test_files(tmp_path):
-    png, svg = save(connections(topology.exponential(12)), tmp_path / "new" / "pictures.of" / "net")
+    png, svg = save_figure(plot_connections(topology.exponential(12)), tmp_path / "new" / "pictures.of" / "net")
     assert (png.name, svg.name) == ("net.png", "net.svg")
     with Image.open(png) as picture:
         assert min(picture.size) > 400
@@ -111,7 +112,7 @@ def test_files(tmp_path):
 
 
 def test_svg_text_is_well_formed_repeatable_and_free_of_a_prologue():
-    texts = {to_svg(connections(topology.exponential(8), title="a & b <c>")) for _ in range(2)}
+    texts = {to_svg(plot_connections(topology.exponential(8), title="a & b <c>")) for _ in range(2)}
     assert len(texts) == 1
     (text,) = texts
     assert text.startswith("<svg")
@@ -119,18 +120,18 @@ def test_svg_text_is_well_formed_repeatable_and_free_of_a_prologue():
     ElementTree.fromstring(text)
 
 
-def test_many_links_become_pixels_in_the_svg():
+def test_many_links_are_rasterized_in_svg():
     color_bar = 1
-    assert to_svg(connections(topology.exponential(32))).count("<image") == color_bar
-    assert to_svg(connections(topology.dense(100))).count("<image") == color_bar + 2
+    assert to_svg(plot_connections(topology.exponential(32))).count("<image") == color_bar
+    assert to_svg(plot_connections(topology.dense(100))).count("<image") == color_bar + 2
 
 
-def test_nothing_global_is_touched():
+def test_global_state_does_not_change():
     before = dict(matplotlib.rcParams)
-    to_svg(connections(topology.exponential(4)))
+    to_svg(plot_connections(topology.exponential(4)))
     assert dict(matplotlib.rcParams) == before
 
 
-def test_networks_without_stages_are_refused():
-    with pytest.raises(SkipweaveError, match="nothing to draw"):
-        connections(nn.Conv2d(3, 4, 3))
+def test_networks_without_stages_raise():
+    with pytest.raises(SkipweaveError, match="no stages"):
+        plot_connections(nn.Conv2d(3, 4, 3))

@@ -5,7 +5,7 @@ import torch
 from skipweave.analysis.link_weights import cross_norms, group_maps, reuse_maps
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model
-from skipweave.plotting.paper_figures import KINDS, Value, look, looks
+from skipweave.plotting.paper_figures import KINDS, Value, plot, plots
 
 NETWORKS = {
     "sparsenet40_12": (dict(units=2, growth=1), {"connections", "reuse"}),
@@ -18,7 +18,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize(("name", "has"), [(name, has) for name, (_, has) in NETWORKS.items()])
 def test_a_network_has_some_pictures_and_says_why_not_others(name, has):
-    taken, reasons = looks(create_model(name, **NETWORKS[name][0]))
+    taken, reasons = plots(create_model(name, **NETWORKS[name][0]))
     assert {picture.kind for picture in taken} == has
     assert set(reasons) == set(KINDS) - has
     assert all(reasons.values())
@@ -28,13 +28,13 @@ def test_the_numbers_are_those_of_the_functions():
     torch.manual_seed(0)
     sparse = create_model("sparsenet40_12", units=3, growth=2)
     reuse = reuse_maps(sparse)
-    for panel, reader, source, value in look(sparse, "reuse").values:
+    for panel, reader, source, value in plot(sparse, "reuse").values:
         assert value == reuse[int(panel[-1]) - 1][source, reader - 1]
-    assert len(look(sparse, "reuse").values) == sum(np.isfinite(values).sum() for values in reuse)
+    assert len(plot(sparse, "reuse").values) == sum(np.isfinite(values).sum() for values in reuse)
     deluge = create_model("delugenet146", units=3, widths=2)
     deluge.stages[1].collect.weight.data.uniform_()
     assert (
-        look(deluge, "norms").values[3:]
+        plot(deluge, "norms").values[3:]
         == tuple(
             Value(f"stage {stage + 1}", len(row), node, row[node])
             for stage, row in enumerate(cross_norms(deluge))
@@ -42,7 +42,7 @@ def test_the_numbers_are_those_of_the_functions():
         )[3:]
     )
     seq = create_model("seqresnet_k8_r4_n1", group_size=8, widening=1)
-    values = {value[:3]: value.value for value in look(seq, "groups").values}
+    values = {value[:3]: value.value for value in plot(seq, "groups").values}
     layer = next(found for found in group_maps(seq) if found.layer == "stages.1.units.0.first")
     assert layer.given == 4
     assert values["stages.1.units.0.first", 1, -3] == layer.values[0, 0]
@@ -51,11 +51,11 @@ def test_the_numbers_are_those_of_the_functions():
 
 def test_links_are_ones():
     plain = create_model("sparsenet40_12", units=1, growth=1, topology="plain")
-    assert look(plain, "connections").values == tuple(Value("all", node + 1, node, 1.0) for node in range(4))
+    assert plot(plain, "connections").values == tuple(Value("all", node + 1, node, 1.0) for node in range(4))
 
 
-def test_a_picture_is_drawn_from_its_numbers():
-    figure = look(create_model("sparsenet40_12", units=2, growth=1), "reuse").draw("a heading")
-    assert figure.get_suptitle() == "a heading"
-    with pytest.raises(SkipweaveError, match="unknown kind of picture 'heat'"):
-        look(torch.nn.Conv2d(1, 1, 1), "heat")
+def test_a_plot_has_a_title():
+    figure = plot(create_model("sparsenet40_12", units=2, growth=1), "reuse").draw("a title")
+    assert figure.get_suptitle() == "a title"
+    with pytest.raises(SkipweaveError, match="'heat'"):
+        plot(torch.nn.Conv2d(1, 1, 1), "heat")

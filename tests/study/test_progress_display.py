@@ -17,21 +17,20 @@ def test_what_happens_is_told(results, terminal):
     row = EpochRow(3, 30, 0.1, 1.0, 9.0, None, 2.5, {}, 1.0, 0.1)
     done, failed = results.runs[0], results.runs[3]
     with RichDisplay(Console(file=text, width=160, force_terminal=terminal)) as display:
-        display.planned(results.networks, 4, 2)
-        for run in (done, failed):
-            display.run_begun((run.label, run.seed))
-        display.run_started(("plain", 0), start)
-        display.run_stepped(("plain", 0), 2, 10)
-        display.run_epoch(("plain", 0), row)
-        display.run_epoch(("plain", 0), replace(row, val_error=None))
-        display.run_ended(done)
-        display.run_ended(failed)
-        display.timing(1, 2)
+        display.on_study_start(results.networks, 4, 2)
+        callback, _ = [display.on_run_start((run.label, run.seed)) for run in (done, failed)]
+        callback.on_fit_start(start)
+        callback.on_step_end(2, 10)
+        callback.on_epoch_end(row)
+        callback.on_epoch_end(replace(row, val_error=None))
+        display.on_run_end(done)
+        display.on_run_end(failed)
+        display.on_timing_round_end(1, 2)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
     for part in (
         "broken: cannot be built: growth has 2 entries & needs 3",
         "2 of 4 runs were finished before",
-        "plain, seed 0: going on from epoch 3, step 5",
+        "plain, seed 0: resuming at epoch 3, step 5",
         "plain, seed 0: test error 3.25 %, trained in 12 s",
         "SparseNet <2>, seed 1: failed: loss became NaN at step 12",
         "4/4 runs",

@@ -23,20 +23,21 @@ class Trainer:
     fail: str = ""
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
 
-    def __call__(self, config, *, resume, progress, skipped_images):
-        self.left_out = skipped_images
+    def __call__(self, config, *, resume, callbacks, skipped_images):
+        self.skipped_images = skipped_images
         self.calls.append((config.model.name, config.seed, resume is not None))
         folder = RunDirectory(resume) if resume else RunDirectory.create(config)
         start = RunStart(folder.path, config.model.name, 1, "digits", {}, "cpu", 1, config.epochs, 2, 0, 0, ())
-        progress.started(start)
+        (callback,) = callbacks
+        callback.on_fit_start(start)
         if len(self.calls) - 1 == self.stop_at:
             raise KeyboardInterrupt
         if config.model.name == self.fail:
             raise SkipweaveError("the loss is\nnot a number")
         rows = [EpochRow(e, 2 * e, 0.1, 1 / e, 9.0 / e, None, 8.0 / e, {}, 1.0, 0.1) for e in (1, 2)]
         for row in rows:
-            progress.stepped(row.epoch - 1, 2, row.train_loss)
-            progress.epoch_done(row)
+            callback.on_step_end(row.epoch - 1, 2)
+            callback.on_epoch_end(row)
         folder.write_metrics(rows)
         error = 2.0 + config.seed + (1.0 if config.model.name == "densenet40_12" else 0.0)
         summary = RunSummary(
@@ -224,7 +225,7 @@ def test_two_processes_find_what_one_finds(tmp_path):
     assert all(Path(tmp_path / "two" / run.run_dir / "model.safetensors").is_file() for run in two.runs)
 
 
-def test_images_that_cannot_be_read_are_looked_for_once_and_left_out_of_every_run(config, tmp_path, monkeypatch):
+def test_images_that_cannot_be_read_are_looked_for_once_and_skipped_images_of_every_run(config, tmp_path, monkeypatch):
     read = []
 
     def find(images, share, **options):
@@ -245,4 +246,4 @@ def test_images_that_cannot_be_read_are_looked_for_once_and_left_out_of_every_ru
     run_study(replace(config, data=data, match=None, batch_size=2), trainer=trainer)
     assert read == [8, 4]
     assert len(trainer.calls) == 4
-    assert [image.file for image in trainer.left_out] == [str(bad)]
+    assert [image.file for image in trainer.skipped_images] == [str(bad)]

@@ -23,7 +23,7 @@ def simulate(plan: SpanningPlan) -> int:
             alive.add(step.makes)
             seen.add(step.makes)
             most = max(most, len(alive))
-            alive -= set(step.spent)
+            alive -= set(step.frees)
     assert not alive
     return most
 
@@ -69,7 +69,7 @@ def test_worked_example() -> None:
 
 
 def test_units_must_add_up() -> None:
-    with pytest.raises(SkipweaveError, match=r"has 5 units where the stages \[2, 2\] have 4"):
+    with pytest.raises(SkipweaveError, match=r"5 units.*\[2, 2\]"):
         SpanningPlan(Topology(topology.dense(5).reads), (2, 2))
 
 
@@ -96,5 +96,6 @@ def test_plans_down_and_up_can_be_followed(name: str, n: int, reuse: bool, prune
 
 @pytest.mark.parametrize("scales", [(0,), (0, 2), (1, 1), (0, -1)])
 def test_scales_must_be_neighbors(scales: tuple[int, ...]) -> None:
-    with pytest.raises(SkipweaveError, match="expected one a stage, each one more or less than the one before"):
+    with pytest.raises(SkipweaveError) as raised:
         SpanningPlan(topology.dense(4), (2, 2), scales)
+    assert str(raised.value).startswith(f"scales are {list(scales)}")

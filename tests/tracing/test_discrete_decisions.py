@@ -35,7 +35,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], set[str], list[str]]] = {
     "mask": (lambda x: x * (x > 1.5), {"output"}, ["aten.gt.Scalar"]),
     "choice": (lambda x: x[x > 1.5], {"output"}, ["aten.gt.Scalar"]),
     "rounding": (lambda x: x.long(), {"output"}, ["aten._to_copy.default"]),
-    "second decision": (lambda x: (x[x.argsort()] > 0).float(), {"output"}, ["aten.sort.default"]),
+    "second decision": (lambda x: (x[x.argsort()] > 0).float(), {"output"}, ["aten.sort.default", "aten.gt.Scalar"]),
     "numbers of sizes": (lambda x: torch.arange(len(x)) > 2, set(), []),
 }
 
@@ -62,6 +62,17 @@ def test_decisions_that_rounding_turns_are_forgiven_and_no_others() -> None:
     assert difference(of(detect, near), of(detect, apart), values=True).startswith("output['scores'] differs")
     elsewhere = of(lambda x: {**detect(x), "input": x + 1}, turned)
     assert difference(of(detect, near), elsewhere, values=True).startswith("output['input'] differs")
+
+
+def test_decisions_behind_others_are_forgiven_too() -> None:
+    def detect(x: Tensor) -> Tensor:
+        largest = x[x > 0]
+        return torch.arange(3.0)[largest.sin().argsort()]
+
+    near, turned = torch.tensor([1.0, 1.0 + 1e-6, -1.0, 0.5]), torch.tensor([1.0 + 1e-6, 1.0, -1.0, 0.5])
+    assert not torch.equal(detect(near), detect(turned))
+    assert difference(of(detect, near), of(detect, turned), values=True) == ""
+    assert difference(of(detect, near), of(detect, turned.flip(0)), values=True) != ""
 
 
 def test_other_numbers_of_detections_are_forgiven_where_scores_are_near_the_threshold() -> None:

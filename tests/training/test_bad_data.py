@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from skipweave.data import DataConfig, FileImages
+from skipweave.data import DataConfig, FileDataset
 from skipweave.errors import SkipweaveError
 from skipweave.inference import predict
-from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, load_run
+from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 
@@ -46,7 +46,7 @@ def photos(config: FitConfig, tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-class Stop(Silent):
+class Stop(Callback):
     """Ends a run after some steps; hears its notes."""
 
     def __init__(self, after: int) -> None:
@@ -54,13 +54,13 @@ class Stop(Silent):
         self.notes: tuple[str, ...] = ()
         self.read: list[tuple[int, int]] = []
 
-    def checked(self, done: int, total: int) -> None:
+    def on_image_checked(self, done: int, total: int) -> None:
         self.read.append((done, total))
 
-    def started(self, start: RunStart) -> None:
+    def on_fit_start(self, start: RunStart) -> None:
         self.notes = start.notes
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
+    def on_step_end(self, epoch: int, step: int) -> None:
         self.left -= 1
         if not self.left:
             raise KeyboardInterrupt
@@ -78,7 +78,7 @@ def listener() -> Stop:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, listener: Stop) -> RunSummary:
     """A run that skips, never disturbed."""
-    return fit(settings(tmp_path_factory.mktemp("whole")), progress=listener)
+    return fit(settings(tmp_path_factory.mktemp("whole")), callbacks=[listener])
 
 
 def test_by_default_a_bad_image_stops_the_run_and_is_named(config: FitConfig):
@@ -110,11 +110,11 @@ def test_a_resumed_run_leaves_out_the_same_images_whatever_became_of_them(
     whole: RunSummary, config: FitConfig, photos: Path
 ):
     with pytest.raises(KeyboardInterrupt):
-        fit(config, progress=Stop(after=5))
+        fit(config, callbacks=[Stop(after=5)])
     run = config.output / "sparsenet40_24_folder_1"
     Image.new("RGB", (8, 8)).save(photos / BAD[0])  # mended
     listener = Stop(after=0)
-    resumed = fit(replace(config, data=replace(config.data, workers=2)), resume=run, progress=listener)
+    resumed = fit(replace(config, data=replace(config.data, workers=2)), resume=run, callbacks=[listener])
     assert listener.read == []
     assert (resumed.skipped, resumed.run_dir) == (2, run)
     assert digest(run) == digest(whole.run_dir)
@@ -122,7 +122,7 @@ def test_a_resumed_run_leaves_out_the_same_images_whatever_became_of_them(
 
 def test_what_has_been_found_before_is_not_looked_for_again(whole: RunSummary, config: FitConfig):
     listener = Stop(after=0)
-    run = fit(config, progress=listener, left_out=RunDirectory(whole.run_dir).read_skipped())
+    run = fit(config, callbacks=[listener], skipped_images=RunDirectory(whole.run_dir).read_skipped())
     assert listener.read == []
     assert run.skipped == 2
     assert digest(run.run_dir) == digest(whole.run_dir)
@@ -130,7 +130,7 @@ def test_what_has_been_found_before_is_not_looked_for_again(whole: RunSummary, c
 
 def test_a_run_does_not_go_on_with_other_images(config: FitConfig, photos: Path):
     with pytest.raises(KeyboardInterrupt):
-        fit(config, progress=Stop(after=5))
+        fit(config, callbacks=[Stop(after=5)])
     run = config.output / "sparsenet40_24_folder_1"
     (photos / "train" / "ape" / "0.png").unlink()
     with pytest.raises(SkipweaveError, match=r"are not those that .* began with: training image \d+ was"):
@@ -166,7 +166,7 @@ def test_turned_photographs_are_upright_in_training_and_prediction(whole: RunSum
     Image.fromarray(np.rot90(pixels)).save(tmp_path / "lying.png", exif=exif)
     Image.fromarray(pixels).save(tmp_path / "upright.png")
     paths = [tmp_path / "lying.png", tmp_path / "upright.png"]
-    images = FileImages(paths, [0, 0], in_chans=3)
+    images = FileDataset(paths, [0, 0], in_chans=3)
     assert torch.equal(images[0][0], images[1][0])
     network, _, description = load_run(whole.run_dir)
     lying, upright = predict(network, description, paths)

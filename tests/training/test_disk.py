@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, RunStart, Silent, fit
+from skipweave.training import Callback, FitConfig, RunStart, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import as_plain
@@ -111,16 +111,16 @@ def test_a_limit_on_the_size_of_files(nursery, begin: Callable[[Path], RunDirect
     assert open_saved(folder.last).info["sha256"] == weights
 
 
-class Does(Silent):
+class Does(Callback):
     """Does something to the run's folder after three steps."""
 
     def __init__(self, harm: Callable[[RunDirectory], None]) -> None:
         self.harm = harm
 
-    def started(self, start: RunStart) -> None:
+    def on_fit_start(self, start: RunStart) -> None:
         self.folder = RunDirectory(start.run_dir)
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
+    def on_step_end(self, epoch: int, step: int) -> None:
         if step == 3:
             self.harm(self.folder)
 
@@ -128,7 +128,7 @@ class Does(Silent):
 def test_a_folder_that_is_removed(tiny: Tiny):
     config = tiny(checkpoint_every=1)
     with pytest.raises(SkipweaveError, match=r"cannot write .*/last\.safetensors \(No such file or dir") as caught:
-        fit(config, progress=Does(lambda folder: shutil.rmtree(folder.path)))
+        fit(config, callbacks=[Does(lambda folder: shutil.rmtree(folder.path))])
     assert f"the run's folder is gone: {config.output}" in str(caught.value)
     assert not list(config.output.iterdir())
 
@@ -137,7 +137,7 @@ def test_a_folder_that_is_moved(tiny: Tiny, tmp_path: Path, weights: str):
     config = tiny(checkpoint_every=1)
     moved = tmp_path / "moved"
     with pytest.raises(SkipweaveError, match="the run's folder is gone"):
-        fit(config, progress=Does(lambda folder: folder.path.rename(moved)))
+        fit(config, callbacks=[Does(lambda folder: folder.path.rename(moved))])
     fit(config, resume=moved)
     assert open_saved(RunDirectory(moved).last).info["sha256"] == weights
 
@@ -150,7 +150,7 @@ def test_a_file_where_a_folder_was(tiny: Tiny):
         folder.checkpoints.touch()
 
     with pytest.raises(SkipweaveError, match=r"cannot write .*/last\.safetensors \(Not a directory\); there is"):
-        fit(config, progress=Does(harm))
+        fit(config, callbacks=[Does(harm)])
     (run,) = config.output.iterdir()
     with pytest.raises(SkipweaveError, match=r"cannot write .*/checkpoints \(File exists\)"):
         fit(config, resume=run)

@@ -104,14 +104,14 @@ def test_a_learning_rate_that_is_too_large_in_half_precision(tiny: Tiny):
 @pytest.mark.usefixtures("half")
 def test_gradients_that_are_never_numbers(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
     """Half precision leaves such steps out and halves the scale of the loss, 65536 at first; not for ever, though."""
-    gradients = Learner.gradients
+    gradients = Learner.backward
 
     def spoiled(self: Learner, *args: object) -> Tensor:
         sums = gradients(self, *args)  # type: ignore[arg-type]
         next(self.network.parameters()).grad.fill_(math.inf)
         return sums
 
-    monkeypatch.setattr(Learner, "gradients", spoiled)
+    monkeypatch.setattr(Learner, "backward", spoiled)
     folder, message = failed(tiny(batch_size=32, checkpoint_every=5))
     assert "the gradients are not numbers, however the loss is scaled" in message
     assert read(folder)["step"] == 17
@@ -122,7 +122,7 @@ def test_gradients_that_are_never_numbers(tiny: Tiny, monkeypatch: pytest.Monkey
 def test_a_weight_that_is_no_number_is_seen_before_it_is_saved(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, value: float
 ):
-    descend, steps = Learner.descend, 0
+    descend, steps = Learner.optimizer_step, 0
 
     def spoil(self: Learner, lr: float) -> None:
         nonlocal steps
@@ -131,9 +131,9 @@ def test_a_weight_that_is_no_number_is_seen_before_it_is_saved(
         if steps == 15:
             list(self.network.parameters())[-1].data[0] = value
 
-    monkeypatch.setattr(Learner, "descend", spoil)
+    monkeypatch.setattr(Learner, "optimizer_step", spoil)
     folder, message = failed(tiny(checkpoint_every=5))
-    assert "epoch 2 after 4 steps: a weight is not a number" in message
+    assert "epoch 2 at step 4: a weight is not a number" in message
     assert read(folder)["step"] == 4
     saved, note = folder.newest()
     assert saved is not None

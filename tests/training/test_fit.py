@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skipweave.errors import SkipweaveError
-from skipweave.training import FitConfig, ModelConfig, RunStart, RunSummary, Silent, fit, learner, loop
+from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, learner, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
@@ -20,20 +20,20 @@ Tiny = Callable[..., FitConfig]
 TEXTS = {".yaml", ".json", ".jsonl", ".txt", ".csv", ".svg"}
 
 
-class Listener(Silent):
+class Listener(Callback):
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def started(self, start: RunStart) -> None:
+    def on_fit_start(self, start: RunStart) -> None:
         self.heard.append(f"start {start.epoch} {start.step} of {start.steps}")
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
+    def on_step_end(self, epoch: int, step: int) -> None:
         self.heard.append(f"step {epoch} {step}")
 
-    def epoch_done(self, row: object) -> None:
+    def on_epoch_end(self, row: object) -> None:
         self.heard.append("epoch")
 
-    def finished(self, summary: RunSummary) -> None:
+    def on_fit_end(self, summary: RunSummary) -> None:
         self.heard.append("end")
 
 
@@ -109,7 +109,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(tiny: Tiny):
 
 def test_progress_hears_everything_in_order(tiny: Tiny):
     listener = Listener()
-    fit(tiny(epochs=1, batch_size=256), progress=listener)
+    fit(tiny(epochs=1, batch_size=256), callbacks=[listener])
     assert listener.heard == ["start 0 0 of 2", "step 0 1", "step 0 2", "epoch", "end"]
 
 
@@ -130,7 +130,7 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(tiny: Tiny, monkeypatch:
 
     monkeypatch.setattr(loop, "epoch_loader", poisoned)
     config = tiny(checkpoint_every=2)
-    with pytest.raises(SkipweaveError, match="epoch 1 after 6 steps: the loss is not a number") as caught:
+    with pytest.raises(SkipweaveError, match="epoch 1 at step 7: the loss is not a number") as caught:
         fit(config)
     assert "\n" not in str(caught.value)
     assert len(read) == 7
@@ -146,9 +146,11 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(tiny: Tiny, monkeypatch:
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Learner, "descend", lambda self, lr: next(self.network.parameters()).data.fill_(torch.inf))
+    monkeypatch.setattr(
+        Learner, "optimizer_step", lambda self, lr: next(self.network.parameters()).data.fill_(torch.inf)
+    )
     config = tiny(checkpoint_every=1)
-    with pytest.raises(SkipweaveError, match="after 1 steps: a weight is not a number"):
+    with pytest.raises(SkipweaveError, match="at step 1: a weight is not a number"):
         fit(config)
     (run_dir,) = config.output.iterdir()
     assert RunDirectory(run_dir).newest() == (None, "")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig
-from skipweave.data.segmentation import open_labels, read_classes
+from skipweave.data.segmentation import open_mask, read_classes
 from skipweave.errors import SkipweaveError
 from skipweave.plotting.mask_overlays import mask_image
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_run
@@ -66,7 +66,7 @@ def test_a_predicted_mask_is_read_as_a_mask_of_the_set(tmp_path: Path, name: str
     else:
         assert set(np.unique(got)) <= set(classes.values)
         assert (got == wanted).mean() > 0.8
-    assert (open_labels(made, classes).numpy() == labels).mean() > 0.8
+    assert (open_mask(made, classes).numpy() == labels).mean() > 0.8
 
 
 def test_a_description_keeps_the_values_and_older_files_have_labels(tmp_path: Path, class_list, make_pairs):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipweave.data import DataConfig, check_workers, load, workers_note
+from skipweave.data import DataConfig, check_workers, load, workers_warning
 from skipweave.errors import SkipweaveError
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
@@ -139,8 +139,8 @@ def test_more_workers_than_cores_are_noted(tmp_path):
     (note,) = notes_before(many, load(many.data))
     assert f"workers is {cores() + 1}, but there are {cores()} cores here" in note
     assert notes_before(config, load(config.data)) == ()
-    assert workers_note(cores()) == ""
-    assert "in each of 2 processes" in workers_note(cores(), 2)
+    assert workers_warning(cores()) == ""
+    assert "in each of 2 processes" in workers_warning(cores(), 2)
     for wrong in (-1, 1025):
         with pytest.raises(SkipweaveError, match=f"workers is {wrong}: expected 0 to 1024"):
             check_workers(wrong)

@@ -13,13 +13,13 @@ from skipweave.data import DataConfig, count_pixels, load_segmentation
 from skipweave.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import (
+    Callback,
     FitConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
     RunStart,
     ScheduleConfig,
-    Silent,
     fit,
     load_weights,
 )
@@ -48,17 +48,17 @@ def config(tmp_path: Path, make_pairs, class_list) -> FitConfig:
     )
 
 
-class Told(Silent):
+class Told(Callback):
     """Remembers what is told at the start, and may interrupt."""
 
     def __init__(self, stop_after: int = 0) -> None:
         self.left = stop_after
         self.notes: tuple[str, ...] = ()
 
-    def started(self, start: RunStart) -> None:
+    def on_fit_start(self, start: RunStart) -> None:
         self.notes = start.notes
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
+    def on_step_end(self, epoch: int, step: int) -> None:
         self.left -= 1
         if self.left == 0:
             raise KeyboardInterrupt
@@ -70,7 +70,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
 
 def test_a_run_is_scored_at_full_resolution_and_tells_its_weights(config: FitConfig):
     told = Told()
-    summary = fit(config, progress=told)
+    summary = fit(config, callbacks=[told])
     assert told.notes[0].startswith("class weights: ground ")
     assert {"mean_iou", "accuracy", "iou_ground", "iou_road", "exit1_error", "exit2_error"} == set(summary.test_scores)
     assert summary.test_error == pytest.approx(100 - summary.test_scores["mean_iou"])
@@ -88,7 +88,7 @@ def test_stopped_in_mid_epoch_it_ends_as_the_undisturbed_run(config: FitConfig):
     undisturbed = tensors(fit(config).run_dir)
     config = replace(config, output=config.output.with_name("stopped"), checkpoint_every=2)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, progress=Told(stop_after=9))
+        fit(config, callbacks=[Told(stop_after=9)])
     (run,) = config.output.iterdir()
     resumed = tensors(fit(config, resume=run).run_dir)
     assert [name for name in undisturbed if not torch.equal(undisturbed[name], resumed[name])] == []

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from skipweave.errors import Stopped
-from skipweave.training import FitConfig, Silent, fit
+from skipweave.training import Callback, FitConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import SIGNALS, stop_requests
 from skipweave_config.config_files import as_plain
@@ -70,7 +71,7 @@ def test_a_signal_stops_a_run_within_a_step(
     pytest.param("step", 11, 0, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_two_processes_stop_at_the_same_step(nursery, settings: Path, tmp_path: Path, at: str, number: int, rank: int):
-    """Whichever of them gets the signal; so that the first saves what both have done."""
+    """When they next synchronize, whichever of them gets the signal; so that the first saves what both have done."""
     words = ["fit", "--config", settings, "--devices", 2]
     ended = nursery(words, at=at, number=number, rank=rank, signal="SIGTERM", processes=2)
     assert ended.statuses == [143, 143]
@@ -78,7 +79,7 @@ def test_two_processes_stop_at_the_same_step(nursery, settings: Path, tmp_path: 
     assert f"to go on: skipweave fit --resume {run}" in ended.texts[0]
     assert "skipweave:" not in ended.texts[1]
     folder = RunDirectory(run)
-    assert open_saved(folder.last).info["state"]["step"] == (number if at == "step" else 11)
+    assert open_saved(folder.last).info["state"]["step"] == (11 if at == "evaluation" else max(number, STEPS_PER_SYNC))
     assert nursery(["fit", "--resume", run], processes=2).status == 0
     whole = nursery([*words, "--output", tmp_path / "whole"], processes=2)
     assert whole.status == 0
@@ -139,12 +140,12 @@ def test_other_threads_hear_nothing():
 
 
 def test_python_users_get_an_exit_status_too(tiny: Callable[..., FitConfig]):
-    class Interrupted(Silent):
-        def stepped(self, epoch: int, step: int, loss: float) -> None:
+    class Interrupted(Callback):
+        def on_step_end(self, epoch: int, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(SystemExit) as caught:
-        fit(tiny(), progress=Interrupted())
+        fit(tiny(), callbacks=[Interrupted()])
     assert isinstance(caught.value, Stopped)
     assert (caught.value.code, caught.value.signal) == (143, signal.SIGTERM)
     assert "in epoch 1 after 1 of 11 steps" in str(caught.value)

@@ -86,8 +86,14 @@ def results(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return model.eval()(*args, **kwargs)
 
 
-@pytest.mark.parametrize("transform", ALL)
-@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize(
+    ("holder", "transform"),
+    [
+        pytest.param(holder, transform, marks=[pytest.mark.slow] * (holder == "numpy" and transform != "convert"))
+        for holder in HOLDERS
+        for transform in ALL
+    ],
+)
 def test_whatever_holds_the_outputs(holder: str, transform: str) -> None:
     model = shaken(Net(lambda net, x: HOLDERS[holder](*net.raw(x))))
     made, x = TRANSFORMS[transform](model, **SIZE), torch.randn(3, 3, 16, 16)

@@ -3,7 +3,7 @@
 import copy
 import pickle
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import load_file, load_model, save_file, save_model
+from timm.layers import Conv2dSame
 from timm.models.densenet import DenseNet as TimmDenseNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,6 +25,7 @@ from skipweave.layers import ConcatRead, CrossConv, SeparableMaxPool
 from skipweave.transforms import InferenceNet, optimize_for_inference
 from skipweave.transforms.memory_format import MemoryFormat
 
+SLOW = ("seqresnet_b", "seqresnext", "resnet18, sparse", "resnet18, sparse in blocks", "timm's mobilenet", "converted")
 METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")
 EXITS = dict(heads="stages")
 FOUR = dict(units=(2, 3, 2, 2), growth=4, stem_width=8)
@@ -132,12 +134,16 @@ def norms_of(model: nn.Module) -> set[str]:
     return {name for name, part in model.named_modules() if isinstance(part, _BatchNorm)}
 
 
-@pytest.mark.parametrize("name", OURS)
+def some_slow(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in names]
+
+
+@pytest.mark.parametrize("name", some_slow(OURS))
 def test_networks_of_every_family(name: str) -> None:
     check(ours(name), OURS[name][2], torch.randn(2, 3, 45, 39, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", some_slow(OTHERS))
 def test_networks_of_others(name: str) -> None:
     make, counts = OTHERS[name]
     check(shaken(make()), counts, torch.randn(2, 3, 45, 39, dtype=torch.float64))
@@ -222,6 +228,7 @@ TOYS: dict[str, tuple[Callable[[], Toy], str | None]] = {  # why the norm stays;
     "part of the channels": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)[:, :4]), nn.Conv2d(3, 6, 3)), "slice"),
     "part of the rows": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)[..., 1:, :-1])), None),
     "another class that runs as its base": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Named(3, 4, 3)), None),
+    "timm's padding": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Conv2dSame(3, 4, 3, stride=2)), None),
     "another class": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Doubled(3, 4, 3)), "what conv makes"),
     "weight norm": (
         lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))),
@@ -438,7 +445,7 @@ def test_the_best_memory_format(make: Callable[[], nn.Module], best: str) -> Non
     assert optimize_for_inference(make(), input_size=(3, 32, 32)).memory_format == best
 
 
-@pytest.mark.parametrize("name", ["densenet_bc", "resnet", "deluge", "seqresnet_b", "fc_densenet"])
+@pytest.mark.parametrize("name", some_slow(["densenet_bc", "resnet", "deluge", "seqresnet_b", "fc_densenet"]))
 @pytest.mark.parametrize("chosen", ["contiguous", "channels_last"])
 def test_either_memory_format(name: str, chosen: MemoryFormat) -> None:
     model, x = ours(name), torch.randn(2, 3, 20, 16, dtype=torch.float64)

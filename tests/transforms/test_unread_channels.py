@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from skipweave.topology import ChannelPattern, channels
+from skipweave.topology import ChannelPattern, channel_patterns
 from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
 from skipweave.tracing.replicas import trials_of
 from skipweave.transforms.unread_channels import rescue, unread
@@ -20,7 +20,7 @@ def chain(widths: list[int]) -> ChannelGraph:
 
 
 def extend(name: str, pattern: ChannelPattern) -> ChannelPattern:
-    return channels.exact(pattern.in_channels, pattern.out_channels, pattern.fan_in + 1, seed=99, start=pattern)
+    return channel_patterns.exact(pattern.in_channels, pattern.out_channels, pattern.fan_in + 1, seed=99, start=pattern)
 
 
 @given(
@@ -31,7 +31,7 @@ def extend(name: str, pattern: ChannelPattern) -> ChannelPattern:
 def test_no_channel_of_a_chain_stays_unread(widths: list[int], fan_in: int, seed: int) -> None:
     graph = chain(widths)
     patterns = {
-        str(number): channels.exact(a, b, min(fan_in, a), choice="uniform", seed=seed + number)
+        str(number): channel_patterns.exact(a, b, min(fan_in, a), choice="uniform", seed=seed + number)
         for number, (a, b) in enumerate(pairwise(widths))
     }
     rescued = rescue(graph, patterns, extend)

@@ -1,1 +1,1 @@
-"""Looking at networks: what they cost, how they are linked, and whether they are the ones that were published."""
+"""Measurements of networks: cost, memory, speed, links, and the comparison with the published figures."""

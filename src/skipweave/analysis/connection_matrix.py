@@ -1,4 +1,4 @@
-"""The connection matrix of a whole network: which node reads which, through all stages."""
+"""Connection matrix of a whole network, over all stages."""
 
 from dataclasses import dataclass
 from itertools import accumulate
@@ -9,15 +9,15 @@ from torch import nn
 from skipweave.analysis.profile import topologies_of
 from skipweave.errors import SkipweaveError
 from skipweave.layers import SpanningStages
-from skipweave.topology import Topology, joined
+from skipweave.topology import Topology, join_stages
 
 
 @dataclass(frozen=True)
 class ConnectionMatrix:
-    """Who reads whom (Log-DenseNet, Fig. 1).
+    """Connection matrix (Log-DenseNet, Fig. 1).
 
     Attributes:
-        topology: Of all units, counted through the stages; node 0 is the first stage's input.
+        topology: Topology of all units, numbered through the stages; node 0 is the input of the first stage.
         ends: Last node of each stage.
     """
 
@@ -26,21 +26,21 @@ class ConnectionMatrix:
 
     @property
     def values(self) -> np.ndarray:
-        """Boolean (n + 1, n + 1): row i is the reader i + 1, the last one the network's head, column s the source s."""
+        """Boolean (n + 1, n + 1): row i is reader i + 1, the last row the head; column s is source s."""
         return self.topology.adjacency()[1:]
 
 
 def connection_matrix(network: nn.Module) -> ConnectionMatrix:
-    """Lay out what the units of a network read as one matrix.
+    """Build the connection matrix of a network.
 
-    Where topologies restart in every stage, who reads a stage's input reads what the stage before hands out: a
-    transition adds no link (`skipweave.topology.joined`).
+    Where the topology restarts in every stage, a reader of a stage's input reads the output of the previous stage: a
+    transition adds no link (`skipweave.topology.join_stages`).
 
     Args:
-        network: A network with stages; on any device.
+        network: Network with stages, on any device.
 
     Raises:
-        SkipweaveError: It has no stages with a topology.
+        SkipweaveError: The network has no stages with a topology.
     """
     topologies = topologies_of(network)
     if not topologies:
@@ -48,4 +48,4 @@ def connection_matrix(network: nn.Module) -> ConnectionMatrix:
     stages = getattr(network, "stages", ())
     if isinstance(stages, SpanningStages):
         return ConnectionMatrix(topologies[0], stages.plan.ends)
-    return ConnectionMatrix(joined(topologies), tuple(accumulate(topology.units for topology in topologies)))
+    return ConnectionMatrix(join_stages(topologies), tuple(accumulate(topology.units for topology in topologies)))

@@ -1,4 +1,4 @@
-"""Which images a network can take, found by dry runs on the meta device, where nothing is computed."""
+"""Valid image sizes of a network, found by forward passes on the meta device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,54 +11,54 @@ from skipweave.tracing.copies import on_meta
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
 from skipweave.tracing.replicas import QuickNorms
 
-_LARGEST = 2048  # the longest side that is tried
+_LARGEST = 2048  # longest side to try
 
 
-def check_images(model: nn.Module, shape: InputSize, *, batch: int = 1, training: bool = False) -> None:
-    """Check that a network can take images, and say which it can take otherwise.
+def check_image_size(model: nn.Module, shape: InputSize, *, batch: int = 1, training: bool = False) -> None:
+    """Check that a network accepts images of a size.
 
-    A network that takes no images whatever on the meta device, such as one that looks at values, is let through.
+    A network that accepts no images at all on the meta device, such as one that depends on values, passes.
 
     Args:
-        model: Any network; it may be on the meta device, and is not changed.
+        model: Network on any device, the meta device included; it is not changed.
         shape: (C, H, W) of the images.
-        batch: Images at once. In training a batch norm cannot normalize one value a channel, which is what a batch of
-            one image leaves of a 1x1 map.
-        training: Whether it is to be trained on them.
+        batch: Batch size. In training, batch norm needs more than one value per channel, so a batch of one image fails
+            where a feature map is 1x1.
+        training: Whether to check training mode.
 
     Raises:
-        SkipweaveError: It cannot: one line with its name, the size and the least size that works.
+        SkipweaveError: The network does not accept such images; the message has the smallest size that works.
     """
     twin = on_meta(model).train(training)
     if _runs(twin, batch, shape):
         return
     name, (channels, height, width) = name_of(model), shape
     size = f"{height}x{width} pixels"
-    least = _least_side(lambda side: _runs(twin, batch, (channels, side, side)), min(height, width))
+    smallest = _smallest_side(lambda side: _runs(twin, batch, (channels, side, side)), min(height, width))
     if batch == 1 and training and _runs(twin, 2, shape):
-        larger = f", or images of at least {least}x{least}" if least else ""
+        larger = f", or images of at least {smallest}x{smallest}" if smallest else ""
         raise SkipweaveError(
-            f"{name} cannot be trained on batches of one image of {size}, of which a batch norm gets one value a "
-            f"channel: give batches of at least 2{larger}"
+            f"{name} cannot be trained on batches of one image of {size}, as batch norm gets one value per channel: "
+            f"expected batches of at least 2{larger}"
         )
-    if least and _runs(twin, batch, (channels, least + 1, least + 1)):  # and not only multiples of something
-        raise SkipweaveError(f"{name} cannot take images of {size}: it needs at least {least}x{least}")
+    if smallest and _runs(twin, batch, (channels, smallest + 1, smallest + 1)):  # and not only multiples of something
+        raise SkipweaveError(f"{name} cannot take images of {size}: expected at least {smallest}x{smallest}")
     own = _own_size(model) or shape
     if _runs(twin, batch, (channels, *own[1:])):
-        raise SkipweaveError(f"{name} cannot take images of {size}: expected its own size, {own[1]}x{own[2]}")
-    if least:
-        raise SkipweaveError(f"{name} cannot take images of {size}: it takes {least}x{least}, for instance")
+        raise SkipweaveError(f"{name} cannot take images of {size}: expected its input size, {own[1]}x{own[2]}")
+    if smallest:
+        raise SkipweaveError(f"{name} cannot take images of {size}: expected {smallest}x{smallest}, for example")
     if _runs(twin, batch, own):
         raise SkipweaveError(f"{name} cannot take images of size {shape}: expected {own[0]} channels")
 
 
 def name_of(model: nn.Module) -> str:
-    """The name by which timm knows a network, or else its class."""
+    """Name of a network in timm's registry, or else its class."""
     return (getattr(model, "pretrained_cfg", None) or {}).get("architecture") or type(model).__name__
 
 
 def _own_size(model: nn.Module) -> InputSize | None:
-    """(C, H, W) of the images that the network is made for, if it says so."""
+    """(C, H, W) of the network's `pretrained_cfg`, if it has one."""
     try:
         return checked_input_size(model, None)
     except SkipweaveError:
@@ -66,18 +66,18 @@ def _own_size(model: nn.Module) -> InputSize | None:
 
 
 def _runs(twin: nn.Module, batch: int, shape: InputSize) -> bool:
-    """Whether a network on the meta device takes such images."""
+    """Whether a network on the meta device accepts such images."""
     dtype: Any = next((parameter.dtype for parameter in twin.parameters()), torch.float32)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), QuickNorms():
             twin(torch.empty(batch, *shape, device="meta", dtype=dtype))
-    except Exception:  # networks of other libraries fail each in their own way
+    except Exception:  # networks of other libraries raise any exception
         return False
     return True
 
 
-def _least_side(works: Callable[[int], bool], failed: int) -> int | None:
-    """The least side above one that fails from which on a network works; None if there is none up to 2048."""
+def _smallest_side(works: Callable[[int], bool], failed: int) -> int | None:
+    """Smallest side above one that failed from which a network works; None if there is none up to 2048."""
     side = failed
     while not works(side):
         failed, side = side, 2 * side

@@ -1,4 +1,4 @@
-"""Build what the ledger lists and compare it with what was printed."""
+"""Comparison of the networks with the published figures of the ledger."""
 
 import json
 from collections import defaultdict
@@ -21,7 +21,7 @@ from skipweave.models import create_model
 from skipweave.transforms import build_thinned
 
 MEASURED = frozenset({"error", "top5_error", "accuracy", "mean_iou", "iou"})
-"""Quantities that only training can tell."""
+"""Quantities that require training."""
 
 _TORCHVISION = "torchvision:"
 
@@ -30,12 +30,12 @@ Verdict = Literal["yes", "no", "open", "wrong"]
 
 @dataclass(frozen=True)
 class Check:
-    """A row of the ledger and the network built for it.
+    """Row of the ledger and the figure of the network built for it.
 
     Attributes:
         row: The row.
-        built: The row's quantity, counted on the network; None where none was built.
-        reason: Why none was built; empty where one was.
+        built: The quantity of the row, counted on the network; None if no network was built.
+        reason: Why no network was built; empty otherwise.
     """
 
     row: Row
@@ -44,10 +44,11 @@ class Check:
 
     @property
     def verdict(self) -> Verdict:
-        """How the built network compares with the printed figure.
+        """Comparison with the printed figure.
 
-        "yes": rounded to the printed decimals it is the figure. "no": it is not, and the row's note says why.
-        "open": nothing was built, or nothing was printed. "wrong": it is not what the ledger expects of this network.
+        "yes": equal, rounded to the printed decimals. "no": different, for the reason in the row's note. "open":
+        nothing was built, or nothing was printed. "wrong": different from the figure that the ledger expects of this
+        network.
         """
         if self.built is None:
             return "open"
@@ -59,14 +60,14 @@ class Check:
 
     @property
     def difference(self) -> float | None:
-        """The built figure against the printed one, e.g. 0.02 for 2 % more; None where one is missing."""
+        """Relative difference to the printed figure, e.g. 0.02 for 2 % more; None if a figure is missing."""
         if self.built is None or not self.row.printed:
             return None
         return float(self.row.in_units(self.built) / Decimal(self.row.printed)) - 1
 
 
 def by_network(rows: Iterable[Row]) -> list[list[Row]]:
-    """Group rows that need the same network at the same size, so that it is built once."""
+    """Group rows of the same network at the same input size, so that it is built once."""
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.model, json.dumps(row.overrides), row.input_size].append(row)
@@ -74,7 +75,7 @@ def by_network(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def check(rows: Iterable[Row]) -> Iterator[Check]:
-    """Check rows of one network (a group of `by_network`), built on the meta device, where nothing is stored."""
+    """Check rows of one network (a group of `by_network`), built on the meta device."""
     network: _Network | None = None
     for row in rows:
         if reason := why_not_built(row):
@@ -88,18 +89,18 @@ def check(rows: Iterable[Row]) -> Iterator[Check]:
 
 
 def why_not_built(row: Row) -> str:
-    """Why no network is asked for, in words; empty where one is."""
+    """Return why a row has no network to build; empty if it has one."""
     if row.quantity in MEASURED:
-        return "told by training, not by counting"
+        return "requires training"
     if not row.model:
-        return "no network of ours"
+        return "not a network of skipweave"
     if not row.model.startswith(_TORCHVISION) and not timm.is_model(row.model):
-        return "not among the networks yet"
+        return "not registered"
     return ""
 
 
 class _Network:
-    """A network on the meta device, its operations counted when first asked for."""
+    """Network on the meta device, with lazily counted operations."""
 
     def __init__(self, row: Row) -> None:
         with torch.device("meta"):
@@ -108,7 +109,7 @@ class _Network:
 
     @cached_property
     def counts(self) -> Counts:
-        """Counted with every exit that the network has: the figures of networks with several heads include all."""
+        """Operations including all exits, as in the published figures of networks with several heads."""
         anytime = getattr(self.model, "forward_anytime", None)
         return count(self.model, self.image, (lambda image: list(anytime(image))) if anytime else None)
 

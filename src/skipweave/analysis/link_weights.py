@@ -1,4 +1,4 @@
-"""How strongly readers weigh what they read, from the weights alone: the numbers of three of the papers' pictures."""
+"""Weights of links: the values of three figures of the papers."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from skipweave.transforms.node_readers import Reader, readers
 
 @dataclass(frozen=True)
 class GroupMap:
-    """What the groups of a SeqConv layer make of the groups that they read.
+    """Weights between the groups of a SeqConv layer.
 
     Attributes:
-        layer: The layer's name in the network.
-        given: Nodes that are there before the first group is made: the groups of the layer's input, or 1 where the
-            layer is dense and reads its input as a whole.
-        values: (groups, given + groups - 1), from 0 to 1: row i is the group i + 1 that is made, column s the group
-            s + 1 - given that is read: the layer's own from 1 on, its input's up to 0; NaN where it is not read.
+        layer: Name of the layer in the network.
+        given: Number of input nodes: the groups of the layer's input, or 1 for a dense layer, which reads its input as
+            a whole.
+        values: (groups, given + groups - 1), from 0 to 1: row i is output group i + 1, column s is source group
+            s + 1 - given: the layer's own groups from 1 on, those of its input up to 0; NaN where it is not read.
     """
 
     layer: str
@@ -30,16 +30,16 @@ class GroupMap:
 
 
 def cross_norms(model: nn.Module) -> tuple[np.ndarray, ...]:
-    """Weights of the cross-layer convolutions that read whole stages: the transitions' and the classifier's.
+    """Compute the weights of the cross-layer convolutions that read whole stages: transitions and classifier.
 
     The value of a node is the L2 norm of its weights over the channels, divided by the largest such norm of the reader
-    (DelugeNets, Fig. 3). With `cross="normalized"` the weights apply to normalized nodes, so they can be compared.
+    (DelugeNets, Fig. 3). With `cross="normalized"` the weights apply to normalized nodes and are comparable.
 
     Returns:
-        One array a stage, (n + 1,): the values of the nodes 0..n, NaN where a node is not read.
+        One array per stage, (n + 1,): the values of the nodes 0..n, NaN where a node is not read.
 
     Raises:
-        SkipweaveError: Nothing in the network reads a stage through such a convolution.
+        SkipweaveError: No such convolution reads a stage of the network.
     """
     found = []
     for reader in readers(model):
@@ -54,14 +54,14 @@ def cross_norms(model: nn.Module) -> tuple[np.ndarray, ...]:
 
 
 def reuse_maps(model: nn.Module) -> tuple[np.ndarray, ...]:
-    """Weights of the convolutions that read concatenated nodes (SparseNet, Fig. 3).
+    """Compute the weights of the convolutions that read concatenated nodes (SparseNet, Fig. 3).
 
-    The value of a node is the mean absolute weight, in the first convolution of the unit that reads it, of the node's
-    channels, divided by the largest such mean of that unit.
+    The value of a node is the mean absolute weight of its channels in the first convolution of the unit that reads it,
+    divided by the largest such mean of that unit.
 
     Returns:
-        One array a stage, (n, n), or one in all where one topology spans the stages: row s is the node 0..n-1 that is
-        read, column i the node i + 1 that is made; NaN where a node is not read.
+        One array per stage, (n, n), or a single one where one topology spans the stages: row s is source node 0..n-1,
+        column i is output node i + 1; NaN where a node is not read.
 
     Raises:
         SkipweaveError: The network has no units that read concatenated nodes.
@@ -69,42 +69,42 @@ def reuse_maps(model: nn.Module) -> tuple[np.ndarray, ...]:
     stages = [list(group) for _, group in groupby(readers(model), lambda reader: reader.stage)]
     maps = [_reuse(units) for units in stages if all(reader.concat for reader in units)]
     if not maps:
-        raise SkipweaveError("no unit of this network reads concatenated nodes: expected a DenseNet or one of its kin")
+        raise SkipweaveError("no unit of this network reads concatenated nodes: expected a DenseNet or SparseNet")
     return tuple(maps)
 
 
 def group_maps(model: nn.Module) -> tuple[GroupMap, ...]:
-    """Weights between the groups of SeqConv layers (Sequentially Aggregated Convolutional Networks, Fig. 5).
+    """Compute the weights between groups of SeqConv layers (Sequentially Aggregated Convolutional Networks, Fig. 5).
 
-    The value of a pair is the mean absolute weight, in the convolution that makes a group (the 1x1 one in the "-B"
-    form), of the channels of the group that is read, divided by the largest such mean of the layer.
+    The value of a pair is the mean absolute weight of the source group's channels in the convolution of the output
+    group (the 1x1 convolution of the "-B" form), divided by the largest such mean of the layer.
 
     Returns:
-        One map a layer, in order.
+        One map per layer, in order.
 
     Raises:
         SkipweaveError: The network has no SeqConv layers.
     """
     layers = [(name, part) for name, part in model.named_modules() if isinstance(part, SeqConv2d)]
     if not layers:
-        raise SkipweaveError("no convolution of this network is made in groups: expected a SeqResNet, or SeqConv2d")
+        raise SkipweaveError("this network has no SeqConv2d layer: expected a SeqResNet")
     return tuple(_groups(name, layer) for name, layer in layers)
 
 
-def mean_by_source(weight: Tensor, widths: Sequence[int], gain: Tensor | None = None) -> np.ndarray:
+def mean_by_source(weight: Tensor, widths: Sequence[int], norm_weight: Tensor | None = None) -> np.ndarray:
     """Mean absolute weight of the channels of each source.
 
     Args:
-        weight: (C_out, C_in, kh, kw) of a convolution.
+        weight: Weight of a convolution, (C_out, C_in, kh, kw).
         widths: Channels of each source; their sum is C_in.
-        gain: (C_in,), factors of the channels that come before the convolution; None leaves them out.
+        norm_weight: Weight of the norm before the convolution, (C_in,); None leaves it out.
 
     Returns:
         (sources,), in float64.
     """
     means = np.abs(numbers(weight)).mean(axis=(0, 2, 3))
-    if gain is not None:
-        means = means * np.abs(numbers(gain))
+    if norm_weight is not None:
+        means = means * np.abs(numbers(norm_weight))
     return np.array([part.mean() for part in np.split(means, np.cumsum(widths)[:-1])])
 
 
@@ -114,7 +114,7 @@ def numbers(weight: Tensor) -> np.ndarray:
 
 
 def relative(values: np.ndarray) -> np.ndarray:
-    """Divide by the largest value, unless all are zero; NaN stays."""
+    """Divide by the largest value, unless all are zero; NaN is kept."""
     return values / (np.nanmax(values) or 1.0)
 
 
@@ -140,5 +140,5 @@ def _groups(name: str, layer: SeqConv2d) -> GroupMap:
 
 
 def _widths(layer: SeqConv2d, nodes: Iterable[int]) -> list[int]:
-    """Channels of nodes: of the input as a whole where the layer is dense, of a group elsewhere."""
+    """Channels of nodes: of the whole input for a dense layer, of a group otherwise."""
     return [layer.in_channels if node == 0 and not layer.windowed else layer.group_size for node in nodes]

@@ -1,4 +1,4 @@
-"""What memory holds: tensors saved for the backward pass in training, tensors alive at once in inference."""
+"""Memory of a network: tensors saved for backward in training, tensors alive at once in inference."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,13 +11,14 @@ from torch.utils._pytree import tree_leaves
 
 
 def saved_bytes(model: nn.Module, images: Tensor) -> int:
-    """Bytes that one forward pass in training mode saves for its backward pass.
+    """Count the bytes that a forward pass in training mode saves for backward.
 
-    Storages are counted once however many tensors share them; parameters and buffers are not counted. On the meta
-    device nothing is allocated and the figure is the same as on the CPU. Networks that recompute count what they keep.
+    Each storage counts once, however many tensors share it; parameters and buffers do not count. On the meta device
+    nothing is allocated and the figure is the same as on the CPU. With activation checkpointing, only the saved
+    activations count.
 
     Args:
-        model: Put in training mode and left there; on the device of `images`. Running statistics are updated.
+        model: Network on the device of `images`; it is set to training mode, and running statistics are updated.
         images: (N, C, H, W).
     """
     own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
@@ -35,15 +36,14 @@ def saved_bytes(model: nn.Module, images: Tensor) -> int:
 
 
 def peak_inference_bytes(model: nn.Module, images: Tensor) -> int:
-    """Bytes of the tensors that are alive at once, at most, during one forward pass in inference mode.
+    """Compute the peak memory of activations during a forward pass in inference mode, in bytes.
 
-    A tensor counts from the operation that makes it until nobody holds it any more, its storage once however many
-    tensors share it: nodes that are still to be read, and what a layer makes on its way to its result. Parameters,
-    buffers and the images are not counted, nor what a kernel needs within one operation. On the meta device nothing is
-    allocated, and the figure is that of torch's own operations; on the CPU the C library takes less.
+    A tensor counts while it is alive, each storage once: nodes that are still to be read, and intermediate results of a
+    layer. Parameters, buffers, the images and the workspace of a single operation do not count. On the meta device
+    nothing is allocated, and the figure is that of torch's operations; on the CPU the C library needs less.
 
     Args:
-        model: Put in evaluation mode and left there; on the device of `images`.
+        model: Network on the device of `images`; it is set to evaluation mode.
         images: (N, C, H, W).
     """
     model.eval()
@@ -52,22 +52,22 @@ def peak_inference_bytes(model: nn.Module, images: Tensor) -> int:
 
 
 def peak_bytes(work: Callable[[], object], others: Iterable[Tensor]) -> int:
-    """Bytes of the tensors that are alive at once, at most, while some work is done; counted as in inference.
+    """Compute the peak memory of tensors during a call, in bytes, counted as in `peak_inference_bytes`.
 
     Args:
-        work: Called once. What it keeps counts to its end.
+        work: Function to call once.
         others: Tensors that do not count.
     """
-    with _Living(others) as living:
+    with _LiveTensors(others) as live:
         work()
-    return living.peak
+    return live.peak
 
 
-class _Living(TorchDispatchMode):
-    """Sees every operation's result, and adds up those that live.
+class _LiveTensors(TorchDispatchMode):
+    """Dispatch mode that sums the storages of live results.
 
     Attributes:
-        peak: The most bytes that lived after an operation.
+        peak: Largest sum after an operation, in bytes.
     """
 
     def __init__(self, others: Iterable[Tensor]) -> None:
@@ -75,7 +75,7 @@ class _Living(TorchDispatchMode):
         self.peak = 0
         self._others = {StorageWeakRef(tensor.untyped_storage()) for tensor in others}
         self._bytes: dict[StorageWeakRef, int] = {}
-        self._total = 0  # of these
+        self._total = 0  # sum of the above
 
     def __torch_dispatch__(
         self,
@@ -89,7 +89,7 @@ class _Living(TorchDispatchMode):
             if (weak := StorageWeakRef(storage)) not in self._others:
                 self._total += storage.nbytes() - self._bytes.get(weak, 0)
                 self._bytes[weak] = storage.nbytes()
-        if self._total > self.peak:  # perhaps: the dead are looked for only where they matter
+        if self._total > self.peak:  # possibly: freed storages are only searched for here
             self._bytes = {weak: size for weak, size in self._bytes.items() if not weak.expired()}
             self._total = sum(self._bytes.values())
             self.peak = max(self.peak, self._total)

@@ -1,4 +1,4 @@
-"""What one forward pass does, counted from the operations that are dispatched, and the papers' ways to add it up."""
+"""Operation counts of a forward pass, from dispatched operations, and the papers' conventions to sum them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,18 +19,17 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True)
 class Counts:
-    """Elementary work of one forward pass of one image.
+    """Operation counts of a forward pass of one image.
 
     Attributes:
-        macs: Multiply-accumulates by kind of layer, e.g. "convolution 3x3" or "linear".
+        macs: Multiply-accumulates by type of layer, e.g. "convolution 3x3" or "linear".
         linear_outputs: Outputs of linear layers.
-        normalized: Elements that readers normalize with gains and biases of their own. A node of a concatenating stage,
-            or of one that filters across normalized nodes, counts once for each reader, as in the papers, although here
-            its mean and variance are taken only once.
+        normalized: Elements that readers normalize with their own weight and bias. A concatenated or cross-filtered
+            node counts once per reader, as in the papers, although its mean and variance are computed only once.
         rectified: Elements that pass a ReLU.
-        added: Additions of one map to another.
-        max_pooled: Sum over the outputs of max pools of the window's size.
-        mean_pooled: The same over the outputs of average pools.
+        added: Element-wise additions of feature maps.
+        max_pooled: Sum of the window sizes over the outputs of max pools.
+        mean_pooled: Sum of the window sizes over the outputs of average pools.
         means: Outputs of average pools.
     """
 
@@ -83,23 +82,23 @@ CONVENTIONS: dict[str, Callable[[Counts], int]] = {
     "seqconv": _seqconv,
     "delugenet": _delugenet,
 }
-"""How each paper's "FLOPs" are counted, as inferred from the figures that it prints.
+"""Definition of "FLOPs" of each paper, as inferred from its figures.
 
-sparsenet: 2 a multiply-accumulate, 2 a normalized element, the window's size a pooled output.
-log_densenet: 2 a multiply-accumulate.
-seqconv: 1 a convolution's multiply-accumulate, 2 x inputs - 1 an output of a linear layer, 4 a normalized element, 1 a
-    rectified element, the window's size a pooled output and 1 more for a mean (the paper divides the sum by 2^30).
-delugenet: 2 a multiply-accumulate, 2 a normalized element, 1 a rectified element, 1 an addition of maps.
+sparsenet: 2 per multiply-accumulate, 2 per normalized element, the window size per pooled output.
+log_densenet: 2 per multiply-accumulate.
+seqconv: 1 per multiply-accumulate of a convolution, 2 x inputs - 1 per output of a linear layer, 4 per normalized
+    element, 1 per rectified element, the window size per pooled output and 1 more per mean (the paper divides by 2^30).
+delugenet: 2 per multiply-accumulate, 2 per normalized element, 1 per rectified element, 1 per addition.
 """
 
 
 def count(model: nn.Module, image: Tensor, forward: Callable[[Tensor], object] | None = None) -> Counts:
-    """Count one forward pass in evaluation mode.
+    """Count the operations of a forward pass in evaluation mode.
 
     Args:
-        model: Put in evaluation mode and left there; on the device of `image`, which may be "meta".
+        model: Network on the device of `image`, which may be "meta"; it is set to evaluation mode.
         image: (1, C, H, W).
-        forward: What to run in place of the model's forward pass, for instance all of its exits.
+        forward: Function to call instead of the model, for example to include all exits.
     """
     with counting(model) as mode, _normalized_elements(model) as normalized:
         (forward or model)(image)
@@ -117,10 +116,10 @@ def count(model: nn.Module, image: Tensor, forward: Callable[[Tensor], object] |
 
 @contextmanager
 def counting(model: nn.Module) -> Iterator["CountingMode"]:
-    """Count what a model does in evaluation mode while this context lasts.
+    """Context manager that counts the operations of a model in evaluation mode.
 
     Args:
-        model: Put in evaluation mode and left there.
+        model: Network; it is set to evaluation mode.
     """
     mode = CountingMode()
     model.eval()
@@ -130,14 +129,14 @@ def counting(model: nn.Module) -> Iterator["CountingMode"]:
 
 @contextmanager
 def _normalized_elements(model: nn.Module) -> Iterator[Counter[str]]:
-    """Count the outputs of the layers in which a reader has gains and biases of its own."""
+    """Count the outputs of norms with weight and bias."""
     elements: Counter[str] = Counter()
 
     def add(module: nn.Module, _: object, output: Tensor) -> None:
         nodes = module.sources if isinstance(module, CrossConv) else 1
         elements[type(module).__name__] += nodes * output.numel()
 
-    hooks = [module.register_forward_hook(add) for module in model.modules() if owns_gains(module)]
+    hooks = [module.register_forward_hook(add) for module in model.modules() if is_affine_norm(module)]
     try:
         yield elements
     finally:
@@ -147,9 +146,9 @@ def _normalized_elements(model: nn.Module) -> Iterator[Counter[str]]:
 
 @contextmanager
 def _across_nodes(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
-    """Count what convolutions across nodes do, of which torch's operations do not tell.
+    """Count convolutions across nodes, which are not visible in torch's operations.
 
-    Over normalized nodes they add up batch norms, one a node; over raw ones they multiply and accumulate.
+    Over normalized nodes they sum batch norms, one per node; over raw nodes they multiply and accumulate.
     """
 
     def add(module: CrossConv, _: object, output: Tensor) -> None:
@@ -168,7 +167,7 @@ def _across_nodes(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
 
 @contextmanager
 def _sparse(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
-    """Count channel-sparse convolutions by the links that they have, in whatever form they are computed."""
+    """Count channel-sparse convolutions by their links, independently of the implementation."""
 
     def begin(*_: object) -> None:
         mode.paused = True
@@ -188,18 +187,18 @@ def _sparse(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
             hook.remove()
 
 
-def owns_gains(module: nn.Module) -> bool:
-    """Whether the module is what the papers call a batch norm: gains and biases that belong to one reader."""
+def is_affine_norm(module: nn.Module) -> bool:
+    """Whether a module is a batch norm in the papers' sense: a norm with the weight and bias of one reader."""
     if isinstance(module, CrossConv):
         return module.normalized
     return isinstance(module, ConcatRead) or (isinstance(module, _BatchNorm) and module.affine)
 
 
 class CountingMode(TorchDispatchMode):
-    """Sees every operation of a forward pass, on any device; multiply-accumulates are torch's own count of them.
+    """Dispatch mode that counts operations on any device; multiply-accumulates come from torch's flop registry.
 
     Attributes:
-        paused: Whether operations go by uncounted.
+        paused: Whether counting is paused.
     """
 
     def __init__(self) -> None:
@@ -252,7 +251,7 @@ def _area(kernel: Sequence[int]) -> int:
 
 
 def _adaptive_windows(x: Tensor, result: Tensor) -> int:
-    """Sum of the window sizes of an adaptive pool, whose windows overlap where sizes do not divide."""
+    """Sum of the window sizes of an adaptive pool, whose windows may overlap."""
 
     def total(size: int, cells: int) -> int:
         return sum(-(-(cell + 1) * size // cells) - cell * size // cells for cell in range(cells))

@@ -1,4 +1,4 @@
-"""`profile`: what a network costs and how it is linked."""
+"""`profile`: parameters, operations, memory and links of a network."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.analysis.image_sizes import check_images, name_of
+from skipweave.analysis.image_sizes import check_image_size, name_of
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
-from skipweave.analysis.operation_counts import CONVENTIONS, Counts, count, counting, owns_gains
+from skipweave.analysis.operation_counts import CONVENTIONS, Counts, count, counting, is_affine_norm
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Topology
@@ -18,23 +18,22 @@ from skipweave.tracing.copies import on_meta
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
 from skipweave.tracing.replicas import QuickNorms
 
-BATCH = 2  # training mode cannot normalize one image where a map is 1x1
+BATCH = 2  # batch norm cannot be trained on one image where a feature map is 1x1
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a network costs for one image, and how its stages are linked.
+    """Cost of a network per image, and its topologies.
 
     Attributes:
         input_size: Channels, height and width.
-        parameters_by_type: Learnable parameters of "convolution", "normalization" (the readers' gains and biases),
+        parameters_by_type: Learnable parameters of "convolution", "normalization" (weights and biases of the readers),
             "linear" and "other" layers.
-        counts: What one forward pass does.
-        saved_bytes: Bytes that a training step saves for its backward pass, an image, parameters excluded.
-        inference_bytes: Bytes that are alive at once, at most, in inference on one image, parameters excluded.
-        topologies: What the units of each stage read, or of all stages together where one topology spans them; empty
-            for a network without stages.
-        exit_macs: Multiply-accumulates until each exit, the last head included; empty for a network without exits.
+        counts: Operation counts of a forward pass.
+        saved_bytes: Bytes per image that a training step saves for backward, without parameters.
+        inference_bytes: Peak bytes of activations in inference on one image.
+        topologies: Topology of each stage, or the one that spans the stages; empty for a network without stages.
+        exit_macs: Multiply-accumulates up to each exit, the last head included; empty for a network without exits.
     """
 
     input_size: InputSize
@@ -52,10 +51,10 @@ class Profile:
 
     @property
     def parameters_with_statistics(self) -> int:
-        """Learnable parameters, and two running statistics for each channel that a reader normalizes.
+        """Learnable parameters, and two running statistics per channel that a reader normalizes.
 
-        This is the count of the papers' own form, a batch norm a reader. Of the statistics of a concatenated node we
-        keep a single pair, so the network stores fewer numbers than this.
+        This is the count of the papers' form with one batch norm per reader. A concatenated node here has a single pair
+        of statistics, so the network stores fewer values.
         """
         return self.parameters + self.parameters_by_type["normalization"]
 
@@ -65,10 +64,10 @@ class Profile:
         return self.counts.total_macs
 
     def operations(self, convention: str) -> int:
-        """Operations as one of the papers counts them.
+        """Operations by the convention of one of the papers.
 
         Args:
-            convention: A key into `skipweave.analysis.operation_counts.CONVENTIONS`.
+            convention: Key of `skipweave.analysis.operation_counts.CONVENTIONS`.
 
         Raises:
             SkipweaveError: There is no such convention.
@@ -84,12 +83,12 @@ class Profile:
 
     @property
     def links(self) -> int:
-        """In-links of the units of all stages."""
+        """Links into the units of all stages."""
         return sum(topology.links for topology in self.topologies)
 
     @property
     def mean_in_degree(self) -> float:
-        """Mean number of nodes that a unit reads (0 where there are no units)."""
+        """Mean number of nodes that a unit reads (0 without units)."""
         return self.links / self.units if self.units else 0.0
 
     @property
@@ -104,16 +103,16 @@ class Profile:
 
 
 def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) -> Profile:
-    """Measure a network, without running it: the work is done on a copy on the meta device, where nothing is stored.
+    """Profile a network on a copy on the meta device, without computing anything.
 
-    The model itself is not changed; it may be on any device, the meta device included.
+    The model is not changed; it may be on any device, the meta device included.
 
     Args:
-        model: Any network of convolutions that takes one batch of images.
+        model: Convolutional network that takes one batch of images.
         input_size: Channels, height and width; by default those of the model's `pretrained_cfg`.
 
     Raises:
-        SkipweaveError: The size is missing or is not three positive numbers, or the model cannot take such images.
+        SkipweaveError: The size is missing or is not three positive numbers, or the model does not accept such images.
 
     >>> import torchvision
     >>> profile(torchvision.models.densenet121(), (3, 224, 224)).macs
@@ -127,15 +126,15 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
             saved = saved_bytes(twin, _images(BATCH, size)) // BATCH
             alive = peak_inference_bytes(twin, _images(1, size))
             exits = exit_macs(twin, _images(1, size))
-    except Exception as error:  # networks of other libraries fail each in their own way
-        check_images(twin.eval(), size)
-        check_images(twin, size, batch=BATCH, training=True)
+    except Exception as error:  # networks of other libraries raise any exception
+        check_image_size(twin.eval(), size)
+        check_image_size(twin, size, batch=BATCH, training=True)
         raise SkipweaveError(f"{name_of(model)} cannot take images of size {size}: {error}") from error
     return Profile(size, parameters_by_type(model), counts, saved, alive, topologies_of(model), exits)
 
 
 def parameters_by_type(model: nn.Module) -> dict[str, int]:
-    """Learnable parameters by kind of layer; one that several layers share counts once."""
+    """Count learnable parameters by type of layer; a shared parameter counts once."""
     kinds = Counter({"convolution": 0, "normalization": 0, "linear": 0, "other": 0})
     seen: set[int] = set()
     for module in model.modules():
@@ -147,7 +146,7 @@ def parameters_by_type(model: nn.Module) -> dict[str, int]:
 
 
 def _kind(module: nn.Module) -> str:
-    if owns_gains(module):
+    if is_affine_norm(module):
         return "normalization"
     if isinstance(module, _ConvNd | CrossConv | ChannelSparseConv2d):
         return "convolution"
@@ -155,7 +154,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
-    """Multiply-accumulates of `forward_anytime` until each exit; those of the exits before it are among them."""
+    """Count the multiply-accumulates of `forward_anytime` up to each exit, earlier exits included."""
     if not getattr(model, "exits", ()):
         return ()
     with counting(model) as mode:
@@ -163,9 +162,9 @@ def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
-    """Return the topology of each stage of a model, or the one that spans its stages; empty for models of others.
+    """Return the topology of each stage of a model, or the one that spans its stages; empty without stages.
 
-    The virtual node of each reads what the network's own reader reads: the transition, or the last head.
+    The virtual node of each topology reads the sources of the stage's reader: the transition, or the last head.
     """
     stages = getattr(model, "stages", ())
     if isinstance(stages, SpanningStages):

@@ -1,4 +1,4 @@
-"""How fast networks are, in turns, and how close to what the machine could do."""
+"""Interleaved timing of networks, with lower bounds from the machine's compute and memory rates."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.transforms import optimize_for_inference
 from skipweave.transforms.memory_format import FORMATS, MemoryFormat
 
-What = Literal["inference", "step"]
+Mode = Literal["inference", "step"]
 Precision = Literal["float32", "bf16"]
 Make = Callable[[], nn.Module]
 
@@ -27,18 +27,18 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed.
+    """Benchmark case.
 
     Attributes:
-        what: `inference` (of what `optimize_for_inference` makes of the network) or a training `step`: forward,
+        mode: `inference`, with the network optimized by `optimize_for_inference`, or a training `step`: forward,
             cross-entropy, backward.
-        batch: Images.
-        precision: `float32`; or `bf16`: weights and computation in inference, autocast in training.
-        memory_format: `contiguous` or `channels_last`, of images and weights.
-        compiled: Whether `torch.compile` makes kernels.
+        batch: Batch size.
+        precision: `float32` or `bf16`: weights and computation in inference, autocast in training.
+        memory_format: `contiguous` or `channels_last`, for images and weights.
+        compiled: Whether to use `torch.compile`.
     """
 
-    what: What
+    mode: Mode
     batch: int
     precision: Precision = "float32"
     memory_format: MemoryFormat = "contiguous"
@@ -47,25 +47,25 @@ class Case:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine can do: its rates in one large product of matrices, and in one large copy."""
+    """Rates of a machine in a large matrix multiplication and in a large copy."""
 
-    macs_a_second: float
-    bytes_a_second: float
+    macs_per_second: float
+    bytes_per_second: float
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Times of one network, beside what bounds them on this machine.
+    """Times of one network, with lower bounds on this machine.
 
     Attributes:
-        ms: Median time, milliseconds.
+        ms: Median time in milliseconds.
         low_ms: Lower quartile.
         high_ms: Upper quartile.
-        images_per_second: By the median.
-        macs_ms: What the network's multiply-accumulates, three times as many in a step, would take at the rate of a
-            product of two large matrices, measured in the same turns.
-        bytes_ms: What it would take to read the weights and, in a step, to write their gradients and to write and read
-            what is saved for the backward pass, at the rate of a copy.
+        images_per_second: Throughput at the median.
+        macs_ms: Time of the network's multiply-accumulates, three times as many in a step, at the rate of a large
+            matrix multiplication measured in the same rounds.
+        bytes_ms: Time to read the weights and, in a step, to write their gradients and to write and read the tensors
+            saved for backward, at the rate of a large copy.
     """
 
     ms: float
@@ -84,24 +84,24 @@ def measure_speeds(
     input_size: tuple[int, int, int],
     repeats: int,
     device: torch.device,
-    tell: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Speed]:
-    """Time networks in turns, so that all meet the same machine.
+    """Time networks in interleaved rounds, so that all run under the same conditions.
 
     Args:
-        networks: What makes each, by name.
-        costs: Their `profile`, by name.
-        case: What is timed.
+        networks: Function that builds each network, by name.
+        costs: Profile of each network, by name.
+        case: Benchmark case.
         input_size: (C, H, W) of an image.
-        repeats: Rounds of which medians and quartiles are taken, after two that are not counted.
-        device: Where.
-        tell: Called with the number of rounds done.
+        repeats: Rounds, after two warm-up rounds.
+        device: Device.
+        progress: Called with the number of rounds done.
 
     Raises:
-        SkipweaveError: A network cannot take such images, or has to have two images a step.
+        SkipweaveError: A network does not accept such images, or a step has fewer than two images.
     """
     actions = {name: timed_action(make(), case, input_size, device) for name, make in networks.items()}
-    return measure_actions(actions, costs, case, repeats=repeats, device=device, tell=tell)
+    return measure_actions(actions, costs, case, repeats=repeats, device=device, progress=progress)
 
 
 def measure_actions(
@@ -111,26 +111,26 @@ def measure_actions(
     *,
     repeats: int,
     device: torch.device,
-    tell: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Speed]:
-    """`measure_speeds` of what `timed_action` made of each network for this case; arguments as there."""
-    yardsticks = _Yardsticks(_DTYPES[case.precision], device)
-    seconds = _in_turns({**actions, **yardsticks.actions()}, repeats, device, tell)
-    rates = yardsticks.rates(seconds)
+    """Time the results of `timed_action` for each network; arguments as for `measure_speeds`."""
+    benchmarks = _RateBenchmarks(_DTYPES[case.precision], device)
+    seconds = _interleaved({**actions, **benchmarks.actions()}, repeats, device, progress)
+    rates = benchmarks.rates(seconds)
     return {name: _speed(seconds[name], case, *_costs(costs[name], case), rates) for name in actions}
 
 
 def measure_rates(dtype: torch.dtype, device: torch.device, repeats: int = 5) -> Rates:
-    """Time a large product of matrices of a type, and a large copy."""
-    yardsticks = _Yardsticks(dtype, device)
-    return yardsticks.rates(_in_turns(yardsticks.actions(), repeats, device))
+    """Time a large matrix multiplication of a dtype, and a large copy."""
+    benchmarks = _RateBenchmarks(dtype, device)
+    return benchmarks.rates(_interleaved(benchmarks.actions(), repeats, device))
 
 
-def _in_turns(
+def _interleaved(
     actions: Mapping[str, Callable[[], object]],
     repeats: int,
     device: torch.device,
-    tell: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for done in range(1 - _WARM_UP, repeats + 1):
@@ -138,7 +138,7 @@ def _in_turns(
             spent = seconds_of(action, device)
             if done > 0:
                 seconds[name].append(spent)
-        tell(max(0, done))
+        progress(max(0, done))
     return seconds
 
 
@@ -149,33 +149,33 @@ def _speed(seconds: list[float], case: Case, macs: int, moved: float, rates: Rat
         low_ms=1000 * low,
         high_ms=1000 * high,
         images_per_second=case.batch / middle,
-        macs_ms=1000 * macs / rates.macs_a_second,
-        bytes_ms=1000 * moved / rates.bytes_a_second,
+        macs_ms=1000 * macs / rates.macs_per_second,
+        bytes_ms=1000 * moved / rates.bytes_per_second,
     )
 
 
 def _costs(cost: Profile, case: Case) -> tuple[int, float]:
-    """Multiply-accumulates of a batch, and bytes that cannot be kept from memory."""
-    number = _DTYPES[case.precision].itemsize
-    if case.what == "inference":
-        return case.batch * cost.macs, number * cost.parameters
-    saved = case.batch * cost.saved_bytes * number // 4  # counted in float32
-    return 3 * case.batch * cost.macs, 2 * number * cost.parameters + 2 * saved
+    """Multiply-accumulates of a batch, and the bytes that have to be transferred."""
+    itemsize = _DTYPES[case.precision].itemsize
+    if case.mode == "inference":
+        return case.batch * cost.macs, itemsize * cost.parameters
+    saved = case.batch * cost.saved_bytes * itemsize // 4  # counted in float32
+    return 3 * case.batch * cost.macs, 2 * itemsize * cost.parameters + 2 * saved
 
 
 def timed_action(
     model: nn.Module, case: Case, input_size: tuple[int, int, int], device: torch.device
 ) -> Callable[[], object]:
-    """Make what is timed of a network, which is moved to the device: one inference or one training step.
+    """Build the function to time: one inference or one training step of a network, which is moved to the device.
 
     Raises:
-        SkipweaveError: The network cannot take such images, or has to have two images a step.
+        SkipweaveError: The network does not accept such images, or a step has fewer than two images.
     """
-    if case.what == "step" and case.batch < 2:
-        raise SkipweaveError("a step of one image cannot normalize maps of one pixel: give batches of 2 or more")
+    if case.mode == "step" and case.batch < 2:
+        raise SkipweaveError(f"batch is {case.batch}: expected at least 2 in a training step, for batch norm")
     model = model.to(device)
     images = torch.randn(case.batch, *input_size, device=device).to(memory_format=FORMATS[case.memory_format])
-    if case.what == "inference":
+    if case.mode == "inference":
         weights = torch.bfloat16 if case.precision == "bf16" else None
         fast = optimize_for_inference(
             model, memory_format=case.memory_format, compile=case.compiled, weights=weights, input_size=input_size
@@ -203,7 +203,7 @@ def _step(model: nn.Module, images: Tensor, labels: Tensor, context: AbstractCon
 
 
 def _logits(out: object) -> Tensor:
-    """The network's own logits: torchvision's Inception gives those of its auxiliary head too."""
+    """Logits of the last head: torchvision's Inception also returns those of its auxiliary head."""
     first = out if isinstance(out, Tensor) else out[0]  # type: ignore[index]
     assert isinstance(first, Tensor)
     return first
@@ -213,8 +213,8 @@ def _autocast(case: Case, device: torch.device) -> AbstractContextManager[object
     return torch.autocast(device.type, torch.bfloat16) if case.precision == "bf16" else nullcontext()
 
 
-class _Yardsticks:
-    """What tells a machine's rates; on a GPU larger, so that its start does not count."""
+class _RateBenchmarks:
+    """Operations that measure the rates of a machine; larger on a GPU, where launch time would matter."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self.side, self.copied = (8192, 2**28) if device.type == "cuda" else (1024, 2**24)
@@ -222,11 +222,11 @@ class _Yardsticks:
         self.source, self.target = (torch.zeros(self.copied, device=device) for _ in range(2))
 
     def actions(self) -> dict[str, Callable[[], object]]:
-        """What is timed, by names that no network has."""
+        """Functions to time, by names that no network has."""
         return {":product": partial(torch.matmul, *self.factors), ":copy": partial(self.target.copy_, self.source)}
 
     def rates(self, seconds: Mapping[str, list[float]]) -> Rates:
-        """The rates, from seconds by those names."""
+        """Rates from seconds by these names."""
         return Rates(
             self.side**3 / median(seconds[":product"]),
             2 * self.source.nbytes / median(seconds[":copy"]),
@@ -234,7 +234,7 @@ class _Yardsticks:
 
 
 def seconds_of(action: Callable[[], object], device: torch.device) -> float:
-    """Seconds until the device is done with it: accelerators work on after a call returns."""
+    """Time a function until the device has finished."""
     _wait(device)
     start = time.perf_counter()
     action()

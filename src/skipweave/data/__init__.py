@@ -1,64 +1,59 @@
-"""Data sets of images, their splits, transforms and exact loading."""
+"""Image datasets: splits, transforms, checks and reproducible loading."""
 
-from skipweave.data.datasets import ImageData, as_loaded, check_classes, load
+from skipweave.data.datasets import ClassificationData, check_classes, load, resolve_data_config
 from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
-from skipweave.data.image_sets import FileImages, ImageSet, MemoryImages
-from skipweave.data.images.decoding import open_alike, open_image, read_head
+from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
+from skipweave.data.images.decoding import open_image, read_header
 from skipweave.data.images.image_files import EXTENSIONS, list_images
-from skipweave.data.loader_workers import check_workers, workers_note
-from skipweave.data.preprocessing import Preprocessing, eval_transform_from
+from skipweave.data.loader_workers import check_workers, workers_warning
+from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.seeding import mix_seed
 from skipweave.data.segmentation import (
-    ClassPixels,
     Color,
+    PixelCounts,
     SegmentationData,
-    SegmentationImages,
+    SegmentationDataset,
     count_pixels,
     load_segmentation,
 )
-from skipweave.data.segmentation.whole_image import WholeImage, whole_image_from
-from skipweave.data.validation.check_dataset import DataReport, check
+from skipweave.data.validation.check_dataset import DataReport, check_dataset
 from skipweave.data.validation.findings import Finding
-from skipweave.data.validation.unreadable_images import Unreadable, find_unreadable, refuse_unreadable, without
+from skipweave.data.validation.unreadable_images import Unreadable, check_readable, exclude, find_unreadable
 from skipweave_config.data_config import NAMES, SEGMENTATION_NAMES, DataConfig
 
 __all__ = [
     "EXTENSIONS",
     "NAMES",
     "SEGMENTATION_NAMES",
-    "ClassPixels",
+    "ClassificationData",
     "Color",
     "DataConfig",
     "DataReport",
-    "FileImages",
+    "FileDataset",
     "Finding",
-    "ImageData",
-    "ImageSet",
-    "MemoryImages",
+    "ImageDataset",
+    "MemoryDataset",
+    "PixelCounts",
     "Preprocessing",
     "SegmentationData",
-    "SegmentationImages",
+    "SegmentationDataset",
     "Unreadable",
-    "WholeImage",
-    "as_loaded",
     "batch_indices",
-    "check",
     "check_classes",
+    "check_dataset",
+    "check_readable",
     "check_workers",
     "count_pixels",
     "epoch_loader",
-    "eval_transform_from",
+    "exclude",
     "find_unreadable",
     "list_images",
     "load",
     "load_segmentation",
     "mix_seed",
-    "open_alike",
     "open_image",
-    "read_head",
-    "refuse_unreadable",
+    "read_header",
+    "resolve_data_config",
     "steps_per_epoch",
-    "whole_image_from",
-    "without",
-    "workers_note",
+    "workers_warning",
 ]

@@ -1,4 +1,4 @@
-"""What each data set's images go through: the papers' training transforms and normalization."""
+"""Training and evaluation transforms of the classification datasets, as the papers define them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ Transform = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class _Images:
-    """How a data set's images look: side in pixels, mean and std a channel on [0, 1], whether a mirror image is one."""
+    """Properties of a dataset's images: side in pixels, mean and std per channel on [0, 1], kind."""
 
     side: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    mirror: bool = False
+    flip: bool = False
     photographs: bool = False
 
 
-# Of fb.resnet.torch, which DenseNet, SeqConv and DelugeNets follow.
-_IMAGENET = _Images(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), mirror=True, photographs=True)
+# From fb.resnet.torch, which DenseNet, SeqConv and DelugeNets follow.
+_IMAGENET = _Images(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), flip=True, photographs=True)
 _IMAGES = {
     # All 1,797 scans.
     "digits": _Images(8, (0.3053,), (0.3759,)),
     # The 60,000 training images; PyTorch's MNIST example.
     "mnist": _Images(28, (0.1307,), (0.3081,)),
     # The 50,000 training images; fb.resnet.torch, datasets/cifar10.lua and cifar100.lua.
-    "cifar10": _Images(32, (125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255), mirror=True),
-    "cifar100": _Images(32, (129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255), mirror=True),
+    "cifar10": _Images(32, (125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255), flip=True),
+    "cifar100": _Images(32, (129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255), flip=True),
     # The 73,257 training images, without the extra ones.
     "svhn": _Images(32, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "imagenet": _IMAGENET,
@@ -43,10 +43,10 @@ _IMAGES = {
 
 
 def eval_transform(config: DataConfig) -> Preprocessing:
-    """The evaluation transform of a data set.
+    """Build the evaluation transform of a dataset.
 
-    Small images are brought to their side as a whole; of photographs the shorter side becomes 8/7 of it (256 for 224),
-    then the center is cut out (fb.resnet.torch).
+    Small images are resized to their side. Photographs are resized to 8/7 of it (256 for 224), then center cropped, as
+    in fb.resnet.torch.
     """
     images = _IMAGES[config.name]
     side = config.image_size or images.side
@@ -55,20 +55,21 @@ def eval_transform(config: DataConfig) -> Preprocessing:
 
 
 def train_transform(config: DataConfig, evaluation: Preprocessing) -> Transform:
-    """The training transform of a data set; that of evaluation unless the configuration asks for augmentation.
+    """Build the training transform of a dataset; the evaluation transform where augmentation is off.
 
-    - Small images: shifted by up to an eighth of the side into zeros (CIFAR's "+": 4 of 32 pixels), CIFAR mirrored
-      half the time. SVHN as in Log-DenseNet: shifted, not mirrored.
-    - ImageNet: area 8 to 100 %, aspect 3/4 to 4/3, mirrored, brightness, contrast and saturation by up to 0.4, PCA
-      lighting 0.1 (SparseNet, SeqConv, DelugeNets).
-    - A folder of photographs: the same without the changes of color.
+    - Small images: random shift by up to an eighth of the side with zero padding (CIFAR's "+": 4 of 32 pixels), and
+      horizontal flips for CIFAR. SVHN is shifted but not flipped, as in Log-DenseNet.
+    - ImageNet: random resized crops (area 8 to 100 %, aspect ratio 3/4 to 4/3), flips, brightness, contrast and
+      saturation jitter of 0.4, PCA lighting of 0.1 (SparseNet, SeqConv, DelugeNets).
+    - Folders of photographs: as ImageNet, without color augmentation.
     """
     images = _IMAGES[config.name]
     if not config.augment:
         return evaluation
+    assert evaluation.crop is not None
     if not images.photographs:
         steps = [evaluation.fit, RandomShift(evaluation.crop // 8)]
-        return v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if images.mirror else []), evaluation.normalize])
+        return v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if images.flip else []), evaluation.normalize])
     steps = [v2.RandomResizedCrop(evaluation.crop, antialias=True), v2.RandomHorizontalFlip()]
     if config.name == "folder":
         return v2.Compose([*steps, evaluation.normalize])
@@ -77,12 +78,12 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> Transform:
 
 
 class RandomShift(nn.Module):
-    """Shift an image by a random number of pixels either way, filling with zeros.
+    """Random translation of an image with zero padding.
 
-    Equals `v2.RandomCrop(side, padding=pixels)` on images of that side, at a third of its time.
+    Equals `v2.RandomCrop(side, padding=pixels)` on images of that side, in a third of its time.
 
     Args:
-        pixels: the largest shift; every shift within it is equally likely.
+        pixels: Largest shift per axis; shifts are drawn uniformly.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -97,12 +98,12 @@ class RandomShift(nn.Module):
 
 
 class Lighting(nn.Module):
-    """Shift a picture's color along the principal components of ImageNet's colors (Krizhevsky et al., 2012).
+    """PCA color augmentation along the principal components of ImageNet's colors (Krizhevsky et al., 2012).
 
     The components are those of fb.resnet.torch.
 
     Args:
-        scale: standard deviation of the weight of each component.
+        scale: Standard deviation of the weight of each component.
     """
 
     def __init__(self, scale: float) -> None:
@@ -114,5 +115,5 @@ class Lighting(nn.Module):
         self.components: Tensor
 
     def forward(self, image: Tensor) -> Tensor:
-        """Shift one float CHW image on the scale [0, 1]."""
+        """Shift the color of one float CHW image on the scale [0, 1]."""
         return image + (self.components @ torch.randn(3).mul(self.scale)).view(3, 1, 1)

@@ -1,9 +1,9 @@
-"""Read a folder of images a class."""
+"""Datasets stored as one folder of images per class."""
 
 from pathlib import Path
 
-from skipweave.data.image_sets import FileImages, ImageSplits
-from skipweave.data.images.decoding import are_deep
+from skipweave.data.image_datasets import DatasetSplits, FileDataset
+from skipweave.data.images.decoding import have_high_bit_depth
 from skipweave.data.images.image_files import EXTENSIONS, is_image, walk_files
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave.errors import SkipweaveError
@@ -12,35 +12,36 @@ from skipweave_config.data_config import DataConfig
 _LAYOUTS = "ROOT/train/CLASS/* with ROOT/val/CLASS/* and ROOT/test/CLASS/* if you have them, or ROOT/CLASS/* alone"
 
 
-def read_folder(config: DataConfig) -> ImageSplits:
-    """Read ROOT/train, ROOT/val and ROOT/test where present; or ROOT/CLASS/* alone, then a fifth is held out to test.
+def read_folder(config: DataConfig) -> DatasetSplits:
+    """List ROOT/train, ROOT/val and ROOT/test where present; or ROOT/CLASS/* alone, with a fifth held out for testing.
 
     Raises:
-        SkipweaveError: no such folder, no class in it, a class without images, or classes that differ between splits.
+        SkipweaveError: The folder is missing or has no classes, a class has no images, or classes differ between
+            splits.
     """
-    parts = {name: _read_classes(place) for name, place in find_parts(config).items()}
-    deep = are_deep(parts["train" if "train" in parts else ""][1].paths)
+    parts = {name: _list_classes(place) for name, place in find_parts(config).items()}
+    high_bit_depth = have_high_bit_depth(parts["train" if "train" in parts else ""][1].paths)
     for _, images in parts.values():
-        images.deep = deep
+        images.high_bit_depth = high_bit_depth
     if "" in parts:
         classes, images = parts[""]
         train, test = stratified_split(images.labels, TEST_FRACTION, config.split_seed, "testing")
-        return ImageSplits(classes, images.subset(train), test=images.subset(test) if len(test) else None)
+        return DatasetSplits(classes, images.subset(train), test=images.subset(test) if len(test) else None)
     classes, root = parts["train"][0], Path(config.root or "").expanduser()
     for name, (others, _) in parts.items():
         if others != classes:
             raise SkipweaveError(
                 f"{root / name} has {len(others)} classes, {root / 'train'} has {len(classes)}: "
-                f"expected the same ones; not in both: {', '.join(sorted(set(classes) ^ set(others)))}"
+                f"expected the same classes; not in both: {', '.join(sorted(set(classes) ^ set(others)))}"
             )
-    return ImageSplits(classes, **{name: images for name, (_, images) in parts.items()})
+    return DatasetSplits(classes, **{name: images for name, (_, images) in parts.items()})
 
 
 def find_parts(config: DataConfig) -> dict[str, Path]:
-    """The folders that hold the class folders, by split; under "" that of a set that has no splits of its own.
+    """Find the folders that hold the class folders, by split; by "" if the dataset has no splits of its own.
 
     Raises:
-        SkipweaveError: no such folder, or splits without train.
+        SkipweaveError: The folder is missing, or has splits but no train split.
     """
     root = Path(config.root or "").expanduser()
     if not root.is_dir():
@@ -52,10 +53,10 @@ def find_parts(config: DataConfig) -> dict[str, Path]:
 
 
 def class_names(folder: Path) -> list[str]:
-    """The folders in a folder, hidden ones left out: each is a class.
+    """List the class folders in a folder, hidden ones left out.
 
     Raises:
-        SkipweaveError: the folder cannot be read.
+        SkipweaveError: The folder cannot be read.
     """
     try:
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
@@ -63,8 +64,8 @@ def class_names(folder: Path) -> list[str]:
         raise SkipweaveError(f"cannot read the folder {folder} ({error.strerror})") from error
 
 
-def _read_classes(folder: Path) -> tuple[tuple[str, ...], FileImages]:
-    """List a folder of images a class."""
+def _list_classes(folder: Path) -> tuple[tuple[str, ...], FileDataset]:
+    """List the classes of a folder and their images."""
     classes = {name: list(filter(is_image, walk_files(folder / name))) for name in class_names(folder)}
     if not classes:
         raise SkipweaveError(f"no class folder in {folder}: expected {_LAYOUTS}")
@@ -74,4 +75,4 @@ def _read_classes(folder: Path) -> tuple[tuple[str, ...], FileImages]:
             f"expected files that end in {', '.join(EXTENSIONS)}"
         )
     labels = [label for label, paths in enumerate(classes.values()) for _ in paths]
-    return tuple(classes), FileImages([path for paths in classes.values() for path in paths], labels, in_chans=3)
+    return tuple(classes), FileDataset([path for paths in classes.values() for path in paths], labels, in_chans=3)

@@ -1,4 +1,4 @@
-"""One epoch of batches whose content depends on (seed, epoch) alone, never on workers, ranks or where it starts."""
+"""Reproducible epochs: batches are a function of (seed, epoch), for any number of workers, ranks and starting step."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from skipweave.errors import SkipweaveError
 Batch = tuple[Tensor, Tensor]
 
 
-class _Readable(Protocol):
+class _Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]: ...
@@ -27,34 +27,34 @@ def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_las
     """Count the global batches of an epoch.
 
     Args:
-        size: images in the set.
-        batch_size: images a rank takes at each step.
-        world_size: number of ranks.
-        drop_last: whether an incomplete last global batch is left out.
+        size: Number of samples.
+        batch_size: Samples per rank and step.
+        world_size: Number of ranks.
+        drop_last: Whether to drop an incomplete last global batch.
 
     Returns:
-        The steps of rank 0, which no other rank exceeds.
+        The number of steps of rank 0, the largest of all ranks.
     """
     whole, left = divmod(size, batch_size * world_size)
     return whole if drop_last or not left else whole + 1
 
 
 def batch_indices(size: int, batch_size: int, *, seed: int, epoch: int, step: int) -> list[int]:
-    """Which samples a shuffled epoch's global batch holds, in the order in which `epoch_loader` gives them.
+    """Return the sample indices of a global batch of a shuffled epoch, in the order of `epoch_loader`.
 
     Args:
-        size: samples in the set.
-        batch_size: samples of all ranks together.
-        seed: of the run.
-        epoch: number of the epoch.
-        step: number of the batch in it.
+        size: Number of samples.
+        batch_size: Samples per step over all ranks.
+        seed: Seed of the run.
+        epoch: Epoch.
+        step: Step within the epoch.
     """
     indices: list[int] = permutation(size, seed, epoch)[step * batch_size :][:batch_size].tolist()
     return indices
 
 
 def epoch_loader(
-    dataset: _Readable,
+    dataset: _Dataset,
     transform: Callable[..., Any],
     *,
     batch_size: int,
@@ -71,38 +71,37 @@ def epoch_loader(
     """Iterate over one epoch in batches of (images, labels).
 
     The order is a pure function of (seed, epoch), and the randomness of a sample's transform one of
-    (seed, epoch, sample index): torch's generator on the CPU is seeded for each sample and put back afterwards.
-    Batches are therefore equal, bit for bit, for any number of workers and from any starting step, and torch's
-    global random state is left as it was.
+    (seed, epoch, sample index): torch's CPU generator is seeded for each sample and restored afterwards. Batches are
+    therefore bitwise equal for any number of workers and from any starting step, and torch's global random state does
+    not change.
 
-    A global batch holds `batch_size * world_size` samples, of which each rank takes a consecutive share. An incomplete
-    last one is shared as evenly as possible: shares differ by at most one sample, and a rank whose share is empty
-    ends one step earlier. So every sample is met exactly once over all ranks, as an evaluation needs; training on
-    several ranks, which must step together, takes `drop_last`.
+    A global batch holds `batch_size * world_size` samples, in consecutive chunks per rank. An incomplete last batch is
+    divided as evenly as possible: chunks differ by at most one sample, and a rank whose chunk is empty ends one step
+    earlier. Every sample is thus loaded exactly once over all ranks, as evaluation requires; training on several
+    ranks, which must step together, uses `drop_last`.
 
-    Workers are started for this epoch and end with it: forked, as on Linux, that costs about a tenth of a second each.
-    Elsewhere each imports torch anew, seconds an epoch, which only large images repay.
+    Workers are started for each epoch. Forked, as on Linux, each takes about a tenth of a second to start. Elsewhere
+    each worker imports torch, which takes seconds per epoch and only pays off for large images.
 
     Args:
-        dataset: gives (image, label) by index; the label is a class index, or a map of them (H, W).
-        transform: makes the tensor that the network takes from an image, or from image and label map both; its
-            randomness comes from torch's CPU generator.
-        batch_size: samples a rank takes at each step.
-        seed: of the run.
-        epoch: number of the epoch, which with the seed decides order and randomness.
-        shuffle: whether to shuffle; otherwise samples come by index.
-        start_step: batches to skip without reading them.
-        rank: which share to take, in [0, world_size).
-        world_size: number of ranks.
-        workers: processes that read ahead; 0 reads in this one.
-        pin_memory: put batches into page-locked memory, for quick copies to an accelerator.
-        drop_last: leave out an incomplete last global batch.
+        dataset: Map-style dataset of (image, label); the label is a class index or a segmentation mask (H, W).
+        transform: Transform of an image, or of image and mask; its randomness comes from torch's CPU generator.
+        batch_size: Samples per rank and step.
+        seed: Seed of the run.
+        epoch: Epoch; together with the seed it determines order and augmentation.
+        shuffle: Whether to shuffle; otherwise samples are ordered by index.
+        start_step: Number of batches to skip without loading them.
+        rank: Rank of this process, in [0, world_size).
+        world_size: Number of ranks.
+        workers: Worker processes; 0 loads in the calling process.
+        pin_memory: Whether to copy batches to pinned memory.
+        drop_last: Whether to drop an incomplete last global batch.
 
     Returns:
         An iterator over (float images NCHW, int64 labels N or NHW).
 
     Raises:
-        SkipweaveError: a value is out of range; while iterating, an image cannot be read (from a worker too), or the
+        SkipweaveError: A value is out of range; while iterating, an image cannot be read, also in a worker, or the
             images of a batch differ in size.
     """
     if batch_size < 1:
@@ -115,24 +114,24 @@ def epoch_loader(
         raise SkipweaveError(f"start_step is {start_step}: this epoch has {steps} steps")
     order = permutation(len(dataset), seed, epoch) if shuffle else np.arange(len(dataset))
     stride = batch_size * world_size
-    shares = (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in range(start_step, steps))
+    chunks = (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in range(start_step, steps))
     loader: Loader[Batch | SkipweaveError] = Loader(
         _Batches(dataset, transform, seed, epoch),
-        sampler=[share for share in shares if len(share)],
-        batch_size=None,  # the sampler gives whole batches
-        collate_fn=_as_it_is,
+        sampler=[chunk for chunk in chunks if len(chunk)],
+        batch_size=None,  # the sampler yields whole batches
+        collate_fn=_identity,
         num_workers=workers,
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # else starting an epoch would draw from the global generator
+        generator=torch.Generator(),  # otherwise starting an epoch draws from the global generator
     )
     return _raising(loader)
 
 
 class _Batches(Dataset[Batch | SkipweaveError]):
-    """Reads and transforms a whole batch; gives back a user's error as a value, since a worker cannot raise it well."""
+    """Dataset of whole batches; a user's error is returned as a value, since workers cannot raise it."""
 
-    def __init__(self, dataset: _Readable, transform: Callable[..., Any], seed: int, epoch: int) -> None:
+    def __init__(self, dataset: _Dataset, transform: Callable[..., Any], seed: int, epoch: int) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
@@ -164,13 +163,13 @@ def _stack(tensors: list[Tensor]) -> Tensor:
     if len(sizes) > 1:
         shown = ", ".join(" x ".join(map(str, size[-2:])) for size in sorted(sizes)[:3])
         raise SkipweaveError(
-            f"the images or label maps of a batch differ in size ({shown}, height x width): "
-            f"use crops of one size, or a batch_size of 1"
+            f"the images or masks of a batch differ in size ({shown}, height x width): "
+            f"expected one size: use crop, or a batch_size of 1"
         )
     return torch.stack(tensors)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 

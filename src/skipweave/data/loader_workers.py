@@ -1,4 +1,4 @@
-"""Processes that read images ahead, and how many of them make sense."""
+"""Data-loading workers: valid numbers and a warning for too many."""
 
 from typing import TypeVar
 
@@ -13,35 +13,35 @@ MOST_WORKERS = 1024
 
 
 def workers_problem(workers: int) -> str:
-    """What is wrong with a number of processes; nothing if it can be tried."""
-    return "" if 0 <= workers <= MOST_WORKERS else f"workers is {workers}: expected 0 to {MOST_WORKERS} processes"
+    """Describe what is wrong with a number of workers; empty if it is valid."""
+    return "" if 0 <= workers <= MOST_WORKERS else f"workers is {workers}: expected 0 to {MOST_WORKERS}"
 
 
 def check_workers(workers: int) -> None:
-    """Check a number of processes.
+    """Check a number of workers.
 
     Raises:
-        SkipweaveError: it is below 0 or above 1024.
+        SkipweaveError: The number is negative or above 1024.
     """
     if problem := workers_problem(workers):
         raise SkipweaveError(problem)
 
 
-def workers_note(workers: int, processes: int = 1) -> str:
-    """What the user should know of a number of processes that can be tried; nothing if it is fine.
+def workers_warning(workers: int, processes: int = 1) -> str:
+    """Return a warning if there are more workers than processor cores; empty otherwise.
 
     Args:
-        workers: of each process.
-        processes: on this machine that start so many each.
+        workers: Workers per process.
+        processes: Training processes on this machine.
     """
     if not workers or workers * processes <= cores():
         return ""
     each = f" in each of {processes} processes" if processes > 1 else ""
-    return f"workers is {workers}{each}, but there are {cores()} cores here: more workers wait for each other"
+    return f"workers is {workers}{each}, but this machine has {cores()} cores: more workers do not load faster"
 
 
 class Loader(DataLoader[Value]):
-    """torch's, without its warning of more workers than cores: `workers_note` is said instead."""
+    """`DataLoader` without its warning about more workers than cores, which `workers_warning` replaces."""
 
     def check_worker_number_rationality(self) -> None:
-        """Warn of nothing."""
+        """Do nothing."""

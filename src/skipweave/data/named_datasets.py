@@ -1,4 +1,4 @@
-"""Read each data set in its own splits, through torchvision's readers where they exist."""
+"""Named classification datasets in their own splits, loaded by torchvision where it supports them."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,75 +10,75 @@ from torch import Tensor
 from torchvision import datasets
 
 from skipweave.data.class_folders import read_folder
-from skipweave.data.image_sets import FileImages, ImageSplits, MemoryImages
+from skipweave.data.image_datasets import DatasetSplits, FileDataset, MemoryDataset
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _LAYOUTS = {
-    "mnist": "MNIST/raw/train-images-idx3-ubyte and its three siblings",
+    "mnist": "MNIST/raw/train-images-idx3-ubyte and the three other files",
     "cifar10": "cifar-10-batches-py/",
     "cifar100": "cifar-100-python/",
-    "svhn": "train_32x32.mat and test_32x32.mat, and extra_32x32.mat if extra is asked for",
+    "svhn": "train_32x32.mat and test_32x32.mat, and extra_32x32.mat for extra=true",
     "imagenet": "ILSVRC2012_devkit_t12.tar.gz with train/ and val/, or with the archives of both",
 }
 
 
-def read(config: DataConfig) -> ImageSplits:
-    """Read the data set that a configuration names.
+def read(config: DataConfig) -> DatasetSplits:
+    """Load the dataset of a config.
 
     Returns:
-        Its classes and its own splits; `digits`, which has none, is split by `config.split_seed`. ImageNet's
-        validation images, on which papers report, are its test split.
+        Its classes and splits. `digits`, which has no splits, is split by `config.split_seed`. ImageNet's validation
+        images, on which papers report, are the test split.
 
     Raises:
-        SkipweaveError: the data set is missing or damaged.
+        SkipweaveError: The dataset is missing or damaged.
     """
     return _READERS[config.name](config)
 
 
-def _digits(config: DataConfig) -> ImageSplits:
+def _digits(config: DataConfig) -> DatasetSplits:
     from sklearn.datasets import load_digits  # slow to import
 
     scans = load_digits()
     pixels = torch.from_numpy(np.round(scans.images * (255 / 16)).astype(np.uint8))  # 17 gray levels
-    images = MemoryImages(pixels.unsqueeze(1), scans.target)
+    images = MemoryDataset(pixels.unsqueeze(1), scans.target)
     train, test = stratified_split(images.labels, TEST_FRACTION, config.split_seed, "testing")
-    return ImageSplits(_DIGITS, images.subset(train), test=images.subset(test))
+    return DatasetSplits(_DIGITS, images.subset(train), test=images.subset(test))
 
 
-def _mnist(config: DataConfig) -> ImageSplits:
-    def part(train: bool) -> MemoryImages:
+def _mnist(config: DataConfig) -> DatasetSplits:
+    def part(train: bool) -> MemoryDataset:
         source = _open(datasets.MNIST, config, train=train)
-        return MemoryImages(source.data.unsqueeze(1), source.targets.numpy())
+        return MemoryDataset(source.data.unsqueeze(1), source.targets.numpy())
 
-    return ImageSplits(_DIGITS, part(train=True), test=part(train=False))
+    return DatasetSplits(_DIGITS, part(train=True), test=part(train=False))
 
 
-def _cifar(config: DataConfig) -> ImageSplits:
+def _cifar(config: DataConfig) -> DatasetSplits:
     reader = datasets.CIFAR10 if config.name == "cifar10" else datasets.CIFAR100
     train, test = (_open(reader, config, train=train) for train in (True, False))
-    parts = [MemoryImages(_channels_first(part.data), part.targets) for part in (train, test)]
-    return ImageSplits(tuple(train.classes), parts[0], test=parts[1])
+    parts = [MemoryDataset(_channels_first(part.data), part.targets) for part in (train, test)]
+    return DatasetSplits(tuple(train.classes), parts[0], test=parts[1])
 
 
-def _svhn(config: DataConfig) -> ImageSplits:
-    def part(names: Iterable[str]) -> MemoryImages:
+def _svhn(config: DataConfig) -> DatasetSplits:
+    def part(names: Iterable[str]) -> MemoryDataset:
         sources = [_open(datasets.SVHN, config, split=name) for name in names]
         images = torch.from_numpy(np.concatenate([source.data for source in sources]))
-        return MemoryImages(images, np.concatenate([source.labels for source in sources]))
+        return MemoryDataset(images, np.concatenate([source.labels for source in sources]))
 
-    return ImageSplits(_DIGITS, part(["train", "extra"] if config.extra else ["train"]), test=part(["test"]))
+    return DatasetSplits(_DIGITS, part(["train", "extra"] if config.extra else ["train"]), test=part(["test"]))
 
 
-def _imagenet(config: DataConfig) -> ImageSplits:
+def _imagenet(config: DataConfig) -> DatasetSplits:
     train, test = (_open(datasets.ImageNet, config, split=split) for split in ("train", "val"))
-    parts = [FileImages([path for path, _ in source.samples], source.targets, in_chans=3) for source in (train, test)]
-    return ImageSplits(tuple(", ".join(names) for names in train.classes), parts[0], test=parts[1])
+    parts = [FileDataset([path for path, _ in source.samples], source.targets, in_chans=3) for source in (train, test)]
+    return DatasetSplits(tuple(", ".join(names) for names in train.classes), parts[0], test=parts[1])
 
 
-_READERS: dict[str, Callable[[DataConfig], ImageSplits]] = {
+_READERS: dict[str, Callable[[DataConfig], DatasetSplits]] = {
     "digits": _digits,
     "mnist": _mnist,
     "cifar10": _cifar,
@@ -90,7 +90,7 @@ _READERS: dict[str, Callable[[DataConfig], ImageSplits]] = {
 
 
 def _open(reader: Callable[..., Any], config: DataConfig, **options: object) -> Any:
-    """Call a reader of torchvision's on the configured root, downloading if asked; any failure becomes one line."""
+    """Open a torchvision dataset at the configured root; any failure becomes a SkipweaveError."""
     root = Path(config.root or "").expanduser()
     if config.name != "imagenet":  # torchvision cannot download ImageNet
         options["download"] = config.download
@@ -99,17 +99,17 @@ def _open(reader: Callable[..., Any], config: DataConfig, **options: object) -> 
     except Exception as error:  # damaged pickles and archives raise nearly anything
         reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
         raise SkipweaveError(
-            f"cannot read data set {config.name!r} from {root} ({reason}): "
-            f"expected there {_LAYOUTS[config.name]}; {_advice(config)}"
+            f"cannot load dataset {config.name!r} from {root} ({reason}): "
+            f"expected {_LAYOUTS[config.name]} in it; {_advice(config)}"
         ) from error
 
 
 def _advice(config: DataConfig) -> str:
     if config.name == "imagenet":
-        return "get it from image-net.org; a copy unpacked as train/CLASS/* and val/CLASS/* is read by name=folder"
+        return "download it from image-net.org; for a copy extracted to train/CLASS/* and val/CLASS/* use name=folder"
     if config.download:
-        return "the download failed: fetch it by other means, or try again"
-    return "give the folder that holds it as root, or download=true to fetch it"
+        return "the download failed: try again, or download it manually"
+    return "set root to the folder that holds it, or download=true"
 
 
 def _channels_first(images: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Do one thing for every item of a data set, in processes that work ahead."""
+"""Ordered map over the indices of a dataset in worker processes."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,25 +9,25 @@ from torch.utils.data import Dataset
 from skipweave.data.loader_workers import Loader, check_workers
 from skipweave.errors import SkipweaveError
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-def each(work: Callable[[int], Answer], count: int, workers: int) -> Iterator[Answer]:
-    """The answers work(0), work(1), ... work(count - 1), in order.
+def parallel_map(function: Callable[[int], Result], count: int, workers: int) -> Iterator[Result]:
+    """Yield function(0), function(1), ... function(count - 1), in order.
 
     Args:
-        work: what to do; picklable where processes cannot be forked, as its answers must be anywhere.
-        count: how often.
-        workers: processes; 0 does the work in this one.
+        function: Function of an index; picklable where processes cannot be forked. Its results must be picklable.
+        count: Number of calls.
+        workers: Worker processes; 0 runs in the calling process.
 
     Raises:
-        SkipweaveError: a process was killed, or `workers` is out of range.
+        SkipweaveError: A worker was killed, or `workers` is out of range.
     """
     check_workers(workers)
-    loader: Loader[Answer] = Loader(
-        _Work(work, count),
+    loader: Loader[Result] = Loader(
+        _Calls(function, count),
         batch_size=None,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         num_workers=workers,
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         prefetch_factor=8 if workers else None,
@@ -38,22 +38,22 @@ def each(work: Callable[[int], Answer], count: int, workers: int) -> Iterator[An
         if "DataLoader worker" not in str(error):
             raise
         raise SkipweaveError(
-            f"a process that reads images was ended from outside, perhaps for want of memory: try fewer than "
-            f"{workers} workers ({str(error).splitlines()[0]})"
+            f"a data-loading worker was killed, perhaps for lack of memory: use fewer than {workers} workers "
+            f"({str(error).splitlines()[0]})"
         ) from error
 
 
-class _Work(Dataset[Answer], Generic[Answer]):
-    def __init__(self, work: Callable[[int], Answer], count: int) -> None:
-        self.work = work
+class _Calls(Dataset[Result], Generic[Result]):
+    def __init__(self, function: Callable[[int], Result], count: int) -> None:
+        self.function = function
         self.count = count
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Answer:
-        return self.work(index)
+    def __getitem__(self, index: int) -> Result:
+        return self.function(index)
 
 
-def _as_it_is(answer: Any) -> Any:
-    return answer
+def _identity(result: Any) -> Any:
+    return result

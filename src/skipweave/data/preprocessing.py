@@ -1,84 +1,160 @@
-"""What an image goes through before a network sees it, as plain data that can be stored beside the weights."""
+"""Evaluation preprocessing: resize, center crop and normalize, stored with the weights."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave.data.normalization import Normalization, Range, range_from, without_no_range
 from skipweave.errors import SkipweaveError
 from skipweave_config.data_config import MAX_SIDE
 
+Range = tuple[float, float]
+"""Lowest and highest value of images of more than 8 bits."""
 
-@dataclass(frozen=True)
-class Preprocessing(Normalization):
-    """The evaluation transform: resize, center crop, normalize. Calling it applies it to one image.
+_OPTIONAL = {"crop", "range"}  # left out of the stored form where they are None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Evaluation transform of one image.
 
     Attributes:
-        channels: of the image: 1 for gray, 3 for color.
-        resize: what the shorter side is brought to, in pixels (bilinear, anti-aliased, on the values of the file).
-        crop: side of the square cut from the center; not above `resize`.
-        mean: of each channel, on the scale [0, 1].
-        std: of each channel, on the scale [0, 1].
-        range: the values that become 0 and 1, for images of more than 8 bits; None for bytes, where 255 becomes 1.
+        channels: Channels of the image: 1 for gray, 3 for color.
+        resize: Length of the shorter side after resizing (bilinear, anti-aliased, before normalization); None keeps the
+            size.
+        crop: Side of the center crop, at most `resize`; None, as in segmentation, keeps the whole image.
+        mean: Mean of each channel, on the scale [0, 1].
+        std: Standard deviation of each channel, on the scale [0, 1].
+        range: Values mapped to 0 and 1, for images of more than 8 bits; None for 8 bits, where 255 is mapped to 1.
+
+    Raises:
+        SkipweaveError: The values do not fit together.
     """
 
     channels: int
-    resize: int
-    crop: int
+    resize: int | None
+    crop: int | None = None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     range: Range | None = None
 
     def __post_init__(self) -> None:
-        """Check that the values fit together.
-
-        Raises:
-            SkipweaveError: they do not.
-        """
-        self.check()
-        if not 1 <= self.crop <= self.resize <= MAX_SIDE:
+        """Check the values."""
+        if not (len(self.mean) == len(self.std) == self.channels):
             raise SkipweaveError(
-                f"preprocessing has crop {self.crop}, resize {self.resize}: expected 1 <= crop <= resize <= {MAX_SIDE}"
+                f"preprocessing of {self.channels} channels has {len(self.mean)} means and {len(self.std)} "
+                f"standard deviations: expected one of each per channel"
+            )
+        if min(self.std, default=0.0) <= 0:
+            raise SkipweaveError(f"preprocessing has std {self.std}: expected std above 0")
+        if problem := range_problem(self.range):
+            raise SkipweaveError(f"preprocessing: {problem}")
+        if self.resize is not None and not 1 <= self.resize <= MAX_SIDE:
+            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MAX_SIDE} pixels, or none")
+        if self.crop is not None and not 1 <= self.crop <= (self.resize or 0):
+            raise SkipweaveError(
+                f"preprocessing has crop {self.crop}, resize {self.resize}: expected 1 <= crop <= resize"
             )
 
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of a transformed image; None if they depend on the image."""
+        return (self.crop, self.crop) if self.crop else None
+
     def __call__(self, image: Tensor) -> Tensor:
-        """Turn a CHW image of any size into a normalized float32 tensor of (channels, crop, crop)."""
+        """Turn a CHW image of any size into a normalized float32 CHW tensor."""
         return self.normalize(self.fit(image))
 
     def fit(self, image: Tensor) -> Tensor:
         """Resize and crop an image; one that has the size already is returned as it is."""
-        if image.shape[-2:] == (self.crop, self.crop) and self.resize == self.crop:
+        if self.resize is not None and min(image.shape[-2:]) != self.resize:
+            image = functional.resize(image, [self.resize], antialias=True)
+        if self.crop is not None and image.shape[-2:] != (self.crop, self.crop):
+            image = functional.center_crop(image, [self.crop])
+        return image
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Scale values to zero mean and unit standard deviation per channel.
+
+        Args:
+            image: CHW tensor. Without a range uint8: (image / 255 - mean) / std. With a range (low, high) float:
+                ((image - low) / (high - low) - mean) / std; values outside the range are scaled alike.
+
+        Raises:
+            SkipweaveError: The image has 8 bits where a range is given, or more where none is.
+        """
+        self.check_bit_depth(image)
+        if self.range is None:
+            return image.float().sub_(self._offset).mul_(self._scale)
+        low, high = self.range
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return image.sub(low).div_(high - low).sub_(mean).div_(std)
+
+    def check_bit_depth(self, image: Tensor) -> None:
+        """Check that an image has the bit depth of the training images.
+
+        Raises:
+            SkipweaveError: The image has 8 bits where a range is given, or more where none is.
+        """
+        if image.is_floating_point() == (self.range is not None):
+            return
+        found, wanted = ("8 bits", "more") if self.range else ("more than 8 bits", "8")
+        raise SkipweaveError(
+            f"an image has {found} per channel (values from {image.min().item():g} to {image.max().item():g}), but the "
+            f"training images have {wanted}: expected an image of the same bit depth"
+        )
+
+    def as_bytes(self, image: Tensor) -> Tensor:
+        """Convert an image to uint8 for display; a range is mapped to black and white."""
+        if self.range is None:
             return image
-        return functional.center_crop(functional.resize(image, [self.resize], antialias=True), [self.crop])
+        low, high = self.range
+        return image.sub(low).mul_(255 / (high - low)).round_().clamp_(0, 255).byte()
 
-    def describe(self) -> dict[str, Any]:
-        """The values as plain data; `eval_transform_from` is the inverse, also after a trip through JSON."""
-        return without_no_range(asdict(self))
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as plain data; `from_dict` is the inverse, also after a round trip through JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in _OPTIONAL}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Build the transform from the values that `to_dict` returned; lists may stand for tuples.
+
+        Raises:
+            SkipweaveError: A value is missing, unknown or of the wrong type.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(values) | _OPTIONAL != names:
+            raise SkipweaveError(
+                f"preprocessing has {sorted(values)}: expected {sorted(names - _OPTIONAL)} and optionally "
+                f"{sorted(_OPTIONAL)}"
+            )
+        try:
+            sides = {name: None if values.get(name) is None else int(values[name]) for name in ("resize", "crop")}
+            mean, std = (tuple(float(value) for value in values[name]) for name in ("mean", "std"))
+            limits = None
+            if values.get("range") is not None:
+                low, high = values["range"]
+                limits = float(low), float(high)
+            channels = int(values["channels"])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SkipweaveError(f"preprocessing has a value of the wrong type: {dict(values)}") from error
+        return cls(channels=channels, **sides, mean=mean, std=std, range=limits)
+
+    @cached_property
+    def _offset(self) -> Tensor:
+        return torch.tensor(self.mean).mul(255).view(-1, 1, 1)
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        return torch.tensor(self.std).mul(255).reciprocal().view(-1, 1, 1)
 
 
-def eval_transform_from(description: Mapping[str, Any]) -> Preprocessing:
-    """Rebuild the evaluation transform from what `Preprocessing.describe` gave.
-
-    Args:
-        description: the values by name, range where there is one; lists may stand for tuples.
-
-    Returns:
-        The transform: CHW image to normalized float32 tensor.
-
-    Raises:
-        SkipweaveError: a value is missing, unknown or of the wrong kind.
-    """
-    names = [field.name for field in fields(Preprocessing)]
-    if set(description) | {"range"} != set(names):
-        expected = f"expected exactly {sorted(set(names) - {'range'})}, and range for more than 8 bits"
-        raise SkipweaveError(f"preprocessing has {sorted(description)}: {expected}")
-    try:
-        channels, resize, crop = (int(description[name]) for name in ("channels", "resize", "crop"))
-        mean, std = (tuple(float(value) for value in description[name]) for name in ("mean", "std"))
-        limits = range_from(description)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise SkipweaveError(f"preprocessing holds a value of the wrong kind: {dict(description)}") from error
-    return Preprocessing(channels, resize, crop, mean, std, limits)
+def range_problem(values: Range | None) -> str:
+    """Describe what is wrong with a range; empty if it is None or two increasing finite numbers."""
+    valid = values is None or (len(values) == 2 and all(map(math.isfinite, values)) and values[0] < values[1])
+    return "" if valid else f"range is {list(values or ())}: expected two numbers, the lowest and the highest value"

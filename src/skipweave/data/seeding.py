@@ -1,4 +1,4 @@
-"""Seeds and orders as pure functions of integers: no global state, the same on every machine and version."""
+"""Seeds and permutations as pure functions of integers: no global state, equal on every machine and version."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ _GAMMA = 0x9E3779B97F4A7C15
 
 
 def mix_seed(*values: int) -> int:
-    """Hash integers into one seed, stable for ever.
+    """Hash integers into one seed; the result never changes between versions.
 
     Each value is absorbed by one round of SplitMix64 (Steele, Lea and Flood, 2014), so that neighboring
-    inputs, such as two epochs or two samples, give unrelated seeds.
+    inputs, such as two epochs or two samples, yield unrelated seeds.
 
     Args:
-        *values: any integers, taken modulo 2**64; their order and number matter.
+        *values: Any integers, taken modulo 2**64; their order and number matter.
 
     Returns:
         An integer in [0, 2**63), which `torch.Generator.manual_seed` accepts.
@@ -28,14 +28,14 @@ def mix_seed(*values: int) -> int:
 
 
 def permutation(size: int, *seed: int) -> NDArray[np.int64]:
-    """Shuffle range(size): the indices sorted by their hash under the seed.
+    """Permute range(size): the indices sorted by their hash under the seed.
 
     Args:
-        size: how many indices.
-        *seed: the integers that decide the order, as for `mix_seed`.
+        size: Number of indices.
+        *seed: Integers that determine the order, as for `mix_seed`.
 
     Returns:
-        Every integer of [0, size) once.
+        A permutation of [0, size).
     """
     hashes = _absorb(mix_seed(*seed), np.arange(size, dtype=np.uint64))
     return np.argsort(hashes, kind="stable")

@@ -1,4 +1,4 @@
-"""Hold out part of a labeled set, class by class, by seed."""
+"""Stratified splits of a labeled dataset, by seed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,28 +8,28 @@ from skipweave.errors import SkipweaveError
 
 Indices = NDArray[np.int64]
 
-# Held out for testing from a set without a test split of its own.
+# Held out for testing from a dataset without a test split.
 TEST_FRACTION = 0.2
 
 
 def stratified_split(labels: Indices, held_out: int | float, seed: int, purpose: str) -> tuple[Indices, Indices]:
-    """Split the indices of a labeled set so that every class keeps its share in both parts.
+    """Split the indices of a labeled dataset so that both parts have its class proportions.
 
-    Depends on the labels and the seed alone. Each class gives the held-out part its exact share rounded down;
-    the images still missing come from the classes with the largest remainders. Every class keeps at least one
+    The result depends only on the labels and the seed. Each class contributes its exact quota rounded down to the
+    held-out part; the missing images come from the classes with the largest remainders. Every class keeps at least one
     image in the rest.
 
     Args:
-        labels: class index of each image.
-        held_out: how many images to hold out, or which fraction of them in [0, 1).
-        seed: decides which images.
-        purpose: what they are held out for, as an error names it.
+        labels: Class index of each image.
+        held_out: Number of images to hold out, or a fraction in [0, 1).
+        seed: Seed of the split.
+        purpose: Purpose of the held-out part, for error messages.
 
     Returns:
         (rest, held out), each in increasing order.
 
     Raises:
-        SkipweaveError: the classes have not enough images.
+        SkipweaveError: The classes have too few images.
     """
     size = len(labels)
     count = round(held_out * size) if isinstance(held_out, float) else held_out
@@ -48,11 +48,11 @@ def stratified_split(labels: Indices, held_out: int | float, seed: int, purpose:
 
 
 def _quotas(sizes: Indices, count: int) -> Indices:
-    """Images to take from each class: proportional, rounded by largest remainder, one left in every class."""
+    """Images to take from each class: proportional, rounded by largest remainder, with one left in every class."""
     exact = count * sizes / sizes.sum()
     quotas = np.minimum(np.floor(exact).astype(np.int64), sizes - 1)
     while (missing := count - quotas.sum()) > 0:
-        neediest = np.argsort(quotas - exact, kind="stable")
-        neediest = neediest[quotas[neediest] < sizes[neediest] - 1]
-        quotas[neediest[:missing]] += 1
+        largest = np.argsort(quotas - exact, kind="stable")
+        largest = largest[quotas[largest] < sizes[largest] - 1]
+        quotas[largest[:missing]] += 1
     return quotas

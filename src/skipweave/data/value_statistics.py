@@ -1,72 +1,69 @@
-"""How the values of images of more than 8 bits are normalized: as configured, or by what the training images hold."""
+"""Normalization of images of more than 8 bits: from the config, or from statistics of the training images."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 
-from skipweave.data.image_sets import FileImages
-from skipweave.data.images.decoding import read_kind
-from skipweave.data.parallel_map import each
+from skipweave.data.image_datasets import FileDataset
+from skipweave.data.images.decoding import read_pixel_type
+from skipweave.data.parallel_map import parallel_map
 from skipweave.data.preprocessing import Preprocessing
-from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
-from skipweave.data.segmentation.whole_image import WholeImage
+from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
 from skipweave.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
 
-Transform = TypeVar("Transform", Preprocessing, WholeImage)
-
-# Of an image, or of several: the kinds of numbers; lowest and highest value; pixels; of each channel mean and sum of
-# squared deviations.
+# Number types, lowest and highest value, pixel count; per channel the mean and the sum of squared deviations.
 _Statistics = tuple[frozenset[str], float, float, int, np.ndarray, np.ndarray]
 
 
-def normalized_for(
-    transform: Transform,
+def fit_normalization(
+    preprocessing: Preprocessing,
     config: DataConfig,
-    train: FileImages | SegmentationImages,
+    train: FileDataset | SegmentationDataset,
     progress: Callable[[int, int], None] | None = None,
-) -> Transform:
-    """A set's preprocessing with the range, mean and standard deviation of its values.
+) -> Preprocessing:
+    """Set range, mean and std of a preprocessing.
 
-    Of images of 8 bits they are known. Of deeper ones they are the configured ones, or else those of the training
-    images, whatever the number of workers; images that `on_bad: skip` leaves out do not count.
+    8-bit images keep the values of `preprocessing`. For a higher bit depth the values come from the config, or else
+    from the training images, independently of the number of workers; images skipped by `on_bad: skip` are ignored.
 
     Args:
-        transform: with the values for images of 8 bits.
-        config: of the set.
-        train: the training images; all are read, unless range, mean and std are configured.
-        progress: called with (images read, images in all) after each.
+        preprocessing: Preprocessing of 8-bit images.
+        config: Config of the dataset.
+        train: Training images; all are read, unless range, mean and std are configured.
+        progress: Called with (images read, total images) after each image.
 
     Raises:
-        SkipweaveError: an image cannot be read, all values are equal, or range, mean or std are configured for images
-            of 8 bits.
+        SkipweaveError: An image cannot be read, all values are equal, or range, mean or std are configured for 8-bit
+            images.
     """
     given = {"range": config.range, "mean": config.mean, "std": config.std}
-    if not train.deep:
+    if not train.high_bit_depth:
         if asked := [name for name, value in given.items() if value is not None]:
             raise SkipweaveError(
-                f"{', '.join(asked)} cannot be given for {config.name}: its images have 8 bits a channel, from 0 to 255"
+                f"{', '.join(asked)} cannot be set for {config.name}: its images have 8 bits per channel, from 0 to 255"
             )
-        return transform
+        return preprocessing
     missing = None in given.values()
     found = _measured(config, train, progress) if missing else None
     if found is None:
-        return replace(transform, range=config.range, mean=config.mean or (), std=config.std or ())
+        return replace(preprocessing, range=config.range, mean=config.mean or (), std=config.std or ())
     numbers, low, high, pixels, means, squares = found
     if len(numbers) > 1:
         raise SkipweaveError(
             f"the training images of {config.name} hold {' and '.join(sorted(numbers))}, which have no common scale: "
-            f"save all of them as one kind"
+            f"expected one of them"
         )
     if low == high:
-        raise SkipweaveError(f"all values of the training images of {config.name} are {low:g}: nothing can be learned")
+        raise SkipweaveError(
+            f"all values of the training images of {config.name} are {low:g}: expected different values"
+        )
     low, high = limits = config.range or (low, high)
     deviations = np.sqrt(squares / pixels) / (high - low)
     return replace(
-        transform,
+        preprocessing,
         range=limits,
         mean=config.mean or tuple(((means - low) / (high - low)).tolist()),
         std=config.std or tuple(np.where(deviations > 0, deviations, 1.0).tolist()),
@@ -74,14 +71,14 @@ def normalized_for(
 
 
 def _measured(
-    config: DataConfig, train: FileImages | SegmentationImages, progress: Callable[[int, int], None] | None
+    config: DataConfig, train: FileDataset | SegmentationDataset, progress: Callable[[int, int], None] | None
 ) -> _Statistics:
     found: list[_Statistics] = []
-    for number, answer in enumerate(each(partial(_statistics, train), len(train), config.workers), start=1):
-        if not isinstance(answer, str):
-            found = [_together([*found, answer])]
+    for number, result in enumerate(parallel_map(partial(_statistics, train), len(train), config.workers), start=1):
+        if not isinstance(result, str):
+            found = [_combine([*found, result])]
         elif config.on_bad == "raise":
-            raise SkipweaveError(f"{answer}; `skipweave check-data` lists all such files")
+            raise SkipweaveError(f"{result}; `skipweave check-data` lists all such files")
         if progress:
             progress(number, len(train))
     if not found:
@@ -89,23 +86,23 @@ def _measured(
     return found[0]
 
 
-def _statistics(images: FileImages | SegmentationImages, index: int) -> _Statistics | str:
-    """Those of an image; or why it cannot be read."""
+def _statistics(images: FileDataset | SegmentationDataset, index: int) -> _Statistics | str:
+    """Statistics of an image, or why it cannot be read."""
     try:
         channels = images.image(index).numpy()
     except SkipweaveError as error:
         return str(error)
     means, squares = np.empty((2, len(channels)))
-    for place, channel in enumerate(channels):  # by numpy, whose sums do not depend on the number of threads
+    for place, channel in enumerate(channels):  # numpy's sums do not depend on the number of threads
         values = channel.astype(np.float64)
         means[place] = values.mean()
         squares[place] = ((values - means[place]) ** 2).sum()
-    numbers = "floating-point numbers" if read_kind(images.file(index)).floating else "whole numbers"
+    numbers = "floating-point numbers" if read_pixel_type(images.file(index)).floating else "whole numbers"
     return frozenset([numbers]), channels.min().item(), channels.max().item(), channels[0].size, means, squares
 
 
-def _together(parts: Iterable[_Statistics]) -> _Statistics:
-    """Those of several images (Chan, Golub and LeVeque, 1979)."""
+def _combine(parts: Iterable[_Statistics]) -> _Statistics:
+    """Combine statistics of several images (Chan, Golub and LeVeque, 1979)."""
     numbers, lows, highs, pixels, means, squares = zip(*parts, strict=True)
     weights = np.array(pixels)[:, None]
     mean = (weights * means).sum(0) / weights.sum()

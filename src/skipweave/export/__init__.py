@@ -1,4 +1,4 @@
-"""Trained networks for others to use: ONNX, folders that timm and the Hugging Face hub know, and weights from there."""
+"""Export of trained networks to ONNX, timm and the Hugging Face Hub."""
 
 from skipweave.export.hub import local_weights
 from skipweave.export.onnx_export import OnnxModel, to_onnx

@@ -1,4 +1,4 @@
-"""Weights that others put on the Hugging Face hub: one file of them, and nothing else."""
+"""Download of weights from the Hugging Face Hub."""
 
 import re
 from pathlib import Path
@@ -6,26 +6,23 @@ from pathlib import Path
 from skipweave.errors import SkipweaveError
 
 HUB = "hf-hub:"
-"""What the name of a repository on the hub begins with, as in timm."""
+"""Prefix of repositories on the Hub, as in timm."""
 
 _FILE = "model.safetensors"
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 
 
 def local_weights(place: Path) -> Path:
-    """Download the weights that are named as on the hub, or leave the path of a file as it is.
+    """Return the local path of weights, downloading those of the Hugging Face Hub.
 
-    Of a repository `model.safetensors` alone is downloaded, into the hub's cache on this machine. It is no more trusted
-    than any other file: give it to `skipweave.training.load_weights`.
+    Only `model.safetensors` is downloaded, to the Hub's local cache. It is not trusted: load it with
+    `skipweave.training.load_weights`.
 
     Args:
-        place: `hf-hub:USER/REPO`, `hf-hub:USER/REPO@REVISION`, or a path.
-
-    Returns:
-        A path on this machine.
+        place: `hf-hub:USER/REPO`, `hf-hub:USER/REPO@REVISION`, or a path, which is returned as it is.
 
     Raises:
-        SkipweaveError: It is no name of a repository, or the file cannot be downloaded.
+        SkipweaveError: The repository name is invalid, or the file cannot be downloaded.
 
     >>> local_weights(Path("runs/sparsenet40_12_digits_1/model.safetensors")).name
     'model.safetensors'
@@ -39,11 +36,11 @@ def local_weights(place: Path) -> Path:
     from huggingface_hub.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # each attempt would be told of
+    logging.set_verbosity_error()  # otherwise every attempt is logged
     try:
         return Path(hf_hub_download(named[1], _FILE, revision=named[2]))
-    except Exception as error:  # the hub's client, the network and the disk fail each in their own way
+    except Exception as error:  # the client, the network and the disk raise various exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise SkipweaveError(f"cannot download {_FILE} of {named[1]} from the Hugging Face hub: {reason}") from error
+        raise SkipweaveError(f"cannot download {_FILE} of {named[1]} from the Hugging Face Hub: {reason}") from error
     finally:
         logging.set_verbosity(verbosity)

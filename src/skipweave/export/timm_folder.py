@@ -1,4 +1,4 @@
-"""What stands beside a network's weights in a folder that timm loads and the Hugging Face hub shows."""
+"""`config.json` and model card of a network for timm and the Hugging Face Hub."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.data import Preprocessing, WholeImage
+from skipweave.data import Preprocessing
 from skipweave.errors import SkipweaveError
 from skipweave.training import Description
 from skipweave.transforms import THINNING
@@ -17,23 +17,23 @@ _FROM_THE_NETWORK = ("first_conv", "classifier", "fixed_input_size")
 
 
 def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
-    """Describe a trained network to timm: `config.json` of a repository on the hub.
+    """Build timm's `config.json` of a trained network.
 
-    timm builds the network again by its registered name and arguments, and `pretrained_cfg` tells it what images go
-    through. timm resizes images by Pillow, not by torch: where sizes differ, pixels differ by up to one of 255. Of
-    images of more than 8 bits timm knows no range: it stands in `value_range`, for whoever reads them.
+    timm builds the network by its registered name and arguments, and preprocesses images by `pretrained_cfg`. It
+    resizes with Pillow, not torch: resized pixels may differ by 1 of 255. timm has no value range for images of more
+    than 8 bits; it is stored as `value_range`.
 
     Args:
-        network: Whose `pretrained_cfg` names its first and last layer.
-        description: Of the network.
+        network: Network whose `pretrained_cfg` names its first and last layer.
+        description: Description of the network.
 
     Raises:
-        SkipweaveError: A name and arguments of timm's do not make the network, as it was thinned after it was built.
+        SkipweaveError: The network was thinned after it was built, so timm cannot build it.
     """
     if thinned := [name for name in THINNING if description.args.get(name) is not None]:
         raise SkipweaveError(
-            f"timm cannot build {description.model} with {', '.join(thinned)}: the network was thinned after it was "
-            "built; export it to onnx, or share the file of weights alone, which skipweave reads"
+            f"timm cannot build {description.model} with {', '.join(thinned)}, as it was thinned after it was built: "
+            "export it to ONNX, or share the weights file, which skipweave loads"
         )
     known: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     pretrained = {name: known[name] for name in _FROM_THE_NETWORK if known.get(name)}
@@ -48,15 +48,12 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
     }
 
 
-def _images(preprocessing: Preprocessing | WholeImage, size: Sequence[int]) -> dict[str, Any]:
-    """What images go through, in timm's words; `size` is told of networks that take any."""
-    share = 1.0
-    if isinstance(preprocessing, Preprocessing):
-        size = (preprocessing.crop, preprocessing.crop)
-        share = _share(preprocessing.crop, preprocessing.resize)
+def _images(preprocessing: Preprocessing, size: Sequence[int]) -> dict[str, Any]:
+    """Preprocessing as timm's config; `size` is used for networks that accept any."""
+    crop, resize = preprocessing.crop, preprocessing.resize
     return {
-        "input_size": [preprocessing.channels, *size],
-        "crop_pct": share,
+        "input_size": [preprocessing.channels, *(preprocessing.image_size or size)],
+        "crop_pct": _crop_pct(crop, resize) if crop and resize else 1.0,
         "crop_mode": "center",
         "interpolation": "bilinear",
         "mean": list(preprocessing.mean),
@@ -64,26 +61,26 @@ def _images(preprocessing: Preprocessing | WholeImage, size: Sequence[int]) -> d
     }
 
 
-def _share(crop: int, resize: int) -> float:
-    """The share of the shorter side that is cropped, such that timm, which divides and rounds down, gets that side."""
-    share = crop / resize
-    while math.floor(crop / share) < resize:
-        share = math.nextafter(share, 0)
-    return share
+def _crop_pct(crop: int, resize: int) -> float:
+    """Timm's `crop_pct`: timm divides by it and rounds down, which must result in `resize`."""
+    crop_pct = crop / resize
+    while math.floor(crop / crop_pct) < resize:
+        crop_pct = math.nextafter(crop_pct, 0)
+    return crop_pct
 
 
 def model_card(description: Description, parameters: int, errors: Mapping[str, float]) -> str:
-    """Tell people what the network is and how to load it: `README.md` of a repository on the hub.
+    """Build the model card, `README.md` of a repository on the Hub.
 
     Args:
-        description: Of the network.
-        parameters: Learnable ones.
-        errors: In percent, by split; of label maps what the mean intersection over union lacks to 100. May be empty.
+        description: Description of the network.
+        parameters: Number of learnable parameters.
+        errors: Error in percent by split, for segmentation 100 - mean IoU; may be empty.
     """
     images = description.preprocessing
-    size = f"{images.crop}x{images.crop} pixels" if isinstance(images, Preprocessing) else "any size"
+    size = f"{images.crop}x{images.crop} pixels" if images.crop else "any size"
     task = "image-segmentation" if description.palette else "image-classification"
-    measure = "100 - mean IoU" if description.palette else "error"
+    metric = "mean IoU" if description.palette else "top-1 error"
     facts = {
         "network": f"`{_code(description.model)}`",
         "arguments": f"`{_code(json.dumps(dict(description.args)))}`",
@@ -91,17 +88,22 @@ def model_card(description: Description, parameters: int, errors: Mapping[str, f
         "parameters": f"{parameters:,}",
         "images": f"{'gray' if images.channels == 1 else f'{images.channels} channels'}, {size}",
         **_values(description),
-        **{f"{measure}, {split} images": f"{error:.2f} %" for split, error in errors.items()},
+        **{
+            f"{metric}, {split} split": f"{100 - error if description.palette else error:.2f} %"
+            for split, error in errors.items()
+        },
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return _CARD.format(task=task, title=_code(description.model), table=table)
 
 
 def _values(description: Description) -> dict[str, str]:
-    """What the values of images and masks are, where they are not the usual ones."""
+    """Values of images of more than 8 bits, and of masks."""
     facts = {}
     if limits := description.preprocessing.range:
-        facts["values of images"] = f"{limits[0]:g} to {limits[1]:g} become 0 to 1, before mean and std (not in timm)"
+        facts["values of images"] = (
+            f"{limits[0]:g} to {limits[1]:g} are mapped to 0 to 1, before mean and std (not in timm)"
+        )
     if description.palette:
         pairs = zip(description.values, description.classes, strict=True)
         facts["values of masks"] = ", ".join(f"{value} `{_code(name)}`" for value, name in pairs)
@@ -109,7 +111,7 @@ def _values(description: Description) -> dict[str, str]:
 
 
 def _code(text: str) -> str:
-    """What a file says, as it may stand between two backticks in a table."""
+    """Escape text for a code span in a table."""
     return printable(" ".join(text.split())).replace("`", "'").replace("|", "\\|")
 
 
@@ -129,7 +131,7 @@ tags:
 |---|---|
 {table}
 
-timm loads the weights in `model.safetensors` once skipweave is imported, which knows the network:
+timm loads the network after skipweave is imported, which registers the model:
 
 ```python
 import skipweave
@@ -138,7 +140,7 @@ import timm
 model = timm.create_model("hf-hub:USER/REPOSITORY", pretrained=True).eval()
 ```
 
-or by skipweave itself, which reads names of classes and preprocessing from the header of that file:
+skipweave loads class names and preprocessing from the header of `model.safetensors`:
 
 ```bash
 skipweave predict picture.png --model hf-hub:USER/REPOSITORY

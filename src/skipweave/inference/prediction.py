@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from skipweave.analysis.image_sizes import check_images
-from skipweave.data import open_alike
+from skipweave.analysis.image_sizes import check_image_size
+from skipweave.data import open_image
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description
 from skipweave.training.tasks.segmentation_losses import label_map
@@ -115,14 +115,14 @@ def _label(network: nn.Module, description: Description, image: Tensor) -> Tenso
             logits = network(taken)
         except RuntimeError:
             _, channels, height, width = taken.shape
-            check_images(network, (channels, height, width))
+            check_image_size(network, (channels, height, width))
             raise
     return label_map(logits, image.shape[-2:])[0].cpu()
 
 
 def _open(path: Path, description: Description) -> Tensor:
     preprocessing = description.preprocessing
-    return open_alike(path, preprocessing.channels, deep=preprocessing.range is not None)
+    return open_image(path, preprocessing.channels, high_bit_depth=preprocessing.range is not None)
 
 
 def _read(path: Path, description: Description) -> Tensor | str:

@@ -1,18 +1,15 @@
-"""The nn.Modules that networks are put together from."""
+"""The nn.Modules of which networks consist."""
 
 from skipweave.layers.activation_checkpointing import recompute
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
-from skipweave.layers.cross_layer_filtering import Cross, CrossConv, CrossRead
-from skipweave.layers.head import Head
-from skipweave.layers.norm import NodeNorm
-from skipweave.layers.pooling import SeparableMaxPool
-from skipweave.layers.saved_activations import Read, read_and_run
+from skipweave.layers.cross_layer_aggregation import Cross, CrossConv, CrossRead
+from skipweave.layers.separable_max_pool import SeparableMaxPool
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning_stages import SpanningStages
 from skipweave.layers.stage import Stage
-from skipweave.layers.stem import CifarStem, ImageNetStem
+from skipweave.layers.stem_and_head import CifarStem, Head, ImageNetStem, Stem
 from skipweave.layers.transition import (
     BlockCompression,
     ConcatTransition,
@@ -20,7 +17,17 @@ from skipweave.layers.transition import (
     NormTransition,
     carry_down,
 )
-from skipweave.layers.unit import Unit, basic_body, bottleneck_body, conv1x1, conv3x3, residual_body
+from skipweave.layers.unit import (
+    NodeNorm,
+    Read,
+    Unit,
+    basic_body,
+    bottleneck_body,
+    conv1x1,
+    conv3x3,
+    read_and_run,
+    residual_body,
+)
 
 __all__ = [
     "Aggregation",
@@ -50,6 +57,7 @@ __all__ = [
     "SeqStage",
     "SpanningStages",
     "Stage",
+    "Stem",
     "Sum",
     "SumRead",
     "Unit",

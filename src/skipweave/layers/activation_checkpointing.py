@@ -1,4 +1,4 @@
-"""Recomputation in the backward pass that updates running statistics only once."""
+"""Activation checkpointing that updates running statistics only once."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,20 +11,20 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute(module: nn.Module, *inputs: Tensor | torch.Size, part: Callable[..., Tensor] | None = None) -> Tensor:
-    """Run a module of batch norms and convolutions, keeping only its inputs for the backward pass.
+    """Run a module, saving only its inputs, and recompute it in the backward pass.
 
-    The module runs once more in the backward pass, up to the last operation that keeps something: a convolution at its
-    end does not. Running statistics are those of one run: the second works on copies. (In timm's and torchvision's
-    DenseNets they are updated twice.)
+    The recomputation stops after the last operation that saves a tensor, so a final convolution does not run again. It
+    updates copies of the running statistics, which are discarded: the buffers are those of a single run. (In timm's and
+    torchvision's DenseNets they are updated twice.)
 
     Args:
-        module: What is run.
-        *inputs: What it is called with.
-        part: A method of the module, to be run in place of all of it.
+        module: Module to run.
+        *inputs: Its inputs.
+        part: Method of the module to run in place of `forward`.
     """
     run = part or module
     if torch.compiler.is_compiling() or get_proxy_mode() is not None:
-        # A traced recomputation leaves buffers alone by itself, and takes no contexts.
+        # A traced recomputation does not update buffers, and does not support contexts.
         return checkpoint(run, *inputs, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -34,9 +34,9 @@ def recompute(module: nn.Module, *inputs: Tensor | torch.Size, part: Callable[..
 
 
 class _CopiedStatistics:
-    """Lets every batch norm of a module update copies of its running statistics, thrown away at the end.
+    """Replaces the running statistics of all batch norms of a module by copies, until exit.
 
-    Entered once for each time that the backward pass recomputes: again for a gradient of the gradient.
+    Entered once per recomputation: again for gradients of gradients.
     """
 
     def __init__(self, module: nn.Module) -> None:

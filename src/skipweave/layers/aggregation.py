@@ -1,7 +1,7 @@
-"""Aggregations: how the nodes that are read become the one activated tensor that a unit's convolutions see.
+"""Aggregations: how the nodes read by a unit become one tensor.
 
-An aggregation has a producer's side (what becomes of a node where it is made), a reader's side (the first BN-ReLU of
-every composite function, taken over what is read) and a collector (what leaves the stage as one tensor).
+An aggregation defines what a unit's output passes to become a node, how the nodes read become the activated input of
+a unit's convolutions (the composite function's first BN-ReLU), and how a stage's output nodes become one tensor.
 """
 
 from collections.abc import Sequence
@@ -11,49 +11,60 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.layers.norm import Affine, NodeNorm, before_affine
-from skipweave.layers.saved_activations import Read, halves, norm_relu
-from skipweave.ops import concat_read_fast, sum_nodes
+from skipweave.layers.unit import NodeNorm, PendingAffine, Read, can_split, norm_relu, pending_affine
+from skipweave.ops import concat_read_fast, concatenate
 
 
 class Aggregation(Protocol):
-    """What a `Stage` asks of an aggregation."""
+    """Interface that `Stage` and `SpanningStages` require of an aggregation."""
 
     def width(self, widths: Sequence[int]) -> int:
-        """Channels that reading nodes of these widths gives."""
+        """Number of channels after reading nodes of these widths."""
 
     def node(self, width: int) -> nn.Module:
-        """Return the module that a unit's output (N, width, H, W) passes to become a node."""
+        """Create the module that a unit's output (N, width, H, W) passes to become a node."""
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Return the `Read` that turns the nodes read into one activated tensor, called with one argument a node."""
+        """Create the `Read` of nodes of these widths, called with one argument per node."""
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
-        """Return the module that turns the stage's output nodes into one tensor, called with one argument a node."""
+        """Create the module that combines a stage's output nodes, called with one argument per node."""
 
     def is_running_sum(self) -> bool:
         """Whether reading all earlier nodes equals reading their running sum."""
 
 
 def shared_width(widths: Sequence[int]) -> int:
-    """The one width that nodes share.
+    """Return the common width of nodes that are to be summed.
 
     Raises:
         SkipweaveError: The widths differ.
     """
     if len(set(widths)) != 1:
-        raise SkipweaveError(f"nodes of {list(widths)} channels cannot be summed: give all the same width")
+        raise SkipweaveError(f"widths are {list(widths)}: nodes to be summed need the same number of channels")
     return widths[0]
 
 
-class ConcatRead(Read):
-    """Concatenate normalized nodes; this reader's gains and biases; ReLU.
+def sum_nodes(nodes: Sequence[Tensor]) -> Tensor:
+    """Sum maps of one shape (N, C, H, W) from first to last."""
+    total = nodes[0]
+    for node in nodes[1:]:
+        total = total + node
+    return total
 
-    Together with the nodes' `NodeNorm` this is the BN-ReLU in front of a convolution of DenseNet and SparseNet, with
-    as many parameters.
+
+class ConcatRead(Read):
+    """Concatenation of normalized nodes, this reader's scale and shift, ReLU.
+
+    Together with the nodes' `NodeNorm`, this is the BN-ReLU before a convolution of DenseNet and SparseNet, with the
+    same number of parameters.
 
     Args:
-        widths: Channels of each node read.
+        widths: Number of channels of each node read.
+
+    Attributes:
+        gain: Scale (C,), the `weight` of the equivalent batch norm; named `gain` in state dicts.
+        bias: Shift (C,), its `bias`.
 
     Shape: one (N, widths[s], H, W) per node to (N, sum(widths), H, W).
     """
@@ -68,9 +79,9 @@ class ConcatRead(Read):
         """Return the activated concatenation of the nodes."""
         return concat_read_fast(nodes, self.gain, self.bias)
 
-    def before_affine(self, *nodes: Tensor) -> Affine:
-        """Return the nodes, with the gains and biases that they await."""
-        return Affine(nodes, self.gain, self.bias)
+    def pending_affine(self, *nodes: Tensor) -> PendingAffine:
+        """Return the nodes, which are normalized already, with scale and shift."""
+        return PendingAffine(nodes, self.gain, self.bias)
 
     def extra_repr(self) -> str:
         """Show the widths of the nodes read."""
@@ -78,10 +89,10 @@ class ConcatRead(Read):
 
 
 class SumRead(Read):
-    """Sum the nodes; batch norm; ReLU. Here the sum is what is normalized: normalizing does not commute with sums.
+    """Sum of the nodes, batch norm, ReLU. Normalization does not commute with sums, so the sum is normalized.
 
     Args:
-        width: Channels of every node read.
+        width: Number of channels of every node read.
 
     Shape: one (N, width, H, W) per node to (N, width, H, W).
     """
@@ -94,14 +105,14 @@ class SumRead(Read):
         """Return the activated sum of the nodes."""
         return norm_relu(self.norm, sum_nodes(nodes))
 
-    def before_affine(self, *nodes: Tensor) -> Affine | None:
-        """Return the normalized sum, with the gains and biases that it awaits."""
-        return before_affine(self.norm, sum_nodes(nodes)) if halves(self.norm) else None
+    def pending_affine(self, *nodes: Tensor) -> PendingAffine | None:
+        """Return the normalized sum, with scale and shift."""
+        return pending_affine(self.norm, sum_nodes(nodes)) if can_split(self.norm) else None
 
 
 class _Concatenate(nn.Module):
     def forward(self, *nodes: Tensor) -> Tensor:
-        return nodes[0] if len(nodes) == 1 else torch.cat(nodes, dim=1)
+        return concatenate(nodes)
 
 
 class _Add(nn.Module):
@@ -110,18 +121,18 @@ class _Add(nn.Module):
 
 
 class Concat:
-    """Concatenation, with nodes normalized once (DenseNet, SparseNet)."""
+    """Concatenation of nodes that are normalized once (DenseNet, SparseNet)."""
 
     def width(self, widths: Sequence[int]) -> int:
         """Sum of the widths."""
         return sum(widths)
 
     def node(self, width: int) -> nn.Module:
-        """Normalize the node where it is produced."""
+        """Normalization without affine parameters."""
         return NodeNorm(width)
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Concatenation with the reader's own gains and biases."""
+        """Concatenation, the reader's own scale and shift, ReLU."""
         return ConcatRead(widths)
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
@@ -129,7 +140,7 @@ class Concat:
         return _Concatenate()
 
     def is_running_sum(self) -> bool:
-        """No."""
+        """False."""
         return False
 
 
@@ -137,7 +148,7 @@ class Sum:
     """Summation of raw nodes (ResNet, SparseNet[+])."""
 
     def width(self, widths: Sequence[int]) -> int:
-        """The one width that all nodes share.
+        """The common width of the nodes.
 
         Raises:
             SkipweaveError: The widths differ.
@@ -145,11 +156,11 @@ class Sum:
         return shared_width(widths)
 
     def node(self, width: int) -> nn.Module:
-        """Leave the node as it is."""
+        """Identity: nodes are raw unit outputs."""
         return nn.Identity()
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Sum, then batch norm and ReLU."""
+        """Sum, batch norm, ReLU."""
         return SumRead(self.width(widths))
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
@@ -157,5 +168,5 @@ class Sum:
         return _Add()
 
     def is_running_sum(self) -> bool:
-        """Yes."""
+        """True."""
         return True

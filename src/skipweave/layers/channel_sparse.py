@@ -1,4 +1,4 @@
-"""A convolution whose outputs read few input channels each, with compact weights."""
+"""`ChannelSparseConv2d`: a convolution in which each output channel reads few input channels."""
 
 import math
 from collections.abc import Mapping
@@ -10,55 +10,56 @@ from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.ops import channel_sparse_conv2d, dense_weight
-from skipweave.topology import channels
-from skipweave.topology.channels import ChannelPattern, Choice, PatternName
+from skipweave.topology import channel_patterns
+from skipweave.topology.channel_patterns import ChannelPattern, Choice, PatternName
 
-torch.fx.wrap("channel_sparse_conv2d")  # one node of a traced graph: its form is chosen when the graph runs
+torch.fx.wrap("channel_sparse_conv2d")  # a single node in traced graphs, so that they choose the implementation
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 _PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 class ChannelSparseConv2d(nn.Module):
-    """A convolution of which each output channel reads its own few input channels, with the whole kernel of each.
+    """A convolution in which each output channel reads few input channels, with the whole kernel of each.
 
     "The Power of Sparsity in Convolutional Neural Networks" (Changpinyo et al. 2017), section 3. The pattern is drawn
-    once and is the same at every position. Only the weights that exist are kept, and as `index`, what they read.
+    once and is the same at every position. Only the weights of existing links are stored, with their input channels as
+    `index`.
 
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
         kernel_size: Height and width of the kernel, or one number for both.
-        stride: Step, one number or two.
-        padding: Zeros on each side, one number or two; or "same" (stride 1 only) or "valid".
-        dilation: Distance of the kernel's taps, one number or two.
-        bias: Whether a learnable bias is added.
+        stride: Stride, one or two numbers.
+        padding: Zeros on each side, one or two numbers; or "same" (stride 1 only) or "valid".
+        dilation: Dilation, one or two numbers.
+        bias: Whether to add a learnable bias.
         padding_mode: "zeros", "reflect", "replicate" or "circular", as in `torch.nn.Conv2d`.
-        density: Share of the inputs that each output reads: max(1, ceil(density * in_channels)). 0.1 if neither it nor
-            `fan_in` nor a pattern is given.
-        fan_in: Their number, in place of a density.
-        pattern: "exact" (every output its own inputs), "block" (blocks of outputs share theirs), "grouped" (a grouped
-            convolution behind a permutation; reads at least what is asked), or a `ChannelPattern`.
-        choice: "balanced" or "uniform", see `skipweave.topology.channels.exact`.
-        block: Outputs that share, for "block"; None is the most that leave no input unread.
-        seed: What the pattern is drawn from; None takes one from torch's own generator.
-        device: Where weights and indices live.
-        dtype: Of the weights.
+        density: Fraction of the inputs that each output reads: max(1, ceil(density * in_channels)). The default is 0.1,
+            unless `fan_in` or a `ChannelPattern` is given.
+        fan_in: Number of inputs that each output reads, instead of a density.
+        pattern: "exact" (separate inputs for every output), "block" (blocks of outputs share their inputs), "grouped"
+            (a grouped convolution after a permutation, with at least the given fan-in), or a `ChannelPattern`.
+        choice: "balanced" or "uniform", see `skipweave.topology.channel_patterns.exact`.
+        block: Outputs per block, for "block"; None is the largest number that leaves no input unread.
+        seed: Seed of the pattern; None draws one from torch's default generator.
+        device: Device of weight, bias and index.
+        dtype: Data type of weight and bias.
 
     Attributes:
         weight: (out_channels, fan_in, kh, kw), He initialization by fan-in (fan_in * kh * kw).
-        bias: (out_channels,), zeros at first; or None.
-        index: (out_channels / block, fan_in) int32, a buffer: what each block of outputs reads, ascending.
-        seed: The seed that the pattern was drawn from; None where it was given.
+        bias: (out_channels,), initialized to zeros; or None.
+        index: Buffer (out_channels / block, fan_in), int32: input channels of each block of outputs, ascending.
+        seed: Seed from which the pattern was drawn; None if it was given.
 
     Raises:
-        SkipweaveError: Arguments do not fit.
+        SkipweaveError: Arguments are invalid.
 
     Shape: (N, in_channels, H, W), or without N, to (N, out_channels, H', W'), as in `torch.nn.Conv2d`.
 
-    Inputs have to be finite. NaN or infinity in a channel reaches every output that reads it, in every form; outputs
-    that do not read it get NaN too where the form is dense, as 0 * NaN is NaN, and nothing where the C library or a
-    Triton kernel runs, which do not look at it. Images with such values are refused where they are loaded.
+    Inputs must be finite. NaN or infinity in a channel reaches every output that reads it. Outputs that do not read it
+    become NaN as well if the dense implementation runs (0 * NaN is NaN), and are unaffected if the C library or a
+    Triton kernel runs.
 
     Example::
 
@@ -105,7 +106,9 @@ class ChannelSparseConv2d(nn.Module):
         else:
             self.seed = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
             reads = _fan_in(density, fan_in, in_channels)
-            drawn = channels.draw(pattern, in_channels, out_channels, reads, choice=choice, block=block, seed=self.seed)
+            drawn = channel_patterns.draw(
+                pattern, in_channels, out_channels, reads, choice=choice, block=block, seed=self.seed
+            )
         self.pattern_name = "given" if isinstance(pattern, ChannelPattern) else pattern
         self.choice = choice
         self.register_buffer("index", torch.tensor(drawn.sources, device=device))
@@ -119,18 +122,18 @@ class ChannelSparseConv2d(nn.Module):
 
     @classmethod
     def from_dense(cls, conv: nn.Conv2d, *, carry_weights: bool = True, **options: Any) -> "ChannelSparseConv2d":
-        """Make the sparse layer that takes a dense convolution's place.
+        """Create a sparse layer from a dense convolution.
 
         Args:
-            conv: A convolution with one group. It is not changed.
-            carry_weights: Whether the weights of the links that stay are taken over, and the bias; or drawn anew.
+            conv: Convolution with one group. It is not modified.
+            carry_weights: Whether to copy the bias and the weights of the remaining links, or to initialize new ones.
             **options: `density`, `fan_in`, `pattern`, `choice`, `block`, `seed`.
 
         Raises:
-            SkipweaveError: The convolution has groups, or the options do not fit.
+            SkipweaveError: The convolution has several groups, or the options are invalid.
         """
         if conv.groups != 1:
-            raise SkipweaveError(f"a convolution of {conv.groups} groups is sparse already: expected one of 1 group")
+            raise SkipweaveError(f"groups of the convolution is {conv.groups}: expected 1")
         layer = cls(
             conv.in_channels,
             conv.out_channels,
@@ -153,7 +156,7 @@ class ChannelSparseConv2d(nn.Module):
         return layer
 
     def to_dense(self) -> nn.Conv2d:
-        """Make the dense convolution of the same function, with zeros where nothing is read."""
+        """Create the dense convolution that computes the same function, with zero weights where no link exists."""
         conv = nn.Conv2d(
             self.in_channels,
             self.out_channels,
@@ -173,20 +176,20 @@ class ChannelSparseConv2d(nn.Module):
         return conv
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew: normal, variance 2 / (fan_in * kh * kw) (He et al. 2015); biases 0."""
+        """Initialize the weight, normal with variance 2 / (fan_in * kh * kw) (He et al. 2015), and the bias, zero."""
         nn.init.normal_(self.weight, std=math.sqrt(2 / math.prod(self.weight.shape[1:])))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def reset_pattern(self) -> None:
-        """Draw the pattern anew from the seed, as after `to_empty` of a layer that was made on the meta device.
+        """Draw the pattern from the seed again, for instance after `to_empty` of a layer created on the meta device.
 
         Raises:
-            SkipweaveError: The pattern was given, not drawn.
+            SkipweaveError: The pattern was given, not drawn from a seed.
         """
         if self.seed is None or self.pattern_name == "given":
-            raise SkipweaveError("the pattern was given, not drawn from a seed: load it with the layer's state")
-        drawn = channels.draw(
+            raise SkipweaveError("seed is None, since the pattern was given: load it with the layer's state dict")
+        drawn = channel_patterns.draw(
             self.pattern_name,
             self.in_channels,
             self.out_channels,
@@ -204,12 +207,12 @@ class ChannelSparseConv2d(nn.Module):
 
     @property
     def density(self) -> float:
-        """`fan_in` as a share of the input channels."""
+        """`fan_in` as a fraction of the input channels."""
         return self.fan_in / self.in_channels
 
     @property
     def block(self) -> int:
-        """Consecutive outputs that share what they read."""
+        """Number of consecutive outputs that share their inputs."""
         return self.out_channels // self.index.shape[0]
 
     @property
@@ -218,16 +221,16 @@ class ChannelSparseConv2d(nn.Module):
         return ChannelPattern(self.in_channels, self.out_channels, self.index.cpu().numpy())
 
     def outputs_index(self) -> Tensor:
-        """What each output reads, (out_channels, fan_in) int32: `index` with a row for every output."""
+        """Input channels of each output, (out_channels, fan_in), int32: `index` with one row per output."""
         return self.index.repeat_interleave(self.block, dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved map."""
-        if isinstance(x, Tensor):  # torch.fx traces with what has no shape
+        if isinstance(x, Tensor):  # torch.fx traces with proxies, which have no shape
             if x.dim() == 3:
                 return self.forward(x[None])[0]
             if x.dim() != 4 or x.shape[1] != self.in_channels:
-                raise SkipweaveError(f"input of shape {tuple(x.shape)}: expected (N, {self.in_channels}, H, W)")
+                raise SkipweaveError(f"input has shape {tuple(x.shape)}: expected (N, {self.in_channels}, H, W)")
         top, bottom, left, right = self._sides
         padding = (top, left)
         if self.padding_mode != "zeros" or (top, left) != (bottom, right):
@@ -236,7 +239,7 @@ class ChannelSparseConv2d(nn.Module):
         return channel_sparse_conv2d(x, self.weight, self.index, self.bias, self.stride, padding, self.dilation)
 
     def extra_repr(self) -> str:
-        """Show the widths, the kernel and what is read."""
+        """Show widths, kernel and pattern."""
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
         for name, usual in (("padding", (0, 0)), ("dilation", (1, 1)), ("padding_mode", "zeros")):
             if getattr(self, name) != usual:
@@ -251,26 +254,26 @@ class ChannelSparseConv2d(nn.Module):
         return ", ".join(parts)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        """Take the indices of another pattern of the same size, if they are indices of this layer's inputs."""
+        """Check that the loaded index is a valid pattern for this layer."""
         index = state_dict.get(f"{prefix}index")
         if isinstance(index, Tensor) and not index.is_meta and index.shape == self.index.shape:
             if index.dtype != torch.int32:
-                raise SkipweaveError(f"{prefix}index is of {index.dtype}: expected torch.int32")
-            ChannelPattern(self.in_channels, self.out_channels, index.cpu().numpy())  # raises where it is none
+                raise SkipweaveError(f"{prefix}index has dtype {index.dtype}: expected torch.int32")
+            ChannelPattern(self.in_channels, self.out_channels, index.cpu().numpy())  # raises if invalid
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < least for n in pair):
-        raise SkipweaveError(f"{name} is {value!r}: expected one or two whole numbers of at least {least}")
+        raise SkipweaveError(f"{name} is {value!r}: expected one or two integers of at least {least}")
     return pair[0], pair[1]
 
 
 def _sides(
     padding: int | tuple[int, int] | str, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Padding above, below, left and right; of an odd sum, the larger part is below and right, as in torch."""
+    """Padding above, below, left and right; if the sum is odd, one more below and right, as in torch."""
     if not isinstance(padding, str):
         height, width = _pair("padding", padding, least=0)
         return height, height, width, width
@@ -286,18 +289,18 @@ def _sides(
 
 def _fan_in(density: float | None, fan_in: int | None, in_channels: int) -> int:
     if density is not None and fan_in is not None:
-        raise SkipweaveError(f"both density ({density!r}) and fan_in ({fan_in!r}) are given: expected one of them")
+        raise SkipweaveError(f"density is {density!r} and fan_in is {fan_in!r}: expected only one of them")
     if fan_in is not None:
         return fan_in
-    return channels.fan_in_of(0.1 if density is None else density, in_channels)
+    return channel_patterns.fan_in_of(0.1 if density is None else density, in_channels)
 
 
 def _given(pattern: ChannelPattern, in_channels: int, out_channels: int, *options: Any) -> ChannelPattern:
     if any(option is not None for option in options):
-        raise SkipweaveError("a pattern is given as it is: expected no density, fan_in, block or seed beside it")
+        raise SkipweaveError("pattern is a ChannelPattern: expected no density, fan_in, block or seed with it")
     if (pattern.in_channels, pattern.out_channels) != (in_channels, out_channels):
         raise SkipweaveError(
-            f"the pattern is one of {pattern.in_channels} to {pattern.out_channels} channels: "
-            f"expected {in_channels} to {out_channels}"
+            f"pattern has {pattern.in_channels} input and {pattern.out_channels} output channels: "
+            f"expected {in_channels} and {out_channels}"
         )
     return pattern

@@ -1,7 +1,7 @@
-"""Stages of SeqConv layers: residual blocks of two, and how a stage begins.
+"""Stages of SeqConv layers: their entries and residual blocks.
 
-Sequentially Aggregated Convolutional Networks, section 4. Two streams run through a stage: the raw one, to which the
-blocks add, and its BN-ReLU, which layers read. From stage to stage goes only the activated one.
+(Sequentially Aggregated Convolutional Networks, section 4.) Two streams run through a stage: the raw one, to which the
+blocks add, and its BN-ReLU, which layers read. Only the activated stream leaves a stage.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,11 +17,11 @@ Streams = tuple[Tensor, Tensor]
 
 
 class Opening(nn.Module):
-    """How the first stage begins: a SeqConv layer widens the stem's output, and a strided unit may follow (ImageNet).
+    """Entry of the first stage: a SeqConv layer that widens the stem's output, and optionally a strided unit.
 
     Args:
-        layer: Dense, from the stem's channels to the stage's C.
-        downsize: 3x3 stride-2 unit, C to C; None leaves it out (CIFAR).
+        layer: Dense layer from the stem's channels to the stage's C.
+        downsize: 3x3 stride-2 unit, C to C (ImageNet); None omits it (CIFAR).
 
     Shape: (N, C_stem, H, W) to a raw and an activated map (N, C, H', W').
     """
@@ -33,17 +33,19 @@ class Opening(nn.Module):
 
     def forward(self, x: Tensor) -> Streams:
         """Return the two streams of the first stage."""
-        return self.layer.pair(x) if self.downsize is None else self.downsize.pair(self.layer(x))
+        if self.downsize is None:
+            return self.layer.raw_and_activated(x)
+        return self.downsize.raw_and_activated(self.layer(x))
 
 
 class Downsampling(nn.Module):
-    """How a later stage begins: a SeqConv layer makes the channels that are missing, a strided unit reads all of them.
+    """Entry of a later stage: a SeqConv layer computes the additional channels, and a strided unit reads all of them.
 
     Args:
-        extension: From the C_old channels of the stage before to C_new - C_old more.
+        extension: Layer from the C_old channels of the stage before to C_new - C_old more.
         downsize: 3x3 stride-2 unit, C_new to C_new.
-        extension_twice: Whether the unit reads the extension twice in place of input and extension, as in the released
-            SeqResNeXt code (whose layers overwrite the list that holds their input). Needs C_new = 2 C_old.
+        extension_twice: Whether the unit reads the extension twice instead of input and extension, as in the released
+            SeqResNeXt code (whose layers overwrite the list that holds their input). Requires C_new = 2 C_old.
 
     Shape: (N, C_old, H, W) to a raw and an activated map (N, C_new, H / 2, W / 2).
     """
@@ -57,17 +59,16 @@ class Downsampling(nn.Module):
     def forward(self, x: Tensor) -> Streams:
         """Return the two streams of the stage."""
         more = self.extension(x)
-        return self.downsize.pair(torch.cat([more if self.extension_twice else x, more], dim=1))
+        return self.downsize.raw_and_activated(torch.cat([more if self.extension_twice else x, more], dim=1))
 
 
 class ResidualBlock(nn.Module):
-    """Two windowed (or dense) SeqConv layers and an identity shortcut around them.
+    """Two SeqConv layers with an identity shortcut.
 
-    The shortcut is added to the second layer's raw groups one by one, before batch norm, so that it is part of what
-    later groups read.
+    The shortcut is added to each raw group of the second layer before batch norm, so that later groups read the sum.
 
     Args:
-        make_layer: Makes a SeqConv layer of the stage's width.
+        make_layer: Creates a SeqConv layer of the stage's width.
 
     Shape: raw and activated maps (N, C, H, W) to the same.
     """
@@ -78,21 +79,21 @@ class ResidualBlock(nn.Module):
         self.second = make_layer()
 
     def forward(self, raw: Tensor, activated: Tensor) -> Streams:
-        """Return the two streams behind the block."""
-        return self.second.pair(self.first(activated), shortcut=raw)
+        """Return the two streams after the block."""
+        return self.second.raw_and_activated(self.first(activated), shortcut=raw)
 
 
 class SeqStage(nn.Module):
     """The residual blocks of one resolution: tensor in, tensor out.
 
     Args:
-        entry: Makes both streams from the activated map of the stage before.
-        blocks: The stage's blocks, all of one width and one group size; at least one.
+        entry: Computes both streams from the activated map of the stage before.
+        blocks: At least one block, all of the same width and group size.
 
     Attributes:
-        topology: What the groups of the blocks' layers read, groups being the nodes; node 0 is what the entry makes. A
-            window slides on from layer to layer; in a dense stage a layer reads the layer before it and its own groups.
-        out_width: Channels C of the stage.
+        topology: Links of the groups of all layers, which are the nodes; node 0 is the output of the entry. Windows
+            continue from layer to layer; in a dense stage a layer reads the layer before it and its own groups.
+        out_width: Number of channels C of the stage.
         widths: The same, for node 0 and every block.
 
     Shape: (N, C', H', W') to the activated map (N, C, H, W).
@@ -107,22 +108,22 @@ class SeqStage(nn.Module):
         layer = blocks[0].first
         self.out_width = layer.out_channels
         self.widths = (self.out_width,) * (1 + len(blocks))
-        self.topology = _through(2 * len(blocks), len(layer.groups), layer.windowed)
+        self.topology = _topology(2 * len(blocks), len(layer.groups), layer.windowed)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the activated stream behind the last block."""
+        """Return the activated stream after the last block."""
         (output,) = next(self.run(x, ()))
         return output
 
-    def run(self, x: Tensor, places: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
-        """Run on the stage's input from place to place; what comes later waits to be asked.
+    def run(self, x: Tensor, stops: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
+        """Run lazily: nothing after a stop is computed before the next value is requested.
 
         Args:
             x: The stage's input.
-            places: Blocks, counted from 1.
+            stops: Blocks, counted from 1, after which a head reads.
 
         Yields:
-            At each place, and at the end, the activated stream, alone.
+            At each stop and at the end, a tuple with only the activated stream.
         """
         streams = self.entry(x)
         for number, block in enumerate(self.units, start=1):
@@ -130,12 +131,12 @@ class SeqStage(nn.Module):
                 streams = recompute(block, *streams)
             else:
                 streams = block(*streams)
-            if number in places:
+            if number in stops:
                 yield (streams[1],)
         yield (streams[1],)
 
-    def exit_reader(self, place: int) -> tuple[nn.Module, int]:
-        """Return the module with which a head reads what `run` yields at a place, and its channels."""
+    def exit_reader(self, block: int) -> tuple[nn.Module, int]:
+        """Create the module with which a head reads what `run` yields at a stop; also return its output channels."""
         return nn.Identity(), self.out_width
 
     def extra_repr(self) -> str:
@@ -143,9 +144,9 @@ class SeqStage(nn.Module):
         return f"topology={self.topology.name}"
 
 
-def _through(layers: int, groups: int, windowed: bool) -> patterns.Topology:
-    """Topology of the groups of layers in a row."""
+def _topology(layers: int, groups: int, windowed: bool) -> patterns.Topology:
+    """Topology of the groups of consecutive layers."""
     if windowed:
         return patterns.window(layers * groups, size=groups)
     layer = patterns.Topology((*patterns.dense(groups).reads[:-1], tuple(range(1, groups + 1))))
-    return patterns.joined([layer] * layers)
+    return patterns.join_stages([layer] * layers)

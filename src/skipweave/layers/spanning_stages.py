@@ -1,4 +1,4 @@
-"""Nodes that are read across stages: the forward pass of a `SpanningPlan`."""
+"""`SpanningStages`: the stages of a network whose topology spans all of them."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -13,16 +13,16 @@ from skipweave.topology.spanning_plan import SpanningPlan, Step, Version
 
 
 class SpanningStages(nn.Module):
-    """All stages of a network whose topology spans them; `run` runs them (there is no `forward`).
+    """All stages of a network whose topology spans them; `run` executes the plan (there is no `forward`).
 
     Args:
-        plan: What is made from what, and carried where.
+        plan: Steps of the forward pass.
         aggregation: How nodes are read and normalized.
-        entry: Makes node 0 from the stem's output.
-        widths: Channels of the nodes 0..L.
-        make_body: Given (channels read, channels to make), the convolutions of a unit.
-        make_carry: Given (channels, stage it leads to), what takes one node to the next resolution; towards a finer one
-            it is called with the size to reach too.
+        entry: Computes node 0 from the stem's output.
+        widths: Number of channels of the nodes 0..L.
+        make_body: Creates the convolutions of a unit, given the numbers of input and output channels.
+        make_carry: Creates the layers that carry a node to another resolution, given its number of channels and the
+            target stage; layers towards a finer resolution are called with the target size as second argument.
     """
 
     grad_checkpointing = False
@@ -55,25 +55,26 @@ class SpanningStages(nn.Module):
                 self.units.append(Unit(aggregation.reader(read), body, aggregation.node(width)))
 
     def exit_widths(self, node: int) -> tuple[int, ...]:
-        """Channels of the nodes that a head right behind a node reads."""
+        """Number of channels of each node that a head at this node reads."""
         return tuple(self.widths[read] for read in self.plan.topology.node_and_sources(node))
 
     def __len__(self) -> int:
         """Return the number of stages."""
         return len(self.plan.units)
 
-    def run(self, x: Tensor, places: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
-        """Run on the stem's output x, (N, C, H, W), from place to place; what comes later waits to be asked.
+    def run(self, x: Tensor, stops: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
+        """Run lazily: nothing after a stop is computed before the next value is requested.
 
         Args:
-            x: The stem's output.
-            places: Nodes from 1 to L.
+            x: The stem's output (N, C, H, W).
+            stops: Nodes in 1..L after which a head reads.
 
         Yields:
-            At each place the node and what it read, newest first.
+            At each stop the node and its sources, newest first.
         """
         alive = {Version(0, 0): self.entry(x)}
-        del x  # a node that no one reads any more, the first one
+        del x  # frees the stem's output
+        checkpointing = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         sizes: dict[int, torch.Size] = {}
         for stage, steps in enumerate(self.plan.steps):
             scale = self.plan.scale(stage)
@@ -82,11 +83,12 @@ class SpanningStages(nn.Module):
                 inputs: list[Tensor | torch.Size] = [alive[version] for version in step.reads]
                 if self._is_up(step):
                     inputs.append(sizes[scale])
-                alive[step.makes] = self._run(module, inputs)
+                alive[step.makes] = module(*inputs, checkpointing=checkpointing)
+                del inputs
                 sizes[scale] = alive[step.makes].shape[-2:]
-                if step.makes.node in places and not step.is_carry:
+                if step.makes.node in stops and not step.is_carry:
                     yield tuple(alive[version] for version in (step.makes, *step.reads))
-                for version in step.spent:
+                for version in step.frees:
                     del alive[version]
 
     def _is_up(self, step: Step) -> bool:
@@ -94,17 +96,12 @@ class SpanningStages(nn.Module):
         stage = step.makes.stage
         return step.is_carry and self.plan.scale(stage) < self.plan.scale(stage - 1)
 
-    def _run(self, module: nn.Module, inputs: list[Tensor | torch.Size]) -> Tensor:
-        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return module(*inputs, recomputing=True)
-        return module(*inputs)
-
 
 class _UpCarry(Unit):
-    """Carries a node to a finer resolution, to the very size that the maps there had on the way down."""
+    """Carries a node to a finer resolution, to the size that its maps had on the way down."""
 
-    def _make(self, node: Tensor, size: torch.Size, again: bool = False) -> Tensor:  # type: ignore[override]
-        if torch.compiler.is_exporting():  # ONNX has no transposed convolution to a size that is not known yet
+    def _convolved(self, node: Tensor, size: torch.Size, checkpointing: bool = False) -> Tensor:  # type: ignore[override]
+        if torch.compiler.is_exporting():  # ONNX has no transposed convolution to a dynamic size
             return crop(self.body(self.read(node), [2 * side for side in node.shape[-2:]]), size)
         return self.body(self.read(node), size)
 

@@ -1,4 +1,4 @@
-"""The one stage implementation: a topology says what is read, an aggregation how, units make the nodes."""
+"""`Stage`: the units of one resolution, with their topology and aggregation."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -15,23 +15,27 @@ MakeBody = Callable[[int, int], nn.Module]
 
 
 class Stage(nn.Module):
-    """The nodes of one resolution: tensor in, tensor out.
+    """The units of one resolution: tensor in, tensor out.
 
-    Unit i makes node i from the nodes that the topology names; a node is let go after its last reader. The stage's
-    input lives as long as the call, which holds its arguments.
+    Unit i computes node i from its sources in the topology; a node is freed after its last reader.
 
     Args:
-        topology: What each of the n units, and whoever reads the stage, reads.
+        topology: Sources of the n units and of the stage's reader.
         aggregation: How nodes are read, normalized and collected.
-        entry: Makes node 0 from the stage's input.
-        widths: Channels of the nodes 0..n.
-        make_body: Given (channels read, channels to make), the convolutions of a unit.
-        first_body: The convolutions of unit 1 where that unit reads the stage's raw input instead of node 0 (a strided
-            residual unit beside its projection); called like `make_body`.
-        input_width: Channels of that raw input; needed with `first_body`.
+        entry: Computes node 0 from the stage's input.
+        widths: Number of channels of the nodes 0..n.
+        make_body: Creates the convolutions of a unit, given the numbers of input and output channels.
+        first_body: Like `make_body`, for unit 1, which then reads the stage's input instead of node 0 (a strided
+            residual unit next to its projection).
+        input_width: Number of channels of the stage's input; required with `first_body`.
+
+    Attributes:
+        out_width: Number of channels of the output.
 
     Raises:
         SkipweaveError: The number of widths is not n + 1.
+
+    Shape: (N, C, H, W) to (N, out_width, H', W').
     """
 
     grad_checkpointing = False
@@ -50,82 +54,77 @@ class Stage(nn.Module):
         super().__init__()
         if len(widths) != topology.units + 1:
             raise SkipweaveError(
-                f"{len(widths)} widths for {topology.units + 1} nodes: give one a node, node 0 included"
+                f"widths has {len(widths)} entries: expected {topology.units + 1}, one per node including node 0"
             )
         self.topology = topology
         self.aggregation = aggregation
         self.widths = tuple(widths)
         self.out_width = aggregation.width([widths[s] for s in topology.output])
         self._first_reads_input = first_body is not None
-        # A sum over all earlier nodes is a running sum: n additions instead of n (n + 1) / 2.
+        # The sum over all earlier nodes is a running sum: n additions instead of n (n + 1) / 2.
         self._running_sum = aggregation.is_running_sum() and topology == patterns.dense(topology.units)
         self._read = patterns.plain(topology.units) if self._running_sum else topology
-        self._spent = _spent_after(self._read)
+        self._freed = _freed_after(self._read)
 
         self.entry = entry
         self.units = nn.ModuleList()
         for node in range(1, topology.units + 1):
-            raw = node == 1 and first_body is not None
-            read = [input_width] if raw else [widths[s] for s in topology.sources(node)]
-            body = first_body if raw and first_body is not None else make_body
-            unit = Unit(
-                aggregation.reader(read),
-                body(aggregation.width(read), widths[node]),
-                aggregation.node(widths[node]),
-            )
-            self.units.append(unit)
+            read, body = [widths[s] for s in topology.sources(node)], make_body
+            if node == 1 and first_body is not None:
+                read, body = [input_width], first_body
+            convolutions = body(aggregation.width(read), widths[node])
+            self.units.append(Unit(aggregation.reader(read), convolutions, aggregation.node(widths[node])))
         self.collect = aggregation.collector([widths[s] for s in topology.output])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the collected output nodes, (N, out_width, H, W), for the stage's input."""
+        """Return the collected output nodes."""
         (output,) = next(self.run(x, ()))
         return output
 
-    def run(self, x: Tensor, places: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
-        """Run on the stage's input from place to place; what comes later waits to be asked.
+    def run(self, x: Tensor, stops: Collection[int]) -> Iterator[tuple[Tensor, ...]]:
+        """Run lazily: nothing after a stop is computed before the next value is requested.
 
         Args:
             x: The stage's input.
-            places: Nodes from 1 to n.
+            stops: Nodes in 1..n after which a head reads.
 
         Yields:
-            At each place the node and what it read, newest first (or their running sum), for `exit_reader`; at the end
-            the output of `forward`, alone.
+            At each stop the node and its sources, newest first (or their running sum), for `exit_reader`; at the end a
+            tuple with only the output of `forward`.
         """
         nodes = {0: self.entry(x)}
+        checkpointing = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         for node, unit in enumerate(self.units, start=1):
-            raw = node == 1 and self._first_reads_input
-            nodes[node] = self._run(unit, [x] if raw else [nodes[s] for s in self._read.sources(node)])
+            read = [nodes[s] for s in self._read.sources(node)]
+            if node == 1 and self._first_reads_input:
+                read = [x]
+            nodes[node] = unit(*read, checkpointing=checkpointing)
+            del read
             if self._running_sum:
                 nodes[node] = nodes[node] + nodes[node - 1]
-            if node in places:
-                yield tuple(nodes[s] for s in self._behind(node))
-            for spent in self._spent[node]:
-                del nodes[spent]
+            if node in stops:
+                yield tuple(nodes[s] for s in self._exit_nodes(node))
+            for freed in self._freed[node]:
+                del nodes[freed]
         yield (self.collect(*(nodes[s] for s in self._read.output)),)
 
     def exit_reader(self, node: int) -> tuple[nn.Module, int]:
-        """Return the module with which a head reads what `run` yields behind a node, and the channels it makes."""
-        widths = [self.widths[s] for s in self._behind(node)]
+        """Create the module with which a head reads what `run` yields at a stop; also return its output channels."""
+        widths = [self.widths[s] for s in self._exit_nodes(node)]
         return self.aggregation.reader(widths), self.aggregation.width(widths)
 
-    def _behind(self, node: int) -> tuple[int, ...]:
+    def _exit_nodes(self, node: int) -> tuple[int, ...]:
         return (node,) if self._running_sum else self.topology.node_and_sources(node)
-
-    def _run(self, unit: nn.Module, nodes: list[Tensor]) -> Tensor:
-        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return unit(*nodes, recomputing=True)
-        return unit(*nodes)
 
     def extra_repr(self) -> str:
         """Show the topology's name."""
         return f"topology={self.topology.name}"
 
 
-def _spent_after(topology: Topology) -> tuple[tuple[int, ...], ...]:
-    """For each node 0..n, the nodes that nobody reads once it is made (n + 1 reads last, and keeps what it reads)."""
-    spent: list[list[int]] = [[] for _ in range(topology.units + 1)]
+def _freed_after(topology: Topology) -> tuple[tuple[int, ...], ...]:
+    """For each of the nodes 0..n, the nodes whose last reader it is; those that n + 1 reads are not freed."""
+    freed: list[list[int]] = [[] for _ in range(topology.units + 1)]
     for node, last in enumerate(topology.last_readers):
         if last <= topology.units:
-            spent[last].append(node)
-    return tuple(tuple(nodes) for nodes in spent)
+            freed[last].append(node)
+    return tuple(tuple(nodes) for nodes in freed)

@@ -1,23 +1,29 @@
-"""Units: the composite functions that make the next node."""
+"""Units: the composite functions (BN-ReLU-convolution) that compute the next node, and their low-memory execution."""
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from skipweave.layers.activation_checkpointing import recompute
-from skipweave.layers.saved_activations import is_untouched, read_and_run
+from skipweave.ops import Geometry, concat_read_low_memory, normalize_low_memory, read_conv_fast, read_conv_low_memory
+from skipweave.ops.eager_execution import is_eager
+from skipweave.ops.triton import node_table
 
 
 class Unit(nn.Module):
-    """A composite function: read nodes, convolve, make a node.
+    """A composite function: read nodes, convolve, normalize the new node.
 
     Args:
-        read: Aggregation with the first BN-ReLU; called with one tensor a node.
+        read: Aggregation of the nodes with the first BN-ReLU, called with one tensor per node (`ConcatRead`, ...).
         body: The convolutions: one module, or several in an `nn.Sequential`.
-        norm: What the result passes to become a node (normalization, or nothing).
+        norm: Applied to the result (`NodeNorm`, or `nn.Identity`).
 
     Shape: one (N, C_s, H, W) per node read to (N, C, H', W').
     """
@@ -28,17 +34,16 @@ class Unit(nn.Module):
         self.body = body
         self.norm = norm
 
-    def forward(self, *nodes: Tensor | torch.Size, recomputing: bool = False) -> Tensor:
-        """Return the node made from the nodes read; `recomputing` keeps these alone for the backward pass."""
-        if recomputing:
-            return self.norm(recompute(self, *nodes, part=partial(self._make, again=True)))
-        return self.norm(self._make(*nodes))
+    def forward(self, *nodes: Tensor | torch.Size, checkpointing: bool = False) -> Tensor:
+        """Return `norm(body(read(*nodes)))`; with `checkpointing`, saves only the nodes for the backward pass."""
+        if checkpointing:
+            return self.norm(recompute(self, *nodes, part=partial(self._convolved, checkpointing=True)))
+        return self.norm(self._convolved(*nodes))
 
-    def _make(self, *nodes: Any, again: bool = False) -> Tensor:
-        """Return the node before its normalization, which needs but the node itself in the backward pass."""
+    def _convolved(self, *nodes: Any, checkpointing: bool = False) -> Tensor:
         body = self.body
-        layers = [*body] if type(body) is nn.Sequential and is_untouched(body) else [body]
-        return read_and_run(self.read, layers, nodes, again=again)
+        layers = [*body] if type(body) is nn.Sequential and is_unmodified(body) else [body]
+        return read_and_run(self.read, layers, nodes, checkpointing=checkpointing)
 
 
 def conv1x1(in_width: int, width: int, stride: int = 1) -> nn.Conv2d:
@@ -47,7 +52,7 @@ def conv1x1(in_width: int, width: int, stride: int = 1) -> nn.Conv2d:
 
 
 def conv3x3(in_width: int, width: int, dilation: int = 1) -> nn.Conv2d:
-    """3x3 convolution without bias that keeps the map's size."""
+    """3x3 convolution without bias, padded to keep the map's size."""
     return nn.Conv2d(in_width, width, kernel_size=3, padding=dilation, dilation=dilation, bias=False)
 
 
@@ -74,7 +79,7 @@ def residual_body(
 ) -> nn.Sequential:
     """1x1, 3x3 and 1x1 convolutions with BN-ReLU between, from in_width through width to expansion x width.
 
-    The stride sits on the first convolution, as in the released pre-activation ResNets (He et al. 2016).
+    The stride is that of the first convolution, as in the released pre-activation ResNets (He et al. 2016).
     """
     return nn.Sequential(
         OrderedDict(
@@ -91,3 +96,141 @@ def residual_body(
 
 def _dropout(rate: float) -> dict[str, nn.Module]:
     return dict(drop=nn.Dropout(rate)) if rate else {}
+
+
+class NodeNorm(nn.BatchNorm2d):
+    """Normalization of a node, once, where it is computed: batch norm without affine parameters.
+
+    Per-channel normalization commutes with concatenation, so all readers of a concatenated node share it; each reader
+    has its own scale and shift (`ConcatRead`). In training only the node itself is saved for the backward pass, which
+    the node's readers save anyway.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalized map (N, width, H, W).
+
+        Raises:
+            ValueError: In training, a channel has a single value.
+        """
+        if self.training or self.running_mean is None:
+            return _normalize(self, x)
+        return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
+
+
+class PendingAffine(NamedTuple):
+    """Normalized maps whose concatenation, scale, shift and ReLU are still to be computed (`ops.concat_read`).
+
+    Attributes:
+        nodes: Normalized maps (N, C_s, H, W).
+        scale: (C,) with C the sum of the C_s.
+        shift: (C,).
+    """
+
+    nodes: tuple[Tensor, ...]
+    scale: Tensor
+    shift: Tensor
+
+
+class Read(nn.Module, ABC):
+    """Aggregation and the first BN-ReLU of a composite function, called with one argument per node."""
+
+    @abstractmethod
+    def pending_affine(self, *nodes: Tensor) -> PendingAffine | None:
+        """Compute everything up to scale, shift and ReLU, in training; None if the batch norm cannot be split."""
+
+
+def pending_affine(norm: nn.BatchNorm2d, x: Tensor) -> PendingAffine:
+    """Normalize by batch statistics, as a batch norm in training does, and leave its scale and shift pending."""
+    return PendingAffine((_normalize(norm, x),), norm.weight, norm.bias)
+
+
+def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
+    """Batch norm and ReLU, (N, C, H, W) to the same; ReLU runs in place where no hook can hold the norm's output."""
+    normalized: Tensor = norm(x)
+    return normalized.relu_() if is_eager(x) and is_unmodified(norm) else normalized.relu()
+
+
+def _normalize(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    momentum = norm.momentum
+    if norm.num_batches_tracked is not None and isinstance(x, Tensor):  # torch.fx traces with proxies
+        norm.num_batches_tracked.add_(1)
+        momentum = 1 / norm.num_batches_tracked.item() if momentum is None else momentum
+    return normalize_low_memory(x, norm.running_mean, norm.running_var, momentum or 0.0, norm.eps)
+
+
+def read_and_run(
+    read: nn.Module, layers: Iterable[nn.Module], nodes: Sequence[Tensor], *, checkpointing: bool = False
+) -> Tensor:
+    """Equal to `nn.Sequential(*layers)(read(*nodes))` in value, gradients and running statistics, with less memory.
+
+    In training, a convolution does not save its activated input, and a batch norm before it saves only its normalized
+    output: concatenation, scale, shift and ReLU are recomputed in the backward pass, convolutions are not. In
+    evaluation mode nothing is saved, and only GPU kernels fuse read and convolution. Modules with hooks or a replaced
+    `forward` are called as they are, as are all modules outside of eager execution.
+
+    Args:
+        read: Called with the nodes.
+        layers: Applied in order to the result of `read`.
+        nodes: Maps (N, C_s, H, W).
+        checkpointing: Whether this call runs within `recompute`. Saved tensors are then short-lived, and convolutions
+            save their inputs, so that the last one need not run again.
+
+    Returns:
+        The output of the last layer, (N, C, H', W').
+    """
+    rest = list(layers)
+    eager = is_eager(*nodes)
+    differentiable = eager and torch.is_grad_enabled()
+    fusible = (differentiable and rest[0].training) or (eager and node_table.are_readable(nodes))
+    pending = None
+    if fusible and isinstance(read, Read) and is_unmodified(read) and _is_conv(rest[0]):
+        pending = read.pending_affine(*nodes)
+    x = read(*nodes) if pending is None else _convolve(pending, rest.pop(0), checkpointing)
+    while rest:
+        if differentiable and len(rest) > 2 and can_split(rest[0]) and _is_relu(rest[1]) and _is_conv(rest[2]):
+            x = _convolve(pending_affine(rest[0], x), rest[2], checkpointing)
+            del rest[:3]
+        else:
+            x = rest.pop(0)(x)
+    return x
+
+
+def _convolve(pending: PendingAffine, conv: Any, checkpointing: bool) -> Tensor:
+    if checkpointing:
+        return conv(concat_read_low_memory(*pending))
+    convolve = read_conv_low_memory if conv.training and torch.is_grad_enabled() else read_conv_fast
+    geometry = Geometry(conv.stride, conv.padding, conv.dilation, conv.groups)
+    return convolve(*pending, conv.weight, conv.bias, geometry)
+
+
+def can_split(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """Whether `pending_affine` may replace a call of this norm: an unmodified affine `nn.BatchNorm2d` in training."""
+    return type(norm) is nn.BatchNorm2d and norm.affine and norm.training and is_unmodified(norm)
+
+
+def is_unmodified(module: nn.Module) -> bool:
+    """Whether calling a module does nothing but run the original `forward` of its class.
+
+    False with own or global hooks, with a replaced `forward`, or if the module is compiled.
+    """
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    if any(hooks) or _has_any_global_hook() or "forward" in vars(module) or module._compiled_call_impl is not None:
+        return False
+    kind = type(module)
+    return kind.forward is _ORIGINAL_FORWARDS.get(kind, kind.forward)
+
+
+_TORCH_MODULES: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Sequential)
+_ORIGINAL_FORWARDS = {kind: kind.forward for kind in _TORCH_MODULES}
+
+
+def _is_conv(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return plain and is_unmodified(layer)
+
+
+def _is_relu(layer: nn.Module) -> bool:
+    return type(layer) is nn.ReLU and is_unmodified(layer)

@@ -1,7 +1,7 @@
-"""The networks: one file a family, every published row a registered name. Importing this package registers them."""
+"""The model families, one file each. Importing this package registers all published variants with timm."""
 
 from skipweave.models.delugenet import DelugeNet
-from skipweave.models.densenet_weights import from_densenet_layout
+from skipweave.models.densenet_state_dict import from_densenet_layout
 from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
 from skipweave.models.plain import PlainNet

@@ -1,23 +1,75 @@
-"""What a user may give for a network's arguments, checked where it enters, all mistakes at once."""
+"""Validation of the arguments of networks: all problems are reported at once."""
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Literal, NamedTuple
+
+from torch import nn
 
 from skipweave import topology as patterns
 from skipweave.errors import SkipweaveError
-from skipweave.models.exits import Heads
+from skipweave.layers import CifarStem, ImageNetStem
 from skipweave.topology import Topology, TopologySpec
 
 PerStage = int | Sequence[int]
 TopologyArgument = TopologySpec | Sequence[TopologySpec]
+Heads = Literal["last", "stages"] | Sequence[int]
+StemName = Literal["cifar", "imagenet"]
 
-#: Units of a network; the links between more would not fit into memory where each reads all.
-MOST_UNITS = 2048
+#: Maximum number of units of a network; the links of more would not fit into memory if all read all.
+MAX_UNITS = 2048
+
+
+class Resolution(NamedTuple):
+    """Resolution of a stage.
+
+    Attributes:
+        stride: Stride with respect to the image.
+        dilation: Dilation of the stage's convolutions; more than 1 beyond the network's `output_stride`.
+        downsamples: Whether the stage has half the resolution of the one before.
+    """
+
+    stride: int
+    dilation: int
+    downsamples: bool
+
+
+@dataclass(frozen=True)
+class StemSpec:
+    """What the argument `stem` selects: the stem, and the number and resolutions of the stages.
+
+    Attributes:
+        make: Class of the stem.
+        strides: Stride of each stage with respect to the image.
+        max_pool: Whether the first stage begins with a 3x3 stride-2 max pool.
+    """
+
+    make: type[CifarStem] | type[ImageNetStem]
+    strides: tuple[int, ...]
+    max_pool: bool
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+        return len(self.strides)
+
+    def entry(self) -> nn.Module:
+        """Create the first layer of the first stage: the max pool, or identity."""
+        return nn.MaxPool2d(3, stride=2, padding=1) if self.max_pool else nn.Identity()
+
+
+_STEMS: dict[str, StemSpec] = {
+    "cifar": StemSpec(CifarStem, (1, 2, 4), max_pool=False),
+    "imagenet": StemSpec(ImageNetStem, (4, 8, 16, 32), max_pool=True),
+}
 
 
 class Arguments:
-    """Collects the mistakes in a network's arguments and raises them together.
+    """Collects the problems of a network's arguments, and raises them together.
+
+    Methods that return a value return a valid placeholder for an invalid argument, so that validation can continue.
 
     >>> check = Arguments()
     >>> check.per_stage("growth", 12, stages=3)
@@ -25,67 +77,71 @@ class Arguments:
     """
 
     def __init__(self) -> None:
-        self._mistakes: list[str] = []
+        self._problems: list[str] = []
 
-    def require(self, condition: bool, mistake: str) -> None:
-        """Note a mistake unless the condition holds."""
+    def require(self, condition: bool, problem: str) -> None:
+        """Add a problem unless the condition holds."""
         if not condition:
-            self._mistakes.append(mistake)
+            self._problems.append(problem)
 
     def done(self) -> None:
-        """Raise what was noted.
+        """Raise the collected problems, if there are any.
 
         Raises:
-            SkipweaveError: At least one mistake was noted.
+            SkipweaveError: There is at least one problem.
         """
-        if self._mistakes:
-            raise SkipweaveError(*self._mistakes)
+        if self._problems:
+            raise SkipweaveError(*self._problems)
 
     def per_stage(self, name: str, value: PerStage, stages: int, least: int = 1) -> tuple[int, ...]:
-        """One whole number for all stages, or one a stage; on a mistake, a stand-in that lets checking go on."""
+        """Check an integer for all stages, or one per stage; return one per stage."""
         values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * stages
-        fits = len(values) == stages and all(_is_whole(v) and v >= least for v in values)
+        valid = len(values) == stages and all(_is_integer(v) and v >= least for v in values)
         self.require(
-            fits,
-            f"{name} is {value!r}: expected a whole number of at least {least}, or one for each of {stages} stages",
+            valid, f"{name} is {value!r}: expected an integer of at least {least}, or one for each of {stages} stages"
         )
-        return tuple(int(v) for v in values) if fits else (least,) * stages
+        return tuple(int(v) for v in values) if valid else (least,) * stages
 
     def units(self, value: PerStage, stages: int) -> tuple[int, ...]:
-        """Units a stage, as `per_stage`, and at most 2048 in all."""
+        """Check the number of units per stage, at most 2048 in total."""
         lengths = self.per_stage("units", value, stages)
-        fits = sum(lengths) <= MOST_UNITS
-        self.require(fits, f"units is {value!r}: expected at most {MOST_UNITS:,} over {stages} stages")
-        return lengths if fits else (1,) * stages
+        valid = sum(lengths) <= MAX_UNITS
+        self.require(valid, f"units is {value!r}: expected at most {MAX_UNITS:,} over {stages} stages")
+        return lengths if valid else (1,) * stages
 
-    def whole(self, name: str, value: int, least: int = 1) -> None:
-        """A whole number of at least `least`."""
+    def integer(self, name: str, value: int, least: int = 1) -> None:
+        """Check an integer of at least `least`."""
         self.require(
-            _is_whole(value) and value >= least, f"{name} is {value!r}: expected a whole number of at least {least}"
+            _is_integer(value) and value >= least, f"{name} is {value!r}: expected an integer of at least {least}"
         )
 
     def fraction(self, name: str, value: float, *, zero: bool, one: bool) -> None:
-        """A number between 0 and 1, either end included or not."""
+        """Check a number between 0 and 1; `zero` and `one` allow the ends."""
         number = isinstance(value, Real) and not isinstance(value, bool)
-        fits = number and (0 < value < 1 or (zero and value == 0) or (one and value == 1))
+        valid = number and (0 < value < 1 or (zero and value == 0) or (one and value == 1))
         span = f"{'0 <=' if zero else '0 <'} {name} {'<= 1' if one else '< 1'}"
-        self.require(fits, f"{name} is {value!r}: expected a number with {span}")
+        self.require(valid, f"{name} is {value!r}: expected a number with {span}")
 
     def one_of(self, name: str, value: object, choices: Sequence[object]) -> None:
-        """One of a few values."""
+        """Check that a value is one of several."""
         self.require(value in choices, f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
+
+    def stem(self, stem: StemName) -> StemSpec:
+        """Check the argument `stem`; return what it selects."""
+        self.one_of("stem", stem, list(_STEMS))
+        return _STEMS.get(stem, _STEMS["cifar"])
 
     def classifier(
         self, *, heads: Heads, units: Sequence[int], num_classes: int, in_chans: int, drop_rate: float
     ) -> tuple[int, ...]:
-        """What every classification network takes; return the units after which its exits are (`exits`)."""
-        self.whole("num_classes", num_classes, least=0)
-        self.whole("in_chans", in_chans)
+        """Check the arguments of all classification networks; return the units with early exits (`exits`)."""
+        self.integer("num_classes", num_classes, least=0)
+        self.integer("in_chans", in_chans)
         self.fraction("drop_rate", drop_rate, zero=True, one=False)
         return self.exits(heads, units)
 
     def exits(self, heads: Heads, units: Sequence[int]) -> tuple[int, ...]:
-        """Return the units after which exits are, counted from 1 through all stages.
+        """Return the units after which there are early exits, counted from 1 through all stages.
 
         >>> Arguments().exits("stages", units=(4, 4, 4))
         (4, 8)
@@ -93,48 +149,54 @@ class Arguments:
         *ends, last = itertools.accumulate(units)
         if heads in ("last", "stages"):
             return tuple(ends) if heads == "stages" else ()
-        places = tuple(heads) if isinstance(heads, Sequence) and not isinstance(heads, str) else ()
-        fits = bool(places) and all(_is_whole(place) for place in places)
-        fits = fits and all(a < b for a, b in itertools.pairwise((0, *places, last)))
+        chosen = tuple(heads) if isinstance(heads, Sequence) and not isinstance(heads, str) else ()
+        valid = bool(chosen) and all(_is_integer(unit) for unit in chosen)
+        valid = valid and all(a < b for a, b in itertools.pairwise((0, *chosen, last)))
         self.require(
-            fits,
-            f"heads is {heads!r}: expected 'last', 'stages', or, in ascending order, the units from 1 to {last - 1} "
-            "after which exits are to be",
+            valid, f"heads is {heads!r}: expected 'last', 'stages', or units from 1 to {last - 1} in ascending order"
         )
-        return places if fits else ()
+        return chosen if valid else ()
 
-    def stride_limit(self, output_stride: int | None, strides: Sequence[int]) -> int:
-        """Largest stride against the image, one of those that the stages have; None is that of the last stage."""
+    def resolutions(self, output_stride: int | None, strides: Sequence[int]) -> tuple[Resolution, ...]:
+        """Check `output_stride`, the maximum stride; return the resolutions of stages with these nominal strides.
+
+        >>> [tuple(stage) for stage in Arguments().resolutions(2, [1, 2, 4])]
+        [(1, 1, False), (2, 1, True), (2, 2, False)]
+        """
         limit = strides[-1] if output_stride is None else output_stride
         self.one_of("output_stride", limit, strides)
-        return limit
+        limit = limit if limit in strides else strides[-1]
+        return tuple(
+            Resolution(min(stride, limit), max(1, stride // limit), downsamples=strides[0] < stride <= limit)
+            for stride in strides
+        )
 
     def topologies(self, value: TopologyArgument, units: Sequence[int]) -> tuple[Topology, ...]:
-        """One topology for all stages, or one a stage. A mistake that is the same in all stages is told once."""
+        """Create one topology for all stages, or one per stage; a problem of all stages is reported once."""
         made = []
-        mistakes: dict[str, list[int]] = {}
-        for stage, (spec, n) in enumerate(zip(_one_a_stage(value, len(units)), units, strict=True)):
+        problems: dict[str, list[int]] = {}
+        for stage, (spec, n) in enumerate(zip(_specs(value, len(units)), units, strict=True)):
             try:
                 made.append(patterns.make(spec, n))
-            except SkipweaveError as mistake:
-                mistakes.setdefault(str(mistake), []).append(stage)
+            except SkipweaveError as error:
+                problems.setdefault(str(error), []).append(stage)
                 made.append(patterns.plain(n))
-        for problem, stages in mistakes.items():
+        for problem, stages in problems.items():
             where = "" if len(stages) == len(units) else f"stage {', '.join(map(str, stages))}: "
             self.require(False, f"{where}{problem}")
         return tuple(made)
 
 
-def units_of_depth(depth: int, *, layers_a_unit: int, other_layers: int, stages: int) -> int:
-    """Units a stage of a network of so many layers, as the papers name their networks.
+def units_of_depth(depth: int, *, layers_per_unit: int, other_layers: int, stages: int) -> int:
+    """Units per stage of a network with this number of layers, as the papers count them.
 
     Raises:
-        SkipweaveError: No whole number of units gives this depth.
+        SkipweaveError: No number of units gives this depth.
 
-    >>> units_of_depth(40, layers_a_unit=1, other_layers=4, stages=3)
+    >>> units_of_depth(40, layers_per_unit=1, other_layers=4, stages=3)
     12
     """
-    step = layers_a_unit * stages
+    step = layers_per_unit * stages
     units, rest = divmod(depth - other_layers, step)
     if rest or units < 1:
         near = [n * step + other_layers for n in (max(1, units), max(1, units) + 1)]
@@ -145,9 +207,9 @@ def units_of_depth(depth: int, *, layers_a_unit: int, other_layers: int, stages:
     return units
 
 
-def _one_a_stage(value: TopologyArgument, stages: int) -> list[TopologySpec]:
-    """Tell a topology a stage (names, Topologies, lists of lists of lists) from one list of lists for all."""
-    single = isinstance(value, str | Topology) or any(_holds_numbers(item) for item in value)
+def _specs(value: TopologyArgument, stages: int) -> list[TopologySpec]:
+    """One specification per stage; a list of lists of numbers is a single one, for all stages."""
+    single = isinstance(value, str | Topology) or any(_holds_integers(item) for item in value)
     if single:
         return [value] * stages  # type: ignore[list-item]
     specs: list[TopologySpec] = list(value)  # type: ignore[arg-type]
@@ -158,9 +220,9 @@ def _one_a_stage(value: TopologyArgument, stages: int) -> list[TopologySpec]:
     return specs
 
 
-def _holds_numbers(item: object) -> bool:
-    return isinstance(item, Sequence) and not isinstance(item, str) and all(_is_whole(v) for v in item)
+def _holds_integers(item: object) -> bool:
+    return isinstance(item, Sequence) and not isinstance(item, str) and all(_is_integer(v) for v in item)
 
 
-def _is_whole(value: object) -> bool:
+def _is_integer(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)

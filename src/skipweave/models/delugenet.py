@@ -1,4 +1,4 @@
-"""DelugeNet: nodes joined by cross-layer depthwise convolutions (Kuen et al. 2016, "DelugeNets")."""
+"""DelugeNet: nodes aggregated by cross-layer depthwise convolutions (Kuen et al. 2016, "DelugeNets")."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,19 +19,16 @@ from skipweave.layers import (
     conv1x1,
     residual_body,
 )
-from skipweave.models.arguments import Arguments, PerStage, TopologyArgument
-from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
-from skipweave.models.classifier import initialize
-from skipweave.models.exits import Heads
+from skipweave.models.arguments import Arguments, Heads, PerStage, Resolution, StemName, StemSpec, TopologyArgument
+from skipweave.models.classifier import StagedNet, initialize
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.sparsenet_sum import residual_stages
-from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
 
 CrossName = Literal["normalized", "normalised", "plain", "sum"]
 ShortcutName = Literal["transition", "projection"]
 
-_EXPANSION = 2  # channels of a node for each one inside a unit
+_EXPANSION = 2  # ratio of the channels of a node to those inside its unit
 _AGGREGATIONS: dict[CrossName, Callable[[], Aggregation]] = {
     "normalized": partial(Cross, normalized=True),
     "normalised": partial(Cross, normalized=True),  # the British spelling of earlier configs
@@ -41,37 +38,31 @@ _AGGREGATIONS: dict[CrossName, Callable[[], Aggregation]] = {
 
 
 class DelugeNet(StagedNet):
-    """Stages of bottleneck units, each reading the stage's earlier nodes through its own convolution across them.
+    """Stages of bottleneck units, each of which reads its sources through its own cross-layer convolution.
 
-    Between stages the nodes are read in the same way, then carried on by BN and a 3x3 stride-2 convolution. In the
-    CIFAR form the first of the first stage's units makes node 0 out of the stem's output, and the topology is that of
-    the others; in the ImageNet form a 1x1 convolution makes it.
+    Transitions between stages read the nodes in the same way, followed by BN and a 3x3 stride-2 convolution. With the
+    CIFAR stem, the first unit of the first stage computes node 0 from the stem's output, and the topology is that of
+    the other units; with the ImageNet stem, a 1x1 convolution computes node 0.
 
-    Deviation: `cross="normalized"` normalizes a node once, not once a reader as the released code does; the function is
-    the same. A topology that lets a stage leave a single node has it normalized again by the transition.
+    Deviation: `cross="normalized"` normalizes a node once, not once per reader as the released code does; the function
+    is the same. If the output of a stage is a single node, the transition normalizes it again.
 
     Args:
-        units: Units, one number or one a stage.
-        widths: Channels inside the units, one a stage; nodes have twice as many.
-        topology: What units read: a pattern's name, a `Topology`, a list of lists, or one of these a stage.
-        cross: `"normalized"` sums batch-normalized nodes (the released code, and what the paper's tables count),
-            `"plain"` is the paper's Equation 1, `"sum"` adds nodes up (with the dense topology a ResNet: Table 2's
-            baselines).
-        shortcut: What carries nodes into a stage: `"transition"` as above (with summed nodes Table 2's 3x3), or
-            `"projection"`, a 1x1 convolution beside the stage's first unit (Table 2's 1x1; needs `cross="sum"` and
-            `stem="cifar"`).
+        units: Number of units, for all stages or per stage.
+        widths: Number of channels inside the units, for all stages or per stage; nodes have twice as many.
+        topology: Name of a pattern, `Topology` or list of lists, for all stages or per stage.
+        cross: `"normalized"` sums batch-normalized nodes (the released code, counted in the paper's tables), `"plain"`
+            is the paper's Equation 1, `"sum"` adds the nodes (with the dense topology a ResNet: Table 2's baselines).
+        shortcut: Entry of later stages: `"transition"` as described above (with summed nodes, Table 2's 3x3), or
+            `"projection"`, a 1x1 convolution parallel to the stage's first unit (Table 2's 1x1; requires `cross="sum"`
+            and `stem="cifar"`).
         stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
-        stem_width: Channels of the stem; None is the first of `widths`.
-        num_classes: Classes; 0 leaves the classifier out.
-        in_chans: Channels of the images.
-        global_pool: timm's name of the head's pooling.
-        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or units, counted from 1
-            through all stages, behind which exits are to be.
-        drop_rate: Dropout before the classifier.
-        output_stride: Largest stride against the image; strides beyond it become dilation. None: the form's own: 4, 32.
+        stem_width: Number of channels of the stem; None is the first of `widths`.
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `drop_rate`.
+        output_stride: Maximum stride with respect to the image; further strides become dilation. None: no limit.
 
     Raises:
-        SkipweaveError: An argument does not fit; all that do not are named.
+        SkipweaveError: Arguments are invalid; names all of them.
 
     Shape: (N, in_chans, H, W) to (N, num_classes).
     """
@@ -84,7 +75,7 @@ class DelugeNet(StagedNet):
         topology: TopologyArgument = "dense",
         cross: CrossName = "normalized",
         shortcut: ShortcutName = "transition",
-        stem: FormName = "cifar",
+        stem: StemName = "cifar",
         stem_width: int | None = None,
         num_classes: int = 10,
         in_chans: int = 3,
@@ -94,19 +85,19 @@ class DelugeNet(StagedNet):
         output_stride: int | None = None,
     ) -> None:
         check = Arguments()
-        form = checked_form(check, stem)
-        lengths = check.units(units, form.stages)
-        inner = check.per_stage("widths", widths, form.stages)
+        spec = check.stem(stem)
+        lengths = check.units(units, spec.stages)
+        inner = check.per_stage("widths", widths, spec.stages)
         width = inner[0] if stem_width is None else stem_width
-        check.whole("stem_width", width)
+        check.integer("stem_width", width)
         check.one_of("cross", cross, list(_AGGREGATIONS))
         check.one_of("shortcut", shortcut, ["transition", "projection"])
         projects = shortcut == "projection"
         check.require(
             not projects or (cross == "sum" and stem == "cifar"),
-            "shortcut is 'projection': expected with it cross='sum' and stem='cifar'",
+            f"shortcut is 'projection' with cross={cross!r} and stem={stem!r}: expected cross='sum' and stem='cifar'",
         )
-        stride_limit = check.stride_limit(output_stride, form.strides)
+        resolutions = check.resolutions(output_stride, spec.strides)
         if stem == "cifar" and not projects:
             lengths = (lengths[0] - 1, *lengths[1:])
         exits = check.classifier(
@@ -116,21 +107,17 @@ class DelugeNet(StagedNet):
         check.done()
 
         if projects:
-            stages, reductions = residual_stages(topologies, inner, width, stride_limit, _EXPANSION)
+            stages = residual_stages(topologies, inner, resolutions, width, _EXPANSION)
         else:
-            stages, reductions = _make_stages(topologies, inner, width, _AGGREGATIONS[cross](), form, stride_limit)
+            stages = _make_stages(topologies, inner, resolutions, width, _AGGREGATIONS[cross](), spec)
         features = stages[-1].out_width
         super().__init__(
-            form.make_stem(in_chans, width),
+            spec.make(in_chans, width),
             stages,
             SumRead(features),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
             exits,
-            num_classes=num_classes,
-            in_chans=in_chans,
-            drop_rate=drop_rate,
-            reductions=reductions,
-            stem_width=form.stem_map(width),
+            strides=[resolution.stride for resolution in resolutions],
         )
         initialize(self)
 
@@ -138,42 +125,39 @@ class DelugeNet(StagedNet):
 def _make_stages(
     topologies: Sequence[Topology],
     inner: Sequence[int],
+    resolutions: Sequence[Resolution],
     width: int,
     aggregation: Aggregation,
-    form: Form,
-    stride_limit: int,
-) -> tuple[list[Stage], list[int]]:
-    """Chain the stages, each with the transition before it, and say each one's stride against the image."""
+    spec: StemSpec,
+) -> list[Stage]:
+    """Create the stages, each later one beginning with a transition."""
     stages: list[Stage] = []
-    reductions: list[int] = []
-    stride, dilation = form.stride, 1
-    for graph, narrow in zip(topologies, inner, strict=True):
+    for graph, narrow, resolution in zip(topologies, inner, resolutions, strict=True):
         wide = _EXPANSION * narrow
         if not stages:
-            entry = _first_entry(form, width, wide, aggregation)
+            entry = _first_entry(spec, width, wide, aggregation)
         else:
-            strides = 2 * stride <= stride_limit
-            carry = NormTransition(stages[-1].out_width, wide, dilation=0 if strides else dilation)
+            dilation = 0 if resolution.downsamples else resolution.dilation // 2
+            carry = NormTransition(stages[-1].out_width, wide, dilation)
             entry = nn.Sequential(OrderedDict(carry=carry, norm=aggregation.node(wide)))
-            stride, dilation = (2 * stride, dilation) if strides else (stride, 2 * dilation)
-        stages.append(Stage(graph, aggregation, entry, [wide] * (graph.units + 1), partial(_body, dilation=dilation)))
-        reductions.append(stride)
-    return stages, reductions
+        widths = [wide] * (graph.units + 1)
+        stages.append(Stage(graph, aggregation, entry, widths, partial(_body, dilation=resolution.dilation)))
+    return stages
 
 
-def _first_entry(form: Form, width: int, wide: int, aggregation: Aggregation) -> nn.Module:
-    """Make node 0 of the network from the stem's output: a unit (CIFAR), or max pool and 1x1 convolution (ImageNet)."""
-    if form.stages == 3:
+def _first_entry(spec: StemSpec, width: int, wide: int, aggregation: Aggregation) -> nn.Module:
+    """Compute node 0 from the stem's output: by a unit (CIFAR), or max pool and 1x1 convolution (ImageNet)."""
+    if not spec.max_pool:
         return Unit(SumRead(width), _body(width, wide), aggregation.node(wide))
-    return nn.Sequential(OrderedDict(pool=form.entry(), conv=conv1x1(width, wide), norm=aggregation.node(wide)))
+    return nn.Sequential(OrderedDict(pool=spec.entry(), conv=conv1x1(width, wide), norm=aggregation.node(wide)))
 
 
 def _body(in_width: int, width: int, dilation: int = 1) -> nn.Module:
     return residual_body(in_width, width // _EXPANSION, expansion=_EXPANSION, dilation=dilation)
 
 
-def _cifar_rows() -> dict[str, dict[str, Any]]:
-    """Tables 1 and 2; the ledger records which overrides make their baselines."""
+def _cifar_variants() -> dict[str, dict[str, Any]]:
+    """Tables 1 and 2; the ledger records the overrides for their baselines."""
     return {
         "delugenet146": dict(units=(8, 16, 24), widths=(32, 64, 128), cross="normalized"),
         "delugenet218": dict(units=(12, 24, 36), widths=(32, 64, 128), cross="normalized"),
@@ -181,7 +165,7 @@ def _cifar_rows() -> dict[str, dict[str, Any]]:
     }
 
 
-def _imagenet_rows() -> dict[str, dict[str, Any]]:
+def _imagenet_variants() -> dict[str, dict[str, Any]]:
     """Table 3."""
     units = {92: (7, 7, 8, 8), 104: (7, 8, 9, 10), 122: (7, 9, 11, 13)}
     return {
@@ -190,5 +174,5 @@ def _imagenet_rows() -> dict[str, dict[str, Any]]:
     }
 
 
-register_variants(DelugeNet, _cifar_rows(), cifar_cfg("1611.05552"))
-register_variants(DelugeNet, _imagenet_rows(), imagenet_cfg("1611.05552"))
+register_variants(DelugeNet, _cifar_variants(), cifar_cfg("1611.05552"))
+register_variants(DelugeNet, _imagenet_variants(), imagenet_cfg("1611.05552"))

@@ -19,9 +19,8 @@ from skipweave.layers import (
     conv3x3,
     read_and_run,
 )
-from skipweave.models.arguments import Arguments
-from skipweave.models.classifier import initialize
-from skipweave.models.exits import Heads, predictions
+from skipweave.models.arguments import Arguments, Heads
+from skipweave.models.classifier import initialize, predictions
 from skipweave.models.registry import register_variants, segmentation_cfg
 from skipweave.ops import crop
 from skipweave.topology import Prune, SpanningPlan, Topology
@@ -30,11 +29,11 @@ _UNITS_103 = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
 
 
 class SegmentationHead(nn.Module):
-    """BN-ReLU, then a 1x1 convolution that gives class scores at every pixel.
+    """BN-ReLU and a 1x1 convolution to class scores per pixel.
 
     Args:
-        widths: Channels of each node read.
-        num_classes: Classes.
+        widths: Number of channels of each node read.
+        num_classes: Number of classes.
 
     Shape: one (N, widths[s], H, W) per node to (N, num_classes, H, W).
     """
@@ -50,27 +49,27 @@ class SegmentationHead(nn.Module):
 
 
 class FCLogDenseNet(nn.Module):
-    """Log-DenseNet V1 down through ever coarser stages and up again, with a label head after every stage.
+    """Log-DenseNet V1 with stages of decreasing and again increasing resolution, and a head after every stage.
 
-    Node i reads the nodes i - 2^k and the last node of the first stage, which has the full resolution. What a reader
-    needs at another resolution is carried there: down by BN-ReLU, 1x1 convolution and average pool, up by BN-ReLU and a
-    transposed 3x3 convolution, to the very size that the maps of that resolution had before.
+    Node i reads the nodes i - 2^k and the last node of the first stage, which has the full resolution. Nodes are
+    carried to other resolutions: down by BN-ReLU, 1x1 convolution and average pool, up by BN-ReLU and a transposed 3x3
+    convolution, to the size that maps of that resolution had on the way down.
 
     Args:
-        units: Units a stage, for an odd number of stages: down, the coarsest, and up again.
-        growth: Channels a unit adds.
-        stem_width: Channels of the stem; None is three times the growth (the released runs).
-        reuse_down: Whether nodes that existed at a resolution on the way down are taken from there on the way up
-            (reading B, as released); otherwise every node is carried through (reading A).
-        prune: How far nodes are carried (`SpanningPlan`); reading A goes with `"birth"`.
-        num_classes: Classes.
-        in_chans: Channels of the images.
-        heads: `"stages"` for a head after every stage (deep supervision, `forward_anytime`); `"last"`; or units,
-            counted from 1 through all stages, behind which heads are to be beside the last one.
-        proj_drop_rate: Dropout on what each unit makes (the released code has none; FC-DenseNet 0.2).
+        units: Number of units per stage, for an odd number of stages: down, the coarsest, and up again.
+        growth: Channels that a unit adds.
+        stem_width: Number of channels of the stem; None is three times the growth (the released runs).
+        reuse_down: Whether a stage on the way up takes nodes from the stage of its resolution on the way down (reading
+            B, as released); otherwise every node is carried through all stages (reading A).
+        prune: How far nodes are carried (`SpanningPlan`); reading A is `"birth"`.
+        num_classes: Number of classes.
+        in_chans: Number of image channels.
+        heads: `"stages"` (default) for a head after every stage (deep supervision, `forward_anytime`); `"last"`; or the
+            units, counted from 1 through all stages, after which there are heads in addition to the last one.
+        proj_drop_rate: Dropout rate on the output of each unit (0 in the released code, 0.2 in FC-DenseNet).
 
     Raises:
-        SkipweaveError: An argument does not fit; all that do not are named.
+        SkipweaveError: Arguments are invalid; names all of them.
 
     Shape: (N, in_chans, H, W) to (N, num_classes, H, W), any H and W.
     """
@@ -96,7 +95,7 @@ class FCLogDenseNet(nn.Module):
         check.one_of("prune", prune, ["exact", "birth", "none"])
         width = 3 * growth if stem_width is None else stem_width
         lengths = _check(check, units, growth, width, num_classes, in_chans, proj_drop_rate)
-        places = check.exits(heads, lengths)
+        exit_units = check.exits(heads, lengths)
         check.done()
         depth = len(lengths) // 2
         scales = (*range(depth), *range(depth, -1, -1))
@@ -111,39 +110,35 @@ class FCLogDenseNet(nn.Module):
             partial(basic_body, drop_rate=proj_drop_rate),
             lambda channels, stage: carry_down(channels) if stage <= depth else _up(channels),
         )
-        self.head_places = (*places, sum(lengths))
-        *exits, self.head = [
-            SegmentationHead(self.stages.exit_widths(place), num_classes) for place in self.head_places
-        ]
+        self.head_units = (*exit_units, sum(lengths))
+        *exits, self.head = [SegmentationHead(self.stages.exit_widths(unit), num_classes) for unit in self.head_units]
         self.exits = nn.ModuleList(exits)
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores (N, num_classes, H, W) of images (N, in_chans, H, W)."""
-        return self.head(*next(self.stages.run(self.stem(x), self.head_places[-1:])))
+        return self.head(*next(self.stages.run(self.stem(x), self.head_units[-1:])))
 
     def forward_anytime(self, x: Tensor) -> Iterator[Tensor]:
-        """Yield the class scores of head after head, each at its stage's resolution, the final one at the end.
+        """Yield the class scores of each head at its stage's resolution, and at the end the final ones.
 
-        Nothing behind a head is computed before the next one is asked for.
+        Nothing after a head is computed before the next value is requested.
         """
-        yield from predictions(self.stages.run(self.stem(x), self.head_places), self.exits, self.head)
+        yield from predictions(self.stages.run(self.stem(x), self.head_units), self.exits, self.head)
 
     def get_classifier(self) -> nn.Module:
-        """Return the last 1x1 convolution."""
+        """Return the final 1x1 convolution."""
         return self.head.conv
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the nodes for the backward pass and run the units again there, with equal results."""
+        """Save only the nodes for the backward pass and recompute the units there, with equal results."""
         self.stages.grad_checkpointing = enable
 
 
 def _log_and_first_stage(units: Sequence[int]) -> Topology:
-    """LD(i) and, once it exists, the last node of the first stage."""
-    total, landmark = sum(units), units[0]
-    reads = [
-        {*patterns.exponential(total).sources(i), *([landmark] if i > landmark else [])} for i in range(1, total + 2)
-    ]
+    """The exponential topology, where later nodes also read the last node of the first stage."""
+    total, last = sum(units), units[0]
+    reads = [{*patterns.exponential(total).sources(i), *([last] if i > last else [])} for i in range(1, total + 2)]
     return Topology.from_lists(reads, name="exponential and the first stage's last node")
 
 
@@ -152,7 +147,7 @@ def _up(width: int) -> nn.Module:
 
 
 class Stack(NamedTuple):
-    """Maps of one resolution, newest first, raw and normalized: FC-DenseNet has readers of both."""
+    """Maps of one resolution, newest first, raw and normalized: both have readers in FC-DenseNet."""
 
     raw: tuple[Tensor, ...]
     normalized: tuple[Tensor, ...]
@@ -162,10 +157,10 @@ class DenseBlock(nn.Module):
     """FC-DenseNet's block: every unit (BN-ReLU, 3x3 convolution with bias, dropout) reads the whole stack.
 
     Args:
-        widths: Channels of each map of the stack that comes in, newest first; the first one is raw yet.
-        units: Units.
-        growth: Channels a unit adds.
-        drop_rate: Dropout on what each unit makes.
+        widths: Number of channels of each input map, newest first; the first one is not normalized.
+        units: Number of units.
+        growth: Channels that a unit adds.
+        drop_rate: Dropout rate on the output of each unit.
     """
 
     def __init__(self, widths: Sequence[int], units: int, growth: int, drop_rate: float) -> None:
@@ -181,7 +176,7 @@ class DenseBlock(nn.Module):
         self.out_widths = tuple(stack)
 
     def forward(self, x: Tensor, skip: Stack | None = None) -> Stack:
-        """Return the stack grown by the raw map x and by what the units make."""
+        """Return the stack `skip` extended by the raw map x and the outputs of the units."""
         raw, normalized = [x], [self.norms[0](x)]
         if skip is not None:
             raw += skip.raw
@@ -193,20 +188,20 @@ class DenseBlock(nn.Module):
 
 
 class FCDenseNet(nn.Module):
-    """FC-DenseNet: dense blocks down and up again; going up, only a block's new maps are upsampled.
+    """FC-DenseNet: dense blocks of decreasing and again increasing resolution; only new maps of a block are upsampled.
 
     Args:
-        units: Units a block, for an odd number of blocks: down, the coarsest, and up again.
-        growth: Channels a unit adds.
-        stem_width: Channels of the stem.
-        num_classes: Classes.
-        in_chans: Channels of the images.
-        proj_drop_rate: Dropout after every unit and in the transitions down.
+        units: Number of units per block, for an odd number of blocks: down, the coarsest, and up again.
+        growth: Channels that a unit adds.
+        stem_width: Number of channels of the stem.
+        num_classes: Number of classes.
+        in_chans: Number of image channels.
+        proj_drop_rate: Dropout rate after every unit and in the transitions down.
 
     Raises:
-        SkipweaveError: An argument does not fit; all that do not are named.
+        SkipweaveError: Arguments are invalid; names all of them.
 
-    Shape: (N, in_chans, H, W) to (N, num_classes, H, W); H and W at least 2 to the power of the blocks down.
+    Shape: (N, in_chans, H, W) to (N, num_classes, H, W); H and W at least 2^n for n transitions down.
     """
 
     labels_pixels = True
@@ -228,7 +223,7 @@ class FCDenseNet(nn.Module):
         depth = len(lengths) // 2
         self.num_classes = num_classes
         self.in_chans = in_chans
-        self.fresh = lengths  # how many maps of a block's stack are its own
+        self.new_maps = lengths  # number of maps that each block adds to its stack
         self.stem = nn.Conv2d(in_chans, stem_width, kernel_size=3, padding=1)
         self.blocks = nn.ModuleList()
         self.downs = nn.ModuleList()
@@ -258,16 +253,16 @@ class FCDenseNet(nn.Module):
             skips.append(block(x))
             x = down(*skips[-1].normalized)
         stack = self.blocks[depth](x)
-        for up, fresh, block in zip(self.ups, self.fresh[depth:], self.blocks[depth + 1 :], strict=False):
-            new = up(torch.cat(stack.raw[:fresh], dim=1))
-            del stack  # the rest of it is read no more
+        for up, count, block in zip(self.ups, self.new_maps[depth:], self.blocks[depth + 1 :], strict=False):
+            new = up(torch.cat(stack.raw[:count], dim=1))
+            del stack  # frees its maps
             skip = skips.pop()
             # The transposed convolution gives 2h + 1 rows for the skip's 2h or 2h + 1, and likewise columns.
             stack = block(crop(new, skip.raw[0].shape[-2:]), skip)
         return self.head(torch.cat(stack.raw, dim=1))
 
     def get_classifier(self) -> nn.Module:
-        """Return the last 1x1 convolution."""
+        """Return the final 1x1 convolution."""
         return self.head
 
 
@@ -294,18 +289,18 @@ def _check(
     in_chans: int,
     proj_drop_rate: float,
 ) -> tuple[int, ...]:
-    """Check what both networks take; return the units a stage."""
+    """Check the arguments of both networks; return the units per stage."""
     lengths = check.units(units, len(units) if isinstance(units, Sequence) else 11)
     check.require(len(lengths) % 2 == 1, f"units is {units!r}: expected an odd number of stages, down and up again")
-    check.whole("growth", growth)
-    check.whole("stem_width", stem_width)
-    check.whole("num_classes", num_classes)
-    check.whole("in_chans", in_chans)
+    check.integer("growth", growth)
+    check.integer("stem_width", stem_width)
+    check.integer("num_classes", num_classes)
+    check.integer("in_chans", in_chans)
     check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
     return lengths
 
 
-def _dense_rows() -> dict[str, dict[str, Any]]:
+def _dense_variants() -> dict[str, dict[str, Any]]:
     """FC-DenseNet56, 67 and 103 (Jegou et al., section 4)."""
     return {
         "fc_densenet56": dict(units=(4,) * 11, growth=12),
@@ -314,7 +309,7 @@ def _dense_rows() -> dict[str, dict[str, Any]]:
     }
 
 
-register_variants(FCDenseNet, _dense_rows(), segmentation_cfg("1611.09326", classifier="head", first_conv="stem"))
+register_variants(FCDenseNet, _dense_variants(), segmentation_cfg("1611.09326", classifier="head", first_conv="stem"))
 register_variants(
     FCLogDenseNet,
     {"fc_logdensenet103": dict(units=_UNITS_103, growth=24)},

@@ -1,4 +1,4 @@
-"""Log-DenseNets (Hu et al. 2017, "Log-DenseNet: How to Sparsify a DenseNet"): V1, V2 and LogLog, for classification."""
+"""Log-DenseNet V1, V2 and LogLog for classification (Hu et al. 2017, "Log-DenseNet: How to Sparsify a DenseNet")."""
 
 import re
 from collections import OrderedDict
@@ -21,41 +21,33 @@ from skipweave.layers import (
     bottleneck_body,
     carry_down,
 )
-from skipweave.models.arguments import Arguments, PerStage
-from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
-from skipweave.models.classifier import ClassifierNet, Exit, depth_groups, initialize
-from skipweave.models.exits import Heads, Nodes
+from skipweave.models.arguments import Arguments, Heads, PerStage, StemName, StemSpec
+from skipweave.models.classifier import ClassifierNet, Exit, Nodes, StagedNet, depth_groups, initialize
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
-from skipweave.models.staged import StagedNet
 from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec
 
 
 class LogDenseNetV1(ClassifierNet):
-    """A topology over the whole network: a node read at another resolution is carried there by its own transition.
+    """A topology that spans the network: a node read at another resolution is carried there by its own transition.
 
-    Heads read the last node of a stage and what that node read (section 3.1).
+    Heads read the last node of a stage and its sources (section 3.1).
 
     Args:
-        units: Units, one number or one a stage.
-        growth: Channels a unit adds.
-        topology: What the units read, counted through all stages: a pattern's name, a `Topology` of as many units as
-            all stages have, or a list of lists.
-        bottleneck: Whether units have a 1x1 convolution to 4 x growth first. Table 1's operations fit only without.
-        min_inputs: With the topology "loglog": the least number of nodes a unit reads (where there are so many).
-        hub_multiplier: With the topology "loglog": how many times more channels the hubs make (Figure 8: 1 or 3).
+        units: Number of units, for all stages or per stage.
+        growth: Channels that a unit adds.
+        topology: Name of a pattern, `Topology` or list of lists, with nodes counted through all stages.
+        bottleneck: Whether units begin with a 1x1 convolution to 4 x growth channels. Table 1's operation counts are
+            those without it.
+        min_inputs: Minimum number of sources of a unit, with the topology "loglog".
+        hub_multiplier: Factor on the growth of hubs, with the topology "loglog" (Figure 8: 1 or 3).
         prune: How far nodes are carried: `"exact"`, to their last reader, or `"none"`, to the last stage.
         stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
-        stem_width: Channels of the stem; None is twice the growth.
-        num_classes: Classes; 0 leaves the classifier out.
-        in_chans: Channels of the images.
-        global_pool: timm's name of the heads' pooling.
-        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or units, counted from 1
-            through all stages, behind which exits are to be.
-        drop_rate: Dropout before the classifier.
-        proj_drop_rate: Dropout on what each unit makes.
+        stem_width: Number of channels of the stem; None is twice the growth.
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `drop_rate`.
+        proj_drop_rate: Dropout rate on the output of each unit.
 
     Raises:
-        SkipweaveError: An argument does not fit; all that do not are named.
+        SkipweaveError: Arguments are invalid; names all of them.
 
     Shape: (N, in_chans, H, W) to (N, num_classes).
     """
@@ -72,7 +64,7 @@ class LogDenseNetV1(ClassifierNet):
         min_inputs: int = 4,
         hub_multiplier: int = 1,
         prune: Prune = "exact",
-        stem: FormName = "cifar",
+        stem: StemName = "cifar",
         stem_width: int | None = None,
         num_classes: int = 10,
         in_chans: int = 3,
@@ -82,16 +74,16 @@ class LogDenseNetV1(ClassifierNet):
         proj_drop_rate: float = 0.0,
     ) -> None:
         check = Arguments()
-        form, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
-        places = check.classifier(
+        spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
+        exits = check.classifier(
             heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
         )
-        check.whole("min_inputs", min_inputs)
-        check.whole("hub_multiplier", hub_multiplier)
+        check.integer("min_inputs", min_inputs)
+        check.integer("hub_multiplier", hub_multiplier)
         check.one_of("prune", prune, ["exact", "none"])
         check.require(
             topology == "loglog" or hub_multiplier == 1,
-            f"hub_multiplier is {hub_multiplier} with topology {topology!r}: only 'loglog' has hubs; leave it at 1",
+            f"hub_multiplier is {hub_multiplier} with topology {topology!r}: expected 1, since only 'loglog' has hubs",
         )
         check.done()
         graph, hubs = _graph(topology, lengths, min_inputs)
@@ -100,70 +92,66 @@ class LogDenseNetV1(ClassifierNet):
         spanning = SpanningStages(
             plan,
             Concat(),
-            nn.Sequential(OrderedDict(carry=form.entry(), norm=NodeNorm(width))),
+            nn.Sequential(OrderedDict(carry=spec.entry(), norm=NodeNorm(width))),
             widths,
             partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate),
             lambda channels, stage: carry_down(channels),
         )
-        reads = {place: spanning.exit_widths(place) for place in sorted({*places, *plan.ends})}
+        reads = {unit: spanning.exit_widths(unit) for unit in sorted({*exits, *plan.ends})}
         make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
         super().__init__(
-            form.make_stem(in_chans, width),
+            spec.make(in_chans, width),
             spanning,
             ConcatRead(reads[graph.units]),
             make_head(sum(reads[graph.units]), drop_rate=drop_rate),
-            {place: Exit(ConcatRead(reads[place]), make_head(sum(reads[place]))) for place in places},
-            num_classes=num_classes,
-            in_chans=in_chans,
-            drop_rate=drop_rate,
+            {unit: Exit(ConcatRead(reads[unit]), make_head(sum(reads[unit]))) for unit in exits},
+            [
+                (sum(reads[end]), stride, f"stages.{stage}")
+                for stage, (end, stride) in enumerate(zip(plan.ends, spec.strides, strict=True))
+            ],
         )
-        self.feature_info = [
-            dict(num_chs=sum(reads[end]), reduction=stride, module=f"stages.{stage}")
-            for stage, (end, stride) in enumerate(zip(plan.ends, form.strides, strict=True))
-        ]
-        if form.stem_map(width):
-            self.feature_info.insert(0, dict(num_chs=width, reduction=self.stem.stride, module="stem"))
         initialize(self)
 
-    def run(self, x: Tensor, places: Sequence[int] = ()) -> Iterator[Nodes]:
-        """Run on the stem's output; yield what exits behind these units read, at the end what the last head reads."""
-        return self.stages.run(x, (*places, self.stages.plan.ends[-1]))
+    def run(self, x: Tensor, stops: Sequence[int] = ()) -> Iterator[Nodes]:
+        """Run the stages lazily; yield what exits after the units `stops` read, then what the last head reads."""
+        return self.stages.run(x, (*stops, self.stages.plan.ends[-1]))
 
     def run_stages(self, x: Tensor) -> Iterator[Nodes]:
-        """Run stage by stage and yield the nodes that a head reads after each."""
+        """Run the stages lazily and yield the nodes that a head after each stage reads."""
         return self.stages.run(x, self.stages.plan.ends)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only the nodes for the backward pass and run the units and the stem again there, with equal results."""
+        """Save only the nodes for the backward pass and recompute units and stem there, with equal results."""
         self.grad_checkpointing = enable
         self.stages.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:
-        """Groups of parameters for timm's layer-wise settings: by stage, or by quarters of a stage."""
+        """Parameter groups for timm's layer-wise settings: by stage, or by quarters of a stage."""
         plan = self.stages.plan
         starts = [sum(plan.units[:stage]) for stage in range(len(plan.units))]
 
-        def stage_of(found: re.Match[str]) -> tuple[int, float]:
+        def position(found: re.Match[str]) -> tuple[int, float]:
             if found[2]:
                 return int(found[2]), 0.0
             node = int(found[1] or 0)
             stage = plan.births[node + 1] if found[1] else 0
             return stage, 0.0 if coarse else (node - starts[stage]) / plan.units[stage]
 
-        return depth_groups(r"stages\.(?:units\.(\d+)|carries\.\d+_to_(\d+)|entry)", stage_of)
+        return depth_groups(r"stages\.(?:units\.(\d+)|carries\.\d+_to_(\d+)|entry)", position)
 
 
 class LogDenseNetV2(StagedNet):
-    """Log topologies inside the stages; every unit of a stage reads all that came before it, compressed (section 3.2).
+    """Topologies within the stages, whose units also read the compressed output of all earlier stages (section 3.2).
 
     Node 0 of a stage is the concatenation of the compressed features; node t reads it and the nodes t - 2^k of its own
-    stage. Between stages `BlockCompression` compresses the new nodes to growth x (floor(log2(L + 1)) + 1) channels, L
-    being the units of all stages (the released code's number; the paper says growth x log L).
+    stage. Between stages, `BlockCompression` compresses the new nodes to growth x (floor(log2(L + 1)) + 1) channels,
+    where L is the total number of units (as in the released code; the paper says growth x log L).
 
-    The arguments are those of `LogDenseNetV1` with the same names; here the bottleneck is the default.
+    Args:
+        units: See `LogDenseNetV1`, also for the other arguments; here the bottleneck is the default.
 
     Raises:
-        SkipweaveError: An argument does not fit; all that do not are named.
+        SkipweaveError: Arguments are invalid; names all of them.
 
     Shape: (N, in_chans, H, W) to (N, num_classes).
     """
@@ -174,7 +162,7 @@ class LogDenseNetV2(StagedNet):
         units: PerStage = 12,
         growth: int = 16,
         bottleneck: bool = True,
-        stem: FormName = "cifar",
+        stem: StemName = "cifar",
         stem_width: int | None = None,
         num_classes: int = 10,
         in_chans: int = 3,
@@ -184,51 +172,47 @@ class LogDenseNetV2(StagedNet):
         proj_drop_rate: float = 0.0,
     ) -> None:
         check = Arguments()
-        form, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
+        spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
         exits = check.classifier(
             heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
         )
         check.done()
         make_body = partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate)
-        stages = _compressing_stages(lengths, growth, width, make_body, form.entry())
+        stages = _compressing_stages(lengths, growth, width, make_body, spec.entry())
         features = stages[-1].out_width
         super().__init__(
-            form.make_stem(in_chans, width),
+            spec.make(in_chans, width),
             stages,
             ConcatRead([features]),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
             exits,
-            num_classes=num_classes,
-            in_chans=in_chans,
-            drop_rate=drop_rate,
-            reductions=form.strides,
-            stem_width=form.stem_map(width),
+            strides=spec.strides,
         )
         initialize(self)
 
 
 def _check_shared(
     check: Arguments,
-    stem: FormName,
+    stem: StemName,
     units: PerStage,
     growth: int,
     stem_width: int | None,
     bottleneck: bool,
     proj_drop_rate: float,
-) -> tuple[Form, tuple[int, ...], int]:
-    """Check what both networks take; return the form, the units a stage and the stem's width."""
-    form = checked_form(check, stem)
-    lengths = check.units(units, form.stages)
-    check.whole("growth", growth)
+) -> tuple[StemSpec, tuple[int, ...], int]:
+    """Check the arguments of both networks; return stem, units per stage and stem width."""
+    spec = check.stem(stem)
+    lengths = check.units(units, spec.stages)
+    check.integer("growth", growth)
     if stem_width is not None:
-        check.whole("stem_width", stem_width)
+        check.integer("stem_width", stem_width)
     check.one_of("bottleneck", bottleneck, [True, False])
     check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-    return form, lengths, 2 * growth if stem_width is None else stem_width
+    return spec, lengths, 2 * growth if stem_width is None else stem_width
 
 
 def _graph(spec: TopologySpec, lengths: Sequence[int], min_inputs: int) -> tuple[Topology, frozenset[int]]:
-    """The topology over all stages, and its hubs; LogLog's hubs include every stage's last node (released code)."""
+    """The topology over all stages, and its hubs, which include the last node of every stage (released code)."""
     total = sum(lengths)
     if spec != "loglog":
         return patterns.make(spec, total), frozenset()
@@ -237,7 +221,7 @@ def _graph(spec: TopologySpec, lengths: Sequence[int], min_inputs: int) -> tuple
 
 
 def _compressed(n: int, last: bool) -> Topology:
-    """V2 inside a stage: node t reads the input and t - 2^k >= 1; all nodes leave it, or the last one's reads."""
+    """V2's topology within a stage: node t reads node 0 and t - 2^k >= 1; the last stage's reader reads as a head."""
     reads = [{0} | {t for t in patterns.exponential(n).sources(node) if t > 0} for node in range(1, n + 1)]
     output = {n} | reads[-1] if last else set(range(n + 1))
     return Topology.from_lists([*reads, output], name="exponential(compressed)")
@@ -250,7 +234,7 @@ def _compressing_stages(
     make_body: Callable[[int, int], nn.Module],
     entry: nn.Module,
 ) -> list[Stage]:
-    """Chain V2's stages."""
+    """Create V2's stages."""
     kept = growth * (sum(lengths) + 1).bit_length()
     stages: list[Stage] = []
     for index, units in enumerate(lengths):
@@ -264,8 +248,8 @@ def _compressing_stages(
     return stages
 
 
-def _cifar_rows() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Tables 1 and 2 and Figures 3a and 8, named (units a stage)_(growth): V1 and LogLog, and V2."""
+def _cifar_variants() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Tables 1 and 2 and Figures 3a and 8, named (units per stage)_(growth): V1 and LogLog, and V2."""
     grid = [(n, g) for n in (12, 32, 52) for g in (16, 24, 32)]
     figure = [(n, 32) for n in (12, 22, 32, 42, 52, 62, 72, 82)]
     sizes = sorted({*grid, *figure, (32, 12)})
@@ -275,7 +259,7 @@ def _cifar_rows() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]
     return v1 | loglog, v2
 
 
-def _imagenet_rows() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def _imagenet_variants() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Log-DenseNet-169, 265 and 369 of Figures 3b and 7: V1, and V2 under the plain name."""
     stages = {169: (6, 12, 32, 32), 265: (6, 12, 64, 48), 369: (8, 16, 80, 80)}
     shared = dict(growth=32, bottleneck=True, stem="imagenet")
@@ -285,7 +269,7 @@ def _imagenet_rows() -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any
 
 
 _PAPER = "1711.00002"
-register_variants(LogDenseNetV1, _cifar_rows()[0], cifar_cfg(_PAPER))
-register_variants(LogDenseNetV1, _imagenet_rows()[0], imagenet_cfg(_PAPER))
-register_variants(LogDenseNetV2, _cifar_rows()[1], cifar_cfg(_PAPER))
-register_variants(LogDenseNetV2, _imagenet_rows()[1], imagenet_cfg(_PAPER))
+register_variants(LogDenseNetV1, _cifar_variants()[0], cifar_cfg(_PAPER))
+register_variants(LogDenseNetV1, _imagenet_variants()[0], imagenet_cfg(_PAPER))
+register_variants(LogDenseNetV2, _cifar_variants()[1], cifar_cfg(_PAPER))
+register_variants(LogDenseNetV2, _imagenet_variants()[1], imagenet_cfg(_PAPER))

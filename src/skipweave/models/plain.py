@@ -1,8 +1,8 @@
-"""Plain networks, a chain of convolutions: those of "The Power of Sparsity in Convolutional Neural Networks".
+"""Plain convolutional networks of "The Power of Sparsity in Convolutional Neural Networks".
 
-Changpinyo, Sandler and Zhmoginov 2017 thin Inception-V3 (torchvision's, layer by layer), VGG-16n, and two networks of
-TensorFlow's tutorials for MNIST and CIFAR-10. Hidden fully-connected layers are convolutions over the whole map here,
-which have the same parameters and take images of any size; so the paper's way to sparsify reaches them too.
+Changpinyo, Sandler and Zhmoginov (2017) sparsify Inception-V3 (torchvision's model), VGG-16n and two networks of
+TensorFlow's tutorials for MNIST and CIFAR-10. Hidden fully-connected layers are convolutions over the whole map here:
+they have the same parameters, accept images of any size, and are sparsified like other convolutions.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,28 +14,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skipweave.layers import Head, recompute
+from skipweave.layers import Head, Stem, recompute
 from skipweave.models.arguments import Arguments
-from skipweave.models.classifier import ClassifierNet, depth_groups
-from skipweave.models.exits import Nodes
+from skipweave.models.classifier import ClassifierNet, Nodes, depth_groups
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 
-FormName = Literal["mnist", "cifar10", "vgg"]
+ArchitectureName = Literal["mnist", "cifar10", "vgg"]
 
 
 @dataclass(frozen=True)
-class _Form:
-    """What is the same in all sizes of a network.
+class _Architecture:
+    """Properties of a network that do not depend on its widths.
 
     Attributes:
-        depths: Convolutions of each stage; the very first one is the stem.
+        depths: Number of convolutions of each stage; the first one of all is the stem.
         kernel: Side of the stages' kernels.
-        make_pool: Makes the pool in front of every stage but the first.
-        make_hidden_pool: Makes that in front of the hidden layers.
-        response_norm: Whether every stage is normalized across neighboring channels.
-        batch_norm: Whether every convolution has a batch norm, in place of a bias.
-        hidden_kernels: Sides of the hidden layers' kernels, which see no zeros around the map.
-        least_side: Of the map at the hidden layers' pool, which smaller ones are brought to by zeros around them.
+        make_pool: Creates the pool before every stage but the first.
+        make_hidden_pool: Creates the pool before the hidden layers.
+        response_norm: Whether stages have a local response norm.
+        batch_norm: Whether convolutions have a batch norm instead of a bias.
+        hidden_kernels: Sides of the hidden layers' kernels, which are not padded.
+        min_side: Minimum side of the map before the hidden layers' pool; smaller maps are zero-padded.
     """
 
     depths: tuple[int, ...]
@@ -45,10 +44,10 @@ class _Form:
     response_norm: bool
     batch_norm: bool
     hidden_kernels: tuple[int, ...]
-    least_side: int
+    min_side: int
 
 
-# TensorFlow pads maps of even sides on the right and below, which is to let the last window hang over (`ceil_mode`).
+# TensorFlow pads maps of even sides on the right and below, which equals `ceil_mode`.
 _POOL = partial(nn.MaxPool2d, 2)
 _OVERLAPPING_POOL = partial(nn.MaxPool2d, 3, 2, ceil_mode=True)
 
@@ -57,15 +56,15 @@ def _pool_twice() -> nn.Module:
     return nn.Sequential(_POOL(), _POOL())
 
 
-_FORMS: Mapping[str, _Form] = {
-    "mnist": _Form((1, 1), 5, _POOL, _POOL, False, False, (7,), 14),
-    "cifar10": _Form((1, 1), 5, _OVERLAPPING_POOL, _OVERLAPPING_POOL, True, False, (6, 1), 12),
-    "vgg": _Form((2, 2, 3, 3, 3), 3, _POOL, _pool_twice, False, True, (3,), 12),
+_ARCHITECTURES: Mapping[str, _Architecture] = {
+    "mnist": _Architecture((1, 1), 5, _POOL, _POOL, False, False, (7,), 14),
+    "cifar10": _Architecture((1, 1), 5, _OVERLAPPING_POOL, _OVERLAPPING_POOL, True, False, (6, 1), 12),
+    "vgg": _Architecture((2, 2, 3, 3, 3), 3, _POOL, _pool_twice, False, True, (3,), 12),
 }
 
 
 class ConvLayer(nn.Module):
-    """Convolution with a bias, or with a batch norm in place of it; ReLU."""
+    """Convolution with a bias or a batch norm, then ReLU."""
 
     def __init__(self, in_width: int, width: int, kernel: int, *, padding: int, batch_norm: bool) -> None:
         super().__init__()
@@ -77,20 +76,27 @@ class ConvLayer(nn.Module):
         return self.norm(self.conv(x)).relu()
 
 
-class PlainStem(ConvLayer):
-    """The network's first convolution."""
+class PlainStem(Stem):
+    """The first `ConvLayer` of a network."""
 
-    stride = 1
+    def __init__(self, in_chans: int, width: int, kernel: int, *, batch_norm: bool) -> None:
+        super().__init__(in_chans, width, stride=1)
+        self.conv = nn.Conv2d(in_chans, width, kernel, padding=kernel // 2, bias=not batch_norm)
+        self.norm = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated map."""
+        return self.norm(self.conv(x)).relu()
 
 
 class PlainStage(nn.Module):
-    """The convolutions at one resolution.
+    """The convolutions of one resolution.
 
     Args:
-        entry: What comes before them: a pool, or nothing in the first stage.
+        entry: Applied first: a pool, or nothing in the first stage.
         layers: The convolutions.
-        leave: What comes after them.
-        width: Channels of each.
+        leave: Applied last.
+        width: Number of channels of each convolution.
 
     Shape: (N, C, H, W) to (N, width, H', W').
     """
@@ -108,13 +114,12 @@ class PlainStage(nn.Module):
         """Return the stage's map."""
         x = self.entry(x)
         for layer in self.layers.children():
-            recomputed = self.grad_checkpointing and self.training
-            x = recompute(layer, x) if recomputed else layer(x)
+            x = recompute(layer, x) if self.grad_checkpointing and self.training else layer(x)
         return self.leave(x)
 
 
-class Enlarge(nn.Module):
-    """Put zeros around activated maps smaller than a side, as many on each side as can be."""
+class PadToMinSize(nn.Module):
+    """Zero-pads activated maps with sides smaller than `side`, equally on both sides."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -122,29 +127,29 @@ class Enlarge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map, at least side x side."""
-        return enlarge(x, self.side)
+        return pad_to_min_size(x, self.side)
 
 
-@torch.fx.wrap
-def enlarge(x: Tensor, side: int) -> Tensor:
-    """Put zeros around a map, which may be as large as it should be: its size decides, so torch.fx does not look in."""
+@torch.fx.wrap  # depends on the size of the map
+def pad_to_min_size(x: Tensor, side: int) -> Tensor:
+    """Zero-pad a map to at least side x side."""
     missing = [max(0, side - size) for size in (x.shape[-1], x.shape[-2])]
     if not any(missing):
         return x
-    enlarged = functional.pad(x, [part for gap in missing for part in (gap // 2, gap - gap // 2)])
-    # onnxruntime hands zeros on to a pool right behind them, and then finds them too many for its window.
-    return enlarged.relu() if torch.compiler.is_exporting() else enlarged
+    padded = functional.pad(x, [part for gap in missing for part in (gap // 2, gap - gap // 2)])
+    # onnxruntime fuses padding into a following pool, and then rejects padding larger than the window.
+    return padded.relu() if torch.compiler.is_exporting() else padded
 
 
 class HiddenHead(Head):
     """Hidden layers, then pooling, dropout and a linear classifier.
 
     Args:
-        hidden: (N, C, H, W) to (N, hidden_width, H', W').
-        hidden_width: Channels of the last hidden layer.
-        num_classes: Classes; 0 leaves the classifier out.
-        global_pool: timm's name of the pooling; `""` leaves the hidden layers out too.
-        drop_rate: Dropout before the classifier.
+        hidden: The hidden layers, (N, C, H, W) to (N, hidden_width, H', W').
+        hidden_width: Number of channels of the last hidden layer.
+        num_classes: Number of classes; 0 omits the classifier.
+        global_pool: timm's name of the pooling; `""` omits the hidden layers as well.
+        drop_rate: Dropout rate before the classifier.
 
     Shape: (N, C, H, W) to (N, num_classes).
     """
@@ -156,31 +161,29 @@ class HiddenHead(Head):
         self.hidden = hidden
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Return logits, or with `pre_logits` what the classifier would read."""
+        """Return logits, or the input of the classifier if `pre_logits`."""
         return super().forward(self.hidden(x), pre_logits) if self.global_pool else x
 
 
 class PlainNet(ClassifierNet):
-    """A chain of convolutions and pools, hidden layers, a linear classifier.
+    """Convolutions and pools, hidden layers and a linear classifier.
 
-    Deviation: the tutorials draw weights of one standard deviation whatever the width; here it is He's by fan-in, so
-    that networks of any width begin alike. TensorFlow pads maps of odd sides on both sides in the CIFAR-10 network's
-    pools; here always on the right and below. Images for which the hidden layers' kernels are too large are refused
-    there; here maps are enlarged by zeros.
+    Deviation: the tutorials initialize weights with a fixed standard deviation; here it follows He et al. by fan-in, so
+    that it suits any width. In the pools of the CIFAR-10 network, TensorFlow pads maps of odd sides on both sides; here
+    they are padded on the right and below. Maps smaller than the hidden layers' kernels are zero-padded here.
 
     Args:
-        form: `"mnist"`, `"cifar10"` (TensorFlow's tutorials: 5x5 convolutions with biases) or `"vgg"` (VGG-16n: 3x3
-            convolutions with batch norms, and a 2x2 pool and a 3x3 convolution in place of VGG-16's hidden layers).
-        widths: Channels of the convolutions, one number a stage.
-        hidden: Channels of the hidden layers.
-        num_classes: Classes; 0 leaves the classifier out.
-        in_chans: Channels of the images.
-        global_pool: timm's name of the pooling behind the hidden layers, which give one position for images of the
-            papers' size; `""` leaves the hidden layers out.
-        drop_rate: Dropout before the classifier.
+        architecture: `"mnist"` or `"cifar10"` (TensorFlow's tutorials: 5x5 convolutions with biases), or `"vgg"`
+            (VGG-16n: 3x3 convolutions with batch norms, and a 2x2 pool and a 3x3 convolution instead of VGG-16's hidden
+            layers).
+        widths: Number of channels of the convolutions, per stage.
+        hidden: Number of channels of the hidden layers.
+        num_classes: See `ClassifierNet`, also for `in_chans` and `drop_rate`.
+        global_pool: timm's name of the pooling after the hidden layers, whose output has one position for images of the
+            paper's size; `""` omits the hidden layers.
 
     Raises:
-        SkipweaveError: An argument does not fit; all that do not are named.
+        SkipweaveError: Arguments are invalid; names all of them.
 
     Shape: (N, in_chans, H, W) to (N, num_classes).
     """
@@ -188,7 +191,7 @@ class PlainNet(ClassifierNet):
     def __init__(
         self,
         *,
-        form: FormName = "vgg",
+        architecture: ArchitectureName = "vgg",
         widths: Sequence[int] = (64, 128, 256, 512, 512),
         hidden: Sequence[int] = (1024,),
         num_classes: int = 1000,
@@ -197,8 +200,8 @@ class PlainNet(ClassifierNet):
         drop_rate: float = 0.0,
     ) -> None:
         check = Arguments()
-        check.one_of("form", form, list(_FORMS))
-        shape = _FORMS.get(form, _FORMS["vgg"])
+        check.one_of("architecture", architecture, list(_ARCHITECTURES))
+        shape = _ARCHITECTURES.get(architecture, _ARCHITECTURES["vgg"])
         widths = check.per_stage("widths", widths, len(shape.depths))
         hidden = check.per_stage("hidden", hidden, len(shape.hidden_kernels))
         check.classifier(
@@ -207,46 +210,36 @@ class PlainNet(ClassifierNet):
         check.done()
 
         stages = [_stage(shape, number, widths) for number in range(len(widths))]
+        hidden_layers = _hidden_layers(shape, widths[-1], hidden)
         super().__init__(
-            PlainStem(in_chans, widths[0], shape.kernel, padding=shape.kernel // 2, batch_norm=shape.batch_norm),
+            PlainStem(in_chans, widths[0], shape.kernel, batch_norm=shape.batch_norm),
             nn.Sequential(*stages),
             nn.Identity(),
-            HiddenHead(
-                _hidden_layers(shape, widths[-1], hidden),
-                hidden[-1],
-                num_classes,
-                global_pool=global_pool,
-                drop_rate=drop_rate,
-            ),
+            HiddenHead(hidden_layers, hidden[-1], num_classes, global_pool=global_pool, drop_rate=drop_rate),
             {},
-            num_classes=num_classes,
-            in_chans=in_chans,
-            drop_rate=drop_rate,
+            [(width, 2**number, f"stages.{number}") for number, width in enumerate(widths)],
         )
         self.num_features = widths[-1]
-        self.feature_info = [
-            dict(num_chs=width, reduction=2**number, module=f"stages.{number}") for number, width in enumerate(widths)
-        ]
         _initialize(self)
 
-    def run(self, x: Tensor, places: Sequence[int] = ()) -> Iterator[Nodes]:
-        """Run on the stem's output; yield what the head reads. There are no exits."""
+    def run(self, x: Tensor, stops: Sequence[int] = ()) -> Iterator[Nodes]:
+        """Run the stages and yield the input of the head; there are no early exits."""
         yield (self.stages(x),)
 
     def run_stages(self, x: Tensor) -> Iterator[Nodes]:
-        """Run stage by stage and yield each one's output, alone in a tuple."""
+        """Run the stages lazily and yield the output of each, in a tuple."""
         for stage in self.stages.children():
             x = stage(x)
             yield (x,)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keep only what the convolutions of the stages read for the backward pass, and run them again there."""
+        """Save only the inputs of the stages' convolutions for the backward pass, and recompute these there."""
         for stage in self.stages.children():
             if isinstance(stage, PlainStage):
                 stage.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str] | Callable[[str], tuple[float, ...]]:
-        """Groups of parameters for timm's layer-wise settings: by stage, or by quarters of a stage."""
+        """Parameter groups for timm's layer-wise settings: by stage, or by quarters of a stage."""
         if coarse:
             return dict(stem=r"^stem", stages=r"^stages\.(\d+)")
         lengths = [len(stage.layers) for stage in self.stages.children() if isinstance(stage, PlainStage)]
@@ -255,34 +248,34 @@ class PlainNet(ClassifierNet):
         )
 
 
-def _stage(shape: _Form, number: int, widths: Sequence[int]) -> PlainStage:
-    """Build a stage; the first one's first convolution is the stem."""
+def _stage(shape: _Architecture, number: int, widths: Sequence[int]) -> PlainStage:
+    """Create a stage; the first convolution of the first stage is the stem."""
     width, first = widths[number], number == 0
     count = shape.depths[number] - first
     sources = [width if first else widths[number - 1], *[width] * count][:count]
     make = partial(ConvLayer, kernel=shape.kernel, padding=shape.kernel // 2, batch_norm=shape.batch_norm)
     entry: list[nn.Module] = [] if first else [shape.make_pool()]
     leave: list[nn.Module] = []
-    if shape.response_norm and not first:  # the tutorial's first norm stands behind the pool, its second one before it
+    if shape.response_norm and not first:  # the tutorial's first norm follows a pool, the second one precedes one
         entry.append(_response_norm())
         leave.append(_response_norm())
     return PlainStage(nn.Sequential(*entry), [make(source, width) for source in sources], nn.Sequential(*leave), width)
 
 
 def _response_norm() -> nn.Module:
-    """TensorFlow's of radius 4 and alpha 0.001 / 9 a neighbor; torch divides alpha by the neighbors itself."""
+    """TensorFlow's norm of radius 4 and alpha 0.001 / 9; torch divides alpha by the number of neighbors itself."""
     return nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0)
 
 
-def _hidden_layers(shape: _Form, in_width: int, widths: Sequence[int]) -> nn.Module:
+def _hidden_layers(shape: _Architecture, in_width: int, widths: Sequence[int]) -> nn.Module:
     make = partial(ConvLayer, padding=0, batch_norm=shape.batch_norm)
     sources = [in_width, *widths[:-1]]
     layers = [make(*sizes) for sizes in zip(sources, widths, shape.hidden_kernels, strict=True)]
-    return nn.Sequential(Enlarge(shape.least_side), shape.make_hidden_pool(), *layers)
+    return nn.Sequential(PadToMinSize(shape.min_side), shape.make_hidden_pool(), *layers)
 
 
 def _initialize(model: nn.Module) -> None:
-    """He initialization by fan-in for convolutions, for hidden layers too; biases 0."""
+    """He initialization by fan-in for convolutions, including hidden layers; biases 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
@@ -297,12 +290,10 @@ _MNIST: dict[str, Any] = dict(
 _CIFAR10: dict[str, Any] = dict(cifar_cfg(_PAPER), input_size=(3, 24, 24), pool_size=(1, 1))
 _VGG: dict[str, Any] = dict(imagenet_cfg(_PAPER), pool_size=(1, 1))
 
-register_variants(
-    PlainNet,
-    {"tutorial_mnist": dict(form="mnist", widths=(32, 64), hidden=(512,), num_classes=10, in_chans=1, drop_rate=0.5)},
-    _MNIST,
-)
-register_variants(
-    PlainNet, {"tutorial_cifar10": dict(form="cifar10", widths=(64, 64), hidden=(384, 192), num_classes=10)}, _CIFAR10
-)
-register_variants(PlainNet, {"vgg16n": dict(form="vgg", widths=(64, 128, 256, 512, 512), hidden=(1024,))}, _VGG)
+_TUTORIAL_MNIST: dict[str, Any] = dict(architecture="mnist", widths=(32, 64), hidden=(512,), num_classes=10)
+_TUTORIAL_CIFAR10: dict[str, Any] = dict(architecture="cifar10", widths=(64, 64), hidden=(384, 192), num_classes=10)
+_VGG16N: dict[str, Any] = dict(architecture="vgg", widths=(64, 128, 256, 512, 512), hidden=(1024,))
+
+register_variants(PlainNet, {"tutorial_mnist": dict(_TUTORIAL_MNIST, in_chans=1, drop_rate=0.5)}, _MNIST)
+register_variants(PlainNet, {"tutorial_cifar10": _TUTORIAL_CIFAR10}, _CIFAR10)
+register_variants(PlainNet, {"vgg16n": _VGG16N}, _VGG)

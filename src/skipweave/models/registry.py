@@ -1,4 +1,4 @@
-"""Registration with timm: importing skipweave is what makes its names known there."""
+"""Registration of models with timm, which takes place when skipweave is imported."""
 
 import difflib
 import inspect
@@ -12,25 +12,24 @@ from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.models.classifier import ClassifierNet
-from skipweave.models.staged import StagedNet
+from skipweave.models.classifier import ClassifierNet, StagedNet
 from skipweave_config.names import misplaced_file
 
-# What timm's builder takes besides the network's own arguments.
+# Arguments of timm's builder.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
-_OURS: dict[str, dict[str, Any]] = {}  # the arguments of each name
+_VARIANTS: dict[str, dict[str, Any]] = {}  # arguments of each registered name
 
 
 def create_model(name: str, **overrides: Any) -> nn.Module:
-    """Build a registered network; the same as `timm.create_model` after `import skipweave`.
+    """Create a registered model; the same as `timm.create_model` after `import skipweave`.
 
     Args:
-        name: One of `list_models()`, or any name that timm knows.
-        **overrides: Arguments of the network in place of the registered ones (`num_classes`, `in_chans`, `growth`,
-            `units`, `topology`, ...), and timm's own (`features_only`, `out_indices`, `pretrained`, ...).
+        name: One of `list_models()`, or any of timm's models.
+        **overrides: Arguments of the network that replace the registered ones (`num_classes`, `in_chans`, `growth`,
+            `units`, `topology`, ...), and those of timm (`features_only`, `out_indices`, `pretrained`, ...).
 
     Raises:
-        SkipweaveError: The name is unknown, or an override is unknown or does not fit.
+        SkipweaveError: The name or an override is unknown, or the value of an override is invalid.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -43,14 +42,14 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
 
 
 def list_models(filter: str = "") -> list[str]:
-    """Names of skipweave's networks; `filter` is part of a name, or a pattern such as `"sparsenet*"`."""
+    """Names of skipweave's models; `filter` is part of a name, or a pattern such as `"sparsenet*"`."""
     pattern = filter if any(sign in filter for sign in "*?[") else f"*{filter}*"
-    return [name for name in timm.list_models(pattern) if name in _OURS]
+    return [name for name in timm.list_models(pattern) if name in _VARIANTS]
 
 
 def arguments_of(name: str) -> dict[str, Any]:
-    """Arguments that one of `list_models()` is registered with; empty for any other name."""
-    return dict(_OURS.get(name, {}))
+    """Registered arguments of one of `list_models()`; empty for other names."""
+    return dict(_VARIANTS.get(name, {}))
 
 
 def register_variants(
@@ -59,21 +58,21 @@ def register_variants(
     cfg: Mapping[str, Any],
     filter_fn: Callable[..., Any] | None = None,
 ) -> None:
-    """Register a family's published rows, each a name and the arguments that make it.
+    """Register the variants of a family, each with a name and the arguments of the network.
 
     Args:
-        network: The family's class, in the module that the rows are listed under.
-        variants: Arguments a name.
-        cfg: timm's description of inputs and of the layers that in_chans and num_classes change.
-        filter_fn: Turns weights in another form into the network's own, for timm's `pretrained_cfg_overlay`.
+        network: Class of the family; timm lists the variants under its module.
+        variants: Arguments of each name.
+        cfg: timm's `pretrained_cfg`: input properties, and the layers that in_chans and num_classes change.
+        filter_fn: Converts state dicts in another layout, for timm's `pretrained_cfg_overlay`.
 
     Raises:
-        SkipweaveError: A name, or the module's name, is timm's already.
+        SkipweaveError: A name, or the module's name, is registered already.
     """
     module = sys.modules[network.__module__]
     short = module.__name__.rpartition(".")[2]
-    if short in timm.list_modules() and _OURS.keys().isdisjoint(timm.list_models(module=short)):
-        raise SkipweaveError(f"timm has a module named {short!r}: rename {module.__name__}")
+    if short in timm.list_modules() and _VARIANTS.keys().isdisjoint(timm.list_models(module=short)):
+        raise SkipweaveError(f"timm has a module named {short!r} already: rename {module.__name__}")
     cfgs: dict[str, Any] = module.__dict__.setdefault("default_cfgs", {})
     for name, arguments in variants.items():
         if timm.is_model(name):
@@ -81,11 +80,11 @@ def register_variants(
         cfgs[name] = dict(cfg)
         entry_point = _entry_point(network, name, dict(arguments), filter_fn)
         setattr(module, name, register_model(entry_point))
-        _OURS[name] = dict(arguments)
+        _VARIANTS[name] = dict(arguments)
 
 
 def cifar_cfg(paper: str) -> dict[str, Any]:
-    """Describe a CIFAR form to timm; channel means and deviations are those of CIFAR-10's training images."""
+    """Timm's `pretrained_cfg` of a CIFAR model, with the mean and standard deviation of CIFAR-10's training images."""
     return dict(
         url="",
         num_classes=10,
@@ -102,7 +101,7 @@ def cifar_cfg(paper: str) -> dict[str, Any]:
 
 
 def imagenet_cfg(paper: str) -> dict[str, Any]:
-    """Describe an ImageNet form to timm."""
+    """Timm's `pretrained_cfg` of an ImageNet model."""
     return dict(
         url="",
         num_classes=1000,
@@ -119,7 +118,7 @@ def imagenet_cfg(paper: str) -> dict[str, Any]:
 
 
 def segmentation_cfg(paper: str, *, first_conv: str, classifier: str) -> dict[str, Any]:
-    """Describe a network that labels pixels to timm; classes and crop are CamVid's."""
+    """Timm's `pretrained_cfg` of a segmentation model, with the classes and crop size of CamVid."""
     return dict(
         url="",
         num_classes=11,
@@ -149,7 +148,7 @@ def _entry_point(
     ) -> nn.Module:
         _check_names(name, overrides, known)
         if overrides.get("features_only") and not issubclass(network, ClassifierNet):
-            raise SkipweaveError(f"{name} labels pixels itself: features_only is for the classification networks")
+            raise SkipweaveError(f"features_only is not supported by {name}, which is a segmentation network")
         merged = {**arguments, **overrides}
         if "depth" in overrides and "units" not in overrides:
             merged.pop("units")
@@ -172,7 +171,7 @@ def _entry_point(
 
 
 def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """All maps: every stage's, and in ImageNet forms the stem's; timm's getter where stages are no chain of modules."""
+    """Configuration of `features_only`: all maps, and timm's getter unless stages are an `nn.Sequential`."""
     stages = len(arguments.get("widths", range(3)))
     indices = tuple(range(5 if arguments.get("stem") == "imagenet" else stages))
     if issubclass(network, StagedNet):

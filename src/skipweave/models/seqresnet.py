@@ -1,4 +1,4 @@
-"""SeqResNet, SeqResNet-B and SeqResNeXt: wide layers made group by group (Huang et al. 2018, "Sequentially ...")."""
+"""SeqResNet, SeqResNet-B and SeqResNeXt (Huang et al. 2018, "Sequentially Aggregated Convolutional Networks")."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,10 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from skipweave.layers import ConvUnit, Downsampling, GroupUnit, Head, Opening, ResidualBlock, SeqConv2d, SeqStage
-from skipweave.models.arguments import Arguments, PerStage
-from skipweave.models.cifar_and_imagenet import FormName
-from skipweave.models.exits import Heads
+from skipweave.layers import ConvUnit, Downsampling, GroupUnit, Head, Opening, ResidualBlock, SeqConv2d, SeqStage, Stem
+from skipweave.models.arguments import Arguments, Heads, PerStage, StemName
+from skipweave.models.classifier import StagedNet
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
-from skipweave.models.staged import StagedNet
 
 Windowed = bool | Literal["extensions"]
 
@@ -23,28 +21,24 @@ class SeqResNet(StagedNet):
     """Stages of residual blocks of SeqConv layers.
 
     Args:
-        units: Residual blocks N, one number or one a stage.
-        group_size: Channels k of a group, one number or one a stage.
-        widening: Multiplies the form's widths: 16, 32, 48 (CIFAR, the paper's r) or 64, 128, 256, 512 (ImageNet).
-        windowed: Whether layers read windows: all but the opening (True), none (False), or only the extensions in front
-            of down-sampling (`"extensions"`).
-        bottleneck: Whether groups are made by a 1x1 unit and a 3x3 unit ("-B").
-        subgroups: Groups c of that 3x3 unit ("SeqResNeXt"), one number or one a stage.
-        widths: Channels, one a stage, in place of `widening`.
-        stem: `"cifar"` (one 3x3 unit, three stages) or `"imagenet"` (two, with strides, four stages).
-        stem_width: Channels of the stem; None is 16 (CIFAR) or 32 (ImageNet).
-        extension_twice: Whether down-sampling reads the extension twice, as in the released SeqResNeXt code, and not
-            input and extension, as in the paper. Which of the two gave SeqResNeXt-24's published error is not known.
-        num_classes: Classes; 0 leaves the classifier out.
-        in_chans: Channels of the images.
-        global_pool: timm's name of the head's pooling.
-        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or blocks, counted from 1
-            through all stages, behind which exits are to be.
-        drop_rate: Channel-wise dropout before the final 1x1 unit.
-        proj_drop_rate: Channel-wise dropout of what each group reads, in all SeqConv layers but the opening.
+        units: Number of residual blocks N, for all stages or per stage.
+        group_size: Number of channels k per group, for all stages or per stage.
+        widening: Factor on the widths 16, 32, 48 (CIFAR, the paper's r) or 64, 128, 256, 512 (ImageNet).
+        windowed: Whether layers read windows: all but the opening (True), none (False), or only the extensions before
+            down-sampling (`"extensions"`).
+        bottleneck: Whether groups are computed by a 1x1 and a 3x3 unit ("-B").
+        subgroups: Groups c of that 3x3 unit ("SeqResNeXt"), for all stages or per stage.
+        widths: Number of channels per stage, instead of `widening`.
+        stem: `"cifar"` (one 3x3 unit, three stages) or `"imagenet"` (two, strided, four stages).
+        stem_width: Number of channels of the stem; None is 16 (CIFAR) or 32 (ImageNet).
+        extension_twice: Whether down-sampling reads the extension twice, as in the released SeqResNeXt code, instead of
+            input and extension, as in the paper. It is not known which of them gave SeqResNeXt-24's published error.
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool` and `heads`.
+        drop_rate: Rate of channel-wise dropout before the final 1x1 unit.
+        proj_drop_rate: Rate of channel-wise dropout on the input of each group, in all SeqConv layers but the opening.
 
     Raises:
-        SkipweaveError: An argument does not fit; all that do not are named.
+        SkipweaveError: Arguments are invalid; names all of them.
 
     Shape: (N, in_chans, H, W) to (N, num_classes).
     """
@@ -59,7 +53,7 @@ class SeqResNet(StagedNet):
         bottleneck: bool = False,
         subgroups: PerStage = 1,
         widths: Sequence[int] | None = None,
-        stem: FormName = "cifar",
+        stem: StemName = "cifar",
         stem_width: int | None = None,
         extension_twice: bool = False,
         num_classes: int = 10,
@@ -73,7 +67,7 @@ class SeqResNet(StagedNet):
         check.one_of("stem", stem, list(_TEMPLATES))
         template = _TEMPLATES.get(stem, _TEMPLATES["cifar"])
         count = len(template.widths)
-        check.whole("widening", widening)
+        check.integer("widening", widening)
         shape = _Shape(
             blocks=check.units(units, count),
             widths=template.widened(widening) if widths is None else check.per_stage("widths", widths, count),
@@ -81,7 +75,7 @@ class SeqResNet(StagedNet):
             subgroups=check.per_stage("subgroups", subgroups, count),
         )
         width = template.stem_width if stem_width is None else stem_width
-        check.whole("stem_width", width)
+        check.integer("stem_width", width)
         check.one_of("windowed", windowed, [True, False, "extensions"])
         check.one_of("bottleneck", bottleneck, [True, False])
         check.one_of("extension_twice", extension_twice, [True, False])
@@ -108,21 +102,18 @@ class SeqResNet(StagedNet):
         super().__init__(
             template.stem(in_chans, width),
             stages,
-            _Last(features, drop_rate),
+            _FinalUnit(features, drop_rate),
             Head(features, num_classes, global_pool=global_pool),
             exits,
-            num_classes=num_classes,
-            in_chans=in_chans,
-            drop_rate=drop_rate,
-            reductions=[template.stride * 2**stage for stage in range(count)],
-            stem_width=width if template.opening_strides else 0,
+            strides=[template.stride * 2**stage for stage in range(count)],
         )
+        self.drop_rate = drop_rate
         _initialize(self)
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """Blocks N, width, group size k and subgroups c of each stage."""
+    """Number of blocks N, width, group size k and subgroups c of each stage."""
 
     blocks: Sequence[int]
     widths: Sequence[int]
@@ -130,7 +121,7 @@ class _Shape:
     subgroups: Sequence[int]
 
     def check(self, arguments: Arguments, *, bottleneck: bool, extension_twice: bool) -> None:
-        """Note what does not fit together."""
+        """Add the problems of arguments that are not consistent."""
         for stage, (width, k, c) in enumerate(zip(self.widths, self.group_sizes, self.subgroups, strict=True)):
             at = f"in stage {stage}"
             arguments.require(width % k == 0, f"width is {width} {at}: expected a multiple of group_size, {k}")
@@ -148,36 +139,36 @@ class _Shape:
             )
 
     def layer(self, stage: int, make: Any, in_width: int, width: int) -> SeqConv2d:
-        """Make a SeqConv layer with a stage's group size and subgroups."""
+        """Create a SeqConv layer with a stage's group size and subgroups."""
         layer: SeqConv2d = make(in_width, width, group_size=self.group_sizes[stage], subgroups=self.subgroups[stage])
         return layer
 
     def downsize(self, stage: int) -> ConvUnit:
-        """Make the strided unit that leads into a stage, grouped as finely as the stage's layers."""
+        """Create the strided unit before a stage, with as many groups as the stage's layers have in total."""
         width = self.widths[stage]
         groups = width // self.group_sizes[stage] * self.subgroups[stage]
         return ConvUnit(width, width, stride=2, groups=groups)
 
     def downsampling(self, stage: int, make: Any, extension_twice: bool) -> Downsampling:
-        """Make what a stage but the first begins with; its extension belongs to the stage before."""
+        """Create the entry of a later stage; its extension has the group size of the stage before."""
         old, new = self.widths[stage - 1 : stage + 1]
         extension = self.layer(stage - 1, make, old, new - old)
         return Downsampling(extension, self.downsize(stage), extension_twice=extension_twice)
 
     def residual_blocks(self, stage: int, make: Any) -> list[ResidualBlock]:
-        """Make a stage's blocks."""
+        """Create a stage's blocks."""
         width = self.widths[stage]
         return [ResidualBlock(partial(self.layer, stage, make, width, width)) for _ in range(self.blocks[stage])]
 
 
 @dataclass(frozen=True)
 class _Template:
-    """What the networks for one size of images share.
+    """Properties of the networks that the argument `stem` selects.
 
     Attributes:
-        widths: Of the stages, before widening.
-        stem_width: Channels of the stem.
-        stem_strides: Of its 3x3 units.
+        widths: Widths of the stages, before widening.
+        stem_width: Number of channels of the stem.
+        stem_strides: Strides of the stem's 3x3 units.
         opening_strides: Whether a strided unit follows the first SeqConv layer.
     """
 
@@ -188,7 +179,7 @@ class _Template:
 
     @property
     def stride(self) -> int:
-        """Stride of the first stage's output against the image."""
+        """Stride of the first stage's output with respect to the image."""
         return math.prod(self.stem_strides) * (2 if self.opening_strides else 1)
 
     def widened(self, factor: int) -> tuple[int, ...]:
@@ -196,11 +187,11 @@ class _Template:
         return tuple(factor * width for width in self.widths)
 
     def stem(self, in_chans: int, width: int) -> "_Stem":
-        """Make the stem."""
+        """Create the stem."""
         return _Stem(in_chans, width, self.stem_strides)
 
     def opening(self, shape: _Shape, stem_width: int, make: Any) -> Opening:
-        """Make what the first stage begins with: a dense layer without dropout."""
+        """Create the entry of the first stage: a dense layer without dropout."""
         layer = shape.layer(0, partial(make, windowed=False), stem_width, shape.widths[0])
         return Opening(layer, shape.downsize(0) if self.opening_strides else None)
 
@@ -211,12 +202,11 @@ _TEMPLATES: dict[str, _Template] = {
 }
 
 
-class _Stem(nn.Module):
-    """3x3 units; (N, in_chans, H, W) to (N, width, H / stride, W / stride), activated."""
+class _Stem(Stem):
+    """3x3 units with BN-ReLU."""
 
     def __init__(self, in_chans: int, width: int, strides: Sequence[int]) -> None:
-        super().__init__()
-        self.stride = math.prod(strides)
+        super().__init__(in_chans, width, math.prod(strides))
         self.units = nn.Sequential()
         for stride in strides:
             self.units.append(ConvUnit(in_chans, width, stride=stride))
@@ -228,7 +218,7 @@ class _Stem(nn.Module):
         return activated
 
 
-class _Last(nn.Module):
+class _FinalUnit(nn.Module):
     """Channel-wise dropout and a 1x1 unit, (N, width, H, W) to the same."""
 
     def __init__(self, width: int, drop_rate: float) -> None:
@@ -243,10 +233,10 @@ class _Last(nn.Module):
 
 
 def _initialize(model: nn.Module) -> None:
-    """Initialize as released: He-uniform by fan-out; each block begins as the identity; classifiers by their classes.
+    """Initialize as in the released code: He-uniform by fan-out, and every block as the identity.
 
-    Deviation: the paper cites Glorot for the classifier, whose bound also has the features in it; the released bound
-    has only the classes.
+    Deviation: the paper cites Glorot for the classifier, whose bound depends on classes and features; the released
+    bound depends only on the classes.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -262,8 +252,8 @@ def _initialize(model: nn.Module) -> None:
                     nn.init.zeros_(group.make.conv.weight)
 
 
-def _cifar_rows() -> dict[str, dict[str, Any]]:
-    """Rows of Tables 3 and 5; the widths are those that fit the printed counts, not the released class's 16, 32, 64."""
+def _cifar_variants() -> dict[str, dict[str, Any]]:
+    """Tables 3 and 5, with the widths that reproduce the printed counts, not the released class's 16, 32, 64."""
     dropped = dict(drop_rate=0.1, proj_drop_rate=0.1)
     sizes = {
         "k8_r4_n1": (8, 4, 1),
@@ -272,17 +262,19 @@ def _cifar_rows() -> dict[str, dict[str, Any]]:
         "k16_r3_n1_2_2": (16, 3, (1, 2, 2)),
     }
     narrow = {"k16_r7_n1": (16, 7, 1), "k32_r12_n3": (32, 12, 3)}
-    rows = {
+    variants = {
         f"seqresnet_{name}": dict(group_size=k, widening=r, units=n, **dropped) for name, (k, r, n) in sizes.items()
     }
-    rows["seqresnet_k8_r3_n1_2_1_dense"] = dict(group_size=8, widening=3, units=(1, 2, 1), windowed=False, **dropped)
+    variants["seqresnet_k8_r3_n1_2_1_dense"] = dict(
+        group_size=8, widening=3, units=(1, 2, 1), windowed=False, **dropped
+    )
     for name, (k, r, n) in narrow.items():
-        rows[f"seqresnet_b_{name}"] = dict(group_size=k, widening=r, units=n, bottleneck=True, **dropped)
-    return rows
+        variants[f"seqresnet_b_{name}"] = dict(group_size=k, widening=r, units=n, bottleneck=True, **dropped)
+    return variants
 
 
-def _imagenet_rows() -> dict[str, dict[str, Any]]:
-    """Rows of Tables 2 and 4."""
+def _imagenet_variants() -> dict[str, dict[str, Any]]:
+    """Tables 2 and 4."""
     shared = dict(stem="imagenet", bottleneck=True, group_size=(32, 64, 64, 128))
     return {
         "seqresnet_b22": dict(widening=2, units=(1, 1, 2, 1), **shared),
@@ -293,5 +285,5 @@ def _imagenet_rows() -> dict[str, dict[str, Any]]:
 
 _FIRST_CONV = dict(first_conv="stem.units.0.conv")
 _PAPER = "1811.10798"
-register_variants(SeqResNet, _cifar_rows(), cifar_cfg(_PAPER) | _FIRST_CONV)
-register_variants(SeqResNet, _imagenet_rows(), imagenet_cfg(_PAPER) | _FIRST_CONV)
+register_variants(SeqResNet, _cifar_variants(), cifar_cfg(_PAPER) | _FIRST_CONV)
+register_variants(SeqResNet, _imagenet_variants(), imagenet_cfg(_PAPER) | _FIRST_CONV)

@@ -1,4 +1,4 @@
-"""DenseNet and SparseNet: concatenated nodes (Huang et al. 2017; Zhu et al. 2018, "Sparsely Aggregated ...")."""
+"""DenseNet and SparseNet (Huang et al. 2017; Zhu et al. 2018, "Sparsely Aggregated Convolutional Networks")."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -17,42 +17,42 @@ from skipweave.layers import (
     basic_body,
     bottleneck_body,
 )
-from skipweave.models.arguments import Arguments, PerStage, TopologyArgument, units_of_depth
-from skipweave.models.cifar_and_imagenet import Form, FormName, checked_form
-from skipweave.models.classifier import initialize
-from skipweave.models.densenet_weights import from_densenet_layout
-from skipweave.models.exits import Heads
+from skipweave.models.arguments import (
+    Arguments,
+    Heads,
+    PerStage,
+    Resolution,
+    StemName,
+    TopologyArgument,
+    units_of_depth,
+)
+from skipweave.models.classifier import StagedNet, initialize
+from skipweave.models.densenet_state_dict import from_densenet_layout
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
-from skipweave.models.staged import StagedNet
 from skipweave.topology import Topology
 
 _Size = tuple[int, int | tuple[int, ...]]  # depth and growth
 
 
 class SparseNet(StagedNet):
-    """Stages of concatenated nodes: DenseNet, SparseNet and whatever other topology is given.
+    """DenseNet (topology "dense"), SparseNet ("exponential") and other networks of concatenated nodes.
 
     Args:
-        units: Units, one number or one a stage.
-        growth: Channels a unit adds, one number or one a stage.
-        topology: What units read: a pattern's name, a `Topology`, a list of lists, or one of these a stage.
-        bottleneck: Whether units have a 1x1 convolution to 4 x growth first ("-B").
-        compression: Share of the channels that a transition keeps ("-C").
+        units: Number of units, for all stages or per stage.
+        growth: Channels that a unit adds, for all stages or per stage.
+        topology: Name of a pattern, `Topology` or list of lists, for all stages or per stage.
+        bottleneck: Whether units begin with a 1x1 convolution to 4 x growth channels ("-B").
+        compression: Fraction of the channels that a transition keeps ("-C").
         stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
-        stem_width: Channels of the stem; None is twice the first stage's growth.
-        depth: Layers, in place of `units` (CIFAR forms: 3n+4, with bottleneck 6n+4).
-        num_classes: Classes; 0 leaves the classifier out.
-        in_chans: Channels of the images.
-        global_pool: timm's name of the head's pooling.
-        head_grid: Side of the grid that the head pools to (`Head`).
-        heads: `"last"`; `"stages"` for exits after every other stage too (`forward_anytime`); or units, counted from 1
-            through all stages, behind which exits are to be.
-        drop_rate: Dropout before the classifier.
-        proj_drop_rate: Dropout on what each unit makes (DenseNet, section 3.4: 0.2 without augmentation).
-        output_stride: Largest stride against the image; pools beyond it become dilation. None: the form's own (4, 32).
+        stem_width: Number of channels of the stem; None is twice the first stage's growth.
+        depth: Number of layers, instead of `units` (with the CIFAR stem 3n+4, with bottleneck 6n+4).
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `drop_rate`.
+        head_grid: Side of the grid to which the head pools (`Head`).
+        proj_drop_rate: Dropout rate on the output of each unit (DenseNet, section 3.4: 0.2 without augmentation).
+        output_stride: Maximum stride with respect to the image; further pools become dilation. None: no limit.
 
     Raises:
-        SkipweaveError: An argument does not fit; all that do not are named.
+        SkipweaveError: Arguments are invalid; names all of them.
 
     Shape: (N, in_chans, H, W) to (N, num_classes).
     """
@@ -65,7 +65,7 @@ class SparseNet(StagedNet):
         topology: TopologyArgument = "exponential",
         bottleneck: bool = False,
         compression: float = 1.0,
-        stem: FormName = "cifar",
+        stem: StemName = "cifar",
         stem_width: int | None = None,
         depth: int | None = None,
         num_classes: int = 10,
@@ -78,45 +78,34 @@ class SparseNet(StagedNet):
         output_stride: int | None = None,
     ) -> None:
         check = Arguments()
-        form = checked_form(check, stem)
-        count = form.stages
+        spec = check.stem(stem)
+        count = spec.stages
         if depth is not None:
-            units = units_of_depth(depth, layers_a_unit=1 + bool(bottleneck), other_layers=count + 1, stages=count)
+            units = units_of_depth(depth, layers_per_unit=1 + bool(bottleneck), other_layers=count + 1, stages=count)
         lengths = check.units(units, count)
         growths = check.per_stage("growth", growth, count)
         width = 2 * growths[0] if stem_width is None else stem_width
-        check.whole("stem_width", width)
+        check.integer("stem_width", width)
         check.one_of("bottleneck", bottleneck, [True, False])
         check.fraction("compression", compression, zero=False, one=True)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         exits = check.classifier(
             heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
         )
-        stride_limit = check.stride_limit(output_stride, form.strides)
+        resolutions = check.resolutions(output_stride, spec.strides)
         topologies = check.topologies(topology, lengths)
         check.done()
 
-        stages, reductions = _make_stages(
-            topologies,
-            growths,
-            width,
-            partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate),
-            form,
-            compression=compression,
-            stride_limit=stride_limit,
-        )
+        make_body = partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate)
+        stages = _make_stages(topologies, growths, resolutions, width, make_body, spec.entry(), compression)
         features = stages[-1].out_width
         super().__init__(
-            form.make_stem(in_chans, width),
+            spec.make(in_chans, width),
             stages,
             ConcatRead([features]),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate, grid=head_grid),
             exits,
-            num_classes=num_classes,
-            in_chans=in_chans,
-            drop_rate=drop_rate,
-            reductions=reductions,
-            stem_width=form.stem_map(width),
+            strides=[resolution.stride for resolution in resolutions],
         )
         initialize(self)
 
@@ -124,46 +113,40 @@ class SparseNet(StagedNet):
 def _make_stages(
     topologies: Sequence[Topology],
     growths: Sequence[int],
+    resolutions: Sequence[Resolution],
     width: int,
     make_body: Callable[..., nn.Module],
-    form: Form,
-    *,
+    entry: nn.Module,
     compression: float,
-    stride_limit: int,
-) -> tuple[list[Stage], list[int]]:
-    """Chain the stages, each with its pool or transition, and say each one's stride against the image."""
-    entry = form.entry()
+) -> list[Stage]:
+    """Create the stages, each beginning with `entry` (the first) or a transition."""
     stages: list[Stage] = []
-    reductions: list[int] = []
-    stride, dilation = form.stride, 1
-    for graph, growth in zip(topologies, growths, strict=True):
+    for graph, growth, resolution in zip(topologies, growths, resolutions, strict=True):
         if stages:
-            pools = 2 * stride <= stride_limit
             width = int(compression * stages[-1].out_width)
-            entry = ConcatTransition(stages[-1].out_width, width, dilation=0 if pools else dilation)
-            stride, dilation = (2 * stride, dilation) if pools else (stride, 2 * dilation)
+            dilation = 0 if resolution.downsamples else resolution.dilation // 2
+            entry = ConcatTransition(stages[-1].out_width, width, dilation)
         stages.append(
             Stage(
                 graph,
                 Concat(),
                 nn.Sequential(OrderedDict(carry=entry, norm=NodeNorm(width))),
                 [width] + [growth] * graph.units,
-                partial(make_body, dilation=dilation),
+                partial(make_body, dilation=resolution.dilation),
             )
         )
-        reductions.append(stride)
-    return stages, reductions
+    return stages
 
 
 def _named(growth: int | Sequence[int]) -> str:
     return str(growth) if isinstance(growth, int) else "_".join(map(str, growth))
 
 
-def _cifar_rows() -> dict[str, dict[str, Any]]:
-    """The rows of SparseNet's Tables 2 and 3, built by the one rule that fits most of them: a stem of 2 x growth.
+def _cifar_variants() -> dict[str, dict[str, Any]]:
+    """SparseNet's Tables 2 and 3, all with a stem of 2 x growth, which reproduces most of the printed counts.
 
-    The ledger records which overrides reproduce the rows that need others. Units are (depth - 4) // 3 a stage, with
-    bottleneck half of that: the names 1001 and 400 do not divide evenly.
+    The ledger records the overrides that reproduce the others. There are (depth - 4) // 3 units per stage, with
+    bottleneck half of that: the depths 1001 and 400 do not divide evenly.
     """
     wide, wider = (16, 32, 64), (32, 64, 128)
     plain: dict[str, list[_Size]] = {
@@ -176,30 +159,32 @@ def _cifar_rows() -> dict[str, dict[str, Any]]:
         "sparsenet": [(100, 12), (100, 24), (100, 36), (100, wide), (100, wider), (400, 12), (1001, 12)],
     }
     topologies = {"densenet": "dense", "sparsenet": "exponential"}
-    rows: dict[str, dict[str, Any]] = {}
+    variants: dict[str, dict[str, Any]] = {}
     for family, sizes in plain.items():
         for depth, growth in sizes:
             units = (depth - 4) // 3
-            rows[f"{family}{depth}_{_named(growth)}"] = dict(units=units, growth=growth, topology=topologies[family])
+            variants[f"{family}{depth}_{_named(growth)}"] = dict(
+                units=units, growth=growth, topology=topologies[family]
+            )
     for family, sizes in bottlenecked.items():
         for depth, growth in sizes:
-            rows[f"{family}_bc{depth}_{_named(growth)}"] = dict(
+            variants[f"{family}_bc{depth}_{_named(growth)}"] = dict(
                 units=(depth - 4) // 6, growth=growth, topology=topologies[family], bottleneck=True, compression=0.5
             )
-    return rows
+    return variants
 
 
-def _imagenet_rows() -> dict[str, dict[str, Any]]:
-    """The rows of SparseNet's Table 4; DenseNet-264's stages are those that fit its counts, not DenseNet's own."""
+def _imagenet_variants() -> dict[str, dict[str, Any]]:
+    """SparseNet's Table 4; DenseNet-264 has the stages that reproduce the printed counts, not those of DenseNet."""
     units = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32), 264: (6, 12, 64, 32)}
     shared = dict(bottleneck=True, compression=0.5, stem="imagenet")
-    rows = {f"densenet{d}_32": dict(units=n, growth=32, topology="dense", **shared) for d, n in units.items()}
+    variants = {f"densenet{d}_32": dict(units=n, growth=32, topology="dense", **shared) for d, n in units.items()}
     for depth, growth in [(121, 32), (169, 32), (201, 32), (201, 48)]:
-        rows[f"sparsenet{depth}_{growth}"] = dict(
+        variants[f"sparsenet{depth}_{growth}"] = dict(
             units=units[depth], growth=growth, topology="exponential", stem_width=growth, head_grid=3, **shared
         )
-    return rows
+    return variants
 
 
-register_variants(SparseNet, _cifar_rows(), cifar_cfg("1801.05895"), from_densenet_layout)
-register_variants(SparseNet, _imagenet_rows(), imagenet_cfg("1801.05895"), from_densenet_layout)
+register_variants(SparseNet, _cifar_variants(), cifar_cfg("1801.05895"), from_densenet_layout)
+register_variants(SparseNet, _imagenet_variants(), imagenet_cfg("1801.05895"), from_densenet_layout)

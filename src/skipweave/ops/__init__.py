@@ -1,35 +1,38 @@
-"""Tensor functions: the readable definition of each hot operation, and fast forms that must equal it."""
+"""Tensor functions: the reference definition of each operation, and fast implementations that must equal it."""
 
-from skipweave.ops.aggregate import concat_read, join, shifted_mean, sum_nodes
-from skipweave.ops.channel_sparse import Form, channel_sparse_conv2d, channel_sparse_shared, form_for
+from skipweave.ops.channel_sparse import (
+    Implementation,
+    channel_sparse_conv2d,
+    channel_sparse_shared,
+    implementation_for,
+)
 from skipweave.ops.channel_sparse_reference import channel_sparse_dense, dense_weight
-from skipweave.ops.crop import crop
+from skipweave.ops.concat_buffer import ConcatBuffer
+from skipweave.ops.concat_read import concat_read, concat_read_fast, concat_read_low_memory, concatenate
 from skipweave.ops.cross_layer import cross_layer, cross_layer_fast
-from skipweave.ops.growing import GrowingMap
-from skipweave.ops.normalize import normalize_lean
-from skipweave.ops.read import concat_read_fast, concat_read_lean
-from skipweave.ops.read_conv import Geometry, read_conv, read_conv_fast, read_conv_lean
+from skipweave.ops.normalize import normalize_low_memory
+from skipweave.ops.read_conv import Geometry, read_conv, read_conv_fast, read_conv_low_memory
+from skipweave.ops.spatial import crop, dilated_avg_pool2d
 
 __all__ = [
-    "Form",
+    "ConcatBuffer",
     "Geometry",
-    "GrowingMap",
+    "Implementation",
     "channel_sparse_conv2d",
     "channel_sparse_dense",
     "channel_sparse_shared",
     "concat_read",
     "concat_read_fast",
-    "concat_read_lean",
+    "concat_read_low_memory",
+    "concatenate",
     "crop",
     "cross_layer",
     "cross_layer_fast",
     "dense_weight",
-    "form_for",
-    "join",
-    "normalize_lean",
+    "dilated_avg_pool2d",
+    "implementation_for",
+    "normalize_low_memory",
     "read_conv",
     "read_conv_fast",
-    "read_conv_lean",
-    "shifted_mean",
-    "sum_nodes",
+    "read_conv_low_memory",
 ]

@@ -1,4 +1,4 @@
-"""A convolution from outside torch as operators of torch: with gradients of any order, and known to `torch.compile`."""
+"""Registration of a custom convolution as torch operators, with gradients of any order and `torch.compile` support."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.library import CustomOpDef
 
 from skipweave.ops.cpu.channel_sparse_calls import output_shape
-from skipweave.ops.eager import allows_kernel
+from skipweave.ops.eager_execution import allows_kernel
 
 Function = Callable[..., Tensor]
 Gradients = tuple[Tensor | None, ...]
 
-_NOTHING = (None, None, None)  # the gradients of stride, padding and dilation
+_NO_GRADIENTS = (None, None, None)  # of stride, padding and dilation
 
 
 def differentiable(
@@ -23,63 +23,66 @@ def differentiable(
     weight_gradient: Function,
     device_types: str | None = None,
 ) -> Function:
-    """Register a convolution and its two gradients as operators, each with gradients by the other two.
+    """Register a convolution and its two gradients as operators that are each other's gradients.
 
-    A convolution is linear in its input and in its weights, so gradients of its gradients are the same three functions
-    of other arguments.
+    A convolution is linear in its input and in its weight, so gradients of its gradients are the same three functions
+    with other arguments.
 
     Args:
-        name: The operators', as "skipweave::channel_sparse": it, `{name}_input_gradient` and `{name}_weight_gradient`.
-        forward: Takes the arguments of `channel_sparse_dense`.
-        input_gradient: Takes the output's gradient, the input's shape, weight, index, stride, padding, dilation.
-        weight_gradient: Takes the output's gradient, the input, the weights' shape, index, stride, padding, dilation.
-        device_types: Devices that it is for; None is all.
+        name: Operator name such as "skipweave::channel_sparse"; the gradients are registered as
+            `{name}_input_gradient` and `{name}_weight_gradient`.
+        forward: Function with the arguments of `channel_sparse_dense`.
+        input_gradient: Function of output gradient, input shape, weight, index, stride, padding and dilation.
+        weight_gradient: Function of output gradient, input, weight shape, index, stride, padding and dilation.
+        device_types: Supported device types; None is all.
 
     Returns:
-        The convolution, with the arguments of `channel_sparse_dense`.
+        The differentiable convolution, with the arguments of `channel_sparse_dense`.
     """
     operators = _operators(name, forward, input_gradient, weight_gradient, device_types)
     convolve, by_input, by_weight = map(_direct, (forward, input_gradient, weight_gradient), operators)
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Save the first two tensors and the index; stride, padding and dilation."""
+        """Save the two operands, the index, and stride, padding and dilation."""
         tensors = [part for part in inputs[:4] if isinstance(part, Tensor)]
         ctx.save_for_backward(*tensors[:3])
         ctx.geometry = inputs[4:]
 
     def gradients(ctx: Any, gradient: Tensor) -> Gradients:
         x, weight, index = ctx.saved_tensors
-        for_x, for_weight, _, for_bias, *_ = ctx.needs_input_grad
+        needs_x, needs_weight, _, needs_bias, *_ = ctx.needs_input_grad
         return (
-            by_input(gradient, list(x.shape), weight, index, *ctx.geometry) if for_x else None,
-            by_weight(gradient, x, list(weight.shape), index, *ctx.geometry) if for_weight else None,
+            by_input(gradient, list(x.shape), weight, index, *ctx.geometry) if needs_x else None,
+            by_weight(gradient, x, list(weight.shape), index, *ctx.geometry) if needs_weight else None,
             None,
-            gradient.sum((0, 2, 3)) if for_bias else None,
-            *_NOTHING,
+            gradient.sum((0, 2, 3)) if needs_bias else None,
+            *_NO_GRADIENTS,
         )
 
-    def gradients_by_input(ctx: Any, of_input: Tensor) -> Gradients:
-        """Gradients of the gradient by the input, which has the input's shape."""
+    def gradients_by_input(ctx: Any, grad_input_gradient: Tensor) -> Gradients:
+        """Gradients of the input gradient."""
         gradient, weight, index = ctx.saved_tensors
-        for_gradient, _, for_weight, *_ = ctx.needs_input_grad
+        needs_gradient, _, needs_weight, *_ = ctx.needs_input_grad
         return (
-            convolve(of_input, weight, index, None, *ctx.geometry) if for_gradient else None,
+            convolve(grad_input_gradient, weight, index, None, *ctx.geometry) if needs_gradient else None,
             None,
-            by_weight(gradient, of_input, list(weight.shape), index, *ctx.geometry) if for_weight else None,
+            by_weight(gradient, grad_input_gradient, list(weight.shape), index, *ctx.geometry)
+            if needs_weight
+            else None,
             None,
-            *_NOTHING,
+            *_NO_GRADIENTS,
         )
 
-    def gradients_by_weight(ctx: Any, of_weight: Tensor) -> Gradients:
-        """Gradients of the gradient by the weights, which has the weights' shape."""
+    def gradients_by_weight(ctx: Any, grad_weight_gradient: Tensor) -> Gradients:
+        """Gradients of the weight gradient."""
         gradient, x, index = ctx.saved_tensors
-        for_gradient, for_x, *_ = ctx.needs_input_grad
+        needs_gradient, needs_x, *_ = ctx.needs_input_grad
         return (
-            convolve(x, of_weight, index, None, *ctx.geometry) if for_gradient else None,
-            by_input(gradient, list(x.shape), of_weight, index, *ctx.geometry) if for_x else None,
+            convolve(x, grad_weight_gradient, index, None, *ctx.geometry) if needs_gradient else None,
+            by_input(gradient, list(x.shape), grad_weight_gradient, index, *ctx.geometry) if needs_x else None,
             None,
             None,
-            *_NOTHING,
+            *_NO_GRADIENTS,
         )
 
     for operator, backward in zip(operators, (gradients, gradients_by_input, gradients_by_weight), strict=True):
@@ -88,7 +91,7 @@ def differentiable(
 
 
 def _direct(function: Function, operator: Function) -> Function:
-    """Call a kernel itself where nobody looks on, which spares the dispatcher's time; elsewhere the operator."""
+    """Call the function directly in plain eager execution, which avoids dispatcher overhead; else the operator."""
 
     def call(*args: Any) -> Tensor:
         plain = allows_kernel(*(part for part in args if isinstance(part, Tensor)))
@@ -127,7 +130,7 @@ def _operators(
         return x.new_empty(output_shape(x, weight, stride, padding, dilation))
 
     @torch.library.custom_op(f"{name}_input_gradient", mutates_args=(), device_types=device_types)
-    def for_input(
+    def gradient_input(
         gradient: Tensor,
         shape: list[int],
         weight: Tensor,
@@ -138,12 +141,12 @@ def _operators(
     ) -> Tensor:
         return input_gradient(gradient, shape, weight, index, stride, padding, dilation)
 
-    @for_input.register_fake
+    @gradient_input.register_fake
     def _(gradient: Tensor, shape: list[int], *_: Any) -> Tensor:
         return gradient.new_empty(shape)
 
     @torch.library.custom_op(f"{name}_weight_gradient", mutates_args=(), device_types=device_types)
-    def for_weight(
+    def gradient_weight(
         gradient: Tensor,
         x: Tensor,
         shape: list[int],
@@ -154,8 +157,8 @@ def _operators(
     ) -> Tensor:
         return weight_gradient(gradient, x, shape, index, stride, padding, dilation)
 
-    @for_weight.register_fake
+    @gradient_weight.register_fake
     def _(gradient: Tensor, x: Tensor, shape: list[int], *_: Any) -> Tensor:
         return gradient.new_empty(shape)
 
-    return convolve, for_input, for_weight
+    return convolve, gradient_input, gradient_weight

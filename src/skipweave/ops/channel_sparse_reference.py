@@ -1,4 +1,4 @@
-"""The convolution whose outputs read few input channels each: the definition."""
+"""Channel-sparse convolution: the reference definition."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,7 +7,7 @@ Pair = tuple[int, int]
 
 
 def dense_weight(weight: Tensor, index: Tensor, in_channels: int) -> Tensor:
-    """The weights as those of a dense convolution, with zeros where an output does not read an input.
+    """Convert the weight to that of a dense convolution, with zeros where an output does not read an input.
 
     Args:
         weight: (C_out, k, kh, kw).
@@ -31,16 +31,16 @@ def channel_sparse_dense(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Tensor:
-    """Convolve over the input channels that each output reads: the definition, a dense convolution with zeros.
+    """Convolve over the input channels that each output reads, as a dense convolution with zeros: the definition.
 
     Args:
         x: (N, C_in, H, W).
         weight: (C_out, k, kh, kw).
         index: (rows, k), the input channels that each block of C_out / rows outputs reads.
         bias: (C_out,).
-        stride: Vertical and horizontal step.
+        stride: Vertical and horizontal stride.
         padding: Rows and columns of zeros on each side.
-        dilation: Distance of the kernel's taps.
+        dilation: Vertical and horizontal dilation.
 
     Returns:
         (N, C_out, H', W').

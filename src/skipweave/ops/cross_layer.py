@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from skipweave.ops.cpu import node_reading
-from skipweave.ops.eager import allows_kernel, is_eager
+from skipweave.ops.eager_execution import allows_kernel, is_eager
 from skipweave.ops.triton import cross_layer_launch, node_table
 
 
 def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """Filter each channel across nodes (DelugeNet, Equation 1): the definition.
+    """Compute each channel's weighted sum over nodes (DelugeNet, Equation 1): the reference definition.
 
     Args:
         nodes: Maps of one shape (N, C, H, W).
-        weight: (L, C), a row a node.
+        weight: (L, C), one row per node.
         bias: (C,).
 
     Returns:
@@ -29,10 +29,9 @@ def cross_layer(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor
 
 
 def cross_layer_fast(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """`cross_layer` with the sum made in place, in one pass over all nodes where that can be.
+    """`cross_layer` that accumulates in place, in one pass by the C library or a Triton kernel where available.
 
-    That is in C on the CPU, and by Triton for channels-last nodes on a GPU; in as many passes backward.
-    For the backward pass the nodes themselves are saved and nothing else, so readers of a node share what they save.
+    Only the nodes and the weight are saved for the backward pass, so that all readers of a node share what they save.
     """
     if not is_eager(weight, bias, *nodes):
         return cross_layer(nodes, weight, bias)
@@ -43,8 +42,8 @@ class _CrossLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, *nodes: Tensor) -> Tensor:
         ctx.save_for_backward(weight, *nodes)
-        if order := _native_order(nodes, weight, bias):
-            return node_reading.cross_sum(nodes, weight, bias, order)
+        if layout := _cpu_layout(nodes, weight, bias):
+            return node_reading.cross_sum(nodes, weight, bias, layout)
         if _on_gpu(nodes, weight, bias):
             return cross_layer_launch.cross_sum(nodes, weight, bias)
         rows = weight.view(*weight.shape, 1, 1)
@@ -54,26 +53,30 @@ class _CrossLayer(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         weight, *nodes = ctx.saved_tensors
-        for_weight, for_bias, *for_nodes = ctx.needs_input_grad
-        if order := _native_order(nodes, weight, grad):
-            by_weight, by_bias, by_nodes = node_reading.cross_gradients(grad, nodes, weight, for_nodes, order)
-            return by_weight, by_bias, *by_nodes
-        if _on_gpu(nodes, weight, grad):
-            by_weight, by_bias, by_nodes = cross_layer_launch.cross_gradients(grad, nodes, weight, for_nodes)
-            return by_weight, by_bias, *by_nodes
+        needs_weight, needs_bias, *needs_nodes = ctx.needs_input_grad
+        if layout := _cpu_layout(nodes, weight, grad_output):
+            grad_weight, grad_bias, grad_nodes = node_reading.cross_gradients(
+                grad_output, nodes, weight, needs_nodes, layout
+            )
+            return grad_weight, grad_bias, *grad_nodes
+        if _on_gpu(nodes, weight, grad_output):
+            grad_weight, grad_bias, grad_nodes = cross_layer_launch.cross_gradients(
+                grad_output, nodes, weight, needs_nodes
+            )
+            return grad_weight, grad_bias, *grad_nodes
         rows = weight.view(*weight.shape, 1, 1)
         pixels = (0, 2, 3)
         return (
-            torch.stack([(grad * node).sum(pixels) for node in nodes]) if for_weight else None,
-            grad.sum(pixels) if for_bias else None,
-            *(grad * row if needed else None for row, needed in zip(rows, for_nodes, strict=True)),
+            torch.stack([(grad_output * node).sum(pixels) for node in nodes]) if needs_weight else None,
+            grad_output.sum(pixels) if needs_bias else None,
+            *(grad_output * row if needed else None for row, needed in zip(rows, needs_nodes, strict=True)),
         )
 
 
-def _native_order(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> torch.memory_format | None:
-    """The order in which C reads these; None where torch does. `other` is the bias, or the result's gradient."""
+def _cpu_layout(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> torch.memory_format | None:
+    """Memory format in which the C library reads these; None if it cannot. `other` is bias or output gradient."""
     shape, channels = nodes[0].shape, nodes[0].shape[1:2]
     fits = (
         allows_kernel(weight, other, *nodes)
@@ -85,6 +88,6 @@ def _native_order(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> tor
 
 
 def _on_gpu(nodes: Sequence[Tensor], weight: Tensor, other: Tensor) -> bool:
-    """Whether a GPU's kernels take these; `other` is the bias, or the result's gradient."""
+    """Whether the Triton kernels can read these; `other` is bias or output gradient."""
     same = allows_kernel(weight, other, *nodes) and len({node.shape for node in nodes}) == 1
     return same and node_table.are_readable(nodes, weight, other)

@@ -1,4 +1,4 @@
-"""A normalization that saves its result for the backward pass, and nothing else."""
+"""Normalization by batch statistics that saves its output, not its input, for the backward pass."""
 
 from typing import Any
 
@@ -6,70 +6,72 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipweave.ops.eager import is_eager
+from skipweave.ops.eager_execution import is_eager
 
 _PIXELS = (0, 2, 3)
 
 
-def normalize_lean(
+def normalize_low_memory(
     x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float, eps: float
 ) -> Tensor:
-    """Batch norm in training, without weight and bias, that saves its result for the backward pass and not its input.
+    """`torch.nn.functional.batch_norm` in training without weight and bias, which saves only its output.
 
-    `torch.nn.functional.batch_norm` is the definition; it saves its input. Where readers save the normalized map
-    anyway, this saves nothing more.
+    Where readers save the normalized map anyway, no further memory is used.
 
     Args:
         x: (N, C, H, W).
-        running_mean: (C,), updated; None where no statistics are kept.
-        running_var: (C,), updated; None where no statistics are kept.
+        running_mean: (C,), updated in place; None without running statistics.
+        running_var: (C,), updated in place; None without running statistics.
         momentum: Weight of this batch in the running statistics.
         eps: Added to the variance.
 
     Returns:
-        (x - mean) / sqrt(variance + eps) with the batch's own statistics, (N, C, H, W).
+        (x - mean) / sqrt(variance + eps) with the statistics of the batch, (N, C, H, W).
 
     Raises:
-        ValueError: A channel has a single value, which has no deviation.
+        ValueError: A channel has a single value.
     """
-    if not is_eager(x) or x.numel() == x.shape[1]:  # torch's own refuses a single value
+    if not is_eager(x) or x.numel() == x.shape[1]:  # F.batch_norm raises for a single value per channel
         return F.batch_norm(x, running_mean, running_var, None, None, True, momentum, eps)
-    made, _ = _LeanNorm.apply(x, running_mean, running_var, momentum, eps)
-    return made
+    normalized, _ = _Normalize.apply(x, running_mean, running_var, momentum, eps)
+    return normalized
 
 
-class _LeanNorm(torch.autograd.Function):
-    """The normalized map, and 1 / sqrt(variance + eps), which is returned so that it, too, can be differentiated."""
+class _Normalize(torch.autograd.Function):
+    """Returns the normalized map and 1 / sqrt(variance + eps), an output so that it is differentiable as well."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float, eps: float
     ) -> tuple[Tensor, Tensor]:
-        made, _, scale = torch.native_batch_norm(x, None, None, running_mean, running_var, True, momentum, eps)
-        ctx.save_for_backward(made, scale)
+        normalized, _, inverse_std = torch.native_batch_norm(
+            x, None, None, running_mean, running_var, True, momentum, eps
+        )
+        ctx.save_for_backward(normalized, inverse_std)
         ctx.set_materialize_grads(False)
-        return made, scale
+        return normalized, inverse_std
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, grad_scale: Tensor | None) -> tuple[Tensor | None, ...]:
-        made, scale = ctx.saved_tensors
-        by_x = None if grad is None else _input_gradient(grad, made, scale)
-        if grad_scale is not None:
-            by_scale = made * (-(scale**2) * grad_scale * (scale.numel() / made.numel())).view(-1, 1, 1)
-            by_x = by_scale if by_x is None else by_x + by_scale
-        return by_x, None, None, None, None
+    def backward(ctx: Any, grad_output: Tensor | None, grad_inverse_std: Tensor | None) -> tuple[Tensor | None, ...]:
+        normalized, inverse_std = ctx.saved_tensors
+        grad_x = None if grad_output is None else _input_gradient(grad_output, normalized, inverse_std)
+        if grad_inverse_std is not None:
+            share = inverse_std.numel() / normalized.numel()
+            through_std = normalized * (-(inverse_std**2) * grad_inverse_std * share).view(-1, 1, 1)
+            grad_x = through_std if grad_x is None else grad_x + through_std
+        return grad_x, None, None, None, None
 
 
-def _input_gradient(grad: Tensor, made: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of the input by that of the normalized map."""
-    if torch.is_grad_enabled():  # torch's operator takes mean and deviation of `made` for functions of it
-        grad_mean, product_mean = grad.mean(_PIXELS, keepdim=True), (grad * made).mean(_PIXELS, keepdim=True)
-        return scale.view(-1, 1, 1) * (grad - grad_mean - made * product_mean)
-    # That of a batch norm with weight `scale`, whose input had mean 0 and deviation 1.
-    zeros, ones = torch.zeros_like(scale), torch.ones_like(scale)
-    wanted = [True, False, False]
-    by_x: Tensor
-    by_x, _, _ = torch.ops.aten.native_batch_norm_backward(
-        grad, made, scale, None, None, zeros, ones, True, 0.0, wanted
+def _input_gradient(grad_output: Tensor, normalized: Tensor, inverse_std: Tensor) -> Tensor:
+    """Gradient with respect to the input, given that of the normalized map."""
+    if torch.is_grad_enabled():  # the operator below treats the statistics of `normalized` as functions of it
+        grad_mean = grad_output.mean(_PIXELS, keepdim=True)
+        product_mean = (grad_output * normalized).mean(_PIXELS, keepdim=True)
+        return inverse_std.view(-1, 1, 1) * (grad_output - grad_mean - normalized * product_mean)
+    # The gradient of a batch norm with weight `inverse_std` whose input has mean 0 and standard deviation 1.
+    zeros, ones = torch.zeros_like(inverse_std), torch.ones_like(inverse_std)
+    grad_x: Tensor
+    grad_x, _, _ = torch.ops.aten.native_batch_norm_backward(
+        grad_output, normalized, inverse_std, None, None, zeros, ones, True, 0.0, [True, False, False]
     )
-    return by_x
+    return grad_x

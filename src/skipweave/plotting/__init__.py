@@ -1,1 +1,1 @@
-"""Figures drawn from numbers, with matplotlib."""
+"""Figures of networks and results, with matplotlib."""

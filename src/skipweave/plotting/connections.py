@@ -1,14 +1,8 @@
-"""Pictures of what reads what: a matrix and arcs for each stage, as matplotlib figures, PNG and SVG.
+"""Figures of topologies: connection matrix and arcs."""
 
-Figures are made without pyplot: nothing global is touched, no window opens, and they are freed like any object.
-"""
-
-import io
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from itertools import groupby
 from math import isinf
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -26,27 +20,27 @@ from skipweave.analysis.profile import topologies_of
 from skipweave.errors import SkipweaveError
 from skipweave.topology import Topology
 
-_RASTER_FROM = 3000  # links from which a vector picture would be slow to show
-_FEW_NODES = 26  # up to here each node gets its own tick
-_MATRIX_PIXELS = 600  # of a large matrix in print; a link is drawn at least one pixel wide
+_RASTER_FROM = 3000  # links from which vector graphics are slow to display
+_FEW_NODES = 26  # largest number of units for which each node has a tick
+_MATRIX_PIXELS = 600  # of a large matrix; a link is at least one pixel wide
 _CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
 _INK = "#333333"
-# Viridis without its palest fifth, which could not be seen on white; safe for color-blind readers.
-_COLORS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.82, 256)), name="offsets")
+# Viridis without its lightest fifth, which is invisible on white; color-blind safe.
+_COLORS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.82, 256)), name="distances")
 
 
-def connections(network: nn.Module | Topology | Sequence[Topology], title: str = "") -> Figure:
-    """Draw what each unit of a network reads: one row of pictures a stage, equal neighbors drawn once.
+def plot_connections(network: nn.Module | Topology | Sequence[Topology], title: str = "") -> Figure:
+    """Plot the topology of each stage: connection matrix on the left, arcs on the right.
 
-    On the left the matrix (row = reader, column = source), on the right the same links as arcs from source to reader.
-    Color tells how far back a link reaches, the same in both and in all stages.
+    Equal neighboring stages share one row. In the matrix, rows are readers and columns are sources. The color is the
+    distance from source to reader, on one scale for all stages.
 
     Args:
-        network: A model with stages, one topology, or one a stage.
-        title: Heading.
+        network: Model with stages, a topology, or one topology per stage.
+        title: Title.
 
     Raises:
-        SkipweaveError: The model has no stages to draw.
+        SkipweaveError: The model has no stages.
     """
     topologies = _as_topologies(network)
     stages = [(key, len(list(group))) for key, group in groupby(topologies)]
@@ -55,7 +49,7 @@ def connections(network: nn.Module | Topology | Sequence[Topology], title: str =
     grid = figure.add_gridspec(
         len(stages), 2, width_ratios=[max(heights), 6.2], height_ratios=[height + 0.9 for height in heights]
     )
-    norm = _offset_scale(topologies)
+    norm = _distance_scale(topologies)
     axes, first = [], 1
     for row, (topology, times) in enumerate(stages):
         left, right = figure.add_subplot(grid[row, 0]), figure.add_subplot(grid[row, 1])
@@ -71,27 +65,27 @@ def connections(network: nn.Module | Topology | Sequence[Topology], title: str =
     return figure
 
 
-def connection_matrix_figure(network: nn.Module | ConnectionMatrix, title: str = "") -> Figure:
-    """Draw what each unit reads as one matrix of the whole network, with lines between its stages.
+def plot_connection_matrix(network: nn.Module | ConnectionMatrix, title: str = "") -> Figure:
+    """Plot the connection matrix of a whole network, with lines between its stages.
 
-    Color tells how far back a link reaches, in nodes.
+    The color is the distance from source to reader, in nodes.
 
     Args:
-        network: A model with stages, or what `connection_matrix` gives.
-        title: Heading.
+        network: Model with stages, or a `ConnectionMatrix`.
+        title: Title.
 
     Raises:
-        SkipweaveError: The model has no stages to draw.
+        SkipweaveError: The model has no stages.
     """
     whole = connection_matrix(network) if isinstance(network, nn.Module) else network
     side = float(np.clip(0.24 * (whole.topology.units + 1), 2.6, 7.0))
     figure = Figure(figsize=(side + 1.6, side + 0.9), layout="constrained")
-    axes, norm = figure.subplots(), _offset_scale([whole.topology])
+    axes, norm = figure.subplots(), _distance_scale([whole.topology])
     matrix(whole.topology, axes, norm)
     for end in whole.ends[:-1]:
         axes.axhline(end + 0.5, color=_INK, linewidth=0.6, linestyle=":")
         axes.axvline(end + 0.5, color=_INK, linewidth=0.6, linestyle=":")
-    axes.set(xlabel="node that is read", ylabel="node that reads")
+    axes.set(xlabel="source node", ylabel="reader")
     _color_bar(figure, [axes], norm)
     if title:
         figure.suptitle(title, fontsize=13, x=0.01, ha="left", color=_INK)
@@ -99,12 +93,12 @@ def connection_matrix_figure(network: nn.Module | ConnectionMatrix, title: str =
 
 
 def matrix(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
-    """Draw the links as a matrix: row = reader (1..n, then who reads the stage), column = source (0..n)."""
+    """Draw the links as a matrix: row = reader (1..n, then the reader of the stage), column = source (0..n)."""
     readers, sources = _links(topology)
     half = max(0.5, topology.units / _MATRIX_PIXELS)
     squares = np.stack([sources, readers], axis=1)[:, None, :] + half * _CORNERS
     gap = 0.6 if topology.units <= _FEW_NODES else 0.0
-    norm = norm or _offset_scale([topology])
+    norm = norm or _distance_scale([topology])
     axes.add_collection(
         PolyCollection(
             list(squares),
@@ -125,19 +119,19 @@ def matrix(topology: Topology, axes: Axes, norm: Normalize | None = None) -> Non
 
 
 def arcs(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
-    """Draw the links as arcs from source to reader along the line of nodes; long ones lie behind."""
+    """Draw the links as arcs from source to reader along the line of nodes, long ones in the background."""
     readers, sources = _links(topology)
-    norm = norm or _offset_scale([topology])
+    norm = norm or _distance_scale([topology])
     order = np.argsort(sources - readers, kind="stable")
     readers, sources = readers[order], sources[order]
-    offsets = readers - sources
+    distances = readers - sources
     last = topology.units + 1
     few = topology.units <= _FEW_NODES
     axes.add_collection(
         PathCollection(
             [_arc(source, reader) for source, reader in zip(sources, readers, strict=True)],
             facecolors="none",
-            edgecolors=_COLORS(norm(offsets)),
+            edgecolors=_COLORS(norm(distances)),
             linewidths=1.6 if few else float(np.clip(400 / len(readers), 0.25, 1.0)),
             alpha=0.9 if len(readers) < _RASTER_FROM else 0.35,
             rasterized=len(readers) > _RASTER_FROM,
@@ -148,7 +142,7 @@ def arcs(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
     axes.plot([0], [0], "D", color=_INK, markersize=size, clip_on=False, zorder=3)
     axes.plot([last], [0], "s", color="white", markeredgecolor=_INK, markersize=size, clip_on=False, zorder=3)
     axes.set(
-        xlim=(-0.5, last + 0.5), ylim=(0, 1.05 * _height(int(offsets.max()))), xlabel="node (◆ stage input, □ output)"
+        xlim=(-0.5, last + 0.5), ylim=(0, 1.05 * _height(int(distances.max()))), xlabel="node (◆ stage input, □ output)"
     )
     _ticks(axes.xaxis, topology.units, with_output=True)
     axes.yaxis.set_major_locator(NullLocator())
@@ -156,71 +150,37 @@ def arcs(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def to_svg(figure: Figure) -> str:
-    """SVG text of a figure, the same each time, to be put into an HTML page."""
-    with _repeatable_svg(), io.StringIO() as text:
-        figure.savefig(text, format="svg", metadata={"Date": None})
-        return text.getvalue()[text.getvalue().index("<svg") :]
-
-
-def save(figure: Figure, prefix: Path) -> tuple[Path, Path]:
-    """Write, or replace, `<prefix>.png` and `<prefix>.svg`, making the folder where needed; return both paths."""
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    png, svg = (prefix.with_name(prefix.name + ending) for ending in (".png", ".svg"))
-    write(figure, png, "png")
-    write(figure, svg, "svg")
-    return png, svg
-
-
-def write(figure: Figure, path: Path, form: str) -> None:
-    """Write a figure into one file, the same each time.
-
-    Args:
-        figure: The figure.
-        path: The file to write or to replace.
-        form: "png", "svg" or "pdf".
-    """
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with _repeatable_svg():
-        figure.savefig(path, format=form, dpi=150, metadata=undated.get(form))
-
-
-def _repeatable_svg() -> AbstractContextManager[None]:
-    """Settings under which the same figure gives the same SVG, with text as text."""
-    return matplotlib.rc_context({"svg.hashsalt": "skipweave", "svg.fonttype": "none"})
-
-
 def _as_topologies(network: nn.Module | Topology | Sequence[Topology]) -> tuple[Topology, ...]:
     if isinstance(network, Topology):
         return (network,)
     topologies = topologies_of(network) if isinstance(network, nn.Module) else tuple(network)
     if not topologies:
-        raise SkipweaveError("nothing to draw: the network has no stages with a topology")
+        raise SkipweaveError("the network has no stages with a topology to plot")
     return topologies
 
 
-def _offset_scale(topologies: Sequence[Topology]) -> Normalize:
-    """Logarithmic scale from offset 1 to the longest one."""
+def _distance_scale(topologies: Sequence[Topology]) -> Normalize:
+    """Logarithmic color scale from distance 1 to the longest."""
     longest = max(int((readers - sources).max()) for readers, sources in map(_links, topologies))
     return LogNorm(1, max(2, longest))
 
 
 def _links(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
-    """Readers and sources of all links, those of the virtual node n + 1 included."""
+    """Readers and sources of all links, including those of the virtual node n + 1."""
     readers, sources = np.nonzero(topology.adjacency())
     return readers, sources
 
 
 def _arc(source: int, reader: int) -> Curve:
-    """Half an ellipse, nearly: one cubic curve, which keeps pictures of many links small."""
+    """Approximate half ellipse: one cubic curve, which keeps files of many links small."""
     lift = 4 / 3 * _height(reader - source)
     points = [(source, 0.0), (source, lift), (reader, lift), (reader, 0.0)]
     return Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
 
 
-def _height(offset: int) -> float:
-    """Height of an arc: the root keeps short links visible beside long ones."""
-    return float(np.sqrt(offset))
+def _height(distance: int) -> float:
+    """Height of an arc: the square root keeps short links visible next to long ones."""
+    return float(np.sqrt(distance))
 
 
 def _matrix_inches(topology: Topology) -> float:
@@ -239,7 +199,7 @@ def _summary(topology: Topology) -> str:
 
 
 def _ticks(axis: matplotlib.axis.Axis, units: int, with_output: bool = False) -> None:
-    """Number the nodes; the virtual one is called "out"."""
+    """Number the nodes; the virtual one is "out"."""
     if units <= _FEW_NODES:
         places = list(range(units + 1))
     else:
@@ -263,6 +223,6 @@ def _color_bar(figure: Figure, axes: Sequence[Axes], norm: Normalize) -> None:
     longest = int(norm.vmax or 2)
     bar.ax.yaxis.set_major_locator(FixedLocator([2**power for power in range(longest.bit_length())]))
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda offset, _: f"{offset:.0f}"))
-    bar.set_label("how far back: reader − source", fontsize=9)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{distance:.0f}"))
+    bar.set_label("distance (reader − source)", fontsize=9)
     bar.outline.set_visible(False)

@@ -1,4 +1,4 @@
-"""Pictures of how strongly readers weigh the nodes that they read, as matplotlib figures (`draw.save` writes them)."""
+"""Figures of link weights: bars and heat maps."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -14,18 +14,18 @@ from torch import nn
 from skipweave.analysis.link_weights import GroupMap, cross_norms, group_maps, reuse_maps
 
 _COLORS = "viridis"
-_BAR = "#31688e"  # of the same colors
+_BAR = "#31688e"  # a color of the same map
 _NOT_READ = "#ececec"
 _INK = "#333333"
-_PANELS = 3  # of SeqConv layers, side by side
+_PANELS = 3  # SeqConv layers per row
 
 
-def cross_norm_bars(network: nn.Module | Sequence[np.ndarray], title: str = "") -> Figure:
-    """Draw the relative L2 norms of the weights that read whole stages: a panel a stage, a bar a node.
+def plot_cross_norms(network: nn.Module | Sequence[np.ndarray], title: str = "") -> Figure:
+    """Plot the relative L2 norms of the weights that read whole stages: one panel per stage, one bar per node.
 
     Args:
-        network: A DelugeNet, or what `cross_norms` gives.
-        title: Heading.
+        network: DelugeNet, or the result of `cross_norms`.
+        title: Title.
 
     Raises:
         SkipweaveError: The network has no such weights.
@@ -41,20 +41,20 @@ def cross_norm_bars(network: nn.Module | Sequence[np.ndarray], title: str = "") 
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         if number == 0:
-            axes.set_ylabel("node that is read")
-    _head(figure, title)
+            axes.set_ylabel("source node")
+    _set_title(figure, title)
     return figure
 
 
-def reuse_heat_maps(network: nn.Module | Sequence[np.ndarray], title: str = "") -> Figure:
-    """Draw how much each unit makes of each node that it reads: a panel a stage, a column a unit; gray is not read.
+def plot_reuse(network: nn.Module | Sequence[np.ndarray], title: str = "") -> Figure:
+    """Plot the weight of each link: one panel per stage, one column per unit; links that do not exist are gray.
 
     Args:
-        network: A network of concatenated nodes, or what `reuse_maps` gives.
-        title: Heading.
+        network: Network of concatenated nodes, or the result of `reuse_maps`.
+        title: Title.
 
     Raises:
-        SkipweaveError: The network concatenates nothing.
+        SkipweaveError: The network has no concatenated nodes.
     """
     maps = reuse_maps(network) if isinstance(network, nn.Module) else network
     figure = Figure(figsize=(3.6 * len(maps) + 0.8, 3.6), layout="constrained")
@@ -62,23 +62,23 @@ def reuse_heat_maps(network: nn.Module | Sequence[np.ndarray], title: str = "") 
     for number, (axes, values) in enumerate(zip(panels, maps, strict=True)):
         last = len(values) + 0.5
         _heat(axes, values, (0.5, last, last - 1, -0.5))
-        axes.set(title=f"stage {number + 1}" if len(maps) > 1 else "", xlabel="node that is made")
+        axes.set(title=f"stage {number + 1}" if len(maps) > 1 else "", xlabel="output node")
         if number == 0:
-            axes.set_ylabel("node that is read")
+            axes.set_ylabel("source node")
     _color_bar(figure, panels, "mean |weight|, relative to the unit's largest")
-    _head(figure, title)
+    _set_title(figure, title)
     return figure
 
 
-def group_heat_maps(network: nn.Module | Sequence[GroupMap], title: str = "") -> Figure:
-    """Draw how much each group of the SeqConv layers makes of each group that it reads: a panel a layer, a row a group.
+def plot_groups(network: nn.Module | Sequence[GroupMap], title: str = "") -> Figure:
+    """Plot the weights between the groups of SeqConv layers: one panel per layer, one row per output group.
 
-    The groups of a layer's input are numbered up to 0, the newest, and its own from 1; a line parts them. Gray is not
-    read.
+    The groups of a layer's input are numbered up to 0, the newest, and its own from 1; a line separates them. Links
+    that do not exist are gray.
 
     Args:
-        network: A network with SeqConv layers, or (some of) what `group_maps` gives.
-        title: Heading.
+        network: Network with SeqConv layers, or results of `group_maps`.
+        title: Title.
 
     Raises:
         SkipweaveError: The network has no SeqConv layers.
@@ -93,18 +93,18 @@ def group_heat_maps(network: nn.Module | Sequence[GroupMap], title: str = "") ->
         axes.axvline(0.5, color=_INK, linewidth=0.8)
         axes.set_title(layer.layer, fontsize=9)
     for axes in panels[:, 0]:
-        axes.set_ylabel("group that is made")
+        axes.set_ylabel("output group")
     for axes in panels.flat[len(maps) :]:
         axes.set_axis_off()
     for axes in panels.flat[max(0, len(maps) - _PANELS) : len(maps)]:
-        axes.set_xlabel("group that is read (own from 1)")
+        axes.set_xlabel("source group (own from 1)")
     _color_bar(figure, list(panels.flat), "mean |weight|, relative to the layer's largest")
-    _head(figure, title)
+    _set_title(figure, title)
     return figure
 
 
 def _heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, float]) -> None:
-    """Draw numbers from 0 to 1 as colors; the extent is left, right, bottom and top."""
+    """Draw a heat map of values from 0 to 1; the extent is left, right, bottom and top."""
     axes.set_facecolor(_NOT_READ)
     axes.imshow(values, cmap=_COLORS, vmin=0, vmax=1, extent=extent, interpolation="nearest")
     for axis in (axes.xaxis, axes.yaxis):
@@ -117,6 +117,6 @@ def _color_bar(figure: Figure, panels: Sequence[Axes], label: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _head(figure: Figure, title: str) -> None:
+def _set_title(figure: Figure, title: str) -> None:
     if title:
         figure.suptitle(title, fontsize=13, x=0.01, ha="left")

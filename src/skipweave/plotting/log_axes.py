@@ -1,21 +1,21 @@
-r"""Logarithmic axes whose numbers are plain text.
+r"""Logarithmic axes with plain-text tick labels.
 
-matplotlib writes powers as formulas, which appear raw, as `$\mathdefault{10^{5}}$`, where text is not parsed as such:
-names and titles here are the user's, so it is not.
+Math parsing is off, as titles and names come from the user, so matplotlib's own labels would appear as
+`$\mathdefault{10^{5}}$`.
 """
 
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.ticker import Formatter, LogLocator, NullFormatter, StrMethodFormatter
 
 
-def logarithmic(axis: XAxis | YAxis, formatter: Formatter | None = None) -> None:
-    """Make an axis logarithmic, with numbers at 1, 2 and 5 times powers of ten.
+def set_log_scale(axis: XAxis | YAxis, formatter: Formatter | None = None) -> None:
+    """Set the scale of an axis to logarithmic, with labels at 1, 2 and 5 times powers of ten.
 
     Args:
         axis: `axes.xaxis` or `axes.yaxis`.
-        formatter: of the numbers; by default as short as they are exact to six digits.
+        formatter: Formatter of the labels; by default up to six significant digits.
     """
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # which brings formatters of its own
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # also sets formatters
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(formatter or StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -1,7 +1,6 @@
-"""Pictures of label maps: as colored images, laid over their photographs, and side by side as figures with a legend.
+"""Segmentation masks as image files, overlays and figures.
 
-Classes are told by color and, in figures, also by number, so that readers who confuse some of the colors can follow.
-Figures are made without pyplot: nothing global is touched, no window opens, and they are freed like any object.
+Figures show the class by color and number, so that they are readable without color vision.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,26 +23,25 @@ from skipweave.errors import SkipweaveError
 Colors = Sequence[tuple[int, int, int]]
 
 _INK = "#333333"
-_PANEL_INCHES, _SINGLE_INCHES = 4.0, 6.4  # width of a picture in a figure, and of one that stands alone
-_GRID = 160  # cells along the longer side in which places for numbers are sought
+_PANEL_INCHES, _SINGLE_INCHES = 4.0, 6.4  # width of a panel, and of a single panel
+_GRID = 160  # cells along the longer side in the search for positions of numbers
 
 
-def mask_image(labels: Tensor, values: Sequence[int], palette: Colors | None = None) -> Image.Image:
-    """A predicted mask as an image file holds it, in the values that stand for the classes in the user's own masks.
+def mask_image(mask: Tensor, values: Sequence[int], palette: Colors | None = None) -> Image.Image:
+    """Convert a mask to an image with the values of the class list.
 
     Args:
-        labels: (H, W) labels, each with a value.
-        values: of 0 to 65535, by label.
-        palette: RGB colors by label; None where masks have none.
+        mask: Labels, (H, W).
+        values: Value of each label, 0 to 65535.
+        palette: RGB color of each label; None without colors.
 
     Returns:
-        A palette image (mode P) of those values and colors if there are colors and 8 bits hold the values; else a gray
-        one of the values, of 8 bits or of 16.
+        A palette image (mode P) if there are colors and the values fit 8 bits; otherwise a gray image of 8 or 16 bits.
 
     Raises:
-        SkipweaveError: a label has no value.
+        SkipweaveError: A label has no value.
     """
-    numbers = np.array(values)[_checked(labels, values)]
+    numbers = np.array(values)[_checked(mask, values)]
     if max(values) > 255:
         return Image.fromarray(numbers.astype(np.uint16))
     image = Image.fromarray(numbers.astype(np.uint8))
@@ -54,114 +52,113 @@ def mask_image(labels: Tensor, values: Sequence[int], palette: Colors | None = N
     return image
 
 
-def overlay(
-    image: Tensor, labels: Tensor, palette: Colors, void: int | None = None, strength: float = 0.5
-) -> Image.Image:
-    """A label map laid over its photograph, regions outlined.
+def overlay(image: Tensor, mask: Tensor, palette: Colors, void: int | None = None, alpha: float = 0.5) -> Image.Image:
+    """Overlay a mask on its image, with outlined segments.
 
     Args:
-        image: uint8 (3, H, W).
-        labels: (h, w) labels; a coarser map is enlarged, each pixel becoming a rectangle.
-        palette: RGB colors by label.
-        void: label whose pixels stay as they are.
-        strength: how much of the color is seen, between 0 and 1.
+        image: uint8, (3, H, W).
+        mask: Labels, (h, w); a coarser mask is enlarged by nearest-neighbor interpolation.
+        palette: RGB color of each label.
+        void: Label without overlay.
+        alpha: Opacity of the mask, between 0 and 1.
 
     Returns:
-        An RGB image of the photograph's size.
+        An RGB image of the size of `image`.
 
     Raises:
-        SkipweaveError: a label has no color.
+        SkipweaveError: A label has no color.
     """
-    numbers = _enlarged(_checked(labels, palette), image.shape[-2:])
+    numbers = _enlarged(_checked(mask, palette), image.shape[-2:])
     colors = np.array(palette, dtype=np.float32)[numbers]
-    share = np.where(numbers == void, 0.0, strength)[..., None]
-    photograph = image.permute(1, 2, 0).cpu().numpy().astype(np.float32)
-    mixed = photograph * (1 - share) + colors * share
+    opacity = np.where(numbers == void, 0.0, alpha)[..., None]
+    pixels = image.permute(1, 2, 0).cpu().numpy().astype(np.float32)
+    mixed = pixels * (1 - opacity) + colors * opacity
     mixed[_outlines(numbers)] += 0.6 * (255 - mixed[_outlines(numbers)])
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
 @rc_context({"text.parse_math": False})  # names of classes and files are text
-def overlay_figure(
+def plot_overlay(
     image: Tensor,
-    labels: Tensor,
+    mask: Tensor,
     classes: Sequence[str],
     palette: Colors,
     title: str = "",
     values: Sequence[int] | None = None,
 ) -> Figure:
-    """A label map laid over its photograph, classes numbered, with a legend.
+    """Plot a mask over its image, with numbered classes and a legend.
 
     Args:
-        image: uint8 (3, H, W).
-        labels: (h, w) labels; `len(classes)` is void.
-        classes: their names, by label.
-        palette: RGB colors by label, void's included.
-        title: heading.
-        values: numbers of the classes in the user's masks; by default their labels.
+        image: uint8, (3, H, W).
+        mask: Labels, (h, w); `len(classes)` is void.
+        classes: Class names, by label.
+        palette: RGB color of each label, void included.
+        title: Title.
+        values: Number of each class in the figure; by default its label.
 
     Raises:
-        SkipweaveError: a label has no color.
+        SkipweaveError: A label has no color.
     """
     figure, (axes,) = _panels(1, image.shape[-2:], columns=1)
-    axes.imshow(overlay(image, labels, palette, void=len(classes)))
+    axes.imshow(overlay(image, mask, palette, void=len(classes)))
     values = values or range(len(classes))
-    _number(axes, _checked(labels, palette), image.shape[-2:], values)
+    _number(axes, _checked(mask, palette), image.shape[-2:], values)
     axes.set_title(title, loc="left", fontsize=10, color=_INK)
-    _legend(figure, [labels], classes, palette, values)
+    _legend(figure, [mask], classes, palette, values)
     return figure
 
 
 @rc_context({"text.parse_math": False})
-def comparison(
+def plot_masks(
     image: Tensor,
-    maps: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
     classes: Sequence[str],
     palette: Colors,
     columns: int = 3,
     values: Sequence[int] | None = None,
 ) -> Figure:
-    """A photograph and label maps of it side by side, such as the truth and a network's predictions at its exits.
+    """Plot an image and masks side by side, such as the ground truth and predictions of several exits.
 
-    With the truth and the exits after 1/4, 1/2, 3/4 and all of the blocks this is the layout of Log-DenseNet's Fig. 2.
+    With the ground truth and the exits after 1/4, 1/2, 3/4 and all of the blocks this is the layout of Log-DenseNet's
+    Fig. 2.
 
     Args:
-        image: uint8 (3, H, W).
-        maps: (h, w) labels by what stands above them, `len(classes)` being void; a coarser map is shown enlarged, each
-            pixel a rectangle.
-        classes: their names, by label.
-        palette: RGB colors by label, void's included.
-        columns: pictures a row.
-        values: numbers of the classes in the user's masks; by default their labels.
+        image: uint8, (3, H, W).
+        masks: Labels, (h, w), by title; `len(classes)` is void. A coarser mask is enlarged by nearest-neighbor
+            interpolation.
+        classes: Class names, by label.
+        palette: RGB color of each label, void included.
+        columns: Panels per row.
+        values: Number of each class in the figure; by default its label.
 
     Raises:
-        SkipweaveError: a label has no color.
+        SkipweaveError: A label has no color.
     """
     size, values = image.shape[-2:], values or range(len(classes))
-    figure, axes = _panels(1 + len(maps), size, columns)
+    figure, axes = _panels(1 + len(masks), size, columns)
     axes[0].imshow(image.permute(1, 2, 0).cpu().numpy())
     axes[0].set_title("image", loc="left", fontsize=10, color=_INK)
     colors = np.array(palette, dtype=np.uint8)
-    for panel, (title, labels) in zip(axes[1:], maps.items(), strict=False):
-        numbers = _checked(labels, palette)
+    for panel, (title, mask) in zip(axes[1:], masks.items(), strict=False):
+        numbers = _checked(mask, palette)
         panel.imshow(colors[_enlarged(numbers, size)])
         _number(panel, numbers, size, values)
         panel.set_title(title, loc="left", fontsize=10, color=_INK)
-    _legend(figure, list(maps.values()), classes, palette, values)
+    _legend(figure, list(masks.values()), classes, palette, values)
     return figure
 
 
-def _checked(labels: Tensor, known: Sequence[object]) -> NDArray[np.int64]:
-    numbers = labels.cpu().numpy().astype(np.int64)
+def _checked(mask: Tensor, known: Sequence[object]) -> NDArray[np.int64]:
+    numbers = mask.cpu().numpy().astype(np.int64)
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(known):
         raise SkipweaveError(
-            f"a label map holds labels from {numbers.min()} to {numbers.max()}: expected 0 to {len(known) - 1}"
+            f"a mask has labels from {numbers.min()} to {numbers.max()}: expected 0 to {len(known) - 1}"
         )
     return numbers
 
 
 def _enlarged(numbers: NDArray[np.int64], size: Sequence[int]) -> NDArray[np.int64]:
-    """Bring a label map to a size by the nearest pixel."""
+    """Resize a mask by nearest-neighbor interpolation."""
     if numbers.shape == tuple(size):
         return numbers
     rows, columns = (
@@ -192,7 +189,7 @@ def _panels(count: int, size: Sequence[int], columns: int) -> tuple[Figure, list
 
 
 def _number(axes: Axes, numbers: NDArray[np.int64], size: Sequence[int], values: Sequence[int]) -> None:
-    """Write each class's number where its widest region is."""
+    """Write the number of each class into its widest segment."""
     scale_y, scale_x = (wanted / given for wanted, given in zip(size, numbers.shape, strict=True))
     for label, (row, column) in _widest_places(numbers).items():
         if label < len(values):
@@ -209,7 +206,7 @@ def _number(axes: Axes, numbers: NDArray[np.int64], size: Sequence[int], values:
 
 
 def _widest_places(numbers: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
-    """For each label the pixel farthest from pixels of other labels, found by eroding all regions step by step."""
+    """Find the pixel of each label that is farthest from other labels, by repeated erosion."""
     step = ceil(max(numbers.shape) / _GRID)
     coarse = torch.from_numpy(numbers[::step, ::step].copy())
     present = coarse.unique()
@@ -227,10 +224,10 @@ def _widest_places(numbers: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
 
 
 def _legend(
-    figure: Figure, maps: Sequence[Tensor], classes: Sequence[str], palette: Colors, values: Sequence[int]
+    figure: Figure, masks: Sequence[Tensor], classes: Sequence[str], palette: Colors, values: Sequence[int]
 ) -> None:
-    """Name the classes that occur, each with its color and number; void, if it occurs, without one."""
-    present = sorted({label for labels in maps for label in labels.unique().tolist()})
+    """Add a legend of the classes that occur, with color and number; void has no number."""
+    present = sorted({label for mask in masks for label in mask.unique().tolist()})
     names = {label: f"{values[label]}  {name}" for label, name in enumerate(classes)} | {len(classes): "void"}
     handles = [
         Patch(

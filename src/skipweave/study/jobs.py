@@ -9,10 +9,10 @@ import torch
 
 from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
-from skipweave.study.process_pool import Tell
+from skipweave.study.process_pool import Send
 from skipweave.study.results import Network, Run
 from skipweave.study.study_directory import StudyDirectory, read_curve
-from skipweave.training import EpochRow, FitConfig, ModelConfig, Progress, RunStart, RunSummary
+from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunStart, RunSummary
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.fit_config import differences
 from skipweave_config.study_config import StudyConfig
@@ -26,10 +26,10 @@ class Trainer(Protocol):
         config: FitConfig,
         *,
         resume: Path | None,
-        progress: Progress | None,
-        left_out: Sequence[Unreadable] | None,
+        callbacks: Sequence[Callback],
+        skipped_images: Sequence[Unreadable] | None,
     ) -> RunSummary:
-        """Train, or go on with the run in the folder `resume`."""
+        """Train, or resume the run in the directory `resume`."""
 
 
 @dataclass(frozen=True)
@@ -99,43 +99,34 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
     )
 
 
-def train(trainer: Trainer, threads: int, left_out: Sequence[Unreadable], job: Job, tell: Tell) -> RunSummary:
-    """Train one network, telling its progress.
+def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:
+    """Train one network, and send the events of its callbacks as (method, arguments).
 
     Args:
-        trainer: does it.
-        threads: of torch, on the CPU.
-        left_out: training images that cannot be read.
-        job: what to train.
-        tell: passes on (what, values): `started`, `stepped` or `epoch_done`.
+        trainer: Trains it.
+        threads: Threads of PyTorch on the CPU.
+        skipped_images: Training images that cannot be read.
+        job: What to train.
+        send: Sends an event to the process of the study.
     """
     torch.set_num_threads(threads)
-    return trainer(job.config, resume=job.resume, progress=Teller(tell), left_out=left_out)
+    return trainer(job.config, resume=job.resume, callbacks=[SendEvents(send)], skipped_images=skipped_images)
 
 
-class Teller:
-    """A run's progress as plain messages, which can travel between processes."""
+class SendEvents(Callback):
+    """Sends a run's events to another process, which calls them on a callback there."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, send: Send) -> None:
+        self._send = send
 
-    def checked(self, done: int, total: int) -> None:
-        """Tell nothing while images are read through."""
+    def on_fit_start(self, start: RunStart) -> None:
+        """Send the event."""
+        self._send(("on_fit_start", (start,)))
 
-    def started(self, start: RunStart) -> None:
-        """Before the first step of this session."""
-        self._tell(("started", (start,)))
+    def on_step_end(self, epoch: int, step: int) -> None:
+        """Send the event."""
+        self._send(("on_step_end", (epoch, step)))
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
-        """After each step."""
-        self._tell(("stepped", (epoch, step)))
-
-    def epoch_done(self, row: EpochRow) -> None:
-        """After each epoch."""
-        self._tell(("epoch", (row,)))
-
-    def finished(self, summary: RunSummary) -> None:
-        """At the end; the figures come back as the result."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
+    def on_epoch_end(self, row: EpochRow) -> None:
+        """Send the event."""
+        self._send(("on_epoch_end", (row,)))

@@ -11,10 +11,11 @@ from torch import nn
 from skipweave.analysis.profile import profile, topologies_of
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
-from skipweave.plotting.connections import connections, save
+from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
 from skipweave.study.results import Cost, Network
-from skipweave.topology import joined
+from skipweave.topology import join_stages
 from skipweave.training.model_building import arguments_for, build_network, check_labels, count_parameters
 from skipweave.training.preflight import check_sizes
 from skipweave.training.tasks.task import Data
@@ -57,7 +58,7 @@ def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> di
     for place, network in enumerate(networks):
         topologies = topologies_of(build(network.model, network.args, data)) if network.cost else ()
         if topologies:
-            drawn[network.label] = save(connections(topologies), folder / f"connections_{place + 1}")[1]
+            drawn[network.label] = save_figure(plot_connections(topologies), folder / f"connections_{place + 1}")[1]
     return drawn
 
 
@@ -87,6 +88,6 @@ def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str,
 def cost_of_model(model: nn.Module, data: Data) -> Cost:
     """Count what a network costs on images of the data's size."""
     counted = profile(model, (data.in_chans, *data.image_size))
-    whole = joined(counted.topologies)
+    whole = join_stages(counted.topologies)
     distances = whole.max_distance, whole.mean_distance
     return Cost(counted.parameters, counted.macs, counted.links, *distances, counted.exit_macs)

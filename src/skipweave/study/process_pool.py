@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-Tell = Callable[[Any], None]
-Work = Callable[[Any, Tell], Any]
+Send = Callable[[Any], None]
+Work = Callable[[Any, Send], Any]
 
 _PATIENCE = 0.2  # seconds between two looks whether to stop
 

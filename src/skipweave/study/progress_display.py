@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from skipweave.study.results import Network, Run
-from skipweave.training import EpochRow, RunStart
+from skipweave.training import Callback, EpochRow, RunStart
 from skipweave_config.printable import printable
 
 #: Label and seed.
@@ -17,35 +17,23 @@ RunName = tuple[str, int]
 
 
 class Display:
-    """Told what a study does; shows what its subclasses choose to."""
+    """Follows a study; every method does nothing."""
 
-    def planned(self, networks: Sequence[Network], runs: int, finished: int) -> None:
-        """Before training: the networks, how many runs there are, and how many were finished before."""
+    def on_study_start(self, networks: Sequence[Network], runs: int, finished: int) -> None:
+        """Called before training with the networks, the number of runs, and the number of those finished before."""
 
-    def noted(self, note: str) -> None:
-        """What the user should know before anything is trained."""
+    def on_note(self, note: str) -> None:
+        """Called before training with what the user should know."""
 
-    def run_begun(self, run: RunName) -> None:
-        """A run waits for its process and its data."""
+    def on_run_start(self, run: RunName) -> Callback:
+        """Called when a run gets its process; returns the callback of the run."""
+        return Callback()
 
-    def run_started(self, run: RunName, start: RunStart) -> None:
-        """A run trains its first step, or goes on where it stopped."""
+    def on_run_end(self, run: Run) -> None:
+        """Called when a run has finished or failed."""
 
-    def run_stepped(self, run: RunName, epoch: int, step: int) -> None:
-        """A run has done so many steps of an epoch (counted from 0)."""
-
-    def run_epoch(self, run: RunName, row: EpochRow) -> None:
-        """A run has done an epoch."""
-
-    def run_ended(self, run: Run) -> None:
-        """A run has its error, or its failure."""
-
-    def timing(self, done: int, rounds: int) -> None:
-        """So many rounds of the timing are done."""
-
-
-class Silent(Display):
-    """Shows nothing."""
+    def on_timing_round_end(self, done: int, rounds: int) -> None:
+        """Called after each round of the timing."""
 
 
 class RichDisplay(Display):
@@ -65,7 +53,7 @@ class RichDisplay(Display):
             console=console,
         )
         self._study: TaskID | None = None
-        self._runs: dict[RunName, tuple[TaskID, int]] = {}  # its bar, and its steps an epoch
+        self._runs: dict[RunName, _RunBar] = {}
         self._timing: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -77,8 +65,8 @@ class RichDisplay(Display):
     ) -> None:
         self._bars.stop()
 
-    def planned(self, networks: Sequence[Network], runs: int, finished: int) -> None:
-        """Name the networks and their costs."""
+    def on_study_start(self, networks: Sequence[Network], runs: int, finished: int) -> None:
+        """Print the networks and their costs."""
         for network in networks:
             if network.cost is None:
                 self._print(f"{network.label}: cannot be built: {network.failure}", style="red")
@@ -90,37 +78,19 @@ class RichDisplay(Display):
             self._print(f"{finished} of {runs} runs were finished before.")
         self._study = self._bars.add_task("study", total=runs, completed=finished, unit="runs")
 
-    def noted(self, note: str) -> None:
+    def on_note(self, note: str) -> None:
         """Print it."""
         self._print(note)
 
-    def run_begun(self, run: RunName) -> None:
-        """Give the run a bar."""
-        self._runs[run] = (self._bars.add_task(f"  {escape(_named(run))}", total=None, unit="starting"), 0)
+    def on_run_start(self, run: RunName) -> Callback:
+        """Add the run's bar."""
+        self._runs[run] = _RunBar(self._bars, _named(run))
+        return self._runs[run]
 
-    def run_started(self, run: RunName, start: RunStart) -> None:
-        """Give the bar its length; say so if the run goes on from a checkpoint."""
-        done = start.epoch * start.steps + start.step
-        if done:
-            self._print(f"{_named(run)}: going on from epoch {start.epoch + 1}, step {start.step}")
-        task, _ = self._runs[run]
-        self._runs[run] = (task, start.steps)
-        self._bars.update(task, total=start.epochs * start.steps, completed=done, unit="steps")
-
-    def run_stepped(self, run: RunName, epoch: int, step: int) -> None:
-        """Move the bar."""
-        task, steps = self._runs[run]
-        self._bars.update(task, completed=epoch * steps + step)
-
-    def run_epoch(self, run: RunName, row: EpochRow) -> None:
-        """Show the newest error."""
-        split, error = ("training", row.train_error) if row.val_error is None else ("validation", row.val_error)
-        self._bars.update(self._runs[run][0], unit=f"steps, {split} error {error:.2f} %")
-
-    def run_ended(self, run: Run) -> None:
-        """Replace the bar by a line."""
+    def on_run_end(self, run: Run) -> None:
+        """Replace the run's bar by a line."""
         name = (run.label, run.seed)
-        self._bars.remove_task(self._runs.pop(name)[0])
+        self._bars.remove_task(self._runs.pop(name).task)
         if self._study is not None:
             self._bars.advance(self._study)
         if run.failure:
@@ -128,8 +98,8 @@ class RichDisplay(Display):
         else:
             self._print(f"{_named(name)}: test error {run.error:.2f} %, trained in {run.train_seconds:.0f} s")
 
-    def timing(self, done: int, rounds: int) -> None:
-        """Move the timing's bar."""
+    def on_timing_round_end(self, done: int, rounds: int) -> None:
+        """Advance the timing's bar."""
         if self._timing is None:
             self._timing = self._bars.add_task("measuring time, all networks in turns", total=rounds, unit="rounds")
         self._bars.update(self._timing, completed=done)
@@ -137,6 +107,30 @@ class RichDisplay(Display):
     def _print(self, text: str, style: str = "") -> None:
         """Print a line above the bars, as it is."""
         self._bars.console.print(text, style=style, soft_wrap=True)
+
+
+class _RunBar(Callback):
+    """The bar of one run."""
+
+    def __init__(self, bars: Progress, name: str) -> None:
+        self._bars = bars
+        self._name = name
+        self._steps = 0  # per epoch
+        self.task = bars.add_task(f"  {escape(name)}", total=None, unit="starting")
+
+    def on_fit_start(self, start: RunStart) -> None:
+        done, self._steps = start.epoch * start.steps + start.step, start.steps
+        if done:
+            line = f"{self._name}: resuming at epoch {start.epoch + 1}, step {start.step}"
+            self._bars.console.print(line, soft_wrap=True)
+        self._bars.update(self.task, total=start.epochs * start.steps, completed=done, unit="steps")
+
+    def on_step_end(self, epoch: int, step: int) -> None:
+        self._bars.update(self.task, completed=epoch * self._steps + step)
+
+    def on_epoch_end(self, row: EpochRow) -> None:
+        split, error = ("training", row.train_error) if row.val_error is None else ("validation", row.val_error)
+        self._bars.update(self.task, unit=f"steps, {split} error {error:.2f} %")
 
 
 def _named(run: RunName) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from skipweave.data import ImageSet, SegmentationImages
+from skipweave.data import ImageDataset, SegmentationDataset
 from skipweave.study.results import Network
 from skipweave.training import LossConfig
 from skipweave.training.tasks.task import Data
@@ -46,7 +46,7 @@ def _data(config: StudyConfig, data: Data) -> Lines:
     ]
 
 
-def _size(images: ImageSet | SegmentationImages | None) -> str:
+def _size(images: ImageDataset | SegmentationDataset | None) -> str:
     return f"{len(images):,}" if images is not None else "0"
 
 

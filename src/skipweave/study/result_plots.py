@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
-from skipweave.plotting.log_axes import logarithmic
+from skipweave.plotting.log_axes import set_log_scale
 from skipweave.study.distance_ordering import equal_links, links_of
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of, pareto_front
 
@@ -131,7 +131,7 @@ def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
     """Logarithmic beyond a factor of five; nearly equal costs are not blown up to fill the axis."""
     counts = EngFormatter(sep="\N{THIN SPACE}") if key in ("parameters", "macs") else None
     if max(costs) > 5 * min(costs):
-        logarithmic(axes.xaxis, counts)
+        set_log_scale(axes.xaxis, counts)
         return
     if counts:
         axes.xaxis.set_major_formatter(counts)
@@ -205,7 +205,7 @@ def _curves_plot(results: Results) -> Figure:
     for axes in (above, below):
         if not math.isfinite(axes.dataLim.minposy):
             continue  # all zero: no logarithm
-        logarithmic(axes.yaxis)
+        set_log_scale(axes.yaxis)
     figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
     return figure
 

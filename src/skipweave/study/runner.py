@@ -4,13 +4,13 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import SegmentationData, Unreadable, as_loaded, check_classes, epoch_loader, load, without
+from skipweave.data import SegmentationData, Unreadable, check_classes, epoch_loader, exclude, load, resolve_data_config
 from skipweave.errors import SkipweaveError, Stopped, noted_in
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
@@ -18,14 +18,13 @@ from skipweave.study.html_report import write_report
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
 from skipweave.study.process_pool import Event, work_here, work_in_processes
-from skipweave.study.progress_display import Display, Silent
+from skipweave.study.progress_display import Display, RunName
 from skipweave.study.report_facts import facts
 from skipweave.study.result_plots import write_plots
 from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
 from skipweave.study.study_directory import StudyDirectory
 from skipweave.study.timing import machine, measure
-from skipweave.training import ModelConfig, fit
-from skipweave.training import Silent as NoProgress
+from skipweave.training import Callback, ModelConfig, fit
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import arguments_for
@@ -54,18 +53,18 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
             another recipe, or it cannot be written.
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it; every run is saved as it stands.
     """
-    display = display or Silent()
+    display = display or Display()
     folder = StudyDirectory(config.output)
     data = load(config.data)
-    config = replace(config, data=as_loaded(config.data, data))
+    config = replace(config, data=resolve_data_config(config.data, data))
     _check_data(config, data)
     fabric = make_fabric(config.accelerator, precision=config.precision)
-    left_out = unreadable(fabric, config.fit_config(ModelConfig(), 0, config.output), None, data, NoProgress())
-    data = without(data, left_out)
+    skipped_images = unreadable(fabric, config.fit_config(ModelConfig(), 0, config.output), None, data, lambda *_: None)
+    data = exclude(data, skipped_images)
     for note in notes_before(config.fit_config(ModelConfig(), 0, config.output), data):
-        display.noted(note)
+        display.on_note(note)
     with held(folder.path), _stoppable(config) as request:
-        study = _Study(config, folder, data, left_out, plan_networks(config, data), fabric, display, request)
+        study = _Study(config, folder, data, skipped_images, plan_networks(config, data), fabric, display, request)
         with _threads(study.threads):
             results = study.results(study.train(trainer), study.time())
         _write(folder, results, data)
@@ -112,11 +111,12 @@ class _Study:
     config: StudyConfig
     folder: StudyDirectory
     data: Data
-    left_out: Sequence[Unreadable]
+    skipped_images: Sequence[Unreadable]
     networks: tuple[Network, ...]
     fabric: Fabric
     display: Display
     request: StopRequest
+    _callbacks: dict[RunName, Callback] = field(default_factory=dict)
 
     @property
     def processes(self) -> int:
@@ -133,16 +133,16 @@ class _Study:
         """Train what is left; results.csv grows with every run that ends."""
         finished, left = finished_and_left(self.config, self.networks, self.folder)
         self.folder.write_config(self.config)
-        self.display.planned(self.networks, len(finished) + len(left), len(finished))
+        self.display.on_study_start(self.networks, len(finished) + len(left), len(finished))
         runs = {(run.label, run.seed): run for run in finished}
 
         def on_event(event: Event) -> None:
             if run := self._follow(left[event.index], event):
                 runs[run.label, run.seed] = run
-                self.display.run_ended(run)
+                self.display.on_run_end(run)
                 write_results(self.folder.results, Results("", self.networks, self._ordered(runs)))
 
-        work = partial(train, trainer, self.threads, self.left_out)
+        work = partial(train, trainer, self.threads, self.skipped_images)
         if self.processes > 1 and len(left) > 1:
             work_in_processes(left, work, on_event, self.processes, self._stopping)
         else:
@@ -166,13 +166,9 @@ class _Study:
             case "failed", reason:
                 return Run(*name, self.folder.relative(job.config.output), failure=reason)
             case "started", _:
-                self.display.run_begun(name)
-            case "progress", ("started", (start,)):
-                self.display.run_started(name, start)
-            case "progress", ("stepped", (epoch, step)):
-                self.display.run_stepped(name, epoch, step)
-            case "progress", ("epoch", (row,)):
-                self.display.run_epoch(name, row)
+                self._callbacks[name] = self.display.on_run_start(name)
+            case "progress", (method, arguments):
+                getattr(self._callbacks[name], method)(*arguments)
         return None
 
     def _ordered(self, runs: dict[tuple[str, int], Run]) -> tuple[Run, ...]:
@@ -198,7 +194,7 @@ class _Study:
         learners = {network.label: self._learner(network, task) for network in built}
 
         def tell(done: int) -> None:
-            self.display.timing(done, repeats)
+            self.display.on_timing_round_end(done, repeats)
             self._stop_if_asked()
 
         timings = measure(learners, images, labels, repeats, tell)

@@ -59,8 +59,8 @@ def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
     images, labels = learner.fabric.to_device((images, labels))
 
     def step() -> None:
-        learner.gradients(images, labels, shares)
-        learner.descend(lr=0.0)
+        learner.backward(images, labels, shares)
+        learner.optimizer_step(lr=0.0)
 
     return seconds_of(step, learner.fabric.device)
 

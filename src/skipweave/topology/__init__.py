@@ -1,8 +1,7 @@
 """Topologies: which earlier nodes a unit reads. Plain data, no torch."""
 
-from skipweave.topology.channels import ChannelPattern
-from skipweave.topology.graph import Link, Topology
-from skipweave.topology.joined import joined
+from skipweave.topology.channel_patterns import ChannelPattern
+from skipweave.topology.graph import Link, Topology, join_stages
 from skipweave.topology.patterns import (
     TopologySpec,
     dense,
@@ -37,7 +36,7 @@ __all__ = [
     "every_other",
     "exponential",
     "harmonic",
-    "joined",
+    "join_stages",
     "loglog",
     "loglog_hubs",
     "make",

@@ -1,4 +1,4 @@
-"""`Topology`: which earlier nodes each node of a stage reads, as plain data."""
+"""`Topology`: the earlier nodes that each node of a stage reads, and measures of this graph."""
 
 import math
 from collections import Counter
@@ -18,7 +18,7 @@ _UNREACHED = np.iinfo(np.int32).max // 2
 
 
 class Link(NamedTuple):
-    """One in-link of a network: in the topology of a stage, counted from 0, `reader` reads `source`."""
+    """A link of a network: in the topology of `stage` (0-based), node `reader` reads node `source`."""
 
     stage: int
     reader: int
@@ -29,13 +29,13 @@ class Link(NamedTuple):
 class Topology:
     """The links of `n` units, immutable and hashable.
 
-    Node 0 is the stage's input, nodes 1..n are what the units produce, and the virtual node n + 1 stands for whoever
-    reads the stage (a transition or the classifier; SparseNet, section 3.1). Sources are kept newest first, the order
-    in which they are concatenated. Two topologies are equal when their links are; the name is a label.
+    Node 0 is the stage's input, nodes 1..n are the outputs of the units, and the virtual node n + 1 stands for the
+    stage's reader, a transition or the classifier (SparseNet, section 3.1). Sources are stored newest first, the order
+    of their concatenation. Topologies with the same links are equal, whatever their names.
 
     Args:
         reads: For each of the nodes 1..n + 1, the nodes it reads; the last entry belongs to the virtual node.
-        name: Label for tables and pictures.
+        name: Label for tables and figures.
 
     Raises:
         SkipweaveError: A node reads nothing, a node that does not exist yet, or the same node twice.
@@ -54,7 +54,7 @@ class Topology:
 
     @classmethod
     def from_lists(cls, lists: Sequence[Iterable[int]], name: str = "custom") -> "Topology":
-        """Make a topology from a list of lists, the last of which is what the stage's reader takes.
+        """Create a topology from lists of sources for the nodes 1..n and, last, the stage's reader.
 
         >>> Topology.from_lists([[0], [0, 1], [2]]).units
         2
@@ -62,28 +62,30 @@ class Topology:
         return cls(tuple(tuple(sources) for sources in lists), name)
 
     def without(self, links: Iterable[tuple[int, int]]) -> "Topology":
-        """Return the topology minus some links.
+        """Return the topology with some links removed.
 
         Args:
-            links: Pairs of a reader (1..n + 1) and a node that it reads.
+            links: Pairs (reader, source) with reader in 1..n + 1.
 
         Raises:
-            SkipweaveError: There is no such link, or a reader would be left with nothing to read.
+            SkipweaveError: A link does not exist, or a reader would be left without sources.
 
         >>> Topology.from_lists([[0], [0, 1], [1, 2]]).without([(2, 0), (3, 1)]).reads
         ((0,), (1,), (2,))
         """
-        gone = set(links)
-        strangers = [(reader, source) for reader, source in sorted(gone) if source not in self.sources(reader)]
-        if strangers:
-            told = ", ".join(f"node {reader} does not read node {source}" for reader, source in strangers)
-            raise SkipweaveError(f"topology {self.name!r}: {told}")
-        kept = [[s for s in sources if (reader, s) not in gone] for reader, sources in enumerate(self.reads, start=1)]
-        return Topology.from_lists(kept, f"{self.name} minus {len(gone)}" if gone else self.name)
+        removed = set(links)
+        if missing := [(reader, source) for reader, source in sorted(removed) if source not in self.sources(reader)]:
+            listed = ", ".join(f"node {reader} does not read node {source}" for reader, source in missing)
+            raise SkipweaveError(f"topology {self.name!r}: {listed}")
+        kept = [
+            [source for source in sources if (reader, source) not in removed]
+            for reader, sources in enumerate(self.reads, start=1)
+        ]
+        return Topology.from_lists(kept, f"{self.name} minus {len(removed)}" if removed else self.name)
 
     @property
     def unread(self) -> tuple[int, ...]:
-        """Nodes that neither another node nor the stage's reader reads."""
+        """Nodes without a reader."""
         read = {source for sources in self.reads for source in sources}
         return tuple(node for node in range(self.units + 1) if node not in read)
 
@@ -94,21 +96,21 @@ class Topology:
 
     @property
     def output(self) -> tuple[int, ...]:
-        """What the virtual node n + 1 reads: the output of the stage."""
+        """Sources of the virtual node n + 1: the output of the stage."""
         return self.reads[-1]
 
     def sources(self, node: int) -> tuple[int, ...]:
         """Nodes that `node` (1..n + 1) reads, newest first.
 
         Raises:
-            SkipweaveError: The node does not exist or, being node 0, reads nothing.
+            SkipweaveError: The node is not in 1..n + 1 (node 0 has no sources).
         """
         if not 1 <= node <= self.units + 1:
-            raise SkipweaveError(f"node {node} reads nothing: expected a node from 1 to {self.units + 1}")
+            raise SkipweaveError(f"node {node} has no sources: expected a node from 1 to {self.units + 1}")
         return self.reads[node - 1]
 
     def node_and_sources(self, node: int) -> tuple[int, ...]:
-        """A node and what it reads, newest first: what a head right behind the node reads (Log-DenseNet, section 3.1).
+        """A node and its sources, newest first: the input of an auxiliary head (Log-DenseNet, section 3.1).
 
         >>> Topology(reads=((0,), (1, 0), (2, 1))).node_and_sources(2)
         (2, 1, 0)
@@ -122,12 +124,12 @@ class Topology:
 
     @property
     def links(self) -> int:
-        """In-links of the n units; those of the virtual node are not counted, as in the papers."""
+        """Number of links of the n units, without those of the virtual node, as in the papers."""
         return sum(self.in_degrees)
 
     @property
     def mean_in_degree(self) -> float:
-        """Mean number of sources of a unit (0 where there are no units)."""
+        """Mean number of sources of a unit (0 without units)."""
         return self.links / self.units if self.units else 0.0
 
     @property
@@ -137,7 +139,7 @@ class Topology:
 
     @cached_property
     def last_readers(self) -> tuple[int, ...]:
-        """For each of the nodes 0..n, the last node that reads it (itself if none does)."""
+        """For each of the nodes 0..n, the last node that reads it (the node itself if it has no reader)."""
         last = list(range(self.units + 1))
         for reader, sources in enumerate(self.reads, start=1):
             for source in sources:
@@ -145,9 +147,9 @@ class Topology:
         return tuple(last)
 
     def distance(self, node: int, earlier: int) -> float:
-        """Back-propagation distance: links on the shortest path from `node` back to `earlier` (both 0..n).
+        """Back-propagation distance BD(i, j) of Log-DenseNet, section 3.
 
-        `math.inf` where no path exists. (Log-DenseNet, section 3, BD(i, j).)
+        The number of links on the shortest path from `node` back to `earlier` (both 0..n); `math.inf` without a path.
 
         Raises:
             SkipweaveError: The nodes do not satisfy 0 <= earlier <= node <= n.
@@ -172,7 +174,7 @@ class Topology:
 
     @cached_property
     def _distances(self) -> np.ndarray:
-        """Distances between all pairs, exactly: row i is one more than the least of the rows that i reads."""
+        """Distances between all pairs: row i is 1 plus the minimum of the rows of the sources of i."""
         rows = np.full((self.units + 1, self.units + 1), _UNREACHED, dtype=np.int32)
         rows[0, 0] = 0
         for node in range(1, self.units + 1):
@@ -181,14 +183,14 @@ class Topology:
         return rows
 
     def adjacency(self) -> np.ndarray:
-        """Boolean matrix (n + 2, n + 1): row = reader (0..n and the virtual node), column = source."""
+        """Boolean matrix (n + 2, n + 1): rows are readers (0..n and the virtual node), columns sources."""
         matrix = np.zeros((self.units + 2, self.units + 1), dtype=bool)
         for reader, sources in enumerate(self.reads, start=1):
             matrix[reader, list(sources)] = True
         return matrix
 
     def to_networkx(self) -> "networkx.DiGraph[Any]":
-        """A networkx graph whose edges point from source to reader; the virtual node is called `"output"`."""
+        """Convert to a networkx graph with edges from source to reader; the virtual node is named `"output"`."""
         import networkx
 
         graph: networkx.DiGraph[Any] = networkx.DiGraph(name=self.name)
@@ -198,20 +200,52 @@ class Topology:
         return graph
 
 
+def join_stages(stages: Sequence[Topology]) -> Topology:
+    """Join the topologies of a network's stages into one, so that distances can be measured across stages.
+
+    A unit that reads node 0 of a later stage reads the output nodes of the stage before: a transition adds no link
+    and counts as part of the unit that follows it (as in Log-DenseNet, section 3).
+
+    Args:
+        stages: Topologies of the stages in order. A single topology, which may span all stages, is returned as is.
+
+    Returns:
+        The topology of the units of all stages; node 0 is the first stage's input.
+
+    >>> join_stages([Topology.from_lists([[0], [1, 0]])] * 2).sources(2)
+    (1, 0)
+    """
+    if len(stages) == 1:
+        return stages[0]
+    reads: list[set[int]] = []
+    entry = {0}
+    for graph in stages:
+        first = len(reads)
+        *units, output = (_renumbered(sources, first, entry) for sources in graph.reads)
+        reads.extend(units)
+        entry = output
+    return Topology.from_lists([*reads, entry], name="joined")
+
+
+def _renumbered(sources: Iterable[int], first: int, entry: set[int]) -> set[int]:
+    """Convert a stage's node indices to those of the network: node 0 becomes `entry`, node s becomes `first + s`."""
+    return {node for source in sources for node in (entry if source == 0 else (first + source,))}
+
+
 def _as_distance(value: int) -> float:
     return math.inf if value >= _UNREACHED else int(value)
 
 
 def _problems(reads: Sequence[Sequence[int]]) -> Iterable[str]:
-    """Say what is wrong with the sources of each node, in words."""
+    """Describe every invalid list of sources."""
     if not reads:
-        yield "it is empty; give one list of sources a unit and one for the stage's reader"
+        yield "it is empty; give one list of sources per unit and one for the stage's reader"
     for node, sources in enumerate(reads, start=1):
         title = f"node {node}" if node < len(reads) else f"the stage's reader (virtual node {node})"
         if not sources:
-            yield f"{title} reads nothing; give at least one of the nodes 0..{node - 1}"
-        if strangers := [source for source in sources if not _is_node_before(source, node)]:
-            yield f"{title} reads {strangers}, but only the nodes 0..{node - 1} come before it"
+            yield f"{title} has no sources; give at least one of the nodes 0..{node - 1}"
+        if invalid := [source for source in sources if not _is_node_before(source, node)]:
+            yield f"{title} reads {invalid}, but only the nodes 0..{node - 1} come before it"
         elif len(set(sources)) < len(sources):
             repeated = sorted(source for source, times in Counter(sources).items() if times > 1)
             yield f"{title} reads {repeated} more than once"

@@ -1,4 +1,4 @@
-"""The published patterns, each a pure function of the number of units, and the names they are known by."""
+"""The published topology patterns, each a pure function of the number of units, and their registry."""
 
 import ast
 import difflib
@@ -29,10 +29,10 @@ _PATTERNS: dict[str, Pattern] = {}
 
 
 def register(pattern: F) -> F:
-    """Make a pattern known by its function's name, to be used wherever a topology is asked for.
+    """Register a pattern under its function's name, which is then accepted wherever a topology is expected.
 
     Raises:
-        SkipweaveError: The name is taken.
+        SkipweaveError: The name is registered already.
 
     Example::
 
@@ -55,27 +55,27 @@ def names() -> tuple[str, ...]:
 
 
 def make(spec: TopologySpec, n: int) -> Topology:
-    """Turn what a user gives for a topology into a `Topology` of `n` units.
+    """Create a `Topology` of `n` units from a user's specification.
 
     Args:
-        spec: A pattern's name, with options if it has some (`"exponential"`, `"window(size=4)"`), a `Topology` of n
-            units, or a list of n + 1 lists of sources (the last is what the stage's reader takes).
+        spec: A pattern's name, optionally with arguments (`"exponential"`, `"window(size=4)"`), a `Topology` of n
+            units, or n + 1 lists of sources (the last one for the stage's reader).
         n: Number of units.
 
     Raises:
-        SkipweaveError: The name is unknown, an option does not fit, or the number of units differs.
+        SkipweaveError: The name or an argument is invalid, or the number of units differs from `n`.
 
     >>> make("exponential(base=3)", 9).sources(9)
     (8, 6, 0)
     """
     if n < 0:
-        raise SkipweaveError(f"a topology of {n} units: expected 0 or more")
+        raise SkipweaveError(f"number of units is {n}: expected 0 or more")
     if isinstance(spec, str):
         return _from_text(spec, n)
     topology = spec if isinstance(spec, Topology) else Topology.from_lists(spec)
     if topology.units != n:
         raise SkipweaveError(
-            f"topology {topology.name!r} has {topology.units} units where the stage has {n}; "
+            f"topology {topology.name!r} has {topology.units} units, but the stage has {n}; "
             f"give {n} lists of sources and one more for the stage's reader"
         )
     return topology
@@ -92,12 +92,12 @@ def _from_text(text: str, n: int) -> Topology:
         inspect.signature(pattern).bind(n, **options)
     except TypeError as error:
         known = [p for p in inspect.signature(pattern).parameters if p != "n"]
-        raise SkipweaveError(f"topology {text!r}: {error}; {name} takes {', '.join(known) or 'no options'}") from None
+        raise SkipweaveError(f"topology {text!r}: {error}; {name} takes {', '.join(known) or 'no arguments'}") from None
     return pattern(n, **options)
 
 
 def _parse(text: str) -> tuple[str, dict[str, object]]:
-    """Split `"window(size=4)"` into its name and options; nothing but literals is evaluated."""
+    """Split `"window(size=4)"` into name and arguments; only literals are evaluated."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         if isinstance(tree, ast.Name):
@@ -121,12 +121,12 @@ def _log2(i: int) -> int:
 
 def _at_least(value: int, least: int, what: str) -> None:
     if not isinstance(value, int) or value < least:
-        raise SkipweaveError(f"{what} is {value!r}: expected a whole number of at least {least}")
+        raise SkipweaveError(f"{what} is {value!r}: expected an integer of at least {least}")
 
 
 @register
 def dense(n: int) -> Topology:
-    """Every earlier node (DenseNet); summed, a pre-activation ResNet.
+    """All earlier nodes (DenseNet; with summation, a pre-activation ResNet).
 
     >>> dense(3).sources(3)
     (2, 1, 0)
@@ -136,7 +136,7 @@ def dense(n: int) -> Topology:
 
 @register
 def plain(n: int) -> Topology:
-    """Only the node before.
+    """The previous node only.
 
     >>> plain(3).sources(3)
     (2,)
@@ -146,7 +146,7 @@ def plain(n: int) -> Topology:
 
 @register
 def exponential(n: int, base: int = 2) -> Topology:
-    """Nodes i - base^k for k = 0..floor(log_base i) (SparseNet; with base 2 Log-DenseNet V1 too).
+    """Nodes i - base^k for k = 0..floor(log_base i) (SparseNet, and with base 2 Log-DenseNet V1).
 
     >>> exponential(12).sources(12)
     (11, 10, 8, 4)
@@ -168,8 +168,8 @@ def nearest(n: int, budget: Budget = "log") -> Topology:
 
     Args:
         n: Number of units.
-        budget: `"log"`: 1 + floor(log2 i) nodes (the paper's stated budget; its formula stops one short of it);
-            `"constant"`: 1 + floor(log2(n + 1)) nodes whatever i (the released code); `"equal"`: as `"log"`.
+        budget: `"log"`: 1 + floor(log2 i) nodes (the budget that the paper states; its formula gives one fewer);
+            `"constant"`: 1 + floor(log2(n + 1)) nodes for every i (the released code); `"equal"`: the same as `"log"`.
 
     >>> nearest(8).sources(8)
     (7, 6, 5, 4)
@@ -180,13 +180,14 @@ def nearest(n: int, budget: Budget = "log") -> Topology:
 
 @register
 def evenly_spaced(n: int, budget: Budget = "log") -> Topology:
-    """Nodes spread evenly over all earlier ones (Log-DenseNet, pattern E).
+    """Nodes evenly spaced over all earlier ones (Log-DenseNet, pattern E).
 
     Args:
         n: Number of units.
         budget: `"log"`: steps of i / log2 i, rounded half up (the paper); `"constant"`: 1 + floor(log2(n + 1)) nodes in
             steps of i divided by that number, rounded down (the released code); `"equal"`: the same with
-            1 + floor(log2 i) nodes, exactly as many as `exponential` reads, which the paper states and its steps miss.
+            1 + floor(log2 i) nodes, as many as `exponential` reads: the number that the paper states but its steps do
+            not reach.
 
     >>> evenly_spaced(12).sources(11)
     (10, 7, 4, 0)
@@ -240,7 +241,7 @@ def every_other(n: int) -> Topology:
 
 @register
 def nearest_half_and_log(n: int) -> Topology:
-    """The nearest half and, below it, ever halved indices down to 0 (Log-DenseNet, NearestHalfAndLog).
+    """The nearest half and, below it, repeatedly halved indices down to 0 (Log-DenseNet, NearestHalfAndLog).
 
     >>> nearest_half_and_log(8).sources(8)
     (7, 6, 5, 4, 1, 0)
@@ -258,7 +259,7 @@ def nearest_half_and_log(n: int) -> Topology:
 
 @register
 def window(n: int, size: int = 4) -> Topology:
-    """The newest `size` nodes (as far as there are that many).
+    """The newest `size` nodes, or all if there are fewer.
 
     >>> window(6, size=2).sources(6)
     (5, 4)
@@ -271,7 +272,7 @@ def window(n: int, size: int = 4) -> Topology:
 def harmonic(n: int) -> Topology:
     """Nodes i - 2^k for every 2^k that divides i (HarDNet, Chao et al. 2019).
 
-    Deviation: the stage's reader takes what node n + 1 would read; HarDNet's takes the last node and all odd ones.
+    Deviation: the stage's reader reads the sources of node n + 1; in HarDNet it reads the last node and all odd ones.
 
     >>> harmonic(12).sources(12)
     (11, 10, 8)
@@ -281,14 +282,15 @@ def harmonic(n: int) -> Topology:
 
 @register
 def loglog(n: int, min_inputs: int = 1, hubs: Sequence[int] = ()) -> Topology:
-    """Hubs read one another, others their hub, and so on between them (Log-DenseNet, section 3.3, LogLog).
+    """LogLog-DenseNet's recursive pattern (Log-DenseNet, section 3.3).
 
-    The links stay O(n log log n) and the back-propagation distance O(log log n).
+    Hubs read all earlier hubs, nodes between two hubs read the lower one, and the same rule applies recursively within
+    each interval. There are O(n log log n) links; back-propagation distances are O(log log n).
 
     Args:
         n: Number of units.
-        min_inputs: Nodes with fewer sources read i - 1, i - 2, i - 4, ... too, until they have so many.
-        hubs: Nodes that are hubs besides the pattern's own (the released code adds the last node of every stage).
+        min_inputs: Nodes with fewer sources also read i - 1, i - 2, i - 4, ... until they have this many.
+        hubs: Additional hubs (the released code adds the last node of every stage).
 
     >>> loglog(16).sources(12)
     (11, 10, 8, 4, 0)
@@ -312,25 +314,25 @@ def loglog(n: int, min_inputs: int = 1, hubs: Sequence[int] = ()) -> Topology:
         while len(reads[node]) < min_inputs and offset <= node:
             reads[node].add(node - offset)
             offset *= 2
-    # Whoever reads the stage takes its last node and what that node read (spec of the heads, Log-DenseNet 3.1).
+    # The stage's reader reads the last node and its sources, as heads do (Log-DenseNet, section 3.1).
     name = "loglog" if min_inputs == 1 else f"loglog(min_inputs={min_inputs})"
     return Topology.from_lists([*reads[1:], {n} | reads[n]], name)
 
 
 def loglog_hubs(n: int, extra: Sequence[int] = ()) -> tuple[int, ...]:
-    """The hubs of `loglog`: node 0, the nodes n - k floor(sqrt(n + 1)), and `extra`, ascending.
+    """Hubs of `loglog` in ascending order: node 0, the nodes n - k floor(sqrt(n + 1)), and `extra`.
 
     Raises:
-        SkipweaveError: An extra hub is not one of the nodes 0..n.
+        SkipweaveError: An extra hub is not in 0..n.
 
     >>> loglog_hubs(16)
     (0, 4, 8, 12, 16)
     """
-    if strangers := [hub for hub in extra if not 0 <= hub <= n]:
-        raise SkipweaveError(f"hubs {strangers} of the loglog topology: expected nodes from 0 to {n}")
+    if invalid := [hub for hub in extra if not 0 <= hub <= n]:
+        raise SkipweaveError(f"hubs of the loglog topology include {invalid}: expected nodes from 0 to {n}")
     return tuple(sorted({*_marks(0, n), *extra}))
 
 
 def _marks(first: int, last: int) -> tuple[int, ...]:
-    """`first` and every floor(sqrt(length))-th node down from `last`, ascending."""
+    """`first` and every floor(sqrt(length))-th node down from `last`, in ascending order."""
     return tuple(sorted({first, *range(last, first - 1, -math.isqrt(last - first + 1))}))

@@ -1,4 +1,4 @@
-"""`SpanningPlan`: a topology over several resolutions, and which node exists at which of them, made how."""
+"""`SpanningPlan`: the execution plan of a topology that spans stages of several resolutions."""
 
 import itertools
 from dataclasses import dataclass
@@ -20,41 +20,42 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """One thing the forward pass does: make a node from nodes, or carry a node from one stage to the next.
+    """A step of the forward pass: compute a node from others, or carry a node from one stage to the next.
 
     Attributes:
-        makes: What exists afterwards.
-        reads: What it is made from, all at one resolution; a carried node reads just itself, at the one before.
-        spent: What nobody reads any more afterwards.
+        makes: The result.
+        reads: The inputs, all at one resolution. A carry step reads the node itself at the stage before.
+        frees: Versions that no later step reads.
     """
 
     makes: Version
     reads: tuple[Version, ...]
-    spent: tuple[Version, ...]
+    frees: tuple[Version, ...]
 
     @property
     def is_carry(self) -> bool:
-        """Whether a node is carried rather than made."""
+        """Whether the step carries a node rather than computing one."""
         return self.reads[0].node == self.makes.node
 
 
 @dataclass(frozen=True)
 class SpanningPlan:
-    """One index space through all stages (Log-DenseNet V1, section 3.1; segmentation, section 4.3).
+    """The steps of a network in which one topology counts nodes through all stages.
 
-    A node that is read in a later stage than its own is carried there by a transition of its own, stage by stage, and
-    shared by all its readers at that resolution.
+    (Log-DenseNet V1, section 3.1; segmentation, section 4.3.) A node that is read in a later stage is carried there
+    stage by stage, each time by its own transition, and shared by all its readers at that resolution.
 
     Args:
-        topology: What the nodes 1..L read; node 0 is the stem's output.
-        units: Units a stage; their sum is L.
-        scales: Resolution a stage, 0 the finest, neighbors differing by one; None is 0, 1, 2, ...
-        prune: How far nodes are carried: `"exact"`, to their last reader; `"birth"`, at least back up to the
-            resolution they were made at; `"none"`, to the last stage.
-        reuse: Whether a node that existed at a resolution is taken from there when a later stage has it again.
+        topology: Links of the nodes 1..L; node 0 is the stem's output.
+        units: Number of units per stage, L in total.
+        scales: Resolution of each stage as a power of two, 0 the finest; neighbors differ by one. None is 0, 1, 2, ...
+        prune: How far nodes are carried: `"exact"` (default), to their last reader; `"birth"`, at least back up to the
+            resolution at which they were computed; `"none"`, to the last stage.
+        reuse: Whether a stage takes a node from an earlier stage of the same resolution, if it existed there, instead
+            of having it carried back.
 
     Raises:
-        SkipweaveError: The stages do not fit the topology or one another.
+        SkipweaveError: `units` or `scales` do not match the topology or each other.
 
     >>> from skipweave.topology import exponential
     >>> plan = SpanningPlan(exponential(4), units=(2, 2))
@@ -71,38 +72,38 @@ class SpanningPlan:
     def __post_init__(self) -> None:
         if sum(self.units) != self.topology.units:
             raise SkipweaveError(
-                f"topology {self.topology.name!r} has {self.topology.units} units where the stages "
+                f"topology {self.topology.name!r} has {self.topology.units} units, but the stages "
                 f"{list(self.units)} have {sum(self.units)}"
             )
         scales = tuple(range(len(self.units))) if self.scales is None else tuple(self.scales)
         steps = {abs(b - a) for a, b in itertools.pairwise(scales)}
         if len(scales) != len(self.units) or steps - {1} or min(scales, default=0) < 0:
             raise SkipweaveError(
-                f"scales {list(scales)} of {len(self.units)} stages: expected one a stage, each one more or less than "
-                "the one before"
+                f"scales are {list(scales)} for {len(self.units)} stages: expected one per stage, each one more or "
+                "one less than the one before"
             )
         object.__setattr__(self, "scales", scales)
 
     def scale(self, stage: int) -> int:
-        """Resolution of a stage: 0 the finest, each further one half as fine."""
+        """Resolution of a stage as a power of two: 0 is the finest, 1 half of it, and so on."""
         assert self.scales is not None
         return self.scales[stage]
 
     @cached_property
     def births(self) -> tuple[int, ...]:
-        """The stage in which each of the nodes 0..L is made."""
+        """The stage in which each of the nodes 0..L is computed."""
         return (0, *(stage for stage, count in enumerate(self.units) for _ in range(count)))
 
     def carried(self, stage: int) -> tuple[int, ...]:
-        """Nodes that are carried from the stage before to this one, newest first."""
+        """Nodes that are carried to a stage from the one before, newest first."""
         return self._carried[stage]
 
     @cached_property
     def _carried(self) -> tuple[tuple[int, ...], ...]:
-        """Pass on, from the last stage to the first, which nodes a stage wants to have."""
-        wanted: list[set[int]] = [set() for _ in self.units]
+        """Propagate the nodes that each stage needs from the last stage to the first."""
+        needed: list[set[int]] = [set() for _ in self.units]
         for node in range(1, self.topology.units + 1):
-            wanted[self.births[node]].update(self.topology.sources(node))
+            needed[self.births[node]].update(self.topology.sources(node))
         carried: list[tuple[int, ...]] = []
         for stage in reversed(range(len(self.units))):
             here = []
@@ -110,29 +111,29 @@ class SpanningPlan:
                 if self.births[node] >= stage:
                     continue
                 if (home := self._reusable(node, stage)) is not None:
-                    if node in wanted[stage]:
-                        wanted[home].add(node)
-                elif node in wanted[stage] or self._is_kept(node, stage):
+                    if node in needed[stage]:
+                        needed[home].add(node)
+                elif node in needed[stage] or self._is_kept(node, stage):
                     here.append(node)
-                    wanted[stage - 1].add(node)
+                    needed[stage - 1].add(node)
             carried.append(tuple(here))
         return tuple(reversed(carried))
 
     def _reusable(self, node: int, stage: int) -> int | None:
-        """The latest earlier stage of this resolution that can have the node, if nodes are taken from there."""
+        """The latest earlier stage of the same resolution that can have the node; None without `reuse`."""
         if not self.reuse:
             return None
         earlier = range(stage - 1, self.births[node] - 1, -1)
         return next((other for other in earlier if self.scale(other) == self.scale(stage)), None)
 
     def _is_kept(self, node: int, stage: int) -> bool:
-        """Whether the node is carried on although nobody there or later reads it."""
+        """Whether `prune` keeps a node that has no reader in this or a later stage."""
         if self.prune == "birth":
             return self.scale(self.births[node]) <= self.scale(stage)
         return self.prune == "none"
 
     def version(self, node: int, stage: int) -> Version:
-        """Where the units of a stage find a node that they read."""
+        """The version of a node that the units of a stage read."""
         if self.births[node] == stage or node in self._carried[stage]:
             return Version(node, stage)
         home = self._reusable(node, stage)
@@ -146,7 +147,7 @@ class SpanningPlan:
 
     @property
     def as_read(self) -> Topology:
-        """The topology with what the last head reads in place of what its own virtual node reads.
+        """The topology with the sources of the last head in place of those of its virtual node.
 
         >>> from skipweave.topology import exponential
         >>> plan = SpanningPlan(exponential(4), units=(2, 2))
@@ -159,23 +160,24 @@ class SpanningPlan:
 
     @cached_property
     def steps(self) -> tuple[tuple[Step, ...], ...]:
-        """What the forward pass does, stage by stage, in order; worked out backwards, from the last use of everything.
+        """The steps of the forward pass in order, stage by stage, computed backwards from the last use of each version.
 
-        A head reads the node that a step makes and what the step reads (section 3.1), so it needs nothing kept for it.
+        A head reads the result of a step and the step's inputs (section 3.1), so no version outlives its last step for
+        the sake of a head.
         """
         needed: set[Version] = set()
         stages = []
         for stage in reversed(range(len(self.units))):
             steps = []
             for makes, reads in reversed(self._made_in(stage)):
-                spent = tuple(version for version in (*reads, makes) if version not in needed)
+                frees = tuple(version for version in (*reads, makes) if version not in needed)
                 needed.update(reads)
-                steps.append(Step(makes, reads, spent))
+                steps.append(Step(makes, reads, frees))
             stages.append(tuple(reversed(steps)))
         return tuple(reversed(stages))
 
     def _made_in(self, stage: int) -> list[tuple[Version, tuple[Version, ...]]]:
-        """What a stage makes from what: first the nodes carried there, then its own."""
+        """Results and inputs of a stage's steps: first the nodes carried there, then its own."""
         made: list[tuple[Version, tuple[Version, ...]]] = [
             (Version(node, stage), (self.version(node, stage - 1),)) for node in self.carried(stage)
         ]

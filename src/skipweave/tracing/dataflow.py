@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.copies import in_mode, watched
+from skipweave.tracing.copies import in_mode, tensors_of, watched
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.held_tensors import tensors_in
 from skipweave.tracing.replicas import Trials, run
@@ -175,7 +175,7 @@ def _flow(twin: nn.Module, known: _Known, inputs: Inputs, method: str) -> Flow:
     finally:
         for hook in hooks:
             hook.remove()
-    return Flow(recorder.steps, recorder.shown(returned), recorder.shapes, recorder.borrowed)
+    return Flow(recorder.steps, recorder.shown(twin, returned), recorder.shapes, recorder.borrowed)
 
 
 class _Recorder(TorchDispatchMode):
@@ -194,10 +194,12 @@ class _Recorder(TorchDispatchMode):
         self._numbers: Any = WeakTensorKeyDictionary()
         self._in_memory: dict[int, list[weakref.ref[Tensor]]] = defaultdict(list)
 
-    def shown(self, returned: object) -> set[int]:
+    def shown(self, twin: nn.Module, returned: object) -> set[int]:
         """Values that leave the network, which has returned this."""
         alive = self._alive()
-        if len(alive) > len(tensors_in(returned)):
+        held = [*tensors_in(returned), *(tensor for _, tensor in tensors_of(twin))]
+        held += [tensor._base for tensor in held if tensor._base is not None]
+        if alive - {self._numbers[tensor] for tensor in held if tensor in self._numbers}:
             gc.collect()  # others may be alive only because garbage holds them
             alive = self._alive()
         return alive | self._seen_by_hooks

@@ -30,7 +30,7 @@ class Decisions(TorchDispatchMode):
     """While it lasts, notes the decisions of which something is made, and which tensors hang on any.
 
     Attributes:
-        found: The first decisions on every way: those made from numbers that hang on no other one.
+        found: The decisions, in the order in which something is made of them.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Decisions(TorchDispatchMode):
             self._hanging[tensor] = True
         chosen = tuple(tensor for tensor in results if not (tensor.is_floating_point() or tensor.is_complex()))
         numbers = [tensor for tensor in given if tensor.is_floating_point()]
-        if chosen and numbers and not hanging:
+        if chosen and numbers:
             decision = Decision(str(func), *(tuple(t.detach().clone() for t in group) for group in (numbers, chosen)))
             for tensor in chosen:
                 self._unused[tensor] = decision
@@ -64,7 +64,7 @@ class Decisions(TorchDispatchMode):
 
 
 def flipped(expected: Sequence[Decision], found: Sequence[Decision], tolerance: float) -> bool:
-    """Whether two runs of networks differ in a decision that was made from the same numbers, but for rounding."""
+    """Whether the first decision in which two runs differ was made from the same numbers, but for rounding."""
     for one, other in zip(expected, found, strict=False):
         if one.name != other.name or not all(map(_close, one.reads, other.reads, [tolerance] * len(one.reads))):
             return False

@@ -196,16 +196,19 @@ def given_back(input: Tensor, *_: object, **__: object) -> Tensor:
 
 
 class QuickNorms(TorchDispatchMode):
-    """While it lasts, batch norms on the meta device are one operation: torch makes some thirty of each."""
+    """While it lasts, batch and group norms on the meta device are one operation: torch makes some thirty of each."""
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Return the shapes of a batch norm's results; let all else go its way."""
+        """Return the shapes of a norm's results; let all else go its way."""
         if func is torch.ops.aten.batch_norm.default:
             return torch.empty_like(args[0])
         if func is torch.ops.aten.native_batch_norm.default:
             x, *_, training, _, _ = args
             statistics = x.shape[1] if training else 0
             return torch.empty_like(x), x.new_empty(statistics), x.new_empty(statistics)
+        if func is torch.ops.aten.native_group_norm.default:
+            x, *_, groups, _ = args
+            return x.new_empty(x.shape), x.new_empty(len(x), groups), x.new_empty(len(x), groups)
         return func(*args, **(kwargs or {}))

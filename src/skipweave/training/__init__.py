@@ -1,6 +1,6 @@
 """Training: settings in, a self-contained run folder out; and its use."""
 
-from skipweave.training.callbacks import Progress, RunStart, Silent
+from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.weights_file import Description, load_weights
 from skipweave.training.fit import fit
 from skipweave.training.run.loading import Split, Which, load_run, load_run_images
@@ -10,6 +10,7 @@ from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
 
 __all__ = [
+    "Callback",
     "ClassificationMetrics",
     "DensifyConfig",
     "Description",
@@ -20,12 +21,10 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "Phase",
-    "Progress",
     "RunStart",
     "RunSummary",
     "ScheduleConfig",
     "SegmentationMetrics",
-    "Silent",
     "Split",
     "Which",
     "fit",

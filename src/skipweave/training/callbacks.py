@@ -1,8 +1,7 @@
-"""What a run tells while it goes on, for whoever shows it."""
+"""Callbacks: what happens in a run, for whoever shows or follows it."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from skipweave.training.run.summary import EpochRow, RunSummary
 
@@ -12,18 +11,18 @@ class RunStart:
     """What is about to be trained.
 
     Attributes:
-        run_dir: the run's folder.
-        model: name of the network.
-        parameters: learnable parameters.
-        data: name of the data set.
-        images: of each split, by its name.
-        device: as torch calls it.
-        processes: that share each batch.
-        epochs: of the whole run.
-        steps: an epoch.
-        epoch: epochs done already; above 0 if the run continues.
-        step: steps of the present epoch done already.
-        notes: what the user should know before it starts.
+        run_dir: The run directory.
+        model: Name of the model.
+        parameters: Number of learnable parameters.
+        data: Name of the dataset.
+        images: Number of images of each split, by its name.
+        device: Name of the device in PyTorch.
+        processes: Number of processes.
+        epochs: Epochs of the whole run.
+        steps: Steps per epoch.
+        epoch: Epochs done already; above 0 if the run is resumed.
+        step: Steps of the present epoch done already.
+        notes: What the user should know before training starts.
     """
 
     run_dir: Path
@@ -40,45 +39,32 @@ class RunStart:
     notes: tuple[str, ...]
 
 
-class Progress(Protocol):
-    """Shows a run. Called in the process of rank 0."""
+class Callback:
+    """Base class of callbacks; every method does nothing.
 
-    def checked(self, done: int, total: int) -> None:
-        """After each image that is read through before the run starts, where unreadable ones are to be skipped."""
+    Methods are called in the process of rank 0. With several devices a callback must be picklable.
+    """
 
-    def started(self, start: RunStart) -> None:
-        """Before the first step of this session."""
+    def on_image_checked(self, done: int, total: int) -> None:
+        """Called after each image that is read before training, where unreadable ones are to be skipped."""
 
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
-        """After each step; epoch is counted from 0, step is the number done in it."""
+    def on_fit_start(self, start: RunStart) -> None:
+        """Called before the first step."""
 
-    def epoch_done(self, row: EpochRow) -> None:
-        """After each epoch, validated and saved."""
+    def on_step_end(self, epoch: int, step: int) -> None:
+        """Called after each step; epoch is counted from 0, step is the number of steps done in it.
 
-    def finished(self, summary: RunSummary) -> None:
-        """At the end, with everything written."""
+        The device may still be computing the step.
+        """
 
-    def close(self) -> None:
-        """When nothing more is told, whatever the end."""
+    def on_log(self, epoch: int, step: int, loss: float) -> None:
+        """Called when the losses of the latest steps are known; `loss` is the mean over the epoch so far."""
 
+    def on_epoch_end(self, row: EpochRow) -> None:
+        """Called after each epoch, its validation and its checkpoint."""
 
-class Silent:
-    """Shows nothing."""
+    def on_fit_end(self, summary: RunSummary) -> None:
+        """Called at the end of training, when everything is written."""
 
-    def checked(self, done: int, total: int) -> None:
-        """Show nothing."""
-
-    def started(self, start: RunStart) -> None:
-        """Show nothing."""
-
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
-        """Show nothing."""
-
-    def epoch_done(self, row: EpochRow) -> None:
-        """Show nothing."""
-
-    def finished(self, summary: RunSummary) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
+    def teardown(self) -> None:
+        """Called last, also if training ends by an exception."""

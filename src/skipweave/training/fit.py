@@ -10,16 +10,16 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 
-from skipweave.data import Unreadable, as_loaded, load, without
+from skipweave.data import Unreadable, exclude, load, resolve_data_config
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.files.atomic_write import keep_as
 from skipweave.files.folder_lock import held
-from skipweave.training.callbacks import Progress, RunStart, Silent
+from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.run_state import best_row
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.distributed import torchrun
-from skipweave.training.distributed.processes import TellFolder, in_processes
+from skipweave.training.distributed.processes import ReportDirectory, processes
 from skipweave.training.initial_state import check_own, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
@@ -41,8 +41,8 @@ def fit(
     config: FitConfig,
     *,
     resume: Path | None = None,
-    progress: Progress | None = None,
-    left_out: Sequence[Unreadable] | None = None,
+    callbacks: Sequence[Callback] = (),
+    skipped_images: Sequence[Unreadable] | None = None,
 ) -> RunSummary:
     """Train a network.
 
@@ -53,9 +53,9 @@ def fit(
         resume: folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
             `config` may then differ from the run's own in where it is computed and read from only
             (`config.FREE_TO_CHANGE`).
-        progress: told what happens; with several devices it must be picklable and is told in the first process.
-        left_out: where `config.data.on_bad` is `skip`, the training images that cannot be read, if they have been found
-            before; by default all images are read to find them.
+        callbacks: Called in the process of rank 0.
+        skipped_images: Where `config.data.on_bad` is `skip`, the training images that cannot be read, if they have
+            been found before; by default all images are read to find them.
 
     Returns:
         The finished run's figures; at once if the run to resume is finished.
@@ -66,15 +66,16 @@ def fit(
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it, in the main thread; all that was done is saved, and its
             message tells how to go on. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.
     """
-    progress = progress or Silent()
     if resume is not None:
         folder = RunDirectory.reopen(resume)
         config = _resumable(config, folder)
         if finished := folder.read_summary():
-            progress.finished(finished)
+            for callback in callbacks:
+                callback.on_fit_end(finished)
             return finished
-    work = partial(_run, config=config, resume=resume, progress=progress, left_out=left_out)
-    path, stopped = in_processes(config, work)
+    with processes(config) as (fabric, report):
+        work = partial(_run, report, config=config, resume=resume, callbacks=callbacks, skipped_images=skipped_images)
+        path, stopped = fabric.launch(work)
     if stopped:
         raise Stopped(*stopped)
     return _finished(RunDirectory(Path(path)))
@@ -99,54 +100,48 @@ def _finished(folder: RunDirectory) -> RunSummary:
     return summary
 
 
-# The folder; and the signal that stopped the run, if one did, with what to tell.
+# The run directory; and the signal that stopped the run, if one did, with its message.
 _End = tuple[str, tuple[int, str] | None]
 
 
 def _run(
-    tell_folder: TellFolder,
+    report: ReportDirectory,
     fabric: Fabric,
     config: FitConfig,
     resume: Path | None,
-    progress: Progress,
-    left_out: Sequence[Unreadable] | None,
+    callbacks: Sequence[Callback],
+    skipped_images: Sequence[Unreadable] | None,
 ) -> _End:
-    """The work of one process; its answer is as simple as what Fabric hands between them must be."""
+    """Do the work of one process; what it returns must be as simple as what Fabric sends between processes."""
     if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
         if begun.read_summary():
             return str(begun.path), None
         config, resume = begun.read_config(), begun.path
-    first = fabric.is_global_zero
-    shown = progress if first else Silent()
-    config, data = _load(fabric, config, shown)
-    skipped = unreadable(fabric, config, resume, data, shown, left_out)
-    data = without(data, skipped)
-    args = arguments_for(config.model.name, config.model.args, data)
-    check_before(config, args, data)
-    task = task_for(data, config.loss)
-    config, plan = (config, None) if resume else _within_memory(config, args, task, data)
-    check_batch(config.batch_size, data)
-    description = Description.of(config.model.name, args, data)
-    check = partial(check_own, ours=description)
+    callbacks = callbacks if fabric.is_global_zero else ()
     with ExitStack() as stack:
+        for callback in callbacks:
+            stack.callback(callback.teardown)
+        config, data, skipped = _load(fabric, config, resume, callbacks, skipped_images)
+        args = arguments_for(config.model.name, config.model.args, data)
+        check_before(config, args, data)
+        task = task_for(data, config.loss)
+        config, plan = (config, None) if resume else _within_memory(config, args, task, data)
+        check_batch(config.batch_size, data)
+        description = Description.of(config.model.name, args, data)
+        check = partial(check_own, ours=description)
         warning = _hold(stack, fabric, resume, check) if resume else ""
         saved, _ = RunDirectory(resume).newest(check) if resume else (None, "")
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
         learner = Learner(fabric, config, args, task)
         state = first_state(config, saved, learner, description)
-        path = cast(Path, RunDirectory.create(config).path if first and resume is None else resume)
-        if first:
-            tell_folder(path)
-        folder = RunDirectory(fabric.broadcast(path))
-        if first and resume is None:
-            stack.enter_context(held(folder.path))
-        if first and config.data.on_bad == "skip":
+        folder = _directory(stack, fabric, config, resume, report)
+        if fabric.is_global_zero and config.data.on_bad == "skip":
             with folder.writing():
                 folder.write_skipped(skipped)
-        records = Records(folder, description, active=first)
-        stack.enter_context(warnings_once(partial(records.tell, "warning"), shown=first))
+        records = Records(folder, description, active=fabric.is_global_zero)
+        stack.enter_context(warnings_once(partial(records.tell, "warning"), shown=fabric.is_global_zero))
         request = stack.enter_context(stop_requests())
-        loop = Loop(learner, data, config, state, records, shown, request)
+        loop = Loop(learner, data, config, state, records, callbacks, request)
         notes = (
             *(warning, note, str(plan or "")),
             *notes_before(config, data),
@@ -155,19 +150,32 @@ def _run(
         return str(folder.path), _train(loop, notes, skipped=len(skipped))
 
 
-def _load(fabric: Fabric, config: FitConfig, progress: Progress) -> tuple[FitConfig, Data]:
-    """The data; and the settings with what was found of its values, for which only the first process looks."""
+def _load(
+    fabric: Fabric,
+    config: FitConfig,
+    resume: Path | None,
+    callbacks: Sequence[Callback],
+    skipped_images: Sequence[Unreadable] | None,
+) -> tuple[FitConfig, Data, list[Unreadable]]:
+    """The config with the value range found in the data, the data, and the training images that are left out of it."""
+
+    def on_image_checked(done: int, total: int) -> None:
+        for callback in callbacks:
+            callback.on_image_checked(done, total)
+
     data: Data | None = None
     with fabric.rank_zero_first():  # which downloads, if asked to
         if fabric.is_global_zero:
-            data = load(config.data, progress.checked)
-    known = as_loaded(config.data, data) if data else config.data
+            data = load(config.data, on_image_checked)
+    known = resolve_data_config(config.data, data) if data else config.data
     config = replace(config, data=fabric.broadcast(known))
-    return config, data or load(config.data)
+    data = data or load(config.data)
+    skipped = unreadable(fabric, config, resume, data, on_image_checked, skipped_images)
+    return config, exclude(data, skipped), skipped
 
 
 def _hold(stack: ExitStack, fabric: Fabric, resume: Path, check: Callable[[Saved], object]) -> str:
-    """Let the first process keep others out of a run's folder and mend it, before any reads it; return a warning."""
+    """Let the first process lock a run directory and repair it, before any process reads it; return a warning."""
     warning = ""
     if fabric.is_global_zero:
         stack.enter_context(held(resume))
@@ -176,24 +184,38 @@ def _hold(stack: ExitStack, fabric: Fabric, resume: Path, check: Callable[[Saved
     return warning
 
 
+def _directory(
+    stack: ExitStack, fabric: Fabric, config: FitConfig, resume: Path | None, report: ReportDirectory
+) -> RunDirectory:
+    """The run directory: a new one, created and locked by the first process, or that of the run to resume."""
+    path = RunDirectory.create(config).path if fabric.is_global_zero and resume is None else resume
+    if fabric.is_global_zero:
+        report(cast(Path, path))
+    directory = RunDirectory(fabric.broadcast(cast(Path, path)))
+    if fabric.is_global_zero and resume is None:
+        stack.enter_context(held(directory.path))
+    return directory
+
+
 def _begun_before(fabric: Fabric, config: FitConfig) -> RunDirectory | None:
-    """The run that these processes were at before torchrun started them again."""
+    """The run of these processes before torchrun restarted them."""
     begun = RunDirectory.of_torchrun_job(config.output) if fabric.is_global_zero else None
     path = fabric.broadcast(begun.path if begun else None)
     return RunDirectory(path) if path else None
 
 
 def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str] | None:
-    """Train to the end; or return the signal that stopped the run, with what the first process tells of it."""
+    """Train to the end; or return the signal that stopped the run, with the first process's message."""
     records, start = loop.records, _start(loop, filter(None, notes))
     try:
         records.begin(loop.state.rows)
-        begun = "going on" if start.epoch or start.step else "beginning"
+        begun = "resuming" if start.epoch or start.step else "starting"
         values = {**vars(start), "run_dir": str(start.run_dir)}
-        records.tell("started", f"{begun} with {start.model} on {start.data} {loop.place}", **values)
+        records.tell("started", f"{begun} {start.model} on {start.data} {loop.place}", **values)
         for note in start.notes:
             records.tell("note", note)
-        loop.progress.started(start)
+        for callback in loop.callbacks:
+            callback.on_fit_start(start)
         loop.run()
         summary = _finish(loop, skipped)
     except Stopped as stop:
@@ -204,10 +226,10 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
         raise
     finally:
         records.close()
-        loop.progress.close()
     result = "" if summary.test_error is None else f": test error {summary.test_error:.2f} %"
     records.tell("finished", f"finished{result}", **summary.as_plain())
-    loop.progress.finished(summary)
+    for callback in loop.callbacks:
+        callback.on_fit_end(summary)
     return None
 
 

@@ -57,8 +57,8 @@ def check_own(saved: Saved, ours: Description) -> None:
     theirs = replace(theirs, values=ours.values, colored=ours.colored)  # which older files do not tell
     if theirs == replace(ours, preprocessing=theirs.preprocessing) != ours:
         raise SkipweaveError(
-            f"{saved.path} is of images that went through {theirs.preprocessing.describe()}, those of the data go "
-            f"through {ours.preprocessing.describe()}: expected the same"
+            f"{saved.path} is of images that went through {theirs.preprocessing.to_dict()}, those of the data go "
+            f"through {ours.preprocessing.to_dict()}: expected the same"
         )
     if theirs != ours:
         raise SkipweaveError(

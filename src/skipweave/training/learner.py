@@ -1,7 +1,7 @@
 """A network and its optimizer on their device: how they start, take a step, and go into a checkpoint and back."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -13,6 +13,7 @@ from skipweave.training.auxiliary_heads import AllHeads, Shares, count_heads
 from skipweave.training.checkpoint.optimizer_state import pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
+from skipweave.training.distributed.synchronization import sum_over_processes
 from skipweave.training.model_building import build_network, check_labels, recompute_units
 from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
@@ -69,26 +70,26 @@ class Learner:
         """Go into training mode."""
         self.heads.train()
 
-    def gradients(self, images: Tensor, labels: Tensor, shares: Sequence[float]) -> Tensor:
-        """Compute the gradients of the loss of a batch.
+    def backward(self, images: Tensor, labels: Tensor, shares: Sequence[float]) -> Tensor:
+        """Compute the gradients of the loss of a batch, without waiting for the device.
 
         Args:
-            images: of this process.
-            labels: theirs.
-            shares: what each head counts.
+            images: Of this process.
+            labels: Their labels.
+            shares: The weight of each head's loss.
 
         Returns:
-            The batch's sums, as the task counts them, over all processes.
+            The batch's sums, as the task counts them, of this process and on its device.
         """
         images, labels = self.fabric.to_device((images, labels))
         self._stepper.zero_grad()
         heads = self.heads(images)
         loss = self.task.loss(heads, labels, shares)
         self.fabric.backward(loss)
-        return self.sum_over_processes(self.task.sums(heads[-1].detach(), labels, loss))
+        return self.task.sums(heads[-1].detach(), labels, loss)
 
-    def descend(self, lr: float) -> None:
-        """Change the weights along the gradients with this learning rate."""
+    def optimizer_step(self, lr: float) -> None:
+        """Update the weights with this learning rate."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self._stepper.step()
@@ -100,20 +101,20 @@ class Learner:
                 distributed.broadcast(buffer, 0)
         self.heads.eval()
 
-    def sum_over_processes(self, values: Tensor) -> Tensor:
-        """Add up what every process has."""
-        return cast(Tensor, self.fabric.all_reduce(values.to(self.fabric.device), reduce_op="sum"))
-
     @property
     def overflows(self) -> bool:
-        """Whether half precision's gradients are no numbers at any scale of the loss that is worth trying."""
+        """Whether float16's gradients are non-finite at every loss scale from 1 up.
+
+        Read at every step of float16 only, where the scaler waits for the device at every step anyway.
+        """
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         return scaler is not None and scaler.get_scale() < 1
 
     def is_finite(self) -> bool:
-        """Whether every weight, statistic and moment of every process is a number."""
-        own = all(bool(torch.isfinite(tensor).all()) for tensor in self.state()[0].values())
-        return own if self.fabric.world_size == 1 else self.sum_over_processes(torch.tensor(int(not own))).item() == 0
+        """Whether every weight, statistic and moment of every process is finite."""
+        finite = [torch.isfinite(tensor).all().to(self.fabric.device) for tensor in self.state()[0].values()]
+        wrong = (~torch.stack(finite)).sum()
+        return int(sum_over_processes(wrong, self.fabric)) == 0
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a step changes, as named tensors and plain values."""

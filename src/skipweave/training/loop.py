@@ -2,24 +2,26 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
-from skipweave.data import ImageSet, SegmentationImages, batch_indices, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training.auxiliary_heads import count_heads
-from skipweave.training.callbacks import Progress
+from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState
+from skipweave.training.distributed.synchronization import StepBuffer, sum_over_processes
 from skipweave.training.learner import Learner
 from skipweave.training.run.records import Records
 from skipweave.training.run.summary import EpochRow, further_scores
-from skipweave.training.signals import SIGNALS, StopRequest
-from skipweave.training.tasks.metrics import Metrics
+from skipweave.training.signals import StopRequest
+from skipweave.training.tasks.metrics import Metrics, mean_loss
 from skipweave.training.tasks.task import Data, score
 from skipweave_config.fit_config import FitConfig
 
@@ -40,7 +42,7 @@ class Loop:
         config: the settings.
         state: where the run stands.
         records: what is written down.
-        progress: told of every step.
+        callbacks: Called at the end of steps and epochs.
         request: whether this process was asked to stop.
     """
 
@@ -49,15 +51,16 @@ class Loop:
     config: FitConfig
     state: RunState
     records: Records
-    progress: Progress
+    callbacks: Sequence[Callback]
     request: StopRequest
     _step_seconds: list[float] = field(default_factory=list)
-    _loss: float | None = None  # of the last batch
+    _loss: float | None = None  # of the last batch that is known to the host
 
     def __post_init__(self) -> None:
         """Count the steps of an epoch."""
         self.fabric = self.learner.fabric
         self.steps = steps_per_epoch(len(self.data.train), self.config.batch_size, drop_last=True)
+        self.buffer = StepBuffer(self.fabric, self.request)
 
     def run(self) -> None:
         """Train to the last epoch.
@@ -89,24 +92,44 @@ class Loop:
         for images, labels in batches:
             self.learner.start_step(self.steps_done)
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
-            before = state.scores.loss
-            state.scores.add(self.learner.gradients(images, labels, shares))
-            self._loss = (state.scores.loss - before) / config.batch_size
+            self.buffer.add(self.learner.backward(images, labels, shares))
+            self.learner.optimizer_step(self.learning_rate(state.step))
+            state.count_step(self.learner.density)
+            for callback in self.callbacks:
+                callback.on_step_end(state.epoch, state.step)
+            to_save = self.checkpoint_is_due()
+            if to_save or state.step == self.steps or self.buffer.is_due() or self.learner.overflows:
+                asked = self.synchronize(clock)
+                if asked or to_save:
+                    self.save()
+                if asked:
+                    raise self.stopped(asked)
+                clock = time.perf_counter()
+
+    def synchronize(self, since: float) -> signal.Signals | None:
+        """Count the steps since the last synchronization in; return the signal that asked to stop, if one did.
+
+        Args:
+            since: Time of the last synchronization, by `time.perf_counter`.
+
+        Raises:
+            SkipweaveError: A loss of these steps is non-finite; the first such step is named.
+        """
+        state, first = self.state, self.state.step - len(self.buffer)
+        steps, asked = self.buffer.synchronize()
+        for step, sums in enumerate(steps, start=first):
+            state.scores.add(sums)
+            self._loss = mean_loss(sums)
             if not state.scores.finite:
-                raise self.diverged("the loss is not a number", state.step)
-            self.learner.descend(self.learning_rate(state.step))
-            if self.learner.overflows:
-                raise self.diverged("the gradients are not numbers, however the loss is scaled", state.step)
-            seconds = time.perf_counter() - clock
-            state.count_step(seconds, self.learner.density)
-            self._step_seconds.append(seconds)
-            self.progress.stepped(state.epoch, state.step, state.scores.mean_loss)
-            asked = self.asked_to_stop()
-            if asked or self.checkpoint_is_due():
-                self.save()
-            if asked:
-                raise self.stopped(asked)
-            clock = time.perf_counter()
+                raise self.diverged("the loss is not a number", step)
+        if self.learner.overflows:
+            raise self.diverged("the gradients are not numbers, however the loss is scaled", state.step - 1)
+        seconds = time.perf_counter() - since
+        state.add_seconds(seconds)
+        self._step_seconds += [seconds / len(steps)] * len(steps)
+        for callback in self.callbacks:
+            callback.on_log(state.epoch, state.step, state.scores.mean_loss)
+        return asked
 
     def end_epoch(self) -> None:
         """Validate, write the epoch down, and go to the start of the next."""
@@ -130,10 +153,11 @@ class Loop:
         self._step_seconds.clear()
         state.finish_epoch(row)
         self.records.end_epoch(self.learner, state)
-        self.progress.epoch_done(row)
+        for callback in self.callbacks:
+            callback.on_epoch_end(row)
 
     def evaluate(
-        self, images: ImageSet | SegmentationImages, on_stop: Callable[[], None] = lambda: None
+        self, images: ImageDataset | SegmentationDataset, on_stop: Callable[[], None] = lambda: None
     ) -> list[Metrics]:
         """Score every head on a split, every image once whatever the number of processes; the network's own is last.
 
@@ -147,25 +171,24 @@ class Loop:
         batches = self.batches(images, self.data.eval_transform, batch_size=batch_size, seed=0, epoch=0, shuffle=False)
         steps = steps_per_epoch(len(images), self.share(batch_size), world_size=self.fabric.world_size)
         batches = self.until_stopped(batches, steps, on_stop)
-        scores = score(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
-        return [self.over_processes(own) for own in scores] if self.fabric.world_size > 1 else scores
+        own = score(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
+        return over_processes(own, self.fabric)
 
     def until_stopped(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:
-        """Pass batches on; before each of so many steps all processes look together whether to stop."""
-        for _ in range(steps):
-            if asked := self.asked_to_stop():
+        """Pass batches on; every so many of these steps, all processes look together whether to stop."""
+        for step in range(steps):
+            if step % self.buffer.interval == 0 and (asked := self.buffer.synchronize()[1]):
                 on_stop()
                 raise self.stopped(asked)
             yield from (batch for batch in [next(batches, None)] if batch)  # the share may be empty
 
-    def over_processes(self, own: Metrics) -> Metrics:
-        """The scores of all processes together."""
-        total = self.learner.task.scores()
-        total.add(self.learner.sum_over_processes(own.sums))
-        return total
-
     def batches(
-        self, images: ImageSet | SegmentationImages, transform: Callable[..., Any], *, batch_size: int, **order: Any
+        self,
+        images: ImageDataset | SegmentationDataset,
+        transform: Callable[..., Any],
+        *,
+        batch_size: int,
+        **order: Any,
     ) -> Iterator[Batch]:
         """This process's share of an epoch."""
         return epoch_loader(
@@ -192,14 +215,6 @@ class Loop:
     def steps_done(self) -> int:
         """Steps since the start of the run."""
         return self.state.epoch * self.steps + self.state.step
-
-    def asked_to_stop(self) -> signal.Signals | None:
-        """Which signal asked any of the processes to stop; all of them are told the same."""
-        own = self.request.signal
-        if self.fabric.world_size == 1:
-            return own
-        asked = self.learner.sum_over_processes(torch.tensor([number == own for number in SIGNALS]).int())
-        return next((number for number, times in zip(SIGNALS, asked.tolist(), strict=True) if times), None)
 
     def stopped(self, number: signal.Signals) -> Stopped:
         """What to raise when a signal asked to stop, once what was done is saved."""
@@ -256,7 +271,16 @@ class Loop:
         self.fabric.barrier()  # as in `stopped`
         loss = "" if self._loss is None else f", loss {self._loss:g}"
         return SkipweaveError(
-            f"stopped in epoch {state.epoch + 1} after {state.step} steps: {what} (learning rate {lr:g}{loss}); "
+            f"stopped in epoch {state.epoch + 1} at step {step + 1}: {what} (learning rate {lr:g}{loss}); "
             f"{folder.divergence} tells the last batch's images; nothing was overwritten: {folder.kept()}; "
             f"try a smaller optim.lr"
         )
+
+
+def over_processes(own: Sequence[Metrics], fabric: Fabric) -> list[Metrics]:
+    """The scores of all processes together, by one all-reduce."""
+    if fabric.world_size > 1:
+        sums = sum_over_processes(torch.stack([scores.sums for scores in own]).to(fabric.device), fabric).cpu()
+        for scores, total in zip(own, sums, strict=True):
+            scores.sums = total
+    return list(own)

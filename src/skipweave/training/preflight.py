@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.analysis.image_sizes import check_images
-from skipweave.data import SegmentationData, SegmentationImages, check_classes, read_head, workers_note
+from skipweave.analysis.image_sizes import check_image_size
+from skipweave.data import SegmentationData, SegmentationDataset, check_classes, read_header, workers_warning
 from skipweave.errors import SkipweaveError, noted_in
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.model_building import check_labels, check_network, sketch
@@ -91,11 +91,11 @@ def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
         SkipweaveError: an image is too small for it, or a batch.
     """
     if not isinstance(data, SegmentationData):
-        check_images(network, (data.in_chans, *data.image_size), batch=batch, training=True)
+        check_image_size(network, (data.in_chans, *data.image_size), batch=batch, training=True)
         return
     crop = data.train_transform.crop
     if crop:
-        check_images(network, (data.in_chans, crop, crop), batch=batch, training=True)
+        check_image_size(network, (data.in_chans, crop, crop), batch=batch, training=True)
     else:
         check_whole(network, data, data.train, batch=batch, training=True)
     for images in (data.val, data.test):
@@ -104,7 +104,7 @@ def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
 
 
 def check_whole(
-    network: nn.Module, data: SegmentationData, images: SegmentationImages, *, batch: int = 1, training: bool = False
+    network: nn.Module, data: SegmentationData, images: SegmentationDataset, *, batch: int = 1, training: bool = False
 ) -> None:
     """Check that a network can take the smallest of images that are not cropped.
 
@@ -113,21 +113,21 @@ def check_whole(
     """
     for path, size in _smallest(images, data.preprocessing.resize):
         try:
-            check_images(network, (data.in_chans, *size), batch=batch, training=training)
+            check_image_size(network, (data.in_chans, *size), batch=batch, training=training)
         except SkipweaveError as error:
             raise SkipweaveError(f"{path}: {error}") from error
 
 
-def _smallest(images: SegmentationImages, resize: int | None) -> Iterator[tuple[Path, tuple[int, int]]]:
+def _smallest(images: SegmentationDataset, resize: int | None) -> Iterator[tuple[Path, tuple[int, int]]]:
     """A file of each (height, width), as the network gets it, that no other size is within."""
     sizes: dict[tuple[int, int], Path] = {}
     for path, _ in images.pairs:
         try:
-            head = read_head(path)
+            header = read_header(path)
         except SkipweaveError:
             continue  # which is told when it is read, or left out
-        scale = resize / min(head.height, head.width) if resize else 1
-        sizes.setdefault((int(head.height * scale), int(head.width * scale)), path)
+        scale = resize / min(header.height, header.width) if resize else 1
+        sizes.setdefault((int(header.height * scale), int(header.width * scale)), path)
     for height, width in sorted(sizes):
         if not any(h <= height and w <= width for h, w in sizes if (h, w) != (height, width)):
             yield sizes[height, width], (height, width)
@@ -137,7 +137,7 @@ def notes_before(config: FitConfig, data: Data) -> tuple[str, ...]:
     """What the user should know before the first step, a line each; nothing where all is usual."""
     limits = data.preprocessing.range
     scaled = f"images of more than 8 bits: values from {limits[0]:g} to {limits[1]:g} become 0 to 1" if limits else ""
-    workers = workers_note(config.data.workers, config.devices)
+    workers = workers_warning(config.data.workers, config.devices)
     validation = config.data.validation
     asked = f"no validation images: {validation:g} of {len(data.train)} is none" if validation and not data.val else ""
     return tuple(filter(None, (scaled, asked, workers and f"warning: {workers}")))

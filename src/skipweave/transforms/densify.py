@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
-from skipweave.topology import channels
+from skipweave.topology import channel_patterns
 from skipweave.transforms.attachments import attached
 from skipweave.transforms.sparsify import seed_of_layer
 
@@ -53,7 +53,7 @@ def add_links(
         if name in special:
             raise SkipweaveError(f"{name} cannot read more channels: {special[name]}")
     for number, layer in enumerate(sparse_layers(model).values()):
-        fan_in = channels.fan_in_of(density, layer.in_channels)
+        fan_in = channel_patterns.fan_in_of(density, layer.in_channels)
         if fan_in > layer.fan_in:
             yield layer.weight, _widen(layer, fan_in, new, seed_of_layer(seed, number))
 
@@ -90,11 +90,11 @@ def _widen(layer: ChannelSparseConv2d, fan_in: int, new: NewWeights, seed: int) 
     """Let a layer read `fan_in` channels; return where the old ones are among them."""
     before = layer.pattern
     if before.block > 1:
-        after = channels.shared(
+        after = channel_patterns.shared(
             before.in_channels, before.out_channels, fan_in, block=before.block, seed=seed, start=before
         )
     else:
-        after = channels.exact(before.in_channels, before.out_channels, fan_in, seed=seed, start=before)
+        after = channel_patterns.exact(before.in_channels, before.out_channels, fan_in, seed=seed, start=before)
     old = layer.outputs_index().long()
     device = layer.index.device
     layer.index = torch.tensor(after.sources, device=device)

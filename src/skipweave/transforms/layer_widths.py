@@ -77,7 +77,9 @@ def _resize_convolution(conv: _ConvNd, name: str, widths: Widths) -> None:
 
 def _require_multiple(name: str, what: str, number: int, width: int) -> None:
     if width % number:
-        raise SkipweaveError(f"{name} has {number} {what}, which do not divide {width} channels: give another alpha")
+        raise SkipweaveError(
+            f"{name} has {number} {what}, which do not divide {width} channels: give another alpha or rule"
+        )
 
 
 def _renew(part: nn.Module, **shapes: tuple[int, ...]) -> None:

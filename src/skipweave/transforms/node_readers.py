@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from skipweave.layers.aggregation import ConcatRead
-from skipweave.layers.cross_layer_filtering import CrossConv, CrossRead
+from skipweave.layers.cross_layer_aggregation import CrossConv, CrossRead
 from skipweave.layers.spanning_stages import SpanningStages
 from skipweave.layers.stage import Stage
 from skipweave.layers.unit import Unit
@@ -62,7 +62,7 @@ class Reader:
 def readers(model: nn.Module) -> Iterator[Reader]:
     """Find the readers of a network that weigh nodes one by one, in order; sums of nodes have no such weights."""
     stages = getattr(model, "stages", ())
-    exits = set(getattr(model, "exit_places", ()))
+    exits = set(getattr(model, "exit_units", ()))
     if isinstance(stages, SpanningStages):
         yield from _weighing(_spanning(stages, exits))
     elif isinstance(stages, Iterable):

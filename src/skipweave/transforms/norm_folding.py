@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
@@ -23,7 +23,8 @@ from skipweave.transforms.scale_and_shift import (
 )
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, NodeNorm, BatchNormAct2d)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv2dSame, *_TRANSPOSED)
 _MAKERS = (*_CONVOLUTIONS, ChannelSparseConv2d, CrossConv)
 _RUNNING = {"forward", "_conv_forward", "__call__", "__getattr__", "weight", "bias", "running_mean", "running_var"}
 _WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, ConcatRead)
@@ -95,9 +96,9 @@ class RawAndActivated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""
-        return self.pair(x)[1]
+        return self.raw_and_activated(x)[1]
 
-    def pair(self, x: Tensor, shortcut: None = None) -> tuple[Tensor, Tensor]:
+    def raw_and_activated(self, x: Tensor, shortcut: None = None) -> tuple[Tensor, Tensor]:
         """Return the raw and the activated map."""
         raw = self.conv(x)
         return raw, raw.relu()

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from skipweave.errors import SkipweaveError
 from skipweave.layers import SeparableMaxPool
-from skipweave.ops.eager import is_eager
+from skipweave.ops.eager_execution import is_eager
 from skipweave.tracing.copies import copied, in_mode
 from skipweave.tracing.dataflow import data_flows
 from skipweave.tracing.example_inputs import InputSize

@@ -61,7 +61,7 @@ def remove_links(
 
     Args:
         model: The trained network; it is not changed.
-        links: The links to remove, for instance those of `skipweave.analysis.link_redundancy.weak_links`.
+        links: The links to remove, for instance those of `skipweave.analysis.weak_links.weak_links`.
         build: Makes a network like the given one, but of another topology. It is called once, on the meta device.
         input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
 

@@ -14,8 +14,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
-from skipweave.topology import ChannelPattern, channels
-from skipweave.topology.channels import Choice, PatternName
+from skipweave.topology import ChannelPattern, channel_patterns
+from skipweave.topology.channel_patterns import Choice, PatternName
 from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
 from skipweave.tracing.channel_layers import MAKERS
 from skipweave.tracing.copies import copied
@@ -191,7 +191,7 @@ def _draw(
     if start is not None:
         block = start.block if pattern == "block" else block
     try:
-        return channels.draw(
+        return channel_patterns.draw(
             pattern, conv.in_channels, conv.out_channels, fan_in, choice=choice, block=block, seed=seed, start=start
         )
     except SkipweaveError as error:

@@ -1,4 +1,4 @@
-"""`skipweave bench`: how fast networks are beside others, and how close to what the machine could do."""
+"""`skipweave bench`: interleaved timing of networks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ledger import rows
 from skipweave.models import create_model
-from skipweave.plotting.error_vs_time import draw_errors
+from skipweave.plotting.error_vs_time import plot_errors
 from skipweave.study.timing import machine
 from skipweave_cli.options import BenchOptions
 from skipweave_cli.output_files import make_room
@@ -28,7 +28,7 @@ from skipweave_cli.tables import new_table, print_table, say
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the table that is written."""
+    """Line of the CSV file."""
 
     date: str
     machine: str
@@ -36,7 +36,7 @@ class _Line:
     threads: int
     model: str
     side: int
-    what: str
+    mode: str
     batch: int
     precision: str
     memory_format: str
@@ -53,7 +53,7 @@ class _Line:
 
 
 def bench(options: BenchOptions) -> None:
-    """Time models in turns, print the figures, and save them.
+    """Time inference and training steps of models in interleaved rounds, print the times, and save them.
 
     Raises:
         SkipweaveError: A name or the device is unknown, or a file exists already.
@@ -67,23 +67,25 @@ def bench(options: BenchOptions) -> None:
         shape = options.input_size or _input_size(options.models[0], networks[options.models[0]]())
         costs = {name: profile(make(), shape) for name, make in networks.items()}
     cases = [
-        Case(what, batch, precision, memory_format, compiled)
-        for what, batch, precision, memory_format, compiled in product(
-            options.what, options.batches, options.precisions, options.memory_formats, options.compiled
+        Case(mode, batch, precision, memory_format, compiled)
+        for mode, batch, precision, memory_format, compiled in product(
+            options.modes, options.batches, options.precisions, options.memory_formats, options.compiled
         )
-        if what == "inference" or batch > 1
+        if mode == "inference" or batch > 1
     ]
     if not cases:
-        raise SkipweaveError("nothing to time: training steps need batches of 2 or more")
+        raise SkipweaveError(f"batches is {list(options.batches)}: expected 2 or more for training steps")
     lines: list[_Line] = []
     with Progress(transient=True) as progress:
         for case in cases:
             task = progress.add_task(_title(case), total=repeats)
 
-            def tell(done: int, task: TaskID = task) -> None:
+            def update(done: int, task: TaskID = task) -> None:
                 progress.update(task, completed=done)
 
-            speeds = measure_speeds(networks, costs, case, input_size=shape, repeats=repeats, device=on, tell=tell)
+            speeds = measure_speeds(
+                networks, costs, case, input_size=shape, repeats=repeats, device=on, progress=update
+            )
             lines += _lines(speeds, case, shape, repeats, on)
             progress.remove_task(task)
     for case in cases:
@@ -102,7 +104,7 @@ def _make(name: str) -> nn.Module:
     }
     if source not in makers:
         raise SkipweaveError(
-            f"unknown source {source!r} of {name}: expected timm:NAME, torchvision:NAME or a name of ours"
+            f"unknown source {source!r} of {name}: expected timm:NAME, torchvision:NAME or a name of skipweave"
         )
     try:
         return makers[source](rest)
@@ -116,24 +118,24 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        device = torch.device("meta")  # none that computes
+        device = torch.device("meta")  # rejected below
     if device.type not in ("cpu", "cuda"):
         raise SkipweaveError(f"device is {name!r}: expected cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SkipweaveError(f"device is {name!r}: this machine has {torch.cuda.device_count()} such")
+        raise SkipweaveError(f"device is {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
     return device
 
 
 def _input_size(name: str, model: nn.Module) -> tuple[int, int, int]:
     cfg = getattr(model, "pretrained_cfg", None)
     if not cfg:
-        raise SkipweaveError(f"{name} does not say what images it takes: give input_size")
+        raise SkipweaveError(f"{name} has no input size: expected input_size")
     return cfg["input_size"]
 
 
 def _title(case: Case) -> str:
-    made = "compiled" if case.compiled else "eager"
-    return f"{case.what}, batch {case.batch}, {case.precision}, {case.memory_format}, {made}"
+    execution = "compiled" if case.compiled else "eager"
+    return f"{case.mode}, batch {case.batch}, {case.precision}, {case.memory_format}, {execution}"
 
 
 def _lines(
@@ -158,7 +160,7 @@ def _lines(
 
 
 def _error(name: str) -> str:
-    """The error that the papers print for a network, percent; the first one of several; empty where there is none."""
+    """First published error of a network, in percent; empty if there is none."""
     found = (row.printed for row in rows() if row.quantity == "error" and row.model == name and row.printed)
     return next(found, "")
 
@@ -168,7 +170,7 @@ def _is_of(line: _Line, case: Case) -> bool:
 
 
 def _print(lines: Sequence[_Line]) -> None:
-    columns = ("time, ms", "quartiles", "ratio", "images/s", "by its MACs, ms", "by its bytes, ms", "printed error, %")
+    columns = ("time, ms", "quartiles", "ratio", "images/s", "MACs bound, ms", "bytes bound, ms", "published error, %")
     table = new_table("network", *columns, right=columns)
     for line in lines:
         table.add_row(
@@ -190,20 +192,20 @@ def _write(save: Path, lines: Sequence[_Line]) -> None:
     say(f"saved {save}")
     best: dict[str, tuple[float, float]] = {}
     for line in lines:
-        if line.what == "inference" and line.error:
+        if line.mode == "inference" and line.error:
             ms = min(line.ms / line.batch, best.get(line.model, (line.ms, 0.0))[0])
             best[line.model] = (ms, float(line.error))
     if best:
-        draw_errors(best, save.with_suffix(".svg"))
+        plot_errors(best, save.with_suffix(".svg"))
         say(f"saved {save.with_suffix('.svg')}")
     else:
         plot = save.with_suffix(".svg")
-        say(f"no plot {plot}: it shows printed errors against inference times, and {_lacking(lines)}")
+        say(f"no plot {plot} of published errors against inference times: {_missing(lines)}")
 
 
-def _lacking(lines: Sequence[_Line]) -> str:
-    """What the plot of errors lacks."""
-    if any(line.what == "inference" for line in lines):
+def _missing(lines: Sequence[_Line]) -> str:
+    """Why there is no plot of errors."""
+    if any(line.mode == "inference" for line in lines):
         names = ", ".join(dict.fromkeys(line.model for line in lines))
-        return f"the papers print no error of {names}"
+        return f"no published error of {names}"
     return "inference was not timed"

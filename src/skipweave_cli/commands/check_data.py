@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from skipweave.data import DataConfig, DataReport, Finding, check
+from skipweave.data import DataConfig, DataReport, Finding, check_dataset
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ops.cpu.processor import cores
 from skipweave_cli.options import CheckDataOptions
@@ -48,7 +48,7 @@ def _read(config: DataConfig, workers: int) -> DataReport:
     console = Console()
     with Progress(*BAR, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
-        return check(
+        return check_dataset(
             config, workers=workers, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
 

@@ -10,7 +10,7 @@ import timm
 import torch
 import torchvision
 
-from skipweave.ops import form_for
+from skipweave.ops import implementation_for
 from skipweave.ops.cpu import break_even, c_library
 from skipweave.ops.triton import launch
 from skipweave_cli.options import EnvOptions
@@ -69,5 +69,5 @@ def _form(fan_in: int, kernel: int, block: int, device: str) -> tuple[str, str]:
     x = torch.empty(1, _CHANNELS, 14, 14, device=device)
     weight = torch.empty(_CHANNELS, fan_in, kernel, kernel, device=device)
     index = torch.zeros(_CHANNELS // block, fan_in, dtype=torch.int32, device=device)
-    form = form_for(x, weight, index)
+    form = implementation_for(x, weight, index)
     return form.name, form.reason

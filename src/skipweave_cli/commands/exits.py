@@ -7,8 +7,8 @@ from skipweave.analysis.profile import profile
 from skipweave.data import SegmentationData
 from skipweave.errors import SkipweaveError
 from skipweave.inference.evaluation import score_images
-from skipweave.plotting import connections
-from skipweave.plotting.mask_overlays import comparison
+from skipweave.plotting.figure_files import save_figure
+from skipweave.plotting.mask_overlays import plot_masks
 from skipweave.training import load_run_images
 from skipweave.training.run.loading import RunImages
 from skipweave_cli.options import ExitsOptions
@@ -36,7 +36,7 @@ def exits(options: ExitsOptions) -> None:
         raise SkipweaveError(f"the network of {run} has one head: train it with --model.args.heads stages")
     if save:
         figure = _figure(loaded, options.image or 0, macs)
-        for path in connections.save(figure, save):
+        for path in save_figure(figure, save):
             say(f"saved {path}")
     table = new_table("exit", "MACs", "share", "error, %", "further", right=("MACs", "share", "error, %"))
     scored = score_images(loaded, accelerator=options.accelerator, workers=options.workers)
@@ -59,7 +59,7 @@ def _figure(run: RunImages, number: int, macs: tuple[int, ...]) -> Figure:
     for place in _spread(len(heads)):
         maps[f"exit {place + 1} of {len(heads)}, {macs[place] / macs[-1]:.0%} of the cost"] = heads[place][0].argmax(0)
     shown = run.data.preprocessing.as_bytes(image)
-    return comparison(shown, maps, run.data.classes, run.data.palette, values=run.data.values)
+    return plot_masks(shown, maps, run.data.classes, run.data.palette, values=run.data.values)
 
 
 def _spread(heads: int) -> list[int]:

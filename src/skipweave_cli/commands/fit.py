@@ -14,8 +14,4 @@ def fit(options: FitOptions) -> None:
     """
     config = options.config
     check_config({"model": config.model}, config.accelerator, config.precision)
-    display = RunDisplay()
-    try:
-        train(config, resume=options.resume, progress=display)
-    finally:
-        display.close()
+    train(config, resume=options.resume, callbacks=[RunDisplay()])

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from skipweave.analysis.profile import Profile, profile
 from skipweave.models import create_model
-from skipweave.plotting import connections
+from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.figure_files import save_figure
 from skipweave.transforms import build_thinned
 from skipweave_cli.options import ShowOptions
 from skipweave_cli.output_files import make_room, pictures
@@ -33,8 +34,8 @@ def show(options: ShowOptions) -> None:
     if measured.topologies:
         print_table(_stages(measured))
     if prefix is not None:
-        picture = connections.connections(measured.topologies, title)
-        for path in connections.save(picture, prefix):
+        picture = plot_connections(measured.topologies, title)
+        for path in save_figure(picture, prefix):
             say(f"saved {path}")
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageFile
 
 from skipweave.data import open_image
 from skipweave.data.images import decoding
-from skipweave.data.images.decoding import read_head
+from skipweave.data.images.decoding import read_header
 from skipweave.errors import SkipweaveError
 
 
@@ -55,17 +55,17 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, suffix):
 def test_a_file_that_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "text.png"
     path.write_bytes(content)
-    with pytest.raises(SkipweaveError, match=r"not a readable image .*text\.png"):
+    with pytest.raises(SkipweaveError, match=r"text\.png"):
         open_image(path, 3)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(SkipweaveError, match=r"no such image file: .*nothing\.png"):
+    with pytest.raises(SkipweaveError, match=r"nothing\.png"):
         open_image(tmp_path / "nothing.png", 3)
 
 
 def test_other_numbers_of_channels_are_refused(tmp_path):
-    with pytest.raises(SkipweaveError, match=r"1 channel \(gray\) or 3 \(color\), not 4"):
+    with pytest.raises(SkipweaveError, match="in_chans is 4"):
         open_image(tmp_path / "a.png", 4)
 
 
@@ -77,7 +77,7 @@ def saved(path, *frames, **options):
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
 def test_several_images_in_a_file_are_refused_and_one_is_read(tmp_path, pixels, suffix):
     frames = [Image.fromarray(pixels), Image.fromarray(pixels[::-1].copy())]
-    with pytest.raises(SkipweaveError, match=r"animated, or of several pages: it holds 2 images"):
+    with pytest.raises(SkipweaveError, match="2 images"):
         open_image(saved(tmp_path / f"two{suffix}", *frames), 3)
     assert open_image(saved(tmp_path / f"one{suffix}", frames[0]), 3).shape == (3, 6, 4)
 
@@ -102,15 +102,15 @@ def test_print_colors_become_red_green_and_blue(tmp_path):
     assert open_image(tmp_path / "white.jpg", 3).unique().tolist() == [255]
 
 
-def test_the_name_does_not_decide_the_format(tmp_path, pixels):
+def test_the_format_does_not_depend_on_the_name(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.jpg", format="PNG")
     assert np.array_equal(open_image(tmp_path / "a.jpg", 3).numpy(), pixels.transpose(2, 0, 1))
-    assert read_head(tmp_path / "a.jpg") == (4, 6, "PNG")
+    assert read_header(tmp_path / "a.jpg") == (4, 6, "PNG")
 
 
-def test_formats_that_run_other_programs_are_not_tried(tmp_path):
+def test_formats_that_run_external_programs_raise(tmp_path):
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
-    with pytest.raises(SkipweaveError, match="its head is none of JPEG, PNG"):
+    with pytest.raises(SkipweaveError, match=r"a\.png .*JPEG, PNG"):
         open_image(tmp_path / "a.png", 3)
 
 
@@ -118,33 +118,33 @@ def chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def test_a_head_that_claims_too_many_pixels_is_refused(tmp_path):
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+def test_a_header_with_too_many_pixels_raises(tmp_path):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
     data = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + data)
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
     with pytest.raises(SkipweaveError, match=r"bomb\.png .*bomb"):
         open_image(tmp_path / "bomb.png", 3)
 
 
-def test_the_limit_is_our_own(tmp_path, pixels, monkeypatch):
+def test_the_limit_of_pixels_is_inclusive(tmp_path, pixels, monkeypatch):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     monkeypatch.setattr(decoding, "MOST_PIXELS", 24)
     assert open_image(tmp_path / "a.png", 3).shape == (3, 6, 4)
     monkeypatch.setattr(decoding, "MOST_PIXELS", 23)
-    with pytest.raises(SkipweaveError, match=r"4 x 6 pixels: expected 1 to 23"):
+    with pytest.raises(SkipweaveError, match=r"4 x 6 pixels.* 23"):
         open_image(tmp_path / "a.png", 3)
 
 
-def test_a_jpeg_that_paints_itself_over_and_over_is_refused(tmp_path, pixels):
+def test_a_jpeg_with_too_many_scans_raises(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.jpg", progressive=True)
     content = (tmp_path / "a.jpg").read_bytes()
     last = content.rindex(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(content[:last] + content[last:-2] * 200 + content[-2:])
-    with pytest.raises(SkipweaveError, match=r"20\d scans: expected at most 100"):
+    with pytest.raises(SkipweaveError, match=r"20\d scans.* 100"):
         open_image(tmp_path / "a.jpg", 3)
 
 
-def test_a_checksum_that_does_not_fit_is_found_though_the_pixels_are_there(tmp_path, pixels):
+def test_a_wrong_checksum_raises_although_the_pixels_are_complete(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     content = bytearray((tmp_path / "a.png").read_bytes())
     content[-13] ^= 1  # the last byte of the checksum before the last chunk
@@ -153,19 +153,19 @@ def test_a_checksum_that_does_not_fit_is_found_though_the_pixels_are_there(tmp_p
         open_image(tmp_path / "a.png", 3)
 
 
-def test_a_tiff_that_lost_the_end_of_its_directory_is_refused(tmp_path, pixels):
+def test_a_tiff_with_a_truncated_directory_raises(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.tif")
     content = (tmp_path / "a.tif").read_bytes()
     where = struct.unpack("<I", content[4:8])[0]
     tags = struct.unpack("<H", content[where : where + 2])[0]
     moved = content[:4] + struct.pack("<I", len(content)) + content[8:] + content[where : where + 2 + 12 * tags]
     (tmp_path / "a.tif").write_bytes(moved)  # all tags, but not the four bytes that end them
-    with pytest.raises(SkipweaveError, match=r"a\.tif .*its directory is damaged"):
+    with pytest.raises(SkipweaveError, match=r"a\.tif .*directory"):
         open_image(tmp_path / "a.tif", 3)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "device"])
-def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
+def test_anything_but_a_regular_file_raises_without_blocking(tmp_path, kind):
     path = tmp_path / "a.png"
     {
         "folder": lambda: path.mkdir(),
@@ -173,19 +173,19 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
         "loop": lambda: path.symlink_to(path),
         "device": lambda: path.symlink_to("/dev/zero"),
     }[kind]()
-    for read in (read_head, lambda path: open_image(path, 3)):
-        with pytest.raises(SkipweaveError, match=r"not a readable image .*a\.png"):
+    for read in (read_header, lambda path: open_image(path, 3)):
+        with pytest.raises(SkipweaveError, match=r"a\.png"):
             read(path)
 
 
-def test_an_empty_file_is_called_so(tmp_path):
+def test_an_empty_file_raises(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(SkipweaveError, match=r"a\.png \(the file is empty\)"):
+    with pytest.raises(SkipweaveError, match=r"a\.png .*empty"):
         open_image(tmp_path / "a.png", 3)
 
 
-def test_pillow_must_not_hide_damage(tmp_path, pixels, monkeypatch):
+def test_truncated_images_must_not_be_enabled_in_pillow(tmp_path, pixels, monkeypatch):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    with pytest.raises(SkipweaveError, match="LOAD_TRUNCATED_IMAGES is set"):
+    with pytest.raises(SkipweaveError, match="LOAD_TRUNCATED_IMAGES is True"):
         open_image(tmp_path / "a.png", 3)

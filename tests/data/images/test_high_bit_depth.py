@@ -6,10 +6,10 @@ import torch
 from PIL import Image, ImageOps
 
 from skipweave.data import open_image
-from skipweave.data.images.decoding import are_deep, open_alike, read_kind
+from skipweave.data.images.decoding import have_high_bit_depth, read_pixel_type
 from skipweave.data.images.high_bit_depth import LARGEST
 from skipweave.errors import SkipweaveError
-from tests.data.deep_files import chunk, png, ppm, tiff
+from tests.data.high_bit_depth_files import chunk, png, ppm, tiff
 
 PIXELS = np.random.default_rng(0).integers(0, 1 << 16, (7, 5, 4)).astype(np.uint16)
 TWELVE = PIXELS % 4096
@@ -58,11 +58,11 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_values_are_read_as_they_are(tmp_path, name):
+def test_values_are_not_scaled(tmp_path, name):
     content, wanted, kind = FILES[name]
     path = tmp_path / name
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
-    assert str(read_kind(path)) == kind
+    assert str(read_pixel_type(path)) == kind
     image = open_image(path, 3)
     assert image.dtype == torch.float32
     channels = wanted.transpose(2, 0, 1).astype(np.float32)
@@ -97,12 +97,12 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
 BROKEN = {
     "nan.tif": (tiff(np.where(FLOAT > 0, FLOAT, np.nan)), "NaN or infinite"),
     "infinite.tif": (tiff(np.where(FLOAT > 0, FLOAT, -np.inf)), "NaN or infinite"),
-    "too large.tif": (tiff(np.full((2, 2, 1), LARGEST + 1, np.int32)), "expected whole numbers up to 16,777,216"),
-    "wraps.tif": (tiff(np.full((2, 2, 1), (1 << 32) - 1, np.uint32)), "expected whole numbers up to 16,777,216"),
-    "packed.ppm": (b"P3 1 1 4095\n1 2 4095\n", "save it as a PNG file of 16 bits"),
+    "too large.tif": (tiff(np.full((2, 2, 1), LARGEST + 1, np.int32)), "up to 16,777,216"),
+    "wraps.tif": (tiff(np.full((2, 2, 1), (1 << 32) - 1, np.uint32)), "up to 16,777,216"),
+    "packed.ppm": (b"P3 1 1 4095\n1 2 4095\n", "more than 8 bits"),
     "planes.tif": (tiff(RGB, planar=2), "planes.tif"),
-    "doubles.tif": (tiff(FLOAT.astype(np.float64)), "a TIFF file of other channels or values"),
-    "signed bytes.tif": (tiff(SIGNED.astype(np.int8)), "signed values of 8 bits"),
+    "doubles.tif": (tiff(FLOAT.astype(np.float64)), "TIFF"),
+    "signed bytes.tif": (tiff(SIGNED.astype(np.int8)), "8-bit"),
     "cut.tif": (tiff(RGB)[:-20], "truncated"),
     "cut.ppm": (ppm(TWELVE[..., :3], 4095)[:-20], "cut.ppm"),
     "cut.png": (png(RGB)[:-20], "cut.png"),
@@ -110,7 +110,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_cannot_be_read_whole_is_refused_by_name(tmp_path, name):
+def test_files_that_cannot_be_decoded_exactly_raise(tmp_path, name):
     content, reason = BROKEN[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SkipweaveError) as caught:
@@ -119,29 +119,29 @@ def test_what_cannot_be_read_whole_is_refused_by_name(tmp_path, name):
     assert str(tmp_path / name) in str(caught.value)
 
 
-def test_a_packed_color_tiff_is_refused_rather_than_cut_to_8_bits(tmp_path):
+def test_a_compressed_color_tiff_raises(tmp_path):
     content = bytearray(tiff(RGB, packing=8))  # deflate, by its tag
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(SkipweaveError, match=r"a\.tif"):
         open_image(tmp_path / "a.tif", 3)
 
 
-def test_an_image_of_another_depth_than_its_set_is_refused(tmp_path):
+def test_an_image_of_another_bit_depth_raises(tmp_path):
     (tmp_path / "deep.png").write_bytes(png(RGB))
     Image.new("RGB", (4, 4)).save(tmp_path / "bytes.png")
-    assert open_alike(tmp_path / "deep.png", 3, deep=True).dtype == torch.float32
-    assert open_alike(tmp_path / "bytes.png", 3, deep=False).dtype == torch.uint8
-    with pytest.raises(SkipweaveError, match=r"deep\.png holds 16-bit RGB values, but the training images have 8 bits"):
-        open_alike(tmp_path / "deep.png", 3, deep=False)
-    with pytest.raises(SkipweaveError, match=r"bytes\.png holds 8-bit RGB values, .* have more than 8 bits"):
-        open_alike(tmp_path / "bytes.png", 3, deep=True)
+    assert open_image(tmp_path / "deep.png", 3, high_bit_depth=True).dtype == torch.float32
+    assert open_image(tmp_path / "bytes.png", 3, high_bit_depth=False).dtype == torch.uint8
+    with pytest.raises(SkipweaveError, match=r"deep\.png has 16-bit RGB"):
+        open_image(tmp_path / "deep.png", 3, high_bit_depth=False)
+    with pytest.raises(SkipweaveError, match=r"bytes\.png has 8-bit RGB"):
+        open_image(tmp_path / "bytes.png", 3, high_bit_depth=True)
 
 
-def test_the_first_image_with_a_head_tells_the_depth_of_a_set(tmp_path):
+def test_the_first_readable_header_sets_the_bit_depth(tmp_path):
     (tmp_path / "none.png").write_bytes(b"no image")
     (tmp_path / "deep.png").write_bytes(png(RGB))
     Image.new("RGB", (4, 4)).save(tmp_path / "bytes.png")
     names = [tmp_path / name for name in ("none.png", "deep.png", "bytes.png")]
-    assert are_deep(names)
-    assert not are_deep(names[::2])
-    assert not are_deep([])
+    assert have_high_bit_depth(names)
+    assert not have_high_bit_depth(names[::2])
+    assert not have_high_bit_depth([])

@@ -17,19 +17,19 @@ def test_images_are_listed_in_natural_order(tmp_path):
     assert found == ["1.jpg", "b.jpeg", "img2.png", "IMG3.PNG", "img10.png", "sub/a.png"]
 
 
-def test_a_file_is_its_own_list(tmp_path):
+def test_a_file_is_returned(tmp_path):
     (tmp_path / "photo").touch()
     assert list_images(tmp_path / "photo") == [tmp_path / "photo"]
 
 
-def test_no_image_or_no_folder_is_told(tmp_path):
-    with pytest.raises(SkipweaveError, match=r"no image in .*: expected files that end in \.jpg, \.jpeg, \.png"):
+def test_missing_images_and_folders_raise(tmp_path):
+    with pytest.raises(SkipweaveError, match=r"no image in .*\.jpg, \.jpeg, \.png"):
         list_images(tmp_path)
-    with pytest.raises(SkipweaveError, match="no such file or folder: nowhere"):
+    with pytest.raises(SkipweaveError, match="nowhere"):
         list_images(Path("nowhere"))
 
 
-def test_links_are_followed_but_not_round_in_circles(tmp_path):
+def test_links_are_followed_except_cycles(tmp_path):
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     (inner / "1.png").touch()
@@ -41,7 +41,7 @@ def test_links_are_followed_but_not_round_in_circles(tmp_path):
     assert names == ["a/b/1.png", "a/b/self", "a/side/1.png", "a/side/self"]
 
 
-def test_everything_that_is_no_folder_is_found_in_order(tmp_path):
+def test_all_files_are_found_in_order(tmp_path):
     for name in ("b/2.png", "b/10.png", "a.png/x.txt", "z"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -52,12 +52,12 @@ def test_everything_that_is_no_folder_is_found_in_order(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_locked_folder_is_named(tmp_path):
+def test_a_locked_folder_raises(tmp_path):
     (tmp_path / "locked").mkdir(mode=0)
     with pytest.raises(SkipweaveError, match=r"cannot read the folder .*locked"):
         walk_files(tmp_path)
 
 
-def test_a_folder_that_goes_away_is_named(tmp_path):
+def test_a_removed_folder_raises(tmp_path):
     with pytest.raises(SkipweaveError, match=r"cannot read the folder .*gone"):
         walk_files(tmp_path / "gone")

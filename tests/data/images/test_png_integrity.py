@@ -66,5 +66,5 @@ def test_a_file_that_lacks_rows_is_refused_though_its_checksums_fit(tmp_path):
     write(tmp_path / "short.png", 10, 8, row * 7)
     write(tmp_path / "woven.png", 10, 8, bytes(200), interlaced=1)
     for name in ("short.png", "woven.png"):
-        with pytest.raises(SkipweaveError, match=r"its data end before its last row|image file is truncated"):
+        with pytest.raises(SkipweaveError, match=r"last row|truncated"):
             open_image(tmp_path / name, 3)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipweave.data import ClassPixels, DataConfig, count_pixels, load_segmentation
-from skipweave.data.segmentation import LabelClasses, Row, SegmentationImages
+from skipweave.data import DataConfig, PixelCounts, count_pixels, load_segmentation
+from skipweave.data.segmentation import ClassEntry, ClassList, SegmentationDataset
 
-CLASSES = LabelClasses((Row("a", 0), Row("b", 1), Row("c", 2), Row("void", 3)), "list.csv")
+CLASSES = ClassList((ClassEntry("a", 0), ClassEntry("b", 1), ClassEntry("c", 2), ClassEntry("void", 3)), "list.csv")
 
 
 def images(tmp_path, maps):
@@ -14,23 +14,23 @@ def images(tmp_path, maps):
         path = tmp_path / f"{number}.png"
         Image.fromarray(np.array(values, dtype=np.uint8)).save(path)
         pairs.append((path, path))
-    return SegmentationImages(pairs, CLASSES)
+    return SegmentationDataset(pairs, CLASSES)
 
 
 def test_pixels_are_counted(tmp_path):
-    told = []
+    calls = []
     counted = count_pixels(
-        images(tmp_path, [[[0, 0, 1, 3]], [[0, 3], [3, 3]], [[2, 2]]]), lambda done, of: told.append((done, of))
+        images(tmp_path, [[[0, 0, 1, 3]], [[0, 3], [3, 3]], [[2, 2]]]), lambda done, of: calls.append((done, of))
     )
-    assert counted == ClassPixels(("a", "b", "c"), pixels=(3, 1, 2), beside=(4, 3, 2), total=10)
+    assert counted == PixelCounts(("a", "b", "c"), pixels=(3, 1, 2), present=(4, 3, 2), total=10)
     assert counted.frequencies() == (0.3, 0.1, 0.2)
     assert counted.weights() == pytest.approx((2 / 3, 2, 1))
     assert counted.frequencies("present") == (3 / 4, 1 / 3, 1)
     assert counted.weights("present") == pytest.approx((1, 9 / 4, 3 / 4))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_a_class_that_never_occurs_weighs_nothing(tmp_path):
+def test_a_class_that_never_occurs_has_weight_zero(tmp_path):
     counted = count_pixels(images(tmp_path, [[[0, 0, 1, 0]]]))
     assert counted.weights() == pytest.approx((2 / 3, 2, 0))
     assert counted.weights("present") == pytest.approx((2 / 3, 2, 0))
@@ -42,19 +42,18 @@ def camvid(camvid_root):
     return count_pixels(load_segmentation(DataConfig(name="camvid", root=camvid_root)).train)
 
 
-def test_camvids_frequencies_are_those_known(camvid):
-
+def test_the_frequencies_of_camvid(camvid):
     known = [0.16845, 0.23259, 0.00983, 0.31658, 0.04486, 0.09724, 0.01173, 0.01127, 0.05866, 0.00639, 0.00292]
-    assert [round(share, 5) for share in camvid.frequencies()] == known
+    assert [round(frequency, 5) for frequency in camvid.frequencies()] == known
     assert round(1 - sum(camvid.frequencies()), 5) == 0.03948
 
 
 @pytest.mark.parametrize(
-    ("share", "known"),
+    ("of", "known"),
     [
         ("all", [0.266, 0.193, 4.564, 0.142, 1.0, 0.461, 3.825, 3.981, 0.765, 7.018, 15.382]),
         ("present", [0.279, 0.202, 4.789, 0.149, 1.0, 0.424, 3.846, 1.980, 0.789, 6.385, 8.819]),
     ],
 )
-def test_camvids_weights_are_those_known(camvid, share, known):
-    assert [round(weight, 3) for weight in camvid.weights(share)] == known
+def test_the_weights_of_camvid(camvid, of, known):
+    assert [round(weight, 3) for weight in camvid.weights(of)] == known

@@ -3,11 +3,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipweave.data import WholeImage, epoch_loader
-from skipweave.data.segmentation import EvalPair, TrainPair
+from skipweave.data import Preprocessing, epoch_loader
+from skipweave.data.segmentation import JointEvalTransform, JointTrainTransform
 
 VOID = 200
-PLAIN = WholeImage(3, None, (0.0, 0.0, 0.0), (1 / 255,) * 3)  # leaves bytes as they are
+PLAIN = Preprocessing(channels=3, resize=None, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)  # leaves bytes as they are
 
 
 class Coordinates:
@@ -37,7 +37,7 @@ def expected_labels(image):
 )
 def test_labels_stay_with_their_pixels(height, width, crop, flip, seed):
     torch.manual_seed(seed)
-    image, labels = TrainPair(PLAIN, VOID, crop, flip)(*Coordinates(height, width)[0])
+    image, labels = JointTrainTransform(PLAIN, VOID, crop, flip)(*Coordinates(height, width)[0])
     assert labels.dtype == torch.int64
     assert image.shape[1:] == labels.shape == ((crop, crop) if crop else (height, width))
     assert torch.equal(labels, expected_labels(image.round()))
@@ -47,7 +47,7 @@ def test_labels_stay_with_their_pixels(height, width, crop, flip, seed):
 
 def test_every_place_and_side_comes_equally_often():
     samples = Coordinates(5, 6, count=3000)
-    transform = TrainPair(PLAIN, VOID, crop=4, flip=True)
+    transform = JointTrainTransform(PLAIN, VOID, crop=4, flip=True)
     batches = epoch_loader(samples, transform, batch_size=3000, seed=0, epoch=0, shuffle=False)
     images, _ = next(iter(batches))
     corners = images.round()[:, :2, 0, [0, -1]].flatten(1)
@@ -59,7 +59,7 @@ def test_every_place_and_side_comes_equally_often():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_functions_of_seed_and_epoch(workers):
     samples = Coordinates(20, 20, count=12)
-    transform = TrainPair(PLAIN, VOID, crop=8, flip=True)
+    transform = JointTrainTransform(PLAIN, VOID, crop=8, flip=True)
 
     def epoch(number, **options):
         options = {"batch_size": 4, "seed": 3, "shuffle": True} | options
@@ -74,12 +74,12 @@ def test_batches_are_functions_of_seed_and_epoch(workers):
 
 
 def test_training_labels_follow_a_resized_image_and_evaluated_ones_do_not():
-    half = WholeImage(3, 6, (0.0, 0.0, 0.0), (1 / 255,) * 3)
+    half = Preprocessing(channels=3, resize=6, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
     image, labels = Coordinates(12, 18)[0]
-    small, small_labels = TrainPair(half, VOID, crop=None, flip=False)(image, labels)
+    small, small_labels = JointTrainTransform(half, VOID, crop=None, flip=False)(image, labels)
     assert small.shape == (3, 6, 9)
     assert torch.equal(small_labels, labels[1::2, 1::2].long())
-    evaluated, kept = EvalPair(half)(image, labels)
+    evaluated, kept = JointEvalTransform(half)(image, labels)
     assert torch.equal(evaluated, small)
     assert torch.equal(kept, labels.long())
 
@@ -88,6 +88,8 @@ def test_labels_are_never_mixed():
     image, _ = Coordinates(40, 40)[0]
     labels = torch.randint(0, 2, (40, 40), dtype=torch.uint8) * 100
     for side in (7, 23, 64):
-        _, resized = TrainPair(WholeImage(3, side, (0, 0, 0), (1, 1, 1)), VOID, None, False)(image, labels)
+        _, resized = JointTrainTransform(
+            Preprocessing(channels=3, resize=side, mean=(0, 0, 0), std=(1, 1, 1)), VOID, None, False
+        )(image, labels)
         assert resized.shape == (side, side)
         assert set(resized.unique().tolist()) == {0, 100}

@@ -65,13 +65,13 @@ def test_training_batches_are_crops_and_evaluation_batches_whole(tmp_path, make_
     assert (data.image_size, load(tmp_path).image_size) == ((16, 16), (20, 30))
 
 
-def test_a_missing_layout_is_told(tmp_path, make_pairs):
-    with pytest.raises(SkipweaveError, match="no train/images with train/masks, and no images with masks"):
+def test_a_missing_folder_raises(tmp_path, make_pairs):
+    with pytest.raises(SkipweaveError, match=str(tmp_path)):
         load(tmp_path)
     make_pairs(tmp_path, numbered(2))
-    with pytest.raises(SkipweaveError, match=r"no class list at .*classes\.csv"):
+    with pytest.raises(SkipweaveError, match=r"classes\.csv"):
         load(tmp_path)
-    with pytest.raises(SkipweaveError, match=r"CamVid has no train, trainannot, val, .*expected CamVid as SegNet's"):
+    with pytest.raises(SkipweaveError, match="CamVid has no train, trainannot, val"):
         load_segmentation(DataConfig(name="camvid", root=tmp_path))
 
 

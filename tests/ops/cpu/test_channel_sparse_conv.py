@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from skipweave.ops import channel_sparse, channel_sparse_conv2d, channel_sparse_dense, form_for
+from skipweave.ops import channel_sparse, channel_sparse_conv2d, channel_sparse_dense, implementation_for
 from skipweave.ops.cpu import c_library
 from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
 from tests.ops.shapes import Case, assert_exact, cases, errors
@@ -132,14 +132,14 @@ def test_it_can_be_compiled() -> None:
 def test_it_is_taken_where_it_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel_sparse, "break_even", lambda kernel: 0.5)
     x, weight, index, bias = Case(1, 8, 4, 5, 5, (3, 3), fan_in=4, rows=4).operands()
-    assert form_for(x, weight, index).name == "library"
-    assert form_for(x[:, :7], weight, index).name == "dense"
-    assert form_for(x.double(), weight.double(), index).reason == "no C library: the type is not float32"
-    assert form_for(x, weight, index, (3, 1)).reason == "no C library: the stride is (3, 1)"
-    assert form_for(x, weight, index.long()).name == "dense"
-    assert form_for(x.to("meta"), weight.to("meta"), index).reason == "no C library: the tensors are on meta"
+    assert implementation_for(x, weight, index).name == "library"
+    assert implementation_for(x[:, :7], weight, index).name == "dense"
+    assert implementation_for(x.double(), weight.double(), index).reason == "no C library: the type is not float32"
+    assert implementation_for(x, weight, index, (3, 1)).reason == "no C library: the stride is (3, 1)"
+    assert implementation_for(x, weight, index.long()).name == "dense"
+    assert implementation_for(x.to("meta"), weight.to("meta"), index).reason == "no C library: the tensors are on meta"
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert form_for(x, weight, index).name == "dense"
+        assert implementation_for(x, weight, index).name == "dense"
     torch.testing.assert_close(
         channel_sparse_conv2d(x, weight, index, bias), channel_sparse_dense(x, weight, index, bias)
     )
@@ -151,8 +151,8 @@ def test_without_the_library_the_other_forms_run(monkeypatch: pytest.MonkeyPatch
     assert hidden.problem == "it was not built: there was no C compiler when skipweave was installed"
     monkeypatch.setattr(c_library, "library", lambda: hidden)
     x, weight, index, bias = Case(1, 8, 16, 5, 5, (3, 3), fan_in=2, rows=16).operands()
-    assert form_for(x, weight, index).reason == f"no C library: {hidden.problem}"
-    assert form_for(x, weight, index[::8]).name == "shared"
+    assert implementation_for(x, weight, index).reason == f"no C library: {hidden.problem}"
+    assert implementation_for(x, weight, index[::8]).name == "shared"
     for rows in (index, index[::8]):
         ours = channel_sparse_conv2d(x, weight, rows, bias)
         torch.testing.assert_close(ours, channel_sparse_dense(x, weight, rows, bias))

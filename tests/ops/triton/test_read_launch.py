@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skipweave.layers import ConcatRead
 from skipweave.layers.unit import Unit, bottleneck_body
-from skipweave.ops import Geometry, concat_read, concat_read_lean, read_conv, read_conv_fast, read_conv_lean
+from skipweave.ops import Geometry, concat_read, concat_read_low_memory, read_conv, read_conv_fast, read_conv_low_memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning")
 GPU = torch.cuda.is_available()
@@ -79,7 +79,7 @@ def conv_errors(operands: list[Tensor], case: Case, dtype: torch.dtype, geometry
         conv_bias, nodes = (given[3], given[4:]) if case.biased else (None, given[3:])
         return form(nodes, *given[:3], conv_bias, geometry)
 
-    return errors(lambda given: run(read_conv_lean, given), lambda given: run(read_conv, given), operands, dtype)
+    return errors(lambda given: run(read_conv_low_memory, given), lambda given: run(read_conv, given), operands, dtype)
 
 
 @pytest.mark.parametrize("case", CASES + [pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES])
@@ -103,7 +103,7 @@ def test_other_convolutions_read_into_a_map(device: str, kernels: list[str]) -> 
 def test_reading_is_the_definition(case: Case, dtype: torch.dtype, device: str, kernels: list[str]) -> None:
     gain, bias, _, _, *nodes = case.operands(device, dtype)
     found = errors(
-        lambda given: concat_read_lean(given[2:], *given[:2]),
+        lambda given: concat_read_low_memory(given[2:], *given[:2]),
         lambda given: concat_read(given[2:], *given[:2]),
         [gain, bias, *nodes],
         torch.float32,  # as torch has it of half precision and float32
@@ -137,7 +137,7 @@ def test_nothing_but_the_nodes_is_kept(device: str, kernels: list[str]) -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        read_conv_lean(nodes, gain, bias, weight)
+        read_conv_low_memory(nodes, gain, bias, weight)
     assert kept == {tensor.data_ptr() for tensor in (gain, bias, weight, *nodes)}
     assert kernels == ["read_product"]
 
@@ -150,7 +150,7 @@ def test_gradients_that_nobody_wants_are_left_out(
 ) -> None:
     operands = [tensor.requires_grad_(at == wanted) for at, tensor in enumerate(CASES[0].operands(device))]
     gain, bias, weight, conv_bias, *nodes = operands
-    read_conv_lean(nodes, gain, bias, weight, conv_bias).sum().backward()
+    read_conv_low_memory(nodes, gain, bias, weight, conv_bias).sum().backward()
     assert [tensor.grad is not None for tensor in operands] == [at == wanted for at in range(6)]
     assert kernels == expected
 

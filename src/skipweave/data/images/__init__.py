@@ -1,1 +1,1 @@
-"""Image files, found and decoded."""
+"""Image files: search and decoding."""

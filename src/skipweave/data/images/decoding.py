@@ -1,7 +1,7 @@
-"""Read image files as tensors: whole and unharmed, or not at all.
+"""Decoding of image files; damaged files raise.
 
-PNG files carry checksums, which are compared. The other formats carry none: there a damaged byte that leaves a file
-well-formed can change pixels unseen, as in every reader.
+PNG files have checksums, which are verified. The other formats have none: a damaged byte that leaves such a file
+well-formed can change pixels without an error, as in every decoder.
 """
 
 import mmap
@@ -19,75 +19,61 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from skipweave.data.images.high_bit_depth import Kind, deep_values, kind_of
+from skipweave.data.images.high_bit_depth import PixelType, high_bit_depth_pixels, pixel_type_of
 from skipweave.data.images.png_integrity import has_all_rows
 from skipweave.errors import SkipweaveError
 
-#: What is tried, whatever a file's name says. Pillow knows more; some of those run other programs.
+#: Accepted formats, whatever the file name. Pillow supports more, some of which run external programs.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 MOST_PIXELS = 1 << 27
-_MOST_SCANS = 100  # of a JPEG file, where photographs have about ten; each costs as long as the whole image
+_MOST_SCANS = 100  # of a JPEG file; photographs have about ten, and each takes as long as the whole image
 _SCAN = re.compile(rb"\xff\xda")
 _MODES = {1: "L", 3: "RGB"}
-# What Pillow warns of in a TIFF file and reads rightly: a tag that holds more values than it uses.
+# Pillow's warning about a tag with more values than needed, which it decodes correctly.
 _HARMLESS = "Metadata Warning"
 
 
-def open_image(path: str | Path, in_chans: int) -> Tensor:
-    """Read an image upright (its EXIF orientation applied) and in the channels that a network takes.
+def open_image(path: str | Path, in_chans: int, *, high_bit_depth: bool | None = None) -> Tensor:
+    """Decode an image, apply its EXIF orientation and convert it to gray or color.
 
-    Transparency is ignored: pixels have the colors that the file gives them. Values of more than 8 bits, whole numbers
-    or floating-point ones, are read as they stand in the file.
+    The alpha channel is dropped: pixels keep the colors of the file. Values of more than 8 bits, integer or float, are
+    not scaled.
 
     Args:
-        path: a file of one of `FORMATS`, whatever its name.
-        in_chans: 1 for gray, 3 for color; the image is converted.
+        path: File of one of `FORMATS`, whatever its name.
+        in_chans: 1 for gray, 3 for color.
+        high_bit_depth: Whether the other images of the dataset have more than 8 bits per channel; an image of another
+            bit depth raises. None accepts both.
 
     Returns:
-        The pixels, CHW: uint8 if 8 bits a channel hold them, else float32.
+        The pixels, CHW: uint8 for 8 bits per channel, float32 for more.
 
     Raises:
-        SkipweaveError: the file is missing, is not an image, is damaged, holds several images, above 134 million
-            pixels, NaN or infinite values, or `in_chans` is neither 1 nor 3.
+        SkipweaveError: The file is missing, is not an image, is damaged, holds several images, more than 134 million
+            pixels or NaN or infinite values, or has another bit depth; or `in_chans` is neither 1 nor 3.
     """
     if in_chans not in _MODES:
-        raise SkipweaveError(f"image files can be read with 1 channel (gray) or 3 (color), not {in_chans}")
-    with _opened(path) as (image, kind):
-        if kind.deep:
+        raise SkipweaveError(f"in_chans is {in_chans}: expected 1 (gray) or 3 (color) for image files")
+    with _opened(path) as (image, pixel_type):
+        if high_bit_depth not in (None, pixel_type.high_bit_depth):
+            raise SkipweaveError(
+                f"{path} has {pixel_type} values, but the training images have "
+                f"{'more than 8 bits' if high_bit_depth else '8 bits'} per channel: expected one bit depth"
+            )
+        if pixel_type.high_bit_depth:
             tiles = list(image.tile)
             image.load()
-            return deep_values(path, image, kind, tiles, in_chans)
+            return high_bit_depth_pixels(path, image, pixel_type, tiles, in_chans)
         ImageOps.exif_transpose(image, in_place=True)
         return pil_to_tensor(image.convert(_MODES[in_chans]))
 
 
-def open_alike(path: str | Path, in_chans: int, *, deep: bool) -> Tensor:
-    """Read an image as `open_image` does, if it has the depth of the other images of its set.
-
-    Args:
-        path: the file.
-        in_chans: 1 for gray, 3 for color.
-        deep: whether the others have more than 8 bits a channel. One range does not serve both kinds.
-
-    Raises:
-        SkipweaveError: it cannot be read, or has another depth.
-    """
-    image = open_image(path, in_chans)
-    if image.is_floating_point() == deep:
-        return image
-    others = "more than 8 bits" if deep else "8 bits"
-    raise SkipweaveError(
-        f"{path} holds {read_kind(path)} values, but the training images have {others} a channel, and values of both "
-        f"kinds have no common scale: save it as those are, or those as it is"
-    )
-
-
 @contextmanager
 def open_upright(path: str | Path) -> Iterator[Image.Image]:
-    """Open and load an image file, its EXIF orientation applied, for reading in a `with` block.
+    """Open an image file, apply its EXIF orientation, and yield it.
 
     Raises:
-        SkipweaveError: the file is missing, is not an image, is damaged, or is one that `open_image` refuses.
+        SkipweaveError: As for `open_image`.
     """
     with _opened(path) as (image, _):
         ImageOps.exif_transpose(image, in_place=True)
@@ -95,67 +81,67 @@ def open_upright(path: str | Path) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, Kind]]:
-    """Open a file whose head is in order; what reading it in the block raises becomes one line that names it."""
-    with _in_our_words(path), warnings.catch_warnings(record=True) as heard:
+def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, PixelType]]:
+    """Open a file with a valid header; errors in the block become a SkipweaveError that names the file."""
+    with _errors_of(path), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _check_file(path)
-        image, kind = _open_checked(path)
+        image, pixel_type = _open_checked(path)
         with image:
-            yield image, kind
-            _check_directory(image, heard)
+            yield image, pixel_type
+            _check_directory(image, caught)
 
 
-class Head(NamedTuple):
-    """What an image file says of itself: its size before the EXIF orientation is applied, and Pillow's format name."""
+class Header(NamedTuple):
+    """Header of an image file: size before its EXIF orientation is applied, and Pillow's name of the format."""
 
     width: int
     height: int
     format: str
 
 
-def read_kind(path: str | Path) -> Kind:
-    """Read which kind of values an image file holds, from its head.
+def read_pixel_type(path: str | Path) -> PixelType:
+    """Read the pixel type of an image file from its header.
 
     Raises:
-        SkipweaveError: the file is missing, or has no head of `FORMATS`.
+        SkipweaveError: The file is missing, or its header is none of `FORMATS`.
     """
-    with _head_of(path) as image:
-        return kind_of(image)
+    with _opened_header(path) as image:
+        return pixel_type_of(image)
 
 
-def read_head(path: str | Path) -> Head:
-    """Read the head of an image file; the image itself is not looked at.
+def read_header(path: str | Path) -> Header:
+    """Read the header of an image file, without decoding the image.
 
     Raises:
-        SkipweaveError: the file is missing, or has no head of `FORMATS`.
+        SkipweaveError: The file is missing, or its header is none of `FORMATS`.
     """
-    with _head_of(path) as image:
-        return Head(image.width, image.height, image.format or "")
+    with _opened_header(path) as image:
+        return Header(image.width, image.height, image.format or "")
 
 
-def are_deep(paths: Iterable[str | Path]) -> bool:
-    """Whether the first image whose head can be read has more than 8 bits a channel; others must be like it."""
+def have_high_bit_depth(paths: Iterable[str | Path]) -> bool:
+    """Whether the first image with a readable header has more than 8 bits per channel; the others must agree."""
     for path in paths:
         try:
-            return read_kind(path).deep
+            return read_pixel_type(path).high_bit_depth
         except SkipweaveError:
             continue
     return False
 
 
 @contextmanager
-def _head_of(path: str | Path) -> Iterator[ImageFile.ImageFile]:
-    """Open a file to look at its head alone."""
-    with _in_our_words(path), warnings.catch_warnings(action="ignore"):
+def _opened_header(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+    """Open a file and read only its header."""
+    with _errors_of(path), warnings.catch_warnings(action="ignore"):
         _check_file(path)
         with Image.open(path, formats=FORMATS) as image:
             yield image
 
 
 @contextmanager
-def _in_our_words(path: str | Path) -> Iterator[None]:
-    """Turn whatever reading a file raises into one line that names it."""
+def _errors_of(path: str | Path) -> Iterator[None]:
+    """Turn any error in the block into a SkipweaveError that names the file."""
     try:
         yield
     except SkipweaveError:
@@ -163,7 +149,7 @@ def _in_our_words(path: str | Path) -> Iterator[None]:
     except FileNotFoundError:
         raise SkipweaveError(f"no such image file: {path}") from None
     except UnidentifiedImageError as error:
-        raise _unreadable(path, _unknown_head(path)) from error
+        raise _unreadable(path, _unknown_header(path)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
         raise _unreadable(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
@@ -172,70 +158,69 @@ def _unreadable(path: str | Path, reason: str) -> SkipweaveError:
     return SkipweaveError(f"not a readable image (damaged, or of another format): {path} ({reason})")
 
 
-def _unknown_head(path: str | Path) -> str:
-    """Why Pillow does not know a file by its head."""
+def _unknown_header(path: str | Path) -> str:
+    """Describe a header that Pillow does not recognize."""
     with open(path, "rb") as file:
         if file.read(4) in (b"II*\0", b"MM\0*"):
-            return "a TIFF file of other channels or values than are read here: save it with 8 or 16 bits a channel"
-    return f"its head is none of {', '.join(FORMATS)}"
+            return "a TIFF file with unsupported channels or values: save it with 8 or 16 bits per channel"
+    return f"its header is none of {', '.join(FORMATS)}"
 
 
 def _check_file(path: str | Path) -> None:
-    """Refuse what is no file, such as a pipe, which would be waited for, and an empty one."""
+    """Raise for an empty file and for anything but a regular file, such as a pipe, on which reading would block."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError("a folder, a pipe or a device, not a file")
+        raise ValueError("not a regular file, but a folder, a pipe or a device")
     if not found.st_size:
         raise ValueError("the file is empty")
 
 
-def _open_checked(path: str | Path) -> tuple[ImageFile.ImageFile, Kind]:
-    """Open a file whose head is in order; of a PNG file checksums and rows too, which Pillow does not look at."""
+def _open_checked(path: str | Path) -> tuple[ImageFile.ImageFile, PixelType]:
+    """Open a file and check its header; for PNG also checksums and rows, which Pillow does not check."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise SkipweaveError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, which hides damage: leave it False")
-    with ExitStack() as if_refused:
-        image = if_refused.enter_context(Image.open(path, formats=FORMATS))
-        _check_head(image)
-        kind = kind_of(image)
+        raise SkipweaveError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True, which hides damage: expected False")
+    with ExitStack() as on_error:
+        image = on_error.enter_context(Image.open(path, formats=FORMATS))
+        _check_size(image)
+        pixel_type = pixel_type_of(image)
         if image.format in ("JPEG", "MPO"):
             _check_scans(path)
         if image.format == "PNG":
             image.verify()
-            image = if_refused.enter_context(Image.open(path, formats=("PNG",)))
+            image = on_error.enter_context(Image.open(path, formats=("PNG",)))
             _check_rows(path, image)
-        if_refused.pop_all()
-    return image, kind
+        on_error.pop_all()
+    return image, pixel_type
 
 
-def _check_head(image: Image.Image) -> None:
-    """Refuse images of no or too many pixels, and files of several images; a photograph's companions (MPO) are none."""
+def _check_size(image: Image.Image) -> None:
+    """Raise for images without pixels or with too many, and for files of several images other than MPO."""
     pixels = image.width * image.height
     if not 0 < pixels <= MOST_PIXELS:
         raise ValueError(
-            f"{image.width} x {image.height} pixels: expected 1 to {MOST_PIXELS:,}, since more may be a decompression "
-            f"bomb; save it smaller"
+            f"{image.width} x {image.height} pixels: expected 1 to {MOST_PIXELS:,}, as more may be a decompression bomb"
         )
     if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
-        raise ValueError(f"animated, or of several pages: it holds {frames} images; save the one that is meant alone")
+        raise ValueError(f"it holds {frames} images (animated, or several pages): expected one")
 
 
 def _check_rows(path: str | Path, image: Image.Image) -> None:
-    """Refuse a PNG file that lacks rows: its last one is black then, so that others need not be unpacked again."""
+    """Raise for a PNG file with missing rows; only a black last row makes decompressing the data again necessary."""
     last = image.crop((0, image.height - 1, image.width, image.height))
     if (image.info.get("interlace") or not np.asarray(last).any()) and not has_all_rows(path):
-        raise ValueError("its data end before its last row")
+        raise ValueError("its data ends before its last row")
 
 
 def _check_scans(path: str | Path) -> None:
-    """Refuse a JPEG file that paints its image over and over, which takes hours."""
+    """Raise for a JPEG file with so many scans that decoding takes hours."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         scans = sum(1 for _ in _SCAN.finditer(content))
     if scans > _MOST_SCANS:
-        raise ValueError(f"{scans} scans: expected at most {_MOST_SCANS}, since more may be a decompression bomb")
+        raise ValueError(f"{scans} scans: expected at most {_MOST_SCANS}, as more may be a decompression bomb")
 
 
-def _check_directory(image: Image.Image, heard: list[warnings.WarningMessage]) -> None:
-    """Refuse a TIFF file part of whose directory is lost, of which Pillow only warns."""
-    lost = [str(warning.message) for warning in heard if not str(warning.message).startswith(_HARMLESS)]
+def _check_directory(image: Image.Image, caught: list[warnings.WarningMessage]) -> None:
+    """Raise for a TIFF file with a damaged directory, for which Pillow only warns."""
+    lost = [str(warning.message) for warning in caught if not str(warning.message).startswith(_HARMLESS)]
     if image.format == "TIFF" and lost:
         raise ValueError(f"its directory is damaged: {lost[0]}")

@@ -1,7 +1,7 @@
-"""Images of more than 8 bits a channel: what a file holds, and its values at full precision.
+"""Images of more than 8 bits per channel, decoded at full precision.
 
-Pillow reads gray ones whole, but of colored ones the upper 8 bits of each channel only. Those are decoded here: PNG by
-torchvision, PPM and uncompressed TIFF as the plain numbers that they hold. Others are refused.
+Pillow decodes gray images fully, but only the upper 8 bits of each channel of color images. Color images are decoded
+here: PNG by torchvision, PPM and uncompressed TIFF as raw values. Other color formats raise.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ _NAMES = {"1": "gray", "L": "gray", "I": "gray", "F": "gray", "P": "palette"} | 
     "RGBA": "RGB with alpha",
 }
 _PNG_NAMES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}  # by color type
-_BITS_PER_SAMPLE, _SAMPLE_FORMAT, _PLANAR = 258, 339, 284  # tags of TIFF
-_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # values of the sample format
-#: Whole numbers up to this are exact in float32.
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT, _PLANAR = 258, 339, 284  # TIFF tags
+_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
+#: Largest integer up to which all integers are exact in float32.
 LARGEST = 1 << 24
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow makes color gray
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as in Pillow's conversion to gray
 
 
-class Kind(NamedTuple):
-    """The kind of values that an image file holds.
+class PixelType(NamedTuple):
+    """Pixel type of an image file, such as `16-bit gray`.
 
     Attributes:
-        bits: of a channel.
-        name: `gray`, `RGB`, `palette` and so on.
-        floating: whether they are floating-point numbers.
+        bits: Bits per channel.
+        name: Channels: `gray`, `RGB`, `palette` and so on.
+        floating: Whether the values are floating-point numbers.
     """
 
     bits: int
@@ -41,16 +41,16 @@ class Kind(NamedTuple):
     floating: bool = False
 
     @property
-    def deep(self) -> bool:
-        """Whether 8 bits do not hold them."""
+    def high_bit_depth(self) -> bool:
+        """Whether the values do not fit 8 bits."""
         return self.bits > 8 or self.floating
 
     def __str__(self) -> str:
         return f"{self.bits}-bit {'float ' if self.floating else ''}{self.name}"
 
 
-def kind_of(image: ImageFile.ImageFile) -> Kind:
-    """The kind of an image that was opened, by its head; call it before anything loads the image."""
+def pixel_type_of(image: ImageFile.ImageFile) -> PixelType:
+    """Return the pixel type of an opened image, from its header; call it before the image is loaded."""
     mode = image.mode.partition(";")[0]
     name = _NAMES.get(mode, mode)
     if image.format == "PNG":
@@ -59,46 +59,46 @@ def kind_of(image: ImageFile.ImageFile) -> Kind:
         image.fp.seek(24)  # bit depth and color type, within the first chunk
         bits, colors = image.fp.read(2)
         image.fp.seek(place)
-        return Kind(bits, _PNG_NAMES.get(colors, name))
+        return PixelType(bits, _PNG_NAMES.get(colors, name))
     if image.format == "TIFF":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         formats = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
         bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
-        if bits <= 8 and max(formats) == _SIGNED:  # which Pillow takes for unsigned ones
-            raise ValueError("signed values of 8 bits: save it with 16")
-        return Kind(bits, name, floating=max(formats) == _FLOAT)
+        if bits <= 8 and max(formats) == _SIGNED:  # which Pillow decodes as unsigned
+            raise ValueError("signed 8-bit values: save it with 16 bits")
+        return PixelType(bits, name, floating=max(formats) == _FLOAT)
     if image.format == "PPM":
-        return Kind(32 if mode == "F" else _largest_of_ppm(image).bit_length(), name, floating=mode == "F")
-    return Kind(1 if mode == "1" else 8, name)
+        return PixelType(32 if mode == "F" else _largest_of_ppm(image).bit_length(), name, floating=mode == "F")
+    return PixelType(1 if mode == "1" else 8, name)
 
 
 def _largest_of_ppm(image: ImageFile.ImageFile) -> int:
-    """The value that stands for white."""
+    """The value of white."""
     *_, arguments = image.tile[0]
     if isinstance(arguments, tuple) and isinstance(arguments[-1], int) and arguments[-1] > 0:
         return arguments[-1]
     return 65535 if image.mode == "I" else 1 if image.mode == "1" else 255
 
 
-def deep_values(
-    path: str | Path, image: ImageFile.ImageFile, kind: Kind, tiles: Sequence[Any], in_chans: int
+def high_bit_depth_pixels(
+    path: str | Path, image: ImageFile.ImageFile, pixel_type: PixelType, tiles: Sequence[Any], in_chans: int
 ) -> Tensor:
-    """The values of a deep image as they stand in its file, upright.
+    """Decode the unscaled values of an image of more than 8 bits and apply its EXIF orientation.
 
     Args:
-        path: the file.
-        image: the same, opened and loaded; its orientation is not yet applied.
-        kind: of it.
-        tiles: `image.tile` before it was loaded: of each its codec, place, offset in the file and arguments.
+        path: Image file.
+        image: The same, opened and loaded; its orientation is not yet applied.
+        pixel_type: Its pixel type.
+        tiles: `image.tile` before loading: codec, extents, offset in the file and arguments of each tile.
         in_chans: 1 for gray, 3 for color; the image is converted.
 
     Returns:
         float32, CHW.
 
     Raises:
-        ValueError: such values cannot be read whole, or some are NaN, infinite or too large for float32.
+        ValueError: The format is not supported, or values are NaN, infinite or too large for float32.
     """
-    channels = _channels(path, image, kind, tiles)
+    channels = _channels(path, image, pixel_type, tiles)
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     values = torch.from_numpy(np.stack([_upright(channel, orientation) for channel in channels]))
     if len(values) == in_chans:
@@ -109,33 +109,33 @@ def deep_values(
 
 
 def _channels(
-    path: str | Path, image: ImageFile.ImageFile, kind: Kind, tiles: Sequence[Any]
+    path: str | Path, image: ImageFile.ImageFile, pixel_type: PixelType, tiles: Sequence[Any]
 ) -> list[NDArray[np.float32]]:
-    """Gray, or red, green and blue, without alpha."""
+    """Decode gray, or red, green and blue, without alpha."""
     if len(image.getbands()) == 1:
-        channels = [_gray(image, kind, tiles)]
+        channels = [_gray(image, pixel_type, tiles)]
     else:
         pixels = _colors(path, image, tiles)
         channels = [pixels[..., band] for band in range(3 if pixels.shape[-1] > 2 else 1)]
     for channel in channels:
-        _check_values(channel, kind)
+        _check_values(channel, pixel_type)
     return [channel.astype(np.float32) for channel in channels]
 
 
-def _gray(image: ImageFile.ImageFile, kind: Kind, tiles: Sequence[Any]) -> NDArray[Any]:
+def _gray(image: ImageFile.ImageFile, pixel_type: PixelType, tiles: Sequence[Any]) -> NDArray[Any]:
     values = np.asarray(image)
-    if image.format == "PPM" and not kind.floating and tiles[0][0] != "raw":
-        largest = tiles[0][3][-1]  # which Pillow makes 65535 of
+    if image.format == "PPM" and not pixel_type.floating and tiles[0][0] != "raw":
+        largest = tiles[0][3][-1]  # which Pillow scales to 65535
         return np.rint(values.astype(np.float64) * largest / 65535)
-    if image.format == "TIFF" and kind.bits == 32 and image.mode == "I":
+    if image.format == "TIFF" and pixel_type.bits == 32 and image.mode == "I":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         if max(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))) == _UNSIGNED:
-            return values.view(np.uint32)  # Pillow takes them for signed ones
+            return values.view(np.uint32)  # which Pillow decodes as signed
     return values
 
 
 def _colors(path: str | Path, image: ImageFile.ImageFile, tiles: Sequence[Any]) -> NDArray[Any]:
-    """The pixels of a color image, (H, W, C), of which Pillow would drop the lower bits."""
+    """Decode the pixels of a color image, (H, W, C), whose lower bits Pillow drops."""
     if image.format == "PNG":
         data = torch.frombuffer(bytearray(Path(path).read_bytes()), dtype=torch.uint8)
         return decode_image(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
@@ -147,11 +147,11 @@ def _colors(path: str | Path, image: ImageFile.ImageFile, tiles: Sequence[Any]) 
             return _rows(path, image.width, len(tags[_BITS_PER_SAMPLE]), order, tiles)
     if image.format == "PPM" and tiles[0][0] == "ppm":
         return _rows(path, image.width, 3, ">u2", tiles)
-    raise ValueError("its color channels have more than 8 bits and are packed: save it as a PNG file of 16 bits")
+    raise ValueError("compressed color channels of more than 8 bits are not supported: save it as a 16-bit PNG file")
 
 
 def _rows(path: str | Path, width: int, channels: int, order: str, tiles: Sequence[Any]) -> NDArray[Any]:
-    """Pixels that lie in a file row by row, strip by strip."""
+    """Load pixels that are stored row by row, strip by strip."""
     strips = []
     for _, extents, offset, _ in tiles:
         top, bottom = extents[1::2]
@@ -160,17 +160,17 @@ def _rows(path: str | Path, width: int, channels: int, order: str, tiles: Sequen
     return np.concatenate(strips)
 
 
-def _check_values(values: NDArray[Any], kind: Kind) -> None:
-    """Refuse what float32 does not hold, or no network can take.
+def _check_values(values: NDArray[Any], pixel_type: PixelType) -> None:
+    """Check that values are finite and exact in float32.
 
     Raises:
-        ValueError: there are such values.
+        ValueError: Some are not.
     """
-    if kind.floating:
+    if pixel_type.floating:
         if not np.isfinite(values).all():
             raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of its values are NaN or infinite")
     elif np.abs(values.astype(np.int64)).max() > LARGEST:
-        raise ValueError(f"values from {values.min()} to {values.max()}: expected whole numbers up to {LARGEST:,}")
+        raise ValueError(f"values from {values.min()} to {values.max()}: expected integers up to {LARGEST:,}")
 
 
 def _upright(channel: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Find image files."""
+"""Search for image files in folders."""
 
 import re
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ EXTENSIONS: tuple[str, ...] = IMG_EXTENSIONS
 
 
 def is_image(path: str | Path) -> bool:
-    """Whether a file's name is that of an image: an accepted extension, and not hidden."""
+    """Whether a file name has an accepted extension and is not hidden."""
     name = Path(path).name.lower()
     return name.endswith(EXTENSIONS) and not name.startswith(".")
 
 
 def walk_files(folder: Path) -> list[Path]:
-    """Find everything in a folder and its sub-folders that is no folder, ordered by folder, then by name.
+    """List all files in a folder and its subfolders, ordered by folder, then by name.
 
-    Links are followed, but not to a folder that they lie in themselves, so that there is no endless tree.
+    Symbolic links are followed, except to a folder that contains them, so the recursion ends.
 
     Raises:
-        SkipweaveError: a folder cannot be read.
+        SkipweaveError: A folder cannot be read.
     """
     return sorted(_walk(folder, frozenset()), key=lambda path: (str(path.parent), path.name))
 
@@ -42,16 +42,16 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
 
 
 def list_images(place: Path) -> list[Path]:
-    """List the images that a path names.
+    """List the images of a path.
 
     Args:
-        place: a file, taken as it is, or a folder, searched with its sub-folders.
+        place: File, returned as it is, or folder, searched with its subfolders.
 
     Returns:
         The files in natural order (img2 before img10).
 
     Raises:
-        SkipweaveError: the path does not exist, or the folder holds no image.
+        SkipweaveError: The path does not exist, or the folder has no image.
     """
     if place.is_file():
         return [place]
@@ -64,7 +64,7 @@ def list_images(place: Path) -> list[Path]:
 
 
 def _natural(path: Path) -> tuple[list[list[int | str]], str]:
-    """Order by the numbers within names; a regular split puts digits at odd places only, so types always agree."""
+    """Sort key by the numbers within names; the split puts digits at odd places only, so types always agree."""
     parts = [
         [int(piece) if place % 2 else piece.lower() for place, piece in enumerate(re.split(r"(\d+)", part))]
         for part in path.parts

@@ -1,4 +1,4 @@
-"""Whether a PNG file has all its rows. Pillow, whose checksums fit, leaves those that are missing black."""
+"""Completeness of PNG data: Pillow leaves missing rows black where checksums are valid."""
 
 import struct
 import zlib
@@ -14,13 +14,13 @@ _PIECE = 1 << 20
 
 
 def has_all_rows(path: str | Path) -> bool:
-    """Whether the data of a PNG file unpack to as many bytes as its size asks for.
+    """Whether the data of a PNG file decompresses to as many bytes as its size requires.
 
     Args:
-        path: a file whose chunks and checksums are in order.
+        path: PNG file with valid chunks and checksums.
     """
     with open(path, "rb") as file:
-        file.seek(16)  # within the first chunk, which describes the image
+        file.seek(16)  # within the first chunk, the image header
         width, height, depth, colors, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
         bits = depth * _CHANNELS[colors]
         missing = sum(
@@ -28,20 +28,20 @@ def has_all_rows(path: str | Path) -> bool:
             for x, y, dx, dy in (_PASSES if interlaced else _WHOLE)
         )
         inflater = zlib.decompressobj()
-        for packed in _data(file):
-            while packed and missing > 0:
-                missing -= len(inflater.decompress(packed, _PIECE))
-                packed = inflater.unconsumed_tail
+        for compressed in _data(file):
+            while compressed and missing > 0:
+                missing -= len(inflater.decompress(compressed, _PIECE))
+                compressed = inflater.unconsumed_tail
         return missing <= 0
 
 
 def _rows(size: int, first: int, step: int) -> int:
-    """How many rows, or columns, a pass has."""
+    """Number of rows, or columns, of a pass."""
     return max(0, -(-(size - first) // step))
 
 
 def _data(file: BinaryIO) -> Iterator[bytes]:
-    """The packed data, chunk by chunk."""
+    """Yield the compressed data, chunk by chunk."""
     file.seek(8)
     name = b""
     while name != b"IEND":
@@ -50,4 +50,4 @@ def _data(file: BinaryIO) -> Iterator[bytes]:
             yield file.read(length)
         else:
             file.seek(length, 1)
-        file.seek(4, 1)  # its checksum
+        file.seek(4, 1)  # checksum

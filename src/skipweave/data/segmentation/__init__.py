@@ -1,25 +1,25 @@
-"""Images with label maps: CamVid, and any pair of folders; read, paired, transformed together and counted."""
+"""Segmentation datasets: CamVid, and any pair of folders of images and masks."""
 
-from skipweave.data.segmentation.class_frequencies import ClassPixels, count_pixels
-from skipweave.data.segmentation.class_list import Color, LabelClasses, Row, read_classes
-from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
-from skipweave.data.segmentation.joint_transforms import EvalPair, TrainPair
-from skipweave.data.segmentation.mask_files import open_labels
+from skipweave.data.segmentation.class_frequencies import PixelCounts, count_pixels
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList, Color, read_classes
+from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
+from skipweave.data.segmentation.joint_transforms import JointEvalTransform, JointTrainTransform
+from skipweave.data.segmentation.mask_files import open_mask
 from skipweave.data.segmentation.mask_folders import CAMVID
 from skipweave.data.segmentation.segmentation_datasets import SegmentationData, load_segmentation
 
 __all__ = [
     "CAMVID",
-    "ClassPixels",
+    "ClassEntry",
+    "ClassList",
     "Color",
-    "EvalPair",
-    "LabelClasses",
-    "Row",
+    "JointEvalTransform",
+    "JointTrainTransform",
+    "PixelCounts",
     "SegmentationData",
-    "SegmentationImages",
-    "TrainPair",
+    "SegmentationDataset",
     "count_pixels",
     "load_segmentation",
-    "open_labels",
+    "open_mask",
     "read_classes",
 ]

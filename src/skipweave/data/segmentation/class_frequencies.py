@@ -1,4 +1,4 @@
-"""How often classes occur in label maps, and the weights that balance them."""
+"""Class frequencies of segmentation masks, and loss weights that balance them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,44 +7,44 @@ from typing import Literal
 import numpy as np
 import torch
 
-from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
+from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
 
-Share = Literal["all", "present"]
+Denominator = Literal["all", "present"]
 
 
 @dataclass(frozen=True)
-class ClassPixels:
-    """Pixels of each class, counted over a set of label maps.
+class PixelCounts:
+    """Pixel counts of each class over a set of masks.
 
     Attributes:
-        classes: their names.
-        pixels: of each class.
-        beside: of each class: labeled pixels of the images that it occurs in.
-        total: pixels of all images, void ones included.
+        classes: Class names.
+        pixels: Pixels of each class.
+        present: For each class, the labeled pixels of the images in which it occurs.
+        total: Pixels of all images, void included.
     """
 
     classes: tuple[str, ...]
     pixels: tuple[int, ...]
-    beside: tuple[int, ...]
+    present: tuple[int, ...]
     total: int
 
-    def frequencies(self, share: Share = "all") -> tuple[float, ...]:
-        """The share of pixels that each class has.
+    def frequencies(self, of: Denominator = "all") -> tuple[float, ...]:
+        """Pixel frequency of each class.
 
         Args:
-            share: `all` of the pixels, void ones included (Log-DenseNet), or of the labeled pixels of those images in
-                which the class is `present` (Eigen and Fergus, 2015).
+            of: Denominator: `all` pixels, void included (Log-DenseNet), or the labeled pixels of the images in which
+                the class is `present` (Eigen and Fergus, 2015).
         """
-        whole = [self.total] * len(self.pixels) if share == "all" else self.beside
-        return tuple(count / of if of else 0.0 for count, of in zip(self.pixels, whole, strict=True))
+        totals = [self.total] * len(self.pixels) if of == "all" else self.present
+        return tuple(count / total if total else 0.0 for count, total in zip(self.pixels, totals, strict=True))
 
-    def weights(self, share: Share = "all") -> tuple[float, ...]:
-        """Median-frequency weights: w_c = median(f) / f_c over the classes that occur; 0 for one that never does.
+    def weights(self, of: Denominator = "all") -> tuple[float, ...]:
+        """Median-frequency weights: w_c = median(f) / f_c over the classes that occur, 0 for the others.
 
         Args:
-            share: which frequencies, as in `frequencies`.
+            of: Denominator of the frequencies, as for `frequencies`.
         """
-        frequencies = self.frequencies(share)
+        frequencies = self.frequencies(of)
         occurring = [frequency for frequency in frequencies if frequency]
         if not occurring:
             return frequencies
@@ -52,25 +52,25 @@ class ClassPixels:
         return tuple(middle / frequency if frequency else 0.0 for frequency in frequencies)
 
 
-def count_pixels(images: SegmentationImages, progress: Callable[[int, int], None] | None = None) -> ClassPixels:
-    """Count the pixels of each class over the label maps of a set, as they are, neither cropped nor resized.
+def count_pixels(images: SegmentationDataset, progress: Callable[[int, int], None] | None = None) -> PixelCounts:
+    """Count the pixels of each class over the masks of a dataset, neither cropped nor resized.
 
     Args:
-        images: the set; its label maps are read once, its images not at all.
-        progress: told (maps done, maps in all) after each.
+        images: Dataset; its masks are loaded once, its images are not.
+        progress: Called with (masks counted, total masks) after each mask.
 
     Raises:
-        SkipweaveError: a label image cannot be read, or holds what is no class.
+        SkipweaveError: A mask cannot be read, or has a value that is no class.
     """
     classes = len(images.classes.names)
-    pixels, beside = np.zeros((2, classes), dtype=np.int64)
+    pixels, present = np.zeros((2, classes), dtype=np.int64)
     total = 0
     for index in range(len(images)):
-        labels = images.label_map(index)
-        found = torch.bincount(labels.flatten(), minlength=classes + 1)[:classes].numpy()
+        mask = images.mask(index)
+        found = torch.bincount(mask.flatten(), minlength=classes + 1)[:classes].numpy()
         pixels += found
-        beside[found > 0] += found.sum()
-        total += labels.numel()
+        present[found > 0] += found.sum()
+        total += mask.numel()
         if progress:
             progress(index + 1, len(images))
-    return ClassPixels(images.classes.names, tuple(pixels.tolist()), tuple(beside.tolist()), total)
+    return PixelCounts(images.classes.names, tuple(pixels.tolist()), tuple(present.tolist()), total)

@@ -1,4 +1,4 @@
-"""What the values and colors of label images stand for, as a class list says."""
+"""Class lists: the classes of segmentation masks, with their values and colors."""
 
 import csv
 import re
@@ -19,20 +19,20 @@ VOID = "void"
 VOID_COLOR: Color = (0, 0, 0)
 _HEADERS = (["name"], ["name", "value"], ["name", "r", "g", "b"], ["name", "value", "r", "g", "b"])
 _FORMAT = (
-    "expected a CSV file with one row a class and the columns name, value (in index images; without the column "
-    "the row's number from 0) and r, g, b (in colored ones; may be left out)"
+    "expected a CSV file with one line per class and the columns name, optionally value (in index masks; by default "
+    "0, 1, ...), optionally r, g, b (in color masks)"
 )
-_MOST = 255  # labels and void fit one byte
+_MOST = 255  # labels and void fit uint8
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of a class list.
+class ClassEntry:
+    """Line of a class list.
 
     Attributes:
-        name: of the class; `void` for pixels to ignore.
-        value: that stands for it in an index image.
-        color: that stands for it in a colored image, if there are such.
+        name: Class name; `void` for pixels to ignore.
+        value: Value of the class in index masks.
+        color: Color of the class in color masks, if any.
     """
 
     name: str
@@ -41,31 +41,33 @@ class Row:
 
 
 @dataclass(frozen=True)
-class LabelClasses:
-    """The classes of a set of label images.
+class ClassList:
+    """Classes of a segmentation dataset.
 
-    A label is the number of a class in `names`; `len(names)` marks void pixels, which are neither learned nor scored.
+    A label is the index of a class in `names`; `len(names)` marks void pixels, which are ignored in training and
+    evaluation.
 
     Attributes:
-        rows: of the class list. Rows of one name are one class; those named `void` are none.
-        source: where the rows are from, as errors name it.
+        entries: Lines of the class list. Entries of one name are one class; those named `void` are ignored.
+        source: Origin of the list, for error messages.
+
+    Raises:
+        SkipweaveError: The list is invalid; all mistakes are in one message.
     """
 
-    rows: tuple[Row, ...]
+    entries: tuple[ClassEntry, ...]
     source: str
 
     def __post_init__(self) -> None:
-        """Check the rows.
-
-        Raises:
-            SkipweaveError: one line that lists every mistake.
-        """
-        problems = [f"{what} twice" for what in _repeated(self.rows)]
-        problems += [f"{row.name!r} has value {row.value}" for row in self.rows if not 0 <= row.value < 1 << 16]
+        """Check the entries."""
+        problems = [f"{what} twice" for what in _repeated(self.entries)]
         problems += [
-            f"{row.name!r} has color {row.color}"
-            for row in self.rows
-            if row.color and not all(0 <= part <= 255 for part in row.color)
+            f"{entry.name!r} has value {entry.value}" for entry in self.entries if not 0 <= entry.value < 1 << 16
+        ]
+        problems += [
+            f"{entry.name!r} has color {entry.color}"
+            for entry in self.entries
+            if entry.color and not all(0 <= part <= 255 for part in entry.color)
         ]
         if not 1 <= len(self.names) <= _MOST:
             problems.append(f"{len(self.names)} classes")
@@ -77,52 +79,52 @@ class LabelClasses:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The classes, by label."""
-        return tuple(dict.fromkeys(row.name for row in self.rows if row.name.lower() != VOID))
+        """Class names, by label."""
+        return tuple(dict.fromkeys(entry.name for entry in self.entries if entry.name.lower() != VOID))
 
     @property
     def void(self) -> int:
-        """The label of pixels to ignore."""
+        """Label of pixels to ignore."""
         return len(self.names)
 
     @cached_property
     def palette(self) -> tuple[Color, ...]:
-        """A color for each label, the last for void: those of the list, or well told apart ones if it has none."""
-        listed = {self.label(row): row.color for row in reversed(self.rows) if row.color}
+        """Color of each label, the last for void: those of the list, or else distinct ones."""
+        listed = {self.label(entry): entry.color for entry in reversed(self.entries) if entry.color}
         others = [*distinct_colors(len(self.names)), VOID_COLOR]
         return tuple(listed.get(label, color) for label, color in enumerate(others))
 
     @cached_property
     def values(self) -> tuple[int, ...]:
-        """The value that stands for each class in an index image, by label: of several rows of a class the first's."""
-        listed = {self.label(row): row.value for row in reversed(self.rows)}
+        """Value of each class in index masks, by label; the first one for a class of several entries."""
+        listed = {self.label(entry): entry.value for entry in reversed(self.entries)}
         return tuple(listed[label] for label in range(len(self.names)))
 
     @property
     def colored(self) -> bool:
-        """Whether the list gives colors, so that label images may be colored."""
-        return any(row.color for row in self.rows)
+        """Whether the list has colors, so that masks may be color images."""
+        return any(entry.color for entry in self.entries)
 
     @cached_property
     def of_value(self) -> "Code":
-        """Labels by the values of index images."""
-        return Code({row.value: self.label(row) for row in self.rows})
+        """Labels by value."""
+        return Code({entry.value: self.label(entry) for entry in self.entries})
 
     @cached_property
     def of_color(self) -> "Code":
-        """Labels by the packed colors of colored images."""
-        return Code({pack(np.array(row.color)).item(): self.label(row) for row in self.rows if row.color})
+        """Labels by packed color."""
+        return Code({pack(np.array(entry.color)).item(): self.label(entry) for entry in self.entries if entry.color})
 
-    def label(self, row: Row) -> int:
-        """The label that a row's pixels get."""
-        return self.void if row.name.lower() == VOID else self.names.index(row.name)
+    def label(self, entry: ClassEntry) -> int:
+        """Return the label of an entry."""
+        return self.void if entry.name.lower() == VOID else self.names.index(entry.name)
 
 
 class Code:
-    """Turns numbers that stand for classes into labels.
+    """Mapping of values or packed colors to labels.
 
     Args:
-        labels: label by number.
+        labels: Label by value or packed color.
     """
 
     def __init__(self, labels: Mapping[int, int]) -> None:
@@ -130,7 +132,7 @@ class Code:
         self._labels = np.array([labels[number] for number in sorted(labels)], dtype=np.uint8)
 
     def decode(self, numbers: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """The labels of numbers, and which of them stand for a class or void at all."""
+        """Return the labels of numbers, and which numbers are known."""
         if not len(self.numbers):
             return np.zeros(numbers.shape, np.uint8), np.zeros(numbers.shape, np.bool_)
         places = np.searchsorted(self.numbers, numbers)
@@ -139,25 +141,25 @@ class Code:
 
 
 def pack(colors: NDArray[np.integer]) -> NDArray[np.int64]:
-    """One number a color: (..., 3) values of 0 to 255 become (...)."""
+    """Pack colors into integers: (..., 3) values of 0 to 255 become (...)."""
     number: NDArray[np.int64] = colors[..., 0].astype(np.int64)
-    for channel in (1, 2):  # in place, as maps may be large
+    for channel in (1, 2):  # in place, as masks may be large
         number <<= 8
         number |= colors[..., channel]
     return number
 
 
 def unpack(number: int) -> Color:
-    """The color that `pack` made a number of."""
+    """Invert `pack` for one color."""
     return number >> 16, number >> 8 & 255, number & 255
 
 
-def read_classes(path: Path) -> LabelClasses:
-    """Read a class list.
+def read_classes(path: Path) -> ClassList:
+    """Load a class list.
 
-    A CSV file whose first line names its columns: `name`; optionally `value`, which stands for the class in index
-    images (without the column the row's number, from 0); optionally `r,g,b`, its color in colored label images. Rows
-    named `void` tell which pixels to ignore; rows of one name are merged into one class. For example:
+    The header of the CSV file names its columns: `name`; optionally `value`, the value of the class in index masks (by
+    default 0, 1, ...); optionally `r,g,b`, its color in color masks. Pixels of entries named `void` are ignored;
+    entries of one name are merged into one class. For example:
 
         name,value,r,g,b
         road,0,128,64,128
@@ -165,7 +167,7 @@ def read_classes(path: Path) -> LabelClasses:
         void,255,0,0,0
 
     Raises:
-        SkipweaveError: the file is missing or not in this form.
+        SkipweaveError: The file is missing or has another format.
     """
     try:
         lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
@@ -179,23 +181,23 @@ def read_classes(path: Path) -> LabelClasses:
     header = [cell.lower() for cell in table[0]]
     if header not in _HEADERS:
         raise SkipweaveError(f"class list {path} has the columns {header}: {_FORMAT}")
-    wrong = [",".join(line) for line in table[1:] if len(line) != len(header) or not _is_row(line)]
+    wrong = [",".join(line) for line in table[1:] if len(line) != len(header) or not _is_entry(line)]
     if wrong:
-        raise SkipweaveError(f"class list {path} has the row(s) {'; '.join(map(repr, wrong))}: {_FORMAT}")
-    return LabelClasses(tuple(_row(header, line, number) for number, line in enumerate(table[1:])), str(path))
+        raise SkipweaveError(f"class list {path} has the line(s) {'; '.join(map(repr, wrong))}: {_FORMAT}")
+    return ClassList(tuple(_entry(header, line, number) for number, line in enumerate(table[1:])), str(path))
 
 
-def _is_row(line: Sequence[str]) -> bool:
+def _is_entry(line: Sequence[str]) -> bool:
     return bool(line[0]) and all(re.fullmatch("[0-9]{1,9}", cell) for cell in line[1:])
 
 
-def _row(header: Sequence[str], line: Sequence[str], number: int) -> Row:
+def _entry(header: Sequence[str], line: Sequence[str], number: int) -> ClassEntry:
     cells = dict(zip(header, line, strict=True))
     color = (int(cells["r"]), int(cells["g"]), int(cells["b"])) if "r" in cells else None
-    return Row(cells["name"], int(cells.get("value", number)), color)
+    return ClassEntry(cells["name"], int(cells.get("value", number)), color)
 
 
-def _repeated(rows: Sequence[Row]) -> list[str]:
-    values = [f"value {row.value}" for row in rows]
-    colors = [f"color {row.color}" for row in rows if row.color]
+def _repeated(entries: Sequence[ClassEntry]) -> list[str]:
+    values = [f"value {entry.value}" for entry in entries]
+    colors = [f"color {entry.color}" for entry in entries if entry.color]
     return [what for what in dict.fromkeys(values + colors) if (values + colors).count(what) > 1]

@@ -1,4 +1,4 @@
-"""Images with their label maps: found in folders, paired by name, read when asked for."""
+"""Map-style segmentation dataset: image and mask files, paired by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,134 +6,142 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from skipweave.data.images.decoding import open_alike, open_upright, read_head
+from skipweave.data.images.decoding import open_image, open_upright, read_header
 from skipweave.data.images.image_files import list_images
-from skipweave.data.segmentation.class_list import LabelClasses
-from skipweave.data.segmentation.mask_files import open_labels
+from skipweave.data.segmentation.class_list import ClassList
+from skipweave.data.segmentation.mask_files import open_mask
 from skipweave.data.splits import Indices
 from skipweave.errors import SkipweaveError
 
 _SHOWN = 10
 
 
-class SegmentationImages:
-    """Pairs of an image file and a label image file, a map-style data set of (image, labels).
+class SegmentationDataset:
+    """Map-style dataset of (image, mask), decoded from files on access.
 
     Args:
-        pairs: (image, label image) files, of one size each.
-        classes: what the label images' values and colors stand for.
-        deep: whether the images have more than 8 bits a channel.
+        pairs: (image, mask) files of equal size.
+        classes: Classes of the masks.
+        high_bit_depth: Whether the images have more than 8 bits per channel.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]], classes: LabelClasses, *, deep: bool = False) -> None:
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], classes: ClassList, *, high_bit_depth: bool = False) -> None:
         self.pairs = tuple(pairs)
         self.classes = classes
-        self.deep = deep
+        self.high_bit_depth = high_bit_depth
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Read one pair: pixels, uint8 or, of more than 8 bits, float32 (3, H, W); and labels, uint8 (H, W).
+        """Load one pair: image, uint8 or (for more than 8 bits) float32, (3, H, W); and mask, uint8, (H, W).
 
         Raises:
-            SkipweaveError: a file cannot be read, their sizes differ, or the label image holds what is no class.
+            SkipweaveError: A file cannot be read, sizes differ, or the mask has a value that is no class.
         """
-        image, labels = self.image(index), self.label_map(index)
-        self.check_sizes(index, image, labels)
-        return image, labels
+        image, mask = self.image(index), self.mask(index)
+        self.check_sizes(index, image, mask)
+        return image, mask
 
     def image(self, index: int) -> Tensor:
-        """Read one image alone."""
-        return open_alike(self.pairs[index][0], in_chans=3, deep=self.deep)
+        """Load one image without its mask."""
+        return open_image(self.pairs[index][0], in_chans=3, high_bit_depth=self.high_bit_depth)
 
-    def label_map(self, index: int) -> Tensor:
-        """Read the labels of one image alone."""
-        return open_labels(self.pairs[index][1], self.classes)
+    def mask(self, index: int) -> Tensor:
+        """Load one mask without its image."""
+        return open_mask(self.pairs[index][1], self.classes)
 
-    def check_sizes(self, index: int, image: Tensor, labels: Tensor) -> None:
-        """Check that an image and its labels have one size.
+    def check_sizes(self, index: int, image: Tensor, mask: Tensor) -> None:
+        """Check that an image and its mask have one size.
 
         Raises:
-            SkipweaveError: they have not.
+            SkipweaveError: Their sizes differ.
         """
-        if image.shape[1:] != labels.shape:
+        if image.shape[1:] != mask.shape:
             raise SkipweaveError(str(_size_problem(*self.pairs[index])))
 
     def file(self, index: int) -> str:
-        """The path of an image."""
+        """Path of an image."""
         return str(self.pairs[index][0])
 
-    def subset(self, indices: Indices) -> "SegmentationImages":
-        """The pairs at these positions, as a set of its own."""
-        return SegmentationImages([self.pairs[index] for index in indices], self.classes, deep=self.deep)
+    def subset(self, indices: Indices) -> "SegmentationDataset":
+        """Subset of the pairs at these indices."""
+        return SegmentationDataset(
+            [self.pairs[index] for index in indices], self.classes, high_bit_depth=self.high_bit_depth
+        )
 
 
-class Mistake(NamedTuple):
-    """A file that fits no other; why, as a sentence that begins with the file goes on; the pair that it belongs to."""
+class PairingError(NamedTuple):
+    """File that is not in exactly one pair.
+
+    Attributes:
+        file: The file.
+        problem: Predicate of a sentence whose subject is the file.
+        pair: The pair that is incomplete, if one file of it is missing.
+    """
 
     file: Path
-    why: str
+    problem: str
     pair: tuple[Path, Path] | None = None
 
     def __str__(self) -> str:
-        return f"{self.file} {self.why}"
+        return f"{self.file} {self.problem}"
 
 
 def pair_folders(images: Path, masks: Path, *, lenient: bool = False) -> list[tuple[Path, Path]]:
-    """Pair the files of two folders by their names without suffix, sub-folders included.
+    """Pair the files of two folders, including subfolders, by their names without suffix.
 
     Args:
-        images: folder of image files.
-        masks: folder of label image files.
-        lenient: whether what is wrong with a single pair is left to reading it: sizes, and a file that is missing. Else
-            the files' heads are read and sizes compared.
+        images: Folder of images.
+        masks: Folder of masks.
+        lenient: Whether to return pairs of different sizes and pairs with a missing file, which raise when loaded.
+            Otherwise the headers are read and sizes are compared.
 
     Returns:
-        (image, label image) in natural order, those of which a file is missing behind the others.
+        (image, mask) in natural order, pairs with a missing file last.
 
     Raises:
-        SkipweaveError: a folder is missing or empty; or files have no partner, several, or one of another size: the
-            first ten are named, and all are counted.
+        SkipweaveError: A folder is missing or empty, or files have no partner, several, or one of another size; the
+            message names the first ten.
     """
     pairs, unpaired = find_pairs(images, masks)
     if lenient:
-        pairs += [mistake.pair for mistake in unpaired if mistake.pair]
-        unpaired = [mistake for mistake in unpaired if not mistake.pair]
-    mistakes = [*map(str, unpaired), *filter(None, (_size_mistake(*pair) for pair in pairs if not lenient))]
-    if mistakes:
-        more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
+        pairs += [error.pair for error in unpaired if error.pair]
+        unpaired = [error for error in unpaired if not error.pair]
+    problems = [*map(str, unpaired), *filter(None, (_size_error(*pair) for pair in pairs if not lenient))]
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise SkipweaveError(
-            f"{len(mistakes)} mistake(s) in pairing {images} with {masks}, expected files of the same names (suffixes "
-            f"may differ) and sizes: {'; '.join(mistakes[:_SHOWN])}{more}; `skipweave check-data` lists all"
+            f"{len(problems)} file(s) of {images} and {masks} cannot be paired: expected equal names (apart from "
+            f"suffixes) and sizes: {'; '.join(problems[:_SHOWN])}{more}; `skipweave check-data` lists all"
         )
     return pairs
 
 
-def find_pairs(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list[Mistake]]:
-    """Pair the files of two folders by their names, as `pair_folders` does, and tell which have not one partner.
+def find_pairs(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list[PairingError]]:
+    """Pair the files of two folders as `pair_folders` does, and return those that have not exactly one partner.
 
     Raises:
-        SkipweaveError: a folder is missing or empty.
+        SkipweaveError: A folder is missing or empty.
     """
     first, second = _by_name(images), _by_name(masks)
-    mistakes = [
-        Mistake(paths[0], f"has the name of {', '.join(map(str, paths[1:]))} too: expected one file of it")
+    errors = [
+        PairingError(paths[0], f"has the same name as {', '.join(map(str, paths[1:]))}: expected one file per name")
         for found in (first, second)
         for paths in found.values()
         if len(paths) > 1
     ]
-    mistakes += [
-        Mistake(image, f"has no label image in {masks}", (image, masks / image.relative_to(images)))
+    errors += [
+        PairingError(image, f"has no mask in {masks}", (image, masks / image.relative_to(images)))
         for name, (image, *_) in first.items()
         if name not in second
     ]
-    mistakes += [
-        Mistake(labels, f"has no image in {images}", (images / labels.relative_to(masks), labels))
-        for name, (labels, *_) in second.items()
+    errors += [
+        PairingError(mask, f"has no image in {images}", (images / mask.relative_to(masks), mask))
+        for name, (mask, *_) in second.items()
         if name not in first
     ]
-    return [(paths[0], second[name][0]) for name, paths in first.items() if name in second], mistakes
+    return [(paths[0], second[name][0]) for name, paths in first.items() if name in second], errors
 
 
 def _by_name(folder: Path) -> dict[Path, list[Path]]:
@@ -143,15 +151,15 @@ def _by_name(folder: Path) -> dict[Path, list[Path]]:
     return found
 
 
-def _size_mistake(image: Path, labels: Path) -> str:
-    """That the files' heads cannot be read or their sizes differ, or nothing.
+def _size_error(image: Path, mask: Path) -> str:
+    """Describe unreadable headers or different sizes; empty if there are none.
 
-    Only where the heads differ the orientation is looked for, which is slow.
+    The EXIF orientation, which is slow to read, is only read where the headers differ.
     """
     try:
-        if read_head(image)[:2] == read_head(labels)[:2] or _upright_size(image) == _upright_size(labels):
+        if read_header(image)[:2] == read_header(mask)[:2] or _upright_size(image) == _upright_size(mask):
             return ""
-        return str(_size_problem(image, labels))
+        return str(_size_problem(image, mask))
     except SkipweaveError as error:
         return str(error)
 
@@ -161,6 +169,6 @@ def _upright_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def _size_problem(image: Path, labels: Path) -> Mistake:
-    sizes = ["{} x {}".format(*_upright_size(path)) for path in (image, labels)]
-    return Mistake(labels, f"is {sizes[1]} pixels, its image {image} {sizes[0]}")
+def _size_problem(image: Path, mask: Path) -> PairingError:
+    sizes = ["{} x {}".format(*_upright_size(path)) for path in (image, mask)]
+    return PairingError(mask, f"is {sizes[1]} pixels, its image {image} {sizes[0]}")

@@ -1,4 +1,4 @@
-"""What an image and its label map go through together."""
+"""Joint transforms of an image and its mask."""
 
 from dataclasses import dataclass
 
@@ -7,76 +7,76 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from skipweave.data.segmentation.whole_image import WholeImage
+from skipweave.data.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
-class TrainPair:
-    """Resize, crop at random, mirror at random and normalize, the labels as the image.
+class JointTrainTransform:
+    """Training transform: resize, random crop, random flip, normalize.
 
-    Labels are never mixed: they are taken from the nearest pixel.
+    Masks are resized with nearest-neighbor interpolation.
 
     Attributes:
-        preprocessing: what is not random: size and normalization.
-        void: label of pixels to ignore; it fills what a crop has beyond the image, where the image has its mean.
-        crop: side of the square to cut out, any place equally likely; None for the whole image.
-        flip: whether half of the images are mirrored.
+        preprocessing: Size and normalization.
+        void: Label of pixels to ignore, with which masks are padded; images are padded with their mean.
+        crop: Side of the random crop; None for the whole image.
+        flip: Whether to flip half of the images horizontally.
     """
 
-    preprocessing: WholeImage
+    preprocessing: Preprocessing
     void: int
     crop: int | None
     flip: bool
 
-    def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Transform one pair.
 
         Args:
-            image: uint8 CHW.
-            labels: uint8 HW.
+            image: uint8 (C, H, W).
+            mask: uint8 (H, W).
 
         Returns:
-            (normalized float32 CHW, int64 HW).
+            The normalized float32 image (C, h, w) and the int64 mask (h, w).
         """
         image = self.preprocessing.fit(image)
-        labels = _resize_labels(labels, image.shape[-2:])
+        mask = _resize_mask(mask, image.shape[-2:])
         if self.crop:
-            image, labels = _random_window(image, labels, self.crop)
+            image, mask = _random_window(image, mask, self.crop)
         if self.flip and torch.rand(()) < 0.5:
-            image, labels = image.flip(-1), labels.flip(-1)
-        image, labels = self.preprocessing.normalize(image), labels.long()
+            image, mask = image.flip(-1), mask.flip(-1)
+        image, mask = self.preprocessing.normalize(image), mask.long()
         if self.crop:
-            missing = [0, self.crop - labels.shape[1], 0, self.crop - labels.shape[0]]
-            image, labels = F.pad(image, missing), F.pad(labels, missing, value=self.void)
-        return image, labels
+            missing = [0, self.crop - mask.shape[1], 0, self.crop - mask.shape[0]]
+            image, mask = F.pad(image, missing), F.pad(mask, missing, value=self.void)
+        return image, mask
 
 
 @dataclass(frozen=True)
-class EvalPair:
-    """Preprocess the image; leave the labels as they are, so that scores are at their full resolution.
+class JointEvalTransform:
+    """Evaluation transform: preprocess the image, keep the mask at full resolution.
 
     Attributes:
-        preprocessing: size and normalization.
+        preprocessing: Size and normalization.
     """
 
-    preprocessing: WholeImage
+    preprocessing: Preprocessing
 
-    def __call__(self, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Transform one pair: uint8 CHW and HW to (normalized float32 CHW, int64 HW of the size given)."""
-        return self.preprocessing(image), labels.long()
-
-
-def _resize_labels(labels: Tensor, size: torch.Size) -> Tensor:
-    """Bring a label map to a size, each pixel taking the label that its center lies on."""
-    if labels.shape == size:
-        return labels
-    return functional.resize(labels[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT)[0]
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform one pair: uint8 CHW and HW to (normalized float32 CHW, int64 HW of the given size)."""
+        return self.preprocessing(image), mask.long()
 
 
-def _random_window(image: Tensor, labels: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Cut the same window out of both; one that is smaller along an axis keeps that axis whole."""
-    height, width = labels.shape
+def _resize_mask(mask: Tensor, size: torch.Size) -> Tensor:
+    """Resize a mask by nearest-neighbor interpolation."""
+    if mask.shape == size:
+        return mask
+    return functional.resize(mask[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT)[0]
+
+
+def _random_window(image: Tensor, mask: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Crop both at the same random position; an axis shorter than the side is kept."""
+    height, width = mask.shape
     top = int(torch.randint(max(height - side, 0) + 1, ()))
     left = int(torch.randint(max(width - side, 0) + 1, ()))
     window = (..., slice(top, top + side), slice(left, left + side))
-    return image[window], labels[window]
+    return image[window], mask[window]

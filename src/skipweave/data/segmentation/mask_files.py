@@ -1,4 +1,4 @@
-"""Read label images: files whose values or colors name the class of each pixel."""
+"""Decoding of mask files, whose values or colors encode the class of each pixel."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,45 +9,44 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from skipweave.data.images.decoding import open_upright, read_kind
-from skipweave.data.segmentation.class_list import Code, LabelClasses, pack, unpack
+from skipweave.data.images.decoding import open_upright, read_pixel_type
+from skipweave.data.segmentation.class_list import ClassList, Code, pack, unpack
 from skipweave.errors import SkipweaveError
 
 _SHOWN, _LISTED = 4, 12
 
 
-def open_labels(path: str | Path, classes: LabelClasses) -> Tensor:
-    """Read a label image.
+def open_mask(path: str | Path, classes: ClassList) -> Tensor:
+    """Decode a mask.
 
     Args:
-        path: an index image (one channel; of a palette image the indices count) or a colored one (its alpha is
-            ignored).
-        classes: what its values and colors stand for.
+        path: Index image (one channel, or a palette, whose indices are used) or color image (its alpha is ignored).
+        classes: Classes of the mask.
 
     Returns:
-        The label of each pixel: uint8, (H, W); `classes.void` where it is to be ignored.
+        The label of each pixel: uint8, (H, W); `classes.void` for pixels to ignore.
 
     Raises:
-        SkipweaveError: the file cannot be read, or holds a value or color that the class list does not.
+        SkipweaveError: The file cannot be read, or has a value or color that is not in the class list.
     """
     with open_upright(path) as image:
         if len(image.getbands()) > 1:
-            if (kind := read_kind(path)).deep:  # of which Pillow drops the lower bits
-                raise SkipweaveError(f"label image {path} is a {kind} image: save its colors with 8 bits a channel")
+            if (pixel_type := read_pixel_type(path)).high_bit_depth:  # whose lower bits Pillow drops
+                raise SkipweaveError(f"mask {path} is a {pixel_type} image: expected 8 bits per channel")
             return _decode(path, pack(np.asarray(image.convert("RGB"))), classes.of_color, classes, "color")
         values = np.asarray(image)
         if not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:
-            raise SkipweaveError(f"label image {path} holds fractions: expected integers or colors")
+            raise SkipweaveError(f"mask {path} has floating-point values: expected integers or colors")
         values = values.astype(np.int64)
         if image.mode == "P" and _palette_disagrees(image, values, classes):
             raise SkipweaveError(
-                f"label image {path} has a palette whose colors stand for other classes than its values, by class "
-                f"list {classes.source}: save it as an RGB image if the colors are right, as a gray one if the values"
+                f"mask {path} has a palette whose colors are of other classes than its values, by class list "
+                f"{classes.source}: save it as RGB if the colors are right, as gray if the values are"
             )
         return _decode(path, values, classes.of_value, classes, "value")
 
 
-def _decode(path: str | Path, numbers: NDArray[np.int64], code: Code, classes: LabelClasses, what: str) -> Tensor:
+def _decode(path: str | Path, numbers: NDArray[np.int64], code: Code, classes: ClassList, what: str) -> Tensor:
     labels, known = code.decode(numbers)
     if known.all():
         return torch.from_numpy(labels)
@@ -55,9 +54,9 @@ def _decode(path: str | Path, numbers: NDArray[np.int64], code: Code, classes: L
     by_count = found[np.argsort(-counts, kind="stable")].tolist()
     valid = code.numbers.tolist()
     expected = f"the {what}s {_some(valid, what, _LISTED)} of" if valid else f"no {what}s, as there are none in"
-    lossy = "; JPEG changes values, so save labels as PNG" if str(path).lower().endswith((".jpg", ".jpeg")) else ""
+    lossy = "; JPEG changes values: save masks as PNG" if str(path).lower().endswith((".jpg", ".jpeg")) else ""
     raise SkipweaveError(
-        f"label image {path} holds the {what}(s) {_some(by_count, what, _SHOWN)} in {counts.sum()} of {numbers.size} "
+        f"mask {path} has the {what}(s) {_some(by_count, what, _SHOWN)} in {counts.sum()} of {numbers.size} "
         f"pixels: expected {expected} class list {classes.source}{lossy}"
     )
 
@@ -67,8 +66,8 @@ def _some(numbers: Sequence[int], what: str, most: int) -> str:
     return ", ".join(shown) + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
 
 
-def _palette_disagrees(image: Image.Image, values: NDArray[np.int64], classes: LabelClasses) -> bool:
-    """Whether the palette's colors, several and all of the class list, stand for other classes than the values do."""
+def _palette_disagrees(image: Image.Image, values: NDArray[np.int64], classes: ClassList) -> bool:
+    """Whether the used palette colors are several, all in the class list, and of other classes than the values."""
     used = np.unique(values)
     entries = np.array(image.getpalette("RGB") or [], dtype=np.int64).reshape(-1, 3)
     if used.max() >= len(entries) or len(np.unique(colors := pack(entries[used]))) == 1:

@@ -1,13 +1,13 @@
-"""Find the images and label images of a configured set in its folders."""
+"""Folder layouts of segmentation datasets: CamVid, and images with masks."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from skipweave.data.images.decoding import are_deep
-from skipweave.data.segmentation.class_list import LabelClasses, Row, read_classes
-from skipweave.data.segmentation.image_mask_pairs import SegmentationImages, pair_folders
+from skipweave.data.images.decoding import have_high_bit_depth
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList, read_classes
+from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset, pair_folders
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
@@ -15,20 +15,20 @@ from skipweave_config.data_config import DataConfig
 _PARTS = ("train", "val", "test")
 
 #: SegNet's 11 classes with the colors of the CamVid database (Brostow et al., 2008).
-CAMVID = LabelClasses(
+CAMVID = ClassList(
     (
-        Row("sky", 0, (128, 128, 128)),
-        Row("building", 1, (128, 0, 0)),
-        Row("pole", 2, (192, 192, 128)),
-        Row("road", 3, (128, 64, 128)),
-        Row("sidewalk", 4, (0, 0, 192)),
-        Row("tree", 5, (128, 128, 0)),
-        Row("sign", 6, (192, 128, 128)),
-        Row("fence", 7, (64, 64, 128)),
-        Row("car", 8, (64, 0, 128)),
-        Row("pedestrian", 9, (64, 64, 0)),
-        Row("bicyclist", 10, (0, 128, 192)),
-        Row("void", 11, (0, 0, 0)),
+        ClassEntry("sky", 0, (128, 128, 128)),
+        ClassEntry("building", 1, (128, 0, 0)),
+        ClassEntry("pole", 2, (192, 192, 128)),
+        ClassEntry("road", 3, (128, 64, 128)),
+        ClassEntry("sidewalk", 4, (0, 0, 192)),
+        ClassEntry("tree", 5, (128, 128, 0)),
+        ClassEntry("sign", 6, (192, 128, 128)),
+        ClassEntry("fence", 7, (64, 64, 128)),
+        ClassEntry("car", 8, (64, 0, 128)),
+        ClassEntry("pedestrian", 9, (64, 64, 0)),
+        ClassEntry("bicyclist", 10, (0, 128, 192)),
+        ClassEntry("void", 11, (0, 0, 0)),
     ),
     "of CamVid",
 )
@@ -36,30 +36,32 @@ CAMVID = LabelClasses(
 
 @dataclass(frozen=True)
 class Splits:
-    """A set's splits, None where it has no such split."""
+    """Splits of a dataset; None for a missing split."""
 
-    train: SegmentationImages
-    val: SegmentationImages | None = None
-    test: SegmentationImages | None = None
+    train: SegmentationDataset
+    val: SegmentationDataset | None = None
+    test: SegmentationDataset | None = None
 
 
 def read_splits(config: DataConfig) -> Splits:
-    """Find the pairs that a configuration names and split them.
+    """Pair the files of a dataset and split them.
 
     Raises:
-        SkipweaveError: a folder or the class list is missing, or files cannot be paired.
+        SkipweaveError: A folder or the class list is missing, or files cannot be paired.
     """
     places, classes = find_places(config), find_classes(config)
     parts = {
-        # Pairs that do not fit may be left out of training, so they are left to reading.
-        part: SegmentationImages(
+        # Incomplete pairs may be skipped in training, so they raise only when they are loaded.
+        part: SegmentationDataset(
             pair_folders(*place, lenient=config.on_bad == "skip" and part in ("", "train")), classes
         )
         for part, place in places.items()
     }
-    deep = config.name == "masks" and are_deep(image for image, _ in parts["train" if "train" in parts else ""].pairs)
+    high_bit_depth = config.name == "masks" and have_high_bit_depth(
+        image for image, _ in parts["train" if "train" in parts else ""].pairs
+    )
     for images in parts.values():
-        images.deep = deep
+        images.high_bit_depth = high_bit_depth
     if "" in parts:
         train, test = _hold_out(parts[""], TEST_FRACTION, config, "testing")
         return _with_validation(Splits(train, test=test), config)
@@ -67,20 +69,20 @@ def read_splits(config: DataConfig) -> Splits:
 
 
 def find_places(config: DataConfig) -> dict[str, tuple[Path, Path]]:
-    """The folders of images and of label images, by split; under "" those of a set that has no splits of its own.
+    """Find the folders of images and of masks, by split; by "" if the dataset has no splits of its own.
 
     Raises:
-        SkipweaveError: they are not there.
+        SkipweaveError: They are missing.
     """
     root = Path(config.root or "").expanduser()
     return _camvid_places(root) if config.name == "camvid" else _masks_places(root)
 
 
-def find_classes(config: DataConfig) -> LabelClasses:
-    """The classes of a configured set.
+def find_classes(config: DataConfig) -> ClassList:
+    """Load the classes of a dataset.
 
     Raises:
-        SkipweaveError: the class list is missing or wrong.
+        SkipweaveError: The class list is missing or invalid.
     """
     if config.name == "camvid":
         return CAMVID
@@ -118,8 +120,8 @@ def _with_validation(splits: Splits, config: DataConfig) -> Splits:
 
 
 def _hold_out(
-    images: SegmentationImages, share: int | float, config: DataConfig, purpose: str
-) -> tuple[SegmentationImages, SegmentationImages | None]:
-    """What is left, and what is held out; None if that is nothing."""
-    kept, held = stratified_split(np.zeros(len(images), dtype=np.int64), share, config.split_seed, purpose)
+    images: SegmentationDataset, held_out: int | float, config: DataConfig, purpose: str
+) -> tuple[SegmentationDataset, SegmentationDataset | None]:
+    """Split off part of a dataset; returns the rest and that part, None if it is empty."""
+    kept, held = stratified_split(np.zeros(len(images), dtype=np.int64), held_out, config.split_seed, purpose)
     return images.subset(kept), images.subset(held) if len(held) else None

@@ -1,8 +1,8 @@
-"""Colors for classes that have none of their own."""
+"""Default colors of classes."""
 
 import colorsys
 
-# Okabe and Ito's colors (2008), which color-blind readers tell apart too; without black, which marks void.
+# Okabe and Ito's color-blind-safe colors (2008), without black, which marks void.
 _OKABE_ITO = (
     (230, 159, 0),
     (86, 180, 233),
@@ -16,7 +16,7 @@ _GOLDEN = 0.618034
 
 
 def distinct_colors(count: int) -> list[tuple[int, int, int]]:
-    """RGB colors that are well told apart: seven by Okabe and Ito, then hues a golden angle apart, ever lighter."""
+    """Return distinct RGB colors: seven by Okabe and Ito, then hues a golden angle apart."""
     colors = list(_OKABE_ITO[:count])
     for number in range(count - len(colors)):
         lightness = (0.3, 0.55, 0.75)[number % 3]

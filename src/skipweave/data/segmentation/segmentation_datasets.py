@@ -1,42 +1,42 @@
-"""Load a configured set of images with label maps: its splits and what they go through."""
+"""Segmentation datasets of a config: splits and transforms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation.class_list import Color
-from skipweave.data.segmentation.image_mask_pairs import SegmentationImages
-from skipweave.data.segmentation.joint_transforms import EvalPair, TrainPair
+from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
+from skipweave.data.segmentation.joint_transforms import JointEvalTransform, JointTrainTransform
 from skipweave.data.segmentation.mask_folders import read_splits
-from skipweave.data.segmentation.whole_image import WholeImage
-from skipweave.data.value_statistics import normalized_for
+from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.data_config import DataConfig
 
 # (mean, std) of each channel on [0, 1].
 _STATISTICS = {
-    # Of Log-DenseNet's released code. Its paper says that nothing is done; but a network whose first convolution sees
-    # centerd values starts better, and up to the border it is the same function.
+    # From Log-DenseNet's released code. Its paper uses no normalization, but training starts better from centered
+    # values, and except at the border the network is the same function.
     "camvid": ((0.3907, 0.4052, 0.4143), (0.2965, 0.3051, 0.3008)),
-    # Of ImageNet's photographs.
+    # From ImageNet.
     "masks": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
 
 @dataclass(frozen=True)
 class SegmentationData:
-    """Images with label maps, split and ready for `epoch_loader`.
+    """Segmentation dataset, split and ready for `epoch_loader`.
 
     Attributes:
-        name: of the set.
-        classes: their names, by label.
-        palette: the RGB color of each label, the last for void.
-        values: the value of each class in index images, by label.
-        colored: whether the class list gives colors.
-        train: images to learn from: pairs of CHW pixels and uint8 HW labels, not transformed.
-        val: images for choosing between checkpoints; None if there are none.
-        test: images for the figure to report; None if there are none.
-        train_transform: (image, labels) to (normalized float32 CHW, int64 HW), cropped and mirrored at random if asked.
-        eval_transform: (image, labels) to (normalized whole image, int64 labels as they are).
+        name: Name of the dataset.
+        classes: Class names, by label.
+        palette: RGB color of each label, the last for void.
+        values: Value of each class in index masks, by label.
+        colored: Whether the class list has colors.
+        train: Training split: pairs of a CHW image and a uint8 HW mask, not transformed.
+        val: Validation split, used to choose a checkpoint; None if there is none.
+        test: Test split; None if there is none.
+        train_transform: (image, mask) to (normalized float32 CHW, int64 HW), with random crops and flips if enabled.
+        eval_transform: (image, mask) to (normalized whole image, int64 mask of full resolution).
     """
 
     name: str
@@ -44,20 +44,20 @@ class SegmentationData:
     palette: tuple[Color, ...]
     values: tuple[int, ...]
     colored: bool
-    train: SegmentationImages
-    val: SegmentationImages | None
-    test: SegmentationImages | None
-    train_transform: TrainPair
-    eval_transform: EvalPair
+    train: SegmentationDataset
+    val: SegmentationDataset | None
+    test: SegmentationDataset | None
+    train_transform: JointTrainTransform
+    eval_transform: JointEvalTransform
 
     @property
     def void(self) -> int:
-        """The label of pixels that are neither learned nor scored: one above the last class."""
+        """Label of ignored pixels: one above the last class."""
         return len(self.classes)
 
     @property
-    def preprocessing(self) -> WholeImage:
-        """What an image alone goes through before a network sees it; plain data to be stored with the weights."""
+    def preprocessing(self) -> Preprocessing:
+        """Evaluation preprocessing of the images, stored with the weights."""
         return self.eval_transform.preprocessing
 
     @property
@@ -67,31 +67,28 @@ class SegmentationData:
 
     @cached_property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of a training image: the crop's, or those of the first one where they are whole."""
+        """Height and width of a training image: those of the crop, or of the first image without cropping."""
         side = self.train_transform.crop
         height, width = (side, side) if side else self.train_transform(*self.train[0])[1].shape
         return height, width
 
 
 def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> SegmentationData:
-    """Find and pair the files of a set; images are read when they are asked for.
+    """Load a segmentation dataset; images are decoded on access.
 
     Args:
-        config: which set, from where, and how.
-        progress: as for `load`.
-
-    Returns:
-        Its splits and transforms.
+        config: Dataset, its location and options.
+        progress: As for `skipweave.data.load`.
 
     Raises:
-        SkipweaveError: folders or the class list are missing or wrong, files cannot be paired, or there are not enough
+        SkipweaveError: Folders or the class list are missing or invalid, files cannot be paired, or there are too few
             images for the split.
     """
     splits = read_splits(config)
     classes = splits.train.classes
     mean, std = _STATISTICS[config.name]
-    plain = WholeImage(channels=3, resize=config.image_size, mean=mean, std=std)
-    preprocessing = normalized_for(plain, config, splits.train, progress)
+    plain = Preprocessing(channels=3, resize=config.image_size, mean=mean, std=std)
+    preprocessing = fit_normalization(plain, config, splits.train, progress)
     return SegmentationData(
         name=config.name,
         classes=classes.names,
@@ -101,6 +98,6 @@ def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] |
         train=splits.train,
         val=splits.val,
         test=splits.test,
-        train_transform=TrainPair(preprocessing, classes.void, config.crop, config.augment),
-        eval_transform=EvalPair(preprocessing),
+        train_transform=JointTrainTransform(preprocessing, classes.void, config.crop, config.augment),
+        eval_transform=JointEvalTransform(preprocessing),
     )

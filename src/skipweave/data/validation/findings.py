@@ -1,4 +1,4 @@
-"""What is wrong with one image, or one pair of image and label image; and which values it holds."""
+"""Checks of one image, or of one image and its mask: problems and value range."""
 
 import os
 import re
@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from skipweave.data.images.decoding import open_alike, read_head, read_kind
+from skipweave.data.images.decoding import open_image, read_header, read_pixel_type
 from skipweave.data.images.image_files import EXTENSIONS
-from skipweave.data.segmentation import SegmentationImages
+from skipweave.data.segmentation import SegmentationDataset
 from skipweave.errors import SkipweaveError
 
 Value = TypeVar("Value")
 
-# The endings that go with each format, as Pillow calls it.
+# File endings by Pillow's name of the format.
 _ENDINGS = {
     "JPEG": (".jpg", ".jpeg"),
     "MPO": (".jpg", ".jpeg"),
@@ -30,12 +30,12 @@ _ENDINGS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a file, a folder, or an item that has no file of its own.
+    """Problem of a file, a folder, or an image in memory.
 
     Attributes:
-        place: the file, folder or item.
-        problem: of it, in one sentence.
-        bad: whether training or evaluation stops there; else they go on, as the problem says.
+        place: File, folder or image.
+        problem: The problem, in one sentence.
+        bad: Whether training or evaluation stops there; otherwise it is a note.
     """
 
     place: str
@@ -45,13 +45,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Values:
-    """The values of images.
+    """Value range of images.
 
     Attributes:
-        kind: such as `8-bit RGB` or `16-bit gray`.
-        images: how many.
-        low: the lowest value.
-        high: the highest one.
+        kind: Pixel type, such as `8-bit RGB` or `16-bit gray`.
+        images: Number of images.
+        low: Lowest value.
+        high: Highest value.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class Values:
 
 
 def add_values(known: dict[str, Values], seen: Values) -> None:
-    """Add the values of some images to those of others, by kind."""
+    """Merge the value range of images into the known ones, by pixel type."""
     both = [seen, *filter(None, [known.get(seen.kind)])]
     images, low, high = sum(v.images for v in both), min(v.low for v in both), max(v.high for v in both)
     known[seen.kind] = Values(seen.kind, images, low, high)
@@ -69,11 +69,11 @@ def add_values(known: dict[str, Values], seen: Values) -> None:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was seen of an image, or of a pair.
+    """Result of the check of an image, or of an image and its mask.
 
     Attributes:
-        findings: what is wrong.
-        values: of the image; None if it cannot be read.
+        findings: Problems.
+        values: Value range of the image; None if it cannot be read.
     """
 
     findings: Sequence[Finding]
@@ -81,24 +81,24 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Files:
+class ImageFiles:
     """Image files to check.
 
     Attributes:
-        paths: of them.
-        deep: whether the set's images have more than 8 bits a channel.
+        paths: The files.
+        high_bit_depth: Whether the images of the dataset have more than 8 bits per channel.
     """
 
     paths: Sequence[str | Path]
-    deep: bool = False
+    high_bit_depth: bool = False
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def check(self, index: int) -> Checked:
-        """Read one image."""
+        """Check one image."""
         path, found = self.paths[index], list[Finding]()
-        image = told(path, lambda: open_alike(path, in_chans=3, deep=self.deep), found)
+        image = collect(path, lambda: open_image(path, in_chans=3, high_bit_depth=self.high_bit_depth), found)
         if image is None:
             return Checked(found)
         _check_ending(path, found)
@@ -106,32 +106,32 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Images with label images to check.
+class ImageMaskPairs:
+    """Image and mask files to check.
 
     Attributes:
-        images: the pairs.
+        images: The pairs.
     """
 
-    images: SegmentationImages
+    images: SegmentationDataset
 
     def __len__(self) -> int:
         return len(self.images)
 
     def check(self, index: int) -> Checked:
-        """Read one pair: both files, even where the first is bad already."""
-        (image_path, labels_path), found = self.images.pairs[index], list[Finding]()
-        image = told(image_path, lambda: self.images.image(index), found)
-        labels = told(labels_path, lambda: self.images.label_map(index), found)
-        if image is not None and labels is not None:
-            told(labels_path, lambda: self.images.check_sizes(index, image, labels), found)
+        """Check both files of one pair, also where the first is bad."""
+        (image_path, mask_path), found = self.images.pairs[index], list[Finding]()
+        image = collect(image_path, lambda: self.images.image(index), found)
+        mask = collect(mask_path, lambda: self.images.mask(index), found)
+        if image is not None and mask is not None:
+            collect(mask_path, lambda: self.images.check_sizes(index, image, mask), found)
             _check_ending(image_path, found)
-            _check_ending(labels_path, found)
+            _check_ending(mask_path, found)
         return Checked(found, None if image is None else _values(image_path, image))
 
 
-def told(place: str | Path, act: Callable[[], Value], found: list[Finding]) -> Value | None:
-    """What an action answers; or None, and the mistake that it raised is among what was found."""
+def collect(place: str | Path, act: Callable[[], Value], found: list[Finding]) -> Value | None:
+    """Return the result of an action; None if it raises, in which case its error is added to the findings."""
     try:
         return act()
     except SkipweaveError as error:
@@ -140,18 +140,18 @@ def told(place: str | Path, act: Callable[[], Value], found: list[Finding]) -> V
 
 
 def _without(place: str, problem: str) -> str:
-    """A problem without the place that stands beside it, if it is a path, and not where it begins a longer one."""
+    """Remove a path from a message, except where it is part of a longer path."""
     if os.sep in place:
         problem = re.sub(rf"(?<![\w./-]){re.escape(place)}(?![\w./-])", "", problem).replace(": :", ":")
     return " ".join(problem.split())
 
 
 def _values(path: str | Path, image: Tensor) -> Values:
-    return Values(str(read_kind(path)), 1, image.min().item(), image.max().item())
+    return Values(str(read_pixel_type(path)), 1, image.min().item(), image.max().item())
 
 
 def _check_ending(path: str | Path, found: list[Finding]) -> None:
-    """Tell if the name of a good file promises another format."""
-    kind, ending = read_head(path).format, Path(path).suffix.lower()
-    if ending in EXTENSIONS and ending not in _ENDINGS.get(kind, ()):
-        found.append(Finding(str(path), f"a {kind} file named {ending}: read as what it is", bad=False))
+    """Add a note if a file name has the ending of another format."""
+    name, ending = read_header(path).format, Path(path).suffix.lower()
+    if ending in EXTENSIONS and ending not in _ENDINGS.get(name, ()):
+        found.append(Finding(str(path), f"a {name} file named {ending}: loaded as {name}", bad=False))

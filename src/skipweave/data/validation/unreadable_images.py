@@ -1,8 +1,8 @@
-"""Leave unreadable images out of training, before it begins.
+"""Search for unreadable images, and their exclusion from training.
 
-Training then is what it would be had the files not been there: every batch stays a function of (seed, epoch, step),
-whatever the number of workers or processes, and holds as many images as any other. Were a bad image replaced where it
-is met, another would count twice; were it dropped there, batches would differ in size.
+They are excluded before training starts, so training is the same as without these files: every batch is a function of
+(seed, epoch, step) for any number of workers and processes, and has the full batch size. Replacing an image while
+loading would repeat another one; dropping it would change the batch size.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ from functools import partial
 
 import numpy as np
 
-from skipweave.data.datasets import ImageData
-from skipweave.data.image_sets import ImageSet
-from skipweave.data.parallel_map import each
-from skipweave.data.segmentation import SegmentationData, SegmentationImages
+from skipweave.data.datasets import ClassificationData
+from skipweave.data.image_datasets import ImageDataset
+from skipweave.data.parallel_map import parallel_map
+from skipweave.data.segmentation import SegmentationData, SegmentationDataset
 from skipweave.errors import SkipweaveError
 
 _SHOWN = 3
@@ -22,12 +22,12 @@ _SHOWN = 3
 
 @dataclass(frozen=True, order=True)
 class Unreadable:
-    """An image that cannot be read.
+    """Image that cannot be read.
 
     Attributes:
-        index: in its split.
-        file: of the image.
-        problem: as reading it told, also where its label image is the problem.
+        index: Index in its split.
+        file: Path of the image.
+        problem: Error message, also if the mask cannot be read.
     """
 
     index: int
@@ -36,38 +36,40 @@ class Unreadable:
 
 
 def find_unreadable(
-    images: ImageSet | SegmentationImages,
+    images: ImageDataset | SegmentationDataset,
     indices: Sequence[int],
     *,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Unreadable]:
-    """Read images, and tell which cannot be.
+    """Load images and return those that cannot be read.
 
     Args:
-        images: a split.
-        indices: of the images to read.
-        workers: processes that read; 0 reads in this one.
-        progress: told (images read, images to read) after each.
+        images: Dataset.
+        indices: Indices of the images to load.
+        workers: Worker processes; 0 loads in the calling process.
+        progress: Called with (images read, total images) after each image.
     """
     found = []
-    for place, told in enumerate(each(partial(_problem, images, indices), len(indices), workers)):
-        if told:
-            found.append(Unreadable(indices[place], images.file(indices[place]), told))
+    for place, problem in enumerate(parallel_map(partial(_problem, images, indices), len(indices), workers)):
+        if problem:
+            found.append(Unreadable(indices[place], images.file(indices[place]), problem))
         if progress:
             progress(place + 1, len(indices))
     return found
 
 
-def without(data: ImageData | SegmentationData, left_out: Sequence[Unreadable]) -> ImageData | SegmentationData:
-    """The same data without some of its training images.
+def exclude(
+    data: ClassificationData | SegmentationData, unreadable: Sequence[Unreadable]
+) -> ClassificationData | SegmentationData:
+    """Return the data without unreadable training images.
 
     Raises:
-        SkipweaveError: no image is left, or none of a class.
+        SkipweaveError: No image is left, or none of a class.
     """
-    if not left_out:
+    if not unreadable:
         return data
-    kept = np.setdiff1d(np.arange(len(data.train)), [image.index for image in left_out])
+    kept = np.setdiff1d(np.arange(len(data.train)), [image.index for image in unreadable])
     if not len(kept):
         raise SkipweaveError(f"none of the {len(data.train)} training images of {data.name} can be read")
     if isinstance(data, SegmentationData):
@@ -79,8 +81,8 @@ def without(data: ImageData | SegmentationData, left_out: Sequence[Unreadable]) 
     return replace(data, train=train)
 
 
-def _problem(images: ImageSet | SegmentationImages, indices: Sequence[int], place: int) -> str:
-    """Why an image cannot be read, or nothing."""
+def _problem(images: ImageDataset | SegmentationDataset, indices: Sequence[int], place: int) -> str:
+    """Return why an image cannot be read; empty if it can."""
     try:
         images[indices[place]]
     except SkipweaveError as error:
@@ -88,16 +90,16 @@ def _problem(images: ImageSet | SegmentationImages, indices: Sequence[int], plac
     return ""
 
 
-def refuse_unreadable(split: str, unreadable: Sequence[Unreadable]) -> None:
-    """Refuse to leave images out of a split that is scored.
+def check_readable(split: str, unreadable: Sequence[Unreadable]) -> None:
+    """Check that all images of an evaluation split can be read.
 
     Raises:
-        SkipweaveError: there are such images.
+        SkipweaveError: Some cannot.
     """
     if unreadable:
         shown = "; ".join(image.problem for image in unreadable[:_SHOWN])
         more = f"; and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
         raise SkipweaveError(
-            f"{len(unreadable)} {split} image(s) cannot be read, and evaluation leaves none out: {shown}{more}; "
+            f"{len(unreadable)} {split} image(s) cannot be read, and evaluation needs all of them: {shown}{more}; "
             f"`skipweave check-data` lists all"
         )

@@ -1,1 +1,1 @@
-"""The C library, and its calls as functions of torch."""
+"""Implementations for the CPU: the C library and its wrappers."""

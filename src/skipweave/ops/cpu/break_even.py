@@ -1,4 +1,4 @@
-"""The density from which on a dense convolution is as fast as the C library: measured once a machine, or a default."""
+"""Break-even density of the C library against a dense convolution: measured once per machine, or a default."""
 
 import json
 import os
@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from skipweave.ops.cpu import c_library, channel_sparse_calls
 from skipweave.ops.cpu.processor import processor
 
-#: Largest density at which the C library is used, for 1x1 kernels and for all others, where nothing was measured.
+#: Maximum density at which the C library is used for 1x1 and larger kernels, unless measured.
 DEFAULTS = {"1x1": 0.35, "larger": 0.6}
 _DENSITIES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-_SECONDS = 0.25  # to spend on each density
+_SECONDS = 0.25  # of measurement per density
 
 
 def cache_file() -> Path:
-    """Where the figures of this user's machines are kept."""
+    """Path of the file with this user's measurements."""
     folder = os.environ.get("XDG_CACHE_HOME")
     return (Path(folder) if folder else Path.home() / ".cache") / "skipweave" / "break_even.json"
 
@@ -30,18 +30,18 @@ def _machine() -> str:
     return f"{processor()}; {c_library.library().instruction_set}; torch {torch.__version__}"
 
 
-def _kept() -> dict[str, dict[str, float]]:
+def _cached() -> dict[str, dict[str, float]]:
     try:
-        kept = json.loads(cache_file().read_text(encoding="utf-8"))
-        return kept if isinstance(kept, dict) else {}
-    except (OSError, ValueError, RuntimeError):  # no file, no JSON, no home
+        cached = json.loads(cache_file().read_text(encoding="utf-8"))
+        return cached if isinstance(cached, dict) else {}
+    except (OSError, ValueError, RuntimeError):  # no file, invalid JSON, no home directory
         return {}
 
 
 @cache
 def measured() -> dict[str, float] | None:
-    """What was measured on this machine with this torch; None if nothing was."""
-    figures = _kept().get(_machine())
+    """Break-even densities measured on this machine with this torch; None if there are none."""
+    figures = _cached().get(_machine())
     if not isinstance(figures, dict) or figures.keys() != DEFAULTS.keys():
         return None
     return figures if all(isinstance(value, float) for value in figures.values()) else None
@@ -49,24 +49,24 @@ def measured() -> dict[str, float] | None:
 
 @torch.compiler.assume_constant_result
 def break_even(kernel: tuple[int, int]) -> float:
-    """Largest density at which the C library is used for kernels of a size."""
+    """Maximum density at which the C library is used for kernels of this size."""
     return (measured() or DEFAULTS)["1x1" if kernel == (1, 1) else "larger"]
 
 
 def measure() -> dict[str, float]:
-    """Time both forms at rising densities, and keep the result in `cache_file` if that can be written."""
+    """Time both implementations at increasing densities and write the result to `cache_file`, if possible."""
     figures = {name: _crossing(size) for name, size in (("1x1", 1), ("larger", 3))}
     try:
         cache_file().parent.mkdir(parents=True, exist_ok=True)
-        cache_file().write_text(json.dumps({**_kept(), _machine(): figures}, indent=1), encoding="utf-8")
+        cache_file().write_text(json.dumps({**_cached(), _machine(): figures}, indent=1), encoding="utf-8")
     except (OSError, RuntimeError):
-        pass  # a home that is read-only or none: the figures hold for this process
+        pass  # read-only or no home directory
     measured.cache_clear()
     return figures
 
 
 def _crossing(kernel: int, channel_count: int = 256) -> float:
-    """The largest density, of those tried, up to which the library is the faster one."""
+    """The largest of the tested densities up to which the library is faster."""
     x = torch.randn(4, channel_count, 14, 14)
     padding = (kernel // 2, kernel // 2)
     dense = torch.randn(channel_count, channel_count, kernel, kernel)
@@ -86,7 +86,7 @@ def _crossing(kernel: int, channel_count: int = 256) -> float:
 
 
 def _times(*calls: Callable[[], object]) -> list[float]:
-    """Median processor time of each call, called in turn."""
+    """Median CPU time of each call; calls alternate."""
     taken: list[list[float]] = [[] for _ in calls]
     with torch.inference_mode():
         end = time.monotonic() + _SECONDS

@@ -1,4 +1,4 @@
-"""The C library beside this file: how it is found and loaded, and what it computes with."""
+"""Loading of the C library in csrc/, its instruction sets and its threads."""
 
 import ctypes
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ FOLDER = Path(__file__).parent / "csrc"
 
 @dataclass(frozen=True)
 class Library:
-    """What became of loading the C library.
+    """The C library, or why it is not available.
 
     Attributes:
-        path: Where it is, or should be.
-        problem: Why it cannot be used, in words; empty if it can.
-        instruction_set: What it computes with: "avx512", "avx2" or "generic".
-        threaded: Whether it runs in the threads of the OpenMP runtime that torch has loaded.
+        path: Path of the library.
+        problem: Why it cannot be used; empty if it can.
+        instruction_set: "avx512", "avx2" or "generic".
+        threaded: Whether it runs on the threads of the OpenMP runtime that torch has loaded.
     """
 
     path: Path
@@ -30,28 +30,28 @@ class Library:
 
 
 def _fingerprint() -> str:
-    """What the sources are, as `hatch_build.py` makes it."""
+    """Hash of the sources, as computed by `hatch_build.py`."""
     sources = sorted(path for path in FOLDER.iterdir() if path.suffix in (".c", ".h"))
     return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 @cache
 def library() -> Library:
-    """Load the library once a process and choose the best instruction set that the processor has."""
+    """Load the library, once per process, and select the best instruction set of the processor."""
     path = FOLDER / "library.so"
     if not path.is_file():
-        return Library(path, "it was not built: there was no C compiler when skipweave was installed")
+        return Library(path, "it was not built: no C compiler was found when skipweave was installed")
     try:
         found = functions(path)
     except OSError as error:
         return Library(path, f"it cannot be loaded: {error}")
     if found.skipweave_fingerprint().decode() != _fingerprint():
-        return Library(path, "it was built from other sources: install skipweave again")
+        return Library(path, "it was built from different sources: reinstall skipweave")
     return Library(path, "", found.skipweave_instruction_set(None).decode(), _parallel() is not None)
 
 
 def use_instruction_set(name: str) -> bool:
-    """Compute with another instruction set from now on; return whether processor and library have it."""
+    """Select another instruction set; return whether processor and library support it."""
     return functions(library().path).skipweave_instruction_set(name.encode()) is not None
 
 
@@ -60,7 +60,7 @@ def functions(path: Path) -> ctypes.CDLL:
     """The library's functions.
 
     Raises:
-        OSError: It cannot be loaded.
+        OSError: The library cannot be loaded.
     """
     found = ctypes.CDLL(str(path))
     found.skipweave_fingerprint.restype = ctypes.c_char_p
@@ -71,7 +71,7 @@ def functions(path: Path) -> ctypes.CDLL:
 
 @cache
 def _parallel() -> int | None:
-    """`GOMP_parallel` of the OpenMP runtime that torch has loaded: a second runtime would fight with it."""
+    """Address of `GOMP_parallel` in the OpenMP runtime that torch has loaded; a second runtime would oversubscribe."""
     try:
         return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p).value
     except (AttributeError, OSError):
@@ -85,7 +85,7 @@ class Workers(ctypes.Structure):
 
 
 def workers() -> Workers:
-    """Torch's threads."""
+    """Threads for a call: as many as torch uses."""
     parallel = _parallel()
     return Workers(torch.get_num_threads() if parallel else 1, parallel)
 
@@ -93,12 +93,12 @@ def workers() -> Workers:
 def readable(
     tensor: Tensor, dtype: torch.dtype = torch.float32, order: torch.memory_format = torch.contiguous_format
 ) -> Tensor:
-    """The tensor as C reads it, copied where it must be: in order, aligned, with no negation that is still to be done.
+    """Return the tensor as C can read it, copied if necessary: contiguous, aligned, without a lazy negation.
 
     Raises:
-        RuntimeError: It is of another type, or not on the CPU.
+        RuntimeError: The tensor has another data type or is not on the CPU.
     """
     if tensor.dtype != dtype or not tensor.is_cpu:
-        raise RuntimeError(f"a tensor of {tensor.dtype} on {tensor.device}: the C library expects {dtype} on the CPU")
+        raise RuntimeError(f"tensor has {tensor.dtype} on {tensor.device}: the C library expects {dtype} on the CPU")
     tensor = tensor.resolve_neg().contiguous(memory_format=order)
-    return tensor.clone() if tensor.data_ptr() % 4 else tensor  # what was mapped from a file may begin anywhere
+    return tensor.clone() if tensor.data_ptr() % 4 else tensor  # memory-mapped tensors may be unaligned

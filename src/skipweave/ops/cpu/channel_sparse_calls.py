@@ -13,7 +13,7 @@ Pair = Sequence[int]
 
 
 class Convolution(ctypes.Structure):
-    """`convolution` of csrc/kernels.h."""
+    """`struct convolution` of csrc/kernels.h."""
 
     _fields_ = (
         *(
@@ -40,37 +40,37 @@ def _functions() -> Mapping[str, Callable[..., int]]:
     return {name: getattr(found, name) for name in pointers}
 
 
-# Kernels whose taps are far apart are packed with what lies between them. That does not pay where the pixels from the
-# first tap to the last are so many times the taps, and so many in all channels (1 MiB packed for one output pixel).
+# Inputs of dilated kernels are packed together with the pixels between the taps. The library is not used if the kernel
+# spans more than this many pixels per tap and in total over all channels (1 MiB packed per output pixel).
 _PIXELS_PER_TAP, _PIXELS = 6, 2**14
 
 
-def why_not(
+def unsupported(
     x: Sequence[int], weight: Sequence[int], index: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
 ) -> str:
-    """Say in words why the library cannot, or should not, convolve tensors of these shapes; empty where it should.
+    """Reason not to use the library for tensors of these shapes; empty if it should be used.
 
-    It holds for the convolution and for both of its gradients. Kernels and paddings may be of any size.
+    Valid for the convolution and both gradients. Kernels and paddings may have any size.
     """
-    if problem := why_no_kernel(x, weight, index, stride, padding, dilation):
+    if problem := empty_or_invalid(x, weight, index, stride, padding, dilation):
         return problem
     if max(stride) > 2:
         return f"the stride is {tuple(stride)}"
     outputs, _, height, width = weight
     spanned = (dilation[0] * (height - 1) + 1) * (dilation[1] * (width - 1) + 1)
     if spanned > _PIXELS_PER_TAP * height * width and spanned * max(x[1], outputs) > _PIXELS:
-        return f"the taps of the kernel are far apart, the dilation being {tuple(dilation)}"
+        return f"the dilation is {tuple(dilation)}, and the taps of the kernel are too far apart"
     return ""
 
 
-def why_no_kernel(
+def empty_or_invalid(
     x: Sequence[int], weight: Sequence[int], index: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
 ) -> str:
-    """Say in words what is left to torch, which raises an error or has nothing to compute; empty if nothing is."""
+    """Reason to leave a call to torch, which raises an error or returns an empty tensor; empty if there is none."""
     if 0 in x or 0 in weight:
         return "the input is empty" if 0 in x else "no channels are read"
     if weight[1] != index[1] or weight[0] % index[0]:
-        return f"weights of shape {tuple(weight)} do not fit an index of shape {tuple(index)}"
+        return f"the weight of shape {tuple(weight)} does not match the index of shape {tuple(index)}"
     if min(*stride, *dilation) < 1 or min(padding) < 0:
         return f"the stride is {tuple(stride)}, the padding {tuple(padding)}, the dilation {tuple(dilation)}"
     if min(_sides(x, weight, stride, padding, dilation)) < 1:
@@ -79,10 +79,10 @@ def why_no_kernel(
 
 
 def output_shape(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> tuple[int, int, int, int]:
-    """Shape of the convolved map.
+    """Shape of the output.
 
     Raises:
-        RuntimeError: It would have no pixels.
+        RuntimeError: The output would be empty.
     """
     return _output_shape(x.shape, weight.shape, stride, padding, dilation)
 
@@ -90,10 +90,10 @@ def output_shape(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilatio
 def expect_gradient(
     gradient: Sequence[int], x: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair, dilation: Pair
 ) -> None:
-    """Raise a RuntimeError unless the gradient of a convolved map has that map's shape."""
+    """Raise a RuntimeError unless an output gradient has the shape of the output."""
     expected = _output_shape(x, weight, stride, padding, dilation)
     if tuple(gradient) != expected:
-        raise RuntimeError(f"a gradient of shape {tuple(gradient)} for a map of shape {expected}")
+        raise RuntimeError(f"gradient has shape {tuple(gradient)}: expected {expected}")
 
 
 def _output_shape(
@@ -102,14 +102,14 @@ def _output_shape(
     height, width = _sides(x, weight, stride, padding, dilation)
     if height < 1 or width < 1:
         raise RuntimeError(
-            f"a map of {tuple(x[2:])} pixels and padding {tuple(padding)} is smaller than a kernel of "
+            f"input of {tuple(x[2:])} pixels with padding {tuple(padding)} is smaller than the kernel of "
             f"{tuple(weight[2:])} with dilation {tuple(dilation)}"
         )
     return x[0], weight[0], height, width
 
 
 def _sides(x: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair, dilation: Pair) -> tuple[int, int]:
-    """Height and width of the convolved map; below 1 where the kernel does not fit in."""
+    """Height and width of the output; below 1 if the kernel is larger than the padded input."""
     height = x[2] + 2 * padding[0] - dilation[0] * (weight[2] - 1) - 1
     width = x[3] + 2 * padding[1] - dilation[1] * (weight[3] - 1) - 1
     return height // stride[0] + 1, width // stride[1] + 1
@@ -118,15 +118,15 @@ def _sides(x: Sequence[int], weight: Sequence[int], stride: Pair, padding: Pair,
 def forward(
     x: Tensor, weight: Tensor, index: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
-    """`channel_sparse_dense` of float32 tensors on the CPU.
+    """`channel_sparse_dense` for float32 tensors on the CPU.
 
     Raises:
-        RuntimeError: Tensors do not fit each other, or the library does not do it (`why_not`).
-        IndexError: The index names channels that do not exist.
+        RuntimeError: Shapes do not match, or the library does not support them (`unsupported`).
+        IndexError: The index has entries beyond the input channels.
         MemoryError: Scratch memory could not be allocated.
     """
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise RuntimeError(f"a bias of shape {tuple(bias.shape)} for {weight.shape[0]} outputs")
+        raise RuntimeError(f"bias has shape {tuple(bias.shape)}: expected ({weight.shape[0]},)")
     out = x.new_empty(output_shape(x, weight, stride, padding, dilation))
     conv = _described(x.shape, weight.shape, index.shape, out.shape, stride, padding, dilation)
     _call("skipweave_forward", conv, index, (x, weight, index, bias), out)
@@ -136,7 +136,7 @@ def forward(
 def input_gradient(
     gradient: Tensor, shape: Sequence[int], weight: Tensor, index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
-    """Gradient of the input, whose shape is given, from that of the output."""
+    """Gradient with respect to the input of this shape."""
     expect_gradient(gradient.shape, shape, weight.shape, stride, padding, dilation)
     made = gradient.new_empty(shape)
     conv = _described(shape, weight.shape, index.shape, gradient.shape, stride, padding, dilation)
@@ -147,7 +147,7 @@ def input_gradient(
 def weight_gradient(
     gradient: Tensor, x: Tensor, shape: Sequence[int], index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
-    """Gradient of the weights, whose shape is given, from that of the output."""
+    """Gradient with respect to the weight of this shape."""
     expect_gradient(gradient.shape, x.shape, shape, stride, padding, dilation)
     made = gradient.new_empty(shape)
     conv = _described(x.shape, shape, index.shape, gradient.shape, stride, padding, dilation)
@@ -164,9 +164,9 @@ def _described(
     padding: Pair,
     dilation: Pair,
 ) -> Convolution:
-    """Describe a convolution to C, which relies on what is checked here."""
-    if problem := why_not(x, weight, index, stride, padding, dilation):
-        raise RuntimeError(f"the C library does not convolve a map of shape {tuple(x)}: {problem}")
+    """Describe a convolution to C, which does not check it again."""
+    if problem := unsupported(x, weight, index, stride, padding, dilation):
+        raise RuntimeError(f"the C library does not support an input of shape {tuple(x)}: {problem}")
     return Convolution(
         *x[:2], weight[0], *x[2:], *out[2:], *weight[2:], *stride, *padding, *dilation, 1, 1, c_library.workers()
     )
@@ -180,8 +180,6 @@ def _call(function: str, conv: Convolution, index: Tensor, given: Sequence[Tenso
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in (*readable, made)]
     failed = _functions()[function](conv, *index.shape, *pointers)
     if failed == 1:
-        raise IndexError(
-            f"the index of a channel-sparse convolution names channels beyond the {conv.in_channels} there are"
-        )
+        raise IndexError(f"index of a channel-sparse convolution is out of range: expected 0 to {conv.in_channels - 1}")
     if failed:
-        raise MemoryError("the channel-sparse convolution's scratch memory could not be allocated")
+        raise MemoryError("scratch memory of the channel-sparse convolution could not be allocated")

@@ -1,4 +1,4 @@
-"""The C library's convolution as a function of torch."""
+"""The C library's channel-sparse convolution as a differentiable function."""
 
 from collections.abc import Sequence
 from math import prod
@@ -23,7 +23,7 @@ def channel_sparse_library(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Tensor:
-    """`channel_sparse_dense` by the C library: float32 tensors on the CPU, strides up to 2; arguments as there."""
+    """`channel_sparse_dense` by the C library, for float32 tensors on the CPU and strides up to 2; same arguments."""
     return _convolve(x, weight, index, bias, stride, padding, dilation)
 
 
@@ -36,10 +36,10 @@ def _input_gradient(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    """By the C library, or as of a dense convolution where that is faster: where kernels are as large as the map."""
-    taken = weight.shape[1] * prod(shape[2:]) / prod(stride)  # links followed: the library turns to each input position
-    dense = shape[1] * prod(gradient.shape[2:])  # torch to each output position
-    if taken <= break_even((weight.shape[2], weight.shape[3])) * dense:
+    """Computed by the C library, or as in a dense convolution where that is faster: for kernels as large as the map."""
+    sparse = weight.shape[1] * prod(shape[2:]) / prod(stride)  # links x input positions
+    dense = shape[1] * prod(gradient.shape[2:])  # channels x output positions
+    if sparse <= break_even((weight.shape[2], weight.shape[3])) * dense:
         return channel_sparse_calls.input_gradient(gradient, shape, weight, index, stride, padding, dilation)
     return conv2d_input(shape, dense_weight(weight, index, shape[1]), gradient, stride, padding, dilation)
 

@@ -1,4 +1,4 @@
-"""Calls of the C library's reading of nodes: joined, or summed across layers."""
+"""Calls of the C library's kernels that read several nodes: concatenated, or summed across layers."""
 
 import ctypes
 from collections.abc import Callable, Sequence
@@ -11,20 +11,20 @@ from skipweave.ops.cpu import c_library
 
 
 class Reading(ctypes.Structure):
-    """`reading` of csrc/kernels.h."""
+    """`struct reading` of csrc/kernels.h."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("count", "batch", "channels", "pixels", "planes")),
-        *((name, ctypes.c_void_p) for name in ("node", "width", "image", "step", "gain", "bias")),
+        *((name, ctypes.c_void_p) for name in ("node", "width", "image", "step", "scale", "shift")),
         ("workers", c_library.Workers),
     )
 
 
 def layout(nodes: Sequence[Tensor], *others: Tensor) -> torch.memory_format | None:
-    """In which order the library can read these, which are plain, and makes its result; None where it cannot.
+    """Memory format in which the library can read these plain tensors and writes its result; None if it cannot.
 
-    It reads float32 maps on the CPU, all contiguous but for the distance of images, or all channels-last but for that
-    and the distance of pixels; `others`, gains and the like, may lie as they will.
+    It reads float32 maps on the CPU: all contiguous up to the stride of the batch dimension, or all channels-last up to
+    the strides of batch and pixels. `others` (scale, shift, ...) may have any strides.
     """
     if c_library.library().problem or not all(map(_is_readable, (*others, *nodes))):
         return None
@@ -34,8 +34,11 @@ def layout(nodes: Sequence[Tensor], *others: Tensor) -> torch.memory_format | No
 
 
 def _is_readable(tensor: Tensor) -> bool:
-    here = tensor.dtype == torch.float32 and tensor.device.type == "cpu"
-    return here and not tensor.data_ptr() % 4  # what was mapped from a file may begin anywhere
+    return (
+        tensor.dtype == torch.float32
+        and tensor.device.type == "cpu"
+        and not tensor.data_ptr() % 4  # memory-mapped tensors may be unaligned
+    )
 
 
 def _has_whole_planes(node: Tensor) -> bool:
@@ -48,32 +51,34 @@ def _has_whole_pixels(node: Tensor) -> bool:
     return channel == 1 and row == node.shape[3] * pixel
 
 
-def read(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, order: torch.memory_format) -> Tensor:
-    """`concat_read` of nodes in the order that `layout` says."""
+def read(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, order: torch.memory_format) -> Tensor:
+    """`concat_read` of nodes in the memory format given by `layout`."""
     batch, _, *size = nodes[0].shape
-    activated = torch.empty(batch, len(gain), *size, dtype=gain.dtype, device=gain.device, memory_format=order)
-    reading, _kept = _described(nodes, len(gain), gain, bias, order)
+    activated = torch.empty(batch, len(scale), *size, dtype=scale.dtype, device=scale.device, memory_format=order)
+    reading, _kept = _described(nodes, len(scale), scale, shift, order)
     _function("skipweave_read", None, 1)(reading, activated.data_ptr())
     return activated
 
 
 def read_gradients(
-    gradient: Tensor,
+    grad_output: Tensor,
     nodes: Sequence[Tensor],
-    gain: Tensor,
-    bias: Tensor,
-    wanted: Sequence[bool],
+    scale: Tensor,
+    shift: Tensor,
+    needs_grad: Sequence[bool],
     order: torch.memory_format,
 ) -> tuple[list[Tensor | None], Tensor, Tensor]:
-    """Gradients of the nodes, where wanted, of gains and of biases, from that of `read`."""
-    by_gain, by_bias = torch.empty_like(gain), torch.empty_like(bias)
-    reading, _kept = _described(nodes, len(gain), gain, bias, order)
-    by_nodes = _gradients("skipweave_read_gradients", reading, gradient, nodes, wanted, order, by_gain, by_bias)
-    return by_nodes, by_gain, by_bias
+    """Gradients of `read` with respect to the nodes (where needed), scale and shift."""
+    grad_scale, grad_shift = torch.empty_like(scale), torch.empty_like(shift)
+    reading, _kept = _described(nodes, len(scale), scale, shift, order)
+    grad_nodes = _gradients(
+        "skipweave_read_gradients", reading, grad_output, nodes, needs_grad, order, grad_scale, grad_shift
+    )
+    return grad_nodes, grad_scale, grad_shift
 
 
 def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor, order: torch.memory_format) -> Tensor:
-    """`cross_layer` of nodes of one shape in the order that `layout` says."""
+    """`cross_layer` of nodes of one shape in the memory format given by `layout`."""
     total = torch.empty_like(nodes[0], memory_format=order)
     reading, _kept = _described(nodes, weight.shape[1], weight, bias, order)
     _function("skipweave_cross", None, 1)(reading, total.data_ptr())
@@ -81,39 +86,42 @@ def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor, order: torc
 
 
 def cross_gradients(
-    gradient: Tensor, nodes: Sequence[Tensor], weight: Tensor, wanted: Sequence[bool], order: torch.memory_format
+    grad_output: Tensor, nodes: Sequence[Tensor], weight: Tensor, needs_grad: Sequence[bool], order: torch.memory_format
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-    """Gradients of weights, of biases and of the nodes, where wanted, from that of `cross_sum`."""
-    by_weight, by_bias = weight.new_empty(weight.shape), weight.new_empty(weight.shape[1])
-    reading, _kept = _described(nodes, len(by_bias), weight, None, order)
-    by_nodes = _gradients("skipweave_cross_gradients", reading, gradient, nodes, wanted, order, by_weight, by_bias)
-    return by_weight, by_bias, by_nodes
+    """Gradients of `cross_sum` with respect to weight, bias and the nodes (where needed)."""
+    grad_weight, grad_bias = weight.new_empty(weight.shape), weight.new_empty(weight.shape[1])
+    reading, _kept = _described(nodes, len(grad_bias), weight, None, order)
+    grad_nodes = _gradients(
+        "skipweave_cross_gradients", reading, grad_output, nodes, needs_grad, order, grad_weight, grad_bias
+    )
+    return grad_weight, grad_bias, grad_nodes
 
 
 def _gradients(
     name: str,
     reading: Reading,
-    gradient: Tensor,
+    grad_output: Tensor,
     nodes: Sequence[Tensor],
-    wanted: Sequence[bool],
+    needs_grad: Sequence[bool],
     order: torch.memory_format,
-    *by_parameters: Tensor,
+    *grad_parameters: Tensor,
 ) -> list[Tensor | None]:
-    """Gradients of the nodes, where wanted; those of the parameters are written to where they are to be."""
-    by_nodes = [
-        torch.empty_like(node, memory_format=order) if want else None for node, want in zip(nodes, wanted, strict=True)
+    """Compute the gradients of the nodes (where needed), and write those of the parameters into `grad_parameters`."""
+    grad_nodes = [
+        torch.empty_like(node, memory_format=order) if needed else None
+        for node, needed in zip(nodes, needs_grad, strict=True)
     ]
-    gradient = c_library.readable(gradient, order=order)
-    pointers = (ctypes.c_void_p * len(nodes))(*(None if made is None else made.data_ptr() for made in by_nodes))
-    parameters = (made.data_ptr() for made in by_parameters)
-    if _function(name, ctypes.c_int, 4)(reading, gradient.data_ptr(), pointers, *parameters):
-        raise MemoryError("the scratch memory for the gradients of what nodes are read with could not be allocated")
-    return by_nodes
+    grad_output = c_library.readable(grad_output, order=order)
+    pointers = (ctypes.c_void_p * len(nodes))(*(None if made is None else made.data_ptr() for made in grad_nodes))
+    parameters = (made.data_ptr() for made in grad_parameters)
+    if _function(name, ctypes.c_int, 4)(reading, grad_output.data_ptr(), pointers, *parameters):
+        raise MemoryError("scratch memory of the gradients of a read could not be allocated")
+    return grad_nodes
 
 
 @cache
 def _function(name: str, result: type[ctypes.c_int] | None, pointers: int) -> Callable[..., int]:
-    """A function of the library, called with the description and so many pointers."""
+    """A function of the library, called with a `Reading` and this number of pointers."""
     found: Callable[..., int] = getattr(c_library.functions(c_library.library().path), name)
     found.argtypes = (ctypes.POINTER(Reading), *[ctypes.c_void_p] * pointers)  # type: ignore[attr-defined]
     found.restype = result  # type: ignore[attr-defined]
@@ -121,11 +129,11 @@ def _function(name: str, result: type[ctypes.c_int] | None, pointers: int) -> Ca
 
 
 def _described(
-    nodes: Sequence[Tensor], channels: int, gain: Tensor, bias: Tensor | None, order: torch.memory_format
+    nodes: Sequence[Tensor], channels: int, scale: Tensor, shift: Tensor | None, order: torch.memory_format
 ) -> tuple[Reading, tuple[object, ...]]:
-    """The call's description, and what has to live as long as it."""
+    """The description of a call, and the objects that must outlive it."""
     count, batch, (height, width) = len(nodes), len(nodes[0]), nodes[0].shape[2:]
-    gain, bias = gain.contiguous(), None if bias is None else bias.contiguous()
+    scale, shift = scale.contiguous(), None if shift is None else shift.contiguous()
     pointers = (ctypes.c_void_p * count)(*(node.data_ptr() for node in nodes))
     widths, images, steps = (
         (ctypes.c_int64 * count)(*sizes)
@@ -136,6 +144,6 @@ def _described(
     planes = order == torch.contiguous_format
     reading = Reading(
         *(count, batch, channels, height * width, planes),
-        *(*at, gain.data_ptr(), None if bias is None else bias.data_ptr(), c_library.workers()),
+        *(*at, scale.data_ptr(), None if shift is None else shift.data_ptr(), c_library.workers()),
     )
-    return reading, (*arrays, gain, bias)
+    return reading, (*arrays, scale, shift)

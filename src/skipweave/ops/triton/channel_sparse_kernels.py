@@ -1,22 +1,21 @@
-"""Triton's kernels of the channel-sparse convolution: matrix products for blocks of outputs, sums for single outputs.
+"""Triton kernels of the channel-sparse convolution: matrix products for blocks of outputs, sums for single outputs.
 
-All of them read and write maps (N, C, H, W) that are contiguous. The pixels of a batch are numbered image by image and
-row by row, and a program takes a tile of them. No patches are written out: what a tap of the kernel meets is gathered
-where it is summed (implicit im2col). Sums are of float32.
+All maps (N, C, H, W) are contiguous. The pixels of a batch are numbered image by image and row by row; a program
+processes a tile of them. Inputs are gathered tap by tap (implicit im2col). Accumulation is in float32.
 
-The geometry of a convolution and of its input gradient is one. At row h of the output, tap t meets row
-h * STEP + t * DILATION - PADDING of the map that is read, with SPREAD - 1 rows of zeros thought between each two of its
-rows; columns likewise. A convolution has spread 1; its input gradient has step 1, the stride as spread, and padding and
-dilation of the other sign.
+A convolution and its input gradient chunk_size one geometry: at output row h, tap t reads the input row
+h * STEP + t * DILATION - PADDING, where the input has SPREAD - 1 rows of zeros inserted between its rows; likewise for
+columns. A convolution has SPREAD 1; its input gradient has STEP 1, the stride as SPREAD, and negated padding and
+dilation.
 
-This module alone imports triton, and is imported only where a kernel is called.
+Imports triton, so it is imported only where a kernel is called.
 """
 
 import triton
 import triton.language as tl
 
-# A kernel is not compiled anew for other sizes of maps.
-SIZES = ["rows", "outputs", "share", "pixels", "channels", "height", "width", "out_height", "out_width"]
+# Arguments on which kernels are not specialized: no recompilation for other sizes.
+SIZES = ["rows", "outputs", "chunk_size", "pixels", "channels", "height", "width", "out_height", "out_width"]
 
 
 @triton.jit
@@ -33,7 +32,7 @@ def _place(
     DILATION: tl.constexpr,
     SPREAD: tl.constexpr,
 ):
-    """Where in a channel's plane a tap of the kernel meets the map that is read, and whether it does."""
+    """Offset in a channel's plane of the input pixel under a tap, and whether the pixel exists."""
     row = pixel // out_width % out_height * STEP[0] + tap // KERNEL[1] * DILATION[0] - PADDING[0]
     column = pixel % out_width * STEP[1] + tap % KERNEL[1] * DILATION[1] - PADDING[1]
     met = (row >= 0) & (row < height * SPREAD[0]) & (column >= 0) & (column < width * SPREAD[1])
@@ -48,7 +47,7 @@ def _place(
 
 @triton.jit
 def _image(pixel, channels, height, width, out_height, out_width):
-    """Where a pixel's image begins in a map; in 64 bits, since a batch may have more elements than 32 can count."""
+    """Offset of a pixel's image in a map, in 64 bits: a batch may have more than 2^31 elements."""
     return (pixel // (out_height * out_width)).to(tl.int64) * channels * height * width
 
 
@@ -80,7 +79,7 @@ def block_products(
 ):
     """Convolve for a tile of one block's outputs and a tile of pixels; weight (taps, rows * block, fan_in).
 
-    Blocks are numbered fastest: programs that run at once read the same pixels.
+    Blocks are the fastest index, so that concurrent programs read the same pixels.
     """
     tiles = tl.cdiv(block, OUTPUTS)
     program = tl.program_id(0)
@@ -143,7 +142,7 @@ def output_sums(
 ):
     """Convolve for one output and a tile of pixels.
 
-    The output's links are those from starts[output] to starts[output + 1]: weight (links, taps), index (links,).
+    The links of an output are starts[output] to starts[output + 1]; weight (links, taps), index (links,).
     """
     program = tl.program_id(0)
     output = program % outputs
@@ -175,7 +174,7 @@ def block_weight_products(
     fan_in,
     block,
     rows,
-    share,
+    chunk_size,
     pixels,
     channels,
     height,
@@ -192,9 +191,9 @@ def block_weight_products(
     PIXELS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Weight gradient of a tile of one block's outputs and inputs at one tap, over a share of the pixels.
+    """Weight gradient of a tile of one block's outputs and inputs at one tap, over a chunk of the pixels.
 
-    Into partial (shares, taps, rows * block, fan_in).
+    Written to partial (chunks, taps, rows * block, fan_in).
     """
     output_tiles, chunks = tl.cdiv(block, OUTPUTS), tl.cdiv(fan_in, INPUTS)
     program = tl.program_id(0)
@@ -206,8 +205,8 @@ def block_weight_products(
     channel = tl.load(index + row * fan_in + read, mask=read < fan_in, other=0).to(tl.int64)
     plane = out_height * out_width
     sums = tl.zeros((OUTPUTS, INPUTS), tl.float32)
-    first = tl.program_id(1) * share
-    for start in range(first, tl.minimum(first + share, pixels), PIXELS):
+    first = tl.program_id(1) * chunk_size
+    for start in range(first, tl.minimum(first + chunk_size, pixels), PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         there = pixel < pixels
         begin = _image(pixel, rows * block, out_height, out_width, out_height, out_width) + pixel % plane
@@ -238,7 +237,7 @@ def link_weight_sums(
     partial,
     fan_in,
     outputs,
-    share,
+    chunk_size,
     pixels,
     channels,
     height,
@@ -253,14 +252,14 @@ def link_weight_sums(
     TAPS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    """Weight gradient of one link of an output, over a share of the pixels, into partial (shares, links, taps)."""
+    """Weight gradient of one link over a chunk of the pixels, written to partial (chunks, links, taps)."""
     link = tl.program_id(0)
     channel = tl.load(index + link).to(tl.int64)
     tap = tl.arange(0, TAPS)[:, None]
     plane = out_height * out_width
     sums = tl.zeros((TAPS, PIXELS), tl.float32)
-    first = tl.program_id(1) * share
-    for start in range(first, tl.minimum(first + share, pixels), PIXELS):
+    first = tl.program_id(1) * chunk_size
+    for start in range(first, tl.minimum(first + chunk_size, pixels), PIXELS):
         pixel = start + tl.arange(0, PIXELS)[None, :]
         there = pixel < pixels
         begin = _image(pixel, outputs, out_height, out_width, out_height, out_width) + pixel % plane

@@ -1,4 +1,4 @@
-"""Triton's convolution as a function of torch: which kernels are launched over which tiles."""
+"""The channel-sparse convolution by Triton kernels, as a differentiable function."""
 
 from collections.abc import Sequence
 from math import prod
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from skipweave.ops.channel_sparse_operator import differentiable
-from skipweave.ops.cpu.channel_sparse_calls import expect_gradient, output_shape, why_no_kernel
-from skipweave.ops.triton.launch import ceil, launch, multiplied, power_of_two, shares, side
+from skipweave.ops.cpu.channel_sparse_calls import empty_or_invalid, expect_gradient, output_shape
+from skipweave.ops.triton.launch import ceil, chunks, launch, multiplied, power_of_two, side
 
 Pair = Sequence[int]
 Geometry = dict[str, tuple[int, int]]
 
-#: Outputs that a block must have for products of matrices: the least side that tensor cores multiply.
-LEAST_BLOCK = 16
-_PROGRAMS = 1024  # that a weight gradient is cut into, if there are pixels enough
-_MOST = 2**31 - 2**10  # pixels, or weights, that the kernels can number
+#: Minimum number of outputs per block for matrix products, the smallest side of tensor-core tiles.
+MIN_BLOCK = 16
+_PROGRAMS = 1024  # target number of programs of a weight gradient
+_MAX_INDEX = 2**31 - 2**10  # of pixels and weights in the kernels
 
 
 def channel_sparse_triton(
@@ -29,13 +29,12 @@ def channel_sparse_triton(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Tensor:
-    """`channel_sparse_dense` by Triton's kernels: float32, bfloat16 or float16 on a GPU; arguments as there.
+    """`channel_sparse_dense` by Triton kernels, for float32, bfloat16 or float16 on a GPU; same arguments.
 
-    Blocks of 16 outputs and more are products of matrices, in TF32 where `torch.backends.cudnn` allows it to
-    convolutions; smaller blocks are sums, in float32. The input gradient of blocks takes memory for rows * k maps. Maps
-    in another order than (N, C, H, W), such as channels-last ones, are copied; the result is in this order. Under
-    autocast the type is autocast's. Whether the index names channels that exist is not checked: it would take a wait
-    for the GPU.
+    Blocks of at least 16 outputs are matrix products, in TF32 if `torch.backends.cudnn` allows it for convolutions;
+    smaller blocks are sums in float32. The input gradient of blocks needs memory for rows * k maps. Inputs that are not
+    contiguous, such as channels-last maps, are copied; the result is contiguous. Under autocast, autocast's data type
+    is used. The index is not checked, which would synchronize with the GPU.
     """
     if torch.is_autocast_enabled("cuda"):
         dtype = torch.get_autocast_dtype("cuda")
@@ -43,13 +42,13 @@ def channel_sparse_triton(
     return _convolve(x, weight, index, bias, stride, padding, dilation)
 
 
-def why_not(x: Pair, weight: Pair, index: Pair, stride: Pair, padding: Pair, dilation: Pair) -> str:
-    """Say in words why the kernels cannot convolve tensors of these shapes; empty where they can."""
-    if problem := why_no_kernel(x, weight, index, stride, padding, dilation):
+def unsupported(x: Pair, weight: Pair, index: Pair, stride: Pair, padding: Pair, dilation: Pair) -> str:
+    """Reason why the kernels do not support tensors of these shapes; empty if they do."""
+    if problem := empty_or_invalid(x, weight, index, stride, padding, dilation):
         return problem
     padded = [size + 2 * zeros for size, zeros in zip(x[2:], padding, strict=True)]
-    most = max(x[0] * prod(padded) * prod(stride), prod(weight))
-    return "" if most < _MOST else "there are more pixels, or weights, than 32 bits can number"
+    largest = max(x[0] * prod(padded) * prod(stride), prod(weight))
+    return "" if largest < _MAX_INDEX else "there are too many pixels or weights for 32-bit indices"
 
 
 def _forward(
@@ -58,7 +57,7 @@ def _forward(
     shape = output_shape(x, weight, stride, padding, dilation)
     geometry = _geometry(weight.shape[2:], stride, padding, dilation)
     bias = None if bias is None else bias.contiguous()
-    if _block(weight.shape, index) >= LEAST_BLOCK:
+    if _block(weight.shape, index) >= MIN_BLOCK:
         return _block_products(x, weight, index, bias, shape, geometry)
     links = _by_output(index, weight.shape)
     starts = torch.arange(0, links.numel() + 1, links.shape[1], device=x.device)
@@ -68,16 +67,16 @@ def _forward(
 def _input_gradient(
     gradient: Tensor, shape: Pair, weight: Tensor, index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
-    """A convolution of the gradient, with inputs and outputs exchanged.
+    """A convolution of the output gradient, with inputs and outputs exchanged.
 
-    Of blocks it has two parts: the gradient of each map that a block reads, then for each input the sum of these. So no
-    two programs write to one place, and the result is the same in every run.
+    For blocks it has two steps: the gradient of each map that a block reads, then the sum of these per input. No two
+    programs write to the same address, so the result is deterministic.
     """
     expect_gradient(gradient.shape, shape, weight.shape, stride, padding, dilation)
     backwards = [-zeros for zeros in padding], [-apart for apart in dilation]
     geometry = _geometry(weight.shape[2:], (1, 1), *backwards, spread=stride)
     block, (rows, fan_in) = _block(weight.shape, index), index.shape
-    if block < LEAST_BLOCK:
+    if block < MIN_BLOCK:
         links, starts = _readers(_by_output(index, weight.shape), shape[1])
         return _output_sums(gradient, weight.flatten(0, 1)[links], links // fan_in, starts, None, shape, geometry)
     exchanged = weight.unflatten(0, (rows, block)).transpose(1, 2).flatten(0, 1)
@@ -90,10 +89,10 @@ def _input_gradient(
 def _weight_gradient(
     gradient: Tensor, x: Tensor, shape: Pair, index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
-    """Sums over shares of the pixels, then the sum of these."""
+    """Partial sums over chunks of the pixels, then their total."""
     expect_gradient(gradient.shape, x.shape, shape, stride, padding, dilation)
     geometry = _geometry(shape[2:], stride, padding, dilation)
-    if _block(shape, index) >= LEAST_BLOCK:
+    if _block(shape, index) >= MIN_BLOCK:
         partial = _block_weight_products(gradient, x, shape, index, geometry)
         return partial.sum(0).permute(2, 3, 0, 1).to(gradient.dtype, memory_format=torch.contiguous_format)
     return _link_weight_sums(gradient, x, shape, _by_output(index, shape), geometry).sum(0).to(gradient.dtype)
@@ -105,7 +104,7 @@ _convolve = differentiable("skipweave::channel_sparse_triton", _forward, _input_
 def _block_products(
     source: Tensor, weight: Tensor, index: Tensor, bias: Tensor | None, shape: Pair, geometry: Geometry
 ) -> Tensor:
-    """The convolution into a map of this shape, by matrix products; weight (C_out, k, kh, kw), index (rows, k)."""
+    """Convolve into a map of this shape by matrix products; weight (C_out, k, kh, kw), index (rows, k)."""
     out = source.new_empty(shape)
     by_tap = weight.permute(2, 3, 0, 1).contiguous()
     block, (rows, fan_in) = _block(weight.shape, index), index.shape
@@ -122,7 +121,7 @@ def _block_products(
 def _output_sums(
     source: Tensor, weight: Tensor, index: Tensor, starts: Tensor, bias: Tensor | None, shape: Pair, geometry: Geometry
 ) -> Tensor:
-    """The convolution into a map of this shape, output by output: `output_sums` of the kernels."""
+    """Convolve into a map of this shape, each output separately (kernel `output_sums`)."""
     out = source.new_empty(shape)
     pixels = 256
     _launch(
@@ -138,18 +137,18 @@ def _output_sums(
 
 
 def _block_weight_products(gradient: Tensor, x: Tensor, shape: Pair, index: Tensor, geometry: Geometry) -> Tensor:
-    """The weight gradient, (shares, kh, kw, C_out, k)."""
+    """Partial weight gradients, (chunks, kh, kw, C_out, k)."""
     block, (rows, fan_in) = _block(shape, index), index.shape
     outputs, inputs, pixels = side(block, 64), side(fan_in, 64), 64
     tiles = shape[2] * shape[3] * rows * ceil(block, outputs) * ceil(fan_in, inputs)
-    share, count = shares(_pixels(gradient.shape), pixels, tiles, _PROGRAMS)
+    chunk, count = chunks(_pixels(gradient.shape), pixels, tiles, _PROGRAMS)
     partial = gradient.new_empty(count, *shape[2:], *shape[:2], dtype=torch.float32)
     _launch(
         "block_weight_products",
         (tiles, count),
         (
             *(x.contiguous(), gradient.contiguous(), index.contiguous(), partial),
-            *(fan_in, block, rows, share, *_sizes(x.shape, gradient.shape)),
+            *(fan_in, block, rows, chunk, *_sizes(x.shape, gradient.shape)),
         ),
         dict(**geometry, OUTPUTS=outputs, INPUTS=inputs, PIXELS=pixels, **multiplied(outputs)),
     )
@@ -157,16 +156,16 @@ def _block_weight_products(gradient: Tensor, x: Tensor, shape: Pair, index: Tens
 
 
 def _link_weight_sums(gradient: Tensor, x: Tensor, shape: Pair, index: Tensor, geometry: Geometry) -> Tensor:
-    """The weight gradient, (shares, C_out, k, kh, kw); index (C_out, k)."""
+    """Partial weight gradients, (chunks, C_out, k, kh, kw); index (C_out, k)."""
     pixels = 128
-    share, count = shares(_pixels(gradient.shape), pixels, index.numel(), _PROGRAMS)
+    chunk, count = chunks(_pixels(gradient.shape), pixels, index.numel(), _PROGRAMS)
     partial = gradient.new_empty(count, *shape, dtype=torch.float32)
     _launch(
         "link_weight_sums",
         (index.numel(), count),
         (
             *(x.contiguous(), gradient.contiguous(), index.contiguous(), partial),
-            *(shape[1], shape[0], share, *_sizes(x.shape, gradient.shape)),
+            *(shape[1], shape[0], chunk, *_sizes(x.shape, gradient.shape)),
         ),
         dict(**geometry, TAPS=power_of_two(shape[2] * shape[3]), PIXELS=pixels),
     )
@@ -182,13 +181,13 @@ def _launch(kernel: str, grid: tuple[int, ...], arguments: tuple[Any, ...], cons
 def _geometry(
     kernel: Pair, step: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1), spread: Pair = (1, 1)
 ) -> Geometry:
-    """The kernels' constants of these names."""
+    """The constants that describe a convolution to the kernels."""
     named = dict(KERNEL=kernel, STEP=step, PADDING=padding, DILATION=dilation, SPREAD=spread)
     return {name: (pair[0], pair[1]) for name, pair in named.items()}
 
 
 def _sizes(source: Pair, out: Pair) -> tuple[int, ...]:
-    """Pixels of the output, channels and plane of the map that is read, plane of the output."""
+    """Number of output pixels, channels and size of the input, size of the output."""
     return _pixels(out), *source[1:], *out[2:]
 
 
@@ -201,12 +200,12 @@ def _block(weight_shape: Pair, index: Tensor) -> int:
 
 
 def _by_output(index: Tensor, weight_shape: Pair) -> Tensor:
-    """The index with a row for every output."""
+    """The index with one row per output."""
     return index if index.shape[0] == weight_shape[0] else index.repeat_interleave(_block(weight_shape, index), dim=0)
 
 
 def _readers(index: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """The links, as places in the index, by the channel that they read, and where each channel's begin."""
+    """The links (positions in the index) sorted by the channel that they read, and the first link of each channel."""
     read, links = index.flatten().sort(stable=True)
     bounds = torch.arange(channels + 1, dtype=read.dtype, device=read.device)
     return links, torch.searchsorted(read, bounds)

@@ -1,6 +1,6 @@
-"""Triton's cross-layer convolution as functions of torch: which kernels are launched over which tiles.
+"""The cross-layer convolution and its gradients by Triton kernels.
 
-All take nodes of one shape that are readable (`node_table.are_readable`) and make channels-last maps.
+All functions take readable nodes (`node_table.are_readable`) of one shape and return channels-last maps.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from torch import Tensor
 from skipweave.ops.triton.launch import ceil, launch, side
 from skipweave.ops.triton.node_table import table, vector
 
-_ELEMENTS = 8192  # of a tile
+_TILE_ELEMENTS = 8192
 
 
 def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """`cross_layer`."""
+    """`cross_layer` by a Triton kernel."""
     dtype = torch.promote_types(nodes[0].dtype, weight.dtype)
     out = torch.empty_like(nodes[0], dtype=dtype, memory_format=torch.channels_last)
     grid, sizes, tile = _tiles(nodes[0])
@@ -30,13 +30,13 @@ def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def cross_gradients(
-    gradient: Tensor, nodes: Sequence[Tensor], weight: Tensor, wanted: Sequence[bool]
+    grad_output: Tensor, nodes: Sequence[Tensor], weight: Tensor, needs_grad: Sequence[bool]
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-    """Gradients of weights, of the bias, and of the nodes where wanted, by that of the result."""
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
-    by_nodes = [
-        torch.empty_like(node, memory_format=torch.channels_last) if want else None
-        for node, want in zip(nodes, wanted, strict=True)
+    """Gradients with respect to weight, bias and the nodes (where needed)."""
+    grad_output = grad_output.contiguous(memory_format=torch.channels_last)
+    grad_nodes = [
+        torch.empty_like(node, memory_format=torch.channels_last) if needed else None
+        for node, needed in zip(nodes, needs_grad, strict=True)
     ]
     grid, sizes, tile = _tiles(nodes[0])
     parts = ceil(sizes[1], tile["PIXELS"])
@@ -45,13 +45,13 @@ def cross_gradients(
         "cross_gradients",
         grid,
         (
-            *(table(nodes, nodes), table(by_nodes, nodes), nodes[0], weight.contiguous(), gradient, partial),
+            *(table(nodes, nodes), table(grad_nodes, nodes), nodes[0], weight.contiguous(), grad_output, partial),
             *(len(nodes), *sizes),
         ),
-        dict(**tile, VECTOR=vector([*nodes, *by_nodes], gradient), num_warps=8),
+        dict(**tile, VECTOR=vector([*nodes, *grad_nodes], grad_output), num_warps=8),
     )
     sums = partial.sum(0).to(weight.dtype)
-    return sums[:-1], sums[-1], by_nodes
+    return sums[:-1], sums[-1], grad_nodes
 
 
 def _launch(kernel: str, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
@@ -61,9 +61,9 @@ def _launch(kernel: str, grid: tuple[int, ...], arguments: tuple[Any, ...], cons
 
 
 def _tiles(node: Tensor) -> tuple[tuple[int], tuple[int, int], dict[str, int]]:
-    """The grid, channels and pixels, and the sides of a tile."""
+    """The grid, the number of channels and pixels, and the sides of a tile."""
     images, width, rows, columns = node.shape
     channels = side(width, 128)
-    pixels = _ELEMENTS // channels
+    pixels = _TILE_ELEMENTS // channels
     count = images * rows * columns
     return (ceil(width, channels) * ceil(count, pixels),), (width, count), dict(PIXELS=pixels, CHANNELS=channels)

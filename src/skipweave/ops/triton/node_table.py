@@ -1,4 +1,4 @@
-"""Where nodes lie in memory, written down for the kernels that read them without concatenating them."""
+"""Tables of the addresses of nodes, for kernels that read them without concatenating them."""
 
 import math
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from skipweave.ops.eager import is_plain
+from skipweave.ops.eager_execution import is_plain
 from skipweave.ops.triton import launch
 
-_DEVICE = "cuda"  # that the kernels are for; tests have them interpreted on the CPU
-_WIDEST = 16  # bytes that a thread loads at once
-_TABLES = 4096  # that are remembered, 16 bytes a channel: the nodes and gradients of every reader of 2000 layers
+_DEVICE = "cuda"  # tests interpret the kernels on the CPU
+_MAX_LOAD_BYTES = 16  # per thread
+_CACHED_TABLES = 4096  # of 16 bytes per channel: nodes and gradients of all readers of 2000 layers
 
 
 def are_readable(nodes: Sequence[Tensor], *parameters: Tensor) -> bool:
-    """Whether the kernels can read nodes, with these parameters.
+    """Whether the kernels can read these nodes, with these parameters.
 
-    They read plain nodes of one type on a GPU, all channels-last but for the distance of pixels. While a CUDA graph is
-    captured they do not, since it would remember where the nodes lie.
+    Nodes must be plain tensors of one data type on a GPU, channels-last up to the stride of pixels. False while a CUDA
+    graph is captured, which would record the nodes' addresses.
     """
     if launch.PROBLEM or not is_plain(*nodes, *parameters):
         return False
@@ -33,7 +33,7 @@ def are_readable(nodes: Sequence[Tensor], *parameters: Tensor) -> bool:
 
 
 def pixel_step(node: Tensor) -> int:
-    """Elements from a pixel of a map (N, C, H, W) to the next; 0 where it is not channels-last, or pixels vary."""
+    """Stride from pixel to pixel of a map (N, C, H, W), in elements; 0 if not channels-last or not constant."""
     images, channels, rows, columns = node.shape
     places = [(size, node.stride(at)) for size, at in ((columns, 3), (rows, 2), (images, 0)) if size > 1]
     step = places[0][1] if places else channels
@@ -46,15 +46,15 @@ def pixel_step(node: Tensor) -> int:
 
 
 def table(nodes: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
-    """Say of each channel of a concatenation where its first pixel lies, and how many elements further the next does.
+    """The address of the first pixel of each channel of a concatenation, and the stride from pixel to pixel.
 
     Args:
-        nodes: Maps (N, C_s, H, W) that are readable; None for one that nobody wants, whose addresses are 0.
-        like: Maps of the same channels and type.
+        nodes: Readable maps (N, C_s, H, W); None for a map that is not needed, whose addresses are 0.
+        like: Maps with the same numbers of channels and data type.
 
     Returns:
-        (2, C) of int64 on the nodes' device. It depends on the addresses alone and is remembered by them: from step to
-        step torch's allocator mostly gives out the same ones.
+        (2, C), int64, on the nodes' device. Tables are cached by address: torch's allocator mostly returns the same
+        addresses in every step.
     """
     device, widths = like[0].device, tuple(node.shape[1] for node in like)
     where = tuple((0, 0) if node is None else (node.data_ptr(), pixel_step(node)) for node in nodes)
@@ -62,11 +62,11 @@ def table(nodes: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
     return _table(where, widths, like[0].element_size(), device, stream)
 
 
-@lru_cache(maxsize=_TABLES)
+@lru_cache(maxsize=_CACHED_TABLES)
 def _table(
     where: tuple[tuple[int, int], ...], widths: tuple[int, ...], size: int, device: torch.device, stream: int
 ) -> Tensor:
-    """Make the table in the order of a stream, so that it is there when a kernel of this stream begins."""
+    """Create the table on a stream, so that it is complete before later kernels of this stream."""
     entries = [
         (address + size * channel if address else 0, step)
         for (address, step), width in zip(where, widths, strict=True)
@@ -77,29 +77,29 @@ def _table(
 
 
 def vector(nodes: Sequence[Tensor | None], *dense: Tensor) -> int:
-    """Channels that every thread can load at once: they lie side by side, at addresses that allow it.
+    """Number of channels that a thread can load at once: adjacent, at aligned addresses.
 
     Args:
-        nodes: Maps that are readable, or None.
-        dense: Tensors whose rows have as many elements as all nodes have channels.
+        nodes: Readable maps, or None.
+        dense: Tensors with rows of as many elements as the concatenation has channels.
     """
-    there = [node for node in nodes if node is not None]
-    sizes = [size for node in there for size in (node.shape[1], pixel_step(node))]
-    aligned = [_alignment(tensor) for tensor in (*there, *dense)]
-    return min(_WIDEST // there[0].element_size(), _power_of_two_in(math.gcd(*sizes, *aligned)))
+    present = [node for node in nodes if node is not None]
+    sizes = [size for node in present for size in (node.shape[1], pixel_step(node))]
+    aligned = [_alignment(tensor) for tensor in (*present, *dense)]
+    return min(_MAX_LOAD_BYTES // present[0].element_size(), _power_of_two_in(math.gcd(*sizes, *aligned)))
 
 
 def vector_of(channels: int, *dense: Tensor) -> int:
-    """`vector` of tensors that all have rows of as many elements."""
-    widest = _WIDEST // max(tensor.element_size() for tensor in dense)
+    """`vector` for tensors with rows of `channels` elements."""
+    widest = _MAX_LOAD_BYTES // max(tensor.element_size() for tensor in dense)
     return min(widest, _power_of_two_in(math.gcd(channels, *map(_alignment, dense))))
 
 
 def _alignment(tensor: Tensor) -> int:
-    """The power of two, in elements, at a multiple of which a tensor begins."""
+    """Alignment of a tensor's address: a power of two, in elements."""
     return _power_of_two_in(tensor.data_ptr()) // tensor.element_size()
 
 
 def _power_of_two_in(size: int) -> int:
-    """The greatest power of two that divides a size."""
+    """The largest power of two that divides a size."""
     return size & -size

@@ -1,7 +1,7 @@
-"""Triton's kernels of reading: nodes, gains, biases and ReLU into a map, or at once into a 1x1 convolution.
+"""Triton kernels of reading: scale, shift and ReLU of concatenated nodes, optionally fused with a 1x1 convolution.
 
-Neither the concatenation nor, for a convolution, the activated map is ever written. `node_kernels.py` says how maps lie
-in memory.
+The concatenation and, with a convolution, the activated map are never written to memory. `node_kernels.py` describes
+the memory layout.
 """
 
 import triton
@@ -9,16 +9,16 @@ import triton.language as tl
 
 from skipweave.ops.triton.node_kernels import affine, below, own_places, places, rectified
 
-# A kernel is not compiled anew for other sizes of maps.
-SIZES = ["outputs", "channels", "pixels", "share"]
+# Arguments on which kernels are not specialized: no recompilation for other sizes.
+SIZES = ["outputs", "channels", "pixels", "chunk_size"]
 
 
 @triton.jit(do_not_specialize=SIZES)
 def read(
     table,
     sample,
-    gain,
-    bias,
+    scale,
+    shift,
     out,
     channels,
     pixels,
@@ -30,10 +30,10 @@ def read(
     tiles = tl.cdiv(channels, CHANNELS)
     channel = tl.program_id(0) % tiles * CHANNELS + tl.arange(0, CHANNELS)
     pixel = tl.program_id(0) // tiles * PIXELS + tl.arange(0, PIXELS)
-    there = below(channel, channels, VECTOR)
-    mask = (pixel < pixels)[:, None] & there[None, :]
-    x = tl.load(places(table, sample, channel, there, channels, pixel, VECTOR), mask=mask, other=0.0)
-    values = affine(x, gain, bias, channel, there)
+    exists = below(channel, channels, VECTOR)
+    mask = (pixel < pixels)[:, None] & exists[None, :]
+    x = tl.load(places(table, sample, channel, exists, channels, pixel, VECTOR), mask=mask, other=0.0)
+    values = affine(x, scale, shift, channel, exists)
     tl.store(own_places(out, channel, channels, pixel, VECTOR), rectified(values, values), mask=mask)
 
 
@@ -41,8 +41,8 @@ def read(
 def read_product(
     table,
     sample,
-    gain,
-    bias,
+    scale,
+    shift,
     weight,
     conv_bias,
     out,
@@ -58,7 +58,7 @@ def read_product(
 ):
     """Convolve a tile of pixels into a tile of outputs; weight (outputs, channels).
 
-    Tiles of outputs are numbered fastest: programs that run at once read the same pixels.
+    Tiles of outputs are the fastest index, so that concurrent programs read the same pixels.
     """
     tiles = tl.cdiv(outputs, OUTPUTS)
     output = tl.program_id(0) % tiles * OUTPUTS + tl.arange(0, OUTPUTS)
@@ -67,13 +67,13 @@ def read_product(
     sums = tl.zeros((PIXELS, OUTPUTS), tl.float32)
     for start in range(0, channels, CHANNELS):
         channel = start + tl.arange(0, CHANNELS)
-        there = below(channel, channels, VECTOR)
-        mask = (pixel < pixels)[:, None] & there[None, :]
-        x = tl.load(places(table, sample, channel, there, channels, pixel, VECTOR), mask=mask, other=0.0)
-        values = affine(x, gain, bias, channel, there)
+        exists = below(channel, channels, VECTOR)
+        mask = (pixel < pixels)[:, None] & exists[None, :]
+        x = tl.load(places(table, sample, channel, exists, channels, pixel, VECTOR), mask=mask, other=0.0)
+        values = affine(x, scale, shift, channel, exists)
         weights = tl.load(
             own_places(weight, channel, channels, output, VECTOR),
-            mask=made[:, None] & there[None, :],
+            mask=made[:, None] & exists[None, :],
             other=0.0,
         )
         activated = rectified(values, values).to(weights.dtype)
@@ -89,10 +89,10 @@ def source_gradients(
     table,
     targets,
     sample,
-    gain,
-    bias,
+    scale,
+    shift,
     weight,
-    gradient,
+    grad_output,
     partial,
     outputs,
     channels,
@@ -104,47 +104,49 @@ def source_gradients(
     OUTPUT_VECTOR: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Write the gradients of a tile of nodes, and those of gains and biases over its pixels.
+    """Write the gradients of a tile of nodes, and those of scale and shift over its pixels.
 
-    The latter into partial (tiles, 2, channels). `gradient` is that of the activated map or, with a weight (outputs,
-    channels), that of the convolution's result. `targets` is a table as that of the nodes, with the address 0 for
-    gradients that nobody wants. Tiles of channels are numbered fastest: programs that run at once read the same
-    gradient.
+    The latter are written to partial (tiles, 2, channels). `grad_output` is the gradient of the activated map or, with
+    a weight (outputs, channels), of the convolution's result. `targets` is a table like that of the nodes, with address
+    0 for gradients that are not needed. Tiles of channels are the fastest index, so that concurrent programs read the
+    same gradients.
     """
     tiles = tl.cdiv(channels, CHANNELS)
     tile = tl.program_id(0) // tiles
     channel = tl.program_id(0) % tiles * CHANNELS + tl.arange(0, CHANNELS)
     pixel = tile * PIXELS + tl.arange(0, PIXELS)
-    there = below(channel, channels, VECTOR)
-    mask = (pixel < pixels)[:, None] & there[None, :]
+    exists = below(channel, channels, VECTOR)
+    mask = (pixel < pixels)[:, None] & exists[None, :]
     if weight is None:
-        by_map = tl.load(own_places(gradient, channel, channels, pixel, VECTOR), mask=mask, other=0.0).to(tl.float32)
+        grad_map = tl.load(own_places(grad_output, channel, channels, pixel, VECTOR), mask=mask, other=0.0).to(
+            tl.float32
+        )
     else:
-        by_map = tl.zeros((PIXELS, CHANNELS), tl.float32)
+        grad_map = tl.zeros((PIXELS, CHANNELS), tl.float32)
         for start in range(0, outputs, OUTPUTS):
             output = start + tl.arange(0, OUTPUTS)
             made = below(output, outputs, OUTPUT_VECTOR)
             upstream = tl.load(
-                own_places(gradient, output, outputs, pixel, OUTPUT_VECTOR),
+                own_places(grad_output, output, outputs, pixel, OUTPUT_VECTOR),
                 mask=(pixel < pixels)[:, None] & made[None, :],
                 other=0.0,
             )
             weights = tl.load(
                 own_places(weight, channel, channels, output, VECTOR),
-                mask=made[:, None] & there[None, :],
+                mask=made[:, None] & exists[None, :],
                 other=0.0,
             )
-            by_map = tl.dot(upstream, weights, by_map, input_precision=PRECISION)
-    x = tl.load(places(table, sample, channel, there, channels, pixel, VECTOR), mask=mask, other=0.0).to(tl.float32)
-    by_affine = rectified(by_map, affine(x, gain, bias, channel, there))
+            grad_map = tl.dot(upstream, weights, grad_map, input_precision=PRECISION)
+    x = tl.load(places(table, sample, channel, exists, channels, pixel, VECTOR), mask=mask, other=0.0).to(tl.float32)
+    grad_affine = rectified(grad_map, affine(x, scale, shift, channel, exists))
     line = partial + tile.to(tl.int64) * 2 * channels + channel
-    tl.store(line, tl.sum(by_affine * x, axis=0), mask=there)
-    tl.store(line + channels, tl.sum(by_affine, axis=0), mask=there)
-    gains = tl.load(gain + channel, mask=there, other=0.0).to(tl.float32)
-    wanted = tl.max_constancy(tl.load(targets + channel, mask=there, other=0) != 0, VECTOR)
+    tl.store(line, tl.sum(grad_affine * x, axis=0), mask=exists)
+    tl.store(line + channels, tl.sum(grad_affine, axis=0), mask=exists)
+    scales = tl.load(scale + channel, mask=exists, other=0.0).to(tl.float32)
+    wanted = tl.max_constancy(tl.load(targets + channel, mask=exists, other=0) != 0, VECTOR)
     tl.store(
-        places(targets, sample, channel, there, channels, pixel, VECTOR),
-        by_affine * gains[None, :],
+        places(targets, sample, channel, exists, channels, pixel, VECTOR),
+        grad_affine * scales[None, :],
         mask=mask & wanted[None, :],
     )
 
@@ -153,13 +155,13 @@ def source_gradients(
 def weight_products(
     table,
     sample,
-    gain,
-    bias,
-    gradient,
+    scale,
+    shift,
+    grad_output,
     partial,
     outputs,
     channels,
-    share,
+    chunk_size,
     pixels,
     PIXELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
@@ -168,32 +170,32 @@ def weight_products(
     OUTPUT_VECTOR: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Weight gradient of a tile of outputs and channels over a share of the pixels.
+    """Weight grad_output of a tile of outputs and channels over a chunk_size of the pixels.
 
-    Into partial (shares, outputs, channels).
+    Into partial (chunks, outputs, channels).
     """
     tiles = tl.cdiv(outputs, OUTPUTS)
     output = tl.program_id(0) % tiles * OUTPUTS + tl.arange(0, OUTPUTS)
     made = below(output, outputs, OUTPUT_VECTOR)
     channel = tl.program_id(0) // tiles * CHANNELS + tl.arange(0, CHANNELS)
-    there = below(channel, channels, VECTOR)
+    exists = below(channel, channels, VECTOR)
     sums = tl.zeros((OUTPUTS, CHANNELS), tl.float32)
-    first = tl.program_id(1) * share
-    for start in range(first, tl.minimum(first + share, pixels), PIXELS):
+    first = tl.program_id(1) * chunk_size
+    for start in range(first, tl.minimum(first + chunk_size, pixels), PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         upstream = tl.load(
-            own_places(gradient, output, outputs, pixel, OUTPUT_VECTOR),
+            own_places(grad_output, output, outputs, pixel, OUTPUT_VECTOR),
             mask=(pixel < pixels)[:, None] & made[None, :],
             other=0.0,
         )
-        mask = (pixel < pixels)[:, None] & there[None, :]
-        x = tl.load(places(table, sample, channel, there, channels, pixel, VECTOR), mask=mask, other=0.0)
-        values = affine(x, gain, bias, channel, there)
+        mask = (pixel < pixels)[:, None] & exists[None, :]
+        x = tl.load(places(table, sample, channel, exists, channels, pixel, VECTOR), mask=mask, other=0.0)
+        values = affine(x, scale, shift, channel, exists)
         activated = rectified(values, values).to(upstream.dtype)
         sums = tl.dot(tl.trans(upstream), activated, sums, input_precision=PRECISION)
     line = (tl.program_id(1) * outputs + output).to(tl.int64)
     tl.store(
         own_places(partial, channel, channels, line, VECTOR),
         sums,
-        mask=made[:, None] & there[None, :],
+        mask=made[:, None] & exists[None, :],
     )

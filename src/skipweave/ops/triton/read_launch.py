@@ -1,6 +1,6 @@
-"""Triton's reading of nodes as functions of torch: which kernels are launched over which tiles.
+"""Reading of nodes, optionally fused with a 1x1 convolution, and its gradients by Triton kernels.
 
-All take nodes that are readable (`node_table.are_readable`) and make channels-last maps.
+All functions take readable nodes (`node_table.are_readable`) and return channels-last maps.
 """
 
 from collections.abc import Sequence
@@ -9,44 +9,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipweave.ops.triton.launch import ceil, launch, multiplied, shares, side
+from skipweave.ops.triton.launch import ceil, chunks, launch, multiplied, side
 from skipweave.ops.triton.node_table import table, vector, vector_of
 
-_LEAST_PROGRAMS = 256  # that tiles of pixels are made smaller for
-_PARTS = 256  # that a weight gradient is cut into, if there are pixels enough: each writes a tile of float32
-_ELEMENTS = 4096  # of a tile that is read and written
-_TILE = 256  # bytes of a tile's longer side, where tiles are multiplied: several have to fit into shared memory
+_MIN_PROGRAMS = 256  # with fewer, tiles of pixels are made smaller
+_MAX_CHUNKS = 256  # of a weight gradient; each writes a float32 tile
+_TILE_ELEMENTS = 4096  # of element-wise kernels
+_TILE_BYTES = 256  # of the longer side of a matrix product's tile: several tiles must fit into shared memory
 
 
-def read(nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-    """`concat_read`, of a type."""
-    out = _map_like(nodes[0], len(gain), dtype)
-    channels = side(len(gain), 128)
-    pixels = _ELEMENTS // channels
+def read(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    """`concat_read` with a result of this data type."""
+    out = _map_like(nodes[0], len(scale), dtype)
+    channels = side(len(scale), 128)
+    pixels = _TILE_ELEMENTS // channels
     _launch(
         "read",
-        (ceil(len(gain), channels) * ceil(_pixels(out), pixels),),
-        (table(nodes, nodes), nodes[0], gain.contiguous(), bias.contiguous(), out, len(gain), _pixels(out)),
+        (ceil(len(scale), channels) * ceil(_pixels(out), pixels),),
+        (table(nodes, nodes), nodes[0], scale.contiguous(), shift.contiguous(), out, len(scale), _pixels(out)),
         dict(PIXELS=pixels, CHANNELS=channels, VECTOR=vector(nodes, out)),
     )
     return out
 
 
 def read_product(
-    nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, weight: Tensor, conv_bias: Tensor | None
+    nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, weight: Tensor, conv_bias: Tensor | None
 ) -> Tensor:
-    """`read_conv` of a 1x1 kernel, in the type of its weights (C', C, 1, 1)."""
+    """`read_conv` for a 1x1 kernel, in the data type of the weight (C', C, 1, 1)."""
     matrix = weight.flatten(1).contiguous()
     out = _map_like(nodes[0], len(matrix), weight.dtype)
-    most = _TILE // weight.element_size()
-    outputs, channels = side(len(matrix), most), side(len(gain), most // 2)
+    most = _TILE_BYTES // weight.element_size()
+    outputs, channels = side(len(matrix), most), side(len(scale), most // 2)
     tiles = ceil(len(matrix), outputs)
     pixels = _tile_of_pixels(_pixels(out), tiles)
     _launch(
         "read_product",
         (tiles * ceil(_pixels(out), pixels),),
         (
-            *(table(nodes, nodes), nodes[0], gain.contiguous(), bias.contiguous(), matrix),
+            *(table(nodes, nodes), nodes[0], scale.contiguous(), shift.contiguous(), matrix),
             *(None if conv_bias is None else conv_bias.contiguous(), out),
             *(*matrix.shape, _pixels(out)),
         ),
@@ -60,71 +60,73 @@ def read_product(
 
 
 def source_gradients(
-    gradient: Tensor,
+    grad_output: Tensor,
     nodes: Sequence[Tensor],
-    gain: Tensor,
-    bias: Tensor,
+    scale: Tensor,
+    shift: Tensor,
     weight: Tensor | None,
-    wanted: Sequence[bool],
+    needs_grad: Sequence[bool],
 ) -> tuple[list[Tensor | None], Tensor, Tensor]:
-    """Gradients of the nodes, where wanted, of gains and of biases.
+    """Gradients with respect to the nodes (where needed), scale and shift.
 
     Args:
-        gradient: That of the activated map (N, C, H, W) or, with a weight, of the convolution's result (N, C', H, W).
+        grad_output: Gradient of the activated map (N, C, H, W) or, with a weight, of the convolution's result
+            (N, C', H, W).
         nodes: As in `concat_read`.
-        gain: As there.
-        bias: As there.
-        weight: (C', C, 1, 1), of the gradient's type, or None.
-        wanted: Of which nodes.
+        scale: As in `concat_read`.
+        shift: As in `concat_read`.
+        weight: (C', C, 1, 1) with the data type of grad_output, or None.
+        needs_grad: Whether each node needs its gradient.
     """
-    by_nodes = [
-        _map_like(node, node.shape[1], node.dtype) if want else None for node, want in zip(nodes, wanted, strict=True)
+    grad_nodes = [
+        _map_like(node, node.shape[1], node.dtype) if needed else None
+        for node, needed in zip(nodes, needs_grad, strict=True)
     ]
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    grad_output = grad_output.contiguous(memory_format=torch.channels_last)
     matrix = None if weight is None else weight.flatten(1).contiguous()
-    half = _TILE // gradient.element_size() // 2
-    outputs, channels = side(gradient.shape[1], half), side(len(gain), half)
-    tiles = ceil(len(gain), channels)
-    pixels = _tile_of_pixels(_pixels(gradient), tiles)
-    partial = gain.new_empty(ceil(_pixels(gradient), pixels), 2, len(gain), dtype=torch.float32)
+    half = _TILE_BYTES // grad_output.element_size() // 2
+    outputs, channels = side(grad_output.shape[1], half), side(len(scale), half)
+    tiles = ceil(len(scale), channels)
+    pixels = _tile_of_pixels(_pixels(grad_output), tiles)
+    partial = scale.new_empty(ceil(_pixels(grad_output), pixels), 2, len(scale), dtype=torch.float32)
     _launch(
         "source_gradients",
         (tiles * len(partial),),
         (
-            *(table(nodes, nodes), table(by_nodes, nodes), nodes[0], gain.contiguous(), bias.contiguous(), matrix),
-            *(gradient, partial, gradient.shape[1], len(gain), _pixels(gradient)),
+            *(table(nodes, nodes), table(grad_nodes, nodes), nodes[0], scale.contiguous(), shift.contiguous(), matrix),
+            *(grad_output, partial, grad_output.shape[1], len(scale), _pixels(grad_output)),
         ),
         dict(
             **dict(PIXELS=pixels, OUTPUTS=outputs, CHANNELS=channels),
-            VECTOR=vector([*nodes, *by_nodes], gradient if matrix is None else matrix),
-            OUTPUT_VECTOR=vector_of(gradient.shape[1], gradient),
+            VECTOR=vector([*nodes, *grad_nodes], grad_output if matrix is None else matrix),
+            OUTPUT_VECTOR=vector_of(grad_output.shape[1], grad_output),
             **multiplied(channels),
         ),
     )
-    by_gain, by_bias = partial.sum(0)
-    return by_nodes, by_gain.to(gain.dtype), by_bias.to(bias.dtype)
+    grad_scale, grad_shift = partial.sum(0)
+    return grad_nodes, grad_scale.to(scale.dtype), grad_shift.to(shift.dtype)
 
 
 def weight_gradient(
-    gradient: Tensor, nodes: Sequence[Tensor], gain: Tensor, bias: Tensor, dtype: torch.dtype
+    grad_output: Tensor, nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """Gradient of the weights (C', C, 1, 1) by that of the convolution's result (N, C', H, W), of a type."""
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
-    most, pixels = _TILE // gradient.element_size(), 64
-    outputs, channels = side(gradient.shape[1], most), side(len(gain), most // 2)
-    tiles = ceil(gradient.shape[1], outputs) * ceil(len(gain), channels)
-    share, count = shares(_pixels(gradient), pixels, tiles, _PARTS)
-    partial = gradient.new_empty(count, gradient.shape[1], len(gain), dtype=torch.float32)
+    """Gradient of the weight (C', C, 1, 1), of this data type, given that of the convolution's result (N, C', H, W)."""
+    grad_output = grad_output.contiguous(memory_format=torch.channels_last)
+    most, pixels = _TILE_BYTES // grad_output.element_size(), 64
+    outputs, channels = side(grad_output.shape[1], most), side(len(scale), most // 2)
+    tiles = ceil(grad_output.shape[1], outputs) * ceil(len(scale), channels)
+    chunk, count = chunks(_pixels(grad_output), pixels, tiles, _MAX_CHUNKS)
+    partial = grad_output.new_empty(count, grad_output.shape[1], len(scale), dtype=torch.float32)
     _launch(
         "weight_products",
         (tiles, count),
         (
-            *(table(nodes, nodes), nodes[0], gain.contiguous(), bias.contiguous(), gradient, partial),
-            *(gradient.shape[1], len(gain), share, _pixels(gradient)),
+            *(table(nodes, nodes), nodes[0], scale.contiguous(), shift.contiguous(), grad_output, partial),
+            *(grad_output.shape[1], len(scale), chunk, _pixels(grad_output)),
         ),
         dict(
             **dict(PIXELS=pixels, OUTPUTS=outputs, CHANNELS=channels),
-            **dict(VECTOR=vector(nodes, partial), OUTPUT_VECTOR=vector_of(gradient.shape[1], gradient)),
+            **dict(VECTOR=vector(nodes, partial), OUTPUT_VECTOR=vector_of(grad_output.shape[1], grad_output)),
             **multiplied(outputs),
         ),
     )
@@ -138,7 +140,7 @@ def _launch(kernel: str, grid: tuple[int, ...], arguments: tuple[Any, ...], cons
 
 
 def _map_like(node: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    """A channels-last map of other channels and type."""
+    """An empty channels-last map with another number of channels and data type."""
     shape = node.shape[0], channels, *node.shape[2:]
     return torch.empty(shape, dtype=dtype, device=node.device, memory_format=torch.channels_last)
 
@@ -148,5 +150,5 @@ def _pixels(x: Tensor) -> int:
 
 
 def _tile_of_pixels(pixels: int, others: int) -> int:
-    """Side of a tile of pixels: small where there would be few programs."""
-    return next((tile for tile in (128, 64) if others * ceil(pixels, tile) >= _LEAST_PROGRAMS), 32)
+    """Number of pixels per tile: smaller if there would be few programs."""
+    return next((tile for tile in (128, 64) if others * ceil(pixels, tile) >= _MIN_PROGRAMS), 32)

@@ -33,16 +33,20 @@ class RunState:
     rows: list[EpochRow] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
 
-    def count_step(self, seconds: float, density: float | None) -> None:
-        """Note a step that took so long, and at which density it was taken, if the network gains links."""
+    def count_step(self, density: float | None) -> None:
+        """Count a step, and the density at which it was taken if links are added while training."""
         self.step += 1
-        self.seconds += seconds
         if density is None:
             return
         if not self.phases or self.phases[-1].density != density:
             self.phases.append(Phase(density))
         self.phases[-1].steps += 1
-        self.phases[-1].seconds += seconds
+
+    def add_seconds(self, seconds: float) -> None:
+        """Add the wall-clock time of the latest steps."""
+        self.seconds += seconds
+        if self.phases:
+            self.phases[-1].seconds += seconds
 
     def finish_epoch(self, row: EpochRow) -> None:
         """Go to the start of the next epoch."""

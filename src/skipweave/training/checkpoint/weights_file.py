@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from skipweave.data import Color, Preprocessing, SegmentationData, WholeImage, eval_transform_from, whole_image_from
+from skipweave.data import Color, Preprocessing, SegmentationData
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
 from skipweave.training.model_building import build_network, check_labels, sketch
@@ -38,7 +38,7 @@ class Description:
     args: Mapping[str, Any]
     data: str
     classes: tuple[str, ...]
-    preprocessing: Preprocessing | WholeImage
+    preprocessing: Preprocessing
     palette: tuple[Color, ...] = ()
     values: tuple[int, ...] = ()
     colored: bool = True
@@ -63,7 +63,7 @@ class Description:
             "args": dict(self.args),
             "data": self.data,
             "classes": list(self.classes),
-            "preprocessing": self.preprocessing.describe(),
+            "preprocessing": self.preprocessing.to_dict(),
             "palette": [list(color) for color in self.palette],
             **({"values": list(self.values), "colored": self.colored} if self.palette else {}),
         }
@@ -84,7 +84,11 @@ class Description:
             raise SkipweaveError(f"damaged file: {path} has a palette that is not of three bytes a class, and void")
         classes = tuple(str(name) for name in given["classes"])
         palette = tuple((red, green, blue) for red, green, blue in given["palette"])
-        preprocessing = (whole_image_from if palette else eval_transform_from)(given["preprocessing"])
+        preprocessing = Preprocessing.from_dict(given["preprocessing"])
+        if (preprocessing.crop is None) != bool(palette):
+            raise SkipweaveError(
+                f"damaged file: {path} has crop {preprocessing.crop} and {len(palette)} palette colors"
+            )
         args = validate(PlainValues, given["args"], "args")
         follows = {"num_classes": len(classes), "in_chans": preprocessing.channels}
         if wrong := [name for name, number in follows.items() if args.get(name) != number]:

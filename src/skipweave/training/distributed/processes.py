@@ -3,12 +3,11 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from inspect import signature
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -23,8 +22,7 @@ from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave_config.fit_config import FitConfig
 
-Answer = TypeVar("Answer")
-TellFolder = Callable[[Path], None]
+ReportDirectory = Callable[[Path], None]
 
 # Each process keeps its own running statistics until they are evaluated; older versions of torch have another name.
 _NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
@@ -49,35 +47,36 @@ def _fabric(config: FitConfig) -> Fabric:
     )
 
 
-def in_processes(config: FitConfig, work: Callable[[TellFolder, Fabric], Answer]) -> Answer:
-    """Do work in each process of a run.
+@contextmanager
+def processes(config: FitConfig) -> Iterator[tuple[Fabric, ReportDirectory]]:
+    """Prepare the processes of a run, which the Fabric launches within the block.
 
     Args:
-        config: the settings.
-        work: given what the first process is to call with the run's folder, so that it is known here should a process
-            be killed, and the process's Fabric; picklable, as its answer is, where there are several devices.
+        config: The run's config.
 
-    Returns:
-        The first process's answer.
+    Yields:
+        The Fabric; and what the first process calls with the run directory, so that it is known here if a process is
+        killed. With several devices, what is launched and what it returns are pickled.
 
     Raises:
-        SkipweaveError: a process raised it, or was killed, or the devices are not there.
-        Stopped: a signal came before the processes had anything to save.
+        SkipweaveError: A process raised it or was killed, or the devices are not available.
+        Stopped: A signal came before the processes had anything to save.
     """
     fabric = _fabric(config)
     if config.devices == 1 or torchrun.job():
         torchrun.meet_again()
-        return cast(Answer, fabric.launch(partial(work, _tell_nobody)))
+        yield fabric, _report_to_nobody
+        return
     here, there = get_context("spawn").Pipe(duplex=False)
     with (
         stop_requests(tell_children=True) as request,  # which passes signals on
         _errors_of_processes(request, here),
         meeting_port(),
     ):
-        return cast(Answer, fabric.launch(partial(work, there.send)))
+        yield fabric, there.send
 
 
-def _tell_nobody(folder: Path) -> None:
+def _report_to_nobody(directory: Path) -> None:
     """Nobody outlives a process that torchrun started, or that is the only one."""
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from skipweave.files.atomic_write import replacing
-from skipweave.plotting.log_axes import logarithmic
+from skipweave.plotting.log_axes import set_log_scale
 from skipweave.training.run.summary import EpochRow
 
 _TRAIN, _VAL = "#2f7ed8", "#e07b00"
@@ -33,7 +33,7 @@ def draw_curves(rows: Sequence[EpochRow], title: str) -> Figure:
     above.legend(frameon=False)
     below.set_ylabel("cross-entropy")
     if math.isfinite(below.dataLim.minposy):  # else all is zero: no logarithm
-        logarithmic(below.yaxis)
+        set_log_scale(below.yaxis)
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (above, below):

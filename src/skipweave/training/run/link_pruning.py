@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skipweave.analysis.link_redundancy import WeakLinks, weak_links
 from skipweave.analysis.profile import Profile, profile
-from skipweave.data import Preprocessing
+from skipweave.analysis.weak_links import WeakLinks, weak_links
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.model_building import build_network
@@ -35,7 +34,7 @@ class LinkPruning:
 
 
 def prune_links(run_dir: Path, below: float, output: Path | None = None, which: Which = "best") -> LinkPruning:
-    """Remove the links of a run's network whose weight is under a threshold (`skipweave.analysis.link_redundancy`).
+    """Remove the links of a run's network whose weight is under a threshold (`skipweave.analysis.weak_links`).
 
     Args:
         run_dir: the run's folder; it is not changed.
@@ -67,8 +66,8 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
 
 def _image_size(description: Description) -> tuple[int, int, int]:
     preprocessing = description.preprocessing
-    assert isinstance(preprocessing, Preprocessing)  # networks that label pixels are refused before
-    return preprocessing.channels, preprocessing.crop, preprocessing.crop
+    assert preprocessing.image_size  # networks that label pixels are refused before
+    return preprocessing.channels, *preprocessing.image_size
 
 
 def _write(output: Path, removal: Removal, config: FitConfig, description: Description) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from skipweave.data import DataConfig, ImageSet, SegmentationData, SegmentationImages, load
+from skipweave.data import DataConfig, ImageDataset, SegmentationData, SegmentationDataset, load
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.checkpoint.weights_file import Description, load_weights
@@ -60,7 +60,7 @@ class RunImages:
     network: nn.Module
     config: FitConfig
     data: Data
-    images: ImageSet | SegmentationImages
+    images: ImageDataset | SegmentationDataset
 
 
 def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best", root: Path | None = None) -> RunImages:
@@ -84,13 +84,13 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
         )
     if data.preprocessing != description.preprocessing:
         raise SkipweaveError(
-            f"{run_dir} was trained on images that went through {description.preprocessing.describe()}, those of the "
-            f"data go through {data.preprocessing.describe()}: expected the same, of the same depth"
+            f"{run_dir} was trained on images that went through {description.preprocessing.to_dict()}, those of the "
+            f"data go through {data.preprocessing.to_dict()}: expected the same, of the same depth"
         )
     images = {"train": data.train, "validation": data.val, "test": data.test}[split]
     if images is None:
         raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
-    if isinstance(data, SegmentationData) and isinstance(images, SegmentationImages):
+    if isinstance(data, SegmentationData) and isinstance(images, SegmentationDataset):
         check_whole(network, data, images)
     return RunImages(network, config, data, images)
 

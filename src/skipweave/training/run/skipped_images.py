@@ -1,15 +1,14 @@
 """Training images that cannot be read, and are left out of a run if its settings say so."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
 from lightning_fabric import Fabric
 from torch import distributed
 
-from skipweave.data import Unreadable, find_unreadable, refuse_unreadable
+from skipweave.data import Unreadable, check_readable, find_unreadable
 from skipweave.errors import SkipweaveError
-from skipweave.training.callbacks import Progress
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
 from skipweave_config.fit_config import FitConfig
@@ -20,7 +19,7 @@ def unreadable(
     config: FitConfig,
     resume: Path | None,
     data: Data,
-    progress: Progress,
+    progress: Callable[[int, int], None],
     known: Sequence[Unreadable] | None = None,
 ) -> list[Unreadable]:
     """Find the training images that cannot be read, where the settings want them left out.
@@ -32,7 +31,7 @@ def unreadable(
         config: the settings.
         resume: folder of the run to go on with, whose list holds.
         data: the images.
-        progress: told of the reading.
+        progress: Called with the images read and all images, after each.
         known: those images, if they have been found before.
 
     Returns:
@@ -52,10 +51,10 @@ def unreadable(
     found: dict[str, list[Unreadable]] = {}
     for split, images in splits.items():
         share = range(fabric.global_rank, len(images or ()), fabric.world_size)
-        here = find_unreadable(images, share, workers=config.data.workers, progress=progress.checked) if images else []
+        here = find_unreadable(images, share, workers=config.data.workers, progress=progress) if images else []
         found[split] = _of_all_processes(fabric, here)
-    refuse_unreadable("validation", found["validation"])
-    refuse_unreadable("test", found["test"])
+    check_readable("validation", found["validation"])
+    check_readable("test", found["test"])
     return found["training"]
 
 

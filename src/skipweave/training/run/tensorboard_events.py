@@ -1,4 +1,8 @@
-"""Scalars for TensorBoard, written where they are told: SummaryWriter's thread cannot tell us that a disk is full."""
+"""Event files for TensorBoard, written without a thread.
+
+`torch.utils.tensorboard.SummaryWriter` writes in a thread of its own: on a full disk that thread prints a traceback,
+and the error, which names no file, is raised at the next flush and once more when the process exits.
+"""
 
 import time
 from collections.abc import Mapping

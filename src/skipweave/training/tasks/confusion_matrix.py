@@ -20,8 +20,10 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
         int64 (classes, classes): row = true class, column = predicted class.
     """
     valid = (labels >= 0) & (labels < classes)
-    pairs = labels[valid].long() * classes + predicted[valid].long()
-    return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+    pairs = torch.where(valid, labels.long() * classes + predicted.long(), classes * classes).flatten()
+    # masks and bincount would wait for the device: void pixels get a bin of their own instead
+    counts = torch.zeros(classes * classes + 1, dtype=torch.long, device=labels.device)
+    return counts.scatter_add_(0, pairs, torch.ones_like(pairs))[:-1].view(classes, classes)
 
 
 def class_iou(matrix: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ class Metrics(ABC):
         self.sums = torch.zeros(_OWN + counts, dtype=torch.float64)
 
     def add(self, sums: Tensor) -> None:
-        """Add the sums of a batch, or those of other scores."""
-        self.sums += sums.detach().cpu()
+        """Add the sums of a batch, or those of other scores, on the CPU."""
+        self.sums += sums
 
     @property
     def loss(self) -> float:
@@ -146,7 +146,12 @@ def segmentation_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor
     return _sums(loss, labels, confusion.flatten())
 
 
+def mean_loss(sums: Tensor) -> float:
+    """The loss per image of a batch's sums."""
+    return (sums[_LOSS] / sums[_IMAGES]).item()
+
+
 def _sums(loss: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     exact = torch.float32 if loss.device.type == "mps" else torch.float64  # which Apple's GPUs lack
-    images = torch.tensor([len(labels)], device=loss.device)
-    return torch.cat([(loss.detach() * len(labels))[None].to(exact), images.to(exact), counts.to(exact)])
+    images = torch.full((1,), len(labels), dtype=exact, device=loss.device)
+    return torch.cat([(loss.detach() * len(labels))[None].to(exact), images, counts.to(exact)])

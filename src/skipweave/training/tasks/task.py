@@ -2,15 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from itertools import islice
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skipweave.data import ClassPixels, ImageData, SegmentationData, count_pixels
+from skipweave.data import ClassificationData, PixelCounts, SegmentationData, count_pixels
 from skipweave.errors import SkipweaveError
+from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
     ClassificationMetrics,
@@ -22,7 +23,7 @@ from skipweave.training.tasks.metrics import (
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, label_map
 from skipweave_config.recipe import LossConfig
 
-Data = ImageData | SegmentationData
+Data = ClassificationData | SegmentationData
 
 
 class Task(ABC):
@@ -104,23 +105,21 @@ class Segmentation(Task):
 
     Attributes:
         pixels: of each class in the training set; None if they are not balanced.
+        weights: of the classes in the loss to minimize; None for ones.
     """
 
     labels_pixels = True
 
     def __init__(self, data: SegmentationData, *, balanced: bool) -> None:
         self.classes = data.classes
-        self.pixels: ClassPixels | None = count_pixels(data.train) if balanced else None
-
-    @cached_property
-    def weights(self) -> Tensor | None:
-        """Of the classes in the loss to minimize; None for ones."""
-        return torch.tensor(self.pixels.weights()) if self.pixels else None
+        self.pixels: PixelCounts | None = count_pixels(data.train) if balanced else None
+        self.weights = torch.tensor(self.pixels.weights()) if self.pixels else None
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
         """The heads' weighted cross-entropies against soft labels; heads are (N, classes, h, w), labels (N, H, W)."""
-        weights = None if self.weights is None else self.weights.to(labels.device)
-        return deep_cross_entropy(heads, labels, shares, weights)
+        if self.weights is not None:
+            self.weights = self.weights.to(labels.device)  # copied once
+        return deep_cross_entropy(heads, labels, shares, self.weights)
 
     def own_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy over the labeled pixels, all classes alike."""
@@ -178,8 +177,16 @@ def score(
     """
     totals = [task.scores() for _ in range(number)]
     with torch.inference_mode():
-        for batch in batches:
-            images, labels = fabric.to_device(batch)
-            for total, logits in zip(totals, heads(images), strict=True):
-                total.add(task.sums(logits, labels, task.own_loss(logits, labels)))
+        on_device = (_sums_of_heads(heads, fabric.to_device(batch), task) for batch in batches)
+        while few := list(islice(on_device, STEPS_PER_SYNC)):
+            for of_heads in torch.stack(few).cpu():
+                for total, sums in zip(totals, of_heads, strict=True):
+                    total.add(sums)
     return totals
+
+
+def _sums_of_heads(
+    heads: Callable[[Tensor], Sequence[Tensor]] | nn.Module, batch: tuple[Tensor, Tensor], task: Task
+) -> Tensor:
+    images, labels = batch
+    return torch.stack([task.sums(logits, labels, task.own_loss(logits, labels)) for logits in heads(images)])

@@ -1,0 +1,93 @@
+"""Stems and the classifier head: the layers before the first and after the last stage."""
+
+from timm.layers import SelectAdaptivePool2d
+from torch import Tensor, nn
+
+from skipweave.errors import SkipweaveError
+from skipweave.layers.unit import conv3x3
+
+
+class Stem(nn.Module):
+    """Base class of stems, (N, in_chans, H, W) to (N, width, H / stride, W / stride).
+
+    Args:
+        in_chans: Number of image channels.
+        width: Number of output channels.
+        stride: Stride with respect to the image.
+    """
+
+    def __init__(self, in_chans: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.in_chans = in_chans
+        self.width = width
+        self.stride = stride
+
+
+class CifarStem(Stem):
+    """3x3 convolution with stride 1, without normalization and activation."""
+
+    def __init__(self, in_chans: int, width: int) -> None:
+        super().__init__(in_chans, width, stride=1)
+        self.conv = conv3x3(in_chans, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolved image."""
+        return self.conv(x)
+
+
+class ImageNetStem(Stem):
+    """7x7 stride-2 convolution, BN, ReLU.
+
+    The 3x3 stride-2 max pool that follows is part of the first stage's entry, so that a feature map of stride 2 exists.
+    """
+
+    def __init__(self, in_chans: int, width: int) -> None:
+        super().__init__(in_chans, width, stride=2)
+        self.conv = nn.Conv2d(in_chans, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated map."""
+        return self.norm(self.conv(x)).relu()
+
+
+class Head(nn.Module):
+    """Pooling, dropout and a linear classifier.
+
+    Args:
+        in_width: Number of channels of the activated input.
+        num_classes: Number of classes; 0 omits the classifier.
+        global_pool: timm's name of the pooling (`"avg"`, `"max"`, `"avgmax"`, `"catavgmax"`, or `""` for none).
+        drop_rate: Dropout rate before the classifier.
+        grid: The map is pooled to grid x grid positions and flattened; 1 is global pooling. 3 in SparseNet's ImageNet
+            models (inferred from the parameter counts of its Table 4).
+
+    Raises:
+        SkipweaveError: `num_classes` is positive, but `global_pool` is `""`.
+
+    Shape: (N, in_width, H, W) to (N, num_classes).
+    """
+
+    def __init__(
+        self, in_width: int, num_classes: int, *, global_pool: str = "avg", drop_rate: float = 0.0, grid: int = 1
+    ) -> None:
+        super().__init__()
+        self.in_width = in_width
+        self.grid = grid
+        self.drop = nn.Dropout(drop_rate)
+        self.reset(num_classes, global_pool)
+
+    def reset(self, num_classes: int, global_pool: str) -> None:
+        """Replace the pooling and the classifier."""
+        if num_classes and not global_pool:
+            raise SkipweaveError(f"global_pool is '' with num_classes {num_classes}: a classifier needs pooling")
+        self.num_classes = num_classes
+        self.global_pool = global_pool
+        self.pool = SelectAdaptivePool2d(self.grid, pool_type=global_pool, flatten=bool(global_pool))
+        self.hidden_size = self.in_width * (self.pool.feat_mult() * self.grid**2 if global_pool else 1)
+        self.fc = nn.Linear(self.hidden_size, num_classes) if num_classes else nn.Identity()
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits, or the input of the classifier if `pre_logits`."""
+        x = self.drop(self.pool(x))
+        return x if pre_logits else self.fc(x)
