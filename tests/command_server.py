@@ -21,12 +21,12 @@ from pathlib import Path
 
 import torch
 
-from skipweave.cli import main
 from skipweave.data import DataConfig, load
 from skipweave.study import runner
 from skipweave.training import fit, loop
 from skipweave.training.distributed.ports import reserved_port
 from skipweave.training.run import records
+from skipweave_cli import main
 
 DISK_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "shutil.rmtree"}
 
@@ -189,8 +189,8 @@ def together(request, processes, port):
 def warm_up():
     """Import everything, and turn off the figures, which take longer than the tiny runs."""
     torch.set_num_threads(1)
-    for command in ("study", "train"):
-        import_module(f"skipweave.cli.{command}")
+    for command in ("study", "fit"):
+        import_module(f"skipweave_cli.commands.{command}")
     fit.write_curves = lambda *_: None
     for name in ("write_plots", "draw_networks"):
         setattr(runner, name, lambda *_: {})

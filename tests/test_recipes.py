@@ -9,9 +9,9 @@ import yaml
 
 import skipweave
 from skipweave.analysis.profile import profile
-from skipweave.config.settings import read
 from skipweave.training import FitConfig, OptimConfig
 from skipweave.training.model_building import count_parameters
+from skipweave_config.config_files import read
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 # Images to train on, after the recipe's validation split; classes; channels, height and width.
@@ -100,7 +100,7 @@ def test_the_two_phases_on_label_maps_are_the_papers(path: Path, tmp_path: Path)
 
 
 def test_digits_train_from_the_recipe_alone(tmp_path: Path):
-    from skipweave.cli import main
+    from skipweave_cli import main
 
     path = next(path for path in RECIPES if path.stem == "sparsenet_digits")
     words = ["--epochs", "1", "--batch_size", "512", "--model.args.units", "1", "--output", str(tmp_path / "runs")]

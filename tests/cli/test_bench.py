@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.cli import main
+from skipweave_cli import main
 
 QUICK = ["--input_size", "[3, 16, 16]", "--batches", "[1, 2]", "--repeats", "1"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from skipweave.cli import main
+from skipweave_cli import main
 
 Capture = pytest.CaptureFixture[str]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipweave.cli import main
+from skipweave_cli import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -95,7 +95,7 @@ def test_exits_are_told_and_drawn(run: Path, tmp_path: Path, capsys: Capture):
     assert main(["exits", str(run), "--save", str(tmp_path / "other"), "--image", "99"]) == 2
     assert "image is 99: expected 0 to 3" in capsys.readouterr().err
     assert main(["exits", str(run), "--image", "1"]) == 2
-    assert "say where to by --save" in capsys.readouterr().err
+    assert "save is None" in capsys.readouterr().err
 
 
 def test_a_network_of_one_head_has_no_exits(tmp_path: Path, capsys: Capture):

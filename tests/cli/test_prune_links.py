@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.cli import main
 from skipweave.data import DataConfig
 from skipweave.training import FitConfig, ModelConfig, fit
+from skipweave_cli import main
 
 Capture = pytest.CaptureFixture[str]
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.cli.tables import complain, new_table, print_table, say
-from skipweave.cli.training_display import RunDisplay
 from skipweave.training import RunStart
 from skipweave.training.tasks.metrics import TOP1_ERROR
+from skipweave_cli.tables import complain, new_table, print_table, say
+from skipweave_cli.training_display import RunDisplay
 
 HOSTILE = "a\x1b[2J\x07\x9b31m[b]:cat:\u202e\udcff"
 PRINTED = "a?[2J??31m[b]:cat:??"

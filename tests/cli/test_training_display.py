@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.cli.training_display import RunDisplay
 from skipweave.training import RunSummary
+from skipweave_cli.training_display import RunDisplay
 
 
 @pytest.mark.parametrize("skipped", [0, 2])

@@ -17,10 +17,10 @@ import pytest
 import torch
 import yaml
 
-from skipweave.cli import main
 from skipweave.errors import SkipweaveError
 from skipweave.training import load_weights
 from skipweave.training.checkpoint.tensor_file import seal
+from skipweave_cli import main
 
 Header = dict[str, Any]
 Harm = Callable[[Path], None]

@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from skipweave.config.settings import read
 from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
 from skipweave.export.timm_folder import hub_config, model_card
 from skipweave.inference import evaluate, predict, segment
 from skipweave.study.runner import run_study
-from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, load_run, load_run_images
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import read
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
 def scans(place: Path) -> Path:

@@ -12,8 +12,8 @@ import yaml
 from skipweave.errors import SkipweaveError
 from skipweave.training import Callback, FitConfig, RunStart, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import as_plain
 
 Tiny = Callable[..., FitConfig]
 

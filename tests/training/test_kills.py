@@ -9,8 +9,8 @@ import yaml
 
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory, runs_in
+from skipweave_config.config_files import as_plain
 
 Tiny = Callable[..., FitConfig]
 

@@ -10,7 +10,6 @@ from torch import nn
 
 from skipweave import create_model
 from skipweave.analysis.memory import peak_bytes
-from skipweave.config.byte_sizes import parse_bytes
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, OptimConfig, fit
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
@@ -95,14 +94,3 @@ def test_a_run_keeps_what_was_chosen(tiny: Callable[..., FitConfig]) -> None:
     assert settled.recompute
     assert 2 <= settled.batch_size < config.batch_size
     assert settled == replace(config, recompute=True, batch_size=settled.batch_size)
-
-
-@pytest.mark.parametrize(("text", "size"), [("8GiB", 2**33), ("500 MB", 5 * 10**8), (1000, 1000), ("1.5k", 1500)])
-def test_sizes(text: int | str, size: int) -> None:
-    assert parse_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "much", "-1GB", "8TiB", "0"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(SkipweaveError, match=f"max_memory is {text!r}: expected a size such as 8GiB"):
-        FitConfig(max_memory=text)

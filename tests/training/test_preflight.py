@@ -12,9 +12,9 @@ from skipweave.errors import SkipweaveError
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
-from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, fit, load_run
 from skipweave.training.preflight import notes_before
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 SMALL = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4})
 

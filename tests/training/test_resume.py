@@ -18,8 +18,8 @@ from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
 from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import as_plain
 
 WALL_CLOCK = ("seconds", "step_seconds")
 

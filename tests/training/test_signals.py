@@ -17,9 +17,9 @@ from skipweave.errors import Stopped
 from skipweave.training import Callback, FitConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import SIGNALS, stop_requests
+from skipweave_config.config_files import as_plain
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1}
 

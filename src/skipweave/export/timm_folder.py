@@ -9,9 +9,9 @@ from torch import nn
 
 from skipweave.data import Preprocessing
 from skipweave.errors import SkipweaveError
-from skipweave.files.printable import printable
 from skipweave.training import Description
 from skipweave.transforms import THINNING
+from skipweave_config.printable import printable
 
 _FROM_THE_NETWORK = ("first_conv", "classifier", "fixed_input_size")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from skipweave.data import epoch_loader
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
 from skipweave.training.distributed.devices import make_fabric
-from skipweave.training.recipe import LossConfig
 from skipweave.training.run.loading import RunImages, Split, Which, load_run_images
 from skipweave.training.tasks.metrics import Metrics
 from skipweave.training.tasks.task import evaluate_heads, task_for
+from skipweave_config.recipe import LossConfig
 
 
 def evaluate(

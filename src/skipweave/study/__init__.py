@@ -2,6 +2,6 @@
 
 from skipweave.study.results import Results
 from skipweave.study.runner import run_study
-from skipweave.study.study_config import NetworkConfig, StudyConfig
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 __all__ = ["NetworkConfig", "Results", "StudyConfig", "run_study"]

@@ -11,11 +11,11 @@ from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.study.process_pool import Send
 from skipweave.study.results import Network, Run
-from skipweave.study.study_config import StudyConfig
 from skipweave.study.study_directory import StudyDirectory, read_curve
 from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunStart, RunSummary
-from skipweave.training.fit_config import differences
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.fit_config import differences
+from skipweave_config.study_config import StudyConfig
 
 
 class Trainer(Protocol):

@@ -15,11 +15,11 @@ from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
 from skipweave.study.results import Cost, Network
-from skipweave.study.study_config import NetworkConfig, StudyConfig, parse_count
 from skipweave.topology import join_stages
 from skipweave.training.model_building import arguments_for, build_network, check_labels, count_parameters
 from skipweave.training.preflight import check_sizes
 from skipweave.training.tasks.task import Data
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
 def plan_networks(config: StudyConfig, data: Data) -> tuple[Network, ...]:
@@ -81,7 +81,7 @@ def _plan(asked: NetworkConfig, config: StudyConfig, data: Data) -> Network:
 
 def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str, Any]:
     cost = count_parameters if config.match == "parameters" else lambda model: cost_of_model(model, data).macs
-    target = parse_count(config.target or 0)
+    target = config.target or 0
     return match_cost(asked.name, asked.args, lambda **args: build(asked.name, args, data), cost, target)
 
 

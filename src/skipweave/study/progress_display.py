@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from skipweave.files.printable import printable
 from skipweave.study.results import Network, Run
 from skipweave.training import METRICS, Callback, EpochRow, Metric, RunStart
+from skipweave_config.printable import printable
 
 #: Label and seed.
 RunName = tuple[str, int]

@@ -22,7 +22,6 @@ from skipweave.study.report.facts import facts
 from skipweave.study.report.html_report import write_report
 from skipweave.study.report.result_plots import write_plots
 from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
-from skipweave.study.study_config import StudyConfig
 from skipweave.study.study_directory import StudyDirectory
 from skipweave.study.timing import machine, measure
 from skipweave.training import Callback, ModelConfig, fit
@@ -34,6 +33,7 @@ from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, Metric
 from skipweave.training.tasks.task import Data, Task, task_for
+from skipweave_config.study_config import StudyConfig
 
 _MOST_PROCESSES = 4
 

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from skipweave.config.settings import as_yaml
-from skipweave.config.typed import typed
 from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import refuse_links, write_text
-from skipweave.files.plain_files import read_json, read_text
 from skipweave.study.results import Epoch, Timing
-from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training.run.run_directory import runs_in
+from skipweave_config.config_files import as_yaml
+from skipweave_config.plain_files import read_json, read_text
+from skipweave_config.study_config import NetworkConfig, StudyConfig
+from skipweave_config.validation import validate_json
 
 
 class StudyDirectory:
@@ -67,10 +67,10 @@ class StudyDirectory:
 
     def read_timing(self, key: str) -> dict[str, Timing] | None:
         """The times measured before under the same key."""
-        saved = typed(dict[str, Any], read_json(self.timing), self.timing.name) if self.timing.is_file() else {}
+        saved = validate_json(dict[str, Any], read_json(self.timing), self.timing.name) if self.timing.is_file() else {}
         if saved.get("key") != key:
             return None
-        return typed(dict[str, Timing], saved.get("timings"), f"{self.timing}: timings")
+        return validate_json(dict[str, Timing], saved.get("timings"), f"{self.timing}: timings")
 
 
 def read_curve(run_dir: Path, metric: str) -> tuple[Epoch, ...]:

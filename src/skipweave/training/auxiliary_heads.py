@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from skipweave.training.recipe import LossConfig
 from skipweave.training.tasks.deep_supervision import halves_loss_weights, sieve_loss_weights
 from skipweave.transforms.memory_format import FORMATS, best_memory_format
+from skipweave_config.recipe import LossConfig
 
 _WEIGHTS = {"halves": halves_loss_weights, "sieve": sieve_loss_weights}
 

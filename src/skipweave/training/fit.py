@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 
-from skipweave.config.byte_sizes import parse_bytes
 from skipweave.data import Unreadable, exclude, load, with_normalization
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.files.atomic_write import keep_as
@@ -22,7 +21,6 @@ from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
-from skipweave.training.fit_config import FOUND, FitConfig, differences
 from skipweave.training.initial_state import check_own, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
@@ -37,6 +35,7 @@ from skipweave.training.run.summary import RunSummary
 from skipweave.training.signals import stop_requests
 from skipweave.training.tasks.metrics import of_heads
 from skipweave.training.tasks.task import Data, Segmentation, Task, task_for
+from skipweave_config.fit_config import FOUND, FitConfig, differences
 
 
 def fit(
@@ -248,7 +247,7 @@ def _within_memory(
         config.optim,
         (data.in_chans, *data.image_size),
         batch_size=config.batch_size // config.devices,
-        limit=parse_bytes(config.max_memory),
+        limit=config.max_memory,
     )
     return replace(config, recompute=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices), plan
 

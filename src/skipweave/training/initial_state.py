@@ -7,9 +7,9 @@ from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import NETWORK, Learner, check_moments
 from skipweave.training.run.records import CHECKPOINT
+from skipweave_config.fit_config import FitConfig
 
 
 def first_state(config: FitConfig, saved: Saved | None, learner: Learner, description: Description) -> RunState:

@@ -14,12 +14,12 @@ from skipweave.training.checkpoint.optimizer_state import pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
 from skipweave.training.distributed.synchronization import sum_over_processes
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import build_network, check_labels, enable_grad_checkpointing
 from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave.transforms.densify import match_fan_ins
 from skipweave.transforms.regional_compilation import compile_units
+from skipweave_config.fit_config import FitConfig
 
 NETWORK, OPTIMIZER = "network/", "optimizer/"
 

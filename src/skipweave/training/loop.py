@@ -17,13 +17,13 @@ from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.distributed.synchronization import StepBuffer, sum_over_processes
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import Learner
 from skipweave.training.run.records import Records
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
 from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads
 from skipweave.training.tasks.task import Data, evaluate_heads
+from skipweave_config.fit_config import FitConfig
 
 Batch = tuple[Tensor, Tensor]
 

@@ -11,8 +11,8 @@ from skipweave.errors import SkipweaveError
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
 from skipweave.training.model_building import enable_grad_checkpointing
 from skipweave.training.optimizers import make_optimizer
-from skipweave.training.recipe import OptimConfig
 from skipweave.training.tasks.task import Task
+from skipweave_config.recipe import OptimConfig
 
 _TRIED = (2, 4)  # batch sizes from which the memory per image follows
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch.nn import Parameter
 from torch.optim import SGD, Optimizer, RMSprop
 
-from skipweave.training.recipe import OptimConfig
+from skipweave_config.recipe import OptimConfig
 
 # Smoothing constant of the mean of squares: the default of Lasagne and TensorFlow.
 _ALPHA = 0.9

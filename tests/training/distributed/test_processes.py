@@ -22,9 +22,9 @@ from skipweave.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.model_building import arguments_for, build_network
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import as_plain
 
 
 def in_turn(config: FitConfig, processes: int) -> nn.Module:

@@ -11,13 +11,13 @@ import yaml
 from skipweave.training import FitConfig
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.ports import reserved_port
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import as_plain
 
 # Kills the second process in the second epoch of the job's first start.
 KILLED = """
 import os, signal, sys
-from skipweave.cli import main
+from skipweave_cli import main
 from skipweave.training.checkpoint.run_state import RunState
 
 steps, count_step = 17, RunState.count_step

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from skipweave.config.typed import typed
 from skipweave.data import ImageDataset, SegmentationDataset
-from skipweave.files.plain_files import read_json
 from skipweave.study.results import Network
-from skipweave.study.study_config import StudyConfig, parse_count
 from skipweave.training import LossConfig
 from skipweave.training.tasks.task import Data
+from skipweave_config.plain_files import read_json
+from skipweave_config.study_config import StudyConfig
+from skipweave_config.validation import validate_json
 
 Lines = list[tuple[str, str]]
 
@@ -83,7 +83,7 @@ def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:
     """The target of cost matching, and the costs reached."""
     if config.match is None:
         return "not asked for"
-    target = parse_count(config.target or 0)
+    target = config.target or 0
     costs = [int(getattr(network.cost, config.match)) for network in networks if network.cost]
     return (
         f"growth or widths scaled to {config.match} {target:,}; reached {min(costs):,} to {max(costs):,} "
@@ -94,5 +94,5 @@ def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:
 def _versions(run_dir: Path) -> Lines:
     """The versions of a run; none if there is no run."""
     noted = run_dir / "versions.json"
-    versions = typed(dict[str, str], read_json(noted), str(noted)) if noted.is_file() else {}
+    versions = validate_json(dict[str, str], read_json(noted), str(noted)) if noted.is_file() else {}
     return [(name, str(version)) for name, version in versions.items()]

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from skipweave.config.typed import typed
 from skipweave.errors import SkipweaveError
 from skipweave.training.run.summary import EpochRow, Phase
 from skipweave.training.tasks.metrics import Metric, Metrics
+from skipweave_config.validation import validate_json
 
 
 @dataclass
@@ -79,7 +79,7 @@ class RunState:
             "phases": list[Phase],
         }
         try:
-            made = {name: typed(hint, values[name], name) for name, hint in hints.items()}
+            made = {name: validate_json(hint, values[name], name) for name, hint in hints.items()}
             metrics.add(torch.tensor(made["metrics"], dtype=torch.float64))
             if not (0 <= made["epoch"] == len(made["rows"]) and made["step"] >= 0):
                 raise ValueError(f"epoch {made['epoch']} and step {made['step']} with {len(made['rows'])} rows")

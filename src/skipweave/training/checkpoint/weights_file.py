@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from skipweave.config.typed import typed
 from skipweave.data import Color, Preprocessing, SegmentationData
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
 from skipweave.training.model_building import build_network, check_labels, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms.densify import match_fan_ins
+from skipweave_config.fields import PlainValues
+from skipweave_config.validation import validate
 
 WEIGHTS = "skipweave weights 1"
 
@@ -88,7 +89,7 @@ class Description:
             raise SkipweaveError(
                 f"damaged file: {path} has crop {preprocessing.crop} and {len(palette)} palette colors"
             )
-        args = typed(dict[str, Any], given["args"], "args")
+        args = validate(PlainValues, given["args"], "args")
         follows = {"num_classes": len(classes), "in_chans": preprocessing.channels}
         if wrong := [name for name, number in follows.items() if args.get(name) != number]:
             raise SkipweaveError(f"damaged file: {path} is inconsistent in {', '.join(wrong)}")

@@ -18,9 +18,9 @@ from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.ports import meeting_port
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import StopRequest, stop_requests
+from skipweave_config.fit_config import FitConfig
 
 ReportDirectory = Callable[[Path], None]
 

@@ -9,11 +9,11 @@ from skipweave.analysis.profile import Profile, profile
 from skipweave.analysis.weak_links import WeakLinks, weak_links
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description, save_weights
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import build_network
 from skipweave.training.run.loading import Which, load_run
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import Removal, remove_links
+from skipweave_config.fit_config import FitConfig
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from skipweave.data import DataConfig, ImageDataset, SegmentationData, Segmentat
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.checkpoint.weights_file import Description, load_weights
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import NETWORK
 from skipweave.training.preflight import check_whole
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
+from skipweave_config.fit_config import FitConfig
 
 Which = Literal["best", "last"]
 Split = Literal["train", "validation", "test"]

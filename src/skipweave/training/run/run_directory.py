@@ -16,16 +16,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from skipweave.config.settings import as_yaml, read
-from skipweave.config.typed import build
 from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
-from skipweave.files.plain_files import read_json, read_text
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.distributed import torchrun
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.run.summary import EpochRow, RunSummary
+from skipweave_config.config_files import as_yaml, read
+from skipweave_config.fit_config import FitConfig
+from skipweave_config.plain_files import read_json, read_text
+from skipweave_config.validation import validate_json
 
 _SKIPPED = ("index", "file", "problem")
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
@@ -291,7 +291,7 @@ class RunDirectory:
         if not self.summary.exists():
             return None
         try:
-            values = build(RunSummary, read_json(self.summary))
+            values = validate_json(RunSummary, read_json(self.summary))
             return replace(values, run_dir=self.path)
         except SkipweaveError as error:
             raise SkipweaveError(

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from skipweave.files.printable import printable
+from skipweave_config.printable import printable
 
 
 class RunLog:

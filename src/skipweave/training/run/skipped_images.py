@@ -9,9 +9,9 @@ from torch import distributed
 
 from skipweave.data import Unreadable, check_readable, find_unreadable
 from skipweave.errors import SkipweaveError
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
+from skipweave_config.fit_config import FitConfig
 
 
 def unreadable(

@@ -12,7 +12,6 @@ from torch.nn import functional
 from skipweave.data import ClassificationData, PixelCounts, SegmentationData, count_pixels
 from skipweave.errors import SkipweaveError
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
-from skipweave.training.recipe import LossConfig
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
     ClassificationMetrics,
@@ -22,6 +21,7 @@ from skipweave.training.tasks.metrics import (
     segmentation_sums,
 )
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, predicted_mask
+from skipweave_config.recipe import LossConfig
 
 Data = ClassificationData | SegmentationData
 Heads = Callable[[Tensor], Sequence[Tensor]] | nn.Module
