@@ -1,4 +1,4 @@
-"""The benchmarks compare what they say, and their tables are those that the scripts write."""
+"""The benchmarks run, and their tables have the columns of the saved ones."""
 
 import csv
 import sys
@@ -231,7 +231,7 @@ def test_a_failing_part_does_not_stop_the_others(tmp_path: Path, monkeypatch: py
 
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    """Have Triton's kernels read nodes where the tests run."""
+    """Run the Triton kernels on the device of the tests."""
     pytest.importorskip("triton")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setattr(node_table, "_DEVICE", device.type)
