@@ -1,4 +1,4 @@
-"""How values of more than 8 bits are normalized: by the training images, or as configured."""
+"""Normalization of more than 8 bits: from the training images, or from the config."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from tests.data.high_bit_depth_files import png, tiff
 
 @pytest.fixture
 def scans(tmp_path):
-    """Scans of 12 bits in files of 16, of differing sizes: eight to train on and two to test with in each class."""
+    """Scans of 12 bits in files of 16, of differing sizes: eight training and two test images per class."""
     rng = np.random.default_rng(0)
     for part, count in (("train", 8), ("test", 2)):
         for label, name in enumerate(("clear", "lesion")):
@@ -88,7 +88,7 @@ def test_a_resolved_config_does_not_read_the_images_again(scans):
         data.preprocessing.mean,
         data.preprocessing.std,
     )
-    for path in sorted((scans / "train").rglob("*.png"))[1:]:  # the first one says that they are high_bit_depth
+    for path in sorted((scans / "train").rglob("*.png"))[1:]:  # the first one sets the bit depth
         path.write_bytes(b"")
     assert load(known).preprocessing == data.preprocessing
 

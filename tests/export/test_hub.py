@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: one file is asked for, and nothing else; the hub itself is never reached here."""
+"""Weights from the Hugging Face Hub: only one file is requested; the Hub is mocked."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from skipweave.export import local_weights
 
 
 class Hub:
-    """Stands for the download: remembers what was asked, and gives a file or fails."""
+    """Mock of the download: records requests, and returns a path or raises."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []

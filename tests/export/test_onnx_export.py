@@ -1,4 +1,4 @@
-"""ONNX models: what onnxruntime makes of them is what the network makes."""
+"""ONNX export: outputs in onnxruntime are those of the network."""
 
 import importlib.util
 import json
@@ -107,7 +107,7 @@ def test_missing_packages_are_reported(packages: tuple[str, ...], monkeypatch: p
 
 @pytest.fixture
 def made_before(monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """A network whose model is not made anew."""
+    """A network with a cached export."""
     given, model = made("no batch norms")
     monkeypatch.setattr(onnx_export, "_export", lambda *_: onnx.load_from_string(model.content))
     return given

@@ -34,7 +34,7 @@ def test_timm_builds_the_same_network(name: str, tmp_path: Path):
     with torch.inference_mode():
         assert torch.equal(loaded(images), network(images))
     assert tuple(loaded.pretrained_cfg["label_names"]) == CLASSES
-    again, read = load_weights(tmp_path / "model.safetensors")  # the same file says all that skipweave needs
+    again, read = load_weights(tmp_path / "model.safetensors")  # the same file is enough for skipweave
     assert json.dumps(read.as_plain()) == json.dumps(description.as_plain())
     with torch.inference_mode():
         assert torch.equal(again(images), network(images))
