@@ -1,4 +1,4 @@
-"""Deep supervision: what the heads count, by epoch, and what that does to their weights."""
+"""Auxiliary heads: their loss weights by epoch, and how they are trained."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from torch.nn import functional
 
 import skipweave
 from skipweave.inference import evaluate
@@ -15,7 +14,6 @@ from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_head
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.deep_supervision import sieve_loss_weights
-from skipweave.training.tasks.task import Classification
 from skipweave.transforms import build_thinned
 
 Tiny = Callable[..., FitConfig]
@@ -45,22 +43,13 @@ def test_weights_and_maps_lie_as_convolutions_are_fastest(sparsify: float | None
         assert not tensor.is_contiguous(memory_format=other)
 
 
-def test_shares_by_epoch():
+def test_loss_weights_by_epoch():
     halves = LossWeights(LossConfig(last_epochs=1), 3, 4)
     assert [halves(epoch) for epoch in range(4)] == [(0.25, 0.25, 0.5)] * 3 + [(0, 0, 1)]
     assert LossWeights(LossConfig("sieve"), 11, 4)(0) == sieve_loss_weights(11)
     assert LossWeights(LossConfig("last"), 3, 4)(0) == (0, 0, 1)
     assert LossWeights(LossConfig(), 1, 4)(0) == (1,)
     assert LossWeights(LossConfig(last_epochs=1), 1, 4)(3) == (1,)
-
-
-def test_the_loss_is_the_sum_of_the_heads_by_their_shares():
-    heads, labels = torch.randn(3, 5, 4), torch.randint(4, (5,))
-    losses = [functional.cross_entropy(head, labels).item() for head in heads]
-    task = Classification(4)
-    expected = 0.25 * losses[0] + 0.25 * losses[1] + 0.5 * losses[2]
-    assert task.loss(list(heads), labels, (0.25, 0.25, 0.5)).item() == pytest.approx(expected, rel=1e-5)
-    assert task.loss(list(heads), labels, (0, 0, 1)).item() == pytest.approx(losses[2], rel=1e-6)
 
 
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])

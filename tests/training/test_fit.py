@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skipweave.errors import SkipweaveError
-from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, learner, loop
+from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, learner, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
@@ -18,23 +18,6 @@ from skipweave.transforms.regional_compilation import compile_units
 
 Tiny = Callable[..., FitConfig]
 TEXTS = {".yaml", ".json", ".jsonl", ".txt", ".csv", ".svg"}
-
-
-class Listener(Callback):
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def on_fit_start(self, start: RunStart) -> None:
-        self.heard.append(f"start {start.epoch} {start.step} of {start.steps}")
-
-    def on_step_end(self, epoch: int, step: int) -> None:
-        self.heard.append(f"step {epoch} {step}")
-
-    def on_epoch_end(self, row: object) -> None:
-        self.heard.append("epoch")
-
-    def on_fit_end(self, summary: RunSummary) -> None:
-        self.heard.append("end")
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +89,6 @@ def test_one_seed_gives_one_result_and_another_seed_another(tiny: Tiny):
     digests = [open_saved(RunDirectory(summary.run_dir).weights).info["sha256"] for summary in (first, again, other)]
     assert digests[0] == digests[1] != digests[2]
     assert len({summary.run_dir for summary in (first, again, other)}) == 3
-
-
-def test_progress_hears_everything_in_order(tiny: Tiny):
-    listener = Listener()
-    fit(tiny(epochs=1, batch_size=256), callbacks=[listener])
-    assert listener.heard == ["start 0 0 of 2", "step 0 1", "step 0 2", "epoch", "end"]
 
 
 def test_a_models_own_name_in_timm_works_too(tiny: Tiny):

@@ -1,6 +1,5 @@
 """Training on label maps: killed, resumed, shared by two processes, started from another run's weights."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,11 +139,6 @@ def test_classes_count_by_median_frequency(config: FitConfig):
     task = Segmentation(data, balanced=True)
     assert task.weights.tolist() == pytest.approx(count_pixels(data.train).weights())
     assert Segmentation(data, balanced=False).weights is None
-
-
-def test_class_weights_need_label_maps(tiny: Callable[..., FitConfig]):
-    with pytest.raises(SkipweaveError, match=r"loss\.class_weights is median_frequency, but digits has no"):
-        fit(tiny(loss=LossConfig(class_weights="median_frequency")))
 
 
 def test_a_network_that_does_not_label_pixels_is_refused(config: FitConfig):

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from skipweave.study import result_plots
+from skipweave.study.report import result_plots
 from skipweave.study.report.result_plots import looks, write_plots
 from skipweave.study.results import Network, Results
 
