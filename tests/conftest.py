@@ -1,4 +1,4 @@
-"""Settings that every test shares, and small sets of images with label maps."""
+"""Shared fixtures, and small segmentation datasets."""
 
 import json
 import os
@@ -103,7 +103,7 @@ def nursery() -> Iterator[Nursery]:
 
 @pytest.fixture(scope="session")
 def make_pairs():
-    """Write random pictures with random label images of the values 0, 1 and 2 into two folders."""
+    """Write random images and masks of the values 0, 1 and 2 to two folders."""
 
     def make(root, names, size=(12, 10)):
         rng = np.random.default_rng(0)

@@ -77,12 +77,12 @@ def bench(
         vs: Baselines, such as [torchvision:densenet121]: names of skipweave, torchvision:NAME or timm:NAME.
         input_size: Channels, height and width of the images; by default those of the first model.
         batches: Batch sizes; training steps need 2 or more, so 1 is only timed in inference.
-        precisions: float32, bf16.
-        memory_formats: contiguous, channels_last.
+        precisions: Precisions: float32, bf16.
+        memory_formats: Memory formats: contiguous, channels_last.
         compiled: Whether to use torch.compile: [false], [true] or [false, true].
-        modes: inference, step.
+        modes: Modes: inference, step.
         repeats: Rounds; the median is reported.
-        device: cpu or cuda.
+        device: Device: cpu or cuda.
         save: CSV file for all times; if the ledger has published errors of the networks, they are plotted against the
             inference times in an SVG file of the same name. Existing files are not overwritten.
 
@@ -250,7 +250,7 @@ def _write(save: Path, lines: Sequence[_Line]) -> None:
 
 
 def _missing(lines: Sequence[_Line]) -> str:
-    """Why there is no plot of errors."""
+    """Reason for a missing plot of errors."""
     if any(line.mode == "inference" for line in lines):
         names = ", ".join(dict.fromkeys(line.model for line in lines))
         return f"no published error of {names}"

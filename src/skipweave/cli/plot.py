@@ -31,7 +31,7 @@ def plot(network: str, kind: Kind | None = None, save: Path | None = None, which
 
     Args:
         network: Run directory, weights file or hf-hub:USER/REPO; or the name of a model, for its connections.
-        kind: connections, reuse, groups or norms; by default all that the network has.
+        kind: Kind of plot: connections, reuse, groups or norms; by default all that the network has.
         save: Folder for KIND.svg, KIND.png and the values as KIND.csv of each plot; or, for a single kind, a file that
             ends in .svg, .png, .pdf or .csv. Existing files are not overwritten.
         which: Checkpoint of a run: best by validation error, or last.
