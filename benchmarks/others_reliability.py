@@ -206,13 +206,13 @@ def weights(folder: Path) -> Tensor | None:
 
 
 def kill_and_resume(run: Callable[[Task], None], folder: Path) -> str:
-    """Kill a run in the middle of its first epoch, resume it, and compare it with an undisturbed one."""
-    in_child(run, Task(folder / "undisturbed"))
+    """Kill a run in the middle of its first epoch, resume it, and compare it with an isolated one."""
+    in_child(run, Task(folder / "isolated"))
     in_child(run, Task(folder / "killed", signal_at=18))
     status = in_child(run, Task(folder / "killed", resume=True))
-    right, ours = batches(folder / "undisturbed"), batches(folder / "killed")
+    right, ours = batches(folder / "isolated"), batches(folder / "killed")
     same = sum(right[step] == ours.get(step) for step in right)
-    expected, made = weights(folder / "undisturbed"), weights(folder / "killed")
+    expected, made = weights(folder / "isolated"), weights(folder / "killed")
     equal = expected is not None and made is not None and torch.equal(expected, made)
     return f"{same} of {STEPS} batches right; final weights {'equal' if equal else 'differ'}; exit status {status}"
 

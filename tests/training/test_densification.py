@@ -15,7 +15,7 @@ from skipweave.training.densification import Densifier
 from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import sparsify
-from skipweave.transforms.densify import sparse_layers
+from skipweave.transforms.compression.densify import sparse_layers
 
 
 @pytest.mark.parametrize(

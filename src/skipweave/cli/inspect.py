@@ -23,7 +23,7 @@ from skipweave.ledger import PAPERS, Row, rows
 from skipweave.models import arguments_of, create_model, list_models
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure
-from skipweave.transforms import build_thinned
+from skipweave.transforms import build_compressed
 
 _STYLES = {"yes": "green", "no": "yellow", "open": "dim", "wrong": "bold red"}
 
@@ -72,7 +72,7 @@ def show(
     if prefix is not None:
         make_room(pictures(prefix))
     with torch.device("meta"):
-        network = build_thinned(partial(create_model, model), args)
+        network = build_compressed(partial(create_model, model), args)
     title = " ".join([model, *(f"{key}={value}" for key, value in args.items())])
     measured = profile(network, input_size)
     print_table(_costs(title, measured))

@@ -13,7 +13,7 @@ from skipweave.config.checks import refuse, unknown, unless
 from skipweave.config.typed import take_types
 from skipweave.data import mix_seed
 from skipweave.errors import SkipweaveError
-from skipweave.transforms.densify import add_links, scatter_old, sparse_layers
+from skipweave.transforms.compression.densify import add_links, scatter_old, sparse_layers
 
 NEW_WEIGHTS = ("fresh", "zero")
 

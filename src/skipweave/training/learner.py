@@ -18,7 +18,7 @@ from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import build_network, check_labels, recompute_units
 from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
-from skipweave.transforms.densify import match_fan_ins
+from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave.transforms.regional_compilation import compile_units
 
 NETWORK, OPTIMIZER = "network/", "optimizer/"

@@ -12,7 +12,7 @@ from skipweave.errors import SkipweaveError, noted_in
 from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import check_labels, sketch
 from skipweave.training.tasks.task import Data
-from skipweave.transforms import THINNING
+from skipweave.transforms import COMPRESSION
 
 
 def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:
@@ -27,7 +27,7 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
         SkipweaveError: every reason why it cannot.
     """
     problems: list[str] = []
-    dense = {key: value for key, value in args.items() if key not in THINNING}
+    dense = {key: value for key, value in args.items() if key not in COMPRESSION}
     with noted_in(problems):
         check_classes(data)
     with noted_in(problems):
