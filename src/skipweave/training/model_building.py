@@ -61,7 +61,7 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
 
     Args:
         name: Of `skipweave models`, or of timm.
-        args: All of its overrides, `depth_multiplier` and `sparsify` included (`skipweave.transforms.build_compressed`).
+        args: All of its overrides, `depth_multiplier` and `sparsify` too (`skipweave.transforms.build_compressed`).
 
     Raises:
         SkipweaveError: The name or an override is unknown or does not fit.
