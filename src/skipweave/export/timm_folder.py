@@ -70,11 +70,11 @@ def _crop_pct(crop: int, resize: int) -> float:
 
 
 def model_card(description: Description, parameters: int, metrics: Mapping[str, str]) -> str:
-    """Tell people what the network is and how to load it: `README.md` of a repository on the hub.
+    """Build the model card, `README.md` of a repository on the Hub.
 
     Args:
-        description: Of the network.
-        parameters: Learnable ones.
+        description: Description of the network.
+        parameters: Number of learnable parameters.
         metrics: Values with their units, by metric and split; may be empty.
     """
     images = description.preprocessing
