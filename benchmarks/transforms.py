@@ -19,7 +19,7 @@ from torchvision.models import detection, segmentation, video
 
 import skipweave
 from skipweave.errors import SkipweaveError
-from skipweave.transforms.densify import add_links
+from skipweave.transforms.compression.densify import add_links
 
 PAGE = Path(__file__).parents[1] / "docs" / "transforms_table.md"
 REFUSED = "not supported"

@@ -103,7 +103,7 @@ def run_command() -> Iterator[CommandRunner]:
 
 @pytest.fixture(scope="session")
 def make_pairs():
-    """Write random pictures with random label images of the values 0, 1 and 2 into two folders."""
+    """Write random images and masks of the values 0, 1 and 2 to two folders."""
 
     def make(root, names, size=(12, 10)):
         rng = np.random.default_rng(0)

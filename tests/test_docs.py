@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import skipweave
-from skipweave import Topology, cli, topology
+import skipweave_cli as cli
+from skipweave import Topology, topology
 from skipweave.analysis.profile import topologies_of
 from skipweave.errors import SkipweaveError
 

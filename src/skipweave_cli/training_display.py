@@ -16,6 +16,11 @@ def metrics_text(values: Mapping[str, float]) -> str:
     return f"{first} ({', '.join(others)})" if others else first
 
 
+def _first(values: Mapping[str, float]) -> str:
+    """The metric to compare by."""
+    return metrics_text(dict([next(iter(values.items()))]))
+
+
 class RunDisplay(Callback):
     """Progress bars, a line per epoch, and the results of a run in the terminal."""
 
@@ -63,10 +68,11 @@ class RunDisplay(Callback):
         """Print the epoch's line."""
         if self._bars:
             self._bars.update(self._epochs_bar, completed=row.epoch)
-        validation = f"   validation {metrics_text(row.val_metrics)}" if row.val_metrics else ""
+        splits = {"training": row.train_metrics, "validation": row.val_metrics}
+        shown = [f"   {split} {_first(values)}" for split, values in splits.items() if values]
         self._print(
             f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}   lr {row.lr:<7.3g} loss {row.train_loss:.4f}"
-            f"   training {metrics_text(row.train_metrics)}{validation}   {row.seconds:.1f} s"
+            f"{''.join(shown)}   {row.seconds:.1f} s"
         )
 
     def on_fit_end(self, summary: RunSummary) -> None:

@@ -51,7 +51,7 @@ def test_fit_prints_one_line_an_epoch(tmp_path: Path, capsys: Capture):
     assert lines[0].startswith("sparsenet40_12, ")
     assert lines[1].endswith("sparsenet40_12_digits_1")
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
-    assert any(line.startswith("test error ") for line in lines)
+    assert any(line.startswith("test top-1 error ") for line in lines)
 
 
 def test_a_second_run_gets_its_own_folder(run: Path):
@@ -63,7 +63,7 @@ def test_a_second_run_gets_its_own_folder(run: Path):
 
 def test_a_finished_run_is_told_again_when_resumed(run: Path, capsys: Capture):
     assert main(["fit", "--resume", str(run)]) == 0
-    assert capsys.readouterr().out.startswith("test error ")
+    assert capsys.readouterr().out.startswith("test top-1 error ")
 
 
 def test_other_settings_are_refused_when_resuming(run: Path, capsys: Capture):
@@ -75,7 +75,7 @@ def test_other_settings_are_refused_when_resuming(run: Path, capsys: Capture):
 def test_a_run_is_scored_on_a_split(run: Path, capsys: Capture, command: str, split: str, images: int):
     assert main([command, str(run), "--accelerator", "cpu"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith(f"{split}: error ")
+    assert shown.startswith(f"{split}: top-1 error ")
     assert f"({images} images)" in shown
     if split == "test":
         metrics = json.loads((run / "summary.json").read_text())["test_metrics"]

@@ -65,7 +65,7 @@ def test_predictions_are_label_maps_and_overlays(run: Path, pictures: Path, tmp_
     assert "exists already" in capsys.readouterr().err
     for other in ("new.csv", str(odd)):
         assert main([*words[:-1], other]) == 2
-        assert "expected the name of a folder" in capsys.readouterr().err
+        assert "expected the name of a directory" in capsys.readouterr().err
 
 
 def test_two_images_of_one_name_are_refused(run: Path, pictures: Path, tmp_path: Path, capsys: Capture):
@@ -86,10 +86,10 @@ def test_exits_are_told_and_drawn(run: Path, tmp_path: Path, capsys: Capture):
     assert rows["last"][1] == "100%"
     assert main(["test", str(run), "--accelerator", "cpu"]) == 0
     told = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  exit")]
-    assert [(*line[:2], line[3]) for line in told] == [("exit", n, rows[n][2]) for n in ("1", "2")]
+    assert [line[:4] for line in told] == [["exit", n, *rows[n][2:4]] for n in ("1", "2")]
     svg = (tmp_path / "figure.svg").read_text()
     assert "exit 1 of 3" in svg
-    assert "labels" in svg
+    assert "mask" in svg
     assert main(["exits", str(run), "--save", str(tmp_path / "figure")]) == 2
     assert "figure.svg exists already: choose another --save" in capsys.readouterr().err
     assert main(["exits", str(run), "--save", str(tmp_path / "other"), "--image", "99"]) == 2

@@ -29,7 +29,7 @@ def test_a_study_ends_with_its_answer_and_can_be_resumed(tmp_path, capsys):
     folder = tmp_path / "study"
     assert main(["study", *SMALL, *networks(TINY, WIDE), "--output", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "Lowest mean test error: " in said
+    assert "Lowest mean test top-1 error: " in said
     assert f"Report: {folder / 'report.html'}" in said
     assert (folder / "report.html").is_file()
     trained = sorted(path.stat().st_mtime_ns for path in folder.rglob("model.safetensors"))

@@ -36,7 +36,7 @@ class Trainer:
         if len(self.calls) - 1 == self.stop_at:
             raise KeyboardInterrupt
         if config.model.name == self.fail:
-            raise SkipweaveError("the loss is\nnot a number")
+            raise SkipweaveError("the loss is\nnon-finite")
         rows = [
             EpochRow(e, 2 * e, 0.1, 1 / e, {"top1_error": 9.0 / e}, None, {"top1_error": 8.0 / e}, 1.0, 0.1)
             for e in (1, 2)
@@ -173,7 +173,7 @@ def test_seeds_and_networks_can_be_added(config):
 
 def test_another_recipe_needs_another_folder(config):
     run_study(config, trainer=Trainer())
-    with pytest.raises(SkipweaveError, match=r"begun with other settings \(epochs: 3, not 2\): give another --output"):
+    with pytest.raises(SkipweaveError, match=r"epochs: 3, not 2\): give another --output"):
         run_study(replace(config, epochs=3), trainer=Trainer())
 
 

@@ -41,7 +41,7 @@ def graph_of(model: nn.Module, size: tuple[int, int, int]) -> ChannelGraph:
 
 
 def places(graph: ChannelGraph, reader: str) -> dict[str, list[tuple[int, int]]]:
-    return {maker: list(zip(*pairs.tolist(), strict=True)) for maker, pairs in graph.feeds[reader].items()}
+    return {producer: list(zip(*pairs.tolist(), strict=True)) for producer, pairs in graph.feeds[reader].items()}
 
 
 def straight(*inputs: int) -> list[tuple[int, int]]:
@@ -62,7 +62,9 @@ def test_places_of_channels() -> None:
         "skip": straight(4, 3, 2, 1, 0),
     }
     assert places(graph, "fc") == {"last": [(channel, 0) for channel in range(6)]}
-    assert {maker: reaches.tolist() for maker, reaches in graph.shown.items() if reaches.any()} == {"fc": [True, True]}
+    assert {producer: reaches.tolist() for producer, reaches in graph.shown.items() if reaches.any()} == {
+        "fc": [True, True]
+    }
     assert graph.readers_of("stem") == ("left", "right", "skip")
 
 
@@ -155,9 +157,9 @@ def test_what_lies_between_layers(name: str) -> None:
     class Pair(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.maker, self.reader = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+            self.producer, self.reader = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.reader(operation(self.maker(x)))
+            return self.reader(operation(self.producer(x)))
 
-    assert places(graph_of(Pair(), (3, 4, 4)), "reader") == {"maker": expected}
+    assert places(graph_of(Pair(), (3, 4, 4)), "reader") == {"producer": expected}

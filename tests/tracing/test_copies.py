@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.copies import computes_weights, copied, in_mode, on_meta, replica, tensors_of, watched
+from skipweave.tracing.copies import computes_weights, copied, has_hooks, in_mode, on_meta, replica, tensors_of
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.replicas import run
 
@@ -64,7 +64,7 @@ def test_hooks_of_users_stay_with_copies_and_do_not_run_in_replicas(register: st
     collector, model = Collector(), layers()
     for hook in (lambda *_: fired.append("lambda"), partial(fire, fired, "partial"), collector.note, collector):
         getattr(model[0], register)(hook)
-    assert watched(model[0])
+    assert has_hooks(model[0])
     for twin in (replica(model), on_meta(model)):
         run(twin, IMAGES if twin[0].weight.device.type == "cpu" else IMAGES.map(lambda x: x.to("meta")))
     assert (fired, collector.seen) == ([], [])
@@ -138,7 +138,7 @@ def test_computed_weights(attach: Any) -> None:
     expected = model(*IMAGES.args)
     for twin in (replica(model), in_mode(copied(model), training=False)):
         torch.testing.assert_close(run(twin, IMAGES), expected)
-    assert not watched(model[0])
+    assert not has_hooks(model[0])
     assert computes_weights(model[0]) == (not nn.utils.parametrize.is_parametrized(model[0]))
 
 

@@ -41,8 +41,8 @@ def flows(model: nn.Module, *kinds: type[nn.Module]) -> tuple[Flow, ...]:
 def test_every_value_has_a_maker_and_readers() -> None:
     flow, _ = flows(Net(), nn.Conv2d, nn.BatchNorm2d, nn.ReLU)
     (first,) = flow.runs("first")
-    assert flow.maker(first.reads[0]).name == "aten.clone.default"
-    assert flow.maker(0) is None
+    assert flow.producer(first.reads[0]).name == "aten.clone.default"
+    assert flow.producer(0) is None
     (norm,) = flow.readers(first.makes[0])
     (relu,) = flow.readers(norm.makes[0])
     assert (norm.name, relu.name) == ("block.0", "block.1")
@@ -52,7 +52,7 @@ def test_every_value_has_a_maker_and_readers() -> None:
     assert flow.readers(relu.makes[0]) == flow.runs("second")  # dropout does nothing in evaluation mode
     (add,) = flow.readers(flow.runs("second")[1].makes[0])
     assert (add.name, add.is_module) == ("aten.add.Tensor", False)
-    assert flow.maker(add.makes[0]) is add
+    assert flow.producer(add.makes[0]) is add
     assert flow.shown == set(add.makes)
 
 
@@ -145,7 +145,7 @@ def test_what_leaves_the_network_is_seen_whatever_holds_it(name: str) -> None:
 
 def test_buffers_that_are_written_leave() -> None:
     (flow,) = flows(Leaving(lambda net, raw, made: (net.buffer.copy_(raw.mean((0, 2, 3))), made)[1]), nn.Conv2d)
-    written = [flow.maker(value).name for value in flow.shown]
+    written = [flow.producer(value).name for value in flow.shown]
     assert sorted(written) == ["aten.copy_.default", "second"]
 
 
@@ -174,11 +174,11 @@ def test_one_memory_changed_through_another_tensor_is_another_value() -> None:
 
     (flow,) = flows(Through(), nn.Conv2d)
     (first,), (second,) = flow.runs("first"), flow.runs("second")
-    relu = flow.maker(second.reads[0])
+    relu = flow.producer(second.reads[0])
     assert (relu.name, relu.in_place) == ("aten.relu_.default", True)
     assert first.makes[0] in relu.reads
     (total,) = flow.shown
-    (copy,) = {flow.maker(value) for value in flow.maker(total).reads} - {second}
+    (copy,) = {flow.producer(value) for value in flow.producer(total).reads} - {second}
     assert (copy.name, copy.in_place) == ("aten.copy_.default", True)
 
 
@@ -192,7 +192,7 @@ def test_tensors_of_a_module_that_others_use() -> None:
             return F.conv2d(self.lent(self.own(x)), self.lent.weight)
 
     (flow,) = flows(Borrowing(), nn.Conv2d)
-    assert flow.borrowed == {"lent"}
+    assert flow.shared == {"lent"}
 
 
 def test_sizes_that_follow_values() -> None:

@@ -42,9 +42,9 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], set[str], list[str]]] = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_hangs_on_decisions(name: str) -> None:
-    function, hanging, decisions = FUNCTIONS[name]
+    function, dependent, decisions = FUNCTIONS[name]
     found = of(function, X)
-    assert found.hanging == hanging
+    assert found.dependent == dependent
     assert [decision.name for decision in found.decisions] == decisions
 
 

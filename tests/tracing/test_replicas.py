@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skipweave.tracing.replicas import QuickNorms
+from skipweave.tracing.replicas import FastMetaNorms
 
 NORMS: dict[str, nn.Module] = {
     "batch": nn.BatchNorm2d(8),
@@ -21,7 +21,7 @@ NORMS: dict[str, nn.Module] = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_quick_norms_return_what_norms_return(name: str, dtype: torch.dtype) -> None:
     def described(quick: bool) -> tuple[torch.Size, torch.dtype, tuple[int, ...], torch.device]:
-        with torch.no_grad(), QuickNorms() if quick else nullcontext():
+        with torch.no_grad(), FastMetaNorms() if quick else nullcontext():
             made: Tensor = NORMS[name].to("meta", dtype)(torch.empty(2, 8, 3, 5, dtype=dtype, device="meta"))
         return made.shape, made.dtype, made.stride(), made.device
 

@@ -14,7 +14,7 @@ from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_head
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.deep_supervision import sieve_loss_weights
-from skipweave.transforms import build_thinned
+from skipweave.transforms import build_compressed
 
 Tiny = Callable[..., FitConfig]
 EXITS = {"units": 1, "growth": 4, "heads": "stages"}
@@ -33,7 +33,7 @@ def test_all_heads_are_the_exits_and_the_last():
 @pytest.mark.parametrize(("sparsify", "expected"), [(None, torch.channels_last), (0.5, torch.contiguous_format)])
 def test_weights_and_maps_lie_as_convolutions_are_fastest(sparsify: float | None, expected: torch.memory_format):
     """In channels-last order; contiguous where single channels are gathered."""
-    network = build_thinned(partial(skipweave.create_model, "resnet18", num_classes=4), {"sparsify": sparsify})
+    network = build_compressed(partial(skipweave.create_model, "resnet18", num_classes=4), {"sparsify": sparsify})
     maps: list[torch.Tensor] = []
     network.maxpool.register_forward_hook(lambda _, given, __: maps.extend(given))
     AllHeads(network)(torch.randn(2, 3, 64, 64))

@@ -14,7 +14,7 @@ from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.densification import Densifier
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import sparsify
-from skipweave.transforms.densify import sparse_layers
+from skipweave.transforms.compression.densify import sparse_layers
 from skipweave_config.config_files import as_plain
 
 

@@ -45,28 +45,28 @@ def really(recompute: bool, batch: int) -> int:
 
 def test_the_usual_form_is_taken_where_it_fits() -> None:
     roomy = plan(2**40)
-    assert (roomy.recompute, roomy.batch_size) == (False, BATCH)
+    assert (roomy.grad_checkpointing, roomy.batch_size) == (False, BATCH)
     assert 0.95 < roomy.bytes / really(False, BATCH) < 1.25  # the C library takes less than torch would
     assert plan(roomy.bytes) == roomy
 
 
 def test_units_run_again_where_that_makes_it_fit() -> None:
     tight = plan(plan(2**40).bytes - 1)
-    assert (tight.recompute, tight.batch_size) == (True, BATCH)
+    assert (tight.grad_checkpointing, tight.batch_size) == (True, BATCH)
     assert 0.95 < tight.bytes / really(True, BATCH) < 1.25
 
 
 def test_the_batch_is_the_largest_that_fits() -> None:
     limit = plan(plan(2**40).bytes - 1).bytes - 1
     small = plan(limit)
-    assert small.recompute
+    assert small.grad_checkpointing
     assert 2 <= small.batch_size < BATCH
     assert small.bytes <= limit < plan(2**40, small.batch_size + 1).bytes
     assert plan(limit, small.batch_size) == small  # what was chosen is chosen again
 
 
 def test_too_little_memory_is_refused() -> None:
-    with pytest.raises(SkipweaveError, match=r"max_memory is 0.5 MiB, but two images take 0.8 MiB even where"):
+    with pytest.raises(SkipweaveError, match=r"max_memory is 0.5 MiB, but two images take 0.8 MiB even with"):
         plan(2**19)
 
 
@@ -82,7 +82,7 @@ def test_a_network_that_cannot_run_units_again_takes_fewer_images() -> None:
         )
 
     small = chosen(chosen(2**40).bytes - 1)
-    assert not small.recompute
+    assert not small.grad_checkpointing
     assert 2 <= small.batch_size < BATCH
     with pytest.raises(SkipweaveError, match=r"two images take 0.\d MiB: give more memory"):
         chosen(2**16)

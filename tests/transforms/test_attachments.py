@@ -16,7 +16,7 @@ from skipweave.layers import ChannelSparseConv2d
 from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms import remove_links
-from skipweave.transforms.densify import add_links, sparse_layers
+from skipweave.transforms.compression.densify import add_links, sparse_layers
 from tests.transforms.transforms import TRANSFORMS, shaken
 
 SIZE = dict(input_size=(3, 12, 12))
@@ -271,11 +271,11 @@ def test_removing_links_keeps_what_is_attached() -> None:
     model.stem.eval().requires_grad_(False)
     model.stem.note = "stem"
     model.stages[0].units[1].register_forward_hook(lambda *_: counter.count())
-    thinner = remove_links(model, [Link(0, 2, 0)], lambda topology: densenet(topology=topology)).model
+    smaller = remove_links(model, [Link(0, 2, 0)], lambda topology: densenet(topology=topology)).model
     assert counter.calls == 0
-    assert (thinner.training, thinner.stem.training, thinner.stem.note) == (True, False, "stem")
-    assert {p.requires_grad for p in thinner.stem.parameters()} == {False}
-    thinner(torch.randn(2, 3, 32, 32))
+    assert (smaller.training, smaller.stem.training, smaller.stem.note) == (True, False, "stem")
+    assert {p.requires_grad for p in smaller.stem.parameters()} == {False}
+    smaller(torch.randn(2, 3, 32, 32))
     assert counter.calls == 1
 
 

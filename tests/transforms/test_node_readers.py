@@ -42,7 +42,7 @@ def test_units_and_in_delugenets_who_reads_a_stage():
         (1, 1, (0,)),
     ]
     deluge = [r for r in readers(small("delugenet146")) if isinstance(r.module, CrossConv)]
-    assert [(r.stage, r.node, r.sources, r.fewest) for r in deluge] == [
+    assert [(r.stage, r.node, r.sources, r.min_sources) for r in deluge] == [
         (0, 4, (3, 2, 1, 0), 2),
         (1, 4, (3, 2, 1, 0), 2),
         (2, 4, (3, 2, 1, 0), 2),
@@ -50,16 +50,16 @@ def test_units_and_in_delugenets_who_reads_a_stage():
 
 
 def test_heads_follow_the_last_nodes_of_stages_that_a_topology_spans():
-    assert [r.node for r in readers(small("logdensenet_v1_12_16")) if r.followed] == [3, 5, 7]
-    assert not any(r.followed for r in readers(small("sparsenet40_12")))
+    assert [r.node for r in readers(small("logdensenet_v1_12_16")) if r.shared] == [3, 5, 7]
+    assert not any(r.shared for r in readers(small("sparsenet40_12")))
 
 
 def test_exits_follow_the_units_that_they_stand_behind():
     with torch.device("meta"):
         local = create_model("sparsenet40_12", **SMALL["sparsenet40_12"], heads=[2, 4])
         spanning = create_model("logdensenet_v1_12_16", **SMALL["logdensenet_v1_12_16"], heads=[1])
-    assert [(r.stage, r.node) for r in readers(local) if r.followed] == [(0, 2), (1, 1)]
-    assert [r.node for r in readers(spanning) if r.followed] == [1, 3, 5, 7]
+    assert [(r.stage, r.node) for r in readers(local) if r.shared] == [(0, 2), (1, 1)]
+    assert [r.node for r in readers(spanning) if r.shared] == [1, 3, 5, 7]
 
 
 @pytest.mark.parametrize("name", ["preact_resnet56", "seqresnet_k8_r4_n1"])

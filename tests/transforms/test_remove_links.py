@@ -80,18 +80,18 @@ def test_links_of_weight_zero_make_no_difference(name, arguments, train):
     silence(model, links)
     result = remove_links(model, links, builder(name, arguments))
     assert result.removed == tuple(sorted(links))
-    thinner = result.model
-    assert thinner.training == train
-    assert sum(p.numel() for p in thinner.parameters()) < sum(p.numel() for p in model.parameters())
+    smaller = result.model
+    assert smaller.training == train
+    assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in model.parameters())
     images = torch.randn(3, 3, 64 if "121" in name else 16, 64 if "121" in name else 16, dtype=torch.float64)
-    expected, ours = outputs_and_gradients(model, images), outputs_and_gradients(thinner, images)
+    expected, ours = outputs_and_gradients(model, images), outputs_and_gradients(smaller, images)
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
     full = dict(model.named_parameters())
-    for weight, parameter in thinner.named_parameters():
+    for weight, parameter in smaller.named_parameters():
         if parameter.shape == full[weight].shape and parameter.grad is not None:
             torch.testing.assert_close(parameter.grad, full[weight].grad, rtol=1e-8, atol=1e-8)
     buffers = dict(model.named_buffers())
-    for statistic, value in thinner.named_buffers():
+    for statistic, value in smaller.named_buffers():
         torch.testing.assert_close(value, buffers[statistic], rtol=1e-9, atol=1e-9)
 
 
@@ -117,8 +117,8 @@ def test_carries_that_nobody_needs_go_too():
     name, arguments = "logdensenet_v1_12_16", dict(units=(2, 3, 2), growth=1)
     model = create_model(name, **arguments)
     assert "0_to_1" in model.stages.carries
-    thinner = remove_links(model, [Link(0, 4, 0)], builder(name, arguments)).model
-    assert set(model.stages.carries) - set(thinner.stages.carries) == {"0_to_1"}
+    smaller = remove_links(model, [Link(0, 4, 0)], builder(name, arguments)).model
+    assert set(model.stages.carries) - set(smaller.stages.carries) == {"0_to_1"}
 
 
 def test_a_node_that_nobody_reads_any_more_is_told():

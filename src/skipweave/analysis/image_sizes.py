@@ -9,7 +9,7 @@ from torch import nn
 from skipweave.errors import SkipweaveError
 from skipweave.tracing.copies import on_meta
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
-from skipweave.tracing.replicas import QuickNorms
+from skipweave.tracing.replicas import FastMetaNorms
 
 _LARGEST = 2048  # longest side to try
 
@@ -69,7 +69,7 @@ def _runs(twin: nn.Module, batch: int, shape: InputSize) -> bool:
     """Whether a network on the meta device accepts such images."""
     dtype: Any = next((parameter.dtype for parameter in twin.parameters()), torch.float32)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), QuickNorms():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), FastMetaNorms():
             twin(torch.empty(batch, *shape, device="meta", dtype=dtype))
     except Exception:  # networks of other libraries raise any exception
         return False

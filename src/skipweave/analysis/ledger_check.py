@@ -18,7 +18,7 @@ from skipweave.analysis.profile import parameters_by_type
 from skipweave.errors import SkipweaveError
 from skipweave.ledger import Row
 from skipweave.models import create_model
-from skipweave.transforms import build_thinned
+from skipweave.transforms import build_compressed
 
 MEASURED = frozenset({"error", "top5_error", "accuracy", "mean_iou", "iou"})
 """Quantities that require training."""
@@ -135,4 +135,4 @@ def _build(row: Row) -> nn.Module:
         model.pretrained_cfg = {"input_size": row.input_size}  # type: ignore[assignment]
         return model
 
-    return build_thinned(make, row.overrides)
+    return build_compressed(make, row.overrides)

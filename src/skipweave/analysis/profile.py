@@ -16,7 +16,7 @@ from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Topology
 from skipweave.tracing.copies import on_meta
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
-from skipweave.tracing.replicas import QuickNorms
+from skipweave.tracing.replicas import FastMetaNorms
 
 BATCH = 2  # batch norm cannot be trained on one image where a feature map is 1x1
 
@@ -121,7 +121,7 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
     size = checked_input_size(model, input_size)
     twin = on_meta(model)
     try:
-        with QuickNorms():
+        with FastMetaNorms():
             counts = count(twin, _images(1, size))
             saved = saved_bytes(twin, _images(BATCH, size)) // BATCH
             alive = peak_inference_bytes(twin, _images(1, size))

@@ -106,9 +106,9 @@ def _strengths(reader: Reader) -> np.ndarray:
 def _kept_by_reader(reader: Reader, weak: dict[Link, LinkWeight]) -> dict[Link, str]:
     """Return the weak links that a reader needs, with the reason."""
     links = [Link(reader.stage, reader.node, source) for source in reader.sources]
-    if reader.followed:
+    if reader.shared:
         return {link: f"heads read the sources of node {reader.node}" for link in links if link in weak}
-    fewest = min(reader.fewest, len(links))
+    fewest = min(reader.min_sources, len(links))
     strongest_first = sorted(links, key=lambda link: -weak[link].weight if link in weak else -1.0)
     reason = "its reader needs a source" if fewest == 1 else "its reader needs two sources"
     return {link: reason for link in strongest_first[:fewest] if link in weak}

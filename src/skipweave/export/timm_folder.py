@@ -10,7 +10,7 @@ from torch import nn
 from skipweave.data import Preprocessing
 from skipweave.errors import SkipweaveError
 from skipweave.training import Description
-from skipweave.transforms import THINNING
+from skipweave.transforms import COMPRESSION
 from skipweave_config.printable import printable
 
 _FROM_THE_NETWORK = ("first_conv", "classifier", "fixed_input_size")
@@ -30,7 +30,7 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
     Raises:
         SkipweaveError: The network was thinned after it was built, so timm cannot build it.
     """
-    if thinned := [name for name in THINNING if description.args.get(name) is not None]:
+    if thinned := [name for name in COMPRESSION if description.args.get(name) is not None]:
         raise SkipweaveError(
             f"timm cannot build {description.model} with {', '.join(thinned)}, as it was thinned after it was built: "
             "export it to ONNX, or share the weights file, which skipweave loads"
@@ -70,11 +70,11 @@ def _crop_pct(crop: int, resize: int) -> float:
 
 
 def model_card(description: Description, parameters: int, metrics: Mapping[str, str]) -> str:
-    """Tell people what the network is and how to load it: `README.md` of a repository on the hub.
+    """Build the model card, `README.md` of a repository on the Hub.
 
     Args:
-        description: Of the network.
-        parameters: Learnable ones.
+        description: Description of the network.
+        parameters: Number of learnable parameters.
         metrics: Values with their units, by metric and split; may be empty.
     """
     images = description.preprocessing

@@ -1,1 +1,1 @@
-"""What a given network does with its maps, found by running copies of it."""
+"""Analysis of given networks by running replicas of them: data flow, channel graph, outputs."""

@@ -1,4 +1,4 @@
-"""Which layer reads which channels of which other layer, found by running a network of stand-ins."""
+"""`channel_graph`: which layers read which channels of which other layers, determined by gradients."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -11,54 +11,54 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from skipweave.tracing.channel_layers import MAKERS, channel_dim
+from skipweave.tracing.channel_layers import PRODUCERS, channel_dim
 from skipweave.tracing.channel_pairs import Pairs, channel_pairs, reached_channels, seen_channels
 from skipweave.tracing.copies import on_meta, replica, tensors_of
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.held_tensors import tensors_in
-from skipweave.tracing.replicas import NORMS, Trials, given_back, run
+from skipweave.tracing.replicas import NORMS, Trials, identity_forward, run
 
-# Magnitudes of what stand-ins make, and whether signs differ: small positive numbers pass activations that saturate and
-# sums of many maps; large ones of both signs pass those that give 0 near 0 or for positive numbers.
+# Magnitudes of the substitutes' outputs, and whether they have both signs: small positive values pass saturating
+# activations and sums of many maps; large values of both signs pass those that are 0 near 0 or for positive values.
 _VALUES = ((1e-3, False), (3.0, True))
 
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """The ways of channels through a network in evaluation mode, from the layer that makes one to those that read it.
+    """The paths of channels between the layers of a network in evaluation mode.
 
-    Layers are convolutions and linear layers. What lies between them may be any differentiable operation.
+    Layers are convolutions and linear layers; between them may be any differentiable operations.
 
     Attributes:
         layers: Names, in the order in which they first run.
-        feeds: By reader, then by maker: which of the reader's input channels each of the maker's channels becomes; of
-            linear layers, input 0 stands for all.
-        shown: By maker: which channels reach the network's output without passing another layer.
+        feeds: For each reader and producer, pairs of a channel of the producer and the input channel of the reader that
+            it becomes; for linear layers, input 0 stands for all.
+        shown: For each producer, whether each channel reaches the network's output without passing another layer.
     """
 
     layers: tuple[str, ...]
     feeds: Mapping[str, Mapping[str, Pairs]]
     shown: Mapping[str, NDArray[np.bool_]]
 
-    def readers_of(self, maker: str) -> tuple[str, ...]:
-        """Layers that see some channel of a layer."""
-        return tuple(reader for reader, makers in self.feeds.items() if maker in makers)
+    def readers_of(self, producer: str) -> tuple[str, ...]:
+        """Layers that read any channel of a producer."""
+        return tuple(reader for reader, producers in self.feeds.items() if producer in producers)
 
 
 def channel_graph(model: nn.Module, trials: Trials) -> ChannelGraph:
     """Trace the channels of a network.
 
-    A replica of it is run on the CPU, in which every convolution and linear layer makes random numbers in the shape of
-    its output, every normalization returns its input, and all other parameters are ones. The gradient of a random sum
-    of what a layer reads then tells which channels it comes from, and that of a sum weighted by their numbers, which
-    ones they become.
+    A replica runs on the CPU in which every convolution and linear layer returns random numbers of the shape of its
+    output, every normalization is the identity, and all other parameters are ones. The gradient of a random sum over a
+    layer's input then shows which channels it depends on, and the gradient of a sum weighted by channel index shows
+    which input channels they become.
 
     Args:
-        model: On any device; not changed.
-        trials: What it is run with.
+        model: The network, on any device; not modified.
+        trials: Inputs to run it with.
 
     Raises:
-        SkipweaveError: The network cannot run in this form.
+        SkipweaveError: The replica cannot run.
     """
     feeds: dict[str, dict[str, list[Pairs]]] = defaultdict(dict)
     shown: dict[str, NDArray[np.bool_]] = {}
@@ -69,12 +69,14 @@ def channel_graph(model: nn.Module, trials: Trials) -> ChannelGraph:
         with torch.device("cpu"), torch.inference_mode(False), torch.enable_grad():
             tracer.trace(returned, feeds, shown)
     layers = tuple(dict.fromkeys(name for name, _ in tracer.made))
-    joined = {
-        reader: {maker: np.unique(np.concatenate(pairs, axis=1), axis=1) for maker, pairs in feeds[reader].items()}
+    merged = {
+        reader: {
+            producer: np.unique(np.concatenate(pairs, axis=1), axis=1) for producer, pairs in feeds[reader].items()
+        }
         for reader in layers
     }
     return ChannelGraph(
-        layers, joined, {name: shown.get(name, np.zeros(width, bool)) for name, width in tracer.widths().items()}
+        layers, merged, {name: shown.get(name, np.zeros(width, bool)) for name, width in tracer.widths().items()}
     )
 
 
@@ -87,8 +89,8 @@ def _on_cpu(inputs: Inputs) -> Inputs:
 
 
 def _neutral(model: nn.Module) -> nn.Module:
-    """Copy a network to the CPU, with numbers that change nothing; those of its layers take no memory."""
-    of_layers = {id(p) for part in model.modules() if isinstance(part, MAKERS) for p in part.parameters()}
+    """Copy a network to the CPU with neutral parameters; those of layers are expanded scalars without memory."""
+    of_layers = {id(p) for part in model.modules() if isinstance(part, PRODUCERS) for p in part.parameters()}
 
     def change(place: str, tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
@@ -100,7 +102,7 @@ def _neutral(model: nn.Module) -> nn.Module:
 
 
 class _Differentiable(TorchFunctionMode):
-    """While it lasts, gradients pass `no_grad`, `detach` and `data`: what these give depends on maps, too."""
+    """Mode in which gradients pass through `no_grad`, `detach` and `data`, whose results depend on maps as well."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (Tensor.detach, Tensor.detach_, Tensor.data.__get__):  # type: ignore[attr-defined]
@@ -110,13 +112,13 @@ class _Differentiable(TorchFunctionMode):
 
 
 class _Tracer:
-    """Notes what every layer of a replica reads and makes while it runs.
+    """Records inputs and outputs of every layer of a replica while it runs.
 
     Args:
         model: The network.
-        magnitude: Largest of the numbers that stand-ins make.
-        signed: Whether some are negative.
-        generator: Draws them.
+        magnitude: Maximum absolute value of the substitutes' outputs.
+        signed: Whether they have both signs.
+        generator: Random number generator.
     """
 
     def __init__(self, model: nn.Module, magnitude: float, signed: bool, generator: torch.Generator) -> None:
@@ -124,15 +126,15 @@ class _Tracer:
         self.read: list[tuple[str, Tensor, int]] = []
         self.made: list[tuple[str, Tensor]] = []
         self._magnitude, self._signed, self._generator = magnitude, signed, generator
-        self._dims: dict[str, int] = {}  # of the channels of what layers make
+        self._dims: dict[str, int] = {}  # channel dimension of each layer's output
         self._convolutions: set[str] = set()
         sizes = on_meta(model)
         for name, part in self.twin.named_modules():
-            if isinstance(part, MAKERS):
+            if isinstance(part, PRODUCERS):
                 self._convolutions |= {name} if not isinstance(part, nn.Linear) else set()
                 part.forward = self._stand_in(name, sizes.get_submodule(name))  # type: ignore[method-assign]
             elif isinstance(part, NORMS):
-                part.forward = given_back  # type: ignore[method-assign]
+                part.forward = identity_forward  # type: ignore[method-assign]
 
     def _stand_in(self, name: str, part: nn.Module) -> Callable[..., Tensor]:
         dtype = next(part.parameters()).dtype
@@ -141,7 +143,7 @@ class _Tracer:
             shape = type(part).forward(part, input.to("meta", dtype), *rest).shape
             leaf = self._numbers(shape).requires_grad_()
             dim = self._dims[name] = channel_dim(part, leaf)
-            self.read.append((name, input.clone(), dim))  # a copy: the network may go on to change its own in place
+            self.read.append((name, input.clone(), dim))  # a copy, since the network may modify its own in place
             self.made.append((name, leaf))
             return leaf.clone()
 
@@ -154,13 +156,13 @@ class _Tracer:
         return numbers.mul_(self._magnitude)
 
     def widths(self) -> dict[str, int]:
-        """Channels that each layer makes."""
+        """Number of output channels of each layer."""
         return {name: leaf.shape[self._dims[name]] for name, leaf in self.made}
 
     def trace(
         self, returned: object, feeds: dict[str, dict[str, list[Pairs]]], shown: dict[str, NDArray[np.bool_]]
     ) -> None:
-        """Add what this run shows to what is known, given what the network has returned."""
+        """Add the paths of this run to `feeds` and `shown`, given the network's output."""
         leaves = [(leaf, self._dims[name]) for name, leaf in self.made]
         for reader, x, dim in self.read:
             ways = channel_pairs(x, dim, leaves) if reader in self._convolutions else seen_channels(x, leaves)
@@ -169,5 +171,5 @@ class _Tracer:
         for output in (*tensors_in(returned), *(tensor for _, tensor in tensors_of(self.twin))):
             if output.requires_grad and not output.is_leaf:
                 for place, reached in reached_channels(output, leaves):
-                    maker, _ = self.made[place]
-                    shown[maker] = shown.get(maker, False) | reached
+                    producer, _ = self.made[place]
+                    shown[producer] = shown.get(producer, False) | reached

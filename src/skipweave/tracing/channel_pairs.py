@@ -1,4 +1,4 @@
-"""Which channels of some tensors become which channels of another one, found by gradients."""
+"""Pairs of channels of two tensors, one of which is computed from the other, determined by gradients."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,26 +8,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Pairs = NDArray[np.int64]
-"""Channels of one tensor and channels of another that they become, (2, pairs), in ascending order."""
+"""Channels of one tensor and the channels of another that they become, (2, pairs), in ascending order."""
 
-_EXACT = 0.01  # of a channel's number
-_WEAK = 0.5  # of a channel's largest effect: what a normalization across channels does is no way of its own
+_EXACT = 0.01  # tolerance of a channel index
+_WEAK = 0.5  # of a channel's largest effect; smaller effects, as of a normalization across channels, are ignored
 
 
 def channel_pairs(x: Tensor, dim: int, leaves: Sequence[tuple[Tensor, int]]) -> Iterator[tuple[int, Pairs]]:
-    """Find the ways from the channels of leaves to those of a tensor that was computed from them.
+    """Find the pairs of channels of leaves and of a tensor that was computed from them.
 
-    The gradient of a random sum of the tensor tells which numbers of a leaf it comes from. Where such a number has
-    become part of a single channel, the gradient of the sum weighted by the channels' numbers tells which; where it has
-    become part of several, the channels are asked for in halves.
+    The gradient of a random sum over the tensor shows which elements of a leaf it depends on. If such an element
+    contributes to a single channel, the ratio to the gradient of the sum weighted by channel index is that index; if it
+    contributes to several, the channels are bisected.
 
     Args:
-        x: With gradients.
-        dim: Of its channels.
-        leaves: Each with the dimension of its channels.
+        x: A tensor with gradients.
+        dim: Its channel dimension.
+        leaves: Leaf tensors with their channel dimensions.
 
     Yields:
-        A place among the leaves, and its pairs, if there are any.
+        The index of a leaf, and its pairs, if there are any.
     """
     if not x.requires_grad:
         return
@@ -37,7 +37,7 @@ def channel_pairs(x: Tensor, dim: int, leaves: Sequence[tuple[Tensor, int]]) -> 
     found: dict[int, list[NDArray[np.float64]]] = {}
     while waiting:
         start, end = waiting.pop()
-        single = end - start == 1  # then the sizes of effects are compared, else where they go
+        single = end - start == 1  # then only the sizes of effects matter
         part = ((even if single else weights) * x).narrow(dim, start, end - start)
         ways = _ways(part, numbers.narrow(0, start, end - start), leaves, single=single)
         if ways is None:
@@ -57,7 +57,7 @@ def channel_pairs(x: Tensor, dim: int, leaves: Sequence[tuple[Tensor, int]]) -> 
 
 
 def reached_channels(x: Tensor, leaves: Sequence[tuple[Tensor, int]]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Find the channels of leaves that a tensor depends on; yields a place among the leaves and them, if any."""
+    """Find the channels of leaves on which a tensor depends; yields the index of a leaf and a mask of its channels."""
     for leaf, gradient in _gradients(_weights(x, spread=1.0) * x, leaves):
         effects = _by_channel(_finite(gradient), leaves[leaf][1])
         if effects.any():
@@ -65,14 +65,14 @@ def reached_channels(x: Tensor, leaves: Sequence[tuple[Tensor, int]]) -> Iterato
 
 
 def seen_channels(x: Tensor, leaves: Sequence[tuple[Tensor, int]]) -> Iterator[tuple[int, Pairs]]:
-    """Find the channels of leaves that a tensor depends on, as pairs with 0."""
+    """Find the channels of leaves on which a tensor depends, as pairs with channel 0."""
     if x.requires_grad:
         for leaf, reached in reached_channels(x, leaves):
             yield leaf, np.stack([reached.nonzero()[0], np.zeros(reached.sum(), dtype=np.int64)])
 
 
 def _weights(x: Tensor, spread: float) -> Tensor:
-    """Random numbers around 1 in the shape of a tensor, so that effects do not cancel out."""
+    """Random numbers around 1 in the shape of a tensor, so that effects do not cancel."""
     numbers = torch.rand(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return 1 + spread * (numbers - 0.5)
 
@@ -80,7 +80,7 @@ def _weights(x: Tensor, spread: float) -> Tensor:
 def _ways(
     part: Tensor, numbers: Tensor, leaves: Sequence[tuple[Tensor, int]], *, single: bool
 ) -> dict[int, NDArray[np.float64]] | None:
-    """Channels, what they become, and how large the effect is, (3, ways) by leaf; None where that is not one thing."""
+    """Channels, the channels that they become and the effects, (3, pairs) per leaf; None if that is ambiguous."""
     found = {}
     weighted = dict(_gradients(part * numbers, leaves))
     for leaf, once in _gradients(part, leaves):
@@ -120,5 +120,5 @@ def _finite(gradient: Tensor) -> Tensor:
 
 
 def _by_channel(gradient: Tensor, dim: int) -> Tensor:
-    """Sums of absolute values."""
+    """Sum of absolute values of each channel."""
     return gradient.abs().sum([other for other in range(gradient.dim()) if other != dim % gradient.dim()])

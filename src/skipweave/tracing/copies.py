@@ -1,4 +1,4 @@
-"""Copies of networks: independent ones to be changed, and replicas to be run in place of the network given."""
+"""Copies of networks: independent copies to be modified, and replicas to be run instead of the network."""
 
 import copy
 from collections import OrderedDict
@@ -14,31 +14,31 @@ from skipweave.errors import SkipweaveError
 from skipweave.tracing.held_tensors import tensors_in
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-"""Where a module holds its hooks."""
+"""Attributes of a module that hold its hooks."""
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """Copy a network: modules, tensors, ties between them, attributes of parameters, and hooks.
+    """Copy a network: modules, tensors and their ties, attributes of parameters, and hooks.
 
-    Hooks that belong to the network (methods and objects that are reached from it, `torch.nn.utils.weight_norm` and
-    the like) are copied with it; all others, on modules and on parameters, are the same functions in the copy.
+    Hooks that belong to the network (its own methods and objects, `torch.nn.utils.weight_norm` and similar) are copied;
+    all others, on modules and parameters, are registered on the copy as well.
 
     Raises:
         SkipweaveError: The network cannot be copied.
     """
-    # Subclasses of Parameter know how to copy themselves.
+    # Subclasses of Parameter are copied by deepcopy.
     plain = [parameter for parameter in model.parameters() if type(parameter) is nn.Parameter]
     return _copy(model, {id(p): nn.Parameter(p.detach().clone(), p.requires_grad) for p in plain}, users_hooks=True)
 
 
 def replica(model: nn.Module, change: Callable[[str, Tensor], Tensor] | None = None) -> nn.Module:
-    """Copy a network to be run in its place, in evaluation mode: nothing that it does is seen by the network given.
+    """Copy a network to be run instead of it, in evaluation mode, without side effects on the network.
 
-    Hooks that belong to the network run, the user's do not.
+    Hooks that belong to the network are copied, the user's are not.
 
     Args:
         model: The network.
-        change: What becomes of a parameter, a buffer or another tensor of a module, given its place.
+        change: Returns the replacement of a tensor of a module, given its name and the tensor.
 
     Raises:
         SkipweaveError: The network cannot be copied.
@@ -53,31 +53,31 @@ def replica(model: nn.Module, change: Callable[[str, Tensor], Tensor] | None = N
 
 
 def in_mode(twin: nn.Module, *, training: bool) -> nn.Module:
-    """Put a replica into training or evaluation mode.
+    """Set a replica to training or evaluation mode.
 
     Raises:
-        SkipweaveError: A `train` method of the network's own fails.
+        SkipweaveError: The network's own `train` method fails.
     """
     try:
         twin.train(training)
     except Exception as error:
         mode = "training" if training else "evaluation"
-        raise SkipweaveError(f"this {type(twin).__name__} cannot be put into {mode} mode: {error}") from error
+        raise SkipweaveError(f"{type(twin).__name__} cannot be set to {mode} mode: {error}") from error
     return twin
 
 
 def on_meta(model: nn.Module) -> nn.Module:
-    """Make a replica on the meta device, without copying tensors."""
+    """Create a replica on the meta device, without copying tensors."""
     return replica(model, lambda _, tensor: torch.empty_like(tensor, device="meta"))
 
 
-def watched(part: nn.Module) -> bool:
-    """Whether hooks see or change what a module reads or makes; those that compute its weights do not count."""
+def has_hooks(part: nn.Module) -> bool:
+    """Whether a module has forward hooks, other than torch's hooks that compute its weights."""
     return any(not _is_torchs(hook) for name in HOOKS[:2] for hook in getattr(part, name).values())
 
 
 def computes_weights(part: nn.Module) -> bool:
-    """Whether a hook of torch's computes a weight before each run: old-style weight norm, spectral norm, pruning."""
+    """Whether a hook of torch computes a weight before each run: old-style weight norm, spectral norm, pruning."""
     return any(map(_is_torchs, part._forward_pre_hooks.values()))
 
 
@@ -86,14 +86,16 @@ def _copy(model: nn.Module, tensors: dict[int, Tensor], *, users_hooks: bool) ->
 
     Args:
         model: The network.
-        tensors: What takes the place of its tensors, by id; others are copied.
-        users_hooks: Whether the copy has hooks that do not belong to the network.
+        tensors: Replacements of its tensors, by id; others are copied.
+        users_hooks: Whether the copy gets hooks that do not belong to the network.
     """
     memo: dict[int, Any] = dict(tensors)
     for part in model.modules():
         memo |= {id(getattr(part, name)): OrderedDict() for name in HOOKS}
     for _, tensor in tensors_of(model):
-        if id(tensor) not in memo and not tensor.is_leaf:  # made by a hook or in the last run: deepcopy refuses it
+        if (
+            id(tensor) not in memo and not tensor.is_leaf
+        ):  # computed by a hook or in the last run; deepcopy raises for it
             memo[id(tensor)] = tensor.detach().clone()
     try:
         made = copy.deepcopy(model, memo)
@@ -110,14 +112,14 @@ def _copy(model: nn.Module, tensors: dict[int, Tensor], *, users_hooks: bool) ->
                 _carry_attributes(parameter, memo[id(parameter)], memo, users_hooks)
     except Exception as error:
         raise SkipweaveError(
-            f"this {type(model).__name__} cannot be copied ({type(error).__name__}: {error}): give a network that "
+            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}): expected a network that "
             "copy.deepcopy can copy"
         ) from error
     return made
 
 
 def tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Tensors that the modules of a network hold, whatever holds them there, each with its place in the network."""
+    """All tensors that the modules of a network hold, in whatever attributes, with their names."""
     for prefix, part in model.named_modules():
         for name, value in vars(part).items():
             if name in ("_modules", "forward", *HOOKS):
@@ -129,7 +131,7 @@ def tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _carry_attributes(old: nn.Parameter, new: Tensor, memo: dict[int, Any], users_hooks: bool) -> None:
-    """Carry over what somebody noted on a parameter, and hooks on its gradient: deepcopy drops both."""
+    """Copy the attributes of a parameter and the hooks on its gradient, which deepcopy drops."""
     vars(new).update(copy.deepcopy(vars(old), memo))
     if users_hooks:
         for name, hook in gradient_hooks(old):
@@ -137,14 +139,14 @@ def _carry_attributes(old: nn.Parameter, new: Tensor, memo: dict[int, Any], user
 
 
 def gradient_hooks(parameter: nn.Parameter) -> list[tuple[str, Any]]:
-    """Hooks on the gradient of a parameter, with the names of the methods that register them."""
+    """Hooks on the gradient of a parameter, with the name of the registering method."""
     before = (parameter._backward_hooks or {}).values()
     after = (getattr(parameter, "_post_accumulate_grad_hooks", None) or {}).values()
     return [("register_hook", hook) for hook in before] + [("register_post_accumulate_grad_hook", h) for h in after]
 
 
 def _belongs(hook: Any, own: set[int]) -> bool:
-    """Whether a hook is a method or an object that the network reaches, or one of torch's that computes weights."""
+    """Whether a hook is a method or object of the network, or a hook of torch that computes weights."""
     owner = _owner(hook)
     return owner is not None and (id(owner) in own or _is_torchs(hook))
 
@@ -154,7 +156,7 @@ def _is_torchs(hook: Any) -> bool:
 
 
 def _owner(hook: Any) -> Any | None:
-    """The object that a hook is or is a method of; None of plain functions."""
+    """The object that a hook is, or is a method of; None for plain functions."""
     while isinstance(hook, partial):
         hook = hook.func
     if isinstance(hook, MethodType):

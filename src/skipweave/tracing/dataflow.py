@@ -1,4 +1,4 @@
-"""Which module makes which map and which ones read it, found by running a network."""
+"""Data flow of a network: which modules and operations compute and read which maps."""
 
 import gc
 import weakref
@@ -14,28 +14,28 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.copies import in_mode, tensors_of, watched
+from skipweave.tracing.copies import has_hooks, in_mode, tensors_of
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.held_tensors import tensors_in
 from skipweave.tracing.replicas import Trials, run
 
 METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")
-"""What people call of a network: torch's method, timm's, and ours."""
+"""Methods of a network that users call: of torch, timm and skipweave."""
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One module, or one operation outside the modules that are looked at as a whole.
+    """A run of a module that is treated as a whole, or of an operation outside such modules.
 
     Attributes:
-        name: Of the module in the network, or of the operation ("aten.cat.default").
-        is_module: Which of the two it is.
-        reads: Numbers of the values that it is given. A tensor changed in place is a new value, and so is every other
-            one of the same memory.
-        makes: Numbers of the values that it gives, those that it changes among them.
-        in_place: Whether it changes a tensor that it is given.
-        args: Of an operation, as it was called, with None for tensors.
-        tags: Of an operation, torch's.
+        name: Name of the module, or of the operation ("aten.cat.default").
+        is_module: Whether it is a module.
+        reads: Numbers of its input values. A tensor modified in place is a new value, as is every tensor that shares
+            its memory.
+        makes: Numbers of its output values, including modified inputs.
+        in_place: Whether it modifies an input.
+        args: Arguments of an operation, with None for tensors.
+        tags: torch's tags of an operation.
     """
 
     name: str
@@ -48,24 +48,24 @@ class Step:
 
     @property
     def pointwise(self) -> bool:
-        """Whether it is an operation that makes each number from those at the same place."""
+        """Whether it is a pointwise operation."""
         return torch.Tag.pointwise in self.tags
 
     @property
     def free_size(self) -> bool:
-        """Whether sizes of what it makes may depend on the numbers that it reads."""
+        """Whether sizes of its outputs may depend on values of its inputs."""
         own = not self.is_module and not self.name.startswith("aten.")
         return own or torch.Tag.dynamic_output_shape in self.tags
 
 
 class Flow:
-    """What happened in one run of a network.
+    """The data flow of one run of a network.
 
     Args:
-        steps: In order.
-        shown: Values that leave the network: returned, or held by whatever outlives the run.
-        shapes: Of all values.
-        borrowed: Modules whose tensors are used by more than themselves.
+        steps: Steps in order.
+        shown: Values that leave the network: returned, or referenced after the run.
+        shapes: Shapes of all values.
+        shared: Modules whose tensors are also used outside the module.
     """
 
     def __init__(
@@ -73,32 +73,32 @@ class Flow:
         steps: Iterable[Step],
         shown: Iterable[int],
         shapes: Mapping[int, tuple[int, ...]],
-        borrowed: Iterable[str] = (),
+        shared: Iterable[str] = (),
     ) -> None:
         self.steps = tuple(steps)
         self.shown = frozenset(shown)
         self.shapes = shapes
-        self.borrowed = frozenset(borrowed)
-        self._maker: dict[int, Step] = {}
+        self.shared = frozenset(shared)
+        self._producer: dict[int, Step] = {}
         self._readers: dict[int, list[Step]] = defaultdict(list)
         self._runs: dict[str, list[Step]] = defaultdict(list)
         for step in self.steps:
-            self._maker |= dict.fromkeys(step.makes, step)
+            self._producer |= dict.fromkeys(step.makes, step)
             for value in dict.fromkeys(step.reads):
                 self._readers[value].append(step)
             if step.is_module:
                 self._runs[step.name].append(step)
 
-    def maker(self, value: int) -> Step | None:
-        """The step that made a value; None of what was there before."""
-        return self._maker.get(value)
+    def producer(self, value: int) -> Step | None:
+        """The step that computed a value; None for inputs and parameters."""
+        return self._producer.get(value)
 
     def readers(self, value: int) -> tuple[Step, ...]:
         """The steps that read a value."""
         return tuple(self._readers.get(value, ()))
 
     def runs(self, module: str) -> tuple[Step, ...]:
-        """The steps that are runs of a module."""
+        """The runs of a module."""
         return tuple(self._runs.get(module, ()))
 
 
@@ -111,26 +111,26 @@ def data_flows(
     training: bool = False,
     variants: bool = True,
 ) -> tuple[Flow, ...]:
-    """Run a network, and note who makes and reads what.
+    """Record the data flows of a network, for each of its methods and each of the inputs that they accept.
 
-    It is run once for each of its methods and for each of the inputs that this accepts: what any of them shows is
-    shown. What hooks of the user see is shown too: these do not run, but may keep or change it.
+    Inputs and outputs of modules with hooks of the user count as leaving the network: the hooks do not run, but could
+    store or modify them.
 
     Args:
-        model: Not changed.
-        trials: What it is run with.
-        whole: Whether a module is one step, whatever it does inside.
-        methods: Of the network, those that run.
-        training: Whether it is run in training mode, instead of evaluation mode.
-        variants: Whether all inputs are used, or the first ones alone.
+        model: The network; not modified.
+        trials: Inputs to run it with.
+        whole: Whether a module is treated as a single step.
+        methods: Methods of the network to run.
+        training: Whether to run in training mode instead of evaluation mode.
+        variants: Whether to use all inputs, or only the first ones.
 
     Returns:
-        The flows of the runs that went through.
+        The flows of all successful runs.
     """
     twin = in_mode(trials.replica(model), training=training)
     known = _Known(
         {part: name for name, part in twin.named_modules() if whole(part)},
-        {twin.get_submodule(name): name for name, part in model.named_modules() if watched(part)},
+        {twin.get_submodule(name): name for name, part in model.named_modules() if has_hooks(part)},
     )
     found = []
     for method in methods:
@@ -138,14 +138,14 @@ def data_flows(
             if hasattr(twin, method):
                 try:
                     found.append(_flow(twin, known, inputs, method))
-                except SkipweaveError:  # the method takes other arguments, or the training mode does
+                except SkipweaveError:  # the method expects other arguments
                     continue
     return tuple(found)
 
 
 def sizes_follow_values(model: nn.Module, trials: Trials) -> bool:
-    """Whether sizes of what a network makes depend on the numbers in its maps, as those of a detector's boxes do."""
-    if trials.device == "meta":  # where there are no numbers
+    """Whether sizes of maps depend on values, as the number of a detector's boxes does."""
+    if trials.device == "meta":  # without values
         return False
     flows = data_flows(model, trials, lambda part: False, methods=METHODS[:1], variants=False)
     return any(step.free_size for flow in flows for step in flow.steps)
@@ -153,17 +153,17 @@ def sizes_follow_values(model: nn.Module, trials: Trials) -> bool:
 
 @dataclass(frozen=True)
 class _Known:
-    """Modules of a network by kind, with their names: those that are one step, and those with hooks of the user."""
+    """Names of the modules that are treated as a whole, and of those with hooks of the user."""
 
     whole: Mapping[nn.Module, str]
-    watched: Mapping[nn.Module, str]
+    has_hooks: Mapping[nn.Module, str]
 
 
 def _flow(twin: nn.Module, known: _Known, inputs: Inputs, method: str) -> Flow:
     recorder = _Recorder(known)
     hooks = [
         hook
-        for part in {**known.whole, **known.watched}
+        for part in {**known.whole, **known.has_hooks}
         for hook in (
             part.register_forward_pre_hook(recorder.enter, with_kwargs=True),
             part.register_forward_hook(recorder.leave),
@@ -175,32 +175,32 @@ def _flow(twin: nn.Module, known: _Known, inputs: Inputs, method: str) -> Flow:
     finally:
         for hook in hooks:
             hook.remove()
-    return Flow(recorder.steps, recorder.shown(twin, returned), recorder.shapes, recorder.borrowed)
+    return Flow(recorder.steps, recorder.shown(twin, returned), recorder.shapes, recorder.shared)
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes the steps of a run, without holding any of its tensors."""
+    """Records the steps of a run without keeping references to its tensors."""
 
     def __init__(self, known: _Known) -> None:
         super().__init__()
         self.steps: list[Step] = []
         self.shapes: dict[int, tuple[int, ...]] = {}
-        self.borrowed: set[str] = set()
+        self.shared: set[str] = set()
         self._known = known
         self._owners = {id(p): name for part, name in known.whole.items() for p in part.parameters()}
-        self._inside: list[tuple[nn.Module, list[Tensor], tuple[int, ...]]] = []  # what running modules were given
+        self._inside: list[tuple[nn.Module, list[Tensor], tuple[int, ...]]] = []  # running modules with their inputs
         self._seen_by_hooks: set[int] = set()
         self._made: set[int] = set()
         self._numbers: Any = WeakTensorKeyDictionary()
         self._in_memory: dict[int, list[weakref.ref[Tensor]]] = defaultdict(list)
 
     def shown(self, twin: nn.Module, returned: object) -> set[int]:
-        """Values that leave the network, which has returned this."""
+        """Values that leave the network, given what it returned."""
         alive = self._alive()
         held = [*tensors_in(returned), *(tensor for _, tensor in tensors_of(twin))]
         held += [tensor._base for tensor in held if tensor._base is not None]
         if alive - {self._numbers[tensor] for tensor in held if tensor in self._numbers}:
-            gc.collect()  # others may be alive only because garbage holds them
+            gc.collect()  # others may be referenced only by garbage
             alive = self._alive()
         return alive | self._seen_by_hooks
 
@@ -208,20 +208,20 @@ class _Recorder(TorchDispatchMode):
         return {number for number in self._numbers.values() if number in self._made}
 
     def enter(self, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note what a module is given."""
+        """Record the inputs of a module."""
         given = _tensors((args, kwargs))
-        if part in self._known.watched and not self._within_whole():
+        if part in self._known.has_hooks and not self._within_whole():
             self._seen_by_hooks.update(self._read(tensors_in((args, kwargs))))
         self._inside.append((part, given, self._read(given)))
 
     def leave(self, part: nn.Module, args: tuple[Any, ...], made: object) -> None:
-        """Note what a module makes."""
+        """Record the outputs of a module."""
         _, given, reads = self._inside.pop()
         if self._within_whole():
             return
         if part in self._known.whole:
             self._note(self._known.whole[part], True, given, reads, _tensors(made))
-        if part in self._known.watched:
+        if part in self._known.has_hooks:
             self._seen_by_hooks.update(self._read(tensors_in(made)))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> object:
@@ -230,7 +230,7 @@ class _Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         given = _tensors((args, kwargs))
         reads = self._read(given)
-        self.borrowed.update(self._owners[id(tensor)] for tensor in given if id(tensor) in self._owners)
+        self.shared.update(self._owners[id(tensor)] for tensor in given if id(tensor) in self._owners)
         made = func(*args, **kwargs)
         plain = tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args)
         written = _written(func, args, kwargs)
@@ -269,7 +269,7 @@ class _Recorder(TorchDispatchMode):
         return number
 
     def _sharing(self, tensor: Tensor) -> Iterator[Tensor]:
-        """Tensors of the same memory, itself among them."""
+        """Tensors that share the memory of a tensor, including itself."""
         if memory := _memory(tensor):
             for reference in self._in_memory[memory]:
                 other = reference()
@@ -278,7 +278,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """Tensors that an operation changes, by its schema."""
+    """Tensors that an operation modifies, according to its schema."""
     if not func._schema.is_mutable:
         return []
     known = func._schema.arguments
@@ -288,7 +288,7 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> lis
 
 
 def _memory(tensor: Tensor) -> int:
-    """A number that tensors have in common while they share memory; 0 of those without any of their own."""
+    """Identifier of a tensor's storage; 0 for tensors without storage."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Decisions in a network: integers and booleans made from floating-point numbers, as by sorting and comparing."""
+"""Discrete decisions in a network: integers and booleans computed from floats, for instance by sorting or comparing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """An operation that makes integers or booleans from floating-point numbers.
+    """An operation that computes integers or booleans from floating-point numbers.
 
     Attributes:
-        name: Of the operation ("aten.topk.default").
-        reads: The numbers.
-        makes: The integers and booleans.
+        name: Name of the operation ("aten.topk.default").
+        reads: Its floating-point inputs.
+        makes: Its integer and boolean outputs.
     """
 
     name: str
@@ -27,33 +27,33 @@ class Decision:
 
 
 class Decisions(TorchDispatchMode):
-    """While it lasts, notes the decisions of which something is made, and which tensors hang on any.
+    """Mode that records the decisions that are used, and the tensors that depend on decisions.
 
     Attributes:
-        found: The decisions, in the order in which something is made of them.
+        found: The used decisions, in the order of their first use.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[Decision] = []
-        self._hanging: Any = WeakTensorKeyDictionary()
-        self._unused: Any = WeakTensorKeyDictionary()  # as the places of maxima, which pools make and nobody reads
+        self._dependent: Any = WeakTensorKeyDictionary()
+        self._unused: Any = WeakTensorKeyDictionary()  # such as the indices of max pools
 
-    def hangs(self, tensor: Tensor) -> bool:
-        """Whether a tensor would be another one if a decision had been another one; from now on that one counts."""
+    def depends(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on a decision, which is then added to `found`."""
         if decision := self._unused.pop(tensor, None):
-            self._hanging[tensor] = True
+            self._dependent[tensor] = True
             if decision not in self.found:
                 self.found.append(decision)
-        return tensor in self._hanging
+        return tensor in self._dependent
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = _tensors((args, kwargs))
-        hanging = True in [self.hangs(tensor) for tensor in given]
+        dependent = True in [self.depends(tensor) for tensor in given]
         made = func(*args, **(kwargs or {}))
         results = _tensors(made)
-        for tensor in results if hanging else ():
-            self._hanging[tensor] = True
+        for tensor in results if dependent else ():
+            self._dependent[tensor] = True
         chosen = tuple(tensor for tensor in results if not (tensor.is_floating_point() or tensor.is_complex()))
         numbers = [tensor for tensor in given if tensor.is_floating_point()]
         if chosen and numbers:
@@ -63,8 +63,8 @@ class Decisions(TorchDispatchMode):
         return made
 
 
-def flipped(expected: Sequence[Decision], found: Sequence[Decision], tolerance: float) -> bool:
-    """Whether the first decision in which two runs differ was made from the same numbers, but for rounding."""
+def decided_differently(expected: Sequence[Decision], found: Sequence[Decision], tolerance: float) -> bool:
+    """Whether the first decision in which two runs differ had equal inputs, up to rounding."""
     for one, other in zip(expected, found, strict=False):
         if one.name != other.name or not all(map(_close, one.reads, other.reads, [tolerance] * len(one.reads))):
             return False

@@ -1,4 +1,4 @@
-"""What a network is called with: images of a size or inputs of any kind, and variants of them."""
+"""Example inputs of a network, images or inputs of any kind, and variants of them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from skipweave.errors import SkipweaveError
 
 InputSize = tuple[int, ...]
 
-_BATCH = 2  # training mode cannot normalize a single value a channel
-_LARGER = ((7, 5), (32, 32))  # rows and columns: odd sizes, and sizes that a network that halves maps five times takes
+_BATCH = 2  # batch norm in training needs more than one value per channel
+_LARGER = ((7, 5), (32, 32))  # additional rows and columns: odd sizes, and sizes that keep divisibility by 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Inputs:
     """Arguments of one call of a network.
 
     Attributes:
-        args: Positional ones.
+        args: Positional arguments.
         kwargs: Keyword arguments.
     """
 
@@ -30,7 +30,7 @@ class Inputs:
 
     @property
     def batch(self) -> int:
-        """Samples: the first size of the first tensor, or the length of the list that holds it; at least 1."""
+        """Number of samples: the first size of the first tensor, or the length of its list; at least 1."""
         for value in (*self.args, *self.kwargs.values()):
             if _is_list_of_images(value):
                 return len(value)
@@ -41,16 +41,16 @@ class Inputs:
 
     @property
     def are_meta(self) -> bool:
-        """Whether a tensor of them is on the meta device."""
+        """Whether a tensor is on the meta device."""
         return any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((self.args, self.kwargs)))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
-        """Return them with every tensor changed."""
+        """Return the inputs with a function applied to every tensor."""
         change_all = lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf  # noqa: E731
         return Inputs(tree_map(change_all, self.args), tree_map(change_all, dict(self.kwargs)))
 
     def variants(self) -> Iterator["Inputs"]:
-        """Yield the inputs themselves, then those of one sample more, and of larger images."""
+        """Yield the inputs, then inputs with one more sample, then inputs with larger images."""
         yield self
         batch = self.batch
         yield self._each(lambda value: _one_more(value, batch))
@@ -61,7 +61,7 @@ class Inputs:
         return Inputs(tuple(map(change, self.args)), {name: change(value) for name, value in self.kwargs.items()})
 
     def __str__(self) -> str:
-        """Show their shapes."""
+        """Show the shapes."""
         if len(self.args) == 1 and not self.kwargs and isinstance(self.args[0], Tensor) and self.args[0].dim() == 4:
             return f"images of size {tuple(self.args[0].shape[1:])} (a batch of {len(self.args[0])})"
         shapes = [str(tuple(leaf.shape)) for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
@@ -69,17 +69,17 @@ class Inputs:
 
 
 def example(model: nn.Module, input_size: InputSize | None, example_inputs: Any) -> Inputs:
-    """Return what a network is to be run with: the inputs given, or two random images of the size given, or its own.
+    """Return example inputs: those given, or two random images.
 
     Args:
-        model: Whose first parameter decides on dtype and device of images.
-        input_size: Channels, height and width of an image; (channels, length) or (channels, depth, height, width) of
-            other data.
-        example_inputs: Arguments of one call: a tuple of positional ones, a mapping of keyword arguments, or what else
-            is the one argument.
+        model: The network, whose first parameter determines data type and device of images.
+        input_size: Channels, height and width of an image; (channels, length) or (channels, depth, height, width) for
+            other data; None is the size of the model's `pretrained_cfg`.
+        example_inputs: Arguments of one call: a tuple of positional arguments, a mapping of keyword arguments, or the
+            only argument.
 
     Raises:
-        SkipweaveError: Both are given, or neither and the model does not say what images it takes.
+        SkipweaveError: Both are given, or neither and the model has no `pretrained_cfg`.
     """
     if example_inputs is None:
         size = checked_input_size(model, input_size, lengths=(2, 3, 4))
@@ -95,21 +95,21 @@ def example(model: nn.Module, input_size: InputSize | None, example_inputs: Any)
 
 
 def checked_input_size(model: nn.Module, input_size: InputSize | None, lengths: tuple[int, ...] = (3,)) -> InputSize:
-    """Return the size given, or else the model's own.
+    """Return the given input size, or that of the model.
 
     Args:
-        model: Whose `pretrained_cfg` says what images it takes.
-        input_size: The size given, if any.
-        lengths: How many numbers a size may have.
+        model: The network, optionally with a `pretrained_cfg`.
+        input_size: The given size, or None.
+        lengths: Valid numbers of dimensions.
 
     Raises:
-        SkipweaveError: There is neither, or it is not so many positive numbers.
+        SkipweaveError: There is no size, or it is invalid.
     """
     size = _own_size(model) if input_size is None else input_size
     if not size:
-        raise SkipweaveError("the model does not say what images it takes: give input_size=(channels, height, width)")
+        raise SkipweaveError("the model has no pretrained_cfg: give input_size=(channels, height, width)")
     if not isinstance(size, tuple | list) or len(size) not in lengths or not all(map(_is_positive, size)):
-        raise SkipweaveError(f"input_size is {size}: expected three positive numbers (channels, height, width)")
+        raise SkipweaveError(f"input_size is {size}: expected three positive integers (channels, height, width)")
     return tuple(size)
 
 
@@ -118,7 +118,7 @@ def _is_positive(side: object) -> bool:
 
 
 def _own_size(model: nn.Module) -> InputSize:
-    """What a timm model says of its images; its channels may have been overridden."""
+    """Input size of a timm model, with the number of channels with which it was created."""
     cfg = getattr(model, "pretrained_cfg", None)
     size = (cfg.get("input_size") if isinstance(cfg, Mapping) else None) or ()
     channels = getattr(model, "in_chans", None)
@@ -126,7 +126,7 @@ def _own_size(model: nn.Module) -> InputSize:
 
 
 def _is_list_of_images(value: object) -> bool:
-    """Whether a batch is a list of images, (C, H, W) each, as detectors take it."""
+    """Whether a batch is a list of images (C, H, W), as for detectors."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -135,7 +135,7 @@ def _is_list_of_images(value: object) -> bool:
 
 
 def _one_more(value: Any, batch: int) -> Any:
-    """Repeat the first sample of a batch behind the others."""
+    """Append a copy of the first sample to a batch."""
     if _is_list_of_images(value):
         return [*value, value[0]]
 
@@ -147,8 +147,8 @@ def _one_more(value: Any, batch: int) -> Any:
 
 
 def _larger(value: Any, more: tuple[int, int]) -> Any:
-    """Repeat the first rows and columns of images below and beside them."""
-    first = 1 if _is_list_of_images(value) else 2  # of the dimensions of pixels
+    """Append copies of the first rows and columns to images."""
+    first = 1 if _is_list_of_images(value) else 2  # first spatial dimension
 
     def larger(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):

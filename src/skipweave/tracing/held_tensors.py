@@ -1,4 +1,4 @@
-"""Tensors that an object holds, whatever kind of object it is."""
+"""Tensors that an object of any kind holds."""
 
 import gc
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ _NEVER = (str, bytes, int, float, complex, type, ModuleType, nn.Module)
 
 
 def tensors_in(value: object) -> list[Tensor]:
-    """Tensors that are reached from an object, through whatever holds them, but not through modules."""
+    """Tensors that are reachable from an object, but not through modules."""
     return list(_tensors(value, set()))
 
 
 def _tensors(value: object, seen: set[int]) -> Iterator[Tensor]:
     waiting = [value]
-    held: list[Any] = []  # so that no two objects have one id
+    held: list[Any] = []  # keeps objects alive, so that ids are unique
     while waiting:
         found = waiting.pop()
         if id(found) in seen or isinstance(found, _NEVER):
@@ -26,7 +26,7 @@ def _tensors(value: object, seen: set[int]) -> Iterator[Tensor]:
         held.append(found)
         if isinstance(found, Tensor):
             yield found
-        elif isinstance(found, FunctionType):  # not what is global around it
+        elif isinstance(found, FunctionType):  # without its globals
             waiting += [found.__closure__, found.__defaults__]
         else:
             waiting += gc.get_referents(found)

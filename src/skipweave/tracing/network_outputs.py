@@ -1,4 +1,4 @@
-"""What a run of a network gives: its structure, and every tensor in it by a name."""
+"""Outputs of a run of a network: their structure, and every tensor by name; and their comparison."""
 
 import cmath
 import dataclasses
@@ -13,34 +13,33 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.tracing.copies import tensors_of
-from skipweave.tracing.discrete_decisions import Decision, Decisions, flipped
+from skipweave.tracing.discrete_decisions import Decision, Decisions, decided_differently
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.replicas import run
 
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""What a value may differ by, as a share of the largest one of its tensor, by dtype."""
+"""Tolerance of values relative to the largest one of their tensor, by data type."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gives.
+    """The outputs of a run.
 
     Attributes:
-        leaves: Tensors, numbers, and descriptions of containers, by where they are: "output[0].logits",
-            "layer4.features".
-        hanging: Places of tensors that hang on decisions; known only where these were noted.
-        decisions: Those of the run, if they were noted.
-        rounding: By place, how far a change of the inputs by rounding has moved a tensor, as a share of its largest
-            value; infinite where it has another size or other integers.
+        leaves: Tensors, numbers, and descriptions of containers, by name: "output[0].logits", "layer4.features".
+        dependent: Names of tensors that depend on decisions, if these were recorded.
+        decisions: Decisions of the run, if recorded.
+        rounding: Change of each tensor when the inputs change by rounding errors, relative to its largest value;
+            infinite if its size or integer values change.
     """
 
     leaves: Mapping[str, Any]
-    hanging: frozenset[str] = frozenset()
+    dependent: frozenset[str] = frozenset()
     decisions: tuple[Decision, ...] = ()
     rounding: Mapping[str, float] = field(default_factory=dict)
 
-    def beside(self, shaken: "Outcome") -> "Outcome":
-        """Return this outcome with its `rounding`, given the outcome of inputs that differ by rounding."""
+    def with_rounding(self, shaken: "Outcome") -> "Outcome":
+        """Return this outcome with `rounding` set, given the outcome for inputs with rounding errors."""
         pairs = ((place, leaf, shaken.leaves.get(place)) for place, leaf in self.leaves.items())
         apart = {
             place: _apart(leaf, other)
@@ -53,17 +52,17 @@ class Outcome:
 def outcome(
     twin: nn.Module, inputs: Inputs, method: str = "forward", *, within: str = "", decisions: bool = False
 ) -> Outcome:
-    """Run a replica, and describe what it returns and what it keeps in its modules.
+    """Run a replica and collect what it returns and what it stores in its modules.
 
     Args:
         twin: The replica.
-        inputs: On its device.
-        method: Which of its methods runs.
-        within: Name of the module whose tensors are described, by their places there.
-        decisions: Whether decisions are noted, for which kernels make way for torch's own operations.
+        inputs: Inputs on its device.
+        method: Name of the method to run.
+        within: Name of the submodule whose tensors are collected.
+        decisions: Whether decisions are recorded, which replaces custom kernels by torch's operators.
 
     Raises:
-        SkipweaveError: It cannot run.
+        SkipweaveError: The replica cannot run.
     """
     network = twin.get_submodule(within)
     before = {place: (tensor, tensor._version) for place, tensor in tensors_of(network)}
@@ -75,28 +74,27 @@ def outcome(
         old, version = before.get(place, (None, 0))
         if tensor is not old or tensor._version != version:
             found[place] = tensor
-    hanging = frozenset(place for place, leaf in found.items() if isinstance(leaf, Tensor) and noted.hangs(leaf))
+    dependent = frozenset(place for place, leaf in found.items() if isinstance(leaf, Tensor) and noted.depends(leaf))
     leaves = {place: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf for place, leaf in found.items()}
-    return Outcome(leaves, hanging, tuple(noted.found))
+    return Outcome(leaves, dependent, tuple(noted.found))
 
 
 def difference(expected: Outcome, found: Outcome, *, values: bool, sizes: bool = True) -> str:
-    """Say where two outcomes differ first; empty where they do not.
+    """Describe the first difference between two outcomes; empty if there is none.
 
-    Values may differ by `TOLERANCES`, or ten times as far as rounding of the inputs alone moves them. Where rounding
-    makes a run decide otherwise, as about the order of nearly equal scores, sizes and values of what hangs on decisions
-    do not count.
+    Values may differ by `TOLERANCES`, or by ten times the effect of rounding errors in the inputs. If rounding changes
+    a decision, such as the order of nearly equal scores, sizes and values that depend on decisions are not compared.
 
     Args:
-        expected: Of the network given.
-        found: Of what was made of it.
-        values: Whether numbers count, within `TOLERANCES`; or only structure, shapes and dtypes.
-        sizes: Whether the sizes of tensors count; or only how many dimensions there are.
+        expected: Outcome of the original network.
+        found: Outcome of the transformed network.
+        values: Whether values are compared, or only structure, shapes and data types.
+        sizes: Whether sizes are compared, or only the number of dimensions.
     """
-    otherwise = values and flipped(expected.decisions, found.decisions, TOLERANCES[torch.float32])
+    otherwise = values and decided_differently(expected.decisions, found.decisions, TOLERANCES[torch.float32])
     for place in (*expected.leaves, *found.leaves):
         rounding = 10 * expected.rounding.get(place, 0.0)
-        loose = (otherwise and place in expected.hanging) or rounding == math.inf
+        loose = (otherwise and place in expected.dependent) or rounding == math.inf
         if place not in found.leaves:
             return f"{place} is missing: expected {_words(expected.leaves[place])}"
         if place not in expected.leaves:
@@ -108,7 +106,7 @@ def difference(expected: Outcome, found: Outcome, *, values: bool, sizes: bool =
 
 
 def _described(value: Any, place: str, around: set[int]) -> Iterator[tuple[str, Any]]:
-    """Describe an object and all that it holds."""
+    """Describe an object and everything that it contains."""
     if isinstance(value, Tensor):
         yield place, value
     elif isinstance(value, np.ndarray) and value.dtype != object:
@@ -128,7 +126,7 @@ def _kind(value: Any) -> str:
 
 
 def _parts(value: Any) -> dict[str, Any]:
-    """What an object holds, by how it is reached."""
+    """Parts of an object, by the expression that accesses them."""
     if isinstance(value, str | bytes | type | nn.Module) or callable(value):
         return {}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -148,9 +146,9 @@ def _parts(value: Any) -> dict[str, Any]:
 def _leaf_difference(expected: Any, found: Any, values: bool, sizes: bool, rounding: float) -> str:
     if isinstance(expected, Tensor) and isinstance(found, Tensor):
         if expected.dim() != found.dim() or (sizes and expected.shape != found.shape):
-            return f"is of shape {tuple(found.shape)}: expected {tuple(expected.shape)}"
+            return f"has shape {tuple(found.shape)}: expected {tuple(expected.shape)}"
         if expected.dtype != found.dtype:
-            return f"is of {found.dtype}: expected {expected.dtype}"
+            return f"has dtype {found.dtype}: expected {expected.dtype}"
         return _value_difference(expected, found, rounding) if values and expected.shape == found.shape else ""
     numbers = isinstance(expected, int | float | complex) and isinstance(found, int | float | complex)
     if type(expected) is not type(found) or (isinstance(expected, str) and expected != found):
@@ -174,7 +172,7 @@ def _value_difference(expected: Tensor, found: Tensor, rounding: float) -> str:
 
 
 def _apart(expected: Tensor, found: Tensor) -> float:
-    """Largest difference, as a share of the largest value; infinite where sizes or integers differ."""
+    """Largest difference relative to the largest value; infinite if sizes or integers differ."""
     if expected.shape != found.shape or expected.is_meta:
         return math.inf
     wide = torch.complex128 if expected.is_complex() else torch.float64

@@ -1,4 +1,4 @@
-"""Run replicas of networks, on real tensors or on the meta device, without a trace outside them."""
+"""Runs of replicas of networks, on real tensors or on the meta device, without side effects."""
 
 import random
 import warnings
@@ -16,29 +16,29 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.copies import on_meta, replica, watched
+from skipweave.tracing.copies import has_hooks, on_meta, replica
 from skipweave.tracing.example_inputs import Inputs, InputSize, example
-from skipweave.tracing.unsupported_networks import check_network
+from skipweave.tracing.unsupported_networks import check_supported
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
-"""Normalizations: they give maps of the shape that they are given, whatever its size."""
+"""Normalizations, which do not change shapes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """Inputs that a network is run with, and where it can be run.
+    """Inputs of a network, and the device on which it can be run.
 
     Attributes:
-        inputs: Those given, which it accepts, then variants of another batch size and of other image sizes, which it
-            may not.
-        device: "meta" where its sizes can be followed without values; None where it has to run on its own tensors.
+        inputs: The given inputs, which the network accepts, then variants with another batch size and other image
+            sizes, which it may not accept.
+        device: "meta" if the network runs on the meta device; None if it has to run on its own tensors.
     """
 
     inputs: tuple[Inputs, ...]
     device: str | None
 
     def replica(self, model: nn.Module) -> nn.Module:
-        """Copy a network to be run on the inputs of `here`."""
+        """Create a replica to be run on the inputs of `here`."""
         return replica(model) if self.device is None else on_meta(model)
 
     def here(self) -> Iterator[Inputs]:
@@ -48,17 +48,17 @@ class Trials:
 
 
 def trials_of(model: nn.Module, input_size: InputSize | None, example_inputs: Any = None) -> Trials:
-    """Find out where a network runs in evaluation mode, and what to run it with.
+    """Determine inputs of a network and the device on which it runs in evaluation mode.
 
     Args:
-        model: Not changed.
-        input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
-        example_inputs: Arguments of one call in place of a size (`skipweave.tracing.example_inputs.example`).
+        model: The network; not modified.
+        input_size: Channels, height and width of an image; the default is that of the model's `pretrained_cfg`.
+        example_inputs: Arguments of one call instead of a size (`skipweave.tracing.example_inputs.example`).
 
     Raises:
-        SkipweaveError: The network is of a kind that cannot be looked into, or cannot run on these inputs.
+        SkipweaveError: The network is not supported, or cannot run on these inputs.
     """
-    check_network(model)
+    check_supported(model)
     given = example(model, input_size, example_inputs)
     only_sizes = any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     for device in ("meta",) if only_sizes else ("meta", None):
@@ -67,21 +67,19 @@ def trials_of(model: nn.Module, input_size: InputSize | None, example_inputs: An
         try:
             run(twin, next(trials.here()))
         except SkipweaveError as error:
-            refused = error
+            failure = error
             continue
         return trials
     if example_inputs is None:
-        refused = SkipweaveError(f"{refused}; give example_inputs where it takes something else than a batch of images")
-    hooked = [name for name, part in model.named_modules() if watched(part)]
+        failure = SkipweaveError(f"{failure}; give example_inputs if the inputs are not a batch of images")
+    hooked = [name for name, part in model.named_modules() if has_hooks(part)]
     if hooked:
-        raise SkipweaveError(
-            f"{refused} (without its hooks, as on {hooked[0] or 'the network itself'}, which do not run here)"
-        )
-    raise refused
+        raise SkipweaveError(f"{failure} (without hooks, such as the one on {hooked[0] or 'the network itself'})")
+    raise failure
 
 
 def runs(twin: nn.Module, inputs: Inputs, method: str = "forward") -> bool:
-    """Whether a replica accepts inputs."""
+    """Whether a replica runs on these inputs."""
     try:
         run(twin, inputs, method)
     except SkipweaveError:
@@ -93,20 +91,20 @@ def run(twin: nn.Module, inputs: Inputs, method: str = "forward") -> object:
     """Run a replica.
 
     Args:
-        twin: The replica, in the mode in which it is to run.
-        inputs: On its device.
-        method: Which of its methods runs; what an iterator yields is returned as a list.
+        twin: The replica.
+        inputs: Inputs on its device.
+        method: Name of the method to run; an iterator is returned as a list.
 
     Raises:
-        SkipweaveError: A module of it, which is named, cannot run.
+        SkipweaveError: A module cannot run; names the module.
     """
     entered: list[nn.Module] = []
-    inputs = inputs.map(Tensor.clone)  # networks change theirs in place
+    inputs = inputs.map(Tensor.clone)  # networks may modify their inputs
 
     def left(*_: object) -> None:
         entered.pop()
 
-    with undisturbed(), QuickNorms() if inputs.are_meta else nullcontext():
+    with isolated(), FastMetaNorms() if inputs.are_meta else nullcontext():
         hooks = (
             register_module_forward_pre_hook(lambda part, _: entered.append(part)),
             register_module_forward_hook(left),
@@ -120,23 +118,23 @@ def run(twin: nn.Module, inputs: Inputs, method: str = "forward") -> object:
             names = {part: name for name, part in twin.named_modules()}
             part = entered[-1] if entered else twin
             where = f"{names.get(part) or 'the network itself'} ({type(part).__name__})"
-            raise SkipweaveError(f"{where} cannot run for {inputs}: {reason(error)}") from error
+            raise SkipweaveError(f"{where} cannot run on {inputs}: {reason(error)}") from error
         finally:
             for hook in hooks:
                 hook.remove()
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, in a line."""
-    said = " ".join(str(error).split())
-    return said if isinstance(error, SkipweaveError) else f"{type(error).__name__}: {said}".rstrip(": ")
+    """Message of an exception on one line."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, SkipweaveError) else f"{type(error).__name__}: {message}".rstrip(": ")
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """While it lasts: no gradients, no autocast, no warnings, no global hooks, and random numbers of a fixed seed.
+def isolated() -> Iterator[None]:
+    """Context without gradients, autocast, warnings and global hooks, and with random numbers of a fixed seed.
 
-    Afterwards the generators of torch, numpy and Python are where they were.
+    The states of the generators of torch, numpy and Python are restored on exit.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     states = random.getstate(), np.random.get_state()
@@ -149,7 +147,7 @@ def undisturbed() -> Iterator[None]:
         stack.enter_context(torch.set_grad_enabled(False))
         for kind in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(kind, enabled=False))
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would reach devices that are not awake yet, too
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would initialize devices
         for device in devices:
             torch.cuda.default_generators[device].manual_seed(0)
         random.seed(0)
@@ -171,37 +169,37 @@ _GLOBAL_HOOKS = (
 
 @contextmanager
 def _without_global_hooks() -> Iterator[None]:
-    kept = {name: dict(getattr(torch_module, name)) for name in _GLOBAL_HOOKS}
-    for name in kept:
+    saved = {name: dict(getattr(torch_module, name)) for name in _GLOBAL_HOOKS}
+    for name in saved:
         getattr(torch_module, name).clear()
     try:
         yield
     finally:
-        for name, hooks in kept.items():
+        for name, hooks in saved.items():
             getattr(torch_module, name).update(hooks)
 
 
-def shape_twin(trials: Trials, model: nn.Module) -> nn.Module:
-    """Make a replica whose normalizations return what they are given: all that shapes depend on."""
+def shape_replica(trials: Trials, model: nn.Module) -> nn.Module:
+    """Create a replica with identity normalizations, which do not change shapes."""
     twin = trials.replica(model)
     for part in twin.modules():
         if isinstance(part, NORMS):
-            part.forward = given_back  # type: ignore[method-assign]
+            part.forward = identity_forward  # type: ignore[method-assign]
     return twin
 
 
-def given_back(input: Tensor, *_: object, **__: object) -> Tensor:
-    """Return what a normalization is given."""
+def identity_forward(input: Tensor, *_: object, **__: object) -> Tensor:
+    """Return the input: the forward pass of a disabled normalization."""
     return input
 
 
-class QuickNorms(TorchDispatchMode):
-    """While it lasts, batch and group norms on the meta device are one operation: torch makes some thirty of each."""
+class FastMetaNorms(TorchDispatchMode):
+    """Mode in which batch and group norms on the meta device are a single operation; torch runs about thirty."""
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Return the shapes of a norm's results; let all else go its way."""
+        """Return empty results of a norm; run all other operations."""
         if func is torch.ops.aten.batch_norm.default:
             return torch.empty_like(args[0])
         if func is torch.ops.aten.native_batch_norm.default:

@@ -1,4 +1,4 @@
-"""Networks that cannot be looked into or copied, refused in words before anything is done with them."""
+"""Check for networks that cannot be traced or copied."""
 
 from collections import defaultdict
 
@@ -10,15 +10,15 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from skipweave.errors import SkipweaveError
 
 
-def check_network(model: object) -> None:
-    """Refuse what is no plain network of modules.
+def check_supported(model: object) -> None:
+    """Raise for networks that are not supported.
 
     Raises:
-        SkipweaveError: It is no module; it, or a part of it, is compiled, scripted, quantized, wrapped for several
-            devices, or lazy and not run yet; or its tensors are on several devices.
+        SkipweaveError: The network is not a module; it or a submodule is compiled, scripted, quantized, wrapped for
+            several devices, or lazy and uninitialized; or its tensors are on several devices.
     """
     if not isinstance(model, nn.Module):
-        raise SkipweaveError(f"the model is a {type(model).__name__}: expected a torch.nn.Module")
+        raise SkipweaveError(f"model is a {type(model).__name__}: expected a torch.nn.Module")
     for name, part in model.named_modules():
         if reason := _why_not(part):
             raise SkipweaveError(f"{name or 'the network'} is {reason}")
@@ -27,16 +27,16 @@ def check_network(model: object) -> None:
 
 def _why_not(part: nn.Module) -> str:
     if type(part).__name__ == "OptimizedModule":
-        return "compiled: give the network that torch.compile was given (its _orig_mod), and compile the result"
+        return "compiled: give the original network (its _orig_mod), and compile the result"
     if isinstance(part, torch.jit.ScriptModule):
-        return "scripted: give the network as it was before torch.jit, and script the result"
+        return "scripted: give the original network, and script the result"
     if isinstance(part, DataParallel | DistributedDataParallel):
         return f"wrapped in {type(part).__name__}: give its module, and wrap the result"
     if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
-        return "lazy, and does not know its sizes yet: run the network once on its data before"
+        return "lazy and uninitialized: run the network once first"
     quantized = ".quantized." in f".{type(part).__module__}."
     if quantized or any(tensor.is_quantized for tensor in part.buffers(recurse=False)):
-        return "quantized: give the network in floating point, and quantize the result"
+        return "quantized: give the floating-point network, and quantize the result"
     return ""
 
 
@@ -46,4 +46,4 @@ def _check_devices(model: nn.Module) -> None:
         places[tensor.device].append(name)
     if len(places) > 1:
         where = ", ".join(f"{names[0]} on {device}" for device, names in places.items())
-        raise SkipweaveError(f"the network is on several devices ({where}): expected all its tensors on one")
+        raise SkipweaveError(f"the network is on several devices ({where}): expected a single device")

@@ -17,7 +17,7 @@ from skipweave.training.distributed.synchronization import sum_over_processes
 from skipweave.training.model_building import build_network, check_labels, enable_grad_checkpointing
 from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
-from skipweave.transforms.densify import match_fan_ins
+from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave.transforms.regional_compilation import compile_units
 from skipweave_config.fit_config import FitConfig
 

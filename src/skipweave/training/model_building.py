@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from skipweave.errors import SkipweaveError, noted_in
 from skipweave.models import create_model
-from skipweave.transforms import THINNING, build_thinned, check_thinning
+from skipweave.transforms import COMPRESSION, build_compressed, check_compression
 
 if TYPE_CHECKING:
     from skipweave.training.tasks.task import Data
@@ -61,7 +61,7 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
 
     Args:
         name: Of `skipweave models`, or of timm.
-        args: All of its overrides, `depth_multiplier` and `sparsify` among them (`skipweave.transforms.build_thinned`).
+        args: All of its overrides, `depth_multiplier` and `sparsify` too (`skipweave.transforms.build_compressed`).
 
     Raises:
         SkipweaveError: The name or an override is unknown or does not fit.
@@ -69,7 +69,7 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
     if refused := [key for key in args if key in _NOT_ARGUMENTS]:
         raise SkipweaveError(f"{', '.join(refused)} cannot be set for {name}: networks are trained from scratch here")
     try:
-        return build_thinned(partial(create_model, name), args)
+        return build_compressed(partial(create_model, name), args)
     except SkipweaveError:
         raise
     except Exception as error:  # other timm models refuse bad arguments each in its own way
@@ -83,8 +83,8 @@ def check_network(name: str, args: Mapping[str, Any]) -> None:
         SkipweaveError: The name or an override is unknown or does not fit.
     """
     problems: list[str] = []
-    dense = {key: value for key, value in args.items() if key not in THINNING}
-    for check in (partial(check_thinning, args), partial(sketch, name, dense)):
+    dense = {key: value for key, value in args.items() if key not in COMPRESSION}
+    for check in (partial(check_compression, args), partial(sketch, name, dense)):
         with noted_in(problems):
             check()
     if problems:

@@ -12,7 +12,7 @@ from skipweave.errors import SkipweaveError, noted_in
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.tasks.task import Data
-from skipweave.transforms import THINNING
+from skipweave.transforms import COMPRESSION
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.study_config import NetworkConfig
 
@@ -52,7 +52,7 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
         SkipweaveError: every reason why it cannot.
     """
     problems: list[str] = []
-    dense = {key: value for key, value in args.items() if key not in THINNING}
+    dense = {key: value for key, value in args.items() if key not in COMPRESSION}
     with noted_in(problems):
         check_classes(data)
     with noted_in(problems):

@@ -1,24 +1,24 @@
-"""Turning a given CNN into a sparsely aggregated, a thinner or a sparser one, or into one for inference only."""
+"""Transforms of a given CNN: conversion to SeqConv layers, compression, link removal, optimization for inference."""
 
+from skipweave.transforms.compression.compressed_model import CompressedLayer, CompressedModel
+from skipweave.transforms.compression.compression_overrides import COMPRESSION, build_compressed, check_compression
+from skipweave.transforms.compression.depth_multiplier import depth_multiplier
+from skipweave.transforms.compression.sparsify import sparsify
 from skipweave.transforms.convert import Conversion, convert
-from skipweave.transforms.depth_multiplier import depth_multiplier
-from skipweave.transforms.model_overrides import THINNING, build_thinned, check_thinning
-from skipweave.transforms.norm_folding import Folding
-from skipweave.transforms.optimize_for_inference import InferenceNet, optimize_for_inference
+from skipweave.transforms.inference.norm_folding import Folding
+from skipweave.transforms.inference.optimize_for_inference import InferenceNet, optimize_for_inference
 from skipweave.transforms.remove_links import Removal, remove_links
-from skipweave.transforms.sparsify import sparsify
-from skipweave.transforms.transform_report import Thinned, ThinnedLayer
 
 __all__ = [
-    "THINNING",
+    "COMPRESSION",
+    "CompressedLayer",
+    "CompressedModel",
     "Conversion",
     "Folding",
     "InferenceNet",
     "Removal",
-    "Thinned",
-    "ThinnedLayer",
-    "build_thinned",
-    "check_thinning",
+    "build_compressed",
+    "check_compression",
     "convert",
     "depth_multiplier",
     "optimize_for_inference",

@@ -1,4 +1,4 @@
-"""What users and torch attach to layers: what of it goes on to a layer's replacement, and what forbids replacing it."""
+"""Hooks, attributes and ties of layers: what is carried over to a replacement, and what prevents a replacement."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from skipweave.tracing.copies import HOOKS, computes_weights, gradient_hooks
 
 _HOOK_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
 _OF_ALL_MODULES = vars(nn.Module()).keys()
-_MOST_LISTED = 8
+_MAX_LISTED = 8
 _TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
 def attached(model: nn.Module, *, new_parameters: bool = True) -> dict[str, str]:
-    """Why modules cannot be replaced, or given other numbers, without losing something, by their names.
+    """Reasons why modules cannot be replaced or modified without losing something, by module name.
 
     Args:
         model: The network.
-        new_parameters: Whether their parameters would be other ones, so that hooks on gradients would be lost.
+        new_parameters: Whether the modules would get new parameters, so that hooks on gradients would be lost.
     """
     owners: dict[int, list[str]] = defaultdict(list)
     for prefix, part in model.named_modules():
@@ -33,15 +33,15 @@ def attached(model: nn.Module, *, new_parameters: bool = True) -> dict[str, str]
 def _attached(prefix: str, part: nn.Module, owners: dict[int, list[str]], new_parameters: bool) -> str:
     if parametrize.is_parametrized(part):
         names = ", ".join(part.parametrizations)  # type: ignore[arg-type]
-        return f"its {names} is parametrized: remove that before (torch.nn.utils.parametrize.remove_parametrizations)"
+        return f"its {names} is parametrized: call torch.nn.utils.parametrize.remove_parametrizations first"
     if computes_weights(part):
         kinds = ", ".join(type(hook).__name__ for hook in part._forward_pre_hooks.values())
-        return f"its weight is computed by a hook ({kinds}): remove that before (as torch.nn.utils.prune.remove does)"
+        return f"its weight is computed by a hook ({kinds}): remove it first (torch.nn.utils.prune.remove or similar)"
     for name, parameter in part._parameters.items():
         if parameter is not None:
             own = f"{prefix}.{name}" if prefix else name
             if others := [other for other in owners[id(parameter)] if other != own]:
-                return f"its {name} is tied to {', '.join(others)}: give each a parameter of its own before"
+                return f"its {name} is tied to {', '.join(others)}: untie them first"
             if new_parameters and gradient_hooks(parameter):
                 return f"its {name} has a hook on its gradient: register it on the result"
     if "forward" in vars(part):
@@ -50,26 +50,26 @@ def _attached(prefix: str, part: nn.Module, owners: dict[int, list[str]], new_pa
 
 
 def own_tensors(part: nn.Module) -> list[str]:
-    """Names of parameters and buffers that a convolution, linear layer or norm has beside the usual ones."""
+    """Names of parameters and buffers that a convolution, linear layer or norm has besides the standard ones."""
     return [name for name in (*part._parameters, *part._buffers) if name not in _TENSORS]
 
 
 def listed(reasons: Mapping[str, str], none: str) -> str:
-    """Say some reasons by name, or that there is none."""
-    some = [f"{name}: {reason}" for name, reason in list(reasons.items())[:_MOST_LISTED]]
+    """Format the first few reasons, or return `none`."""
+    some = [f"{name}: {reason}" for name, reason in list(reasons.items())[:_MAX_LISTED]]
     more = [f"and {len(reasons) - len(some)} more"] if len(reasons) > len(some) else []
     return "; ".join([*some, *more]) or none
 
 
 def carry_over(old: nn.Module, new: nn.Module) -> nn.Module:
-    """Give a module what its predecessor had beside its function: mode, hooks, attributes, and what is trained.
+    """Copy training mode, hooks, attributes and `requires_grad` from a module to its replacement.
 
     Args:
-        old: The predecessor.
-        new: Changed in place.
+        old: The module to be replaced.
+        new: Its replacement, modified in place.
 
     Returns:
-        The new one.
+        The replacement.
     """
     new.train(old.training)
     for name in (*HOOKS, *_HOOK_FLAGS):

@@ -1,4 +1,4 @@
-"""`convert`: the wide 3x3 convolutions of a given network become SeqConv layers."""
+"""`convert`: replace the wide 3x3 convolutions of a network by SeqConv layers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,22 @@ from skipweave.tracing.copies import copied
 from skipweave.tracing.dataflow import Flow, data_flows
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, trials_of
-from skipweave.tracing.unsupported_networks import check_network
+from skipweave.tracing.unsupported_networks import check_supported
 from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors
 from skipweave.transforms.verification import Reference
 
-_GROUPS = 8  # of a layer, as in most of the paper's networks
+_GROUPS = 8  # per layer, as in most of the paper's networks
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A converted network and what was done to it.
+    """A converted network and its report.
 
     Attributes:
         model: The converted network, a copy.
-        replaced: Group size of each layer that was replaced, by its name.
-        kept: Why each other convolution that sees more than one pixel was not, by its name.
-        parameters: Learnable parameters of the network before and after.
+        replaced: Group size of each replaced layer, by name.
+        kept: Why each other convolution larger than 1x1 was kept, by name.
+        parameters: Number of learnable parameters before and after.
     """
 
     model: nn.Module
@@ -39,7 +39,7 @@ class Conversion:
     parameters: tuple[int, int]
 
     def __str__(self) -> str:
-        """Say what was replaced, what was not and why, a line each."""
+        """List the replaced and the kept convolutions, one per line."""
         before, after = self.parameters
         return "\n".join(
             [
@@ -59,55 +59,55 @@ def convert(
     input_size: InputSize | None = None,
     example_inputs: Any = None,
 ) -> Conversion:
-    """Replace the wide 3x3 convolutions of a network by windowed SeqConv layers of about as many parameters.
+    """Replace the wide 3x3 convolutions of a network by windowed SeqConv layers with about as many parameters.
 
-    A window is as wide as the layer's input, so a layer of the same channels has the same weights in number; what is
-    added are the batch norms between its groups. Each layer gives its groups before their batch norm: the network's own
-    batch norm, activation and additions follow as before (Sequentially Aggregated Convolutional Networks, section 3).
-    A convolution with a bias is replaced only where batch norms follow, which take any bias off again.
+    A window is as wide as the layer's input, so a layer keeps its number of weights; only the batch norms between its
+    groups are added. Each layer returns its groups before batch norm: the network's own batch norm, activation and
+    additions follow as before (Sequentially Aggregated Convolutional Networks, section 3). A convolution with a bias is
+    replaced only if batch norms follow, which cancel any bias.
 
-    The new layers' weights are drawn anew (He, fan-out); everything else keeps its own. So a converted network has to
-    be trained, whatever it knew before.
+    The weights of the new layers are initialized (He, fan-out), all other weights are kept. A converted network has to
+    be trained.
 
     Args:
         model: A network of convolutions, each followed by a batch norm, such as torchvision's or timm's ResNets. It is
-            copied, not changed.
-        group_size: Channels of a group; None is an eighth of the layer's output, or the next smaller divisor of its
-            input and output.
-        min_width: Least channels, of input and of output, of what counts as wide.
-        input_size: Channels, height and width of an image, with which the result is checked; by default those of the
-            model's `pretrained_cfg`, or 224x224 pixels.
-        example_inputs: In place of a size, the arguments of one call: a tuple, a mapping of keyword arguments, or the
-            one argument.
+            copied, not modified.
+        group_size: Number of channels per group; None is an eighth of the layer's output, or the next smaller common
+            divisor of its input and output.
+        min_width: Minimum number of input and output channels of convolutions that are replaced.
+        input_size: Channels, height and width of an image for checking the result; the default is that of the model's
+            `pretrained_cfg`, or 224x224 pixels.
+        example_inputs: Arguments of one call, instead of a size: a tuple, a mapping of keyword arguments, or the only
+            argument.
 
     Raises:
-        SkipweaveError: An argument is not a positive whole number, the network is of a kind that cannot be converted,
-            there is nothing to replace, or the result would give anything of another structure, shape or dtype.
+        SkipweaveError: An argument is not a positive integer, the network is not supported, there is nothing to
+            replace, or structure, shapes or data types of the outputs would change.
     """
     for name, value in (("group_size", group_size), ("min_width", min_width)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise SkipweaveError(f"{name} is {value!r}: expected a whole number of at least 1")
-    check_network(model)
+            raise SkipweaveError(f"{name} is {value!r}: expected an integer of at least 1")
+    check_supported(model)
     trials = trials_of(model, input_size or _usual_size(model, example_inputs), example_inputs)
     reference = Reference(model, trials, values=False)
     kept = _kept(model, trials, group_size, min_width)
     converted = copied(model)
     replaced: dict[str, int] = {}
-    layers: dict[nn.Module, nn.Module] = {}  # one for each convolution, however many names it has
+    layers: dict[nn.Module, nn.Module] = {}  # one per convolution, which may have several names
     for name, part in list(converted.named_modules(remove_duplicate=False)):
         if isinstance(part, nn.Conv2d) and name not in kept and set(part.kernel_size) != {1}:
             replaced[name] = _group_size(part) if group_size is None else group_size
             layers[part] = layers.get(part) or carry_over(part, _layer(part, replaced[name]))
             converted.set_submodule(name, layers[part])
     if not replaced:
-        reasons = listed(kept, "none sees more than one pixel")
+        reasons = listed(kept, "none is larger than 1x1")
         raise SkipweaveError(f"the network has no convolution to replace ({reasons})")
-    reference.require(converted, "the converted network", "Convert the part of it that is a plain network of maps.")
+    reference.require(converted, "the converted network", "Convert only the convolutional part of the network.")
     return Conversion(converted, replaced, kept, (_parameters(model), _parameters(converted)))
 
 
 def _usual_size(model: nn.Module, example_inputs: Any) -> InputSize | None:
-    """Images of ImageNet's size, of as many channels as the first convolution reads, where a network says nothing."""
+    """ImageNet's size with the channels of the first convolution, for networks without `pretrained_cfg`."""
     first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
     if example_inputs is not None or first is None or getattr(model, "pretrained_cfg", None):
         return None
@@ -115,7 +115,7 @@ def _usual_size(model: nn.Module, example_inputs: Any) -> InputSize | None:
 
 
 def _kept(model: nn.Module, trials: Trials, group_size: int | None, min_width: int) -> dict[str, str]:
-    """Why a convolution that sees more than one pixel stays, by its name."""
+    """Why convolutions larger than 1x1 are kept, by name."""
     whole = lambda part: isinstance(part, _ConvNd | _BatchNorm)  # noqa: E731
     flows = (
         *data_flows(model, trials, whole, methods=("forward",)),
@@ -132,15 +132,15 @@ def _kept(model: nn.Module, trials: Trials, group_size: int | None, min_width: i
         size = _group_size(part) if group_size is None else group_size
         if reason := special.get(own) or _why_not(part, size, min_width) if name else "it is the network itself":
             kept[name] = reason
-        elif any(own in flow.borrowed for flow in flows):
+        elif any(own in flow.shared for flow in flows):
             kept[name] = "its weight is used by more than the layer itself"
         elif part.bias is not None and not _normalized(own, flows, norms):
-            kept[name] = "it has a bias, and no batch norm follows that takes it off again"
+            kept[name] = "it has a bias that no following batch norm cancels"
     return kept
 
 
 def _normalized(name: str, flows: Sequence[Flow], norms: set[str]) -> bool:
-    """Whether what a layer makes is read by batch norms, and nobody else."""
+    """Whether the output of a layer is read only by batch norms."""
     made = [(flow, value) for flow in flows for step in flow.runs(name) for value in step.makes]
     readers = [reader for flow, value in made for reader in flow.readers(value)]
     return bool(readers) and all(
@@ -149,31 +149,31 @@ def _normalized(name: str, flows: Sequence[Flow], norms: set[str]) -> bool:
 
 
 def _group_size(conv: _ConvNd) -> int:
-    """Return the largest common divisor of input and output that is at most an eighth of the output, or 1."""
+    """The largest common divisor of input and output channels that is at most an eighth of the output, or 1."""
     common = math.gcd(conv.in_channels, conv.out_channels)
-    most = max(1, conv.out_channels // _GROUPS)
-    return max(size for size in range(1, most + 1) if common % size == 0)
+    largest = max(1, conv.out_channels // _GROUPS)
+    return max(size for size in range(1, largest + 1) if common % size == 0)
 
 
 def _why_not(conv: _ConvNd, group_size: int, min_width: int) -> str:
-    """Say in words why a convolution cannot be replaced; empty where it can."""
+    """Reason why a convolution cannot be replaced; empty if it can."""
     if type(conv) is not nn.Conv2d:
         return f"it is a {type(conv).__name__}, not a Conv2d"
     if conv.kernel_size != (3, 3):
         return f"its kernel is {conv.kernel_size[0]}x{conv.kernel_size[1]}, not 3x3"
     if conv.stride != (1, 1):
-        return "it has a stride: groups read one another at one resolution"
+        return "it is strided, but groups need a common resolution"
     if conv.groups != 1:
         return f"it has {conv.groups} groups already"
     if min(conv.in_channels, conv.out_channels) < min_width:
-        return f"{conv.in_channels} to {conv.out_channels} channels are not wide: fewer than {min_width}"
+        return f"{conv.in_channels} to {conv.out_channels} channels are fewer than min_width, {min_width}"
     if own := [*own_tensors(conv), *conv._modules]:
-        return f"it has tensors or modules of its own ({', '.join(own)})"
+        return f"it has additional tensors or modules ({', '.join(own)})"
     dilation = conv.dilation[0]
     if conv.dilation != (dilation, dilation) or conv.padding != (dilation, dilation) or conv.padding_mode != "zeros":
-        return "its padding changes the size of the map, or is not zeros"
+        return "its padding changes the size of the map, or is not zero padding"
     if conv.in_channels % group_size or conv.out_channels % group_size:
-        return f"{conv.in_channels} to {conv.out_channels} channels are no multiples of group_size, {group_size}"
+        return f"{conv.in_channels} to {conv.out_channels} channels are not multiples of group_size, {group_size}"
     if group_size == conv.out_channels:
         return "it would be a single group"
     return ""

@@ -1,4 +1,4 @@
-"""The order in which the numbers of a map lie in memory."""
+"""Memory formats of networks."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 
 def best_memory_format(network: nn.Module) -> MemoryFormat:
-    """The order in which a network's convolutions compute fastest, on processors and GPUs.
+    """The memory format in which a network's convolutions are fastest, on CPUs and GPUs.
 
     Returns:
-        `channels_last`; `contiguous` where channel-sparse convolutions gather single channels.
+        `channels_last`, or `contiguous` for networks with channel-sparse convolutions, which gather single channels.
     """
     gathers = any(isinstance(part, ChannelSparseConv2d) for part in network.modules())
     return "contiguous" if gathers else "channels_last"

@@ -1,4 +1,4 @@
-"""Which modules of a network weigh the nodes that they read, one by one."""
+"""Readers of nodes: the modules of a network with separate weights for each node that they read."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from skipweave.layers.unit import Unit
 
 @dataclass(frozen=True)
 class Reader:
-    """A module with weights of its own for each node that it reads.
+    """A module with separate weights for each node that it reads.
 
     Attributes:
-        module: A `Unit` that concatenates nodes or filters across them, or the `CrossConv` that reads a stage.
-        name: Of the module in the network.
-        stage: Whose topology it follows, counted from 0; 0 too where one topology spans the stages.
-        node: The node that it makes; n + 1 for who reads a stage of n units.
+        module: A `Unit` on concatenated nodes or with a cross-layer convolution, or the `CrossConv` that reads a stage.
+        name: Name of the module in the network.
+        stage: Index of the stage, from 0; 0 if one topology spans all stages.
+        node: The node that it computes; n + 1 for the reader of a stage of n units.
         sources: The nodes that it reads, in the order of its weights (newest first).
-        followed: Whether heads and feature maps read what this reader reads, so that its links are not its alone.
+        shared: Whether heads or feature maps read the same nodes, so that its links cannot be removed separately.
     """
 
     module: Unit | CrossConv
@@ -30,37 +30,37 @@ class Reader:
     stage: int
     node: int
     sources: tuple[int, ...]
-    followed: bool = False
+    shared: bool = False
 
     @property
     def cross(self) -> tuple[str, CrossConv] | None:
-        """The convolution across the nodes, and its name in the network; None where nodes are concatenated."""
+        """Name and module of the cross-layer convolution; None if nodes are concatenated."""
         if isinstance(self.module, CrossConv):
             return self.name, self.module
         read = self.module.read
         return (f"{self.name}.read.cross", read.cross) if isinstance(read, CrossRead) else None
 
     @property
-    def fewest(self) -> int:
-        """Sources that it needs: a convolution across nodes two, since a single node is read without one."""
+    def min_sources(self) -> int:
+        """Minimum number of sources: 2 for a cross-layer convolution, since a single node is read without it."""
         return 2 if self.cross else 1
 
     @property
     def concat(self) -> ConcatRead | None:
-        """The concatenation of the nodes; None where they are filtered across."""
+        """The read of concatenated nodes; None with a cross-layer convolution."""
         read = self.module.read if isinstance(self.module, Unit) else None
         return read if isinstance(read, ConcatRead) else None
 
     @property
     def convolution(self) -> tuple[str, nn.Conv2d]:
-        """The first convolution of a unit, and its name in the network."""
+        """Name and module of the unit's first convolution."""
         assert isinstance(self.module, Unit)
         named = self.module.body.named_modules(prefix=f"{self.name}.body")
         return next((name, part) for name, part in named if isinstance(part, nn.Conv2d))
 
 
 def readers(model: nn.Module) -> Iterator[Reader]:
-    """Find the readers of a network that weigh nodes one by one, in order; sums of nodes have no such weights."""
+    """Yield the readers of a network in order; sums of nodes have no separate weights."""
     stages = getattr(model, "stages", ())
     exits = set(getattr(model, "exit_units", ()))
     if isinstance(stages, SpanningStages):
@@ -74,15 +74,15 @@ def readers(model: nn.Module) -> Iterator[Reader]:
 
 
 def _spanning(stages: SpanningStages, exits: set[int]) -> Iterator[Reader]:
-    """Units in order. What a stage leaves, for heads and as a feature map, is its last node and what that one reads."""
+    """Units in order. The output of a stage, for heads and as a feature map, is its last node and its sources."""
     for node, unit in enumerate(stages.units, start=1):
         assert isinstance(unit, Unit)
-        followed = node in exits or node in stages.plan.ends
-        yield Reader(unit, f"stages.units.{node - 1}", 0, node, stages.plan.topology.sources(node), followed)
+        shared = node in exits or node in stages.plan.ends
+        yield Reader(unit, f"stages.units.{node - 1}", 0, node, stages.plan.topology.sources(node), shared)
 
 
 def _local(stage: Stage, number: int, exits: set[int]) -> Iterator[Reader]:
-    """Units in order, and at the end who reads the stage, if it weighs the nodes."""
+    """Units in order, and the stage's reader if it has a weight per node."""
     for node, unit in enumerate(stage.units, start=1):
         assert isinstance(unit, Unit)
         sources = stage.topology.sources(node)

@@ -1,4 +1,4 @@
-"""Compile a network unit by unit: units of one form share their kernels, so that depth costs little."""
+"""Regional compilation: compile a network unit by unit, so that equal units share their compiled code."""
 
 from typing import Any
 
@@ -9,22 +9,22 @@ from skipweave.errors import SkipweaveError
 from skipweave.layers.seqconv import GroupUnit
 from skipweave.layers.unit import Unit
 
-FORMS = 256
-"""Forms of one kind of unit that are compiled, beyond which units run as they are. Deep networks have some dozens."""
+MAX_VARIANTS = 256
+"""Maximum number of compiled variants of a unit class; further units run eagerly. Deep networks have some dozens."""
 
 
 def compile_units(model: nn.Module, **options: Any) -> int:
-    """Have `torch.compile` make kernels of each unit, when it runs first; the rest runs as it is.
+    """Compile every unit of a network separately on its first run; all other modules run eagerly.
 
-    Units that read as many nodes, as wide and of one resolution are one form and are compiled once. Of sparse
-    topologies a stage of n units has in the order of log n forms: SparseNet-BC-1001 has 45, SparseNet-BC-100 has 24.
-    Compiling the whole network (`model.compile()`) may make a small network faster still, but its time grows with the
-    number of units. Names, weights and checkpoints stay what they were. torch's limit of forms
-    (`torch._dynamo.config.recompile_limit`) is raised for the whole process.
+    Units with equal numbers and widths of inputs and equal resolution share one compiled variant. With sparse
+    topologies, a stage of n units has O(log n) variants: SparseNet-BC-1001 has 45, SparseNet-BC-100 has 24. Compiling
+    the whole network (`model.compile()`) can make a small network faster still, but compilation time grows with the
+    number of units. Names, weights and checkpoints do not change. `torch._dynamo.config.recompile_limit` is raised for
+    the whole process.
 
     Args:
-        model: A network with units of this library.
-        options: Of `torch.compile`; `dynamic` is false by default, so that every form has kernels of its own.
+        model: A network with units of skipweave.
+        options: Options of `torch.compile`; `dynamic` is False by default, so that every variant is specialized.
 
     Returns:
         The number of units.
@@ -38,8 +38,8 @@ def compile_units(model: nn.Module, **options: Any) -> int:
     """
     units = [module for module in model.modules() if isinstance(module, Unit | GroupUnit)]
     if not units:
-        raise SkipweaveError(f"{type(model).__name__} has no units to compile one by one: use model.compile()")
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, FORMS)
+        raise SkipweaveError(f"{type(model).__name__} has no units to compile: use model.compile()")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_VARIANTS)
     for unit in units:
         unit.compile(**{"dynamic": False, **options})
     return len(units)

@@ -1,4 +1,4 @@
-"""The one check of every transform: a network and what was made of it, run on the same inputs and compared."""
+"""Verification of transforms: compare the original and the transformed network on the same inputs."""
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +12,17 @@ from skipweave.tracing.replicas import Trials
 
 
 class Reference:
-    """What a network gives on its trials: two batch sizes, and several image sizes where it accepts them.
+    """Expected outputs of a network for two batch sizes, and for several image sizes if it accepts them.
 
-    Compared are containers and their keys, lengths, shapes and dtypes of all that the network returns or keeps in its
-    modules, in evaluation mode; and the numbers, if the function is to be kept. Neither network is touched: replicas
-    run, without the user's hooks, and random numbers stay where they were.
+    Compared are containers, keys, lengths, shapes and data types of everything that the network returns or stores in
+    its modules in evaluation mode, and optionally the values. Replicas of the networks run, without the user's hooks;
+    the networks and the states of random number generators do not change.
 
     Args:
-        model: The network given.
-        trials: What it is run with.
-        values: Whether numbers count, as far as rounding allows (`network_outputs.difference`). They cannot be compared
-            on the meta device.
+        model: The original network.
+        trials: Inputs to run it with.
+        values: Whether values are compared, up to rounding (`network_outputs.difference`). They cannot be compared on
+            the meta device.
 
     Raises:
         SkipweaveError: The network cannot run on the first inputs.
@@ -32,7 +32,7 @@ class Reference:
         self._values = values and not any(parameter.is_meta for parameter in model.parameters())
         self._trials = Trials(trials.inputs, None) if self._values else trials
         self._sizes = not sizes_follow_values(model, trials)
-        self._decisions = values and bool(outcome(trials.replica(model), next(trials.here()), decisions=True).hanging)
+        self._decisions = values and bool(outcome(trials.replica(model), next(trials.here()), decisions=True).dependent)
         twin, other = self._trials.replica(model), self._trials.replica(model)
         self._expected: list[tuple[Inputs, str, Outcome]] = []
         for number, inputs in enumerate(self._trials.here()):
@@ -41,19 +41,19 @@ class Reference:
                     try:
                         found = self._outcome(twin, inputs, method)
                         if self._values:
-                            found = found.beside(self._outcome(other, inputs.map(_rounded), method))
+                            found = found.with_rounding(self._outcome(other, inputs.map(_rounded), method))
                         self._expected.append((inputs, method, found))
-                    except SkipweaveError:  # what the network does not accept is not held against results
+                    except SkipweaveError:  # the network does not support these inputs
                         if not self._expected:
                             raise
 
     def difference(self, result: nn.Module, *, within: str = "", values: bool = True) -> str:
-        """Say what a result does differently, or why it cannot run; empty where it does the same.
+        """Describe the first difference of a transformed network, or why it cannot run; empty if there is none.
 
         Args:
-            result: Of a transform.
-            within: Name of the module that takes the given network's place, if the result is not that itself.
-            values: Whether numbers count, if they count at all.
+            result: The transformed network.
+            within: Name of the submodule that corresponds to the original network, if not `result` itself.
+            values: Whether values are compared, if the reference has them.
         """
         twin = replica(result) if self._trials.device is None else self._trials.replica(result)
         for inputs, method, expected in self._expected:
@@ -69,24 +69,24 @@ class Reference:
         return outcome(twin, inputs, method, within=within, decisions=self._decisions)
 
     def require(self, result: nn.Module, what: str, advice: str, *, within: str = "", values: bool = True) -> None:
-        """Refuse a result that does something else.
+        """Raise if a transformed network differs.
 
         Args:
-            result: Of a transform.
-            what: It is, in words.
+            result: The transformed network.
+            what: Its name in the error message.
             advice: What the user can do.
-            within: Name of the module that takes the given network's place, if the result is not that itself.
-            values: Whether numbers count, if they count at all.
+            within: Name of the submodule that corresponds to the original network, if not `result` itself.
+            values: Whether values are compared, if the reference has them.
 
         Raises:
-            SkipweaveError: It does, and how.
+            SkipweaveError: The network differs.
         """
         if words := self.difference(result, within=within, values=values):
-            raise SkipweaveError(f"{what} would not do what the given network does: {words}. {advice}")
+            raise SkipweaveError(f"{what} would differ from the original one: {words}. {advice}")
 
 
 def _rounded(x: Tensor) -> Tensor:
-    """A tensor with errors such as rounding makes."""
+    """The tensor with random errors of the size of rounding errors."""
     if not x.is_floating_point():
         return x
     errors = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), device="cpu")

@@ -204,7 +204,7 @@ def _write(save: Path, lines: Sequence[_Line]) -> None:
 
 
 def _missing(lines: Sequence[_Line]) -> str:
-    """Why there is no plot of errors."""
+    """Reason for a missing plot of errors."""
     if any(line.mode == "inference" for line in lines):
         names = ", ".join(dict.fromkeys(line.model for line in lines))
         return f"no published error of {names}"

@@ -55,7 +55,7 @@ def _figure(run: RunImages, number: int, macs: tuple[int, ...]) -> Figure:
     assert isinstance(labels, torch.Tensor)
     with torch.inference_mode():
         heads = tuple(run.network.forward_anytime(run.data.preprocessing(image)[None]))  # type: ignore[operator]
-    maps = {"labels": labels}
+    maps = {"mask": labels}
     for place in _spread(len(heads)):
         maps[f"exit {place + 1} of {len(heads)}, {macs[place] / macs[-1]:.0%} of the cost"] = heads[place][0].argmax(0)
     shown = run.data.preprocessing.as_bytes(image)

@@ -10,7 +10,7 @@ from skipweave.analysis.profile import Profile, profile
 from skipweave.models import create_model
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure
-from skipweave.transforms import build_thinned
+from skipweave.transforms import build_compressed
 from skipweave_cli.options import ShowOptions
 from skipweave_cli.output_files import make_room, pictures
 from skipweave_cli.tables import new_table, print_table, say
@@ -27,7 +27,7 @@ def show(options: ShowOptions) -> None:
     if prefix is not None:
         make_room(pictures(prefix))
     with torch.device("meta"):
-        network = build_thinned(partial(create_model, name), options.args)
+        network = build_compressed(partial(create_model, name), options.args)
     title = " ".join([name, *(f"{key}={value}" for key, value in options.args.items())])
     measured = profile(network, options.input_size)
     print_table(_costs(title, measured, options.convention))

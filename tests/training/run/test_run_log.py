@@ -27,7 +27,7 @@ def test_a_run_tells_each_milestone_and_each_warning_once(tiny: Callable[..., Fi
     assert [line["event"] for line in lines] == ["started", "warning", "epoch", "epoch", "finished"]
     assert all(line["time"] <= following["time"] for line, following in pairwise(lines))
     assert [text[21:] for text in folder.log.read_text().splitlines()] == [line["text"] for line in lines]
-    assert lines[0]["text"] == "beginning with sparsenet40_24 on digits in epoch 1 after 0 of 11 steps"
+    assert lines[0]["text"] == "starting sparsenet40_24 on digits in epoch 1 after 0 of 11 steps"
     assert lines[1]["text"] == "UserWarning: the same at every step"
     assert [line["epoch"] for line in lines[2:4]] == [1, 2]
 

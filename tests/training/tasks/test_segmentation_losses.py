@@ -170,7 +170,7 @@ def test_scales_are_told_by_sizes(height, width, scale):
 def test_a_head_of_another_size_is_refused():
     with pytest.raises(SkipweaveError, match="a head of 3 x 4 does not fit labels of 8 x 8"):
         deep_cross_entropy([torch.zeros(1, 2, 3, 4)], torch.zeros(1, 8, 8), (1.0,))
-    with pytest.raises(SkipweaveError, match="1 heads have 2 shares"):
+    with pytest.raises(SkipweaveError, match="1 heads have 2 loss weights"):
         deep_cross_entropy([torch.zeros(1, 2, 8, 8)], torch.zeros(1, 8, 8), (0.5, 0.5))
 
 

@@ -12,7 +12,7 @@ from torch import nn
 import skipweave
 from skipweave.errors import SkipweaveError
 from skipweave.tracing.copies import on_meta
-from skipweave.transforms import Thinned, depth_multiplier
+from skipweave.transforms import CompressedModel, depth_multiplier
 
 IMAGE = (3, 224, 224)
 
@@ -193,7 +193,7 @@ def test_the_dry_run_draws_nothing() -> None:
 
 def test_what_was_done_is_told() -> None:
     result = depth_multiplier(small_net(), 0.5, rule="ceil", input_size=(3, 8, 8))
-    assert isinstance(result, Thinned)
+    assert isinstance(result, CompressedModel)
     assert result.convolution_weights == (432 + 9216, 216 + 2304)
     assert result.convolution_macs == (432 * 36 + 9216 * 16, 216 * 36 + 2304 * 16)
     lines = str(result).splitlines()

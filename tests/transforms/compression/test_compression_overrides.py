@@ -9,13 +9,13 @@ from torch import nn
 import skipweave
 from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
-from skipweave.transforms import build_thinned
+from skipweave.transforms import build_compressed
 
 make = partial(skipweave.create_model, "tutorial_cifar10")
 
 
 def shapes(**overrides: object) -> list[tuple[int, ...]]:
-    model = build_thinned(make, overrides)
+    model = build_compressed(make, overrides)
     return [tuple(p.weight.shape) for p in model.modules() if isinstance(p, nn.Conv2d | ChannelSparseConv2d)]
 
 
@@ -37,7 +37,7 @@ def test_images_of_other_channels() -> None:
 
 def test_on_the_meta_device() -> None:
     with torch.device("meta"):
-        model = build_thinned(make, dict(depth_multiplier=0.5, sparsify=0.1))
+        model = build_compressed(make, dict(depth_multiplier=0.5, sparsify=0.1))
     assert {value.device.type for value in model.state_dict().values()} == {"meta"}
 
 
@@ -51,4 +51,4 @@ def test_on_the_meta_device() -> None:
 )
 def test_mistakes_of_the_user(overrides: dict[str, object], message: str) -> None:
     with pytest.raises(SkipweaveError, match=message):
-        build_thinned(make, overrides)
+        build_compressed(make, overrides)

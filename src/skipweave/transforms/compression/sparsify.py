@@ -1,4 +1,4 @@
-"""`sparsify`: the convolutions of a given network read few channels each."""
+"""`sparsify`: replace the convolutions of a network by channel-sparse ones."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,22 +17,22 @@ from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import ChannelPattern, channel_patterns
 from skipweave.topology.channel_patterns import Choice, PatternName
 from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
-from skipweave.tracing.channel_layers import MAKERS
+from skipweave.tracing.channel_layers import PRODUCERS
 from skipweave.tracing.copies import copied
 from skipweave.tracing.dataflow import data_flows
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, trials_of
-from skipweave.tracing.unsupported_networks import check_network
+from skipweave.tracing.unsupported_networks import check_supported
 from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors
-from skipweave.transforms.transform_report import Thinned, thinned
-from skipweave.transforms.unread_channels import rescue
+from skipweave.transforms.compression.compressed_model import CompressedModel, compare
+from skipweave.transforms.compression.path_rule import apply_path_rule
 from skipweave.transforms.verification import Reference
 
 ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
     "ceil": lambda exact: max(1, math.ceil(exact)),
     "above": lambda exact: math.floor(exact) + 1,
 }
-"""What becomes of density times input channels: rounded up, or the next whole number above, which fits Table 1."""
+"""Rounding of density times input channels: up, or to the next larger integer, which reproduces Table 1 best."""
 
 
 def sparsify(
@@ -49,49 +49,51 @@ def sparsify(
     carry_weights: bool = False,
     input_size: InputSize | None = None,
     example_inputs: Any = None,
-) -> Thinned:
-    """Let every convolution of a network read few channels, drawn at random once (Changpinyo et al. 2017, section 3).
+) -> CompressedModel:
+    """Replace the convolutions of a network by channel-sparse ones (Changpinyo et al. 2017, section 3).
 
-    Convolutions become `skipweave.layers.ChannelSparseConv2d`; linear layers, depthwise and grouped convolutions,
-    subclasses of `Conv2d` and what `keep` names stay. No channel is left without a reader: every link lies on a way
-    from the image to the prediction (the paper's path rule). Where drawing layer by layer leaves channels unread, links
-    are swapped, which keeps every fan-in, and only where layers have too few links for the channels that they see do
-    they read some more; the report says so. Layers that run in training only, as auxiliary classifiers do, stay dense.
+    Convolutions become `skipweave.layers.ChannelSparseConv2d`, in which each output reads few input channels, drawn at
+    random once. Linear layers, depthwise and grouped convolutions, subclasses of `Conv2d`, convolutions that run only
+    in training, and those named by `keep` are kept. Every channel has a reader, so that every link lies on a path from
+    the image to the output (the paper's path rule): links to unread channels replace others, which keeps all fan-ins.
+    Only layers with too few links for their input channels get additional ones, which the report lists.
 
     The paper's hybrid is `sparsify(depth_multiplier(model, 0.5).model, 0.01)`.
 
-    Patterns are part of the state as indices: a state loads into a network that was sparsified with the same arguments
-    from any seed. Weights are drawn from torch's global generator, and so is the seed if none is given; nothing else.
+    The patterns are buffers, so a state dict loads into any network that was sparsified with the same arguments from
+    any seed. Weights are drawn from torch's default generator, and so is the seed if none is given.
 
-    Deviation: the paper draws every output's inputs independently (`choice="uniform"`). Balanced draws, our default,
-    leave far fewer channels unread in the first place.
+    Deviation: the paper draws the inputs of every output independently (`choice="uniform"`). The default, balanced
+    patterns, leave far fewer channels unread.
 
     Args:
-        model: Any network of convolutions. It is copied, not changed.
-        density: Share of its input channels that each output reads, above 0 and at most 1.
-        pattern: `"exact"` (every output its own), `"block"` (consecutive outputs share) or `"grouped"` (a grouped
-            convolution behind a random permutation).
-        choice: `"balanced"` or `"uniform"`.
-        block: Outputs that share, for `"block"`; None is the most that leave no input of a layer unread.
-        rounding: `"ceil"`, max(1, ceil(density c)), or `"above"`, floor(density c) + 1, which fits Table 1 best.
-        path_rule: Whether every channel gets a reader; or patterns stay as they were drawn.
-        seed: What the patterns are drawn from; None draws one.
-        keep: Names of convolutions to leave dense, perhaps with wildcards, such as `"features.0"` or `"layer4.*"`; None
-            is the first one that runs.
-        carry_weights: Whether the weights of the links that stay are taken over; or all are drawn anew (He, by fan-in).
-        input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
-        example_inputs: In place of a size, the arguments of one call: a tuple, a mapping of keyword arguments, or the
-            one argument.
+        model: Any network of convolutions. It is copied, not modified.
+        density: Fraction of the input channels that each output reads, above 0 and at most 1.
+        pattern: `"exact"` (default; separate inputs for every output), `"block"` (consecutive outputs share their
+            inputs) or `"grouped"` (a grouped convolution after a random permutation).
+        choice: `"balanced"` (default) or `"uniform"`.
+        block: Outputs per block, for `"block"`; None is the largest number that leaves no input of a layer unread.
+        rounding: `"ceil"` (default), max(1, ceil(density c)), or `"above"`, floor(density c) + 1, which reproduces
+            Table 1 best.
+        path_rule: Whether patterns are modified so that every channel has a reader.
+        seed: Seed of the patterns; None draws one.
+        keep: Names of convolutions to keep, optionally with wildcards, such as `"features.0"` or `"layer4.*"`; None is
+            the first one that runs.
+        carry_weights: Whether the weights of the remaining links are copied, or all weights are initialized (He, by
+            fan-in).
+        input_size: Channels, height and width of an image; the default is that of the model's `pretrained_cfg`.
+        example_inputs: Arguments of one call, instead of a size: a tuple, a mapping of keyword arguments, or the only
+            argument.
 
     Raises:
-        SkipweaveError: An argument does not fit, the network is of a kind that cannot be made sparse, there is nothing
-            to replace, or the result would give anything of another structure, shape or dtype.
+        SkipweaveError: An argument is invalid, the network is not supported, there is nothing to replace, or structure,
+            shapes or data types of the outputs would change.
     """
     check_density(density, rounding)
-    check_network(model)
+    check_supported(model)
     fan_in = _fan_in_rule(density, rounding)
     if done := [name for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)]:
-        raise SkipweaveError(f"{done[0]} is channel-sparse already: sparsify the network as it was before")
+        raise SkipweaveError(f"{done[0]} is channel-sparse already: sparsify the original network")
     trials = trials_of(model, input_size, example_inputs)
     reference = Reference(model, trials, values=False)
     graph = channel_graph(model, trials)
@@ -107,47 +109,47 @@ def sparsify(
     drawn = {name: drawers[name](fan_in(conv.in_channels)) for name, conv in convs.items()}
     patterns = drawn
     if path_rule and pattern != "grouped":  # groups read all inputs
-        patterns = rescue(graph, drawn, lambda name, before: drawers[name](before.fan_in + 1, start=before))
+        patterns = apply_path_rule(graph, drawn, lambda name, before: drawers[name](before.fan_in + 1, start=before))
     sparse = copied(model)
     _replace(sparse, patterns, carry_weights)
-    reference.require(sparse, "the sparse network", "Keep layers that the network treats in a special way: keep=[...]")
+    reference.require(sparse, "the sparse network", "Keep layers that the network treats specially: keep=[...].")
     changes = {name: _change(drawn[name], patterns[name]) for name in patterns}
-    return thinned(model, sparse, {**reasons, **changes}, trials)
+    return compare(model, sparse, {**reasons, **changes}, trials)
 
 
 def seed_of_layer(seed: int, number: int) -> int:
-    """What the pattern of a network's sparse layer is drawn from, counted from 0."""
+    """Seed of the pattern of a network's sparse layer with this index."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 def check_density(density: float, rounding: str = "ceil", **_: object) -> None:
-    """Check those arguments of `sparsify` that need no network; others are left alone.
+    """Check the arguments of `sparsify` that can be checked without a network.
 
     Raises:
-        SkipweaveError: One does not fit.
+        SkipweaveError: An argument is invalid.
     """
     if isinstance(density, bool) or not isinstance(density, int | float) or not 0 < density <= 1:
         raise SkipweaveError(f"density is {density!r}: expected a number with 0 < density <= 1")
     if rounding not in list(ROUNDINGS):
-        raise SkipweaveError(f"unknown rounding {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
+        raise SkipweaveError(f"rounding is {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
 
 
 def _fan_in_rule(density: float, rounding: str) -> Callable[[int], int]:
-    exact = Fraction(str(density))  # 0.1 as it is written, not the nearest binary number
+    exact = Fraction(str(density))  # exactly 0.1, not the nearest binary number
     return lambda in_channels: min(in_channels, ROUNDINGS[rounding](exact * in_channels))
 
 
 def _kept(model: nn.Module, graph: ChannelGraph, trials: Trials, keep: Sequence[str] | None) -> dict[str, str]:
-    """Why a convolution stays as it is, by its name."""
+    """Why convolutions are kept, by name."""
     parts = {name: part for name, part in model.named_modules() if isinstance(part, _ConvNd)}
     convs = [name for name, part in parts.items() if isinstance(part, nn.Conv2d)]
     running = [name for name in graph.layers if name in convs]
     asked = running[:1] if keep is None else _named(convs, keep)
-    flows = data_flows(model, trials, lambda part: isinstance(part, MAKERS), methods=("forward",), variants=False)
-    borrowed = {name for flow in flows for name in flow.borrowed}
+    flows = data_flows(model, trials, lambda part: isinstance(part, PRODUCERS), methods=("forward",), variants=False)
+    shared = {name for flow in flows for name in flow.shared}
     special = attached(model)
     reasons = {name: _why_not(name, part, graph) for name, part in parts.items()}
-    reasons |= {name: "its weight is used by more than the layer itself" for name in parts if name in borrowed}
+    reasons |= {name: "its weight is used by more than the layer itself" for name in parts if name in shared}
     reasons |= {name: special[name] for name in parts if name in special}
     reasons |= dict.fromkeys(asked, "the first convolution" if keep is None else "kept as asked")
     return {name: reason for name, reason in reasons.items() if reason}
@@ -156,25 +158,25 @@ def _kept(model: nn.Module, graph: ChannelGraph, trials: Trials, keep: Sequence[
 def _named(names: Sequence[str], keep: Sequence[str]) -> list[str]:
     if isinstance(keep, str):
         raise SkipweaveError(f"keep is {keep!r}: expected a list of names")
-    found = {wanted: [name for name in names if fnmatchcase(name, wanted)] for wanted in keep}
-    if lost := [wanted for wanted, hits in found.items() if not hits]:
-        raise SkipweaveError(f"keep names {lost[0]!r}, which is no convolution: expected some of {', '.join(names)}")
+    found = {pattern: [name for name in names if fnmatchcase(name, pattern)] for pattern in keep}
+    if missing := [pattern for pattern, hits in found.items() if not hits]:
+        raise SkipweaveError(f"keep has {missing[0]!r}, which matches none of the convolutions {', '.join(names)}")
     return [name for hits in found.values() for name in hits]
 
 
 def _why_not(name: str, conv: nn.Module, graph: ChannelGraph) -> str:
-    """Say in words why a convolution cannot be made sparse; empty where it can."""
+    """Reason why a convolution cannot be replaced; empty if it can."""
     if not name:
         return "it is the network itself"
     if type(conv) is not nn.Conv2d:
         return f"it is a {type(conv).__name__}, not a Conv2d"
     if own := [*own_tensors(conv), *conv._modules]:
-        return f"it has tensors or modules of its own ({', '.join(own)})"
+        return f"it has additional tensors or modules ({', '.join(own)})"
     if conv.groups > 1:
         return "depthwise" if conv.groups == conv.in_channels else f"it has {conv.groups} groups already"
     if conv.in_channels == 1:
         return "it reads one channel"
-    return "" if name in graph.layers else "it runs in training only"
+    return "" if name in graph.layers else "it runs only in training"
 
 
 def _draw(
@@ -199,7 +201,7 @@ def _draw(
 
 
 def _replace(sparse: nn.Module, patterns: Mapping[str, ChannelPattern], carry_weights: bool) -> None:
-    """Put sparse layers into a copy of the model, one for each convolution, however many names that has."""
+    """Replace convolutions of a copy of the model by sparse layers, under all of their names."""
     made: dict[nn.Module, nn.Module] = {}
     for name, pattern in patterns.items():
         conv = sparse.get_submodule(name)
@@ -212,10 +214,10 @@ def _replace(sparse: nn.Module, patterns: Mapping[str, ChannelPattern], carry_we
 
 
 def _change(drawn: ChannelPattern, kept: ChannelPattern) -> str:
-    """What the report says of a sparse layer."""
+    """Description of a sparse layer in the report."""
     parts = [f"reads {kept.fan_in} of {kept.in_channels}"]
     if kept.block > 1:
         parts.append(f"in blocks of {kept.block}")
     if kept.fan_in > drawn.fan_in:
-        parts.append(f"{kept.fan_in - drawn.fan_in} more than asked, so that every channel is read")
+        parts.append(f"{kept.fan_in - drawn.fan_in} more than requested, so that every channel is read")
     return ", ".join(parts)

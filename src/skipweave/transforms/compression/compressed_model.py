@@ -1,4 +1,4 @@
-"""What thinning did to a network, layer by layer."""
+"""`CompressedModel`: a compressed network with its layers' costs before and after."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.channel_layers import MAKERS, channel_dim
+from skipweave.tracing.channel_layers import PRODUCERS, channel_dim
 from skipweave.tracing.copies import in_mode
-from skipweave.tracing.replicas import NORMS, Trials, run, shape_twin
+from skipweave.tracing.replicas import NORMS, Trials, run, shape_replica
 
 
 @dataclass(frozen=True)
-class ThinnedLayer:
-    """One convolution or linear layer, each figure before and after.
+class CompressedLayer:
+    """A convolution or linear layer, with numbers before and after compression.
 
     Attributes:
-        name: In the network.
+        name: Name in the network.
         kind: "convolution 3x3" or "linear".
-        weights: Without biases.
-        macs: Multiply-accumulates for one image.
-        change: What was done to the layer, or why nothing was.
+        weights: Number of weights, without biases.
+        macs: Multiply-accumulates per image.
+        change: What was changed, or why nothing was.
     """
 
     name: str
@@ -33,43 +33,43 @@ class ThinnedLayer:
 
 
 @dataclass(frozen=True)
-class Thinned:
-    """A thinned network and what was done to it.
+class CompressedModel:
+    """A compressed network and its report.
 
     Attributes:
-        model: The thinned network, a copy.
-        layers: Its convolutions and linear layers, in the order of the network's names.
-        parameters: All learnable parameters, before and after.
-        norms: Those of them that are gains and biases of normalizations.
+        model: The compressed network, a copy.
+        layers: Its convolutions and linear layers, in the order of the network.
+        parameters: Number of learnable parameters before and after.
+        norms: Number of learnable parameters of normalizations before and after.
     """
 
     model: nn.Module
-    layers: tuple[ThinnedLayer, ...]
+    layers: tuple[CompressedLayer, ...]
     parameters: tuple[int, int]
     norms: tuple[int, int]
 
     @property
     def convolution_weights(self) -> tuple[int, int]:
-        """Weights of all convolutions, before and after: what the paper's tables count."""
+        """Weights of all convolutions before and after, as counted in the paper's tables."""
         return _sum(layer.weights for layer in self.convolutions)
 
     @property
     def convolution_macs(self) -> tuple[int, int]:
-        """Multiply-accumulates of all convolutions for one image, before and after."""
+        """Multiply-accumulates of all convolutions per image, before and after."""
         return _sum(layer.macs for layer in self.convolutions)
 
     @property
     def macs(self) -> tuple[int, int]:
-        """Multiply-accumulates of convolutions and linear layers for one image, before and after."""
+        """Multiply-accumulates of convolutions and linear layers per image, before and after."""
         return _sum(layer.macs for layer in self.layers)
 
     @property
-    def convolutions(self) -> tuple[ThinnedLayer, ...]:
-        """The layers without the linear ones."""
+    def convolutions(self) -> tuple[CompressedLayer, ...]:
+        """The convolutions among the layers."""
         return tuple(layer for layer in self.layers if layer.kind != "linear")
 
     def __str__(self) -> str:
-        """Lay out the layers as a table, with sums below it."""
+        """Format the layers as a table with totals."""
         head = ("layer", "kind", "weights", "after", "MACs", "after", "change")
         body = [
             (layer.name, layer.kind, *_figures(layer.weights), *_figures(layer.macs), layer.change)
@@ -90,14 +90,14 @@ class Thinned:
         return _table([head, *body, *sums], left=(0, 1, 6))
 
 
-def thinned(before: nn.Module, after: nn.Module, changes: Mapping[str, str], trials: Trials) -> Thinned:
-    """Compare a network with what became of it.
+def compare(before: nn.Module, after: nn.Module, changes: Mapping[str, str], trials: Trials) -> CompressedModel:
+    """Compare a network before and after compression.
 
     Args:
-        before: As it was given.
-        after: A copy whose layers have the same names and give maps of the same size.
-        changes: What was done to a layer, by its name.
-        trials: What the network given is run with.
+        before: The original network.
+        after: The compressed copy, with layers of the same names and map sizes.
+        changes: Change of each layer, by name.
+        trials: Inputs of the original network.
     """
     layers = []
     for name, positions in output_positions(before, trials).items():
@@ -105,18 +105,18 @@ def thinned(before: nn.Module, after: nn.Module, changes: Mapping[str, str], tri
         weights = _weights(old), _weights(new)
         kind = "convolution " + "x".join(map(str, old.kernel_size)) if isinstance(old, _ConvNd) else "linear"
         macs = weights[0] * positions, weights[1] * positions
-        layers.append(ThinnedLayer(name, kind, weights, macs, changes.get(name, "")))
+        layers.append(CompressedLayer(name, kind, weights, macs, changes.get(name, "")))
     parameters = _parameters(before), _parameters(after)
-    return Thinned(after, tuple(layers), parameters, (_norm_parameters(before), _norm_parameters(after)))
+    return CompressedModel(after, tuple(layers), parameters, (_norm_parameters(before), _norm_parameters(after)))
 
 
 def output_positions(model: nn.Module, trials: Trials) -> dict[str, int]:
-    """How often each weight of a convolution or linear layer is used for one image, by the layer's name.
+    """Number of uses per image of each weight of a convolution or linear layer, by layer name.
 
-    Layers that run in training only, as auxiliary classifiers do, count as if they always ran.
+    Layers that run only in training, such as auxiliary classifiers, are counted.
     """
-    twin = shape_twin(trials, model)
-    names: dict[nn.Module, str] = {part: name for name, part in twin.named_modules() if isinstance(part, MAKERS)}
+    twin = shape_replica(trials, model)
+    names: dict[nn.Module, str] = {part: name for name, part in twin.named_modules() if isinstance(part, PRODUCERS)}
     uses = dict.fromkeys(names.values(), 0)
     inputs = next(trials.here())
 
@@ -132,7 +132,7 @@ def output_positions(model: nn.Module, trials: Trials) -> dict[str, int]:
         found: dict[str, int] = {}
         try:
             run(in_mode(twin, training=training), inputs)
-        except SkipweaveError:  # detectors want targets in training
+        except SkipweaveError:  # detectors require targets in training
             continue
         uses |= found
     return {name: positions // inputs.batch for name, positions in uses.items()}
@@ -162,7 +162,7 @@ def _figures(pair: tuple[int, int]) -> tuple[str, str]:
 
 
 def _table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Rows of cells as lines, set flush left in some columns and right in the others."""
+    """Format rows of cells as lines; the columns `left` are left-aligned, the others right-aligned."""
     rows = [[*row, *[""] * (len(rows[0]) - len(row))] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = (

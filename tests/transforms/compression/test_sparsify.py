@@ -17,7 +17,7 @@ from skipweave.layers import ChannelSparseConv2d
 from skipweave.tracing.channel_graph import channel_graph
 from skipweave.tracing.replicas import trials_of
 from skipweave.transforms import depth_multiplier, sparsify
-from skipweave.transforms.unread_channels import unread
+from skipweave.transforms.compression.path_rule import unread
 
 LAYERS = (nn.Conv2d, ChannelSparseConv2d)
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)

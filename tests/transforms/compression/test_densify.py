@@ -7,7 +7,7 @@ from torch import nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.transforms import sparsify
-from skipweave.transforms.densify import add_links, match_fan_ins, scatter_old, sparse_layers
+from skipweave.transforms.compression.densify import add_links, match_fan_ins, scatter_old, sparse_layers
 
 SIZE = (3, 8, 8)
 

@@ -1,4 +1,4 @@
-"""What narrowing has to respect: layers whose width is seen outside a network, and the way that maps take."""
+"""Constraints of narrowing: layers whose width must not change, and operations that must stay the same."""
 
 from collections.abc import Iterable, Iterator
 from itertools import combinations
@@ -6,22 +6,22 @@ from itertools import combinations
 from torch import nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.channel_layers import MAKERS, depthwise
+from skipweave.tracing.channel_layers import PRODUCERS, depthwise
 from skipweave.tracing.dataflow import Flow, Step, data_flows
 from skipweave.tracing.replicas import Trials
-from skipweave.transforms.layer_widths import resizable
+from skipweave.transforms.compression.layer_widths import resizable
 
 
-def kept_layers(model: nn.Module, trials: Trials) -> set[str]:
-    """Find the convolutions and linear layers that have to keep their width, in evaluation or training mode.
+def fixed_width_layers(model: nn.Module, trials: Trials) -> set[str]:
+    """Find the convolutions and linear layers whose width must not change, in evaluation or training mode.
 
-    These are layers that make what the network returns, keeps, or shows to hooks, without another layer behind them;
-    and layers whose maps are combined with such maps number by number, as in a residual sum.
+    These are layers whose outputs the network returns, stores or passes to hooks without another layer in between, and
+    layers whose outputs are combined with these element by element, as in a residual sum.
 
     Raises:
-        SkipweaveError: A layer's weight is used by more than the layer itself.
+        SkipweaveError: The weight of a layer is also used outside the layer.
     """
-    whole = lambda part: isinstance(part, MAKERS) and not depthwise(part)  # noqa: E731
+    whole = lambda part: isinstance(part, PRODUCERS) and not depthwise(part)  # noqa: E731
     flows = (
         *data_flows(model, trials, whole, methods=("forward",)),
         *data_flows(model, trials, whole, methods=("forward",), training=True, variants=False),
@@ -29,18 +29,18 @@ def kept_layers(model: nn.Module, trials: Trials) -> set[str]:
     kept: set[str] = set()
     together: set[frozenset[str]] = set()
     for flow in flows:
-        if flow.borrowed:
+        if flow.shared:
             raise SkipweaveError(
-                f"cannot make {min(flow.borrowed)} narrower: its weight is used by more than the layer itself"
+                f"cannot make {min(flow.shared)} narrower: its weight is used by more than the layer itself"
             )
-        makers = _makers(flow)
-        kept.update(*(makers.get(value, frozenset()) for value in flow.shown))
-        together |= {makers[step.makes[0]] for step in flow.steps if step.pointwise and len(step.reads) > 1}
+        producers = _producers(flow)
+        kept.update(*(producers.get(value, frozenset()) for value in flow.shown))
+        together |= {producers[step.makes[0]] for step in flow.steps if step.pointwise and len(step.reads) > 1}
     return _grown(kept, together)
 
 
-def _makers(flow: Flow) -> dict[int, frozenset[str]]:
-    """Layers that each value comes from, without another layer in between."""
+def _producers(flow: Flow) -> dict[int, frozenset[str]]:
+    """Layers from which each value is computed without another layer in between."""
     found: dict[int, frozenset[str]] = {}
     for step in flow.steps:
         before = frozenset[str]().union(*(found.get(value, frozenset()) for value in step.reads))
@@ -49,24 +49,24 @@ def _makers(flow: Flow) -> dict[int, frozenset[str]]:
 
 
 def _grown(kept: set[str], together: Iterable[frozenset[str]]) -> set[str]:
-    """Add all layers that go together with some that are kept."""
+    """Add all layers that are combined with kept ones."""
     while more := {name for group in together if not group.isdisjoint(kept) for name in group} - kept:
         kept = kept | more
     return kept
 
 
-def require_same_way(model: nn.Module, narrow: nn.Module, trials: Trials) -> None:
-    """Refuse a narrower network that does other operations, or the same on sizes that no longer go together.
+def require_same_operations(model: nn.Module, narrow: nn.Module, trials: Trials) -> None:
+    """Raise if a narrower network runs other operations, or pointwise operations on sizes that no longer match.
 
     Raises:
-        SkipweaveError: It does, and where.
+        SkipweaveError: Names the first such operation.
     """
     for before, after in zip(_ways(model, trials), _ways(narrow, trials), strict=True):
         for old, new in zip(before.steps, after.steps, strict=False):
             if old.name != new.name:
                 raise SkipweaveError(
-                    f"the narrow network would run {new.name} where the given network runs {old.name}: it asks for the "
-                    "sizes of its maps"
+                    f"the narrow network would run {new.name} instead of {old.name}: its code depends on the sizes of "
+                    "its maps"
                 )
             if set(_equal_sizes(before, old)) - set(_equal_sizes(after, new)):
                 sizes = [
@@ -82,7 +82,7 @@ def _ways(model: nn.Module, trials: Trials) -> tuple[Flow, ...]:
 
 
 def _equal_sizes(flow: Flow, step: Step) -> Iterator[tuple[int, int, int]]:
-    """Pairs of what a pointwise operation reads, and the dimensions in which they are of equal size."""
+    """Pairs of inputs of a pointwise operation, with each dimension (from the end) in which their sizes are equal."""
     shapes = [flow.shapes[value] for value in step.reads] if step.pointwise else []
     for (i, one), (j, other) in combinations(enumerate(shapes), 2):
         for dim in range(1, min(len(one), len(other)) + 1):

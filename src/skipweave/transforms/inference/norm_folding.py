@@ -1,4 +1,4 @@
-"""Batch norms of a network folded into the layers around them."""
+"""Folding of batch norms into the layers before or after them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,37 +13,37 @@ from skipweave.layers.seqconv import ConvUnit
 from skipweave.tracing.copies import HOOKS
 from skipweave.tracing.dataflow import Flow, Step
 from skipweave.transforms.attachments import attached, carry_over, own_tensors
-from skipweave.transforms.scale_and_shift import (
-    absorb_before,
-    absorb_behind,
-    absorb_source,
+from skipweave.transforms.inference.channel_affine import (
     affine_of_norm,
-    can_be_undone,
-    width_made,
+    is_invertible,
+    output_channels,
+    scale_input,
+    scale_output,
+    scale_source,
 )
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, NodeNorm, BatchNormAct2d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv2dSame, *_TRANSPOSED)
-_MAKERS = (*_CONVOLUTIONS, ChannelSparseConv2d, CrossConv)
+_PRODUCERS = (*_CONVOLUTIONS, ChannelSparseConv2d, CrossConv)
 _RUNNING = {"forward", "_conv_forward", "__call__", "__getattr__", "weight", "bias", "running_mean", "running_var"}
 _WHOLE = (_BatchNorm, _ConvNd, ChannelSparseConv2d, CrossConv, nn.AvgPool2d, DilatedAvgPool, ConcatRead)
 
 
 @dataclass(frozen=True)
 class Folding:
-    """What became of a network's batch norms.
+    """Report of the batch norms of a network.
 
     Attributes:
-        folded: Layers that took over a batch norm, by its name; none where nobody reads what it makes.
-        left: Why a batch norm stays as it is, by its name.
+        folded: Layers into which each folded batch norm was folded, by its name; empty if nothing reads its output.
+        left: Why each other batch norm was not folded, by its name.
     """
 
     folded: Mapping[str, tuple[str, ...]]
     left: Mapping[str, str]
 
     def __str__(self) -> str:
-        """Say what was folded into what, and what was not and why, a line each."""
+        """List the folded and the other batch norms, one per line."""
         return "\n".join(
             [
                 f"{len(self.folded)} batch norms folded",
@@ -55,17 +55,17 @@ class Folding:
 
 
 def is_step(part: nn.Module) -> bool:
-    """Whether `fold_norms` looks at a module as a whole."""
+    """Whether `fold_norms` treats a module as a single step."""
     return isinstance(part, _WHOLE)
 
 
 def fold_norms(model: nn.Module, flows: Sequence[Flow], skipped: Mapping[str, str]) -> Folding:
-    """Fold the batch norms of a network, in place; what the flows show stays the same function.
+    """Fold the batch norms of a network in place, without changing its outputs.
 
     Args:
-        model: In evaluation mode.
+        model: The network in evaluation mode.
         flows: Its `data_flows`, with the modules of `is_step` as steps.
-        skipped: Batch norms to be left as they are, and why.
+        skipped: Batch norms that are not folded, with the reasons.
     """
     network = _Network(model, flows)
     folded: dict[str, tuple[str, ...]] = {}
@@ -81,11 +81,11 @@ def fold_norms(model: nn.Module, flows: Sequence[Flow], skipped: Mapping[str, st
     return Folding(folded, left)
 
 
-class RawAndActivated(nn.Module):
-    """A `ConvUnit` whose batch norm has been folded, and whose raw map others read, too.
+class FoldedConvUnit(nn.Module):
+    """A `ConvUnit` with a folded batch norm, whose raw map has other readers.
 
     Args:
-        conv: Its convolution.
+        conv: The convolution.
 
     Shape: (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
     """
@@ -105,11 +105,11 @@ class RawAndActivated(nn.Module):
 
 
 class _CannotFoldError(Exception):
-    """Says why."""
+    """A batch norm cannot be folded, with the reason."""
 
 
 class _Network:
-    """A network that is being changed, and what is known of its runs."""
+    """A network that is modified, with its data flows."""
 
     def __init__(self, model: nn.Module, flows: Sequence[Flow]) -> None:
         self.model = model
@@ -117,13 +117,13 @@ class _Network:
         self.parts = dict(model.named_modules())
         self.unit_of = {f"{name}.norm": name for name, part in self.parts.items() if type(part) is ConvUnit}
         self._attached = attached(model, new_parameters=False)
-        self._borrowed = frozenset[str]().union(*(flow.borrowed for flow in flows))
+        self._borrowed = frozenset[str]().union(*(flow.shared for flow in flows))
         self._names: dict[nn.Module, list[str]] = {}
         for name, part in model.named_modules(remove_duplicate=False):
             self._names.setdefault(part, []).append(name)
 
     def replace(self, name: str, part: nn.Module) -> None:
-        """Put a module in another's place, under all of its names."""
+        """Replace a module under all of its names."""
         carry_over(self.parts[name], part)
         for known in self._names[self.parts[name]]:
             self.model.set_submodule(known, part)
@@ -135,23 +135,23 @@ class _Network:
         return flow.runs(name)[0]
 
     def plain(self, name: str, kinds: tuple[type[nn.Module], ...]) -> bool:
-        """Whether a module is of one of these very classes and nothing else is known to depend on it."""
+        """Whether a module is of one of these classes and may be modified."""
         return _is_any(self.parts[name], kinds) and not self.special(name)
 
     def special(self, name: str) -> str:
-        """Say what keeps a module from being changed; empty where nothing does."""
+        """Reason why a module must not be modified; empty if it may."""
         part = self.parts[name]
         if any(getattr(part, hooks) for hooks in HOOKS):
             return "it has hooks"
         if name in self._borrowed:
-            return "its tensors are used by more than the layer itself"
-        if isinstance(part, _MAKERS[:-2]) and (own := [*own_tensors(part), *part._modules]):
-            return f"it has tensors or modules of its own ({', '.join(own)})"
+            return "its tensors are also used outside the layer"
+        if isinstance(part, _PRODUCERS[:-2]) and (own := [*own_tensors(part), *part._modules]):
+            return f"it has additional tensors or modules ({', '.join(own)})"
         return self._attached.get(name, "")
 
 
 def _is_any(part: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether a module is of one of these classes, or of a subclass that runs as that does."""
+    """Whether a module is of one of these classes, or of a subclass with the same forward pass."""
     return any(isinstance(part, kind) and _runs_as(type(part), kind) for kind in kinds)
 
 
@@ -161,19 +161,19 @@ def _runs_as(kind: type[nn.Module], base: type[nn.Module]) -> bool:
 
 
 def _fold(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
-    """Fold a batch norm into the convolutions before it, or else into what reads its map or theirs."""
+    """Fold a batch norm into the convolutions before it, or else into the readers of its output or of theirs."""
     _check(network, name, norm)
     reasons = []
-    for way in (_fold_back, _fold_forth, _fold_in_unit):
+    for fold in (_fold_into_producers, _fold_into_readers, _fold_in_unit):
         try:
-            return way(network, name, norm)
+            return fold(network, name, norm)
         except _CannotFoldError as reason:
             reasons.append(reason)
     raise reasons[0]
 
 
 def _check(network: _Network, name: str, norm: _BatchNorm) -> None:
-    """Refuse what is not known for certain to be a gain and a bias a channel."""
+    """Raise unless a norm is known to be a scale and shift per channel."""
     if not name:
         raise _CannotFoldError("it is the network itself")
     if not _is_any(norm, _NORMS):
@@ -184,48 +184,48 @@ def _check(network: _Network, name: str, norm: _BatchNorm) -> None:
         raise _CannotFoldError("it has no running statistics")
 
 
-def _fold_back(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
-    """Fold a batch norm into the convolutions that make what it reads."""
-    found = {_makers(network, flow, network.run(flow, name).reads[0]) for flow in network.flows if flow.runs(name)}
+def _fold_into_producers(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold a batch norm into the convolutions that compute its input."""
+    found = {_producers(network, flow, network.run(flow, name).reads[0]) for flow in network.flows if flow.runs(name)}
     if not found:
         raise _CannotFoldError("it does not run in evaluation mode")
     if len(found) > 1:
-        raise _CannotFoldError("what is before it depends on what the network is asked for")
-    (makers,) = found
-    if any(flow.runs(maker) and not flow.runs(name) for flow in network.flows for maker in makers):
+        raise _CannotFoldError("the layers before it depend on the called method")
+    (producers,) = found
+    if any(flow.runs(producer) and not flow.runs(name) for flow in network.flows for producer in producers):
         raise _CannotFoldError("others need the layer before it as it is")
-    layers = [network.parts[maker] for maker in makers]
-    parts = affine_of_norm(norm).split([width_made(layer) for layer in layers])
+    layers = [network.parts[producer] for producer in producers]
+    parts = affine_of_norm(norm).split([output_channels(layer) for layer in layers])
     for layer, part in zip(layers, parts, strict=True):
-        absorb_behind(layer, part)
+        scale_output(layer, part)
     network.replace(name, nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity())
-    return makers
+    return producers
 
 
-def _makers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
+def _producers(network: _Network, flow: Flow, value: int) -> tuple[str, ...]:
     """Convolutions whose channels, side by side, are a value that a single step reads."""
     if value in flow.shown:
-        raise _CannotFoldError("the network gives away the map as it is")
+        raise _CannotFoldError("its input is an output of the network")
     if len(flow.readers(value)) != 1:
-        raise _CannotFoldError("others read the same map")
-    step = flow.maker(value)
+        raise _CannotFoldError("its input has other readers")
+    step = flow.producer(value)
     if step is None:
-        raise _CannotFoldError("it reads what no layer makes")
+        raise _CannotFoldError("its input is not computed by a layer")
     if _keeps_affine(network, step):
-        return _makers(network, flow, step.reads[0])
-    if step.is_module and _is_any(network.parts[step.name], _MAKERS):
+        return _producers(network, flow, step.reads[0])
+    if step.is_module and _is_any(network.parts[step.name], _PRODUCERS):
         if reason := network.special(step.name):
-            raise _CannotFoldError(f"{step.name} comes before it, and {reason}")
+            raise _CannotFoldError(f"it follows {step.name}, and {reason}")
         return (network.run(flow, step.name).name,)
     if step.name == "aten.cat.default" and step.args[1:] == (1,):
-        makers = tuple(maker for part in step.reads for maker in _makers(network, flow, part))
-        if len(set(makers)) == len(makers):
-            return makers
-    raise _CannotFoldError(f"it reads what {step.name} makes")
+        producers = tuple(producer for part in step.reads for producer in _producers(network, flow, part))
+        if len(set(producers)) == len(producers):
+            return producers
+    raise _CannotFoldError(f"it follows {step.name}")
 
 
 def _keeps_affine(network: _Network, step: Step) -> bool:
-    """Whether a step does the same to gain * x + bias as to x: means of pixels, and parts of maps."""
+    """Whether a step commutes with a scale and shift per channel: averages of pixels, and crops."""
     if not step.is_module:
         return step.name == "aten.slice.Tensor" and step.args[1:2] in ((2,), (3,), (4,))
     pool = network.parts[step.name]
@@ -234,83 +234,83 @@ def _keeps_affine(network: _Network, step: Step) -> bool:
     return network.plain(step.name, (DilatedAvgPool,))
 
 
-def _fold_forth(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
-    """Fold a batch norm into the gains and biases of those who read what it makes, if none other do."""
+def _fold_into_readers(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
+    """Fold a batch norm into scale and shift of its readers, if all readers have them."""
     runs = [(flow, network.run(flow, name)) for flow in network.flows if flow.runs(name)]
     if isinstance(norm, BatchNormAct2d) or not runs:
-        raise _CannotFoldError("it rectifies, or does not run")
+        raise _CannotFoldError("it has an activation, or does not run")
     if any(other.in_place for flow, step in runs for other in flow.readers(step.reads[0])):
-        raise _CannotFoldError("others change the map in place")
+        raise _CannotFoldError("its input is modified in place")
     places = dict.fromkeys(place for flow, step in runs for place in _places(network, flow, step.makes[0]))
     for reader, place in places:
-        sources = {flow.maker(step.reads[place]) for flow in network.flows for step in flow.runs(reader)}
+        sources = {flow.producer(step.reads[place]) for flow in network.flows for step in flow.runs(reader)}
         if not sources <= {step for _, step in runs}:
-            raise _CannotFoldError("a reader reads others in its place")
+            raise _CannotFoldError("a reader reads other maps at the same position")
     for reader, place in places:
         read = network.parts[reader]
         assert isinstance(read, ConcatRead)
-        absorb_source(read, place, affine_of_norm(norm))
+        scale_source(read, place, affine_of_norm(norm))
     network.replace(name, nn.Identity())
     return tuple(dict.fromkeys(reader for reader, _ in places))
 
 
 def _places(network: _Network, flow: Flow, value: int) -> Iterator[tuple[str, int]]:
-    """Readers with gains and biases of their own, and where they find a value that no others read."""
+    """Readers of a value and its position among their nodes; raises if other modules read it."""
     if value in flow.shown:
-        raise _CannotFoldError("the network gives away the map as it is")
+        raise _CannotFoldError("its output is an output of the network")
     for step in flow.readers(value):
         if not (step.is_module and network.plain(step.name, (ConcatRead,))):
-            raise _CannotFoldError("others read the same map")
+            raise _CannotFoldError("its output has other readers")
         reads = network.run(flow, step.name).reads
         yield from ((step.name, place) for place, read in enumerate(reads) if read == value)
 
 
 def _fold_in_unit(network: _Network, name: str, norm: _BatchNorm) -> tuple[str, ...]:
-    """Fold the batch norm of a SeqConv unit into its convolution, and undo that in the batch norms that read it raw."""
+    """Fold the batch norm of a SeqConv unit into its convolution, and invert it in other readers of the raw map."""
     unit = network.unit_of.get(name, "")
-    if not (unit and network.plain(unit, (ConvUnit,)) and can_be_undone(norm)):
-        raise _CannotFoldError("others read the same map")
+    if not (unit and network.plain(unit, (ConvUnit,)) and is_invertible(norm)):
+        raise _CannotFoldError("its input has other readers")
     found = {_raw_readers(network, flow, network.run(flow, name)) for flow in network.flows if flow.runs(name)}
     if len(found) != 1:
-        raise _CannotFoldError("who reads the same map depends on what the network is asked for")
-    ((maker, readers),) = found
-    names = (maker, *dict(readers))
+        raise _CannotFoldError("the readers of its input depend on the called method")
+    ((producer, readers),) = found
+    names = (producer, *dict(readers))
     if any(flow.runs(other) and not flow.runs(name) for flow in network.flows for other in names):
         raise _CannotFoldError("others need the layer before it as it is")
     affine = affine_of_norm(norm)
-    absorb_behind(network.parts[maker], affine)
+    scale_output(network.parts[producer], affine)
     for reader, start in readers:
         other = network.parts[reader]
         assert isinstance(other, _BatchNorm)
-        absorb_before(other, start, affine)
+        scale_input(other, start, affine)
     whole = network.parts[unit]
     assert isinstance(whole, ConvUnit)
-    network.replace(unit, RawAndActivated(whole.conv))
+    network.replace(unit, FoldedConvUnit(whole.conv))
     return names
 
 
 def _raw_readers(network: _Network, flow: Flow, norm: Step) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """The convolution before a batch norm, and other batch norms that read its map, and from which channel on."""
+    """The convolution before a batch norm, and other batch norms that read its output with their first channel."""
     (raw,) = norm.reads
-    step = flow.maker(raw)
-    if raw in flow.shown or step is None or not (step.is_module and network.plain(step.name, _MAKERS)):
-        raise _CannotFoldError("the map is no convolution's alone")
+    step = flow.producer(raw)
+    if raw in flow.shown or step is None or not (step.is_module and network.plain(step.name, _PRODUCERS)):
+        raise _CannotFoldError("its input is not the output of a single convolution")
     found = []
     for other in flow.readers(raw):
         if other is not norm:
-            joined = other.name == "aten.cat.default" and other.args[1:] == (1,) and other.reads.count(raw) == 1
-            start = sum(flow.shapes[value][1] for value in other.reads[: other.reads.index(raw)]) if joined else 0
-            found += [(reader, start) for reader in _norms(network, flow, other.makes[0] if joined else raw, {norm})]
+            is_cat = other.name == "aten.cat.default" and other.args[1:] == (1,) and other.reads.count(raw) == 1
+            start = sum(flow.shapes[value][1] for value in other.reads[: other.reads.index(raw)]) if is_cat else 0
+            found += [(reader, start) for reader in _norms(network, flow, other.makes[0] if is_cat else raw, {norm})]
     return network.run(flow, step.name).name, tuple(dict.fromkeys(found))
 
 
 def _norms(network: _Network, flow: Flow, value: int, without: Collection[Step]) -> Iterator[str]:
-    """Batch norms with weights that read a value, if nothing else does."""
+    """Affine batch norms that read a value; raises if other modules read it."""
     if value in flow.shown:
-        raise _CannotFoldError("the network gives away the map as it is")
+        raise _CannotFoldError("its input is an output of the network")
     for step in flow.readers(value):
         if step not in without:
             part = network.parts[step.name] if step.is_module else None
             if not (isinstance(part, _BatchNorm) and part.affine and network.plain(step.name, _NORMS)):
-                raise _CannotFoldError("others than batch norms read the same map")
+                raise _CannotFoldError("its input has readers other than batch norms")
             yield network.run(flow, step.name).name

@@ -1,4 +1,4 @@
-"""`optimize_for_inference`: a given network as it is best run once it is trained."""
+"""`optimize_for_inference`: fold batch norms of a trained network and choose its memory format."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -16,29 +16,29 @@ from skipweave.tracing.copies import copied, in_mode
 from skipweave.tracing.dataflow import data_flows
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, trials_of
-from skipweave.tracing.unsupported_networks import check_network
+from skipweave.tracing.unsupported_networks import check_supported
+from skipweave.transforms.inference.norm_folding import Folding, fold_norms, is_step
 from skipweave.transforms.memory_format import FORMATS, MemoryFormat, best_memory_format
-from skipweave.transforms.norm_folding import Folding, fold_norms, is_step
 from skipweave.transforms.verification import Reference
 
-_MOST_AT_FAULT = 3  # batch norms that are looked for one by one
+_MAX_SEARCHED = 3  # batch norms that are searched for separately
 _WEIGHTS = (torch.float32, torch.bfloat16)
 
 
 class InferenceNet(nn.Module):
-    """A network for inference only: made by `optimize_for_inference`, called as the network that it was made of.
+    """A network for inference only, created by `optimize_for_inference` and called like the original network.
 
-    Images are brought to the memory format of the network at the door; where its weights were given another dtype,
-    floating-point inputs are brought to that, and results back to the dtype that the given network had. All attributes
-    of the network can be read here too, its methods called `forward_...` with the same door.
+    Images are converted to the memory format of the network. If its weights have another data type than originally,
+    floating-point inputs are converted to it, and outputs back to the original data type. Attributes of the network are
+    accessible here too; methods named `forward_...` convert inputs and outputs likewise.
 
     Attributes:
         network: The network.
-        folding: What became of its batch norms.
-        memory_format: In which it computes.
+        folding: Report of its batch norms.
+        memory_format: Memory format in which it computes.
 
     Raises:
-        SkipweaveError: It is put into training mode.
+        SkipweaveError: Training mode is set.
     """
 
     def __init__(self, network: nn.Module, folding: Folding, memory_format: MemoryFormat) -> None:
@@ -46,28 +46,28 @@ class InferenceNet(nn.Module):
         self.network = network
         self.folding = folding
         self.memory_format = memory_format
-        self._dtypes: tuple[torch.dtype, torch.dtype] | None = None  # of inputs, and of results
+        self._dtypes: tuple[torch.dtype, torch.dtype] | None = None  # of inputs and outputs
         self.eval()
 
     def compute_in(self, weights: torch.dtype) -> None:
-        """Give the network weights of another dtype, in which it then computes too; inputs and results keep theirs."""
+        """Convert the weights to another data type, in which the network then computes."""
         self._dtypes = weights, dtype_of(self.network)
         self.network.to(dtype=weights)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Return what the network makes."""
+        """Return the outputs of the network."""
         if isinstance(inputs, torch.fx.Proxy):
             raise SkipweaveError("torch.fx cannot trace a network optimized for inference: trace its `network`")
         return self._through(self.network, *inputs, **named)
 
     def train(self, mode: bool = True) -> "InferenceNet":
-        """Refuse training mode."""
+        """Raise for training mode."""
         if mode:
-            raise SkipweaveError("a network optimized for inference cannot be trained: train the one it was made of")
+            raise SkipweaveError("a network optimized for inference cannot be trained: train the original one")
         return super().train(mode)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_modules", "network") or name.startswith("__"):  # how it is copied is its own affair
+        if name in ("_modules", "network") or name.startswith("__"):  # needed for copying
             return super().__getattr__(name)
         try:
             return super().__getattr__(name)
@@ -87,7 +87,7 @@ class InferenceNet(nn.Module):
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             return x
         x = x if self._dtypes is None else x.to(self._dtypes[0])
-        # The format is for speed alone, and the transforms of torch.func know no other than the contiguous one.
+        # The memory format only affects speed, and torch.func supports only contiguous tensors.
         return x.contiguous(memory_format=FORMATS[self.memory_format]) if x.dim() == 4 and is_eager(x) else x
 
     def _leave(self, x: Any) -> Any:
@@ -104,45 +104,44 @@ def optimize_for_inference(
     input_size: InputSize | None = None,
     example_inputs: Any = None,
 ) -> InferenceNet:
-    """Make of a trained network one of the same function that does less: batch norms folded, for inference only.
+    """Optimize a trained network for inference without changing its outputs: fold batch norms, choose a memory format.
 
-    In evaluation mode a batch norm is a gain and a bias a channel, and these go
+    In evaluation mode, a batch norm is a scale and shift per channel. It is folded
 
-    - into the convolution before it (transposed, channel-sparse and DelugeNet's across nodes too), where nothing else
-      reads that one's map, through average pools and concatenations of several convolutions' maps. So a normalized
-      node is normalized by who makes it, and its readers keep gains, biases and ReLU, one pass over what they read.
-    - else, where all who read the normalized map have gains and biases of their own (`ConcatRead`), into those:
-      FC-DenseNet's maps, which others read raw, and node 0 behind a max pool.
+    - into the convolution before it (also transposed, channel-sparse and DelugeNet's cross-layer convolutions), if the
+      output of that has no other reader, through average pools and concatenations of several convolutions. The
+      normalization of a node thus moves into its unit, and its readers keep scale, shift and ReLU.
+    - otherwise into the scale and shift of its readers (`ConcatRead`), if all readers have them: FC-DenseNet's maps,
+      which have raw readers, and node 0 after a max pool.
 
-    What stays: a batch norm of a map that others read too, as before the convolutions of residual networks and of
-    others' DenseNets; one of a sum; one whose map the network returns, keeps, or shows to a hook (`forward_features`,
-    `forward_intermediates`, `forward_anytime` are the same functions as before); one that runs several times.
+    Not folded are batch norms of maps with other readers, as in pre-activation ResNets and other DenseNets; batch norms
+    of sums; those whose input the network returns, stores or passes to a hook (`forward_features`,
+    `forward_intermediates` and `forward_anytime` keep their outputs); and those that run several times.
 
-    On the CPU, in contiguous networks, square max pools become `skipweave.layers.SeparableMaxPool`, which is faster.
+    In contiguous networks on the CPU, square max pools become `skipweave.layers.SeparableMaxPool`, which is faster.
 
-    The result is run beside the given network (two batch sizes, and several image sizes where the network accepts
-    them): structure, shapes, dtypes and values have to be the same, these to a thousandth of an output's largest one
-    (in float32; a millionth in float64, a fiftieth in float16, a tenth in bfloat16). A batch norm that changes anything
-    when it is folded is left, and `folding` says so; where channels-last does, the network stays contiguous.
+    The result is verified against the original network for two batch sizes, and for several image sizes if the network
+    accepts them: structure, shapes, data types and values must be equal, up to 1e-3 of the largest value of an output
+    (in float32; 1e-6 in float64, 2e-2 in float16, 1e-1 in bfloat16). Batch norms whose folding changes an output are
+    not folded, as `folding` reports; if channels-last changes an output, the network stays contiguous.
 
     Args:
-        model: Any network of convolutions. It is copied, not changed.
-        memory_format: `"channels_last"` or `"contiguous"`. None is contiguous where channel-sparse convolutions gather
-            channels, or where the network does not run in channels-last; else channels_last, which is how convolutions
-            compute.
-        compile: Whether `torch.compile` makes kernels of `forward`, when it runs first.
-        weights: `torch.float32`, or `torch.bfloat16`, in which the network then computes too; inputs and results keep
-            their type. None keeps the network's.
-        input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
-        example_inputs: In place of a size, the arguments of one call: a tuple, a mapping of keyword arguments, or the
-            one argument.
+        model: Any network of convolutions. It is copied, not modified.
+        memory_format: `"channels_last"` or `"contiguous"`. None is contiguous for networks with channel-sparse
+            convolutions, or if the network does not run in channels-last, and channels-last otherwise.
+        compile: Whether `forward` is compiled by `torch.compile` on its first run.
+        weights: Data type of weights and computation, `torch.float32` or `torch.bfloat16`; inputs and outputs keep
+            theirs. None does not change it.
+        input_size: Channels, height and width of an image; the default is that of the model's `pretrained_cfg`.
+        example_inputs: Arguments of one call, instead of a size: a tuple, a mapping of keyword arguments, or the only
+            argument.
 
     Returns:
-        The network, with `folding`, which says batch norm by batch norm what was done or why nothing was.
+        The optimized network; its attribute `folding` lists all batch norms.
 
     Raises:
-        SkipweaveError: An argument does not fit, the network is of a kind that cannot be optimized or cannot take such
-            inputs, or the result would be another function.
+        SkipweaveError: An argument is invalid, the network is not supported or does not accept the inputs, or the
+            outputs would change.
 
     >>> import skipweave
     >>> model = skipweave.create_model("densenet40_12", units=2)
@@ -154,14 +153,14 @@ def optimize_for_inference(
     if weights not in (None, *_WEIGHTS):
         raise SkipweaveError(f"weights is {weights!r}: expected torch.float32, torch.bfloat16 or None")
     if isinstance(model, InferenceNet):
-        raise SkipweaveError("the network is optimized for inference already: give the one it was made of")
-    check_network(model)
+        raise SkipweaveError("the network is optimized for inference already: give the original one")
+    check_supported(model)
     dtype_of(model)
-    maker = _Optimizer(model, trials_of(model, input_size, example_inputs))
-    optimized = maker.optimized(memory_format)
+    optimizer = _Optimizer(model, trials_of(model, input_size, example_inputs))
+    optimized = optimizer.optimized(memory_format)
     if weights is not None:
         optimized.compute_in(weights)
-        maker.reference.require(
+        optimizer.reference.require(
             optimized, f"the network in {weights}", "Leave out weights.", within="network", values=False
         )
     if compile:
@@ -170,7 +169,7 @@ def optimize_for_inference(
 
 
 class _Optimizer:
-    """Makes networks for inference of one network, until one does the same."""
+    """Optimizes a network and searches for changes that preserve its outputs."""
 
     def __init__(self, model: nn.Module, trials: Trials) -> None:
         self.model = model
@@ -178,14 +177,14 @@ class _Optimizer:
         self.flows = data_flows(model, trials, is_step)
 
     def optimized(self, memory_format: MemoryFormat | None) -> InferenceNet:
-        """Make the network in a memory format, or in the best one in which it does the same."""
+        """Optimize in a memory format, or in the fastest one that preserves the outputs."""
         best = memory_format or best_memory_format(self.model)
         made = self._make(best, {})
         if not self._difference(made):
             return made
-        at_fault = self._norms_at_fault()
+        excluded = self._norms_to_exclude()
         for chosen in (best,) if memory_format else (best, "contiguous"):
-            made = self._make(chosen, at_fault)
+            made = self._make(chosen, excluded)
             if not (words := self._difference(made)):
                 return made
         raise SkipweaveError(f"the network cannot be optimized for inference in {chosen} memory format: {words}")
@@ -200,27 +199,27 @@ class _Optimizer:
                 parameter.data = parameter.data.contiguous(memory_format=FORMATS[memory_format])
         return InferenceNet(network, folding, memory_format)
 
-    def _norms_at_fault(self) -> dict[str, str]:
-        """Find the batch norms that change what the network does when they are folded, and how."""
+    def _norms_to_exclude(self) -> dict[str, str]:
+        """Find the batch norms whose folding changes outputs, by bisection."""
         names = list(self._make("contiguous", {}).folding.folded)
         found: dict[str, str] = {}
         while words := self._without(found):
-            if len(found) == _MOST_AT_FAULT:
+            if len(found) == _MAX_SEARCHED:
                 return dict.fromkeys(names, f"folded with others, {words}")
             rest = [name for name in names if name not in found]
-            most = len(rest)  # folding so many is wrong, folding `least` is not
+            most = len(rest)  # folding this many changes outputs, folding `least` does not
             least = 0
             if not rest or self._without(dict.fromkeys(names, "")):
-                return found  # others are at fault
+                return found  # the difference has another cause
             while most - least > 1:
                 middle = (most + least) // 2
-                wrong = self._without(found | dict.fromkeys(rest[middle:], ""))
-                most, least = (middle, least) if wrong else (most, middle)
+                differs = self._without(found | dict.fromkeys(rest[middle:], ""))
+                most, least = (middle, least) if differs else (most, middle)
             found[rest[most - 1]] = f"folded, {words}"
         return found
 
     def _without(self, skipped: Mapping[str, str]) -> str:
-        """What the network does differently without some batch norms folded."""
+        """Difference of the network when some batch norms are not folded."""
         return self._difference(self._make("contiguous", skipped))
 
     def _difference(self, made: InferenceNet) -> str:
@@ -228,10 +227,10 @@ class _Optimizer:
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
-    """Of the first floating-point parameter.
+    """Data type of the first floating-point parameter.
 
     Raises:
-        SkipweaveError: There is none.
+        SkipweaveError: The network has no floating-point parameters.
     """
     dtypes = (tensor.dtype for tensor in model.parameters() if tensor.is_floating_point())
     if (dtype := next(dtypes, None)) is None:
@@ -248,7 +247,7 @@ def _replace_pools(network: nn.Module) -> None:
 
 
 def _is_separable(pool: nn.MaxPool2d) -> bool:
-    """Whether `SeparableMaxPool` does the same, and nobody watches or alters the pool by hooks."""
+    """Whether `SeparableMaxPool` computes the same, and the pool has no hooks."""
     if type(pool) is not nn.MaxPool2d or pool._forward_hooks or pool._forward_pre_hooks:
         return False
     square = all(len(set(_pair(size))) == 1 for size in (pool.kernel_size, pool.stride, pool.padding))

@@ -1,4 +1,4 @@
-"""Channel-sparse layers that gain links: patterns nest, so that links are only ever added."""
+"""Densification: add links to channel-sparse layers. Patterns are nested, so existing links are kept."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from skipweave.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import channel_patterns
 from skipweave.transforms.attachments import attached
-from skipweave.transforms.sparsify import seed_of_layer
+from skipweave.transforms.compression.sparsify import seed_of_layer
 
 NewWeights = Literal["fresh", "zero"]
 
@@ -24,34 +24,32 @@ def sparse_layers(model: nn.Module) -> dict[str, ChannelSparseConv2d]:
 def add_links(
     model: nn.Module, density: float, *, new: NewWeights = "fresh", seed: int = 0
 ) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    """Let the channel-sparse layers of a network read more channels (Changpinyo et al. 2017, section 3.2).
+    """Add links to the channel-sparse layers of a network (Changpinyo et al. 2017, section 3.2).
 
-    Every link stays, with its weight. Which ones are added follows from the links that there are and from the seed, so
-    a network whose state was stored and loaded in between gains the same. Each weight stays the same `Parameter`, with
-    a new and larger tensor; gradients are dropped. Layers that read as many channels already are left alone.
+    Existing links keep their weights. The new links are determined by the existing ones and the seed, also after
+    saving and loading the network. Each weight remains the same `Parameter`, with a larger tensor; gradients are
+    dropped. Layers with at least this density do not change.
 
-    Batch norms hold statistics of the network before: train some 100 steps, or run through some data, before it is
-    evaluated.
+    Batch norms have the statistics of the sparser network: train for some 100 steps before evaluation.
 
     Args:
-        model: Changed in place.
-        density: Share of its input channels that each output is to read.
-        new: Weights of new links: `"fresh"` ones are drawn as at the start of training, He's for the new fan-in (the
-            paper's); with `"zero"` the network computes what it did.
-        seed: What links and weights are drawn from; torch's own generator is left alone.
+        model: The network, modified in place.
+        density: Fraction of the input channels that each output will read.
+        new: Weights of new links: `"fresh"` (default) initializes them as in He et al. with the new fan-in, as in the
+            paper; with `"zero"` the outputs do not change.
+        seed: Seed of links and weights; torch's default generator is not used.
 
     Yields:
-        Each weight that grew, and for every old one its place among the new, (out_channels, fan_in): what an optimizer
-        keeps of a weight goes there.
+        Each enlarged weight, and the positions of the old links among the new ones, (out_channels, fan_in), for the
+        state of an optimizer.
 
     Raises:
-        SkipweaveError: The density is not above 0 and at most 1, or a layer's weight is tied to another, parametrized,
-            or computed by a hook.
+        SkipweaveError: The density is not in (0, 1], or a layer's weight is tied, parametrized or computed by a hook.
     """
     special = attached(model, new_parameters=False)
     for name in sparse_layers(model):
         if name in special:
-            raise SkipweaveError(f"{name} cannot read more channels: {special[name]}")
+            raise SkipweaveError(f"links cannot be added to {name}: {special[name]}")
     for number, layer in enumerate(sparse_layers(model).values()):
         fan_in = channel_patterns.fan_in_of(density, layer.in_channels)
         if fan_in > layer.fan_in:
@@ -59,22 +57,22 @@ def add_links(
 
 
 def scatter_old(old: Tensor, new: Tensor, places: Tensor) -> Tensor:
-    """Put what belongs to old links to its places among the new.
+    """Copy values of old links to their positions among the new ones.
 
     Args:
-        old: (C_out, k, kh, kw).
-        new: (C_out, larger k, kh, kw), changed in place.
-        places: (C_out, k).
+        old: Values (C_out, k, kh, kw).
+        new: Values (C_out, larger k, kh, kw), modified in place.
+        places: Positions (C_out, k).
     """
     return new.scatter_(1, places[:, :, None, None].expand_as(old), old)
 
 
 def match_fan_ins(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Give channel-sparse layers room for just the links of a stored state; what they are comes from the state.
+    """Resize channel-sparse layers to the fan-ins of a state dict that will be loaded.
 
     Args:
-        model: Changed in place.
-        shapes: Of the state's tensors, by name.
+        model: The network, modified in place.
+        shapes: Shapes of the tensors of the state dict, by name.
     """
     for name, layer in sparse_layers(model).items():
         weight, index = shapes.get(f"{name}.weight", ()), shapes.get(f"{name}.index", ())
@@ -87,7 +85,7 @@ def match_fan_ins(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> No
 
 
 def _widen(layer: ChannelSparseConv2d, fan_in: int, new: NewWeights, seed: int) -> Tensor:
-    """Let a layer read `fan_in` channels; return where the old ones are among them."""
+    """Extend a layer to `fan_in` links per output; return the positions of the old links."""
     before = layer.pattern
     if before.block > 1:
         after = channel_patterns.shared(

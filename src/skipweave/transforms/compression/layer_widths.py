@@ -1,4 +1,4 @@
-"""Layers of other widths: how each class of layer says how wide it is, and is made another width in place."""
+"""Widths of layers: how to read and change the numbers of channels of each layer class."""
 
 from dataclasses import dataclass
 
@@ -7,34 +7,34 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from skipweave.errors import SkipweaveError
-from skipweave.tracing.channel_layers import MAKERS, channel_dim, depthwise
+from skipweave.tracing.channel_layers import PRODUCERS, channel_dim, depthwise
 
 _FOLLOWERS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 def resizable(part: nn.Module) -> bool:
     """Whether a module has a width that `resize` can change."""
-    return isinstance(part, MAKERS + _FOLLOWERS)
+    return isinstance(part, PRODUCERS + _FOLLOWERS)
 
 
 def input_width(part: nn.Module, x: Tensor) -> int:
-    """Channels of what a layer reads."""
+    """Number of channels of a layer's input."""
     return x.shape[channel_dim(part, x)]
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Channels of what a layer reads, and of what it makes (the same for a normalization)."""
+    """Numbers of input and output channels of a layer (equal for a normalization)."""
 
     inputs: int
     outputs: int
 
 
 def resize(part: nn.Module, name: str, widths: Widths) -> None:
-    """Give a layer other widths; its tensors are new and hold nothing yet.
+    """Change the widths of a layer in place; its new tensors are not initialized.
 
     Raises:
-        SkipweaveError: The layer's groups do not divide the widths.
+        SkipweaveError: A width is not a multiple of the layer's groups.
     """
     if isinstance(part, nn.Linear):
         part.in_features, part.out_features = widths.inputs, widths.outputs
@@ -55,7 +55,7 @@ def resize(part: nn.Module, name: str, widths: Widths) -> None:
 
 
 def draw(part: nn.Module) -> None:
-    """Give a layer fresh weights: He's for convolutions (normal, by fan-in), torch's own for all others."""
+    """Initialize a layer: convolutions as in He et al. (normal, by fan-in), all others as torch does."""
     part.reset_parameters()  # type: ignore[operator]
     if isinstance(part, _ConvNd):
         nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="relu")
@@ -83,7 +83,7 @@ def _require_multiple(name: str, what: str, number: int, width: int) -> None:
 
 
 def _renew(part: nn.Module, **shapes: tuple[int, ...]) -> None:
-    """Replace those of a module's tensors that it has."""
+    """Replace existing tensors of a module by zeros of other shapes."""
     for name, shape in shapes.items():
         old = getattr(part, name, None)
         if isinstance(old, nn.Parameter):

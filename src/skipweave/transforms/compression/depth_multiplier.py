@@ -1,4 +1,4 @@
-"""`depth_multiplier`: a given network with every layer narrower by one factor."""
+"""`depth_multiplier`: scale the widths of all layers of a network by a factor."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,21 +10,21 @@ from torch import nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.layers import Head
-from skipweave.tracing.channel_layers import MAKERS, depthwise, output_width
+from skipweave.tracing.channel_layers import PRODUCERS, depthwise, output_width
 from skipweave.tracing.copies import copied, in_mode
 from skipweave.tracing.example_inputs import InputSize
-from skipweave.tracing.replicas import Trials, run, runs, shape_twin, trials_of
+from skipweave.tracing.replicas import Trials, run, runs, shape_replica, trials_of
 from skipweave.transforms.attachments import attached, own_tensors
-from skipweave.transforms.fixed_widths import kept_layers, require_same_way
-from skipweave.transforms.layer_widths import Widths, draw, input_width, resizable, resize
-from skipweave.transforms.transform_report import Thinned, thinned
+from skipweave.transforms.compression.compressed_model import CompressedModel, compare
+from skipweave.transforms.compression.fixed_widths import fixed_width_layers, require_same_operations
+from skipweave.transforms.compression.layer_widths import Widths, draw, input_width, resizable, resize
 from skipweave.transforms.verification import Reference
 
 RULES: Mapping[str, Callable[[Fraction], int]] = {
     "floor8": lambda exact: max(8, 8 * math.floor(exact / 8)),
     "ceil": math.ceil,
 }
-"""What becomes of a width times alpha: what Table 1 was made with, and what the text says."""
+"""Rounding of alpha times a width: as in the paper's Table 1, and as its text says."""
 
 
 def depth_multiplier(
@@ -34,33 +34,31 @@ def depth_multiplier(
     rule: str = "floor8",
     input_size: InputSize | None = None,
     example_inputs: Any = None,
-) -> Thinned:
-    """Make every layer of a network narrower by one factor (Changpinyo et al. 2017, section 3; their baseline).
+) -> CompressedModel:
+    """Scale the widths of all layers of a network (Changpinyo et al. 2017, section 3; the paper's baseline).
 
-    Every convolution and every hidden linear layer makes alpha times its channels; what it reads follows from what is
-    there to be read, which one dry run on the meta device tells, whatever the network concatenates or adds. Layers that
-    make the network's outputs keep their width. Depthwise convolutions take the width of what they read; of grouped
-    ones the groups stay, and widths are rounded down to multiples of them.
+    Every convolution and every hidden linear layer gets alpha times its output channels. Input widths are determined by
+    a dry run on the meta device, whatever the network concatenates or adds. Layers that compute the network's outputs
+    keep their width. Depthwise convolutions have the width of their input; grouped convolutions keep their groups, with
+    widths rounded down to multiples of them.
 
-    All weights are drawn anew, from torch's global generator: He's normal ones by fan-in for convolutions, torch's own
-    for linear layers. Nothing else draws from it. Sizes that the network notes of itself beside its layers, such as
-    timm's `feature_info`, stay as they were, but for those that `reset_classifier` needs.
+    All weights are initialized from torch's default generator: convolutions as in He et al. (normal, by fan-in), others
+    as torch does. Sizes that the network stores outside its layers, such as timm's `feature_info`, do not change,
+    except for those that `reset_classifier` needs.
 
-    Deviation: the paper says that widths are rounded up; its Table 1 follows `"floor8"`, exactly.
+    Deviation: the paper says that widths are rounded up, but its Table 1 follows `"floor8"` exactly.
 
     Args:
-        model: Any network of convolutions, linear layers and normalizations. It is copied, not changed.
-        alpha: Factor, above 0; costs go with about its square. The paper's small networks take the root of what they
-            want to cost.
-        rule: `"floor8"`, max(8, 8 floor(alpha c / 8)), or `"ceil"`.
-        input_size: Channels, height and width of an image; by default those of the model's `pretrained_cfg`.
-        example_inputs: In place of a size, the arguments of one call: a tuple, a mapping of keyword arguments, or the
-            one argument.
+        model: Any network of convolutions, linear layers and normalizations. It is copied, not modified.
+        alpha: Factor on the widths, above 0; costs are about proportional to its square.
+        rule: `"floor8"` (default), max(8, 8 floor(alpha c / 8)), or `"ceil"`.
+        input_size: Channels, height and width of an image; the default is that of the model's `pretrained_cfg`.
+        example_inputs: Arguments of one call, instead of a size: a tuple, a mapping of keyword arguments, or the only
+            argument.
 
     Raises:
-        SkipweaveError: An argument does not fit; or a module of the network, which is named, cannot be made narrower:
-            it has parameters whose width is not known, is tied to another, or a size is fixed elsewhere; or the result
-            would give anything of another structure, shape or dtype.
+        SkipweaveError: An argument is invalid; a module cannot be resized, because it has other parameters, tied
+            parameters or a fixed size; or structure, shapes or data types of the outputs would change.
 
     >>> import torchvision
     >>> result = depth_multiplier(torchvision.models.resnet18(), 0.5, input_size=(3, 224, 224))
@@ -71,7 +69,7 @@ def depth_multiplier(
     trials = trials_of(model, input_size, example_inputs)
     _check_modules(model)
     reference = Reference(model, trials, values=False)
-    factor = Fraction(str(alpha))  # 0.1 as it is written, not the nearest binary number
+    factor = Fraction(str(alpha))  # exactly 0.1, not the nearest binary number
 
     def scaled(width: int) -> int:
         return RULES[rule](factor * width) if factor > 1 else min(width, RULES[rule](factor * width))
@@ -82,32 +80,32 @@ def depth_multiplier(
         part = narrow.get_submodule(name)
         resize(part, name, width)
         draw(part)
-    _note_classifier(narrow)
-    reference.require(narrow, "the narrow network", "A size is fixed outside its layers: write it without that number.")
-    if trials.device == "meta":  # elsewhere the way may depend on numbers
-        require_same_way(model, narrow, trials)
+    _update_classifier(narrow)
+    reference.require(narrow, "the narrow network", "A size is fixed outside its layers: make it depend on the input.")
+    if trials.device == "meta":  # elsewhere operations may depend on values
+        require_same_operations(model, narrow, trials)
     changes = {
         name: f"{output_width(part)} to {widths[name].outputs} channels"
         for name, part in model.named_modules()
-        if isinstance(part, MAKERS)
+        if isinstance(part, PRODUCERS)
     }
-    return thinned(model, narrow, changes, trials)
+    return compare(model, narrow, changes, trials)
 
 
 def check_factor(alpha: float, rule: str = "floor8", **_: object) -> None:
-    """Check those arguments of `depth_multiplier` that need no network; others are left alone.
+    """Check the arguments of `depth_multiplier` that can be checked without a network.
 
     Raises:
-        SkipweaveError: One does not fit.
+        SkipweaveError: An argument is invalid.
     """
     if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 < alpha < math.inf:
         raise SkipweaveError(f"alpha is {alpha!r}: expected a number above 0, such as 0.5")
     if rule not in list(RULES):
-        raise SkipweaveError(f"unknown rule {rule!r}: expected one of {', '.join(RULES)}")
+        raise SkipweaveError(f"rule is {rule!r}: expected one of {', '.join(RULES)}")
 
 
 def _check_modules(model: nn.Module) -> None:
-    """Refuse what would not fit other widths: parameters whose width is not known, and what is attached to layers."""
+    """Raise for modules with parameters of unknown width, and for layers that cannot be replaced."""
     special = attached(model)
     for name, part in model.named_modules():
         where = f"cannot make {name or 'the network itself'} narrower"
@@ -120,15 +118,15 @@ def _check_modules(model: nn.Module) -> None:
             raise SkipweaveError(f"{where}: it normalizes over more than channels, {tuple(part.normalized_shape)}")
         if own:
             raise SkipweaveError(
-                f"{where}: {type(part).__name__} has parameters of its own "
-                f"({', '.join(own)}) whose width is not known here; networks of skipweave take growth or widths instead"
+                f"{where}: {type(part).__name__} has parameters of unknown width ({', '.join(own)}); for networks of "
+                "skipweave, set growth or widths instead"
             )
 
 
 def _widths(model: nn.Module, trials: Trials, scaled: Callable[[int], int]) -> dict[str, Widths]:
-    """Widths of every layer, by name, found by running a twin that is made narrower as it runs."""
-    twin = shape_twin(trials, model)
-    last = kept_layers(model, trials)
+    """Widths of every layer, by name, determined by resizing the layers of a replica while it runs."""
+    twin = shape_replica(trials, model)
+    last = fixed_width_layers(model, trials)
     found: dict[str, Widths] = {}
 
     def fit(part: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -142,7 +140,7 @@ def _widths(model: nn.Module, trials: Trials, scaled: Callable[[int], int]) -> d
     for part in names:
         part.register_forward_pre_hook(fit, with_kwargs=True)
     inputs = next(trials.here())
-    trains = runs(in_mode(trials.replica(model), training=True), inputs)  # auxiliary classifiers run then only
+    trains = runs(in_mode(trials.replica(model), training=True), inputs)  # auxiliary classifiers run only then
     for training in (True, False) if trains else (False,):
         try:
             run(in_mode(twin, training=training), inputs)
@@ -157,8 +155,8 @@ def _widths(model: nn.Module, trials: Trials, scaled: Callable[[int], int]) -> d
 
 def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[int], int], *, keep: bool) -> Widths:
     if not inputs:
-        raise SkipweaveError(f"cannot make {name} narrower: nothing would be left of the channels that it reads")
-    if not isinstance(part, MAKERS):
+        raise SkipweaveError(f"cannot make {name} narrower: it would have no input channels")
+    if not isinstance(part, PRODUCERS):
         return Widths(inputs, inputs)
     width = output_width(part)
     if depthwise(part):
@@ -171,8 +169,8 @@ def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[int],
     return Widths(inputs, max(groups, scaled(width) // groups * groups))
 
 
-def _note_classifier(model: nn.Module) -> None:
-    """Bring what a timm model's `reset_classifier` builds by up to date."""
+def _update_classifier(model: nn.Module) -> None:
+    """Update the sizes that `reset_classifier` of timm models uses."""
     classifier: object = getattr(model, "get_classifier", lambda: None)()
     if not isinstance(classifier, nn.Linear):
         return

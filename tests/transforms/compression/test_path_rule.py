@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from skipweave.topology import ChannelPattern, channel_patterns
 from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
 from skipweave.tracing.replicas import trials_of
-from skipweave.transforms.unread_channels import rescue, unread
+from skipweave.transforms.compression.path_rule import apply_path_rule, unread
 
 
 def chain(widths: list[int]) -> ChannelGraph:
@@ -34,10 +34,10 @@ def test_no_channel_of_a_chain_stays_unread(widths: list[int], fan_in: int, seed
         str(number): channel_patterns.exact(a, b, min(fan_in, a), choice="uniform", seed=seed + number)
         for number, (a, b) in enumerate(pairwise(widths))
     }
-    rescued = rescue(graph, patterns, extend)
-    assert unread(graph, rescued) == []
+    handled = apply_path_rule(graph, patterns, extend)
+    assert unread(graph, handled) == []
     for name, before in patterns.items():
-        after = rescued[name]
+        after = handled[name]
         first = name == "0"  # its inputs are the image's, which need no reader
         enough = first or before.links >= before.in_channels
         needed = -(-before.in_channels // before.out_channels)
@@ -48,7 +48,7 @@ def test_no_channel_of_a_chain_stays_unread(widths: list[int], fan_in: int, seed
 def test_one_link_is_swapped_for_each_channel_rescued() -> None:
     graph = chain([3, 4, 4])
     before = ChannelPattern(4, 4, np.array([[0, 1], [0, 1], [0, 2], [0, 1]]))
-    after = rescue(graph, {"1": before}, extend)["1"]
+    after = apply_path_rule(graph, {"1": before}, extend)["1"]
     assert unread(graph, {"1": before}) == [("0", 3)]
     assert (after.mask() != before.mask()).sum() == 2
     assert after.readers.tolist() == [3, 3, 1, 1]
@@ -71,14 +71,14 @@ class Branches(nn.Module):
 def test_readers_of_one_map_share_the_work() -> None:
     graph = channel_graph(Branches(), trials_of(Branches(), (1, 2, 2)))
     patterns = {name: ChannelPattern(8, 4, np.array([[0], [1], [2], [3]])) for name in ("left", "right")}
-    rescued = rescue(graph, patterns, extend)
-    assert [pattern.fan_in for pattern in rescued.values()] == [1, 1]
-    assert (rescued["left"].readers + rescued["right"].readers).tolist() == [1] * 8
+    handled = apply_path_rule(graph, patterns, extend)
+    assert [pattern.fan_in for pattern in handled.values()] == [1, 1]
+    assert (handled["left"].readers + handled["right"].readers).tolist() == [1] * 8
 
 
 def test_blocks_stay_blocks() -> None:
     graph = chain([3, 8, 8])
     before = ChannelPattern(8, 8, np.array([[0, 1], [0, 1], [0, 1], [2, 3]]))
-    after = rescue(graph, {"1": before}, extend)["1"]
+    after = apply_path_rule(graph, {"1": before}, extend)["1"]
     assert after.block == 2
     assert after.readers.min() == 2

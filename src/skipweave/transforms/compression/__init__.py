@@ -1,0 +1,1 @@
+"""Compression: fewer channels (`depth_multiplier`) or fewer links between channels (`sparsify`)."""

@@ -1,0 +1,1 @@
+"""Optimization of trained networks for inference."""
