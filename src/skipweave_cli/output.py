@@ -1,11 +1,11 @@
-"""Output before anything else is imported."""
+"""Output without rich, for help and configs."""
 
 import os
 import sys
 
 
 def write_out(text: str) -> None:
-    """Print to stdout; if nobody reads it any more, as after `| head`, go on without."""
+    """Print to stdout; continue without it if it is closed, as after `| head`."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
