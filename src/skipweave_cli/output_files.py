@@ -1,4 +1,4 @@
-"""Files that a command is asked to write."""
+"""Output files of commands."""
 
 import os
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from skipweave.errors import SkipweaveError
 
 
 def make_room(paths: Iterable[Path], option: str = "--save") -> None:
-    """Make the folders of files that are to be written, before the work that they are for; nothing is written over.
+    """Make the directories of output files before the work starts. Existing files are not overwritten.
 
     Args:
-        paths: the files.
-        option: of the command line that names them.
+        paths: The files.
+        option: Option of the command line that names them.
 
     Raises:
-        SkipweaveError: one of the files exists already, or its folder cannot be made or written to.
+        SkipweaveError: One of the files exists already, or its directory cannot be made or written to.
     """
     paths = list(paths)
     if there := [str(path) for path in paths if path.exists()]:
@@ -24,9 +24,9 @@ def make_room(paths: Iterable[Path], option: str = "--save") -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SkipweaveError(f"cannot make the folder {folder}: {error.strerror}") from error
+            raise SkipweaveError(f"cannot make the directory {folder}: {error.strerror}") from error
         if not os.access(folder, os.W_OK):
-            raise SkipweaveError(f"cannot write into the folder {folder}: choose another {option}")
+            raise SkipweaveError(f"cannot write to the directory {folder}: choose another {option}")
 
 
 def pictures(prefix: Path) -> tuple[Path, Path]:

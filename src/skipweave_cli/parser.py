@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from skipweave_cli.output import write_out
+from skipweave_cli.unlisted_models import problems_of_unlisted
 from skipweave_config.config_files import as_yaml, read_values
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.names import misplaced_file, nearest
@@ -292,8 +293,11 @@ def _config(syntax: Syntax, tree: dict[str, Any], files: Sequence[Path], problem
             values = _merged(values, read_values(file))
     if tree.get("resume") and isinstance(values.get("data"), dict):
         values["data"].pop("download", None)  # downloaded when the run began
-    with noted_in(problems):
-        return validate(syntax.config, _merged(values, given))
+    values = _merged(values, given)
+    try:
+        return validate(syntax.config, values)
+    except SkipweaveError as error:
+        problems += [*error.problems, *problems_of_unlisted(values)]
     return None
 
 

@@ -1,4 +1,4 @@
-"""Tables and lines as every command prints them."""
+"""Output of commands: tables and lines."""
 
 import os
 import sys
@@ -14,37 +14,37 @@ from rich.text import Text
 from skipweave_config.printable import printable
 
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-"""The columns of a progress bar."""
+"""Columns of a progress bar."""
 
 _ENDLESS = 10_000
 
 
 class PlainConsole(Console):
-    """Prints words as they are; what a file put into them cannot steer the terminal.
+    """Console without markup, in which text from files cannot control the terminal.
 
     Args:
-        **options: as rich takes them.
+        **options: Options of `rich.console.Console`.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, **options)
 
     def on_broken_pipe(self) -> None:
-        """Go on without printing where nobody reads any more, as after `| head`: a run has its log."""
+        """Stop printing but continue, as after `| head`: a run has its log."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Lay out a line, or a table's cell."""
+        """Render a line, or a cell of a table."""
         return super().render_str(printable(text), **options)
 
 
 def new_table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """Begin a table.
+    """Make an empty table.
 
     Args:
-        columns: their headings.
-        right: those to be set flush right.
+        columns: Headings.
+        right: Columns to align right.
     """
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
@@ -55,7 +55,7 @@ def new_table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Print a table: fitted to a terminal, or one line a row where the output goes into a pipe or a file."""
+    """Print a table: fitted to a terminal, or one line per row into a pipe or a file."""
     console = PlainConsole()
     if not console.is_terminal:
         console = PlainConsole(width=PlainConsole(width=_ENDLESS).measure(table).maximum)
@@ -63,10 +63,10 @@ def print_table(table: Table) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line, never folded."""
+    """Print a line without wrapping it."""
     PlainConsole().print(line, soft_wrap=True)
 
 
 def complain(problem: str) -> None:
-    """Print a problem that does not end the command to stderr, in a line."""
+    """Print a problem that does not end the command to stderr, in one line."""
     print(printable(f"skipweave: error: {' '.join(problem.split())}"), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What ends a command before its end: a mistake of the user's, or a signal."""
+"""Exceptions: mistakes of the user, and signals."""
 
 import signal
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 
 
 class SkipweaveError(ValueError):
-    """A mistake, or several, in what the user gave: it names the value, what was expected, and what to do.
+    """One or more mistakes of the user. Messages name the value, what is expected and what to do.
 
-    The command line prints the message, a line a mistake, without a traceback, and exits with status 2.
+    The command line prints one line per mistake, without a traceback, and exits with status 2.
 
     Args:
-        *problems: the mistakes, each in words.
+        *problems: Messages, one per mistake.
 
     Attributes:
-        problems: the same.
+        problems: The messages.
 
     >>> str(SkipweaveError("epochs is 0", "lr is -1"))
     'epochs is 0; lr is -1'
@@ -27,7 +27,7 @@ class SkipweaveError(ValueError):
 
 @contextmanager
 def noted_in(problems: list[str]) -> Iterator[None]:
-    """Add the mistakes that the block tells of to a list, so that what comes after it is checked too.
+    """Append the problems of a SkipweaveError raised in the block to a list, so that later checks run too.
 
     >>> problems = []
     >>> with noted_in(problems):
@@ -42,15 +42,14 @@ def noted_in(problems: list[str]) -> Iterator[None]:
 
 
 class Stopped(SystemExit):
-    """A signal asked to stop, and what was being done has been saved. Uncaught it ends Python without a traceback.
+    """A signal stopped the run after its state was saved. Uncaught, it ends Python without a traceback.
 
     Args:
-        number: of the signal.
-        message: one line that tells how to go on; empty in processes that leave the telling to another.
+        number: Number of the signal.
+        message: How to resume, in one line; empty in processes other than the first.
 
     Attributes:
-        code: 128 + the number, the exit status by which shells and schedulers know the signal: 143 after SIGTERM, 130
-            after SIGINT, 138 after SIGUSR1 (on Linux).
+        code: Exit status 128 + number, as of shells: 143 after SIGTERM, 130 after SIGINT, 138 after SIGUSR1 (on Linux).
     """
 
     code: int

@@ -19,6 +19,7 @@ from skipweave_config.fields import (
     PositiveInteger,
     Text,
 )
+from skipweave_config.model_table import check_args
 from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
 from skipweave_config.validation import Config
 
@@ -53,6 +54,8 @@ class ModelConfig(Config):
 
     name: Text = "sparsenet40_12"
     args: PlainValues = field(default_factory=dict)
+
+    _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
 
 
 def check_last_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:

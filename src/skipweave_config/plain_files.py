@@ -1,4 +1,4 @@
-"""Read YAML and JSON that may come from anywhere: plain values only, never more than a bounded amount of them."""
+"""Reading of untrusted YAML and JSON files: plain values only, of bounded size."""
 
 import json
 import re
@@ -17,7 +17,7 @@ def read_text(path: Path) -> str:
     """Read a text file of at most 4 MiB.
 
     Raises:
-        SkipweaveError: it is missing, larger, no file (a pipe would never end) or no text.
+        SkipweaveError: It is missing, larger, not a regular file (a pipe may never end) or not UTF-8.
     """
     try:
         if path.exists() and not path.is_file():
@@ -35,10 +35,10 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file of plain values: no tags of Python's, no aliases, no key twice.
+    """Read a YAML file of plain values, without Python tags, aliases and duplicate keys.
 
     Raises:
-        SkipweaveError: it cannot be read, or is not such a file.
+        SkipweaveError: It cannot be read, or is not such a file.
     """
     return _parsed("YAML", parse_yaml, read_text(path), path)
 
@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        SkipweaveError: it cannot be read, or is not JSON.
+        SkipweaveError: It cannot be read, or is not JSON.
     """
     return _parsed("JSON", json.loads, read_text(path), path)
 
@@ -56,7 +56,7 @@ def parse_yaml(text: str) -> Any:
     """Parse YAML as `read_yaml` does.
 
     Raises:
-        yaml.YAMLError: it is none.
+        yaml.YAMLError: It is not YAML.
 
     >>> parse_yaml("{lr: 1e-4, date: 2026-11-21}")
     {'lr': 0.0001, 'date': '2026-11-21'}
@@ -74,23 +74,23 @@ def _parsed(kind: str, parse: Callable[[str], Any], text: str, path: Path) -> An
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """A safe loader that also refuses what plain settings do not need and what hides mistakes."""
+    """Safe loader that also rejects aliases and duplicate keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse aliases: a few of them can stand for billions of values."""
+        """Reject aliases: a few of them can stand for billions of values."""
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases are not taken here: write the value out ({self.peek_event().start_mark})")
+            raise yaml.YAMLError(f"aliases are not allowed: write the value out ({self.peek_event().start_mark})")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse a key that stands twice."""
+        """Reject duplicate keys."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             raise yaml.YAMLError(f"{', '.join(twice)} given more than once ({node.start_mark})")
         return super().construct_mapping(node, deep)
 
 
-# Numbers such as 1e-4, which YAML 1.1 takes for text, are numbers; dates are text.
+# Unlike YAML 1.1, 1e-4 is a number, and dates are text.
 _PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()

@@ -1,10 +1,10 @@
-"""What may come from anywhere, made fit to be printed."""
+"""Text from files, made safe to print."""
 
 
 def printable(text: str) -> str:
-    r"""A text without signs that would steer a terminal (escapes, bells, other directions): a `?` for each.
+    r"""Replace characters that control a terminal (escapes, bells, text direction) by `?`.
 
-    Ends of lines stay.
+    Line feeds are kept.
 
     >>> printable("a cat\x1b[2J\x07\n")
     'a cat?[2J?\n'

@@ -20,6 +20,7 @@ from skipweave_config.fields import (
     not_empty,
 )
 from skipweave_config.fit_config import Accelerator, FitConfig, ModelConfig, Precision, check_last_epochs
+from skipweave_config.model_table import check_args
 from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
 from skipweave_config.validation import Config
 
@@ -38,6 +39,8 @@ class NetworkConfig(Config):
     args: PlainValues = field(default_factory=dict)
     label: Text = ""
     densify: DensifyConfig = field(default_factory=DensifyConfig)
+
+    _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
 
     @property
     def title(self) -> str:

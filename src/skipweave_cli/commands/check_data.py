@@ -1,4 +1,4 @@
-"""`skipweave check-data`: read a data set through before training, and list what is wrong with it."""
+"""`skipweave check-data`: what is wrong with a dataset."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +61,7 @@ def _show(findings: Sequence[Finding]) -> None:
 
 
 def _show_values(report: DataReport) -> None:
-    """The kinds of images, and from where to where their values go."""
+    """Print the kinds of images and the range of their values."""
     numbers = ("images", "lowest value", "highest value")
     table = new_table("kind", *numbers, right=numbers)
     for values in report.values:

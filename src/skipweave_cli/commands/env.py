@@ -1,4 +1,4 @@
-"""`skipweave env`: what skipweave runs on, and which form the channel-sparse convolution takes, and why."""
+"""`skipweave env`: versions, processor, and the implementation of channel-sparse convolutions."""
 
 import os
 import platform

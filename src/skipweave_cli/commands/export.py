@@ -1,4 +1,4 @@
-"""`skipweave export`: a trained network for others to use."""
+"""`skipweave export`: a trained model in other formats."""
 
 import json
 from collections.abc import Callable, Mapping

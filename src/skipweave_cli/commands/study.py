@@ -34,7 +34,7 @@ def study(options: StudyOptions) -> int:
 
 
 def _tell(console: Console, results: Results, output: Path) -> None:
-    """Say in plain words what was found, and where it is written down."""
+    """Print the result, failures, and the paths of report and tables."""
     headline, *rest = verdict(results)
     console.print()
     console.print(headline, style="bold")
