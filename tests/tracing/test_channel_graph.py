@@ -116,7 +116,7 @@ def test_squeeze_and_excitation_and_residual_sums_of_timm() -> None:
 
 
 def test_images_that_the_model_cannot_take() -> None:
-    with pytest.raises(SkipweaveError, match=r"cannot run for images of size \(4, 8, 8\)"):
+    with pytest.raises(SkipweaveError, match=r"\(4, 8, 8\)"):
         graph_of(Net(), (4, 8, 8))
 
 

@@ -193,7 +193,7 @@ def test_networks_that_cannot_be_copied() -> None:
     model = layers()
     model.lock = Lock()
     for copy in (copied, replica, on_meta):
-        with pytest.raises(SkipweaveError, match=r"this Sequential cannot be copied .*lock"):
+        with pytest.raises(SkipweaveError, match=r"Sequential cannot be copied .*lock"):
             copy(model)
 
 

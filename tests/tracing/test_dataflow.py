@@ -82,7 +82,7 @@ def test_the_network_is_not_touched() -> None:
 
 
 def test_images_that_it_cannot_take_are_named() -> None:
-    with pytest.raises(SkipweaveError, match=r"first \(Conv2d\) cannot run for images of size \(4, 8, 8\)"):
+    with pytest.raises(SkipweaveError, match=r"first \(Conv2d\).*\(4, 8, 8\)"):
         trials_of(Net(), (4, 8, 8))
 
 

@@ -65,7 +65,7 @@ def test_the_size_that_a_model_says() -> None:
     model.in_chans = 1
     assert checked_input_size(model, None) == (1, 8, 9)
     for cfg in (None, {}, object()):
-        with pytest.raises(SkipweaveError, match="does not say what images it takes"):
+        with pytest.raises(SkipweaveError, match="input_size="):
             checked_input_size(Cfg(cfg), None)
 
 
@@ -76,5 +76,5 @@ def test_sizes_that_are_none(size: Any) -> None:
 
 
 def test_both() -> None:
-    with pytest.raises(SkipweaveError, match="both input_size and example_inputs are given"):
+    with pytest.raises(SkipweaveError, match="input_size and example_inputs"):
         example(nn.Identity(), (3, 8, 8), IMAGE)

@@ -52,10 +52,10 @@ def _own_forward(model: nn.Module) -> None:
 
 
 BINDING: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
-    "tied": (_tie, "its weight is tied to 5.weight: give each a parameter of its own"),
-    "old weight norm": (lambda model: weight_norm(model[2]), r"computed by a hook \(WeightNorm\): remove that before"),
-    "old spectral norm": (lambda model: spectral_norm(model[2]), r"computed by a hook \(SpectralNorm\)"),
-    "weight norm": (lambda model: parametrizations.weight_norm(model[2]), "its weight is parametrized: remove that"),
+    "tied": (_tie, "weight is tied to 5.weight"),
+    "old weight norm": (lambda model: weight_norm(model[2]), r"\(WeightNorm\)"),
+    "old spectral norm": (lambda model: spectral_norm(model[2]), r"\(SpectralNorm\)"),
+    "weight norm": (lambda model: parametrizations.weight_norm(model[2]), "weight is parametrized"),
     "spectral norm": (lambda model: parametrizations.spectral_norm(model[2]), "its weight is parametrized"),
     "orthogonal": (lambda model: parametrizations.orthogonal(model[2]), "its weight is parametrized"),
     "pruned": (lambda model: prune.l1_unstructured(model[2], "weight", 0.5), r"a hook \(L1Unstructured\)"),
@@ -65,7 +65,7 @@ BINDING: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     ),
     "hook on the gradient": (
         lambda model: model[2].weight.register_hook(lambda gradient: gradient),
-        "its weight has a hook on its gradient: register it on the result",
+        "hook on its gradient",
     ),
     "hook behind the gradient": (
         lambda model: model[2].weight.register_post_accumulate_grad_hook(lambda parameter: None),
@@ -188,7 +188,7 @@ def test_narrowing_keeps_the_width_of_what_hooks_see() -> None:
 def test_a_network_that_runs_with_its_hooks_only() -> None:
     model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(8, 4, 1))
     model[0].register_forward_hook(lambda part, args, made: made[:, :8])
-    with pytest.raises(SkipweaveError, match=r"1 \(Conv2d\) cannot run .*without its hooks, as on 0, which do not run"):
+    with pytest.raises(SkipweaveError, match=r"1 \(Conv2d\).*on 0\)"):
         skipweave.sparsify(model, 0.5, **SIZE)
 
 
@@ -223,14 +223,12 @@ def test_modes_attributes_and_what_is_frozen_stay(transform: str) -> None:
 def test_tensors_of_their_own() -> None:
     model = network()
     model[2].register_buffer("importance", torch.ones(16))
-    with pytest.raises(SkipweaveError, match=r"2: it has tensors or modules of its own \(importance\)"):
+    with pytest.raises(SkipweaveError, match=r"2: .*\(importance\)"):
         skipweave.sparsify(model, 0.5, keep=["0", "5"], **SIZE)
-    with pytest.raises(
-        SkipweaveError, match=r"cannot make 2 narrower: Conv2d has parameters of its own \(importance\)"
-    ):
+    with pytest.raises(SkipweaveError, match=r"make 2 narrower.*\(importance\)"):
         skipweave.depth_multiplier(model, 0.5, **SIZE)
     fast = skipweave.optimize_for_inference(model, **SIZE)
-    assert "it has tensors or modules of its own (importance)" in fast.folding.left["3"]
+    assert "(importance)" in fast.folding.left["3"]
 
 
 def sparse() -> nn.Sequential:
@@ -241,9 +239,9 @@ def sparse() -> nn.Sequential:
 @pytest.mark.parametrize(
     ("attach", "reason"),
     [
-        (lambda model: setattr(model[1], "weight", model[0].weight), "0 cannot read more channels: its weight is tied"),
-        (lambda model: prune.l1_unstructured(model[1], "weight", 0.5), "1 cannot read more .* computed by a hook"),
-        (lambda model: parametrizations.weight_norm(model[1]), "1 cannot read more channels: its weight is param"),
+        (lambda model: setattr(model[1], "weight", model[0].weight), "added to 0: its weight is tied"),
+        (lambda model: prune.l1_unstructured(model[1], "weight", 0.5), "added to 1: .* hook"),
+        (lambda model: parametrizations.weight_norm(model[1]), "added to 1: its weight is param"),
     ],
 )
 def test_links_are_not_added_to_weights_that_are_bound(attach: Callable[[nn.Module], Any], reason: str) -> None:
@@ -282,5 +280,5 @@ def test_removing_links_keeps_what_is_attached() -> None:
 def test_links_of_bound_weights_are_not_removed() -> None:
     model = densenet()
     prune.l1_unstructured(model.stages[0].units[1].body.conv, "weight", 0.5)
-    with pytest.raises(SkipweaveError, match=r"while stages.0.units.1.body.conv is as it is: its weight is computed"):
+    with pytest.raises(SkipweaveError, match=r"stages\.0\.units\.1\.body\.conv: its weight is computed"):
         remove_links(model, [Link(0, 2, 0)], lambda topology: densenet(topology=topology))

@@ -232,11 +232,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Refusals]] = {
     "other ways for fewer channels": (lambda: Net(_matching), {"depth_multiplier": "would run"}),
     "functional use of a weight": (
         lambda: Net(_functional),
-        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is used by more"),
+        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is also used"),
     ),
     "functional use besides": (
         lambda: Net(_both),
-        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is used by more"),
+        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is also used"),
     ),
     "attributes of norms": (lambda: Net(_asks_its_norm), {}),
     "written into a map": (lambda: Net(_prefilled), {}),
@@ -386,16 +386,16 @@ def _spread() -> nn.Module:
 
 
 KINDS: dict[str, tuple[Callable[[], Any], str]] = {
-    "no module": (lambda: torch.relu, "the model is a .*: expected a torch.nn.Module"),
-    "scripted": (lambda: torch.jit.script(layers()), "the network is scripted: give the network as it was before"),
+    "no module": (lambda: torch.relu, "model is a builtin_function_or_method|model is a function"),
+    "scripted": (lambda: torch.jit.script(layers()), "the network is scripted"),
     "traced": (lambda: torch.jit.trace(layers().eval(), torch.zeros(1, 3, 16, 16)), "is scripted"),
     "partly scripted": (lambda: layers(torch.jit.script(nn.ReLU())), "2 is scripted"),
-    "lazy": (lambda: layers(nn.LazyConv2d(16, 1)), "2 is lazy, and does not know its sizes yet: run"),
-    "compiled": (lambda: torch.compile(layers()), "the network is compiled: give the network that torch.compile was"),
-    "data parallel": (lambda: nn.DataParallel(layers()), "wrapped in DataParallel: give its module"),
-    "quantized": (lambda: layers(torch.ao.nn.quantized.Conv2d(16, 16, 1)), "2 is quantized: give the network in float"),
+    "lazy": (lambda: layers(nn.LazyConv2d(16, 1)), "2 is lazy"),
+    "compiled": (lambda: torch.compile(layers()), "the network is compiled"),
+    "data parallel": (lambda: nn.DataParallel(layers()), "DataParallel"),
+    "quantized": (lambda: layers(torch.ao.nn.quantized.Conv2d(16, 16, 1)), "2 is quantized"),
     "devices": (_spread, r"several devices \(0.0.weight on cpu, 1.0.weight on meta\)"),
-    "not to be copied": (_locked, "this Sequential cannot be copied"),
+    "not to be copied": (_locked, "Sequential cannot be copied"),
 }
 
 
@@ -411,7 +411,7 @@ def test_kinds_that_cannot_be_transformed(name: str, transform: str) -> None:
 def test_weights_in_bfloat16_of_outputs_in_a_dataclass() -> None:
     """Their dtype cannot be put back, so it is said."""
     model = Net(lambda net, x: Record(*net.raw(x)))
-    with pytest.raises(SkipweaveError, match=r"output.logits is of torch.bfloat16: expected torch.float32"):
+    with pytest.raises(SkipweaveError, match=r"output\.logits has dtype torch\.bfloat16"):
         skipweave.optimize_for_inference(model, weights=torch.bfloat16, **SIZE)
 
 

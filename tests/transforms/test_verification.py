@@ -60,7 +60,7 @@ def test_two_batch_sizes_and_more_image_sizes(when: str, found: bool) -> None:
     assert not reference(Net(), values=False).difference(Changed(when))
     if found:
         assert "output[0] differs by" in words
-        with pytest.raises(SkipweaveError, match=r"the result would not do .* for images of size .*Do something\."):
+        with pytest.raises(SkipweaveError, match=r"^the result .*Do something\."):
             given.require(Changed(when), "the result", "Do something.")
 
 
@@ -68,7 +68,7 @@ def test_what_the_network_does_not_accept_is_not_held_against_a_result() -> None
     assert reference(Net(batches=False)).difference(Changed("n == 3")) == ""
     assert reference(Net(odd=False)).difference(Changed("w % 2")) == ""
     assert "cannot run" in reference(Net()).difference(Net(odd=False))
-    with pytest.raises(SkipweaveError, match="cannot run for images of size"):
+    with pytest.raises(SkipweaveError, match="images of size"):
         trials_of(nn.Conv2d(4, 4, 1), SIZE)
 
 

@@ -1,4 +1,4 @@
-"""Networks thinned by their overrides."""
+"""Networks compressed by their overrides."""
 
 from functools import partial
 
@@ -44,9 +44,9 @@ def test_on_the_meta_device() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (dict(sparsify=dict(densty=0.1)), "sparsify has no argument densty: it takes density, pattern"),
-        (dict(sparsify=dict(seed=1)), "sparsify needs density: give {density: ...}, or a number alone"),
-        (dict(depth_multiplier="half"), "alpha is 'half': expected a number above 0"),
+        (dict(sparsify=dict(densty=0.1)), "sparsify has no argument densty"),
+        (dict(sparsify=dict(seed=1)), "sparsify needs density"),
+        (dict(depth_multiplier="half"), "alpha is 'half'"),
     ],
 )
 def test_mistakes_of_the_user(overrides: dict[str, object], message: str) -> None:

