@@ -16,20 +16,9 @@ CHECKED = (
     "SECURITY.md",
     "Makefile",
     "benchmarks",
-    "docs/dependencies.md",
-    "docs/plots.md",
-    "docs/reliability.md",
-    "docs/results",
-    "docs/segmentation.md",
-    "docs/shipping.md",
+    "docs",
     "recipes",
-    "src/skipweave/analysis",
-    "src/skipweave_cli/commands/bench.py",
-    "src/skipweave_cli/commands/plot.py",
-    "src/skipweave_cli/commands/prune_links.py",
-    "src/skipweave/data",
-    "src/skipweave/export",
-    "src/skipweave/plotting",
+    "src",
     "studies",
 )
 UNCHECKED = ("benchmarks/transforms.py",)
@@ -67,7 +56,13 @@ TERMS = {
 }
 
 # File and word: the exact phrase in which it is accepted, such as ("src/skipweave/models/delugenet.py", "normalised").
-EXEMPT: dict[tuple[str, str], str] = {}
+EXEMPT: dict[tuple[str, str], str] = {
+    ("docs/decisions/normalize_once.md", "gain"): "a reader's scale is named `gain`",
+    ("docs/transforms_table.md", "gain"): "ScaledStdConv2d has parameters of unknown width (gain)",
+    ("src/skipweave/layers/aggregation.py", "gain"): "gain: Scale (C,)",
+    ("src/skipweave/training/run/run_log.py", "tell"): "tell: Receives the text of each warning.",
+    ("src/skipweave/models/delugenet.py", "normalised"): '"normalised"',
+}
 
 
 def files() -> list[Path]:

@@ -5,7 +5,7 @@ import sys
 
 
 def write_out(text: str) -> None:
-    """Print to stdout; if nobody reads it any more, as after `| head`, go on without."""
+    """Print to stdout; once it is closed, as after `| head`, continue without it."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -13,7 +13,7 @@ from skipweave.plotting.mask_overlays import mask_image, plot_overlay
 from skipweave.training import Description
 from skipweave_cli.tables import complain, new_table, print_table, say
 
-_LARGEST = 4  # classes told of an image
+_LARGEST = 4  # classes printed per image
 
 
 def write_masks(network: nn.Module, description: Description, paths: Sequence[Path], folder: Path) -> int:

@@ -1,6 +1,6 @@
 """The registered models with their size and cost, from a file, so that they are listed without torch.
 
-`python -m skipweave.analysis.model_profiles` writes the file anew; the tests compare it with the models.
+`python -m skipweave.analysis.model_profiles` writes the file; the tests compare it with the models.
 """
 
 import json
