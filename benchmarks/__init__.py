@@ -1,1 +1,1 @@
-"""What is timed: one script a question, run from the repository's root as `python -m benchmarks.<script>`."""
+"""Benchmarks: one script per question, run from the root of the repository as `python -m benchmarks.<script>`."""

@@ -1,7 +1,7 @@
-"""Are channel-sparse convolutions in float32 faster than dense ones in bfloat16, which some processors multiply faster?
+"""Channel-sparse convolutions in float32 against dense ones in bfloat16, which some processors accelerate.
 
-VGG-16n and Inception-V3 in inference: dense in float32 and in bfloat16 (by AMX where the processor has it), and sparse
-in float32, as `optimize_for_inference` makes each, in the memory format that suits it. In turns.
+Inference of VGG-16n and Inception-V3: dense in float32 and in bfloat16 (with AMX where available), and sparse in
+float32, each optimized by `optimize_for_inference`, in its best memory format, in interleaved rounds.
 """
 
 import argparse
@@ -22,7 +22,7 @@ DENSITIES = {"vgg16n": (0.1, 0.01), "inception_v3": (0.1, 0.03)}
 
 @dataclass(frozen=True)
 class Row:
-    """Time of one form of a network; `ratio` is that of the dense one in bfloat16 over it."""
+    """Time of one form of a network; `ratio` is the time of the dense one in bfloat16 divided by it."""
 
     network: str
     form: str
@@ -34,7 +34,7 @@ class Row:
 
 
 def compare(name: str, batch: int, repeats: int, side: int = 0) -> Iterator[Row]:
-    """Time the forms of a network in turns, on images of its own side, or of the one given."""
+    """Time the forms of a network, on images of its input size or the given side."""
     side = side or NETWORKS[name]
     size = (3, side, side)
     dense = network(name)

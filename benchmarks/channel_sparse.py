@@ -1,14 +1,13 @@
-"""How much faster is a convolution whose outputs read few channels than the dense one, and networks of them?
+"""Speedup of channel-sparse convolutions, and of networks of them, over dense ones.
 
-`operations` times single layers; a network's name that network, all convolutions but the first sparse in ours.
-Both take and return float32 maps; ours packs and unpacks within the time. The dense side is timed in both memory
-formats, and the better one counts. "forward" is in evaluation mode without gradients; networks, both ours and the
-dense one, are what `optimize_for_inference` makes of them. "step" is forward and backward in training mode, down to
-the gradients of weights and, of single layers, input, without an optimizer. A turn takes 10 ms or more: what is
-shorter is repeated, with inputs in the caches.
+`operations` times single layers; the name of a network times it with all convolutions but the first sparse. Inputs and
+outputs are float32, and packing is included in our time. The dense side is timed in both memory formats; the faster one
+counts. "forward" is evaluation mode without gradients, with networks optimized by `optimize_for_inference`. "step" is
+forward and backward in training mode with gradients of weights and, for single layers, of the input, without an
+optimizer. A round takes 10 ms or more: shorter functions are repeated, with inputs in the caches.
 
-Run it with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000`: otherwise large outputs are mapped anew in every
-call, and both sides wait until their pages are cleared.
+Run it with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000`: otherwise large outputs are mapped in every call,
+and both sides wait for cleared pages.
 """
 
 import argparse
@@ -41,7 +40,7 @@ NETWORKS = {"vgg16n": 224, "inception_v3": 299}
 class Row:
     """One comparison.
 
-    `ratio` is the better dense time over ours; `form` says which of our forms was taken (of networks: instruction set).
+    `ratio` is the faster dense time divided by ours; `form` is our implementation (for networks the instruction set).
     """
 
     subject: str
@@ -59,7 +58,7 @@ class Row:
 
 
 def sparse_layer(shape: Shape, pattern: str, density: float) -> ChannelSparseConv2d:
-    """Make our layer of a shape."""
+    """Build our layer of a shape."""
     return ChannelSparseConv2d(
         shape.in_channels,
         shape.out_channels,
@@ -73,7 +72,7 @@ def sparse_layer(shape: Shape, pattern: str, density: float) -> ChannelSparseCon
 
 
 def forward(module: nn.Module, x: Tensor) -> Action:
-    """Make the action that is timed as "forward"."""
+    """Build the function that is timed as "forward"."""
 
     def action() -> None:
         with torch.inference_mode():
@@ -83,7 +82,7 @@ def forward(module: nn.Module, x: Tensor) -> Action:
 
 
 def step(module: nn.Module, x: Tensor) -> Action:
-    """Make the action that is timed as "step"."""
+    """Build the function that is timed as "step"."""
     gradient: list[Tensor] = []
 
     def action() -> None:
@@ -100,7 +99,7 @@ def step(module: nn.Module, x: Tensor) -> Action:
 def sides(
     make: Callable[[nn.Module, Tensor], Action], dense: nn.Module, ours: nn.Module, x: Tensor
 ) -> dict[str, Action]:
-    """Make the three actions that are timed in turns."""
+    """Build the three functions to time."""
 
     def placed(module: nn.Module, name: str) -> Action:
         copy = x.detach().to(memory_format=FORMATS[name]).requires_grad_(x.requires_grad)
@@ -114,7 +113,7 @@ def sides(
 
 
 def row(actions: dict[str, Action], repeats: int, **known: object) -> Row:
-    """Time the actions in turns."""
+    """Time the functions in interleaved rounds."""
     times = {name: spent.cpu for name, spent in in_turns(actions, repeats, TURN).items()}
     ours, dense, last = times["ours"], times["dense"], times["dense_channels_last"]
     return Row(
@@ -139,7 +138,7 @@ def compare_layers(shape: Shape, pattern: str, density: float, batch: int, repea
 
 
 def network(name: str) -> nn.Module:
-    """Make the dense network, with batch norms that are not the identity."""
+    """Build the dense network, with batch norms that are not the identity."""
     torch.manual_seed(0)
     if name == "inception_v3":
         return torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=False)
@@ -147,13 +146,13 @@ def network(name: str) -> nn.Module:
 
 
 def compare_networks(name: str, pattern: str, density: float, batch: int, repeats: int, side: int = 0) -> Iterator[Row]:
-    """Time a network with sparse convolutions and the dense one, forward and step; its own side of images for 0."""
+    """Time a network with sparse convolutions and the dense one, forward and step; 0 for its input size."""
     dense, side = network(name), side or NETWORKS[name]
     ours = sparsify(dense, density, pattern=pattern, seed=0, input_size=(3, side, side)).model  # type: ignore[arg-type]
     x = torch.randn(batch, 3, side, side)
     form = c_library.library().instruction_set
     known = dict(subject=name, pattern=pattern, density=density, fan_in=0, batch=batch, form=form)
-    if batch > 1:  # batch norm refuses the last map of a single image, one pixel
+    if batch > 1:  # batch norm raises for the last feature map of a single image, one pixel
         yield row(sides(step, dense.train(), ours.train(), x), repeats, what="step", **known)
 
     def fast(model: nn.Module, name: str) -> Action:
@@ -169,7 +168,7 @@ def compare_networks(name: str, pattern: str, density: float, batch: int, repeat
 
 
 def tell(row: Row) -> str:
-    """Say what a comparison found."""
+    """Format a comparison."""
     return (
         f"{row.subject}, {case(row)}: {row.cpu_ms:.2f} ms to {row.dense_cpu_ms:.2f} ms (channels last "
         f"{row.dense_channels_last_cpu_ms:.2f}), {row.ratio} times as fast by {row.form}"
@@ -177,12 +176,12 @@ def tell(row: Row) -> str:
 
 
 def case(row: Row) -> str:
-    """Say what, besides the shape, is compared."""
+    """Format the case of a comparison, without the shape."""
     return f"{row.pattern}, density {row.density}, batch {row.batch}, {row.what}"
 
 
 def main() -> None:
-    """Time what is asked for, print each comparison and the means, and write the table."""
+    """Time the selected cases, print them and their means, and write the table."""
     parser = argparse.ArgumentParser("python -m benchmarks.channel_sparse", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["operations", *NETWORKS])
     parser.add_argument("--patterns", nargs="+", default=["exact", "block"])

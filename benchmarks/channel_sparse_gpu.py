@@ -1,11 +1,11 @@
-"""How much faster are Triton's kernels of the channel-sparse convolution than a dense one, and are they right?
+"""Correctness and speedup of the Triton kernels of the channel-sparse convolution.
 
-For each shape, precision and direction a dense convolution, of contiguous and of channels-last maps, is timed in turns
-with our kernels at all blocks and densities, and for blocks also with their form in plain torch. Ours take and return
-contiguous maps. "forward" is without gradients, "step" is forward and backward, down to the gradients of weights and
-input. A time is that between two events on the GPU, `CALLS` calls apart, as Python makes them.
+For each shape, precision and direction a dense convolution, contiguous and channels-last, is timed in interleaved
+rounds with our kernels at all blocks and densities, and for blocks also with their form in plain torch. Our inputs and
+outputs are contiguous. "forward" is without gradients, "step" is forward and backward with gradients of weights and
+input. A time is measured between two events on the GPU, `CALLS` calls apart.
 
-Before that the output and the gradients of every kernel are compared with the definition in float64, on a few images.
+First, the output and gradients of every kernel are compared with the definition in float64, on a few images.
 """
 
 import argparse
@@ -29,22 +29,22 @@ from skipweave.topology import channel_patterns
 
 Action = Callable[[], object]
 Function = Callable[[Tensor, Tensor], Tensor]
-PRECISIONS = {  # type of the tensors, how float32 is multiplied, relative error that is allowed
+PRECISIONS = {  # dtype, float32 matmul precision, allowed relative error
     "TF32": (torch.float32, "tf32", 2e-3),
     "bfloat16": (torch.bfloat16, "ieee", 1e-2),
     "float32": (torch.float32, "ieee", 1e-5),
 }
-BLOCKS = (1, 16, 64)  # outputs that share what they read
+BLOCKS = (1, 16, 64)  # outputs with the same inputs
 DENSITIES = (0.1, 0.03, 0.01)
 CALLS = 5
-FEW = 4  # images on which errors are measured
+FEW = 4  # images for the measurement of errors
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison; `ratio` is the best dense time over ours, `form` what `implementation_for` would have taken.
+    """One comparison; `ratio` is the best dense time divided by ours, `form` the choice of `implementation_for`.
 
-    `unread` counts the inputs that no block reads: where there are many, the dense side could be narrower as well.
+    `unread` counts the inputs that no block reads: if there are many, the dense side could be narrower as well.
     `shared_ms` is the time of blocks in plain torch. `error` is the relative L2 error of the output (forward), or the
     worst of the gradients (step).
     """
@@ -88,7 +88,7 @@ class Side:
 
 
 def sparse_side(shape: Shape, block: int, density: float, dtype: torch.dtype, device: str) -> Side:
-    """Make our side. Blocks may be so large that they leave inputs unread, which a layer would refuse."""
+    """Build our side; large blocks may leave inputs unread, for which a layer raises."""
     fan_in = channel_patterns.fan_in_of(density, shape.in_channels)
     drawn = channel_patterns.exact(shape.in_channels, shape.out_channels // block, fan_in, seed=0)
     weight = torch.randn(shape.out_channels, fan_in, shape.kernel, shape.kernel, device=device, dtype=dtype)
@@ -101,7 +101,7 @@ def gradient_of(shape: Shape, x: Tensor) -> Tensor:
 
 
 def forward(function: Function, x: Tensor, weight: Tensor, gradient: Tensor) -> Action:
-    """Make the action that is timed as "forward"."""
+    """Build the function that is timed as "forward"."""
 
     def action() -> Tensor:
         with torch.no_grad():
@@ -111,7 +111,7 @@ def forward(function: Function, x: Tensor, weight: Tensor, gradient: Tensor) -> 
 
 
 def step(function: Function, x: Tensor, weight: Tensor, gradient: Tensor) -> Action:
-    """Make the action that is timed as "step"."""
+    """Build the function that is timed as "step"."""
     x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
     return lambda: torch.autograd.grad(function(x, weight), (x, weight), gradient)
 
@@ -145,7 +145,7 @@ def in_turns(actions: Mapping[str, Action], repeats: int) -> dict[str, float]:
 
 
 def actions(x: Tensor, dense: Side, sparse: Iterable[Side], what: str) -> dict[str, Action]:
-    """Make what is timed in turns, by name."""
+    """Build the functions to time, by name."""
     make, gradient = DIRECTIONS[what], gradient_of(dense.shape, x)
     last = [tensor.to(memory_format=torch.channels_last) for tensor in (x, dense.weight, gradient)]
     made = {
@@ -193,7 +193,7 @@ def compare(shape: Shape, precision: str, batch: int, repeats: int) -> Iterator[
 
 
 def tell(row: Row) -> str:
-    """Say what a comparison found."""
+    """Format a comparison."""
     dense = min(row.dense_ms, row.dense_channels_last_ms)
     return (
         f"{row.subject}, {case(row)}: {row.ms:.3f} ms to {dense:.3f} ms, {row.ratio} times as fast, "
@@ -202,12 +202,12 @@ def tell(row: Row) -> str:
 
 
 def case(row: Row) -> str:
-    """Say what, besides the shape, is compared."""
+    """Format the case of a comparison, without the shape."""
     return f"{row.precision}, {row.what}, blocks of {row.block}, density {row.density}"
 
 
 def main() -> None:
-    """Compare everything that there is time for, print it and the means, and write the table."""
+    """Run the comparisons within the time limit, print them and their means, and write the table."""
     parser = argparse.ArgumentParser("python -m benchmarks.channel_sparse_gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=11)

@@ -1,8 +1,8 @@
-"""Does the time to compile a network stay bounded with depth if its units are compiled one by one?
+"""Compile time against depth with regional compilation.
 
-The first run of SparseNet-BC of growth 12 in inference, one image of 32x32 pixels, its units compiled by
-`skipweave.layers.compile_units`; of 100, 400 and 1001 layers. The network of 100 layers also compiled as a whole.
-Processor time, that of the C++ compiler included, with nothing in torch's caches.
+The first inference of SparseNet-BC of growth 12 on one image of 32x32 pixels, with units compiled by
+`skipweave.layers.compile_units`, for 100, 400 and 1001 layers; for 100 layers also compiled as a whole. Processor time,
+including the C++ compiler, with empty torch caches.
 """
 
 import argparse
@@ -25,7 +25,7 @@ NETWORKS = ("sparsenet_bc100_12", "sparsenet_bc400_12", "sparsenet_bc1001_12")
 
 @dataclass(frozen=True)
 class Row:
-    """Time of one network's first run; `ratio` is to that of the first network, compiled by units."""
+    """Time of the first run of a network; `ratio` is relative to the first network, compiled by units."""
 
     network: str
     compiled: str
@@ -36,7 +36,7 @@ class Row:
 
 
 def first_run(name: str, how: Callable[[nn.Module], object]) -> tuple[int, int, float]:
-    """Compile a network anew; return its units, the graphs that were compiled, and the seconds."""
+    """Compile a network; return its number of units, the number of compiled graphs, and the seconds."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     model = create_model(name).eval()

@@ -1,4 +1,4 @@
-"""The convolutions that both benchmarks of channel-sparse ones compare, and how they tell what they found."""
+"""Shapes and output of the two benchmarks of channel-sparse convolutions."""
 
 import math
 from collections import defaultdict
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution: side of its kernel, channels in and out, side of the map."""
+    """Convolution: side of its kernel, channels in and out, side of the feature map."""
 
     kernel: int
     in_channels: int
@@ -27,7 +27,7 @@ SHAPES = (
 
 
 def mean_ratios(rows: Iterable[Any], case: Callable[[Any], str]) -> Iterator[str]:
-    """Geometric means of the `ratio` of all shapes of a kernel, one line a case; `subject` begins with the kernel."""
+    """Geometric means of the `ratio` of all shapes of a kernel, one line per case; `subject` begins with the kernel."""
     ratios: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         ratios[f"{row.subject.split()[0]}, {case(row)}"].append(row.ratio)

@@ -1,13 +1,13 @@
-"""How many images a second does one worker decode and augment, and how many does a training step take?
+"""Images per second of one worker that decodes and augments, and of a training step.
 
 The data path is that of `skipweave fit`, one process, one thread:
 
-- `photographs`: CamVid's pictures as JPEG files of 500x400, cropped at random sizes to 224x224, mirrored, normalized.
-- `label maps`: CamVid's own PNG pairs, cropped to 224x224.
-- `CIFAR`: 32x32 from memory, shifted by up to 4 pixels, mirrored, normalized.
+- `photographs`: CamVid's images as JPEG files of 500x400, random resized crops of 224x224, flips, normalized.
+- `segmentation`: CamVid's PNG pairs, crops of 224x224.
+- `CIFAR`: 32x32 in memory, shifts of up to 4 pixels, flips, normalized.
 
-Each is timed as `decode`, `augment` of what is decoded, and `loader`, the whole of `epoch_loader` to a batch. For CIFAR
-`batched` does to a whole batch at once what `loader` does image by image, each image with its own random numbers.
+Each is timed as `decode`, `augment` of the decoded image, and `loader`, the whole of `epoch_loader`. For CIFAR
+`batched` augments a whole batch at once instead of image by image, with separate random numbers for each image.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Action = Callable[[], object]
 
 @dataclass(frozen=True)
 class Row:
-    """One part of the way; `images_per_second` is by processor time on the CPU, by wall-clock time elsewhere."""
+    """One part of the data path; `images_per_second` is by processor time on the CPU, by wall time elsewhere."""
 
     subject: str
     what: str
@@ -44,7 +44,7 @@ class Row:
 
 
 def photographs(root: Path, folder: Path, count: int) -> DataConfig:
-    """Write CamVid's first pictures as a folder of photographs of two classes."""
+    """Write CamVid's first images as a folder of photographs of two classes."""
     for number, path in enumerate(sorted((root / "CamVid" / "train").glob("*.png"))[:count]):
         place = folder / "train" / "ab"[number % 2]
         place.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def photographs(root: Path, folder: Path, count: int) -> DataConfig:
 
 
 def parts(config: DataConfig, count: int) -> dict[str, Action]:
-    """The actions of a data set's first training images: decode, augment, and both with all that the loader does."""
+    """Functions to time on the first training images of a dataset: decode, augment, and the whole loader."""
     data = load(config)
     indices = np.arange(count)
     train = data.train.subset(indices)
@@ -74,14 +74,14 @@ def parts(config: DataConfig, count: int) -> dict[str, Action]:
 
 
 def draw(indices: Tensor, seed: int, epoch: int, shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Each image's shift down and right, and whether it is mirrored: functions of (seed, epoch, index)."""
+    """Shift and flip of each image: functions of (seed, epoch, index)."""
     draws = np.array([mix_seed(seed, epoch, index) for index in indices.tolist()])
     side = 2 * shift + 1
     return tuple(torch.from_numpy(part) for part in (draws % side, draws // side % side, draws // side**2 % 2 == 1))  # type: ignore[return-value]
 
 
 def augment_batch(images: Tensor, tops: Tensor, lefts: Tensor, mirrored: Tensor, shift: int) -> Tensor:
-    """Shift and mirror a batch (uint8 NCHW), each image by its own numbers, on the batch's device."""
+    """Shift and flip the images of a batch (uint8 NCHW) on its device."""
     height, width = images.shape[-2:]
     rows = tops[:, None] + torch.arange(height, device=images.device)
     columns = torch.arange(width, device=images.device).expand(len(images), -1)
@@ -92,7 +92,7 @@ def augment_batch(images: Tensor, tops: Tensor, lefts: Tensor, mirrored: Tensor,
 
 
 def batched(config: DataConfig, count: int, device: torch.device) -> Action:
-    """CIFAR's data path for a whole batch at once, its images on the device already."""
+    """Data path of CIFAR for a whole batch at once, with images on the device."""
     data = load(config)
     images = data.train.images[:count].to(device)  # type: ignore[union-attr]
     mean, std = (
@@ -109,7 +109,7 @@ def batched(config: DataConfig, count: int, device: torch.device) -> Action:
 
 
 def training_step(name: str, side: int, batch: int, device: torch.device) -> Action:
-    """Forward, cross-entropy and backward of a network; on a GPU in bfloat16 and channels last, as one would train."""
+    """Forward, cross-entropy and backward of a network; on a GPU in bfloat16 and channels-last."""
     torch.manual_seed(0)
     on_gpu = device.type == "cuda"
     model = create_model(name, num_classes=10).to(device, memory_format=torch.channels_last).train()
@@ -134,18 +134,18 @@ def _wait(device: torch.device) -> None:
 def measure(
     subject: str, actions: dict[str, Action], batch: int, repeats: int, device: torch.device = CPU
 ) -> Iterator[Row]:
-    """Time actions on a batch in turns."""
+    """Time functions of a batch in interleaved rounds."""
     for what, times in in_turns(actions, repeats).items():
         each = times.cpu if device.type == "cpu" else times.wall
         yield Row(subject, what, device.type, batch, times.cpu, times.wall, round(1000 * batch / each, 1))
 
 
 def rows(root: Path, repeats: int, count: int, device: torch.device) -> Iterator[Row]:
-    """Time the whole way of each data set, then the training steps."""
+    """Time the data path of each dataset, then the training steps."""
     with tempfile.TemporaryDirectory() as folder:
         yield from measure("photographs", parts(photographs(root, Path(folder), count), count), count, repeats)
     camvid = DataConfig(name="camvid", root=root, crop=224)
-    yield from measure("label maps", parts(camvid, count), count, repeats)
+    yield from measure("segmentation", parts(camvid, count), count, repeats)
     cifar = DataConfig(name="cifar10", root=root, validation=0)
     yield from measure("CIFAR", parts(cifar, 128) | {"batched": batched(cifar, 128, CPU)}, 128, repeats)
     if device.type != "cpu":
@@ -160,14 +160,14 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.data_path", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True, help="folder that holds CamVid/ and cifar-10-batches-py/")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--images", type=int, default=64, help="photographs and label maps a batch")
-    parser.add_argument("--device", default="cpu", help="of the training steps")
+    parser.add_argument("--images", type=int, default=64, help="batch size of photographs and segmentation")
+    parser.add_argument("--device", default="cpu", help="device of the training steps")
     parser.add_argument("--output", type=Path, default=RESULTS / "data_path.csv")
     given = parser.parse_args()
     device = torch.device(given.device)
     made = []
     for row in rows(given.root, given.repeats, given.images, device):
-        print(f"{row.subject}, {row.what}, {row.device}: {row.images_per_second:,.0f} images a second", flush=True)
+        print(f"{row.subject}, {row.what}, {row.device}: {row.images_per_second:,.0f} images/s", flush=True)
         made.append(row)
     write(given.output, made, device)
     print(f"Written to {given.output}")

@@ -1,7 +1,7 @@
-"""How much longer does a training step of DelugeNet-146 take than one of its residual baseline with 3x3 convolutions?
+"""Training step of DelugeNet-146 against its residual baseline with 3x3 convolutions.
 
-The baseline is the same network whose nodes are added up (`cross="sum"`). Forward, cross-entropy and backward on images
-of 32x32 pixels, in turns, in both memory formats.
+The baseline is the same network with summed nodes (`cross="sum"`). Forward, cross-entropy and backward on images of
+32x32 pixels, in interleaved rounds, in both memory formats.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from skipweave.transforms.memory_format import FORMATS
 
 @dataclass(frozen=True)
 class Row:
-    """Time of one network's step; `ratio` is to the baseline's."""
+    """Step time of a network; `ratio` is relative to the baseline."""
 
     network: str
     memory_format: str
@@ -29,7 +29,7 @@ class Row:
 
 
 def compare(batch: int, repeats: int, memory_format: str, units: tuple[int, ...] | None = None) -> list[Row]:
-    """Time both networks' steps in turns; `units` of each stage are DelugeNet-146's by default."""
+    """Time the steps of both networks; `units` per stage are those of DelugeNet-146 by default."""
     torch.manual_seed(0)
     order = FORMATS[memory_format]
     x = torch.randn(batch, 3, 32, 32).to(memory_format=order)

@@ -1,8 +1,8 @@
-"""Does the time of a training step grow linearly with depth, and can networks of 2000 layers be handled?
+"""Step time against depth, and handling of networks of 2000 layers.
 
-SparseNet-BC of growth 12 with 100, 400 and 1001 layers, timed in turns: forward, cross-entropy, backward, on images
-of 32x32 pixels. `ratio` is the time a unit over that of the network of 100 layers. Then how long it takes to build a
-network of 2000 layers, to count what it costs, and to take its state.
+SparseNet-BC of growth 12 with 100, 400 and 1001 layers, in interleaved rounds: forward, cross-entropy, backward, on
+images of 32x32 pixels. `ratio` is the time per unit relative to the network of 100 layers. Then the time to build a
+network of 2000 layers, to profile it, and to return its state dict.
 """
 
 import argparse
@@ -23,7 +23,7 @@ DEEP = "sparsenet_sum2000"
 
 @dataclass(frozen=True)
 class Row:
-    """Time of one network's step, or of what is done to the network of 2000 layers."""
+    """Step time of a network, or time of an operation on the network of 2000 layers."""
 
     network: str
     what: str
@@ -49,7 +49,7 @@ def steps(batch: int, repeats: int, names: tuple[str, ...] = NETWORKS) -> list[R
 
 
 def handling(name: str = DEEP) -> list[Row]:
-    """Time what is done to a deep network besides running it."""
+    """Time building, profiling and the state dict of a deep network."""
     rows = []
 
     def timed(what: str, start: float) -> None:

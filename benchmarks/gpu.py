@@ -1,7 +1,7 @@
-"""All that is measured on a GPU, in one call of under 8 minutes: what is right, how fast, and in how much memory.
+"""All GPU benchmarks in one call of under 8 minutes: correctness, speed and memory.
 
-Each part is a script of its own and runs in a process of its own, so that a kernel that brings one down costs nobody
-else; its table is written as it grows. What there is no time for is said, and left out.
+Each part is a script and runs in its own process, so a crashing kernel does not affect the others; tables are written
+incrementally. Cases that are skipped for lack of time are printed.
 """
 
 import argparse
@@ -14,19 +14,19 @@ import torch
 
 from benchmarks.timing import RESULTS
 
-PARTS = {  # their scripts, and their shares of the time
+PARTS = {  # scripts, and fractions of the time
     "kernels": ("gpu_kernels", 2.0),
     "networks": ("gpu_networks", 3.8),
     "channel_sparse": ("channel_sparse_gpu", 1.0),
 }
-GRACE = 0.9  # minutes that a part may run on with the case that it is at
+GRACE = 0.9  # minutes for the running case of a part
 
 
 def main() -> None:
-    """Run the parts one after another, each with its share of the time that is left."""
+    """Run the parts in order, each with its fraction of the remaining time."""
     parser = argparse.ArgumentParser("python -m benchmarks.gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--minutes", type=float, default=6.8, help="for all; the last case may run on for one more")
+    parser.add_argument("--minutes", type=float, default=6.8, help="for all parts; a running case may take one more")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="gets gpu_PART.csv of each")
     given = parser.parse_args()
     if not torch.cuda.is_available():
@@ -35,7 +35,7 @@ def main() -> None:
             "`python -m benchmarks.gpu` measures everything within 8 minutes."
         )
     failed = run(given.parts, given.minutes, given.folder)
-    sys.exit(f"Not all went well: {', '.join(failed)}" if failed else 0)
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 def run(parts: list[str], minutes: float, folder: Path) -> list[str]:
@@ -65,11 +65,11 @@ def command(part: str, minutes: float, output: Path) -> list[str]:
 
 
 def ran(command: list[str], minutes: float) -> bool:
-    """Whether a command ran well, and in this time."""
+    """Whether a command succeeded within the time."""
     try:
         return subprocess.run(command, timeout=60 * minutes).returncode == 0
     except subprocess.TimeoutExpired:
-        print(f"stopped after {minutes:.1f} minutes; its table has what it found until then", flush=True)
+        print(f"stopped after {minutes:.1f} minutes; its table has the results so far", flush=True)
         return False
 
 

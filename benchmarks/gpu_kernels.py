@@ -1,13 +1,13 @@
-"""Are Triton's kernels right, how fast are they beside plain torch, and how close to what bounds them?
+"""Correctness and speed of the Triton kernels against plain torch, with lower bounds.
 
-Nodes are read into a map, read into a 1x1 convolution, and summed across layers; and a channel-sparse convolution is
-run in both of its forms. "forward" is without gradients, "step" forward and backward, down to the gradients of all
-operands. Each is compared with the definition in float64, on real shapes, and timed in turns with the definition in its
-own type, which is plain torch on the same channels-last maps.
+Operations: reading nodes, reading nodes into a 1x1 convolution, sums across layers, and both forms of the
+    channel-sparse convolution. "forward" is without gradients, "step" is forward and backward with gradients of all
+    operands. Each is compared with the definition in float64, on real shapes, and timed in interleaved rounds with the
+    definition in its dtype, plain torch on the same channels-last tensors.
 
-What bounds an operation: its multiply-accumulates at the measured rate of a large matrix product, or reading its
-operands and writing its results once each (in the backward pass: reading operands and upstream, writing gradients) at
-that of a large copy.
+Lower bounds: the multiply-accumulates at the measured rate of a large matrix multiplication, or reading the operands
+and writing the results once (in backward: reading operands and upstream gradients, writing gradients) at that of a
+large copy.
 """
 
 import argparse
@@ -44,10 +44,10 @@ WHATS = ("forward", "step")
 
 @dataclass(frozen=True)
 class Row:
-    """One operation; `ratio` is plain torch's time over ours, `share` what bounds it over our time.
+    """One operation; `ratio` is plain torch's time divided by ours, `share` the lower bound divided by our time.
 
-    `error` is the relative L2 error of the output (forward), or the worst of the gradients (step); `allowed` how large
-    it may be.
+    `error` is the relative L2 error of the output (forward), or the worst of the gradients (step); `allowed` is its
+    limit.
     """
 
     operation: str
@@ -80,7 +80,7 @@ class Nodes:
         return f"{text} to {self.outputs}" if self.outputs else text
 
     def maps(self, batch: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-        """Make the nodes."""
+        """Create the nodes."""
         shapes = [(batch, width, self.side, self.side) for width in self.widths]
         return [torch.randn(shape, device=device).to(dtype, memory_format=torch.channels_last) for shape in shapes]
 
@@ -100,13 +100,13 @@ SPARSE = (Shape(3, 256, 256, 14), Shape(1, 512, 128, 28))
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation with its operands: parameters first, then maps.
+    """Operation with its operands: parameters, then feature maps.
 
     Attributes:
-        name: What it does.
-        subject: On what.
-        operands: Its arguments; all but whole numbers have gradients.
-        ours: Called with them, by what is computed ("forward" or "step").
+        name: Name of the operation.
+        subject: Shapes.
+        operands: Arguments; all but integers have gradients.
+        ours: Our implementation, by direction ("forward" or "step").
         definition: The same function in plain torch.
         macs: Multiply-accumulates of one forward pass.
     """
@@ -120,7 +120,7 @@ class Operation:
 
 
 def operations(batch: int, precision: str, device: torch.device) -> Iterator[tuple[str, Callable[[], Operation]]]:
-    """What is measured in one precision, by name; made when called."""
+    """Functions that build the operations of one precision, by name."""
     dtype = PRECISIONS[precision][0]
     for nodes in PRODUCTS:
         yield f"read and convolve, {nodes}", partial(product_of, nodes, batch, dtype, device)
@@ -185,7 +185,7 @@ def cross_of(nodes: Nodes, batch: int, dtype: torch.dtype, device: torch.device)
 
 
 def sparse_of(shape: Shape, block: int, batch: int, dtype: torch.dtype, device: torch.device) -> Operation:
-    """Convolve few channels; maps are contiguous, which is how these kernels have them."""
+    """Convolve few channels; maps are contiguous, as these kernels require."""
     side = channel_sparse_gpu.sparse_side(shape, block, 0.1, dtype, str(device))
     x = torch.randn(batch, shape.in_channels, shape.side, shape.side, device=device, dtype=dtype)
 
@@ -200,7 +200,7 @@ def sparse_of(shape: Shape, block: int, batch: int, dtype: torch.dtype, device: 
 
 
 def action(function: Function, operands: Sequence[Tensor], what: str, upstream: Tensor) -> Callable[[], object]:
-    """Make what is timed: the output, or the gradients of all operands."""
+    """Build the function to time: the output, or the gradients of all operands."""
     leaves = [operand.detach().requires_grad_(what == "step") for operand in operands]
 
     def forward() -> Tensor:
@@ -248,7 +248,7 @@ def measure(
 
 @cache
 def rates_of(precision: str, device: torch.device) -> Rates:
-    """Measure what the GPU can do in a precision, once; how float32 is multiplied has to be set before."""
+    """Measure the rates of the GPU in a precision, once; set the float32 matmul precision before."""
     return measure_rates(PRECISIONS[precision][0], device)
 
 
@@ -270,7 +270,7 @@ def moved(operands: Sequence[Tensor], out: Tensor, what: str) -> int:
 def milliseconds(
     operation: Operation, what: str, upstream: Tensor, repeats: int, device: torch.device
 ) -> tuple[float, float]:
-    """Time ours and the definition in turns."""
+    """Time ours and the definition in interleaved rounds."""
     forms = {"ours": operation.ours[what], "torch": operation.definition}
     actions = {name: action(form, operation.operands, what, upstream) for name, form in forms.items()}
     if device.type == "cuda":
@@ -281,17 +281,17 @@ def milliseconds(
 
 
 def tell(row: Row) -> str:
-    """Say what was found."""
+    """Format a row."""
     verdict = "right" if row.right else "WRONG"
     return (
         f"{row.operation}, {row.subject}, {row.precision}, {row.what}: {verdict}, error {row.error:.1e}; "
         f"{row.ms:.3f} ms to torch's {row.torch_ms:.3f} ms, {row.ratio} times as fast, "
-        f"{row.share:.0%} of what is possible"
+        f"{row.share:.0%} of the lower bound"
     )
 
 
 def main() -> None:
-    """Measure everything that there is time for, print it, and write the table."""
+    """Run the measurements within the time limit, print them, and write the table."""
     parser = argparse.ArgumentParser("python -m benchmarks.gpu_kernels", description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=11)

@@ -1,11 +1,10 @@
-"""How fast are networks of every family on a GPU beside timm's, how much memory do they take, and what bounds them?
+"""Speed and memory of networks of every family and of timm on a GPU, with lower bounds.
 
-Training steps and inference in bfloat16 on channels-last maps, in turns: forward, cross-entropy and backward under
-autocast; and what `optimize_for_inference` makes of each network, timm's too. Ours run with Triton's kernels, and once
-more without ("plain torch"). `skipweave.analysis.speed` says what the bounds are.
+Training steps and inference in bfloat16, channels-last, in interleaved rounds: forward, cross-entropy and backward
+under autocast; and networks optimized by `optimize_for_inference`, including those of timm. Ours run with the Triton
+kernels, and without ("plain torch"). The bounds are those of `skipweave.analysis.speed`.
 
-Memory is what torch's allocator gave out at once at the most, less what it holds between two calls: weights, gradients
-and images.
+Memory is the peak of torch's allocator, minus the allocation between two calls: weights, gradients and images.
 """
 
 import argparse
@@ -40,7 +39,7 @@ SEGMENTERS: dict[str, Make] = {name: partial(create_model, name) for name in ("f
 
 @dataclass(frozen=True)
 class Row:
-    """One network; `ratio` is its time over that of the first one in the same turns, `share` what bounds it over it."""
+    """One network; `ratio` is its time divided by that of the first network, `share` the lower bound divided by it."""
 
     network: str
     kernels: str
@@ -63,13 +62,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Turns:
-    """Networks that are timed in turns.
+    """Networks that are timed in the same rounds.
 
     Attributes:
-        networks: What makes each, by name.
-        case: What is timed.
-        side: Of the images.
-        kernels: Whether Triton's kernels run.
+        networks: Function that builds each network, by name.
+        case: Benchmark case.
+        side: Side of the images.
+        kernels: Whether to use the Triton kernels.
     """
 
     networks: Mapping[str, Make]
@@ -82,12 +81,12 @@ class Turns:
         return f"{', '.join(self.networks)}: {self.case.mode}, batch {self.case.batch}{kernels}"
 
     def form(self) -> AbstractContextManager[object]:
-        """Leave Triton out, where that is asked for."""
-        return nullcontext() if self.kernels else patch.object(launch, "PROBLEM", "it is left out")
+        """Disable Triton."""
+        return nullcontext() if self.kernels else patch.object(launch, "PROBLEM", "it is disabled")
 
 
 def turns() -> Iterator[Turns]:
-    """What is measured, the most telling first."""
+    """Measurements, the most important first."""
     both = ("step", "inference")
     ours = {name: CLASSIFIERS[name] for name in (FIRST, *OURS)}
     yield from (Turns(CLASSIFIERS, Case(what, 128, "bf16", "channels_last")) for what in both)
@@ -97,10 +96,10 @@ def turns() -> Iterator[Turns]:
 
 
 def measure(turns: Turns, repeats: int, device: torch.device) -> Iterator[Row]:
-    """Measure the memory of each network alone, then time those that run in turns.
+    """Measure the memory of each network alone, then time those that run.
 
     Raises:
-        RuntimeError: Some did not run; raised when the rows of all others have been given.
+        RuntimeError: Some did not run; raised after the rows of all others.
     """
     size = (3, turns.side, turns.side)
     actions: dict[str, Callable[[], object]] = {}
@@ -111,7 +110,7 @@ def measure(turns: Turns, repeats: int, device: torch.device) -> Iterator[Row]:
                 action = timed_action(make(), turns.case, size, device)
                 peaks[name] = peak_mib(action, device)
                 actions[name] = action
-            except Exception as error:  # one network that fails must not cost what the others show
+            except Exception as error:  # a failing network must not prevent the others
                 failed.append(f"{name} ({type(error).__name__}: {str(error).partition(chr(10))[0]})")
         costs = {name: cost(turns.networks[name], size) for name in actions}
         speeds = measure_actions(actions, costs, turns.case, repeats=repeats, device=device) if actions else {}
@@ -123,7 +122,7 @@ def measure(turns: Turns, repeats: int, device: torch.device) -> Iterator[Row]:
 def rows_of(
     turns: Turns, speeds: Mapping[str, Speed], peaks: Mapping[str, float | None], repeats: int
 ) -> Iterator[Row]:
-    """Make the rows of networks that were timed in turns."""
+    """Build the rows of networks."""
     first = next((speed.ms for speed in speeds.values()), 0.0)
     for name, speed in speeds.items():
         yield Row(
@@ -144,13 +143,13 @@ def rows_of(
 
 @cache
 def cost(make: Make, size: tuple[int, int, int]) -> Profile:
-    """Count what a network costs, without storing its weights."""
+    """Profile a network without storing its weights."""
     with torch.device("meta"):
         return profile(make(), size)
 
 
 def peak_mib(action: Callable[[], object], device: torch.device) -> float | None:
-    """MiB at the most in its second run; None where there is no allocator that counts."""
+    """Peak MiB of the second run; None without allocator statistics."""
     action()
     if device.type != "cuda":
         return None
@@ -163,10 +162,10 @@ def peak_mib(action: Callable[[], object], device: torch.device) -> float | None
 
 
 def tell(row: Row) -> str:
-    """Say what was found."""
+    """Format a row."""
     return (
         f"{row.network}, {row.kernels}, {row.what}, batch {row.batch}: {row.ms:.2f} ms, {row.images_per_second:.0f} "
-        f"images/s, {row.ratio} times the first, {row.peak_mib} MiB, {row.share:.0%} of what is possible"
+        f"images/s, {row.ratio} times the first, {row.peak_mib} MiB, {row.share:.0%} of the lower bound"
     )
 
 
@@ -176,10 +175,10 @@ def told(turns: Turns, repeats: int, device: torch.device) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Measure everything that there is time for, print it, and write the table."""
+    """Run the measurements within the time limit, print them, and write the table."""
     parser = argparse.ArgumentParser("python -m benchmarks.gpu_networks", description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--minutes", type=float, default=4, help="start no further turns after this time")
+    parser.add_argument("--minutes", type=float, default=4, help="start no further rounds after this time")
     parser.add_argument("--output", type=Path, default=timing.RESULTS / "gpu_networks.csv")
     given = parser.parse_args()
     device = timing.gpu()

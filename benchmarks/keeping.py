@@ -1,4 +1,4 @@
-"""Running cases until the time is over, and keeping what was found whatever happens."""
+"""Runner for benchmark cases with a time limit, which saves results incrementally."""
 
 import time
 import traceback
@@ -14,16 +14,16 @@ Case = tuple[str, Callable[[], Iterable[Any]]]
 
 
 def run(cases: Iterable[Case], minutes: float, output: Path, device: torch.device) -> tuple[list[Any], list[str]]:
-    """Run cases one after another; what they find is written after each, and none starts when the time is over.
+    """Run cases in order and write the table after each, until the time limit.
 
     Args:
-        cases: Their names, and what finds the rows of each.
-        minutes: After which no further case starts.
-        output: The table.
-        device: On which they run.
+        cases: Names, and functions that return the rows of each.
+        minutes: Time limit; no case starts later.
+        output: Table to write.
+        device: Device.
 
     Returns:
-        All rows, and the names of the cases that failed, with the reasons. What there was no time for is printed.
+        All rows, and the names of the failed cases with the reasons. Skipped cases are printed.
     """
     end = time.monotonic() + 60 * minutes
     rows: list[Any] = []
@@ -35,7 +35,7 @@ def run(cases: Iterable[Case], minutes: float, output: Path, device: torch.devic
         try:
             for row in find():
                 rows.append(row)
-        except Exception as error:  # a kernel that fails must not cost what others found
+        except Exception as error:  # a failing kernel must not prevent the others
             traceback.print_exc()
             failed.append(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
         if rows:
@@ -44,7 +44,7 @@ def run(cases: Iterable[Case], minutes: float, output: Path, device: torch.devic
 
 
 def end(output: Path, problems: list[str]) -> None:
-    """Say where the table is; leave with the problems if there are some."""
+    """Print the path of the table; exit with the problems if there are any."""
     print(f"Written to {output}" if output.exists() else "Nothing was measured.")
     if problems:
         raise SystemExit("\n".join([f"{len(problems)} problems:", *problems]))

@@ -1,7 +1,7 @@
-"""What becomes of runs of Lightning, accelerate and plain `torch.save` that are killed, stopped or given a NaN?
+"""Fault injection into Lightning, accelerate and plain `torch.save`: kill, stop, NaN.
 
-The harm that `docs/reliability.md` promises to survive, done to others with their defaults. A linear layer, 96 samples
-in batches of 4, two epochs: 48 steps, a checkpoint every 4. Needs both beside the project:
+The faults of `docs/reliability.md` for other tools with their defaults. A linear layer, 96 samples, batch size 4, two
+epochs: 48 steps, a checkpoint every 4. Install both first:
 `pip install lightning==2.6.6 accelerate==1.15.0`.
 """
 
@@ -29,11 +29,11 @@ STEPS = EPOCHS * SAMPLES // BATCH
 
 @dataclass(frozen=True)
 class Row:
-    """What was seen of one tool after one harm."""
+    """Result of one tool under one fault."""
 
     tool: str
     version: str
-    harm: str
+    fault: str
     seen: str
 
 
@@ -52,14 +52,14 @@ class Samples(Dataset[tuple[int, Tensor, int]]):
 
 @dataclass
 class Task:
-    """What a run is to do, and the harm that comes to it in it.
+    """Task of a run, and its fault.
 
     Attributes:
-        folder: Gets `batches.txt`, a line of indices a step, the weights at the end, and the tool's checkpoints.
-        signal_at: Step after which the run gets the signal that it `sends` itself; -1 for never.
-        nan_at: Step whose loss is not a number.
-        width: Of the layer's outputs: how large a checkpoint is.
-        resume: Whether to go on from the last checkpoint.
+        folder: Folder for `batches.txt` with the indices of each step, the final weights, and the tool's checkpoints.
+        signal_at: Step after which the run sends itself the signal `sends`; -1 for never.
+        nan_at: Step with a NaN loss.
+        width: Outputs of the layer, which set the size of a checkpoint.
+        resume: Whether to resume from the last checkpoint.
     """
 
     folder: Path
@@ -113,7 +113,7 @@ def lightning(task: Task) -> None:
         def on_train_start(self) -> None:
             task.step = self.trainer.global_step
 
-    class Harm(Callback):
+    class Fault(Callback):
         def on_train_batch_end(self, *_: object) -> None:
             task.stepped()
 
@@ -121,7 +121,7 @@ def lightning(task: Task) -> None:
     net = Net()
     keep = ModelCheckpoint(dirpath=task.folder, every_n_train_steps=EVERY, save_last=True)
     quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
-    trainer = Trainer(max_epochs=EPOCHS, callbacks=[keep, Harm()], accelerator="cpu", **quiet)  # type: ignore[arg-type]
+    trainer = Trainer(max_epochs=EPOCHS, callbacks=[keep, Fault()], accelerator="cpu", **quiet)  # type: ignore[arg-type]
     loader = DataLoader(Samples(), BATCH, shuffle=True)
     trainer.fit(net, loader, ckpt_path="last" if task.resume else None, weights_only=False)
     task.finish(net.layer)
@@ -206,13 +206,13 @@ def weights(folder: Path) -> Tensor | None:
 
 
 def kill_and_resume(run: Callable[[Task], None], folder: Path) -> str:
-    """Kill a run in the middle of its first epoch, resume it, and compare it with an isolated one."""
-    in_child(run, Task(folder / "isolated"))
+    """Kill a run in the middle of its first epoch, resume it, and compare it with an uninterrupted one."""
+    in_child(run, Task(folder / "uninterrupted"))
     in_child(run, Task(folder / "killed", signal_at=18))
     status = in_child(run, Task(folder / "killed", resume=True))
-    right, ours = batches(folder / "isolated"), batches(folder / "killed")
+    right, ours = batches(folder / "uninterrupted"), batches(folder / "killed")
     same = sum(right[step] == ours.get(step) for step in right)
-    expected, made = weights(folder / "isolated"), weights(folder / "killed")
+    expected, made = weights(folder / "uninterrupted"), weights(folder / "killed")
     equal = expected is not None and made is not None and torch.equal(expected, made)
     return f"{same} of {STEPS} batches right; final weights {'equal' if equal else 'differ'}; exit status {status}"
 
@@ -230,7 +230,7 @@ def not_a_number(run: Callable[[Task], None], folder: Path) -> str:
     made = weights(folder)
     end = "trained on to the end" if made is not None else "stopped"
     spoilt = made is not None and bool(made.isnan().any())
-    only = "every checkpoint left holds NaN" if spoilt else "checkpoints hold numbers"
+    only = "every remaining checkpoint has NaN" if spoilt else "checkpoints are finite"
     return f"{end}, exit status {status}; {only}"
 
 
@@ -280,7 +280,7 @@ def _last_saved(folder: Path) -> int:
 
 
 def main() -> None:
-    """Do all the harm, print and write the table."""
+    """Inject all faults, print and write the table."""
     parser = argparse.ArgumentParser("python -m benchmarks.others_reliability", description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=15)
     parser.add_argument("--width", type=int, default=2_000_000, help="outputs of the layer whose checkpoints are cut")
@@ -292,9 +292,9 @@ def main() -> None:
 
     rows: list[Row] = []
 
-    def tell(tool: str, harm: str, seen: str) -> None:
-        rows.append(Row(tool, version("torch" if tool == "torch.save" else tool), harm, seen))
-        print(f"{tool}, {harm}: {seen}", flush=True)
+    def tell(tool: str, fault: str, seen: str) -> None:
+        rows.append(Row(tool, version("torch" if tool == "torch.save" else tool), fault, seen))
+        print(f"{tool}, {fault}: {seen}", flush=True)
 
     with tempfile.TemporaryDirectory() as place:
         for tool, run in RUNS.items():

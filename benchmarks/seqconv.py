@@ -1,12 +1,11 @@
-"""How long does a SeqConv layer take beside a wide convolution of as many multiply-accumulates?
+"""SeqConv layers against wide convolutions with as many multiply-accumulates.
 
-Both sides take N maps of one size, pad them by one pixel, and end with batch norm and ReLU. `SeqConv2d` has them behind
-each group (in the bottleneck form behind both of its convolutions), the other side has them once. That side is
-`Conv2d(w, w, 3)`, its width w chosen so that its multiply-accumulates are as near as a whole number allows. A windowed
-layer of the basic form has exactly those of a convolution of its own width.
+Both have padding of one pixel, and end with batch norm and ReLU: `SeqConv2d` after each group (in the bottleneck form
+after both convolutions), the other side once. The other side is `Conv2d(w, w, 3)` with the width w of closest
+multiply-accumulates; for a windowed layer of the basic form they are equal at its own width.
 
-"forward" is in evaluation mode without gradients; "step" is forward and backward in training mode, down to the
-gradients of weights and input, without an optimizer.
+"forward" is evaluation mode without gradients; "step" is forward and backward in training mode with gradients of
+weights and input, without an optimizer.
 """
 
 import argparse
@@ -34,7 +33,7 @@ FORMS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """A layer of one of the paper's networks: its stage's channels, group size, and side of the map."""
+    """Layer of a network of the paper: channels, group size, and side of the feature map."""
 
     network: str
     channels: int
@@ -55,9 +54,9 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison; `width` and what is called `conv` are the wide convolution's.
+    """One comparison; `width` and `conv_*` are of the wide convolution.
 
-    The ratios are those of the medians: SeqConv's time over the convolution's.
+    Ratios are of the medians: SeqConv's time divided by the convolution's.
     """
 
     network: str
@@ -93,7 +92,7 @@ def macs(layer: SeqConv2d | ConvUnit, shape: Shape) -> int:
 
 
 def channels_of(layer: SeqConv2d | ConvUnit) -> int:
-    """Channels that a layer reads, and makes."""
+    """Input and output channels of a layer."""
     return layer.in_channels if isinstance(layer, SeqConv2d) else layer.conv.in_channels
 
 
@@ -121,7 +120,7 @@ def step(layer: nn.Module, x: Tensor) -> Action:
 
 
 def compare(shape: Shape, form: str, batch: int, memory_format: str, repeats: int) -> list[Row]:
-    """Time both layers in turns, forward and step."""
+    """Time both layers, forward and step."""
     seqconv, conv = pair(shape, form)
 
     def timed(layer: SeqConv2d | ConvUnit, make: Callable[[nn.Module, Tensor], Action]) -> Action:

@@ -1,4 +1,4 @@
-"""Timing of actions in turns, so that all of them meet the same machine, and what is told and kept of it."""
+"""Interleaved timing of functions, and its output."""
 
 import csv
 import datetime
@@ -22,11 +22,11 @@ RowType = TypeVar("RowType")
 
 @dataclass(frozen=True)
 class Times:
-    """Medians of one action, in milliseconds.
+    """Median times of a function, in milliseconds.
 
     Attributes:
-        cpu: Processor time of this process; other processes hardly touch it.
-        wall: Time that passed.
+        cpu: Processor time of this process, which hardly depends on other processes.
+        wall: Wall time.
     """
 
     cpu: float
@@ -34,13 +34,13 @@ class Times:
 
 
 def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int, at_least: float = 0.0) -> dict[str, Times]:
-    """Time each action once, then each again, and so on.
+    """Time functions in interleaved rounds.
 
     Args:
-        actions: What is timed, by name.
-        repeats: Rounds of which the medians are taken, after one that is not counted.
-        at_least: Seconds that a turn takes; shorter actions are called several times in it, one after the other, which
-            find their operands in the caches.
+        actions: Functions to time, by name.
+        repeats: Rounds, after one warm-up round.
+        at_least: Minimum seconds per function and round; shorter functions are called several times, with operands in
+            the caches.
     """
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in actions}
     calls = dict.fromkeys(actions, 1)
@@ -61,16 +61,16 @@ def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int, at_least
 
 
 def gpu() -> torch.device:
-    """The GPU, made ready; leave where there is none."""
+    """Initialize and return the GPU; exit without one."""
     if not torch.cuda.is_available():
-        raise SystemExit("There is no GPU here that torch can use: nothing was measured.")
+        raise SystemExit("torch finds no GPU: nothing was measured")
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     return torch.device("cuda")
 
 
 def conditions(device: torch.device) -> dict[str, str | int]:
-    """What the figures of one run share: the day, the machine, torch's version and its threads."""
+    """Conditions of a run: date, machine, torch version and threads."""
     return {
         "date": datetime.date.today().isoformat(),
         "machine": machine(device),

@@ -1,15 +1,15 @@
-"""How long does a training step take in the default form, the lean one, and the plain forms that they equal?
+"""Training step in the default form, with activation checkpointing, and in the equivalent plain forms.
 
-Four networks of the same function, timed in turns:
+Four networks of the same function, in interleaved rounds:
 
-- `paper`: SparseNet-BC as the paper writes it and its authors' code runs it: each unit concatenates the raw maps that
-  it reads and normalizes all of them anew (BN, ReLU, 1x1 convolution, BN, ReLU, 3x3 convolution).
-- `plain`: ours, every module called as it is (a hook on each sees to that): nodes normalized once, nothing done twice.
-- `default`: ours as it trains.
+- `paper`: SparseNet-BC as in the paper and its authors' code: each unit concatenates its raw sources and normalizes all
+  of them (BN, ReLU, 1x1 convolution, BN, ReLU, 3x3 convolution).
+- `plain`: ours module by module (enforced by a hook on each): nodes are normalized once, nothing is recomputed.
+- `default`: ours in the default form of training.
 - `lean`: ours with `set_grad_checkpointing()`.
 
 A step is the forward pass, cross-entropy and the backward pass; no optimizer. Run it with `MALLOC_MMAP_MAX_=0
-MALLOC_TRIM_THRESHOLD_=4000000000`: otherwise large maps are mapped anew in every step.
+MALLOC_TRIM_THRESHOLD_=4000000000`: otherwise large tensors are mapped in every step.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from skipweave.topology import Topology, exponential
 
 @dataclass(frozen=True)
 class Row:
-    """One form, run "eager" or "compiled"; `ratio` is its time over that of the form that stands in `against`."""
+    """One form, "eager" or "compiled"; `ratio` is its time divided by that of the form in `against`."""
 
     network: str
     run: str
@@ -43,12 +43,12 @@ class Row:
 
 
 def norm_relu(width: int) -> list[nn.Module]:
-    """Make a batch norm and a ReLU."""
+    """Build a batch norm and a ReLU."""
     return [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
 
 class PaperStage(nn.Module):
-    """A stage as the papers write it: maps are concatenated raw, and every unit normalizes what it reads."""
+    """Stage as in the papers: raw nodes are concatenated, and every unit normalizes its input."""
 
     def __init__(self, graph: Topology, in_width: int, growth: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class PaperStage(nn.Module):
         self.out_width = sum(widths[source] for source in graph.output)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the concatenation of what leaves the stage."""
+        """Return the concatenated output of the stage."""
         nodes = [x]
         for node, unit in enumerate(self.units, start=1):
             nodes.append(unit(torch.cat([nodes[source] for source in self.graph.sources(node)], dim=1)))
@@ -84,7 +84,7 @@ def paper_net(units: int, growth: int, stem_width: int) -> nn.Sequential:
 
 
 def networks(units: int, growth: int) -> dict[str, nn.Module]:
-    """Make the four forms."""
+    """Build the four forms."""
     ours = {
         name: create_model("sparsenet_bc100_24", units=units, growth=growth, stem_width=growth)
         for name in ("plain", "default", "lean")
@@ -96,7 +96,7 @@ def networks(units: int, growth: int) -> dict[str, nn.Module]:
 
 
 def step(model: nn.Module, x: Tensor, labels: Tensor) -> Callable[[], object]:
-    """Make the action that is timed."""
+    """Build the function to time."""
     model.train()
 
     def action() -> None:
@@ -109,18 +109,18 @@ def step(model: nn.Module, x: Tensor, labels: Tensor) -> Callable[[], object]:
 def compare(
     units: int, growth: int, batch: int, side: int, memory_format: str, repeats: int, compiled: bool = False
 ) -> list[Row]:
-    """Time the four forms in turns."""
+    """Time the four forms."""
     torch.manual_seed(0)
     order = getattr(torch, memory_format)
     x, labels = torch.randn(batch, 3, side, side).to(memory_format=order), torch.randint(0, 10, (batch,))
     made = {name: model.to(memory_format=order) for name, model in networks(units, growth).items()}
-    if compiled:  # hooks would break the graph, and recomputation is not what is asked
+    if compiled:  # hooks would break the graph, and recomputation is not measured
         made = {name: torch.compile(model) for name, model in made.items() if name in ("paper", "default")}  # type: ignore[misc]
     times = in_turns({name: step(model, x, labels) for name, model in made.items()}, repeats)
     pairs = [("paper", "paper"), ("plain", "paper"), ("default", "paper"), ("default", "plain"), ("lean", "default")]
     return [
         Row(
-            f"SparseNet-BC, {units} units a stage, growth {growth}",
+            f"SparseNet-BC, {units} units per stage, growth {growth}",
             "compiled" if compiled else "eager",
             form,
             memory_format,
@@ -139,7 +139,7 @@ def compare(
 def main() -> None:
     """Time the forms, print and write the table."""
     parser = argparse.ArgumentParser("python -m benchmarks.training_step", description=__doc__.splitlines()[0])
-    parser.add_argument("--units", type=int, default=16, help="a stage; 16 is SparseNet-BC-100")
+    parser.add_argument("--units", type=int, default=16, help="units per stage; 16 is SparseNet-BC-100")
     parser.add_argument("--growth", type=int, default=24)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--side", type=int, default=32)

@@ -1,4 +1,4 @@
-"""Settings that every test shares, and small sets of images with label maps."""
+"""Settings of all tests, and fixtures that run commands and make small datasets with segmentation masks."""
 
 import json
 import os
@@ -24,7 +24,7 @@ settings.load_profile("skipweave")
 
 
 # Scripts that tests start, or `make soak` does.
-collect_ignore = ["nursery.py", "soak.py"]
+collect_ignore = ["command_server.py", "soak.py"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Ended:
         return status
 
 
-class Nursery:
-    """Runs commands in processes of their own, forked from a warm one (nursery.py), and harms them."""
+class CommandRunner:
+    """Runs commands in processes forked from a warm one (command_server.py), with injected faults."""
 
     def __init__(self, process: subprocess.Popen) -> None:
         self.process = process
@@ -61,16 +61,16 @@ class Nursery:
         environment: dict[str, str] | None = None,
         timeout: float = 3600,
     ) -> Ended:
-        """Run `skipweave WORDS`, or a script, in so many processes, as torchrun starts them if they are several.
+        """Run `skipweave WORDS`, or a script, in one process or in several as torchrun starts them.
 
         Args:
-            words: of the command, or the path of a script.
-            at: what is counted in the process `rank`, or in all if that is None: `step`, `epoch`, `evaluation` (a
-                batch of one), `disk` (something asked of it within `folder`) or `rename` (a file takes its name there);
-                at the given number the signal is sent.
+            words: Words of the command, or the path of a script.
+            at: Event to count in the process `rank`, or in all if that is None: `step`, `epoch`, `evaluation` (a
+                batch of one), `disk` (an access within `folder`) or `rename` (of a file within `folder`).
                 `trace` only writes digests of batches and weights into `folder`.
-                Or a limit on the length of a file: at `byte` the process dies in writing it, `full` fails the write.
-            delay: seconds after which all processes get the signal.
+                Or a limit on the length of a file: at `byte` the kernel kills the process, at `full` the write fails.
+            number: Event at which the signal is sent, or the limit in bytes.
+            delay: Seconds after which all processes get the signal.
         """
         request = dict(
             words=[str(word) for word in words],
@@ -92,18 +92,18 @@ class Nursery:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    script = Path(__file__).with_name("nursery.py")
+def run_command() -> Iterator[CommandRunner]:
+    script = Path(__file__).with_name("command_server.py")
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with subprocess.Popen([sys.executable, script], **pipes) as process:
         assert json.loads(process.stdout.readline()) == "ready"
-        yield Nursery(process)
+        yield CommandRunner(process)
         process.kill()
 
 
 @pytest.fixture(scope="session")
 def make_pairs():
-    """Write random pictures with random label images of the values 0, 1 and 2 into two folders."""
+    """Write random images and masks of the values 0, 1 and 2 to two folders."""
 
     def make(root, names, size=(12, 10)):
         rng = np.random.default_rng(0)

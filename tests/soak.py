@@ -21,15 +21,15 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-import nursery
+import command_server
 import yaml
 
 from skipweave.data import DataConfig
 from skipweave.errors import Stopped
 from skipweave.training import Callback, FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory, runs_in
+from skipweave_config.config_files import as_plain
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1, "SIGKILL": -9}
 GROWTH_MB = 16  # more than that, from the first to the last third, is a leak
@@ -43,39 +43,39 @@ def configuration(output: Path) -> FitConfig:
 
 
 def command(words: list[object], **changes: object) -> dict[str, object]:
-    """Run a command in a process forked off, as nursery.py does it."""
+    """Run a command in a forked process, as command_server.py does."""
     usual = dict(at="", number=1, signal="SIGKILL", rank=0, delay=None, processes=1, folder="", environment={})
-    answer = nursery.answer({**usual, "timeout": 600, "words": [str(word) for word in words], **changes})
+    answer = command_server.answer({**usual, "timeout": 600, "words": [str(word) for word in words], **changes})
     assert not answer["late"], answer
     return answer
 
 
 class Soak:
-    """Runs that are harmed until they have finished all the same.
+    """Runs with random faults, each resumed until it has finished.
 
     Args:
         place: an empty folder; a small disk of its own, where one may be mounted.
-        seed: decides the harms.
+        seed: Seed of the faults.
     """
 
     def __init__(self, place: Path, seed: int) -> None:
         self.place = place
         self.rng = random.Random(seed)
         self.done: Counter[str] = Counter()
-        self.expected = self.digests(self.run(place / "undisturbed", harmed=False))
+        self.expected = self.digests(self.run(place / "undisturbed", faults=False))
 
     def digests(self, folder: RunDirectory) -> list[str]:
         return [open_saved(path).info["sha256"] for path in (folder.last, folder.best, folder.weights)]
 
-    def run(self, output: Path, *, harmed: bool = True) -> RunDirectory:
+    def run(self, output: Path, *, faults: bool = True) -> RunDirectory:
         """Train one run to its end."""
         settings = output.with_suffix(".yaml")
         settings.write_text(yaml.safe_dump(as_plain(configuration(output))))
         while True:
             begun = [RunDirectory(path) for path in runs_in(output)]
             words = ["fit", "--resume", begun[0].path] if begun else ["fit", "--config", settings]
-            name = self.rng.choice(list(HARMS)) if harmed and self.rng.random() < 0.85 else "none"
-            ended = command(words) if name == "none" else HARMS[name](self, words, *begun)
+            name = self.rng.choice(list(FAULTS)) if faults and self.rng.random() < 0.85 else "none"
+            ended = command(words) if name == "none" else FAULTS[name](self, words, *begun)
             self.done[name] += 1
             if ended and ended["statuses"][0] == 0:
                 return RunDirectory(runs_in(output)[0])
@@ -141,7 +141,7 @@ class Soak:
         return None
 
     def go_on_until(self, deadline: float) -> None:
-        """Harm run after run, and compare how they end."""
+        """Fault run after run, and compare how they end."""
         runs = 0
         while time.monotonic() < deadline:
             runs += 1
@@ -153,7 +153,7 @@ class Soak:
             shutil.rmtree(folder.path.parent)
 
 
-HARMS = {"kill": Soak.killed, "stop": Soak.stopped, "full disk": Soak.disk_full, "damage": Soak.damaged}
+FAULTS = {"kill": Soak.killed, "stop": Soak.stopped, "full disk": Soak.disk_full, "damage": Soak.damaged}
 
 
 class StopsNow(Callback):
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     deadline = time.monotonic() + 60 * options.minutes
-    nursery.warm_up()
+    command_server.warm_up()
     with tempfile.TemporaryDirectory() as folder:
         disk, other, report = Path(folder) / "disk", Path(folder) / "other", Path(folder) / "memory"
         disk.mkdir()

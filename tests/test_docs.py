@@ -1,4 +1,4 @@
-"""What README.md and docs/ show works: their Python runs, their commands and options exist."""
+"""README.md and docs/: Python blocks run; commands, options and files exist."""
 
 import re
 import subprocess
@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import skipweave
-from skipweave import Topology, cli, topology
+import skipweave_cli as cli
+from skipweave import Topology, topology
 from skipweave.analysis.profile import topologies_of
 from skipweave.errors import SkipweaveError
 
@@ -26,7 +27,7 @@ def name(page: Path) -> str:
 
 
 def python_of(page: Path) -> str:
-    """All Python blocks of a page as one program, each line where it stands in the page."""
+    """All Python blocks of a page as one program, with the line numbers of the page."""
     text = page.read_text(encoding="utf-8")
     lines = [""] * text.count("\n")
     for block in PYTHON.finditer(text):
@@ -48,7 +49,7 @@ def commands(program: str) -> list[tuple[str, str, str]]:
 
 
 def options_on_pages() -> dict[str, list[str]]:
-    """The options that the pages give to each command; what follows `args.` is the network's affair."""
+    """Options of each command on the pages, without the parts after `args.`."""
     found: dict[str, list[str]] = {}
     for _, command, rest in commands("skipweave"):
         found.setdefault(command, []).extend(re.findall(r"--(?:[\w.]*\bargs\b|[\w.]+)", rest))
@@ -56,22 +57,34 @@ def options_on_pages() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_of(page).strip()], ids=name)
-def test_the_python_of_a_page_runs(nursery, page, tmp_path):
-    """The first page's from the very start, the others' where everything has been imported."""
+def test_the_python_of_a_page_runs(run_command, page, tmp_path):
+    """The first page runs in a new interpreter, the others in one with everything imported."""
     script = tmp_path / page.with_suffix(".py").name
     script.write_text(python_of(page), encoding="utf-8")
     if page == PAGES[0]:
         run = subprocess.run([sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True)
-        status, said = run.returncode, run.stderr
+        status, output = run.returncode, run.stderr
     else:
-        ended = nursery([script])
-        status, said = ended.status, ended.texts[0]
-    assert status == 0, f"{name(page)} (line numbers are the page's)\n{said}"
+        ended = run_command([script])
+        status, output = ended.status, ended.texts[0]
+    assert status == 0, f"{name(page)} (line numbers of the page)\n{output}"
 
 
 def test_the_commands_on_the_pages_exist():
-    strangers = [(page, command) for page, command, _ in commands("skipweave") if command not in cli.COMMANDS]
-    assert strangers == []
+    unknown = [(page, command) for page, command, _ in commands("skipweave") if command not in cli.COMMANDS]
+    assert unknown == []
+
+
+def test_the_files_on_the_pages_exist():
+    file = re.compile(r"\b(?:tests|recipes|studies|benchmarks|src)/[\w./-]+\.(?:py|yaml|csv)\b")
+    missing = [
+        (name(page), found)
+        for page in PAGES
+        for code in CODE.findall(page.read_text(encoding="utf-8"))
+        for found in file.findall(code)
+        if not (ROOT / found).exists()
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize(("command", "options"), options_on_pages().items())
@@ -81,7 +94,7 @@ def test_the_options_on_the_pages_exist(command, options, capsys):
     assert set(options) - known == set()
 
 
-def test_what_the_pages_make_exists():
+def test_the_make_targets_on_the_pages_exist():
     targets = set(re.findall(r"^([a-z.-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert {command for _, command, _ in commands("make")} - targets == set()
 
@@ -90,18 +103,18 @@ def test_the_two_commands_of_the_readme_are_found():
     assert {command for page, command, _ in commands("make") if page == "README.md"} >= {"demo", "test"}
 
 
-def test_every_dependency_has_its_line_and_no_other():
+def test_every_dependency_has_one_row():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    packages = [re.match(r"[\w-]+", requirement)[0].lower() for requirement in asked]
+    requirements = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    packages = [re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w, -]+) \|", page, re.MULTILINE)
-    explained = [package.lower() for row in rows for package in row.split(", ") if row != "package"]
-    assert sorted(explained) == sorted(packages)
+    documented = [package.lower() for row in rows for package in row.split(", ") if row != "package"]
+    assert sorted(documented) == sorted(packages)
 
 
 def families() -> list[tuple[str, list[str], str]]:
-    """The rows of the README's table of networks: what they are, their names, and which topologies they take."""
+    """Rows of the README's table of models: description, names and accepted topologies."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text[text.index("| names | what they are | topology |") :].split("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
@@ -113,13 +126,13 @@ def small(model: str, **overrides: object) -> torch.nn.Module:
         return skipweave.create_model(model, **overrides)
 
 
-@pytest.mark.parametrize(("names", "said"), [row[1:] for row in families()], ids=[row[0] for row in families()])
-def test_networks_take_the_topologies_that_the_readme_says(names, said):
-    assert said in ("any", "its own")
+@pytest.mark.parametrize(("names", "accepted"), [row[1:] for row in families()], ids=[row[0] for row in families()])
+def test_models_accept_the_topologies_of_the_readme(names, accepted):
+    assert accepted in ("any", "its own")
     own = Topology.from_lists([[0], [0, 1], [2], [3, 1, 0]])
     for model in names:
-        if said == "its own":
-            with pytest.raises(SkipweaveError, match=f"{model} has no argument topology"):
+        if accepted == "its own":
+            with pytest.raises(SkipweaveError, match=rf"{model}.*topology"):
                 small(model, topology="dense")
             continue
         stages = [len(graph.reads) - 1 for graph in topologies_of(small(model, topology="plain"))]
@@ -128,7 +141,7 @@ def test_networks_take_the_topologies_that_the_readme_says(names, said):
         whole = [topology.make("harmonic", units).reads for units in stages]
         given = whole[0] if len(whole) == 1 else [*whole]
         built = [graph.reads[:-1] for graph in topologies_of(small(model, topology=given))]
-        assert built == [reads[:-1] for reads in whole]  # the readers of whole stages may take what they always take
+        assert built == [reads[:-1] for reads in whole]  # the readers of whole stages may differ
 
 
 @pytest.mark.slow

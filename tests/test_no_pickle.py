@@ -12,15 +12,15 @@ import torch
 import yaml
 from PIL import Image
 
-from skipweave.cli import main
-from skipweave.files.plain_files import _PlainLoader
+from skipweave_cli import main
+from skipweave_config.plain_files import _PlainLoader
 
 SRC = Path(__file__).parents[1] / "src"
 MODULES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 CALLS = {"torch.load", "torch.save", "np.load", "np.save", "numpy.load", "yaml.unsafe_load", "yaml.full_load"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 #: Modules by name: of a command, from a table in the source; and a version to be told.
-IMPORTING = {"cli/__init__.py", "cli/env.py"}
+IMPORTING = {"skipweave_cli/__init__.py", "skipweave_cli/commands/env.py"}
 
 
 def calls(tree: ast.AST) -> Iterator[str]:
@@ -38,12 +38,12 @@ def suspicious(path: Path) -> list[str]:
 
 
 def test_the_sources_name_nothing_that_runs_what_it_reads():
-    files = sorted((SRC / "skipweave").rglob("*.py"))
+    files = sorted(SRC.rglob("*.py"))
     assert len(files) > 100
     assert {str(path): found for path in files if (found := suspicious(path))} == {}
-    text = {path.relative_to(SRC / "skipweave").as_posix(): path.read_text(encoding="utf-8") for path in files}
+    text = {path.relative_to(SRC).as_posix(): path.read_text(encoding="utf-8") for path in files}
     assert {name for name, code in text.items() if "import_module(" in code} == IMPORTING
-    assert {name for name, code in text.items() if "yaml.load(" in code} == {"files/plain_files.py"}
+    assert {name for name, code in text.items() if "yaml.load(" in code} == {"skipweave_config/plain_files.py"}
     assert issubclass(_PlainLoader, yaml.SafeLoader)
     assert not issubclass(_PlainLoader, yaml.UnsafeLoader | yaml.FullLoader)
 

@@ -1,4 +1,4 @@
-"""The recipes can be read, and their headers tell what is so."""
+"""Recipes load, and their headers are correct."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,9 @@ import yaml
 
 import skipweave
 from skipweave.analysis.profile import profile
-from skipweave.config.settings import read
 from skipweave.training import FitConfig, OptimConfig
 from skipweave.training.model_building import count_parameters
+from skipweave_config.config_files import read
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 # Images to train on, after the recipe's validation split; classes; channels, height and width.
@@ -31,12 +31,12 @@ FALLS = {
     "delugenet_imagenet": [30, 60, 90],
     "delugenet_cifar10": [149, 224],
 }
-LABEL_MAPS = [path for path in RECIPES if "camvid" in path.stem]
-IMAGES = [path for path in RECIPES if path not in LABEL_MAPS]
+SEGMENTATION = [path for path in RECIPES if "camvid" in path.stem]
+IMAGES = [path for path in RECIPES if path not in SEGMENTATION]
 
 
 def recipe(path: Path, folder: Path) -> FitConfig:
-    """The recipe as the command line reads it, with a root where its data needs one."""
+    """Load a recipe, with a root if its data needs one."""
     values = yaml.safe_load(path.read_text())
     if values["data"]["name"] != "digits":
         values["data"]["root"] = str(folder)
@@ -48,15 +48,15 @@ def header(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^# (Command|Cost|Hardware|Published|Measured) +(.+)$", path.read_text(), re.MULTILINE))
 
 
-def test_every_data_set_but_the_users_own_has_a_recipe():
+def test_every_named_dataset_has_a_recipe():
     assert {yaml.safe_load(path.read_text())["data"]["name"] for path in RECIPES} == set(SETS)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_the_header_tells_what_is_so(path: Path, tmp_path: Path):
-    config, told = recipe(path, tmp_path), header(path)
-    assert set(told) == {"Command", "Cost", "Hardware", "Published", "Measured"}
-    assert told["Command"].startswith(f"skipweave fit --config recipes/{path.name}")
+def test_the_header_is_correct(path: Path, tmp_path: Path):
+    config, facts = recipe(path, tmp_path), header(path)
+    assert set(facts) == {"Command", "Cost", "Hardware", "Published", "Measured"}
+    assert facts["Command"].startswith(f"skipweave fit --config recipes/{path.name}")
 
     images, classes, size = SETS[config.data.name]
     with torch.device("meta"):
@@ -66,17 +66,17 @@ def test_the_header_tells_what_is_so(path: Path, tmp_path: Path):
     side = config.data.crop
     macs = profile(network, (size[0], side, side) if side else size).macs
     unit, word = (1e9, "billion") if macs >= 1e9 else (1e6, "million")
-    digits = re.search(rf"([\d.]+) {word} multiply-adds", told["Cost"])
+    digits = re.search(rf"([\d.]+) {word} multiply-adds", facts["Cost"])
     assert digits
     places = len(digits[1].partition(".")[2])
     assert digits[1] == f"{macs / unit:.{places}f}"
-    assert f"{count_parameters(network):,} parameters" in told["Cost"]
+    assert f"{count_parameters(network):,} parameters" in facts["Cost"]
     steps = images // config.batch_size
-    assert f"{config.epochs} epochs of {steps:,} steps of {config.batch_size} images" in told["Cost"]
+    assert f"{config.epochs} epochs of {steps:,} steps of {config.batch_size} images" in facts["Cost"]
 
 
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
-def test_the_optimizer_is_the_papers(path: Path, tmp_path: Path):
+def test_the_optimizer_is_that_of_the_papers(path: Path, tmp_path: Path):
     config = recipe(path, tmp_path)
     assert config.optim == OptimConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
     assert config.data.augment
@@ -88,8 +88,8 @@ def test_the_optimizer_is_the_papers(path: Path, tmp_path: Path):
     assert falls == FALLS.get(path.stem, [config.epochs // 2, round(0.75 * config.epochs)])
 
 
-@pytest.mark.parametrize("path", LABEL_MAPS, ids=lambda path: path.stem)
-def test_the_two_phases_on_label_maps_are_the_papers(path: Path, tmp_path: Path):
+@pytest.mark.parametrize("path", SEGMENTATION, ids=lambda path: path.stem)
+def test_the_two_phases_of_segmentation_are_those_of_the_paper(path: Path, tmp_path: Path):
     config = recipe(path, tmp_path)
     second = config.data.crop is None
     assert (config.data.crop, config.batch_size, config.epochs) == ((None, 2, 300) if second else (224, 6, 700))
@@ -100,7 +100,7 @@ def test_the_two_phases_on_label_maps_are_the_papers(path: Path, tmp_path: Path)
 
 
 def test_digits_train_from_the_recipe_alone(tmp_path: Path):
-    from skipweave.cli import main
+    from skipweave_cli import main
 
     path = next(path for path in RECIPES if path.stem == "sparsenet_digits")
     words = ["--epochs", "1", "--batch_size", "512", "--model.args.units", "1", "--output", str(tmp_path / "runs")]

@@ -3,12 +3,16 @@
 Importing this package registers its networks with timm.
 """
 
+from importlib.metadata import version
+
 from skipweave import layers, topology
 from skipweave.analysis.profile import profile
 from skipweave.errors import SkipweaveError
 from skipweave.models import create_model, list_models
 from skipweave.topology import Topology
 from skipweave.transforms import convert, depth_multiplier, optimize_for_inference, sparsify
+
+__version__ = version("skipweave")
 
 __all__ = [
     "SkipweaveError",

@@ -2,7 +2,7 @@
 
 import sys
 
-from skipweave.cli import main
+from skipweave_cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

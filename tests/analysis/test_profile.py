@@ -115,7 +115,7 @@ def test_additions_of_maps():
 
 
 def test_convolutions_across_nodes():
-    """Over normalized nodes a batch norm a node and their sum, as the paper counts; over raw ones a convolution."""
+    """Over normalized nodes one batch norm per node and their sum, as in the paper; over raw ones a convolution."""
 
     class Across(nn.Module):
         def __init__(self, normalized):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from skipweave import cli
+import skipweave_cli as cli
 from skipweave.ops.cpu import break_even, c_library
 
 Capture = pytest.CaptureFixture[str]

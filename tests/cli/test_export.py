@@ -12,11 +12,11 @@ import timm
 import torch
 from PIL import Image
 
-from skipweave.cli import main
 from skipweave.data import Preprocessing
 from skipweave.training import Description, load_run, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import build_network
+from skipweave_cli import main
 from tests.onnx_session import onnx_session
 
 Capture = pytest.CaptureFixture[str]
@@ -79,8 +79,8 @@ def test_what_was_compared_is_told(run: Path, tmp_path: Path, capsys: Capture):
 def test_the_card_tells_the_errors_of_these_weights(run: Path, exported: Path, tmp_path: Path):
     summary = json.loads((run / "summary.json").read_text())
     card = (exported / "README.md").read_text()
-    assert f"| error, validation images | {summary['val_error']:.2f} % |" in card
-    assert f"| error, test images | {summary['test_error']:.2f} % |" in card
+    assert f"| top-1 error, validation images | {summary['val_metrics']['top1_error']:.2f} % |" in card
+    assert f"| top-1 error, test images | {summary['test_metrics']['top1_error']:.2f} % |" in card
     assert f"| parameters | {summary['parameters']:,} |" in card
     words = ["--formats", "[timm]", "--output", str(tmp_path)]
     assert main(["export", str(run), "--which", "last", *words]) == 0
@@ -126,7 +126,7 @@ def test_a_failed_download_is_one_line(capsys: Capture, monkeypatch: pytest.Monk
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert main(["predict", "a.png", "--model", "hf-hub:someone/digits"]) == 2
     assert capsys.readouterr().err == (
-        "skipweave: error: cannot download model.safetensors of someone/digits from the Hugging Face hub: "
+        "skipweave: error: cannot download model.safetensors of someone/digits from the Hugging Face Hub: "
         "no route to the hub\n"
     )
 
@@ -165,9 +165,9 @@ def test_a_missing_package_is_told(run: Path, tmp_path: Path, capsys: Capture, m
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--formats", "pickle"], "formats is 'pickle': expected a list, each one of onnx, timm"),
-        (["--formats", "[]"], "formats is empty: expected onnx, timm, or both"),
-        (["--which", "first"], "which is 'first': expected"),
+        (["--formats", "pickle"], "formats[0] is 'pickle'"),
+        (["--formats", "[]"], "formats is []"),
+        (["--which", "first"], "which is 'first'"),
     ],
 )
 def test_wrong_options_are_told(words: list[str], told: str, run: Path, tmp_path: Path, capsys: Capture):
@@ -181,7 +181,7 @@ def test_only_trained_networks_are_exported(
 ):
     monkeypatch.chdir(tmp_path)
     assert main(["export", place]) == 2
-    assert "no such file" in (said := capsys.readouterr().err) or "not a run folder" in said or "config.yaml" in said
+    assert "no such file" in (said := capsys.readouterr().err) or "not a run directory" in said or "config.yaml" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -215,7 +215,7 @@ def test_a_thinned_network_is_exported_to_onnx_and_refused_for_timm(run: Path, t
     folder = tmp_path / "out"
     capsys.readouterr()
     assert main(["export", str(sparse), "--output", str(folder), "--formats", "[onnx, timm]"]) == 2
-    assert "timm cannot build sparsenet40_12 with sparsify: the network was thinned" in capsys.readouterr().err
+    assert "sparsenet40_12 with sparsify" in capsys.readouterr().err
     assert list(folder.iterdir()) == []
     assert main(["export", str(sparse), "--output", str(folder)]) == 0
     assert (folder / "model.onnx").stat().st_size > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from skipweave.cli import main
+from skipweave_cli import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -65,7 +65,7 @@ def test_a_model_name_has_connections_only(capsys: Capture):
         (["{run}", "--save", "picture.svg"], ["save is one file, picture.svg", "connections, reuse"]),
         (["{run}", "--kind", "reuse", "--save", "picture.jpg"], ["save is picture.jpg"]),
         (["densenet40_12", "--kind", "reuse"], ["reuse", "(it has connections)"]),
-        (["fc_densenet56"], ["fc_densenet56", "no stages"]),
+        (["fc_densenet56"], ["no stages"]),
         (["runs/nothing"], ["runs/nothing"]),
         (["densnet40_12"], ["'densnet40_12'"]),
     ],

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.cli import main
 from skipweave.data import DataConfig
 from skipweave.training import FitConfig, ModelConfig, fit
+from skipweave_cli import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -47,7 +47,7 @@ def test_links_are_listed_and_removed(run: Path, tmp_path: Path, capsys: Capture
     [
         (["--below", "2"], "below is 2.0"),
         (["--below", "x"], "below is 'x'"),
-        (["--output", "."], ". exists"),
+        (["--output", "."], "output is ."),
     ],
 )
 def test_wrong_values_have_exit_status_2(run: Path, capsys: Capture, words: list[str], part: str):

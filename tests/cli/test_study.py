@@ -1,11 +1,11 @@
 import json
-from pathlib import Path
 
 import pytest
 
-from skipweave.cli import main
-from skipweave.cli.parsing import call
-from skipweave.study.study_config import StudyConfig
+from skipweave_cli import main
+from skipweave_cli.options import StudyOptions
+from skipweave_cli.parser import parse
+from skipweave_config.study_config import StudyConfig
 
 SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1"]
 
@@ -29,7 +29,7 @@ def test_a_study_ends_with_its_answer_and_can_be_resumed(tmp_path, capsys):
     folder = tmp_path / "study"
     assert main(["study", *SMALL, *networks(TINY, WIDE), "--output", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "Lowest mean test error: " in said
+    assert "Lowest mean test top-1 error: " in said
     assert f"Report: {folder / 'report.html'}" in said
     assert (folder / "report.html").is_file()
     trained = sorted(path.stat().st_mtime_ns for path in folder.rglob("model.safetensors"))
@@ -56,21 +56,15 @@ def test_the_settings_can_be_printed_and_read_again(tmp_path, capsys):
     assert main(["study", "--epochs", "4", "--print_config"]) == 0
     file = tmp_path / "study.yaml"
     file.write_text(capsys.readouterr().out)
-    heard = []
-
-    def study(config: StudyConfig, resume: Path | None = None) -> None:
-        heard.append(config)
-
-    call(study, ["--config", str(file)], "skipweave study")
-    call(study, ["--epochs", "4"], "skipweave study")
-    assert heard == [StudyConfig(epochs=4)] * 2
+    parsed = parse(StudyOptions, ["--config", str(file)], "skipweave study")
+    assert parsed.config == StudyConfig(epochs=4)
 
 
 @pytest.mark.parametrize(("words", "said"), [
     (["--match", "flops"], "match is 'flops'"),
     (["--resume", "nowhere"], "nowhere"),
     (networks(BAD), "units is -1"),
-    (["--data.name", "mnist"], "needs root"),
+    (["--data.name", "mnist"], "data.root is None"),
     (["--accelerator", "mps"], "accelerator is 'mps'"),
     (["--optim.lr", "0"], "lr is 0"),
 ])  # fmt: skip

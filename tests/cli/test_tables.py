@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.cli.tables import complain, new_table, print_table, say
-from skipweave.cli.training_display import RunDisplay
 from skipweave.training import RunStart
+from skipweave.training.tasks.metrics import TOP1_ERROR
+from skipweave_cli.tables import complain, new_table, print_table, say
+from skipweave_cli.training_display import RunDisplay
 
 HOSTILE = "a\x1b[2J\x07\x9b31m[b]:cat:\u202e\udcff"
 PRINTED = "a?[2J??31m[b]:cat:??"
@@ -27,7 +28,7 @@ def test_cells_lines_and_problems_are_printed_plainly(capsys: pytest.CaptureFixt
 def test_a_run_is_shown_plainly(capsys: pytest.CaptureFixture[str]):
     images = {"train": 1}
     display = RunDisplay()
-    display.on_fit_start(RunStart(Path("runs"), "m", 1, HOSTILE, images, "cpu", 1, 1, 1, 0, 0, (HOSTILE,)))
+    display.on_fit_start(RunStart(Path("runs"), "m", 1, HOSTILE, images, "cpu", 1, TOP1_ERROR, 1, 1, 0, 0, (HOSTILE,)))
     display.teardown()
     shown = capsys.readouterr().out
     assert f"on {PRINTED} (1 train images)" in shown

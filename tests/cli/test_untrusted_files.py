@@ -17,10 +17,10 @@ import pytest
 import torch
 import yaml
 
-from skipweave.cli import main
 from skipweave.errors import SkipweaveError
 from skipweave.training import load_weights
 from skipweave.training.checkpoint.tensor_file import seal
+from skipweave_cli import main
 
 Header = dict[str, Any]
 Harm = Callable[[Path], None]
@@ -329,7 +329,7 @@ def test_the_python_interface_refuses_the_same(run: Path):
         load_weights(run / "model.safetensors")
 
 
-# What is done to the rest of a run's folder.
+# What is done to the rest of a run directory.
 
 
 def settings(change: Callable[[dict[str, Any]], object]) -> Harm:
@@ -408,7 +408,7 @@ STATE: dict[str, Harm] = {
     "rows of other types": checkpoint(state__rows=[{"epoch": "one"}]),
     "more epochs than rows": checkpoint(state__epoch=100),
     "before the first step": checkpoint(state__step=-5),
-    "scores are a nest": checkpoint(state__scores=[[[["a"]]]]),
+    "metrics are a nest": checkpoint(state__metrics=[[[["a"]]]]),
     "no state": checkpoint(state=None),
     "optimizer is a list": checkpoint(optimizer=[1]),
     "optimizer of strange names": checkpoint(optimizer={"a": 1}),
@@ -461,7 +461,7 @@ def test_what_a_file_says_cannot_steer_the_terminal(run: Path, capsys: pytest.Ca
     assert "\x1b" not in refused(COMMANDS["resume"](run), run, capsys)
 
 
-# A study's folder.
+# A study directory.
 
 
 @pytest.fixture(scope="module")

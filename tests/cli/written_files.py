@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from skipweave.cli import main
+from skipweave_cli import main
 
 FIT = "fit --epochs 1 --accelerator cpu --output runs"
 DIGITS = f"{FIT} --batch_size 512 --model.args.units 2 --model.args.growth 2 --data.validation 300"

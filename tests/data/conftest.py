@@ -8,15 +8,15 @@ from PIL import Image
 
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder that holds the real MNIST and CIFAR-10, in the layouts torchvision reads."""
+    """Folder of the real MNIST and CIFAR-10, in the layouts of torchvision."""
     if "SKIPWEAVE_DATA" not in os.environ:
-        pytest.skip("needs real data: set SKIPWEAVE_DATA to a folder that holds MNIST/ and cifar-10-batches-py/")
+        pytest.skip("needs real data: set SKIPWEAVE_DATA to a folder with MNIST/ and cifar-10-batches-py/")
     return Path(os.environ["SKIPWEAVE_DATA"])
 
 
 @pytest.fixture
 def make_images():
-    """Write small random pictures of different sizes into a folder a class."""
+    """Write small random images of different sizes into one folder per class."""
 
     def make(root, counts):
         rng = np.random.default_rng(0)

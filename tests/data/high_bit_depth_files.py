@@ -1,4 +1,4 @@
-"""Image files of more than 8 bits a channel, made byte by byte: Pillow writes gray ones only."""
+"""Image files of more than 8 bits per channel, built byte by byte: Pillow writes only gray ones."""
 
 import struct
 import zlib

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 
 from skipweave.data import DataConfig
 from skipweave.data.augmentation import Lighting, RandomShift, eval_transform, train_transform
-from skipweave.data.data_config import IMAGE_NAMES
+from skipweave_config.data_config import IMAGE_NAMES
 
 
 def transforms(name, **options):

@@ -1,8 +1,8 @@
-"""Thousands of damaged image files: each is refused in words of ours, or read to pixels that can be accounted for.
+"""Thousands of damaged image files: each raises a SkipweaveError, or is decoded to pixels that are accounted for.
 
-PNG files carry checksums: one that was changed anywhere is refused, or its picture is what it was. No format lets a
-file that was cut short pass, unless its picture is what it was. JPEG, WebP, BMP, PPM, TIFF and GIF carry no checksums:
-a changed byte that leaves them well-formed changes pixels, unseen by any reader; the tests count these.
+PNG files have checksums: a changed file raises, or is decoded to the original pixels. A truncated file of any format
+raises, or is decoded to the original pixels. JPEG, WebP, BMP, PPM, TIFF and GIF have no checksums: a changed byte that
+leaves them well-formed changes pixels in every decoder; the tests count these.
 """
 
 import faulthandler
@@ -39,7 +39,7 @@ Pixels = np.ndarray
 
 @dataclass(frozen=True)
 class Original:
-    """A sound image file and the pixels, uint8 CHW, that it stands for."""
+    """Valid image file and its pixels, uint8 CHW."""
 
     name: str
     suffix: str
@@ -58,7 +58,7 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def decode(content: bytes) -> Pixels:
-    """What Pillow alone makes of a sound file."""
+    """Decode a valid file with Pillow."""
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGBA").convert("RGB")).transpose(2, 0, 1)
 
@@ -70,7 +70,7 @@ def turned(orientation: int) -> Image.Exif:
 
 
 def originals() -> list[Original]:
-    """Every format that is read, in many modes and ways of packing."""
+    """Files of every supported format, in many modes and compressions."""
     rng = np.random.default_rng(SEED)
     smooth = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((45, 38), Image.Resampling.BICUBIC)
     noise = rng.integers(0, 256, (37, 29, 3), dtype=np.uint8)
@@ -78,7 +78,7 @@ def originals() -> list[Original]:
     alpha = smooth.copy()
     alpha.putalpha(gray)
     palette = smooth.quantize(16)
-    high_bit_depth = rng.integers(0, 1 << 16, (21, 23), dtype=np.uint16)
+    deep = rng.integers(0, 1 << 16, (21, 23), dtype=np.uint16)
     plain = [
         ("rgb", "PNG", picture, {}),
         ("smooth", "PNG", smooth, {}),
@@ -112,11 +112,11 @@ def originals() -> list[Original]:
     for name, kind, image, options in plain:
         content = encode(image, kind, **options)
         made.append(Original(f"{kind}, {name}", suffixes.get(kind, f".{kind.lower()}"), content, decode(content)))
-    whole = np.repeat(high_bit_depth[None].astype(np.float32), 3, axis=0)
+    whole = np.repeat(deep[None].astype(np.float32), 3, axis=0)
     for kind in ("PNG", "TIFF"):
         suffix = suffixes.get(kind, ".png")
-        made.append(Original(f"{kind}, 16 bits", suffix, encode(Image.fromarray(high_bit_depth), kind), whole))
-    color = np.dstack([high_bit_depth, high_bit_depth[::-1], 40_000 - high_bit_depth // 2])
+        made.append(Original(f"{kind}, 16 bits", suffix, encode(Image.fromarray(deep), kind), whole))
+    color = np.dstack([deep, deep[::-1], 40_000 - deep // 2])
     for suffix, content in ((".png", png16(color)), (".tif", tiff16(color)), (".ppm", ppm16(color, 65535))):
         kind = {".tif": "TIFF"}.get(suffix, suffix[1:].upper())
         made.append(Original(f"{kind}, 48 bits", suffix, content, color.transpose(2, 0, 1).astype(np.float32)))
@@ -205,19 +205,19 @@ def limited() -> Iterator[None]:
 
 
 def read(path: Path, reader: Callable[[Path], torch.Tensor]) -> torch.Tensor | None:
-    """The tensor; None if the file is refused, by our error, in one line that names it. Others are not caught."""
+    """Return the tensor; None for a SkipweaveError of one line that names the file. Other errors are not caught."""
     with limited():
         try:
             return reader(path)
         except SkipweaveError as error:
-            told = str(error)
-    assert str(path) in told
-    assert "\n" not in told
+            message = str(error)
+    assert str(path) in message
+    assert "\n" not in message
     return None
 
 
 def damaged(place: Path, count: int) -> Iterator[tuple[Original, Callable[..., None], Path]]:
-    """The same damaged files every time: each original in turn, the damages drawn."""
+    """Reproducible damaged files: each original in turn, with random damage."""
     for number, original in zip(range(count), itertools.cycle(originals()), strict=False):
         rng = np.random.default_rng([SEED, number])
         damage = DAMAGES[rng.integers(len(DAMAGES))]
@@ -229,25 +229,25 @@ def damaged(place: Path, count: int) -> Iterator[tuple[Original, Callable[..., N
 
 
 def judge(original: Original, damage: Callable[..., None], path: Path) -> str:
-    """`refused`, `intact` if the picture is what it was, or `changed`; asserts what each format promises."""
+    """Return `raised`, `intact` or `changed`, and check the guarantees of each format."""
     pixels = read(path, lambda path: open_image(path, in_chans=3))
     labels = read(path, lambda path: open_mask(path, CLASSES))
     assert labels is None or (labels.dtype == torch.uint8 and int(labels.max()) <= CLASSES.void)
     if pixels is None:
         assert labels is None
-        return "refused"
+        return "raised"
     assert pixels.dtype in (torch.uint8, torch.float32)
     assert pixels.isfinite().all()
     assert pixels.shape[0] == 3
     assert pixels.numel()
     if np.array_equal(pixels.numpy(), original.pixels):
         return "intact"
-    assert not original.has_checksums, f"{original.name} was read though damaged by {damage.__name__}: {path}"
-    assert damage not in CUTS, f"{original.name} was read though cut short: {path}"
+    assert not original.has_checksums, f"{original.name} was decoded although damaged by {damage.__name__}: {path}"
+    assert damage not in CUTS, f"{original.name} was decoded although truncated: {path}"
     return "changed"
 
 
-def test_the_originals_are_read_as_they_are(tmp_path):
+def test_the_originals_are_decoded(tmp_path):
     found = originals()
     assert len(found) == 44
     for original in found:
@@ -260,7 +260,7 @@ def test_the_originals_are_read_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("count", [336, pytest.param(12_600, marks=pytest.mark.slow)])
-def test_a_damaged_file_is_refused_or_accounted_for(tmp_path, count):
+def test_damaged_files_raise_or_are_accounted_for(tmp_path, count):
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     verdicts: Counter[tuple[str, str]] = Counter()
     for original, damage, path in damaged(tmp_path, count):
@@ -268,7 +268,7 @@ def test_a_damaged_file_is_refused_or_accounted_for(tmp_path, count):
         path.unlink()
     assert sum(verdicts.values()) == count
     assert verdicts["PNG", "changed"] == 0
-    assert min(verdicts["PNG", "refused"], verdicts["PNG", "intact"], verdicts["BMP", "changed"]) > 0
+    assert min(verdicts["PNG", "raised"], verdicts["PNG", "intact"], verdicts["BMP", "changed"]) > 0
     print(*sorted(f"{kind} {verdict}: {number}" for (kind, verdict), number in verdicts.items()), sep="\n")
 
 
@@ -277,24 +277,24 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, data: bytes, bits: int = 8, colors: int = 2) -> bytes:
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colors, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colors, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
 
 def whole_bomb() -> bytes:
-    """A sound PNG file of 200 million black pixels in 24 kilobytes."""
+    """A valid PNG file of 200 million black pixels in 24 kilobytes."""
     return png(20_000, 10_000, bytes(10_000 * (1 + 20_000 // 8)), bits=1, colors=0)
 
 
 def many_scans() -> bytes:
-    """A progressive JPEG file that paints its image 5,000 times."""
+    """A progressive JPEG file of 5,000 scans."""
     content = encode(Image.new("L", (4000, 4000)), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:last] + content[last:-2] * 5000 + content[-2:]
 
 
 def endless_text() -> bytes:
-    """A PNG file whose comment unpacks to 20 megabytes."""
+    """A PNG file whose comment decompresses to 20 megabytes."""
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(20_000_000), 9))
     return png(4, 4, bytes(4 * 13)).replace(chunk(b"IEND", b""), text + chunk(b"IEND", b""))
 

@@ -12,14 +12,14 @@ from skipweave.errors import SkipweaveError
 
 
 class Noise(nn.Module):
-    """Random in every way torchvision's transforms are: through torch's generator."""
+    """Transform with torch's random generator, like those of torchvision."""
 
     def forward(self, image):
         return image.float() + torch.rand(image.shape) + torch.randint(10, ())
 
 
 class Counted(MemoryDataset):
-    """Remembers which images were read."""
+    """Dataset that records which images were loaded."""
 
     def __init__(self, images, labels):
         super().__init__(images, labels)
@@ -57,7 +57,7 @@ def flat(lists):
 
 
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(0, 3), st.integers(0, 3), st.booleans())
-def test_every_sample_comes_once(size, batch_size, seed, epoch, shuffle):
+def test_every_sample_is_loaded_once(size, batch_size, seed, epoch, shuffle):
     found = labels(numbered(size), batch_size=batch_size, seed=seed, epoch=epoch, shuffle=shuffle)
     assert sorted(flat(found)) == list(range(size))
     assert len(found) == steps_per_epoch(size, batch_size)
@@ -85,7 +85,7 @@ def test_ranks_share_the_batches_of_a_single_process(size, batch_size, world_siz
 
 
 @given(st.integers(0, 40), st.integers(1, 9), st.data())
-def test_starting_later_skips_batches_unread(size, batch_size, data):
+def test_skipped_batches_are_not_loaded(size, batch_size, data):
     start = data.draw(st.integers(0, steps_per_epoch(size, batch_size)))
     whole = batches(numbered(size), batch_size=batch_size)
     dataset = numbered(size, Counted)
@@ -94,7 +94,7 @@ def test_starting_later_skips_batches_unread(size, batch_size, data):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(workers):
+def test_batches_do_not_depend_on_workers(workers):
     data = load(DataConfig())
     options = {"batch_size": 100, "seed": 3, "epoch": 5, "shuffle": True}
     alone = list(epoch_loader(data.train, data.train_transform, **options))
@@ -113,7 +113,7 @@ def test_global_randomness_is_neither_used_nor_changed(workers):
     assert_equal(first, batches(numbered(20), workers=workers))
 
 
-def test_randomness_stays_with_the_sample_whatever_its_batch():
+def test_randomness_depends_on_the_sample_not_its_batch():
     small = {
         int(mark): image for images, marks in batches(numbered(20)) for image, mark in zip(images, marks, strict=True)
     }
@@ -139,7 +139,7 @@ def test_labels_are_int64_and_images_stacked():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_image_is_one_line_also_from_a_worker(tmp_path, workers):
+def test_an_unreadable_image_raises_one_line_also_in_a_worker(tmp_path, workers):
     (tmp_path / "broken.png").write_bytes(b"no image")
     dataset = FileDataset([tmp_path / "broken.png"] * 3, [0, 1, 2], in_chans=3)
     with pytest.raises(SkipweaveError) as caught:
@@ -157,7 +157,7 @@ def test_an_unreadable_image_is_one_line_also_from_a_worker(tmp_path, workers):
         ({"start_step": -1}, "start_step is -1"),
     ],
 )
-def test_values_out_of_range_are_refused_before_reading(options, message):
+def test_values_out_of_range_raise_before_loading(options, message):
     with pytest.raises(SkipweaveError, match=message):
         epoch_loader(numbered(10), Noise(), **({"batch_size": 4, "seed": 0, "epoch": 0, "shuffle": True} | options))
 

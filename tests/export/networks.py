@@ -1,4 +1,4 @@
-"""Small networks of every family, as a run would have trained them: with statistics that are not those of the start."""
+"""Small networks of every family with non-initial running statistics."""
 
 from dataclasses import replace
 from typing import Any
@@ -54,7 +54,7 @@ Trained = tuple[nn.Module, Description]
 
 
 def trained(name: str) -> Trained:
-    """A network of the table, and what it is: of color images of 32x32 pixels, or of any size for labels of pixels."""
+    """A network of the table and its description: color images of 32x32 pixels, or of any size for segmentation."""
     model, args = NETWORKS[name]
     args = {**args, "num_classes": len(CLASSES), "in_chans": 3}
     whole = Preprocessing(channels=3, resize=None, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
@@ -73,5 +73,5 @@ def trained(name: str) -> Trained:
 
 
 def quick(*names: str) -> list[Any]:
-    """All names of the table, those that are not given marked as slow."""
+    """All names of the table; others than the given ones are slow."""
     return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]

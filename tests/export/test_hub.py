@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: one file is asked for, and nothing else; the hub itself is never reached here."""
+"""Weights from the Hugging Face Hub: only one file is requested; the Hub is mocked."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from skipweave.export import local_weights
 
 
 class Hub:
-    """Stands for the download: remembers what was asked, and gives a file or fails."""
+    """Mock of the download: records requests, and returns a path or raises."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -45,7 +45,7 @@ def test_one_file_is_downloaded(name: str, repository: str, revision: str | None
 
 
 @pytest.mark.parametrize("path", ["model.safetensors", "/a/hf-hub:b/c", "runs/x", "hf-hub", "hub:a/b"])
-def test_paths_stay_paths(path: str, hub: Hub):
+def test_paths_are_returned(path: str, hub: Hub):
     assert local_weights(Path(path)) == Path(path)
     assert hub.asked == []
 
@@ -54,24 +54,20 @@ def test_paths_stay_paths(path: str, hub: Hub):
     "name",
     ["hf-hub:", "hf-hub:birds", "hf-hub:a/b/c", "hf-hub:a/b@", "hf-hub:a b/c", "hf-hub:a/b@v 1", "hf-hub:a/b@v1@v2"],
 )
-def test_what_is_no_repository_is_refused(name: str, hub: Hub):
-    with pytest.raises(SkipweaveError, match="expected hf-hub:USER/REPO"):
+def test_invalid_repository_names_raise(name: str, hub: Hub):
+    with pytest.raises(SkipweaveError, match="hf-hub:USER/REPO"):
         local_weights(Path(name))
     assert hub.asked == []
 
 
-def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_asked():
-    with pytest.raises(
-        SkipweaveError, match=r"cannot download model.safetensors of \.\./\.\. from the Hugging Face hub"
-    ):
+def test_a_relative_repository_name_raises():
+    with pytest.raises(SkipweaveError, match=r"\.\./\.\."):
         local_weights(Path("hf-hub:../.."))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), ConnectionError("no\nroute"), ValueError()])
 def test_a_failed_download_is_one_line(error: Exception, hub: Hub):
     hub.fails = error
-    with pytest.raises(
-        SkipweaveError, match=r"cannot download model.safetensors of a/b from the Hugging Face hub: ."
-    ) as told:
+    with pytest.raises(SkipweaveError, match="a/b") as caught:
         local_weights(Path("hf-hub:a/b"))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)

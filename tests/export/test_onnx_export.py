@@ -1,4 +1,4 @@
-"""ONNX models: what onnxruntime makes of them is what the network makes."""
+"""ONNX export: outputs in onnxruntime are those of the network."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from torch import nn
 from skipweave.errors import SkipweaveError
 from skipweave.export import OnnxModel, onnx_export, to_onnx
 from skipweave.training.auxiliary_heads import AllHeads
-from tests.export.networks import CLASSES, LABEL_PIXELS, NETWORKS, THINNED, Trained, quick, trained
+from tests.export.networks import CLASSES, LABEL_PIXELS, Trained, quick, trained
 from tests.onnx_session import onnx_session
 
 QUICK = ("sparsenet", "sparsenet, sparse", "deluge", "fc_logdensenet")
@@ -99,15 +99,15 @@ def leave_out(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 
 
 @pytest.mark.parametrize("packages", [("onnx",), ("onnxscript",), ("onnx", "onnxscript")])
-def test_what_to_install_is_told(packages: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+def test_missing_packages_are_reported(packages: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     leave_out(monkeypatch, *packages)
-    with pytest.raises(SkipweaveError, match=rf"ONNX needs {' and '.join(packages)}, .*'skipweave\[export\]'"):
+    with pytest.raises(SkipweaveError, match=rf"{' and '.join(packages)}.*'skipweave\[export\]'"):
         to_onnx(*trained("no batch norms"))
 
 
 @pytest.fixture
 def made_before(monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """A network whose model is not made anew."""
+    """A network with a cached export."""
     given, model = made("no batch norms")
     monkeypatch.setattr(onnx_export, "_export", lambda *_: onnx.load_from_string(model.content))
     return given
@@ -124,9 +124,7 @@ def test_without_onnxruntime_the_reference_evaluator_of_onnx_checks(
 
 
 @pytest.mark.parametrize("off", [1.01, torch.nan])
-def test_a_model_that_computes_something_else_is_refused(
-    off: float, made_before: Trained, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_different_model_raises(off: float, made_before: Trained, monkeypatch: pytest.MonkeyPatch):
     real = onnx_export._run
 
     def run_off(*args: Any) -> tuple[list[np.ndarray], str]:
@@ -134,11 +132,11 @@ def test_a_model_that_computes_something_else_is_refused(
         return [logits * off], by
 
     monkeypatch.setattr(onnx_export, "_run", run_off)
-    with pytest.raises(SkipweaveError, match="differs from the network by"):
+    with pytest.raises(SkipweaveError, match="differs"):
         to_onnx(*made_before)
 
 
-def test_what_onnx_has_no_operator_for_is_refused_in_a_line():
+def test_unsupported_operators_raise_in_one_line():
     class Bessel(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -148,20 +146,15 @@ def test_what_onnx_has_no_operator_for_is_refused_in_a_line():
             return torch.special.bessel_j0(self.conv(x)).sum((2, 3))
 
     _, description = trained("no batch norms")
-    with pytest.raises(SkipweaveError, match="tutorial_cifar10 cannot be exported to ONNX: ") as refused:
+    with pytest.raises(SkipweaveError, match="tutorial_cifar10") as caught:
         to_onnx(Bessel().eval(), description)
-    assert "\n" not in str(refused.value)
-    assert "\x1b" not in str(refused.value)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
 
 
-def test_names_that_cannot_be_encoded_do_no_harm(made_before: Trained):
+def test_names_that_cannot_be_encoded_are_replaced(made_before: Trained):
     network, description = made_before
     model = to_onnx(network, replace(description, data="\ud800\x1b", classes=("\ud800", "b", "c", "d")))
     metadata = {entry.key: entry.value for entry in onnx.load_from_string(model.content).metadata_props}
     assert metadata["data"] == "??"
     assert json.loads(metadata["classes"]) == ["\ud800", "b", "c", "d"]
-
-
-def test_the_table_holds_what_it_says():
-    assert len(NETWORKS) == 27
-    assert len(THINNED) == 4

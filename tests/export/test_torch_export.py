@@ -1,4 +1,4 @@
-"""`torch.export` of the networks themselves: operators of torch alone, any batch, the same outputs."""
+"""`torch.export` of the networks: only torch operators, dynamic batch size, equal outputs."""
 
 import pytest
 import torch

@@ -18,8 +18,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitCo
 
 
 def test_errors_are_those_that_training_told(run: RunSummary):
-    assert evaluate(run.run_dir, "test")[-1].error == run.test_error
-    assert evaluate(run.run_dir, "validation")[-1].error == run.val_error
+    assert evaluate(run.run_dir, "test")[-1].value == run.test_value
+    assert evaluate(run.run_dir, "validation")[-1].value == run.val_value
     assert evaluate(run.run_dir, "test")[-1].images == 359
 
 
@@ -41,16 +41,16 @@ def test_best_and_last_are_loaded(run: RunSummary):
 def test_a_split_that_is_not_there_is_told(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
     config = make_tiny(tmp_path, epochs=1, batch_size=512)
     run = fit(replace(config, data=replace(config.data, validation=0)))
-    assert evaluate(run.run_dir, "test")[-1].error == run.test_error
+    assert evaluate(run.run_dir, "test")[-1].value == run.test_value
     with pytest.raises(SkipweaveError, match="no validation images"):
         evaluate(run.run_dir, "validation")
 
 
 def test_a_run_without_checkpoint_tells_how_to_continue(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
     folder = RunDirectory.create(make_tiny(tmp_path))
-    with pytest.raises(SkipweaveError, match=r"holds no checkpoint yet: continue it with `skipweave fit --resume"):
+    with pytest.raises(SkipweaveError, match=r"holds no checkpoint yet: resume it with `skipweave fit --resume"):
         load_run(folder.path)
-    with pytest.raises(SkipweaveError, match="no such run folder"):
+    with pytest.raises(SkipweaveError, match="no such run directory"):
         load_run(tmp_path / "none")
 
 

@@ -62,7 +62,7 @@ def test_equal_neighboring_stages_are_graph_once():
     ],
 )
 def test_the_last_head_is_graph_with_its_sources(name, overrides, read):
-    """Log-DenseNet's heads read the last node and what that node read, whatever the topology's virtual node reads."""
+    """Heads of Log-DenseNets read the last node and its sources, not those of the virtual node."""
     with torch.device("meta"):
         model = skipweave.create_model(name, **overrides)
     ((matrix, arcs),) = panels(plot_connections(model))

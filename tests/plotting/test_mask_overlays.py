@@ -18,7 +18,7 @@ VOID = 2
 
 @pytest.fixture
 def scene():
-    """A gray photograph; above sky, below road, void at the right."""
+    """Gray image: sky above, road below, void on the right."""
     labels = torch.zeros(12, 16, dtype=torch.int64)
     labels[6:] = 1
     labels[:, 12:] = VOID

@@ -12,13 +12,12 @@ import skipweave
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.error_vs_time import plot_errors
 from skipweave.plotting.figure_files import save_figure
+from skipweave.plotting.learning_curves import write_curves
 from skipweave.plotting.log_axes import set_log_scale
 from skipweave.plotting.mask_overlays import plot_masks
 from skipweave.plotting.paper_figures import plots
-from skipweave.study.result_plots import write_plots
+from skipweave.study.report.result_plots import write_plots
 from skipweave.study.results import Cost, Epoch, Network, Results, Run, Timing
-from skipweave.training import EpochRow
-from skipweave.training.run.learning_curves import write_curves
 
 MINUS = "\N{MINUS SIGN}"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -29,14 +28,17 @@ def raw(svg: str) -> list[str]:
     return re.findall(r"[^<>\n]*(?:mathdefault|\$)[^<>\n]*", svg)
 
 
-def row(epoch: int, loss: float) -> EpochRow:
-    return EpochRow(epoch, epoch, 0.1, loss, 50.0 / epoch, loss, 60.0 / epoch, {}, 1.0, 0.1)
+def row(epoch: int, loss: float) -> dict[str, float]:
+    errors = {"train_top1_error": 50.0 / epoch, "val_top1_error": 60.0 / epoch}
+    return {"epoch": epoch, "train_loss": loss, "val_loss": loss, **errors}
 
 
 @pytest.mark.parametrize("losses", [(0.5,), (0.61, 0.62, 0.63), (0.7, 0.66), (1000, 1, 1e-6), (0.0, 0.0), (0.0, 3.0)])
 def test_learning_curves(tmp_path: Path, losses: tuple[float, ...]):
-    write_curves(tmp_path / "curves", [row(epoch, loss) for epoch, loss in enumerate(losses, start=1)], "a run")
+    rows = [row(epoch, loss) for epoch, loss in enumerate(losses, start=1)]
+    write_curves(tmp_path / "curves", rows, "top1_error", "top-1 error [%]", "a run")
     svg = (tmp_path / "curves.svg").read_text()
+    assert "top-1 error [%]" in svg
     assert not raw(svg)
     assert "cross-entropy" in svg
 
@@ -50,7 +52,7 @@ def test_the_plots_of_a_study(tmp_path: Path, spread: float, scale: float):
         cost = Cost(*counts, 10, 5 + place, 2.25 + place, (counts[1] // 2, counts[1]))
         networks.append(Network(name, "sparsenet40_24", {}, cost))
         curve = tuple(Epoch(epoch, by / epoch, 10 * spread**place / epoch, None) for epoch in (1, 2, 3))
-        runs.append(Run(name, 0, name, 3.0 + place, 1.0, curve=curve, exit_errors=(9.0,)))
+        runs.append(Run(name, 0, name, 3.0 + place, 1.0, curve=curve, exit_values=(9.0,)))
         timings[name] = Timing(by, 2 * by)
     written = write_plots(tmp_path, Results("", tuple(networks), tuple(runs), timings))
     assert {*written} == {"parameters", "macs", "inference_ms", "step_ms", "distance", "exits", "curves"}

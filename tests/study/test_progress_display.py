@@ -8,13 +8,14 @@ from rich.console import Console
 
 from skipweave.study.progress_display import RichDisplay
 from skipweave.training import EpochRow, RunStart
+from skipweave.training.tasks.metrics import TOP1_ERROR
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_what_happens_is_told(results, terminal):
     text = io.StringIO()
-    start = RunStart(Path("runs/a"), "m", 9, "digits", {}, "cpu", 1, 4, 10, 2, 5, ())
-    row = EpochRow(3, 30, 0.1, 1.0, 9.0, None, 2.5, {}, 1.0, 0.1)
+    start = RunStart(Path("runs/a"), "m", 9, "digits", {}, "cpu", 1, TOP1_ERROR, 4, 10, 2, 5, ())
+    row = EpochRow(3, 30, 0.1, 1.0, {"top1_error": 9.0}, None, {"top1_error": 2.5}, 1.0, 0.1)
     done, failed = results.runs[0], results.runs[3]
     with RichDisplay(Console(file=text, width=160, force_terminal=terminal)) as display:
         display.on_study_start(results.networks, 4, 2)
@@ -22,16 +23,16 @@ def test_what_happens_is_told(results, terminal):
         callback.on_fit_start(start)
         callback.on_step_end(2, 10)
         callback.on_epoch_end(row)
-        callback.on_epoch_end(replace(row, val_error=None))
-        display.on_run_end(done)
-        display.on_run_end(failed)
+        callback.on_epoch_end(replace(row, val_metrics={}))
+        display.on_run_end(done, TOP1_ERROR)
+        display.on_run_end(failed, TOP1_ERROR)
         display.on_timing_round_end(1, 2)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
     for part in (
         "broken: cannot be built: growth has 2 entries & needs 3",
         "2 of 4 runs were finished before",
         "plain, seed 0: resuming at epoch 3, step 5",
-        "plain, seed 0: test error 3.25 %, trained in 12 s",
+        "plain, seed 0: test top-1 error 3.25 %, trained in 12 s",
         "SparseNet <2>, seed 1: failed: loss became NaN at step 12",
         "4/4 runs",
         "1/2 rounds",

@@ -12,7 +12,6 @@ from skipweave.study.results import (
     Summary,
     Timing,
     cost_of,
-    front_labels,
     pareto_front,
     write_results,
     write_summary,
@@ -55,7 +54,7 @@ def test_mean_and_spread_are_over_the_finished_seeds():
     small, large = RESULTS.summaries
     assert (small.mean, small.train_seconds) == (4.0, 11.0)
     assert small.spread == pytest.approx(2**0.5)
-    assert (large.mean, large.spread, large.errors) == (2.5, None, (2.5,))
+    assert (large.mean, large.spread, large.values) == (2.5, None, (2.5,))
 
 
 def test_failures_name_networks_and_runs():
@@ -63,7 +62,7 @@ def test_failures_name_networks_and_runs():
 
 
 def test_fronts_differ_by_cost():
-    fronts = {key: front_labels(RESULTS.summaries, key) for key in COSTS}
+    fronts = {key: RESULTS.front(key) for key in COSTS}
     assert fronts == {
         "parameters": ("small", "large"),
         "macs": ("small", "large"),
@@ -80,7 +79,7 @@ def test_an_unmeasured_cost_is_none():
 def test_results_csv_has_one_row_a_run(tmp_path):
     write_results(tmp_path / "results.csv", RESULTS)
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
-    assert [(row["label"], row["seed"], row["test_error"]) for row in rows] == [
+    assert [(row["label"], row["seed"], row["test_top1_error"]) for row in rows] == [
         ("small", "0", "3.0"),
         ("small", "1", "5.0"),
         ("large", "0", "2.5"),
@@ -96,8 +95,8 @@ def test_results_csv_has_one_row_a_run(tmp_path):
         "max_distance": "3",
         "mean_distance": "1.75",
         "seed": "0",
-        "test_error": "3.0",
-        "exit_errors": "",
+        "test_top1_error": "3.0",
+        "exit_top1_error": "",
         "train_seconds": "10.0",
         "inference_ms": "1.5",
         "step_ms": "4.0",
@@ -110,8 +109,8 @@ def test_results_csv_has_one_row_a_run(tmp_path):
 def test_summary_csv_has_one_row_a_network(tmp_path):
     write_summary(tmp_path / "summary.csv", RESULTS)
     small, large = csv.DictReader((tmp_path / "summary.csv").read_text().splitlines())
-    assert (small["seeds"], small["mean_test_error"], small["spread"]) == ("2", "4.0", "1.4142")
-    assert (small["min_test_error"], small["max_test_error"]) == ("3.0", "5.0")
+    assert (small["seeds"], small["mean_test_top1_error"], small["spread"]) == ("2", "4.0", "1.4142")
+    assert (small["min_test_top1_error"], small["max_test_top1_error"]) == ("3.0", "5.0")
     assert small["on_front_of"] == "parameters macs step_ms"
     assert (large["seeds"], large["spread"]) == ("1", "")
 

@@ -9,10 +9,11 @@ from skipweave import topology
 from skipweave.data import DataConfig, find_unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.study.runner import run_study
-from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
 from skipweave.training.run import skipped_images
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave.training.tasks.metrics import TOP1_ERROR
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
 @dataclass
@@ -27,21 +28,28 @@ class Trainer:
         self.skipped_images = skipped_images
         self.calls.append((config.model.name, config.seed, resume is not None))
         folder = RunDirectory(resume) if resume else RunDirectory.create(config)
-        start = RunStart(folder.path, config.model.name, 1, "digits", {}, "cpu", 1, config.epochs, 2, 0, 0, ())
+        start = RunStart(
+            folder.path, config.model.name, 1, "digits", {}, "cpu", 1, TOP1_ERROR, config.epochs, 2, 0, 0, ()
+        )
         (callback,) = callbacks
         callback.on_fit_start(start)
         if len(self.calls) - 1 == self.stop_at:
             raise KeyboardInterrupt
         if config.model.name == self.fail:
-            raise SkipweaveError("the loss is\nnot a number")
-        rows = [EpochRow(e, 2 * e, 0.1, 1 / e, 9.0 / e, None, 8.0 / e, {}, 1.0, 0.1) for e in (1, 2)]
+            raise SkipweaveError("the loss is\nnon-finite")
+        rows = [
+            EpochRow(e, 2 * e, 0.1, 1 / e, {"top1_error": 9.0 / e}, None, {"top1_error": 8.0 / e}, 1.0, 0.1)
+            for e in (1, 2)
+        ]
         for row in rows:
             callback.on_step_end(row.epoch - 1, 2)
             callback.on_epoch_end(row)
         folder.write_metrics(rows)
         error = 2.0 + config.seed + (1.0 if config.model.name == "densenet40_12" else 0.0)
+        val, test = ({"top1_error": value} for value in (4.0, error))
+        model, metric = config.model, "top1_error"
         summary = RunSummary(
-            folder.path, config.model.name, config.model.args, config.seed, 2, 1, "best", 4.0, error, {}, 2.0, 0.1
+            folder.path, model.name, model.args, config.seed, 2, 1, "best", metric, val, test, 2.0, 0.1
         )
         folder.write_summary(summary)
         return summary
@@ -73,7 +81,7 @@ def test_links_are_added_to_the_networks_that_are_to_gain_some(config):
         trainer=lambda config, **options: asked.append(config) or Trainer()(config, **options),
     )
     assert [fit.densify.every for fit in asked] == [3, 0, 3, 0]
-    assert ("links added", "growing: every 3 steps, fresh weights") in results.facts["Recipe"]
+    assert ("densification", "growing: every 3 steps, fresh weights") in results.facts["Recipe"]
     assert results.networks[0].cost.parameters < 0.7 * results.networks[1].cost.parameters
 
 
@@ -81,14 +89,14 @@ def test_every_network_is_trained_from_every_seed(config):
     trainer = Trainer()
     results = run_study(config, trainer=trainer)
     assert trainer.calls == [(SPARSE, 0, False), (DENSE, 0, False), (SPARSE, 1, False), (DENSE, 1, False)]
-    assert [(run.label, run.seed, run.error) for run in results.runs] == [
+    assert [(run.label, run.seed, run.value) for run in results.runs] == [
         ("sparse", 0, 2.0),
         ("sparse", 1, 3.0),
         ("dense", 0, 3.0),
         ("dense", 1, 4.0),
     ]
-    assert [epoch.val_error for epoch in results.runs[0].curve] == [8.0, 4.0]
-    assert [row["mean_test_error"] for row in rows_of(config, "summary.csv")] == ["2.5", "3.5"]
+    assert [epoch.val_value for epoch in results.runs[0].curve] == [8.0, 4.0]
+    assert [row["mean_test_top1_error"] for row in rows_of(config, "summary.csv")] == ["2.5", "3.5"]
     assert results.failures == ()
 
 
@@ -98,7 +106,7 @@ def test_everything_is_written(config, monkeypatch):
     for name in ("config.yaml", "results.csv", "summary.csv", "report.html"):
         assert (config.output / name).is_file()
     plots = {path.name for path in (config.output / "plots").iterdir()}
-    for name in ("error_vs_parameters", "error_vs_macs", "learning_curves", "connections_1", "connections_2"):
+    for name in ("top1_error_vs_parameters", "top1_error_vs_macs", "learning_curves", "connections_1", "connections_2"):
         assert {f"{name}.svg", f"{name}.png"} <= plots
     report = (config.output / "report.html").read_text()
     assert all(run.run_dir in report for run in results.runs)
@@ -165,13 +173,13 @@ def test_seeds_and_networks_can_be_added(config):
 
 def test_another_recipe_needs_another_folder(config):
     run_study(config, trainer=Trainer())
-    with pytest.raises(SkipweaveError, match=r"begun with other settings \(epochs: 3, not 2\): give another --output"):
+    with pytest.raises(SkipweaveError, match=r"epochs: 3, not 2\): give another --output"):
         run_study(replace(config, epochs=3), trainer=Trainer())
 
 
 def test_a_failing_network_is_reported_and_tried_again(config):
     results = run_study(config, trainer=Trainer(fail=DENSE))
-    reason = "the loss is not a number"
+    reason = "the loss is non-finite"
     assert results.failures == (("dense, seed 0", reason), ("dense, seed 1", reason))
     assert [summary.network.label for summary in results.summaries] == ["sparse"]
     assert reason in (config.output / "report.html").read_text()
@@ -220,7 +228,7 @@ def test_two_processes_find_what_one_finds(tmp_path):
     )
     one = run_study(replace(config, output=tmp_path / "one"))
     two = run_study(replace(config, output=tmp_path / "two", processes=2))
-    assert [run.error for run in one.runs] == [run.error for run in two.runs]
+    assert [run.value for run in one.runs] == [run.value for run in two.runs]
     assert one.failures == two.failures == ()
     assert all(Path(tmp_path / "two" / run.run_dir / "model.safetensors").is_file() for run in two.runs)
 

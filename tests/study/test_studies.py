@@ -11,10 +11,10 @@ from torch import nn
 
 import skipweave
 from skipweave import topology
-from skipweave.config.settings import read
 from skipweave.study.cost_matching import match_cost
-from skipweave.study.study_config import StudyConfig, parse_count
 from skipweave.training.model_building import count_parameters
+from skipweave_config.config_files import read
+from skipweave_config.study_config import StudyConfig
 
 STUDIES = {path.stem: path for path in (Path(__file__).parents[2] / "studies").glob("*.yaml")}
 UNITS = 72
@@ -64,7 +64,7 @@ def parameters(study: StudyConfig) -> list[int]:
     for network in study.networks:
         make, args = partial(build, network.name), network.args
         if study.match:
-            args = match_cost(network.name, args, make, count_parameters, parse_count(study.target))
+            args = match_cost(network.name, args, make, count_parameters, study.target)
         counts.append(count_parameters(make(**args)))
     return counts
 

@@ -62,12 +62,12 @@ def in_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
-def test_a_signal_stops_a_study_saved(nursery, tmp_path: Path, name: str):
+def test_a_signal_stops_a_study_saved(run_command, tmp_path: Path, name: str):
     folder = tmp_path / "a study"
-    stopped = nursery(words_of(folder, networks=2, seeds=1), at="step", number=13, signal=name)  # in the second run
+    stopped = run_command(words_of(folder, networks=2, seeds=1), at="step", number=13, signal=name)  # in the second run
     assert stopped.status == {"SIGTERM": 143, "SIGINT": 130}[name]
     said = stopped.texts[0].splitlines()
-    assert said[-1] == f"skipweave: stopped by {name}; to go on: skipweave study --resume '{folder}'"
+    assert said[-1] == f"skipweave: stopped by {name}; to resume: skipweave study --resume '{folder}'"
     assert len(results_of(folder)) == 1
     (last,) = (folder / "runs" / "growth-3").rglob("last.safetensors")
     assert open_saved(last).info["state"]["step"] == 3
@@ -88,7 +88,7 @@ def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int,
         send(study.pid, signal.Signals[name])
         said, errors = study.communicate()
     assert study.returncode == 128 + signal.Signals[name]
-    assert errors == f"skipweave: stopped by {name}; to go on: skipweave study --resume {tmp_path / 'study'}\n"
+    assert errors == f"skipweave: stopped by {name}; to resume: skipweave study --resume {tmp_path / 'study'}\n"
     assert "failed" not in said
     saved = [open_saved(path).info["state"] for path in (tmp_path / "study").rglob("last.safetensors")]
     assert len(saved) == processes
@@ -97,15 +97,15 @@ def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int,
 
 
 @pytest.mark.slow
-def test_a_study_killed_ten_times_ends_as_the_undisturbed_one(nursery, tmp_path: Path):
+def test_a_study_killed_ten_times_ends_as_the_undisturbed_one(run_command, tmp_path: Path):
     """40 runs of 10 steps and some 50 files; kills at random steps and files, each after the study has gone on."""
     rng, folder = random.Random(0), tmp_path / "study"
-    assert nursery(words_of(tmp_path / "whole", networks=8, seeds=5)).status == 0
+    assert run_command(words_of(tmp_path / "whole", networks=8, seeds=5)).status == 0
     words = words_of(folder, networks=8, seeds=5)
     for _ in range(5):
-        assert nursery(words, at="step", number=rng.randrange(4, 32)).status == -9
-        assert nursery(words, at="rename", number=rng.randrange(20, 160), folder=folder).status == -9
-    assert nursery(words).status == 0
+        assert run_command(words, at="step", number=rng.randrange(4, 32)).status == -9
+        assert run_command(words, at="rename", number=rng.randrange(20, 160), folder=folder).status == -9
+    assert run_command(words).status == 0
     assert len(results_of(tmp_path / "study")) == 40
     assert results_of(tmp_path / "study") == results_of(tmp_path / "whole")
     for run in (tmp_path / "whole" / "runs").rglob("model.safetensors"):

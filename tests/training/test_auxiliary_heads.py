@@ -1,4 +1,4 @@
-"""Deep supervision: what the heads count, by epoch, and what that does to their weights."""
+"""Auxiliary heads: their loss weights by epoch, and how they are trained."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,16 +6,14 @@ from functools import partial
 
 import pytest
 import torch
-from torch.nn import functional
 
 import skipweave
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, LossConfig, ModelConfig, fit
-from skipweave.training.auxiliary_heads import AllHeads, Shares, count_heads
+from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
-from skipweave.training.tasks.deep_supervision import sieve_shares
-from skipweave.training.tasks.task import Classification
+from skipweave.training.tasks.deep_supervision import sieve_loss_weights
 from skipweave.transforms import build_compressed
 
 Tiny = Callable[..., FitConfig]
@@ -45,22 +43,13 @@ def test_weights_and_maps_lie_as_convolutions_are_fastest(sparsify: float | None
         assert not tensor.is_contiguous(memory_format=other)
 
 
-def test_shares_by_epoch():
-    halves = Shares(LossConfig(last_epochs=1), 3, 4)
+def test_loss_weights_by_epoch():
+    halves = LossWeights(LossConfig(last_epochs=1), 3, 4)
     assert [halves(epoch) for epoch in range(4)] == [(0.25, 0.25, 0.5)] * 3 + [(0, 0, 1)]
-    assert Shares(LossConfig("sieve"), 11, 4)(0) == sieve_shares(11)
-    assert Shares(LossConfig("last"), 3, 4)(0) == (0, 0, 1)
-    assert Shares(LossConfig(), 1, 4)(0) == (1,)
-    assert Shares(LossConfig(last_epochs=1), 1, 4)(3) == (1,)
-
-
-def test_the_loss_is_the_sum_of_the_heads_by_their_shares():
-    heads, labels = torch.randn(3, 5, 4), torch.randint(4, (5,))
-    losses = [functional.cross_entropy(head, labels).item() for head in heads]
-    task = Classification(4)
-    expected = 0.25 * losses[0] + 0.25 * losses[1] + 0.5 * losses[2]
-    assert task.loss(list(heads), labels, (0.25, 0.25, 0.5)).item() == pytest.approx(expected, rel=1e-5)
-    assert task.loss(list(heads), labels, (0, 0, 1)).item() == pytest.approx(losses[2], rel=1e-6)
+    assert LossWeights(LossConfig("sieve"), 11, 4)(0) == sieve_loss_weights(11)
+    assert LossWeights(LossConfig("last"), 3, 4)(0) == (0, 0, 1)
+    assert LossWeights(LossConfig(), 1, 4)(0) == (1,)
+    assert LossWeights(LossConfig(last_epochs=1), 1, 4)(3) == (1,)
 
 
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -74,5 +63,6 @@ def test_exits_are_trained_and_scored_and_left_alone_in_the_last_epochs(tiny: Ti
     assert all(torch.equal(before[name], after[name]) for name in fc)
     assert not torch.equal(before["head.fc.weight"], after["head.fc.weight"])
     heads = evaluate(two.run_dir, "test")
-    assert [head.error for head in heads[:-1]] == [two.test_scores[f"exit{number}_error"] for number in (1, 2)]
-    assert heads[-1].error == two.test_error
+    assert [head.value for head in heads[:-1]] == list(two.test_exit_values)
+    assert list(two.test_metrics) == ["top1_error", "top1_accuracy", "exit1_top1_error", "exit2_top1_error"]
+    assert heads[-1].value == two.test_value

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from skipweave.errors import SkipweaveError
-from skipweave.training import DensifyConfig, FitConfig, ModelConfig, Silent, fit, load_run
+from skipweave.training import Callback, DensifyConfig, FitConfig, ModelConfig, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.densification import Densifier
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import sparsify
 from skipweave.transforms.compression.densify import sparse_layers
+from skipweave_config.config_files import as_plain
 
 
 @pytest.mark.parametrize(
@@ -29,21 +29,6 @@ from skipweave.transforms.compression.densify import sparse_layers
 )
 def test_densities(config: DensifyConfig, start: float, expected: dict[int, float]) -> None:
     assert {step: config.density(start, step) for step in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (dict(every=-1), "every is -1: expected 0 or more steps"),
-        (dict(every=1, densities=(0.5, 0.2)), r"densities are \[0.5, 0.2\]: expected rising numbers"),
-        (dict(every=1, densities=(0.5, 2.0)), "densities are"),
-        (dict(densities=(0.5,)), "densities need every"),
-        (dict(every=1, new="ones"), "unknown kind of new weights 'ones': valid: fresh, zero"),
-    ],
-)
-def test_wrong_settings(values: dict[str, object], message: str) -> None:
-    with pytest.raises(SkipweaveError, match=message):
-        DensifyConfig(**values)
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -88,11 +73,11 @@ class StoppedError(Exception):
     pass
 
 
-class StopAfter(Silent):
+class StopAfter(Callback):
     def __init__(self, steps: int) -> None:
         self.left = steps
 
-    def stepped(self, *_: object) -> None:
+    def on_step_end(self, *_: object) -> None:
         self.left -= 1
         if not self.left:
             raise StoppedError
@@ -121,7 +106,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 ) -> None:
     config = growing(tmp_path)
     with pytest.raises(StoppedError):
-        fit(config, progress=StopAfter(steps))
+        fit(config, callbacks=[StopAfter(steps)])
     (run,) = tmp_path.iterdir()
     fit(config, resume=run)
     ours, theirs = open_saved(RunDirectory(run).last), open_saved(undisturbed.last)
@@ -158,8 +143,3 @@ def summary_parameters(folder: RunDirectory) -> int:
 def test_a_network_that_has_no_links_to_gain(tiny: Callable[..., FitConfig]) -> None:
     with pytest.raises(SkipweaveError, match=r"densify needs a network to add links to: give model\.args\.sparsify"):
         fit(tiny(densify=DensifyConfig(every=5)))
-
-
-def test_several_devices_are_refused(tiny: Callable[..., FitConfig]) -> None:
-    with pytest.raises(SkipweaveError, match="devices is 2 with densify"):
-        tiny(densify=DensifyConfig(every=5), devices=2)

@@ -12,8 +12,8 @@ import yaml
 from skipweave.errors import SkipweaveError
 from skipweave.training import Callback, FitConfig, RunStart, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import as_plain
 
 Tiny = Callable[..., FitConfig]
 
@@ -25,13 +25,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> str:
 
 
 @pytest.fixture
-def begin(nursery, tmp_path: Path, make_tiny: Tiny) -> Callable[[Path], RunDirectory]:
+def begin(run_command, tmp_path: Path, make_tiny: Tiny) -> Callable[[Path], RunDirectory]:
     """Begin a run in a folder, and stop it after 3 steps."""
 
     def run(output: Path) -> RunDirectory:
         settings = tmp_path / "settings.yaml"
         settings.write_text(yaml.safe_dump(as_plain(make_tiny(output, checkpoint_every=1))))
-        assert nursery(["fit", "--config", settings], at="step", number=3, signal="SIGTERM").status == 143
+        assert run_command(["fit", "--config", settings], at="step", number=3, signal="SIGTERM").status == 143
         (run,) = output.iterdir()
         return RunDirectory(run)
 
@@ -62,7 +62,7 @@ def assert_told(text: str, reason: str, folder: RunDirectory) -> None:
     assert line.startswith("skipweave: error: cannot write ")
     assert reason in line
     assert f"the last good checkpoint is {folder.last}, after " in line
-    assert line.endswith(f"go on with: {folder.command}")
+    assert line.endswith(f"resume with: {folder.resume_command}")
     assert "Traceback" not in text
 
 
@@ -73,70 +73,70 @@ def fill(filler: Path, room: int) -> None:
 
 
 @pytest.mark.parametrize("room", [0, pytest.param(40_000, marks=pytest.mark.slow)])
-def test_a_full_disk(nursery, begin: Callable[[Path], RunDirectory], small_disk: Path, weights: str, room: int):
+def test_a_full_disk(run_command, begin: Callable[[Path], RunDirectory], small_disk: Path, weights: str, room: int):
     folder, filler = begin(small_disk / "runs"), small_disk / "filler"
     fill(filler, room)
-    ended = nursery(["fit", "--resume", folder.path])
+    ended = run_command(["fit", "--resume", folder.path])
     assert ended.status == 2
     assert_told(ended.texts[0], "No space left on device", folder)
     assert state_of(folder) >= (0, 3)
     assert not list(folder.path.rglob("*.partial"))
     assert not list(folder.checkpoints.glob(".*"))
     filler.unlink()
-    assert nursery(["fit", "--resume", folder.path]).status == 0
+    assert run_command(["fit", "--resume", folder.path]).status == 0
     assert open_saved(folder.last).info["sha256"] == weights
 
 
-def test_a_disk_that_becomes_read_only(nursery, begin: Callable[[Path], RunDirectory], small_disk: Path, weights: str):
+def test_a_read_only_disk(run_command, begin: Callable[[Path], RunDirectory], small_disk: Path, weights: str):
     folder = begin(small_disk / "runs")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    ended = nursery(["fit", "--resume", folder.path])
+    ended = run_command(["fit", "--resume", folder.path])
     assert ended.status == 2
     assert_told(ended.texts[0], "Read-only file system", folder)
     assert state_of(folder) == (0, 3)
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    assert nursery(["fit", "--resume", folder.path]).status == 0
+    assert run_command(["fit", "--resume", folder.path]).status == 0
     assert open_saved(folder.last).info["sha256"] == weights
 
 
-def test_a_limit_on_the_size_of_files(nursery, begin: Callable[[Path], RunDirectory], tmp_path: Path, weights: str):
+def test_a_limit_on_the_size_of_files(run_command, begin: Callable[[Path], RunDirectory], tmp_path: Path, weights: str):
     """Fails in the middle of writing a checkpoint, without being root."""
     folder = begin(tmp_path / "runs")
-    ended = nursery(["fit", "--resume", folder.path], at="full", number=folder.last.stat().st_size - 1000)
+    ended = run_command(["fit", "--resume", folder.path], at="full", number=folder.last.stat().st_size - 1000)
     assert ended.status == 2
     assert_told(ended.texts[0], "File too large", folder)
     assert state_of(folder) == (0, 3)
     assert not list(folder.path.rglob("*.partial"))
-    assert nursery(["fit", "--resume", folder.path]).status == 0
+    assert run_command(["fit", "--resume", folder.path]).status == 0
     assert open_saved(folder.last).info["sha256"] == weights
 
 
 class Does(Callback):
-    """Does something to the run's folder after three steps."""
+    """Does something to the run directory after three steps."""
 
-    def __init__(self, harm: Callable[[RunDirectory], None]) -> None:
-        self.harm = harm
+    def __init__(self, fault: Callable[[RunDirectory], None]) -> None:
+        self.fault = fault
 
     def on_fit_start(self, start: RunStart) -> None:
         self.folder = RunDirectory(start.run_dir)
 
     def on_step_end(self, epoch: int, step: int) -> None:
         if step == 3:
-            self.harm(self.folder)
+            self.fault(self.folder)
 
 
 def test_a_folder_that_is_removed(tiny: Tiny):
     config = tiny(checkpoint_every=1)
     with pytest.raises(SkipweaveError, match=r"cannot write .*/last\.safetensors \(No such file or dir") as caught:
         fit(config, callbacks=[Does(lambda folder: shutil.rmtree(folder.path))])
-    assert f"the run's folder is gone: {config.output}" in str(caught.value)
+    assert f"the run directory is gone: {config.output}" in str(caught.value)
     assert not list(config.output.iterdir())
 
 
 def test_a_folder_that_is_moved(tiny: Tiny, tmp_path: Path, weights: str):
     config = tiny(checkpoint_every=1)
     moved = tmp_path / "moved"
-    with pytest.raises(SkipweaveError, match="the run's folder is gone"):
+    with pytest.raises(SkipweaveError, match="the run directory is gone"):
         fit(config, callbacks=[Does(lambda folder: folder.path.rename(moved))])
     fit(config, resume=moved)
     assert open_saved(RunDirectory(moved).last).info["sha256"] == weights
@@ -145,12 +145,12 @@ def test_a_folder_that_is_moved(tiny: Tiny, tmp_path: Path, weights: str):
 def test_a_file_where_a_folder_was(tiny: Tiny):
     config = tiny(checkpoint_every=1)
 
-    def harm(folder: RunDirectory) -> None:
+    def fault(folder: RunDirectory) -> None:
         shutil.rmtree(folder.checkpoints)
         folder.checkpoints.touch()
 
     with pytest.raises(SkipweaveError, match=r"cannot write .*/last\.safetensors \(Not a directory\); there is"):
-        fit(config, callbacks=[Does(harm)])
+        fit(config, callbacks=[Does(fault)])
     (run,) = config.output.iterdir()
     with pytest.raises(SkipweaveError, match=r"cannot write .*/checkpoints \(File exists\)"):
         fit(config, resume=run)
@@ -158,7 +158,7 @@ def test_a_file_where_a_folder_was(tiny: Tiny):
 
 def test_an_output_that_cannot_be_written(tiny: Tiny, tmp_path: Path):
     config = replace(tiny(), output=Path("/proc/runs"))
-    with pytest.raises(SkipweaveError, match="cannot make the run folder /proc/runs/"):
+    with pytest.raises(SkipweaveError, match="cannot make the run directory /proc/runs/"):
         fit(config)
 
 
@@ -177,20 +177,20 @@ def test_a_run_is_not_begun_on_a_full_disk(tiny: Tiny, small_disk: Path, room: i
 
 @pytest.mark.slow
 def test_wherever_it_becomes_full_the_checkpoints_stay_whole(
-    nursery, begin: Callable[[Path], RunDirectory], small_disk: Path, tmp_path: Path, weights: str
+    run_command, begin: Callable[[Path], RunDirectory], small_disk: Path, tmp_path: Path, weights: str
 ):
     """From no room at all to enough."""
     begun, filler, statuses = begin(tmp_path / "runs"), small_disk / "filler", []
     for room in range(0, 420_000, 20_000):
         folder = RunDirectory(Path(shutil.copytree(begun.path, small_disk / str(room))))
         fill(filler, room)
-        ended = nursery(["fit", "--resume", folder.path])
+        ended = run_command(["fit", "--resume", folder.path])
         statuses.append(ended.status)
         if ended.status:
             assert_told(ended.texts[0], "No space left on device", folder)
         assert state_of(folder) >= (0, 3)
         filler.unlink()
-        assert nursery(["fit", "--resume", folder.path]).status == 0
+        assert run_command(["fit", "--resume", folder.path]).status == 0
         assert open_saved(folder.last).info["sha256"] == weights
         assert not list(folder.path.rglob("*.partial"))
         shutil.rmtree(folder.path)

@@ -9,8 +9,8 @@ import yaml
 
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory, runs_in
+from skipweave_config.config_files import as_plain
 
 Tiny = Callable[..., FitConfig]
 
@@ -26,7 +26,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> Ru
     return RunDirectory(fit(small(make_tiny, tmp_path_factory.mktemp("undisturbed"))).run_dir)
 
 
-def harms(rng: random.Random) -> Iterator[dict[str, object]]:
+def faults(rng: random.Random) -> Iterator[dict[str, object]]:
     """In turns: anywhere in time, at something asked of the disk, in the middle of writing a file, at a step."""
     while True:
         yield {"delay": rng.uniform(0.0, 1.0)}
@@ -55,13 +55,13 @@ def assert_nothing_stale(folder: RunDirectory) -> None:
 
 
 def survive(
-    nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory, kills: int, seed: int
+    run_command, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory, kills: int, seed: int
 ) -> dict[str, int]:
     """Kill run after run, each until it has finished all the same; count the kills by kind."""
     rng = random.Random(seed)
     expected = {name: open_saved(getattr(undisturbed, name)).info["sha256"] for name in ("last", "best", "weights")}
     counts: dict[str, int] = {}
-    way, run = harms(rng), 0
+    way, run = faults(rng), 0
     while sum(counts.values()) < kills:
         run += 1
         output = tmp_path / str(run)
@@ -69,8 +69,8 @@ def survive(
         settings.write_text(yaml.safe_dump(as_plain(small(make_tiny, output))))
         words, folder = ["fit", "--config", settings], None
         while True:
-            harm = next(way) if sum(counts.values()) < kills else {}
-            ended = nursery(words, folder=output, **harm)
+            fault = next(way) if sum(counts.values()) < kills else {}
+            ended = run_command(words, folder=output, **fault)
             begun = runs_in(output)
             assert len(begun) <= 1
             if begun:
@@ -79,7 +79,7 @@ def survive(
             if ended.status == 0:
                 break
             assert ended.status < 0, ended.texts  # by a signal
-            kind = str(harm.get("at", "delay"))
+            kind = str(fault.get("at", "delay"))
             counts[kind] = counts.get(kind, 0) + 1
             if folder:
                 assert_whole(folder)
@@ -90,13 +90,13 @@ def survive(
     return counts
 
 
-def test_a_few_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory):
-    assert sum(survive(nursery, make_tiny, tmp_path, undisturbed, kills=5, seed=1).values()) == 5
+def test_a_few_random_kills(run_command, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory):
+    assert sum(survive(run_command, make_tiny, tmp_path, undisturbed, kills=5, seed=1).values()) == 5
 
 
 @pytest.mark.slow
-def test_two_hundred_random_kills(nursery, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory):
-    counts = survive(nursery, make_tiny, tmp_path, undisturbed, kills=200, seed=2)
+def test_two_hundred_random_kills(run_command, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory):
+    counts = survive(run_command, make_tiny, tmp_path, undisturbed, kills=200, seed=2)
     assert sum(counts.values()) == 200
     in_time = counts.pop("delay")  # how many of these meet a run that is not over depends on the machine
     assert in_time

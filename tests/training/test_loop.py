@@ -1,6 +1,7 @@
 """The training loop: when it waits for the device and other processes, and what that must not change."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,15 +14,16 @@ import yaml
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skipweave.cli import train
 from skipweave.data import DataConfig, batch_indices, load
 from skipweave.errors import SkipweaveError
 from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC, StepBuffer
-from skipweave.training.fit_config import as_plain
 from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_cli.commands.fit import fit as run_fit
+from skipweave_cli.options import FitOptions
+from skipweave_config.config_files import as_plain
 
 Tiny = Callable[..., FitConfig]
 # Operations that wait for an accelerator, as the size or the value of their result is needed on the host.
@@ -109,7 +111,7 @@ def test_one_wait_per_interval(
 COUNTING = """
 import json, os, pathlib, sys
 from torch import distributed
-from skipweave.cli import main
+from skipweave_cli import main
 from skipweave.training import loop
 
 counts, all_reduce, train_epoch = [0], distributed.all_reduce, loop.Loop.train_epoch
@@ -130,12 +132,12 @@ assert status == 0
 """
 
 
-def test_one_all_reduce_per_interval(nursery, tiny: Tiny, tmp_path: Path):
+def test_one_all_reduce_per_interval(run_command, tiny: Tiny, tmp_path: Path):
     """Beside those of the gradients, which DistributedDataParallel sums up by itself."""
     settings, script = tmp_path / "settings.yaml", tmp_path / "count.py"
     settings.write_text(yaml.safe_dump(as_plain(tiny(devices=2))))
     script.write_text(COUNTING.replace("{words}", repr(["fit", "--config", str(settings)])))
-    ended = nursery([script], processes=2)
+    ended = run_command([script], processes=2)
     assert ended.status == 0, ended.texts
     counts = [json.loads((tmp_path / f"counts_{rank}.json").read_text()) for rank in (0, 1)]
     assert counts == [[2, 2], [2, 2]]  # after 10 and 11 steps of each epoch
@@ -188,12 +190,12 @@ def test_a_batch_passes_five_files(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
     def watched(*args: object, **options: object) -> object:
         frame = sys._getframe()
         while frame := frame.f_back:
-            if "/skipweave/" in frame.f_code.co_filename:
-                passed.add(frame.f_code.co_filename.partition("/skipweave/")[2])
+            if found := re.search(r"/(skipweave\w*/.+)$", frame.f_code.co_filename):
+                passed.add(found[1])
         return step(*args, **options)
 
     monkeypatch.setattr(torch.optim.SGD, "step", watched)
     config = tiny(epochs=1, batch_size=512)
-    train.fit(replace(config, schedule=replace(config.schedule, milestones=())))
-    assert "cli/train.py" in passed
+    run_fit(FitOptions(replace(config, schedule=replace(config.schedule, milestones=()))))
+    assert "skipweave_cli/commands/fit.py" in passed
     assert len(passed) <= 5, passed

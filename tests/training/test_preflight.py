@@ -12,9 +12,9 @@ from skipweave.errors import SkipweaveError
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
-from skipweave.study.study_config import NetworkConfig, StudyConfig
-from skipweave.training import FitConfig, ModelConfig, RunStart, Silent, fit, load_run
+from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, fit, load_run
 from skipweave.training.preflight import notes_before
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 SMALL = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4})
 
@@ -35,13 +35,13 @@ def settings(tmp_path: Path, counts: dict[str, int], **options: object) -> FitCo
     return replace(config, **options)  # type: ignore[arg-type]
 
 
-class Notes(Silent):
+class Notes(Callback):
     """Hears the notes."""
 
     def __init__(self) -> None:
         self.heard: tuple[str, ...] = ()
 
-    def started(self, start: RunStart) -> None:
+    def on_fit_start(self, start: RunStart) -> None:
         self.heard = start.notes
 
 
@@ -59,15 +59,15 @@ def told(config: FitConfig) -> tuple[str, ...]:
             ModelConfig("densenet121_32"),
             16,
             4,
-            "densenet121_32 cannot take images of 16x16 pixels: it needs at least 29x29",
+            "densenet121_32 cannot take images of 16x16 pixels: expected at least 29x29",
         ),
-        (ModelConfig("vgg16n"), 8, 4, "vgg16n cannot take images of 8x8 pixels: it needs at least 16x16"),
-        (SMALL, 2, 4, "sparsenet40_24 cannot take images of 2x2 pixels: it needs at least 4x4"),
+        (ModelConfig("vgg16n"), 8, 4, "vgg16n cannot take images of 8x8 pixels: expected at least 16x16"),
+        (SMALL, 2, 4, "sparsenet40_24 cannot take images of 2x2 pixels: expected at least 4x4"),
         (
             ModelConfig("vit_tiny_patch16_224"),
             16,
             4,
-            "cannot take images of 16x16 pixels: expected its own size, 224x224",
+            "cannot take images of 16x16 pixels: expected its input size, 224x224",
         ),
         (SMALL, 4, 1, "cannot be trained on batches of one image of 4x4 pixels"),
     ],
@@ -118,7 +118,7 @@ def test_an_empty_validation_split_is_none_and_is_noted(tmp_path):
     config = settings(tmp_path, {"cat": 3, "ape": 3}, batch_size=2)
     config = replace(config, data=replace(config.data, validation=0.05))
     notes = Notes()
-    run = fit(config, progress=notes)
+    run = fit(config, callbacks=[notes])
     assert load(config.data).val is None
     assert notes.heard == ("no validation images: 0.05 of 5 is none",)
     with pytest.raises(SkipweaveError, match="has no validation images"):
@@ -128,7 +128,7 @@ def test_an_empty_validation_split_is_none_and_is_noted(tmp_path):
 def test_an_empty_test_split_is_none(tmp_path):
     config = settings(tmp_path, {"cat": 1, "ape": 1}, batch_size=2)
     run = fit(config)
-    assert run.test_error is None
+    assert run.test_value is None
     with pytest.raises(SkipweaveError, match="has no test images"):
         evaluate(run.run_dir)
 
@@ -137,7 +137,7 @@ def test_more_workers_than_cores_are_noted(tmp_path):
     config = settings(tmp_path, {"cat": 3, "ape": 3}, batch_size=2)
     many = replace(config, data=replace(config.data, workers=cores() + 1))
     (note,) = notes_before(many, load(many.data))
-    assert f"workers is {cores() + 1}, but there are {cores()} cores here" in note
+    assert f"workers is {cores() + 1}, but this machine has {cores()} cores" in note
     assert notes_before(config, load(config.data)) == ()
     assert workers_warning(cores()) == ""
     assert "in each of 2 processes" in workers_warning(cores(), 2)
@@ -165,7 +165,7 @@ FC = ModelConfig("fc_densenet56", {"growth": 2, "units": [1] * 11})
 def test_the_smallest_image_with_a_mask_counts(tmp_path):
     config = FitConfig(FC, masks(tmp_path / "set", [40, 40, 20, 33, 40, 31]), batch_size=1, output=tmp_path / "runs")
     (found,) = told(config)
-    assert "fc_densenet56 cannot take images of 20x40 pixels: it needs at least 64x64" in found  # as batches of one
+    assert "fc_densenet56 cannot take images of 20x40 pixels: expected at least 64x64" in found  # as batches of one
     assert str(tmp_path / "set" / "images" / "2.png") in found
 
 
@@ -173,7 +173,7 @@ def test_crops_and_resized_images_count_as_they_are_taken(tmp_path):
     config = FitConfig(FC, masks(tmp_path / "set", [40] * 6), batch_size=2, output=tmp_path / "runs", epochs=1)
     for change in ({"crop": 16}, {"image_size": 16}):
         (found,) = told(replace(config, data=replace(config.data, **change)))
-        assert "cannot take images of 16x16 pixels: it needs at least 32x32" in found
+        assert "cannot take images of 16x16 pixels: expected at least 32x32" in found
     small = FitConfig(FC, masks(tmp_path / "small", [20] * 6), batch_size=2, output=tmp_path / "runs", epochs=1)
     fit(replace(small, data=replace(small.data, crop=32, image_size=32)))
 
@@ -193,13 +193,13 @@ def test_a_too_small_image_does_not_end_the_prediction_of_others(tmp_path):
     good = tmp_path / "set" / "images" / "0.png"
     first, second, third = segment(network, description, [tmp_path / "low.png", tmp_path / "broken.png", good])
     assert first.problem == (
-        f"{tmp_path / 'low.png'}: fc_densenet56 cannot take images of 8x50 pixels: it needs at least 32x32"
+        f"{tmp_path / 'low.png'}: fc_densenet56 cannot take images of 8x50 pixels: expected at least 32x32"
     )
     assert "broken.png" in second.problem
     assert not third.problem
     assert third.labels is not None
     small = masks(tmp_path / "moved", [20] * 6)
-    with pytest.raises(SkipweaveError, match="cannot take images of 20x40 pixels: it needs at least 32x32"):
+    with pytest.raises(SkipweaveError, match="cannot take images of 20x40 pixels: expected at least 32x32"):
         evaluate(run.run_dir, root=small.root)
 
 
@@ -209,8 +209,8 @@ def test_a_study_says_it_once(tmp_path):
     with pytest.raises(SkipweaveError) as caught:
         run_study(config)
     assert caught.value.problems == (
-        "densenet121_32 cannot take images of 8x8 pixels: it needs at least 29x29",
-        "vgg16n cannot take images of 8x8 pixels: it needs at least 16x16",
+        "densenet121_32 cannot take images of 8x8 pixels: expected at least 29x29",
+        "vgg16n cannot take images of 8x8 pixels: expected at least 16x16",
     )
     with pytest.raises(SkipweaveError) as caught:
         run_study(replace(config, batch_size=5000))

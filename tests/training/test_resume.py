@@ -18,14 +18,14 @@ from skipweave.data import DataConfig
 from skipweave.errors import SkipweaveError
 from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import as_plain
 
 WALL_CLOCK = ("seconds", "step_seconds")
 
 
 @pytest.fixture(scope="session")
-def kill_at(nursery) -> Callable[..., RunDirectory]:
+def kill_at(run_command) -> Callable[..., RunDirectory]:
     """Run a configuration in a process of its own, or in two, and let it be killed."""
 
     def kill(config: FitConfig, moment: str, number: int) -> RunDirectory:
@@ -33,7 +33,7 @@ def kill_at(nursery) -> Callable[..., RunDirectory]:
         settings = config.output.with_suffix(".yaml")
         settings.write_text(yaml.safe_dump(as_plain(config)))
         words = ["fit", "--config", settings]
-        ended = nursery(words, at=moment, number=number, folder=config.output, processes=config.devices)
+        ended = run_command(words, at=moment, number=number, folder=config.output, processes=config.devices)
         assert ended.status == -signal.SIGKILL, ended.texts
         (run,) = config.output.iterdir()
         return RunDirectory(run)
@@ -148,7 +148,7 @@ def configuration(make_tiny: Callable[..., FitConfig], label_maps: FitConfig) ->
 
 
 @pytest.fixture(scope="module")
-def whole(nursery, tmp_path_factory: pytest.TempPathFactory, configuration) -> Callable[[str, int], RunDirectory]:
+def whole(run_command, tmp_path_factory: pytest.TempPathFactory, configuration) -> Callable[[str, int], RunDirectory]:
     """The undisturbed run of a kind in so many processes."""
 
     @cache
@@ -156,7 +156,7 @@ def whole(nursery, tmp_path_factory: pytest.TempPathFactory, configuration) -> C
         output = tmp_path_factory.mktemp("whole")
         settings = output.with_suffix(".yaml")
         settings.write_text(yaml.safe_dump(as_plain(configuration(kind, output, devices=devices))))
-        ended = nursery(["fit", "--config", settings], processes=devices)
+        ended = run_command(["fit", "--config", settings], processes=devices)
         assert ended.status == 0, ended.texts
         (folder,) = output.iterdir()
         return RunDirectory(folder)
@@ -185,14 +185,14 @@ QUICK = [("label maps", "evaluation", 4, 1), ("labels", "step", 0, 2)]
     [pytest.param(*cell, marks=() if cell in QUICK else pytest.mark.slow) for cell in CELLS],
 )
 def test_the_matrix_of_kills(
-    nursery, kill_at, configuration, whole, tmp_path: Path, kind: str, moment: str, workers: int, devices: int
+    run_command, kill_at, configuration, whole, tmp_path: Path, kind: str, moment: str, workers: int, devices: int
 ):
     config = configuration(kind, tmp_path / "runs", workers, devices)
     number = MOMENTS[kind][moment]
     if (kind, moment, devices) == ("label maps", "evaluation", 2):
         number = 3  # each process has half of the 4 images
     folder = kill_at(config, moment, number)
-    ended = nursery(["fit", "--resume", folder.path], processes=devices)
+    ended = run_command(["fit", "--resume", folder.path], processes=devices)
     assert ended.status == 0, ended.texts
     assert_same(folder, whole(kind, devices))
     assert not list(folder.path.rglob("*.partial"))
@@ -256,5 +256,5 @@ def test_other_settings_are_refused_when_resuming(undisturbed: RunDirectory):
 def test_a_folder_that_is_no_run_is_refused(tiny: Callable[..., FitConfig], tmp_path: Path):
     with pytest.raises(SkipweaveError, match=r"no config\.yaml"):
         fit(tiny(), resume=tmp_path)
-    with pytest.raises(SkipweaveError, match="no such run folder"):
+    with pytest.raises(SkipweaveError, match="no such run directory"):
         fit(tiny(), resume=tmp_path / "none")

@@ -17,9 +17,9 @@ from skipweave.errors import Stopped
 from skipweave.training import Callback, FitConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import SIGNALS, stop_requests
+from skipweave_config.config_files import as_plain
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1}
 
@@ -49,19 +49,19 @@ def weights(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., F
     ],
 )
 def test_a_signal_stops_a_run_within_a_step(
-    nursery, settings: Path, tmp_path: Path, weights: str, name: str, at: str, number: int, epoch: int, step: int
+    run_command, settings: Path, tmp_path: Path, weights: str, name: str, at: str, number: int, epoch: int, step: int
 ):
-    ended = nursery(["fit", "--config", settings], at=at, number=number, signal=name)
+    ended = run_command(["fit", "--config", settings], at=at, number=number, signal=name)
     (run,) = (tmp_path / "runs").iterdir()
     assert ended.status == STATUS[name]
     assert ended.texts[0].splitlines()[-1].startswith(f"skipweave: stopped by {name} ")
-    assert ended.texts[0].endswith(f"to go on: skipweave fit --resume {run}\n")
+    assert ended.texts[0].endswith(f"to resume: skipweave fit --resume {run}\n")
     folder = RunDirectory(run)
     state = open_saved(folder.last).info["state"]
     assert (state["epoch"], state["step"]) == (epoch, step)
     assert not folder.summary.exists()
     assert json.loads(folder.log_lines.read_text().splitlines()[-1])["signal"] == name
-    assert nursery(["fit", "--resume", run]).status == 0
+    assert run_command(["fit", "--resume", run]).status == 0
     assert open_saved(folder.last).info["sha256"] == weights
 
 
@@ -70,18 +70,18 @@ def test_a_signal_stops_a_run_within_a_step(
     pytest.param("evaluation", 3, 1, marks=pytest.mark.slow),
     pytest.param("step", 11, 0, marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_two_processes_stop_at_the_same_step(nursery, settings: Path, tmp_path: Path, at: str, number: int, rank: int):
+def test_processes_stop_at_the_same_step(run_command, settings: Path, tmp_path: Path, at: str, number: int, rank: int):
     """When they next synchronize, whichever of them gets the signal; so that the first saves what both have done."""
     words = ["fit", "--config", settings, "--devices", 2]
-    ended = nursery(words, at=at, number=number, rank=rank, signal="SIGTERM", processes=2)
+    ended = run_command(words, at=at, number=number, rank=rank, signal="SIGTERM", processes=2)
     assert ended.statuses == [143, 143]
     (run,) = (tmp_path / "runs").iterdir()
-    assert f"to go on: skipweave fit --resume {run}" in ended.texts[0]
+    assert f"to resume: skipweave fit --resume {run}" in ended.texts[0]
     assert "skipweave:" not in ended.texts[1]
     folder = RunDirectory(run)
     assert open_saved(folder.last).info["state"]["step"] == (11 if at == "evaluation" else max(number, STEPS_PER_SYNC))
-    assert nursery(["fit", "--resume", run], processes=2).status == 0
-    whole = nursery([*words, "--output", tmp_path / "whole"], processes=2)
+    assert run_command(["fit", "--resume", run], processes=2).status == 0
+    whole = run_command([*words, "--output", tmp_path / "whole"], processes=2)
     assert whole.status == 0
     (undisturbed,) = (tmp_path / "whole").iterdir()
     assert open_saved(folder.last).info["sha256"] == open_saved(RunDirectory(undisturbed).last).info["sha256"]
@@ -170,7 +170,7 @@ def test_a_signal_to_who_started_the_processes_reaches_them(settings: Path, tmp_
         _, said = parent.communicate()
     (run,) = (tmp_path / "runs").iterdir()
     assert parent.returncode == STATUS[name]
-    assert said.endswith(f"to go on: skipweave fit --resume {run}\n")
+    assert said.endswith(f"to resume: skipweave fit --resume {run}\n")
     assert said.count("\n") == 1, said
     saved, note = RunDirectory(run).newest()
     assert saved is not None

@@ -1,7 +1,6 @@
 """Image datasets: splits, transforms, checks and reproducible loading."""
 
-from skipweave.data.data_config import NAMES, SEGMENTATION_NAMES, DataConfig
-from skipweave.data.datasets import ClassificationData, check_classes, load, resolve_data_config
+from skipweave.data.datasets import ClassificationData, check_classes, load, with_normalization
 from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
 from skipweave.data.images.decoding import open_image, read_header
@@ -20,6 +19,7 @@ from skipweave.data.segmentation import (
 from skipweave.data.validation.check_dataset import DataReport, check_dataset
 from skipweave.data.validation.findings import Finding
 from skipweave.data.validation.unreadable_images import Unreadable, check_readable, exclude, find_unreadable
+from skipweave_config.data_config import NAMES, SEGMENTATION_NAMES, DataConfig
 
 __all__ = [
     "EXTENSIONS",
@@ -53,7 +53,7 @@ __all__ = [
     "mix_seed",
     "open_image",
     "read_header",
-    "resolve_data_config",
     "steps_per_epoch",
+    "with_normalization",
     "workers_warning",
 ]

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from skipweave.data.data_config import DataConfig
 from skipweave.data.preprocessing import Preprocessing
+from skipweave_config.data_config import DataConfig
 
 Transform = Callable[[Tensor], Tensor]
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from skipweave.data.augmentation import Transform, eval_transform, train_transform
-from skipweave.data.data_config import SEGMENTATION_NAMES, DataConfig
 from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.named_datasets import read
 from skipweave.data.preprocessing import Preprocessing
@@ -12,6 +11,7 @@ from skipweave.data.segmentation import SegmentationData, load_segmentation
 from skipweave.data.splits import stratified_split
 from skipweave.data.value_statistics import fit_normalization
 from skipweave.errors import SkipweaveError
+from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def check_classes(data: ClassificationData | SegmentationData) -> None:
         raise SkipweaveError(f"{data.name} has one class, {data.classes[0]}: expected at least two")
 
 
-def resolve_data_config(config: DataConfig, data: ClassificationData | SegmentationData) -> DataConfig:
+def with_normalization(config: DataConfig, data: ClassificationData | SegmentationData) -> DataConfig:
     """Return a config with the range, mean and std found while loading, so that loading it again finds the same."""
     own = data.preprocessing
     return config if own.range is None else replace(config, range=own.range, mean=own.mean, std=own.std)

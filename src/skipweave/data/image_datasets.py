@@ -35,8 +35,8 @@ class MemoryDataset:
     """Images of one size, held in memory.
 
     Args:
-        images: uint8, NCHW.
-        labels: N class indices.
+        images: Images, uint8, (N, C, H, W).
+        labels: Class indices, (N,).
     """
 
     def __init__(self, images: Tensor, labels: Sequence[int] | Indices) -> None:

@@ -10,10 +10,10 @@ from torch import Tensor
 from torchvision import datasets
 
 from skipweave.data.class_folders import read_folder
-from skipweave.data.data_config import DataConfig
 from skipweave.data.image_datasets import DatasetSplits, FileDataset, MemoryDataset
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave.errors import SkipweaveError
+from skipweave_config.data_config import DataConfig
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _LAYOUTS = {

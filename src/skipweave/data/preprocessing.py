@@ -11,9 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from skipweave.errors import SkipweaveError
-
-MOST_PIXELS = 2**14
-"""Longest side to which an image is resized; larger images do not fit into memory."""
+from skipweave_config.data_config import MAX_SIDE
 
 Range = tuple[float, float]
 """Lowest and highest value of images of more than 8 bits."""
@@ -56,8 +54,8 @@ class Preprocessing:
             raise SkipweaveError(f"preprocessing has std {self.std}: expected std above 0")
         if problem := range_problem(self.range):
             raise SkipweaveError(f"preprocessing: {problem}")
-        if self.resize is not None and not 1 <= self.resize <= MOST_PIXELS:
-            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MOST_PIXELS} pixels, or none")
+        if self.resize is not None and not 1 <= self.resize <= MAX_SIDE:
+            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MAX_SIDE} pixels, or none")
         if self.crop is not None and not 1 <= self.crop <= (self.resize or 0):
             raise SkipweaveError(
                 f"preprocessing has crop {self.crop}, resize {self.resize}: expected 1 <= crop <= resize"

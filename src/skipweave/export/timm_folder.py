@@ -9,9 +9,9 @@ from torch import nn
 
 from skipweave.data import Preprocessing
 from skipweave.errors import SkipweaveError
-from skipweave.files.printable import printable
 from skipweave.training import Description
 from skipweave.transforms import COMPRESSION
+from skipweave_config.printable import printable
 
 _FROM_THE_NETWORK = ("first_conv", "classifier", "fixed_input_size")
 
@@ -69,18 +69,17 @@ def _crop_pct(crop: int, resize: int) -> float:
     return crop_pct
 
 
-def model_card(description: Description, parameters: int, errors: Mapping[str, float]) -> str:
+def model_card(description: Description, parameters: int, metrics: Mapping[str, str]) -> str:
     """Build the model card, `README.md` of a repository on the Hub.
 
     Args:
         description: Description of the network.
         parameters: Number of learnable parameters.
-        errors: Error in percent by split, for segmentation 100 - mean IoU; may be empty.
+        metrics: Values with their units, by metric and split; may be empty.
     """
     images = description.preprocessing
     size = f"{images.crop}x{images.crop} pixels" if images.crop else "any size"
     task = "image-segmentation" if description.palette else "image-classification"
-    metric = "mean IoU" if description.palette else "top-1 error"
     facts = {
         "network": f"`{_code(description.model)}`",
         "arguments": f"`{_code(json.dumps(dict(description.args)))}`",
@@ -88,10 +87,7 @@ def model_card(description: Description, parameters: int, errors: Mapping[str, f
         "parameters": f"{parameters:,}",
         "images": f"{'gray' if images.channels == 1 else f'{images.channels} channels'}, {size}",
         **_values(description),
-        **{
-            f"{metric}, {split} split": f"{100 - error if description.palette else error:.2f} %"
-            for split, error in errors.items()
-        },
+        **metrics,
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return _CARD.format(task=task, title=_code(description.model), table=table)

@@ -1,1 +1,1 @@
-"""Files written, locked and read safely."""
+"""Atomic writing and locking of files."""

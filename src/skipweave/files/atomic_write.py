@@ -1,4 +1,4 @@
-"""Write files so that a kill at any moment leaves the old one or the new one, whole."""
+"""Atomic writing of files: after a kill at any moment, a file is complete, old or new."""
 
 import csv
 import io
@@ -15,9 +15,9 @@ _SUFFIX = ".partial"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; what was written there takes the final name, synced to the disk.
+    """Yield a temporary path in the same directory; the file written there is synced and takes the final name.
 
-    Nothing changes at `path` if the block raises.
+    `path` is unchanged if the block raises.
 
     Args:
         path: the file to write or to replace.
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, errors: str = "backslashreplace") -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file atomically.
 
     Args:
         path: the file to write or to replace.
@@ -61,7 +61,7 @@ def as_csv(rows: Iterable[Iterable[object]]) -> str:
 
 
 def keep_as(path: Path, copy: Path) -> None:
-    """Let `copy` be the file that is now at `path`, which stays where it is."""
+    """Keep the file at `path` also as `copy`."""
     with replacing(copy) as temporary:
         temporary.unlink()
         try:
@@ -71,25 +71,25 @@ def keep_as(path: Path, copy: Path) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder, to be written to, that has symbolic links in it: they may lead anywhere.
+    """Check that a directory to be written to has no symbolic links in it: they may lead anywhere.
 
     Raises:
-        SkipweaveError: it has.
+        SkipweaveError: It has.
     """
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             if (path := Path(place, name)).is_symlink():
-                raise SkipweaveError(f"{path} is a link to elsewhere: nothing is written to a folder with links")
+                raise SkipweaveError(f"{path} is a symbolic link: nothing is written to a directory with links")
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a killed process was still writing."""
+    """Remove files that a killed process had not finished."""
     for partial in folder.glob("*" + _SUFFIX):
         partial.unlink(missing_ok=True)  # several processes of one run do this
 
 
 def sync(path: Path) -> None:
-    """Ask the disk to keep a file, or a folder's list of names."""
+    """Sync a file, or the entries of a directory, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

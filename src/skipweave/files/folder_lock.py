@@ -1,4 +1,4 @@
-"""One process at a time in a folder: the lock is the kernel's and ends with the process, however that ends."""
+"""Exclusive use of a directory by one process: a lock of the kernel, released when the process ends in any way."""
 
 import errno
 import os
@@ -20,16 +20,16 @@ _held: set[int] = set()
 
 @contextmanager
 def held(folder: Path, patience: float = _PATIENCE) -> Iterator[None]:
-    """Keep other processes that ask for it out of a folder while the block runs.
+    """Lock a directory while the block runs.
 
-    Where folders cannot be locked, as on some network file systems, this does nothing.
+    Does nothing if directories cannot be locked, as on some network file systems.
 
     Args:
         folder: there already.
         patience: seconds to wait for another process to leave.
 
     Raises:
-        SkipweaveError: another process stays in it.
+        SkipweaveError: Another process keeps it locked.
     """
     descriptor = _lock(folder, time.monotonic() + patience) if fcntl else None
     if descriptor is None:
@@ -44,7 +44,7 @@ def held(folder: Path, patience: float = _PATIENCE) -> Iterator[None]:
 
 
 def _lock(folder: Path, deadline: float) -> int | None:
-    """An open, locked folder; None where that cannot be."""
+    """An open, locked directory; None if it cannot be locked."""
     descriptor = os.open(folder, os.O_RDONLY)
     while True:
         try:
@@ -61,7 +61,7 @@ def _lock(folder: Path, deadline: float) -> int | None:
 
 
 def _forget() -> None:
-    """In a forked process, such as one that reads images: the lock is its parent's alone."""
+    """Close inherited locks in a forked process, such as a data loading worker."""
     while _held:
         os.close(_held.pop())
 

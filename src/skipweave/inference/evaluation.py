@@ -1,14 +1,14 @@
-"""Evaluate the network of a run on a split of its data."""
+"""Evaluation of a run's network on a split of its dataset."""
 
 from pathlib import Path
 
 from skipweave.data import epoch_loader
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
 from skipweave.training.distributed.devices import make_fabric
-from skipweave.training.recipe import LossConfig
 from skipweave.training.run.loading import RunImages, Split, Which, load_run_images
 from skipweave.training.tasks.metrics import Metrics
-from skipweave.training.tasks.task import score, task_for
+from skipweave.training.tasks.task import evaluate_heads, task_for
+from skipweave_config.recipe import LossConfig
 
 
 def evaluate(
@@ -20,27 +20,27 @@ def evaluate(
     accelerator: str = "auto",
     workers: int = 0,
 ) -> list[Metrics]:
-    """Score a run's network on a split of the run's data, every head of it.
+    """Evaluate every head of a run's network on a split of the run's dataset.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: The run directory.
         split: train (not augmented), validation or test.
-        which: as for `load_run`.
-        root: where the data is now; by default where the run read it.
+        which: As for `load_run`.
+        root: Where the data is now; by default where the run read it.
         accelerator: auto, cpu, gpu, cuda or mps.
-        workers: processes that read ahead.
+        workers: Processes that load data.
 
     Returns:
-        Loss, error and further scores of each head: exit after exit if the network has such, its own last.
+        Loss and metrics of each head, early exits first.
 
     Raises:
-        SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
+        SkipweaveError: The run or its data is missing or does not fit, or there is no such split.
     """
-    return score_images(load_run_images(run_dir, split, which, root), accelerator=accelerator, workers=workers)
+    return evaluate_images(load_run_images(run_dir, split, which, root), accelerator=accelerator, workers=workers)
 
 
-def score_images(run: RunImages, *, accelerator: str = "auto", workers: int = 0) -> list[Metrics]:
-    """Score every head of a run's network on images that were loaded, as `evaluate` does."""
+def evaluate_images(run: RunImages, *, accelerator: str = "auto", workers: int = 0) -> list[Metrics]:
+    """Evaluate every head of a run's network on images that are loaded already, as `evaluate` does."""
     fabric = make_fabric(accelerator)
     task = task_for(run.data, LossConfig())
     batches = epoch_loader(
@@ -52,4 +52,6 @@ def score_images(run: RunImages, *, accelerator: str = "auto", workers: int = 0)
         shuffle=False,
         workers=workers,
     )
-    return score(fabric, fabric.setup_module(AllHeads(run.network)).eval(), count_heads(run.network), batches, task)
+    return evaluate_heads(
+        fabric, fabric.setup_module(AllHeads(run.network)).eval(), count_heads(run.network), batches, task
+    )

@@ -1,4 +1,4 @@
-"""Classify images, or label their pixels, with a trained network."""
+"""Prediction: classification and segmentation of image files by a trained network."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import open_image
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description
-from skipweave.training.tasks.segmentation_losses import label_map
+from skipweave.training.tasks.segmentation_losses import predicted_mask
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network takes an image for.
+    """Predicted classes of an image.
 
     Attributes:
-        path: of the image.
-        classes: the most probable ones, most probable first; empty if the image cannot be read.
-        probabilities: of these classes, between 0 and 1.
-        problem: why the image cannot be read, or nothing.
+        path: Of the image.
+        classes: The most probable ones, most probable first; empty if the image cannot be read.
+        probabilities: Of these classes, between 0 and 1.
+        problem: Why the image cannot be read, or nothing.
     """
 
     path: Path
@@ -34,14 +34,14 @@ class Prediction:
 def predict(
     network: nn.Module, description: Description, paths: Sequence[Path], *, top: int = 5, batch_size: int = 64
 ) -> Iterator[Prediction]:
-    """Classify image files. One that cannot be read is told of in its place and does not end the others.
+    """Classify image files. One that cannot be read is reported in its place and does not stop the others.
 
     Args:
-        network: in evaluation mode, as `load_run` and `load_weights` give it.
-        description: of the network.
-        paths: image files.
-        top: how many classes to tell of each.
-        batch_size: images at a time.
+        network: In evaluation mode, as `load_run` and `load_weights` give it.
+        description: Of the network.
+        paths: Image files.
+        top: How many classes to tell of each.
+        batch_size: Images at a time.
 
     Returns:
         One prediction a path, in order, as they are made.
@@ -63,14 +63,14 @@ def predict(
 
 @dataclass(frozen=True)
 class PredictedMask:
-    """What a network takes the pixels of an image for.
+    """Predicted mask of an image.
 
     Attributes:
-        path: of the image.
+        path: Of the image.
         image: uint8 (3, H, W), as the file has it, or of more than 8 bits scaled from the range of the training images;
             None if it cannot be read or is too small.
         labels: int64 (H, W), of the same size; None likewise.
-        problem: why there are no labels, or nothing.
+        problem: Why there are no labels, or nothing.
     """
 
     path: Path
@@ -80,14 +80,14 @@ class PredictedMask:
 
 
 def segment(network: nn.Module, description: Description, paths: Sequence[Path]) -> Iterator[PredictedMask]:
-    """Label the pixels of image files, one after another: sizes may differ.
+    """Segment image files one by one, as sizes may differ.
 
-    A file that cannot be read, or is too small for the network, is told of in its place and does not end the others.
+    A file that cannot be read, or is too small for the network, is reported in its place and does not stop the others.
 
     Args:
-        network: in evaluation mode, as `load_run` and `load_weights` give it.
-        description: of the network.
-        paths: image files.
+        network: In evaluation mode, as `load_run` and `load_weights` give it.
+        description: Of the network.
+        paths: Image files.
 
     Returns:
         One prediction a path, in order, as they are made.
@@ -104,10 +104,10 @@ def segment(network: nn.Module, description: Description, paths: Sequence[Path])
 
 
 def _label(network: nn.Module, description: Description, image: Tensor) -> Tensor:
-    """The labels of an image, (H, W).
+    """The predicted mask of an image, (H, W).
 
     Raises:
-        SkipweaveError: it is too small.
+        SkipweaveError: It is too small.
     """
     taken = description.preprocessing(image)[None].to(next(network.parameters()))
     with torch.inference_mode():
@@ -117,7 +117,7 @@ def _label(network: nn.Module, description: Description, image: Tensor) -> Tenso
             _, channels, height, width = taken.shape
             check_image_size(network, (channels, height, width))
             raise
-    return label_map(logits, image.shape[-2:])[0].cpu()
+    return predicted_mask(logits, image.shape[-2:])[0].cpu()
 
 
 def _open(path: Path, description: Description) -> Tensor:
@@ -126,7 +126,7 @@ def _open(path: Path, description: Description) -> Tensor:
 
 
 def _read(path: Path, description: Description) -> Tensor | str:
-    """The image as the network takes it, or what is wrong with it."""
+    """The preprocessed image, or the reason why it cannot be read."""
     try:
         return description.preprocessing(_open(path, description))
     except SkipweaveError as error:

@@ -11,9 +11,9 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
-from skipweave.config.checks import misplaced_file
 from skipweave.errors import SkipweaveError
 from skipweave.models.classifier import ClassifierNet, StagedNet
+from skipweave_config.names import misplaced_file
 
 # Arguments of timm's builder.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")

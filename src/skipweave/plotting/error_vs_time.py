@@ -20,7 +20,7 @@ def plot_errors(networks: Mapping[str, tuple[float, float]], path: Path) -> None
     for name, (ms, error) in networks.items():
         axes.plot(ms, error, "o", color="#2f7ed8")
         axes.annotate(name, (ms, error), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axes.set_xlabel("inference time [ms/image, fastest setting measured]")
+    axes.set_xlabel("inference time [ms/image, fastest case measured]")
     axes.set_ylabel("published error [%]")
     axes.margins(0.15)
     axes.grid(alpha=0.15)

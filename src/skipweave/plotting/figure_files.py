@@ -41,5 +41,5 @@ def write_figure(figure: Figure, path: Path, form: str) -> None:
 
 
 def _reproducible_svg() -> AbstractContextManager[None]:
-    """Settings under which equal figures produce equal SVG files, with text as text."""
+    """Context in which equal figures produce equal SVG files, with text as text."""
     return matplotlib.rc_context({"svg.hashsalt": "skipweave", "svg.fonttype": "none"})

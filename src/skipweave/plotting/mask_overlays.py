@@ -56,7 +56,7 @@ def overlay(image: Tensor, mask: Tensor, palette: Colors, void: int | None = Non
     """Overlay a mask on its image, with outlined segments.
 
     Args:
-        image: uint8, (3, H, W).
+        image: Image, uint8, (3, H, W).
         mask: Labels, (h, w); a coarser mask is enlarged by nearest-neighbor interpolation.
         palette: RGB color of each label.
         void: Label without overlay.
@@ -89,7 +89,7 @@ def plot_overlay(
     """Plot a mask over its image, with numbered classes and a legend.
 
     Args:
-        image: uint8, (3, H, W).
+        image: Image, uint8, (3, H, W).
         mask: Labels, (h, w); `len(classes)` is void.
         classes: Class names, by label.
         palette: RGB color of each label, void included.
@@ -123,7 +123,7 @@ def plot_masks(
     Fig. 2.
 
     Args:
-        image: uint8, (3, H, W).
+        image: Image, uint8, (3, H, W).
         masks: Labels, (h, w), by title; `len(classes)` is void. A coarser mask is enlarged by nearest-neighbor
             interpolation.
         classes: Class names, by label.

@@ -1,7 +1,7 @@
-"""Train several networks under one recipe, and report which errs least for its cost."""
+"""Studies: several networks trained by one recipe and compared by metric and cost."""
 
 from skipweave.study.results import Results
 from skipweave.study.runner import run_study
-from skipweave.study.study_config import NetworkConfig, StudyConfig
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 __all__ = ["NetworkConfig", "Results", "StudyConfig", "run_study"]

@@ -1,4 +1,4 @@
-"""Bring networks to about equal cost by scaling their widths; the number of units and what they read stay."""
+"""Cost matching: networks scaled in width to about equal cost, with units and topology unchanged."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ def match_cost(
     cost: Callable[[nn.Module], int],
     target: int,
 ) -> dict[str, Any]:
-    """Overrides that bring a network's cost as near to the target as whole numbers allow.
+    """Overrides with which a network's cost is as near to the target as integers allow.
 
     The growth (concatenating networks) or the widths (summing networks) of all stages are scaled together: the largest
     takes every whole number, the others follow in the proportions that the network has now, rounded. Networks whose
@@ -28,14 +28,14 @@ def match_cost(
     equally near costs the lower one is taken.
 
     Args:
-        name: the network, for messages.
-        args: its overrides; a growth or widths among them give the proportions of the stages.
-        build: makes the network from overrides.
-        cost: of a network.
-        target: cost to come near to.
+        name: The network, for messages.
+        args: Its overrides; a growth or widths among them give the proportions of the stages.
+        build: Makes the network from overrides.
+        cost: Of a network.
+        target: Cost to come near to.
 
     Raises:
-        SkipweaveError: the network has nothing to scale, or costs more than the target at its smallest.
+        SkipweaveError: The network has nothing to scale, or costs more than the target at its smallest.
     """
     knob, proportions = _knob(name, build(**args))
     if knob == "widening" and args.get("widths") is not None:
@@ -61,8 +61,8 @@ def largest_within(cost_at: Callable[[int], int], target: int) -> int:
     """Find the largest scale whose cost is at most the target, for a cost that grows with the scale.
 
     Args:
-        cost_at: cost at a scale of 1 or more; at most the target at 1.
-        target: the bound.
+        cost_at: Cost at a scale of 1 or more; at most the target at 1.
+        target: The bound.
 
     >>> largest_within(lambda scale: scale * scale, 50)
     7
@@ -78,7 +78,7 @@ def largest_within(cost_at: Callable[[int], int], target: int) -> int:
 
 
 def _knob(name: str, model: nn.Module) -> tuple[str, list[Fraction]]:
-    """Which override scales the network, and what each stage has of the largest."""
+    """The override that scales the network, and each stage's width relative to the largest."""
     parameters = inspect.signature(type(model)).parameters
     knob = next((knob for knob in KNOBS if knob in parameters), None)
     if knob is None:

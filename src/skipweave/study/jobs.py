@@ -1,4 +1,4 @@
-"""The runs of a study: which are finished, which are left, and how one is trained."""
+"""The runs of a study: finished ones, and jobs to train."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.study.process_pool import Send
 from skipweave.study.results import Network, Run
-from skipweave.study.study_config import StudyConfig
 from skipweave.study.study_directory import StudyDirectory, read_curve
 from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunStart, RunSummary
-from skipweave.training.fit_config import differences
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.fit_config import differences
+from skipweave_config.study_config import StudyConfig
 
 
 class Trainer(Protocol):
-    """Trains one network: `skipweave.training.fit`, or what tests put in its place."""
+    """Trains one network, as `skipweave.training.fit`."""
 
     def __call__(
         self,
@@ -34,13 +34,13 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One run that is still to do, or to go on with.
+    """A run to train or to resume.
 
     Attributes:
-        label: of the network.
-        seed: of the run.
-        config: what to train.
-        resume: the run's folder if it was begun before.
+        label: Of the network.
+        seed: Of the run.
+        config: What to train.
+        resume: The run directory if it was begun before.
     """
 
     label: str
@@ -55,7 +55,7 @@ def finished_and_left(
     """Sort the study's runs, all networks with the first seed before the next seed.
 
     Raises:
-        SkipweaveError: a run that is there was begun with other settings.
+        SkipweaveError: A run that is there was started with another config.
     """
     finished: list[Run] = []
     left: list[Job] = []
@@ -75,27 +75,26 @@ def finished_and_left(
 
 
 def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
-    """The figures of a run if it is finished; refuses one of another recipe."""
+    """The summary of a run if it is finished; it must have the same config."""
     run = RunDirectory(run_dir)
     if different := differences(config, run.read_config()):
         raise SkipweaveError(
-            f"{run_dir} was begun with other settings ({'; '.join(different)}): "
-            "give another --output, or those settings"
+            f"{run_dir} was started with another config ({'; '.join(different)}): give another --output, or that config"
         )
     return run.read_summary()
 
 
 def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirectory) -> Run:
-    """The figures of a finished run, and its learning curve."""
+    """The results of a finished run, and its learning curve."""
     run_dir = Path(summary.run_dir)
     return Run(
         label,
         seed,
         folder.relative(run_dir),
-        summary.test_error,
+        summary.test_value,
         summary.train_seconds,
-        curve=read_curve(run_dir),
-        exit_errors=summary.test_exit_errors,
+        curve=read_curve(run_dir, summary.metric),
+        exit_values=summary.test_exit_values,
     )
 
 

@@ -1,4 +1,4 @@
-"""Before anything is trained: build every network without memory for its weights, match costs, and count them."""
+"""The networks of a study, built on the meta device with matched costs, before training."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,11 +15,11 @@ from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
 from skipweave.study.results import Cost, Network
-from skipweave.study.study_config import NetworkConfig, StudyConfig, parse_count
 from skipweave.topology import join_stages
 from skipweave.training.model_building import arguments_for, build_network, check_labels, count_parameters
 from skipweave.training.preflight import check_sizes
 from skipweave.training.tasks.task import Data
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
 def plan_networks(config: StudyConfig, data: Data) -> tuple[Network, ...]:
@@ -40,7 +40,7 @@ def build(name: str, args: Mapping[str, Any], data: Data) -> nn.Module:
     """Build a network for the data, without memory for its weights.
 
     Raises:
-        SkipweaveError: it cannot be built, or is not for such data.
+        SkipweaveError: It cannot be built, or is not for such data.
     """
     with torch.device("meta"):
         network = build_network(name, arguments_for(name, args, data))
@@ -49,7 +49,7 @@ def build(name: str, args: Mapping[str, Any], data: Data) -> nn.Module:
 
 
 def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> dict[str, Path]:
-    """Draw what the layers of each network read, where it has stages to draw.
+    """Draw the connections of each network that has stages.
 
     Returns:
         The SVG of each network drawn, by label.
@@ -81,12 +81,12 @@ def _plan(asked: NetworkConfig, config: StudyConfig, data: Data) -> Network:
 
 def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str, Any]:
     cost = count_parameters if config.match == "parameters" else lambda model: cost_of_model(model, data).macs
-    target = parse_count(config.target or 0)
+    target = config.target or 0
     return match_cost(asked.name, asked.args, lambda **args: build(asked.name, args, data), cost, target)
 
 
 def cost_of_model(model: nn.Module, data: Data) -> Cost:
-    """Count what a network costs on images of the data's size."""
+    """The cost of a network on images of the dataset's size."""
     counted = profile(model, (data.in_chans, *data.image_size))
     whole = join_stages(counted.topologies)
     distances = whole.max_distance, whole.mean_distance

@@ -1,4 +1,4 @@
-"""Work through jobs, here or in a few processes: one that fails, or whose process dies, takes no other with it."""
+"""A process pool in which a job that fails, or whose process dies, does not affect the others."""
 
 import multiprocessing
 import signal
@@ -17,12 +17,12 @@ _PATIENCE = 0.2  # seconds between two looks whether to stop
 
 @dataclass(frozen=True)
 class Event:
-    """News of one job.
+    """An event of one job.
 
     Attributes:
-        index: of the job.
+        index: Of the job.
         kind: `started`, `progress`, `done` or `failed`.
-        value: nothing, what the work told, its result, or the one-line reason.
+        value: Nothing, what the work told, its result, or the one-line reason.
     """
 
     index: int
@@ -37,13 +37,13 @@ def _never() -> bool:
 def work_here(
     jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None], stopping: Callable[[], bool] = _never
 ) -> None:
-    """Do the jobs one after another in this process.
+    """Run the jobs one after another in this process.
 
     Args:
-        jobs: what to do.
-        work: called with a job and a function that passes on progress.
-        on_event: called with every piece of news.
-        stopping: whether to begin no more jobs.
+        jobs: What to do.
+        work: Called with a job and a function that passes on progress.
+        on_event: Called with every event.
+        stopping: Whether to begin no more jobs.
     """
     for index, job in enumerate(jobs):
         if stopping():
@@ -59,16 +59,16 @@ def work_in_processes(
     processes: int,
     stopping: Callable[[], bool] = _never,
 ) -> None:
-    """Do the jobs in several processes, each started afresh and kept for several jobs.
+    """Run the jobs in several spawned processes, each kept for several jobs.
 
     The processes end with this one, however it ends: the first news that nobody can receive ends the work.
 
     Args:
-        jobs: what to do; they, the results and `work` travel between processes, so they must be picklable.
-        work: called in a process with a job and a function that passes on progress.
-        on_event: called here with every piece of news.
-        processes: how many at most.
-        stopping: whether to begin no more jobs, and to end those that are being done by SIGTERM; such are no failures.
+        jobs: What to do; they, the results and `work` travel between processes, so they must be picklable.
+        work: Called in a process with a job and a function that passes on progress.
+        on_event: Called here with every event.
+        processes: How many at most.
+        stopping: Whether to begin no more jobs, and to end those that are being done by SIGTERM; such are no failures.
     """
     pending = list(enumerate(jobs))
     workers: dict[Connection, _Worker] = {}
@@ -103,7 +103,7 @@ def _give_next(worker: "_Worker", pending: list[tuple[int, Any]], on_event: Call
 
 
 class _Worker:
-    """A process that does one job after another, and what it is doing."""
+    """A process that runs one job after another."""
 
     def __init__(self, work: Work) -> None:
         context = multiprocessing.get_context("spawn")
@@ -120,7 +120,7 @@ class _Worker:
             self.connection.send((index, job))
 
     def news(self) -> Event:
-        """Return the next piece of news; the death of the process is the failure of its job."""
+        """Return the next event; the death of the process is the failure of its job."""
         try:
             event: Event = self.connection.recv()
         except (EOFError, ConnectionError):
@@ -135,7 +135,7 @@ class _Worker:
 
 
 def _serve(connection: Connection, work: Work) -> None:
-    """Do what comes, until nothing comes or nobody listens any more."""
+    """Run jobs until the connection is closed."""
     with suppress(EOFError, ConnectionError):
         while True:
             index, job = connection.recv()
@@ -152,7 +152,7 @@ def _attempt(index: int, job: Any, work: Work, send: Callable[[Event], None]) ->
 
 
 def one_line(error: Exception) -> str:
-    """The reason of a failure in one line; users' mistakes speak for themselves, others carry their type."""
+    """The reason of a failure in one line, with the type of the exception unless it is an error of the user."""
     text = " ".join(str(error).split())
     return text if text and isinstance(error, ValueError) else f"{type(error).__name__}: {text}".rstrip(": ")
 

@@ -1,4 +1,4 @@
-"""What a study shows while it goes on: a bar for the study, one for each run at work, a line for each that ends."""
+"""Progress display of a study: a bar for the study, one per run in progress, and a line per finished run."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from skipweave.files.printable import printable
 from skipweave.study.results import Network, Run
-from skipweave.training import Callback, EpochRow, RunStart
+from skipweave.training import METRICS, Callback, EpochRow, Metric, RunStart
+from skipweave_config.printable import printable
 
 #: Label and seed.
 RunName = tuple[str, int]
@@ -29,7 +29,7 @@ class Display:
         """Called when a run gets its process; returns the callback of the run."""
         return Callback()
 
-    def on_run_end(self, run: Run) -> None:
+    def on_run_end(self, run: Run, metric: Metric) -> None:
         """Called when a run has finished or failed."""
 
     def on_timing_round_end(self, done: int, rounds: int) -> None:
@@ -40,7 +40,7 @@ class RichDisplay(Display):
     """Shows a study on a terminal; to a file or pipe it writes the lines only.
 
     Args:
-        console: where to.
+        console: Where to.
     """
 
     def __init__(self, console: Console) -> None:
@@ -87,7 +87,7 @@ class RichDisplay(Display):
         self._runs[run] = _RunBar(self._bars, _named(run))
         return self._runs[run]
 
-    def on_run_end(self, run: Run) -> None:
+    def on_run_end(self, run: Run, metric: Metric) -> None:
         """Replace the run's bar by a line."""
         name = (run.label, run.seed)
         self._bars.remove_task(self._runs.pop(name).task)
@@ -95,8 +95,9 @@ class RichDisplay(Display):
             self._bars.advance(self._study)
         if run.failure:
             self._print(f"{_named(name)}: failed: {run.failure}", style="red")
-        else:
-            self._print(f"{_named(name)}: test error {run.error:.2f} %, trained in {run.train_seconds:.0f} s")
+        elif run.value is not None:
+            result = f"test {metric.label} {metric.text(run.value)}"
+            self._print(f"{_named(name)}: {result}, trained in {run.train_seconds:.0f} s")
 
     def on_timing_round_end(self, done: int, rounds: int) -> None:
         """Advance the timing's bar."""
@@ -129,8 +130,9 @@ class _RunBar(Callback):
         self._bars.update(self.task, completed=epoch * self._steps + step)
 
     def on_epoch_end(self, row: EpochRow) -> None:
-        split, error = ("training", row.train_error) if row.val_error is None else ("validation", row.val_error)
-        self._bars.update(self.task, unit=f"steps, {split} error {error:.2f} %")
+        split, values = ("validation", row.val_metrics) if row.val_metrics else ("training", row.train_metrics)
+        name, value = next(iter(values.items()))
+        self._bars.update(self.task, unit=f"steps, {split} {METRICS[name].label} {METRICS[name].text(value)}")
 
 
 def _named(run: RunName) -> str:

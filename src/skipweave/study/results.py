@@ -1,4 +1,4 @@
-"""What a study found: its networks, its runs, their statistics over seeds, and the two CSV files."""
+"""Results of a study: networks, runs, statistics over seeds, and two CSV files."""
 
 import json
 import math
@@ -9,20 +9,21 @@ from statistics import fmean, stdev
 from typing import Any
 
 from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.training.tasks.metrics import TOP1_ERROR, Metric
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs before it is trained.
+    """Cost of a network, known before training.
 
     Attributes:
-        parameters: learnable parameters.
-        macs: multiply-accumulate operations of one image's forward pass.
-        links: nodes read by all units, summed over stages.
-        max_distance: longest back-propagation distance between any two nodes of the network, in links; transitions add
+        parameters: Learnable parameters.
+        macs: Multiply-accumulate operations of one image's forward pass.
+        links: Nodes read by all units, summed over stages.
+        max_distance: Longest back-propagation distance between any two nodes of the network, in links; transitions add
             none. Infinite where a node has no way back, 0 for networks without a known topology.
-        mean_distance: the mean over all such pairs.
-        exit_macs: multiply-accumulates until each exit, the last head included; empty for a network without exits.
+        mean_distance: The mean over all such pairs.
+        exit_macs: Multiply-accumulates until each exit, the last head included; empty for a network without exits.
     """
 
     parameters: int
@@ -38,11 +39,11 @@ class Network:
     """One network of a study, with its overrides as trained (after cost matching).
 
     Attributes:
-        label: what tables and plots call it; unique in the study.
-        model: registered model name.
-        args: overrides given to `skipweave.create_model`, without classes and channels: those follow from the data.
+        label: What tables and plots call it; unique in the study.
+        model: Registered model name.
+        args: Overrides given to `skipweave.create_model`, without classes and channels: those follow from the data.
         cost: None when the network could not be built.
-        failure: the one-line reason why it could not be built, else empty.
+        failure: The one-line reason why it could not be built, else empty.
     """
 
     label: str
@@ -54,12 +55,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One point of a learning curve; errors in percent, None where there is no such split."""
+    """One point of a learning curve: the loss, and the study's metric; None where there is no such split."""
 
     epoch: int
     train_loss: float
-    train_error: float | None
-    val_error: float | None
+    train_value: float | None
+    val_value: float | None
 
 
 @dataclass(frozen=True)
@@ -67,30 +68,30 @@ class Run:
     """One training of one network from one seed.
 
     Attributes:
-        error: test error, percent; None when the run failed.
-        exit_errors: that of each exit before the last head, in order.
-        train_seconds: wall-clock seconds of training; None when the run failed.
-        failure: one-line reason, empty when the run finished.
-        curve: one entry an epoch.
+        value: The study's metric on the test split; None when the run failed.
+        exit_values: That of each early exit, in order.
+        train_seconds: Wall-clock seconds of training; None when the run failed.
+        failure: One-line reason, empty when the run finished.
+        curve: One entry an epoch.
     """
 
     label: str
     seed: int
     run_dir: str
-    error: float | None = None
+    value: float | None = None
     train_seconds: float | None = None
     failure: str = ""
     curve: tuple[Epoch, ...] = ()
-    exit_errors: tuple[float, ...] = ()
+    exit_values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Measured time of one network, medians in milliseconds a batch.
+    """Measured time of one network, medians in milliseconds per batch.
 
     Attributes:
-        inference_ms: one forward pass, evaluation mode, no gradient.
-        step_ms: one training step: forward, backward, optimizer.
+        inference_ms: One forward pass, evaluation mode, no gradient.
+        step_ms: One training step: forward, backward, optimizer.
     """
 
     inference_ms: float
@@ -99,45 +100,45 @@ class Timing:
 
 @dataclass(frozen=True)
 class Summary:
-    """One network's figures over its finished seeds.
+    """Statistics of one network over its finished seeds.
 
     Attributes:
-        errors: the test errors, percent, in the order of the seeds; never empty.
-        exit_errors: mean test error of each exit before the last head, percent.
-        spread: sample standard deviation of the errors; None with one seed.
-        train_seconds: mean over seeds.
+        values: The study's metric on the test split, in the order of the seeds; never empty.
+        exit_values: Its mean over seeds for each early exit.
+        spread: Sample standard deviation of the values; None with one seed.
+        train_seconds: Mean over seeds.
     """
 
     network: Network
-    errors: tuple[float, ...]
+    values: tuple[float, ...]
     train_seconds: float
     timing: Timing | None
-    exit_errors: tuple[float, ...] = ()
+    exit_values: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
-        """Mean test error over seeds, percent."""
-        return fmean(self.errors)
+        """Mean of the values over seeds."""
+        return fmean(self.values)
 
     @property
     def spread(self) -> float | None:
-        """Sample standard deviation of the test error over seeds; None with one seed."""
-        return stdev(self.errors) if len(self.errors) > 1 else None
+        """Sample standard deviation of the values over seeds; None with one seed."""
+        return stdev(self.values) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that the report is made from.
+    """Everything that the report contains.
 
     Attributes:
-        title: headline of the report.
-        weights: whose test error is reported, in words.
-        test_images: size of the test set: with the seeds it says how small a difference can mean something. 0 where
-            errors are no shares of images, so that the size alone does not say.
-        facts: titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.
-        timing_note: how the times were measured, in one sentence; empty when they were not.
-        commands: what to type to repeat the study.
-        measure: what a test error is, in words.
+        title: Headline of the report.
+        weights: Whose test metric is reported, in words.
+        test_images: Size of the test split, which with the number of seeds limits how small a difference can be
+            significant; 0 where the metric is no proportion of images.
+        facts: Titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.
+        timing_note: How the times were measured, in one sentence; empty when they were not.
+        commands: What to type to repeat the study.
+        metric: What the networks are compared by.
     """
 
     title: str
@@ -149,21 +150,32 @@ class Results:
     facts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     timing_note: str = ""
     commands: tuple[str, ...] = ()
-    measure: str = "top-1 error"
+    metric: Metric = TOP1_ERROR
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
-        """One summary a network that has at least one finished run, in the study's order."""
+        """One summary per network that has at least one finished run, in the study's order."""
         return tuple(s for network in self.networks if (s := self._summary(network)) is not None)
 
     def _summary(self, network: Network) -> Summary | None:
-        done = [run for run in self.runs if run.label == network.label and run.error is not None]
+        done = [run for run in self.runs if run.label == network.label and run.value is not None]
         if not done:
             return None
-        errors = tuple(run.error for run in done if run.error is not None)
+        values = tuple(run.value for run in done if run.value is not None)
         seconds = fmean(run.train_seconds or 0.0 for run in done)
-        exits = tuple(fmean(at_exit) for at_exit in zip(*(run.exit_errors for run in done), strict=True))
-        return Summary(network, errors, seconds, self.timings.get(network.label), exits)
+        exits = tuple(fmean(at_exit) for at_exit in zip(*(run.exit_values for run in done), strict=True))
+        return Summary(network, values, seconds, self.timings.get(network.label), exits)
+
+    @property
+    def ranked(self) -> tuple[Summary, ...]:
+        """The summaries, best mean first."""
+        return tuple(sorted(self.summaries, key=lambda s: self.metric.rank(s.mean)))
+
+    def front(self, key: str) -> tuple[str, ...]:
+        """Labels of the networks on the Pareto front of the mean against the cost `key`, cheapest first."""
+        measured = [(s, cost) for s in self.summaries if (cost := cost_of(s, key)) is not None]
+        front = pareto_front([(cost, self.metric.rank(s.mean)) for s, cost in measured])
+        return tuple(measured[i][0].network.label for i in front)
 
     @property
     def failures(self) -> tuple[tuple[str, str], ...]:
@@ -190,7 +202,7 @@ def cost_of(summary: Summary, key: str) -> float | None:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
-    """Indices of the points (cost, error) that no other point beats, ordered by cost.
+    """Indices of the points (cost, rank) that no other point beats, ordered by cost; the lower the better, in both.
 
     A point is beaten when another is no worse in both and better in one; equal points stay together.
 
@@ -206,27 +218,21 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
     return tuple(front)
 
 
-def front_labels(summaries: Sequence[Summary], key: str) -> tuple[str, ...]:
-    """Labels of the networks on the Pareto front of mean error against the cost `key`, cheapest first."""
-    measured = [(s, cost) for s in summaries if (cost := cost_of(s, key)) is not None]
-    front = pareto_front([(cost, s.mean) for s, cost in measured])
-    return tuple(measured[i][0].network.label for i in front)
-
-
 def write_results(path: Path, results: Results) -> None:
-    """Write results.csv: one row a run; a failed run keeps its row, with the reason."""
+    """Write results.csv, one row per run; a failed run has a row with the reason."""
     networks = {network.label: network for network in results.networks}
-    rows = [_run_row(networks[run.label], run, results.timings.get(run.label)) for run in results.runs]
+    timings, metric = results.timings, results.metric.name
+    rows = [_run_row(networks[run.label], run, timings.get(run.label), metric) for run in results.runs]
     _write_csv(path, rows)
 
 
-def _run_row(network: Network, run: Run, timing: Timing | None) -> dict[str, Any]:
+def _run_row(network: Network, run: Run, timing: Timing | None, metric: str) -> dict[str, Any]:
     return {
         "label": run.label,
         **_network_cells(network),
         "seed": run.seed,
-        "test_error": run.error,
-        "exit_errors": " ".join(map(str, run.exit_errors)),
+        f"test_{metric}": run.value,
+        f"exit_{metric}": " ".join(map(str, run.exit_values)),
         "train_seconds": _rounded(run.train_seconds),
         **_timing_cells(timing),
         "run": run.run_dir,
@@ -235,17 +241,17 @@ def _run_row(network: Network, run: Run, timing: Timing | None) -> dict[str, Any
 
 
 def write_summary(path: Path, results: Results) -> None:
-    """Write summary.csv: one row a network, mean and spread over its finished seeds."""
-    fronts = {key: front_labels(results.summaries, key) for key in COSTS}
+    """Write summary.csv, one row per network: mean and spread over its finished seeds."""
+    fronts, metric = {key: results.front(key) for key in COSTS}, results.metric.name
     rows = [
         {
             "label": s.network.label,
             **_network_cells(s.network),
-            "seeds": len(s.errors),
-            "mean_test_error": _rounded(s.mean),
+            "seeds": len(s.values),
+            f"mean_test_{metric}": _rounded(s.mean),
             "spread": _rounded(s.spread),
-            "min_test_error": min(s.errors),
-            "max_test_error": max(s.errors),
+            f"min_test_{metric}": min(s.values),
+            f"max_test_{metric}": max(s.values),
             "mean_train_seconds": _rounded(s.train_seconds),
             **_timing_cells(s.timing),
             "on_front_of": " ".join(key for key in COSTS if s.network.label in fronts[key]),

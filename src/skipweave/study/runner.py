@@ -1,4 +1,4 @@
-"""Run a study: plan, train what is not trained yet, time, and write down what was found."""
+"""Run or resume a study: plan, train, measure time, and write the results."""
 
 import json
 import shlex
@@ -10,19 +10,18 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import SegmentationData, Unreadable, check_classes, epoch_loader, exclude, load, resolve_data_config
+from skipweave.data import SegmentationData, Unreadable, check_classes, epoch_loader, exclude, load, with_normalization
 from skipweave.errors import SkipweaveError, Stopped, noted_in
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
-from skipweave.study.html_report import write_report
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
 from skipweave.study.process_pool import Event, work_here, work_in_processes
 from skipweave.study.progress_display import Display, RunName
-from skipweave.study.report_facts import facts
-from skipweave.study.result_plots import write_plots
+from skipweave.study.report.facts import facts
+from skipweave.study.report.html_report import write_report
+from skipweave.study.report.result_plots import write_plots
 from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
-from skipweave.study.study_config import StudyConfig
 from skipweave.study.study_directory import StudyDirectory
 from skipweave.study.timing import machine, measure
 from skipweave.training import Callback, ModelConfig, fit
@@ -32,31 +31,32 @@ from skipweave.training.model_building import arguments_for
 from skipweave.training.preflight import check_batch, notes_before
 from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
+from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, Metric
 from skipweave.training.tasks.task import Data, Task, task_for
+from skipweave_config.study_config import StudyConfig
 
 _MOST_PROCESSES = 4
-_MEASURES = {False: "top-1 error", True: "100 - mean IoU"}
 
 
 def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display | None = None) -> Results:
-    """Train every network from every seed, or what of it is still missing, and write tables, plots and the report.
+    """Train every network from every seed, as far as not done yet, and write tables, plots and the report.
 
     A network or a run that fails is part of the results and does not end the study.
 
     Args:
-        config: the study. What its folder `config.output` holds of it already is not done again.
-        trainer: trains one network; with several processes it must be picklable.
-        display: told what happens.
+        config: The study. What its folder `config.output` holds of it already is not done again.
+        trainer: Trains one network; with several processes it must be picklable.
+        display: Follows the study.
 
     Raises:
-        SkipweaveError: no network can be built, the data cannot be read or has no test split, the folder holds runs of
+        SkipweaveError: No network can be built, the data cannot be read or has no test split, the folder holds runs of
             another recipe, or it cannot be written.
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it; every run is saved as it stands.
     """
     display = display or Display()
     folder = StudyDirectory(config.output)
     data = load(config.data)
-    config = replace(config, data=resolve_data_config(config.data, data))
+    config = replace(config, data=with_normalization(config.data, data))
     _check_data(config, data)
     fabric = make_fabric(config.accelerator, precision=config.precision)
     skipped_images = unreadable(fabric, config.fit_config(ModelConfig(), 0, config.output), None, data, lambda *_: None)
@@ -72,14 +72,14 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
 
 
 def _check_data(config: StudyConfig, data: Data) -> None:
-    """Check what would fail in every run.
+    """Check for what would fail in every run.
 
     Raises:
-        SkipweaveError: there is no test split, one class only, or fewer training images than a batch takes.
+        SkipweaveError: There is no test split, one class only, or fewer training images than a batch takes.
     """
     problems: list[str] = []
     if data.test is None:
-        problems.append(f"data set {data.name} has no test split, but a study reports test errors: add one")
+        problems.append(f"data set {data.name} has no test split, but a study reports test metrics: add one")
     with noted_in(problems):
         check_classes(data)
     with noted_in(problems):
@@ -90,23 +90,23 @@ def _check_data(config: StudyConfig, data: Data) -> None:
 
 @contextmanager
 def _stoppable(config: StudyConfig) -> Iterator[StopRequest]:
-    """When a signal stops the study, or its folder cannot be written, tell how to go on."""
+    """Report how to resume when a signal stops the study, or its directory cannot be written."""
     command = f"skipweave study --resume {shlex.quote(str(config.output))}"
     with stop_requests() as request:
         try:
             yield request
         except Stopped as stop:
-            raise Stopped(stop.signal, f"stopped by {stop.signal.name}; to go on: {command}") from None
+            raise Stopped(stop.signal, f"stopped by {stop.signal.name}; to resume: {command}") from None
         except OSError as error:
             raise SkipweaveError(
                 f"cannot write {error.filename or config.output} ({error.strerror or error}); finished runs are kept; "
-                f"when this is mended, go on with: {command}"
+                f"when this is fixed, resume with: {command}"
             ) from error
 
 
 @dataclass(frozen=True)
 class _Study:
-    """What all steps of a study need."""
+    """The objects that all steps of a study share."""
 
     config: StudyConfig
     folder: StudyDirectory
@@ -119,18 +119,23 @@ class _Study:
     _callbacks: dict[RunName, Callback] = field(default_factory=dict)
 
     @property
+    def metric(self) -> Metric:
+        """What the networks are compared by."""
+        return MEAN_IOU if isinstance(self.data, SegmentationData) else TOP1_ERROR
+
+    @property
     def processes(self) -> int:
-        """Networks trained at the same time: on the CPU small networks gain more from that than from more threads."""
+        """Networks trained at the same time: on the CPU, small networks profit more from it than from threads."""
         on_cpu = self.fabric.device.type == "cpu"
         return self.config.processes or (min(cores(), _MOST_PROCESSES) if on_cpu else 1)
 
     @cached_property
     def threads(self) -> int:
-        """Threads of each process; the timing uses as many, so that it tells what the training took."""
+        """Threads of each process, also of the timing."""
         return max(1, torch.get_num_threads() // self.processes)
 
     def train(self, trainer: Trainer) -> tuple[Run, ...]:
-        """Train what is left; results.csv grows with every run that ends."""
+        """Train the remaining runs; results.csv is rewritten whenever a run ends."""
         finished, left = finished_and_left(self.config, self.networks, self.folder)
         self.folder.write_config(self.config)
         self.display.on_study_start(self.networks, len(finished) + len(left), len(finished))
@@ -139,8 +144,8 @@ class _Study:
         def on_event(event: Event) -> None:
             if run := self._follow(left[event.index], event):
                 runs[run.label, run.seed] = run
-                self.display.on_run_end(run)
-                write_results(self.folder.results, Results("", self.networks, self._ordered(runs)))
+                self.display.on_run_end(run, self.metric)
+                write_results(self.folder.results, Results("", self.networks, self._ordered(runs), metric=self.metric))
 
         work = partial(train, trainer, self.threads, self.skipped_images)
         if self.processes > 1 and len(left) > 1:
@@ -158,7 +163,7 @@ class _Study:
             raise Stopped(self.request.signal, "")
 
     def _follow(self, job: Job, event: Event) -> Run | None:
-        """Show a piece of news; the run, if it has ended."""
+        """Handle an event; return the run if it has ended."""
         name = (job.label, job.seed)
         match event.kind, event.value:
             case "done", summary:
@@ -172,12 +177,12 @@ class _Study:
         return None
 
     def _ordered(self, runs: dict[tuple[str, int], Run]) -> tuple[Run, ...]:
-        """By network, then by seed, as the study lists them."""
+        """The runs by network, then by seed, in the order of the config."""
         names = [(network.label, seed) for network in self.networks for seed in self.config.seeds]
         return tuple(runs[name] for name in names if name in runs)
 
     def time(self) -> dict[str, Timing]:
-        """Measure all networks in turns, unless that was done before."""
+        """Measure the time of all networks in turns, unless done before."""
         built = [network for network in self.networks if network.cost]
         key = json.dumps(
             [self.timing_note, asdict(self.config.loss), [[n.label, n.model, dict(n.args)] for n in built]]
@@ -193,11 +198,11 @@ class _Study:
         task = task_for(data, self.config.loss)
         learners = {network.label: self._learner(network, task) for network in built}
 
-        def tell(done: int) -> None:
+        def on_round_end(done: int) -> None:
             self.display.on_timing_round_end(done, repeats)
             self._stop_if_asked()
 
-        timings = measure(learners, images, labels, repeats, tell)
+        timings = measure(learners, images, labels, repeats, on_round_end)
         self.folder.write_timing(key, timings)
         return timings
 
@@ -218,7 +223,7 @@ class _Study:
         )
 
     def results(self, runs: tuple[Run, ...], timings: dict[str, Timing]) -> Results:
-        """Everything that the report is made from."""
+        """Everything that the report contains."""
         first = next((self.folder.path / run.run_dir for run in runs if not run.failure), self.folder.runs)
         return Results(
             title=self.config.headline,
@@ -226,7 +231,7 @@ class _Study:
             runs=runs,
             timings=timings,
             weights="the weights with the lowest validation error" if self.data.val else "the last epoch's weights",
-            measure=_MEASURES[isinstance(self.data, SegmentationData)],
+            metric=self.metric,
             test_images=0 if isinstance(self.data, SegmentationData) else len(self.data.test or ()),
             facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device)),
             timing_note=self.timing_note,
@@ -236,7 +241,7 @@ class _Study:
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Let torch use so many threads."""
+    """Set the number of threads of PyTorch."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -246,7 +251,7 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _commands(folder: StudyDirectory) -> tuple[str, ...]:
-    """What to type to repeat the study, and the settings it needs."""
+    """The commands that repeat the study, and its config."""
     settings = folder.config.read_text(encoding="utf-8")
     return (
         f"skipweave study --config {folder.config} --output ANOTHER_FOLDER",

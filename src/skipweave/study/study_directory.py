@@ -1,4 +1,4 @@
-"""A study's folder: what lies where in it."""
+"""The study directory and its files."""
 
 import csv
 import io
@@ -8,24 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from skipweave.config.settings import as_yaml
-from skipweave.config.typed import typed
 from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import refuse_links, write_text
-from skipweave.files.plain_files import read_json, read_text
 from skipweave.study.results import Epoch, Timing
-from skipweave.study.study_config import NetworkConfig, StudyConfig
 from skipweave.training.run.run_directory import runs_in
+from skipweave_config.config_files import as_yaml
+from skipweave_config.plain_files import read_json, read_text
+from skipweave_config.study_config import NetworkConfig, StudyConfig
+from skipweave_config.validation import validate_json
 
 
 class StudyDirectory:
     """The files of one study.
 
     Args:
-        path: the folder; made if it is missing.
+        path: The folder; made if it is missing.
 
     Raises:
-        SkipweaveError: it cannot be made.
+        SkipweaveError: It cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,46 +41,56 @@ class StudyDirectory:
             refuse_links(path)
             self.runs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SkipweaveError(f"cannot make the study's folder {path}: {error.strerror}") from error
+            raise SkipweaveError(f"cannot make the study directory {path}: {error.strerror}") from error
 
     def write_config(self, config: StudyConfig) -> None:
-        """Write the settings, so that the study can be gone on with and repeated."""
+        """Write the config, so that the study can be resumed and repeated."""
         write_text(self.config, as_yaml(config))
 
     def place(self, network: NetworkConfig, seed: int) -> Path:
-        """Where the run of a network from a seed gets its folder."""
+        """The directory for the run directories of a network and a seed."""
         return self.runs / network.slug / f"seed-{seed}"
 
     def run_dir(self, network: NetworkConfig, seed: int) -> Path | None:
-        """The newest folder of that run which can be gone on with; None if it has not begun."""
+        """The newest run directory of a network and a seed; None if there is none."""
         runs = runs_in(self.place(network, seed))
         return max(runs, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
 
     def relative(self, path: Path) -> str:
-        """A path within the folder, as tables name it."""
+        """A path relative to the directory, as in tables."""
         return path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else str(path)
 
     def write_timing(self, key: str, timings: Mapping[str, Timing]) -> None:
-        """Keep what was measured; the key says of what and how."""
+        """Write measured times with a key of what was measured and how."""
         plain = {"key": key, "timings": {label: asdict(timing) for label, timing in timings.items()}}
         write_text(self.timing, json.dumps(plain, indent=2) + "\n")
 
     def read_timing(self, key: str) -> dict[str, Timing] | None:
-        """What was measured before under the same key."""
-        saved = typed(dict[str, Any], read_json(self.timing), self.timing.name) if self.timing.is_file() else {}
+        """The times measured before under the same key."""
+        saved = validate_json(dict[str, Any], read_json(self.timing), self.timing.name) if self.timing.is_file() else {}
         if saved.get("key") != key:
             return None
-        return typed(dict[str, Timing], saved.get("timings"), f"{self.timing}: timings")
+        return validate_json(dict[str, Timing], saved.get("timings"), f"{self.timing}: timings")
 
 
-def read_curve(run_dir: Path) -> tuple[Epoch, ...]:
-    """A run's learning curve, from its metrics.csv; empty where there is none yet."""
+def read_curve(run_dir: Path, metric: str) -> tuple[Epoch, ...]:
+    """A run's learning curve, from its metrics.csv; empty without one.
+
+    Args:
+        run_dir: The run directory.
+        metric: Name of the metric.
+    """
     metrics = run_dir / "metrics.csv"
     if not metrics.is_file():
         return ()
     try:
         return tuple(
-            Epoch(int(row["epoch"]), float(row["train_loss"]), _number(row["train_error"]), _number(row["val_error"]))
+            Epoch(
+                int(row["epoch"]),
+                float(row["train_loss"]),
+                _number(row[f"train_{metric}"]),
+                _number(row.get(f"val_{metric}", "")),  # there is no column without a validation split
+            )
             for row in csv.DictReader(io.StringIO(read_text(metrics)))
         )
     except (KeyError, TypeError, ValueError, csv.Error) as error:

@@ -1,4 +1,4 @@
-"""Measured time: every network's inference and training step, in turns, so that all meet the same machine."""
+"""Measured time of every network's inference and training step, in turns, under the same machine load."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -16,18 +16,18 @@ WARM_UP = 2
 
 
 def measure(
-    learners: Mapping[str, Learner], images: Tensor, labels: Tensor, repeats: int, tell: Callable[[int], None]
+    learners: Mapping[str, Learner], images: Tensor, labels: Tensor, repeats: int, on_round_end: Callable[[int], None]
 ) -> dict[str, Timing]:
-    """Time each network in turns: one inference and one training step of each, again and again.
+    """Measure each network in turns: one inference and one training step of each per round.
 
     Weights do not change: the learning rate is 0, which costs the same.
 
     Args:
-        learners: networks with their optimizers, by label, all on the same device.
-        images: one batch, NCHW.
-        labels: theirs.
-        repeats: rounds of which the medians are taken, after two that are not counted.
-        tell: called with the number of rounds done.
+        learners: Networks with their optimizers, by label, all on the same device.
+        images: One batch, NCHW.
+        labels: Theirs.
+        repeats: Rounds of which the medians are taken, after two that are not counted.
+        on_round_end: Called with the number of rounds done.
     """
     seconds: dict[str, list[tuple[float, float]]] = {label: [] for label in learners}
     for done in range(1 - WARM_UP, repeats + 1):
@@ -35,7 +35,7 @@ def measure(
             pair = _inference(learner, images), _step(learner, images, labels)
             if done > 0:
                 seconds[label].append(pair)
-        tell(max(0, done))
+        on_round_end(max(0, done))
     return {
         label: Timing(*(1000 * median(column) for column in zip(*pairs, strict=True)))
         for label, pairs in seconds.items()
@@ -55,18 +55,18 @@ def _inference(learner: Learner, images: Tensor) -> float:
 def _step(learner: Learner, images: Tensor, labels: Tensor) -> float:
     """Seconds of a training step as in the first epoch: forward, backward, optimizer."""
     learner.start_epoch()
-    shares = learner.shares(0)
+    head_weights = learner.loss_weights(0)
     images, labels = learner.fabric.to_device((images, labels))
 
     def step() -> None:
-        learner.backward(images, labels, shares)
+        learner.backward(images, labels, head_weights)
         learner.optimizer_step(lr=0.0)
 
     return seconds_of(step, learner.fabric.device)
 
 
 def machine(device: torch.device) -> str:
-    """What computes on the device, in words."""
+    """The name of the device's hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{processor()}, {os.cpu_count()} cores" + ("" if device.type == "cpu" else f", {device.type}")

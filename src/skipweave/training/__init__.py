@@ -2,15 +2,15 @@
 
 from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.weights_file import Description, load_weights
-from skipweave.training.densification import DensifyConfig
 from skipweave.training.fit import fit
-from skipweave.training.fit_config import FitConfig, ModelConfig
-from skipweave.training.recipe import LossConfig, OptimConfig, ScheduleConfig
 from skipweave.training.run.loading import Split, Which, load_run, load_run_images
 from skipweave.training.run.summary import EpochRow, Phase, RunSummary
-from skipweave.training.tasks.metrics import ClassificationMetrics, Metrics, SegmentationMetrics
+from skipweave.training.tasks.metrics import METRICS, ClassificationMetrics, Metric, Metrics, SegmentationMetrics
+from skipweave_config.fit_config import FitConfig, ModelConfig
+from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
 
 __all__ = [
+    "METRICS",
     "Callback",
     "ClassificationMetrics",
     "DensifyConfig",
@@ -18,6 +18,7 @@ __all__ = [
     "EpochRow",
     "FitConfig",
     "LossConfig",
+    "Metric",
     "Metrics",
     "ModelConfig",
     "OptimConfig",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skipweave.training.run.summary import EpochRow, RunSummary
+from skipweave.training.tasks.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class RunStart:
         images: Number of images of each split, by its name.
         device: Name of the device in PyTorch.
         processes: Number of processes.
+        metric: The metric to choose the best checkpoint by.
         epochs: Epochs of the whole run.
         steps: Steps per epoch.
         epoch: Epochs done already; above 0 if the run is resumed.
@@ -32,6 +34,7 @@ class RunStart:
     images: dict[str, int]
     device: str
     processes: int
+    metric: Metric
     epochs: int
     steps: int
     epoch: int

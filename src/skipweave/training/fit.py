@@ -1,4 +1,4 @@
-"""Train a network from settings to a finished run's folder, or go on with one that was stopped."""
+"""Train a network from a config to a finished run directory, or resume a run."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -10,32 +10,32 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 
-from skipweave.config.byte_sizes import parse_bytes
-from skipweave.data import Unreadable, exclude, load, resolve_data_config
+from skipweave.data import Unreadable, exclude, load, with_normalization
 from skipweave.errors import SkipweaveError, Stopped
 from skipweave.files.atomic_write import keep_as
 from skipweave.files.folder_lock import held
+from skipweave.plotting.learning_curves import write_curves
 from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.run_state import best_row
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
-from skipweave.training.fit_config import FOUND, FitConfig, differences
 from skipweave.training.initial_state import check_own, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.model_building import arguments_for, build_network, count_parameters
 from skipweave.training.preflight import check_batch, check_before, notes_before
-from skipweave.training.run.learning_curves import write_curves
 from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import warnings_once
 from skipweave.training.run.skipped_images import count, unreadable
-from skipweave.training.run.summary import RunSummary, further_scores
+from skipweave.training.run.summary import RunSummary
 from skipweave.training.signals import stop_requests
+from skipweave.training.tasks.metrics import of_heads
 from skipweave.training.tasks.task import Data, Segmentation, Task, task_for
+from skipweave_config.fit_config import FOUND, FitConfig, differences
 
 
 def fit(
@@ -47,11 +47,11 @@ def fit(
 ) -> RunSummary:
     """Train a network.
 
-    Processes that torchrun starts again after one has died go on with the run that they had begun.
+    Processes that torchrun restarts resume the run that they had started.
 
     Args:
-        config: the settings. The run gets a new folder in `config.output`.
-        resume: folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
+        config: The config. The run gets a new folder in `config.output`.
+        resume: Folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
             `config` may then differ from the run's own in where it is computed and read from only
             (`config.FREE_TO_CHANGE`).
         callbacks: Called in the process of rank 0.
@@ -62,7 +62,7 @@ def fit(
         The finished run's figures; at once if the run to resume is finished.
 
     Raises:
-        SkipweaveError: the settings, the data or the run to resume do not allow it, training diverged, or something
+        SkipweaveError: The settings, the data or the run to resume do not allow it, training diverged, or something
             cannot be written.
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it, in the main thread; all that was done is saved, and its
             message tells how to go on. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.
@@ -83,7 +83,7 @@ def fit(
 
 
 def _resumable(config: FitConfig, folder: RunDirectory) -> FitConfig:
-    """The settings, with what the run found of the values of its images; refuses those that would make it another."""
+    """The config, with the value range that the run found in its images; it must not differ in what affects results."""
     own = folder.read_config()
     found = {name: getattr(own.data, name) for name in FOUND if getattr(config.data, name) is None}
     config = replace(config, data=replace(config.data, **found))
@@ -97,7 +97,7 @@ def _resumable(config: FitConfig, folder: RunDirectory) -> FitConfig:
 def _finished(folder: RunDirectory) -> RunSummary:
     summary = folder.read_summary()
     if summary is None:
-        raise SkipweaveError(f"{folder.summary} is gone: was the run's folder changed from outside?")
+        raise SkipweaveError(f"{folder.summary} is gone: was the run directory changed from outside?")
     return summary
 
 
@@ -140,7 +140,7 @@ def _run(
             with folder.writing():
                 folder.write_skipped(skipped)
         records = Records(folder, description, active=fabric.is_global_zero)
-        stack.enter_context(warnings_once(partial(records.tell, "warning"), shown=fabric.is_global_zero))
+        stack.enter_context(warnings_once(partial(records.log, "warning"), shown=fabric.is_global_zero))
         request = stack.enter_context(stop_requests())
         loop = Loop(learner, data, config, state, records, callbacks, request)
         notes = (
@@ -168,7 +168,7 @@ def _load(
     with fabric.rank_zero_first():  # which downloads, if asked to
         if fabric.is_global_zero:
             data = load(config.data, on_image_checked)
-    known = resolve_data_config(config.data, data) if data else config.data
+    known = with_normalization(config.data, data) if data else config.data
     config = replace(config, data=fabric.broadcast(known))
     data = data or load(config.data)
     skipped = unreadable(fabric, config, resume, data, on_image_checked, skipped_images)
@@ -180,7 +180,7 @@ def _hold(stack: ExitStack, fabric: Fabric, resume: Path, check: Callable[[Saved
     warning = ""
     if fabric.is_global_zero:
         stack.enter_context(held(resume))
-        warning = RunDirectory(resume).mend(check)
+        warning = RunDirectory(resume).repair(check)
     fabric.barrier()
     return warning
 
@@ -211,24 +211,25 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
     try:
         records.begin(loop.state.rows)
         begun = "resuming" if start.epoch or start.step else "starting"
-        values = {**vars(start), "run_dir": str(start.run_dir)}
-        records.tell("started", f"{begun} {start.model} on {start.data} {loop.place}", **values)
+        values = {**vars(start), "run_dir": str(start.run_dir), "metric": start.metric.name}
+        records.log("started", f"{begun} {start.model} on {start.data} {loop.place}", **values)
         for note in start.notes:
-            records.tell("note", note)
+            records.log("note", note)
         for callback in loop.callbacks:
             callback.on_fit_start(start)
         loop.run()
         summary = _finish(loop, skipped)
     except Stopped as stop:
-        records.tell("stopped", str(stop), signal=stop.signal.name, epoch=loop.state.epoch, step=loop.state.step)
+        records.log("stopped", str(stop), signal=stop.signal.name, epoch=loop.state.epoch, step=loop.state.step)
         return stop.signal.value, str(stop) if loop.fabric.is_global_zero else ""
     except SkipweaveError as error:
-        records.tell("failed", str(error))
+        records.log("failed", str(error))
         raise
     finally:
         records.close()
-    result = "" if summary.test_error is None else f": test error {summary.test_error:.2f} %"
-    records.tell("finished", f"finished{result}", **summary.as_plain())
+    metric, value = loop.state.metrics.metric, summary.test_value
+    result = "" if value is None else f": test {metric.label} {metric.text(value)}"
+    records.log("finished", f"finished{result}", **summary.as_plain())
     for callback in loop.callbacks:
         callback.on_fit_end(summary)
     return None
@@ -237,7 +238,7 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
 def _within_memory(
     config: FitConfig, args: dict[str, Any], task: Task, data: Data
 ) -> tuple[FitConfig, MemoryPlan | None]:
-    """The settings as they fit `max_memory`, and what was chosen for it."""
+    """The config changed to fit `max_memory`, and the plan behind it."""
     if config.max_memory is None:
         return config, None
     plan = plan_memory(
@@ -246,13 +247,13 @@ def _within_memory(
         config.optim,
         (data.in_chans, *data.image_size),
         batch_size=config.batch_size // config.devices,
-        limit=parse_bytes(config.max_memory),
+        limit=config.max_memory,
     )
-    return replace(config, recompute=plan.recompute, batch_size=plan.batch_size * config.devices), plan
+    return replace(config, recompute=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices), plan
 
 
 def _weights_of_classes(task: Task) -> str:
-    """What the classes count, to be told; nothing where all count alike."""
+    """The class weights in a line; empty if there are none."""
     if not isinstance(task, Segmentation) or task.pixels is None:
         return ""
     weights = zip(task.classes, task.pixels.weights(), strict=True)
@@ -270,6 +271,7 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
         images={name: len(images) for name, images in splits.items() if images},
         device=str(fabric.device),
         processes=fabric.world_size,
+        metric=state.metrics.metric,
         epochs=loop.config.epochs,
         steps=loop.steps,
         epoch=state.epoch,
@@ -279,9 +281,10 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
 
 
 def _finish(loop: Loop, skipped: int) -> RunSummary:
-    """Choose the weights, test them, and write what is written once."""
+    """Choose the weights, evaluate them on the test split, and write the results."""
     config, rows, folder, learner = loop.config, loop.state.rows, loop.records.folder, loop.learner
-    best = best_row(rows)
+    metric = loop.state.metrics.metric
+    best = best_row(rows, metric)
     loop.fabric.barrier()  # until the first process has written the last epoch's weights, if they are the best
     if best:
         learner.load_weights(open_saved(folder.best))
@@ -294,9 +297,9 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         epochs=len(rows),
         parameters=count_parameters(learner.network),
         weights="best" if best else "last",
-        val_error=best.val_error if best else None,
-        test_error=test[-1].error if test else None,
-        test_scores=further_scores(test),
+        metric=metric.name,
+        val_metrics=best.val_metrics if best else {},
+        test_metrics=of_heads(test),
         train_seconds=sum(row.seconds for row in rows),
         step_seconds=median(row.step_seconds for row in rows),
         phases=tuple(loop.state.phases),
@@ -308,7 +311,8 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
                 keep_as(folder.best, folder.weights)
             else:
                 save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
-            write_curves(folder.curves, rows, f"{config.model.name} on {loop.data.name}")
+            columns, title = [row.as_columns() for row in rows], f"{config.model.name} on {loop.data.name}"
+            write_curves(folder.curves, columns, metric.name, metric.axis_label, title)
             folder.write_summary(summary)
     loop.fabric.barrier()  # until it is there for all
     return summary

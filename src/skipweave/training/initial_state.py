@@ -1,4 +1,4 @@
-"""Where a run begins: at the checkpoint that it goes on from, at another run's weights, or at random ones."""
+"""The state in which a run starts: from a checkpoint, from the weights of another run, or from random weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,33 +7,33 @@ from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import NETWORK, Learner, check_moments
 from skipweave.training.run.records import CHECKPOINT
+from skipweave_config.fit_config import FitConfig
 
 
 def first_state(config: FitConfig, saved: Saved | None, learner: Learner, description: Description) -> RunState:
-    """Bring a network and its optimizer to where the run begins, or goes on.
+    """Load the network and the optimizer as the run starts or resumes.
 
     Args:
-        config: the settings.
-        saved: the checkpoint to go on from, if there is one.
-        learner: takes over weights and optimizer state.
-        description: of the network.
+        config: The run's config.
+        saved: The checkpoint to resume from, if there is one.
+        learner: Gets the weights and the optimizer's state.
+        description: Description of the network.
 
     Raises:
-        SkipweaveError: what is to be taken over does not fit.
+        SkipweaveError: The checkpoint or the weights do not fit.
     """
     if saved:
         learner.load_state(saved)
-        return RunState.from_plain(saved.info.get("state"), learner.task.scores())
+        return RunState.from_plain(saved.info.get("state"), learner.task.metrics())
     if config.start:
         _start_from(config.start, learner, description)
-    return RunState(learner.task.scores())
+    return RunState(learner.task.metrics())
 
 
 def _start_from(path: Path, learner: Learner, ours: Description) -> None:
-    """Take over the weights of another run's network."""
+    """Load the weights of another run's network."""
     saved = open_saved(path)
     if saved.info.get("format") != WEIGHTS:
         raise SkipweaveError(f"start is {path}: expected a file of weights, such as a run's model.safetensors")
@@ -46,19 +46,19 @@ def _start_from(path: Path, learner: Learner, ours: Description) -> None:
 
 
 def check_own(saved: Saved, ours: Description) -> None:
-    """Refuse a checkpoint that is not of this run's network, before memory is taken for either.
+    """Check by its header that a checkpoint is of this run's network.
 
     Raises:
-        SkipweaveError: it is not.
+        SkipweaveError: It is not.
     """
     if saved.info.get("format") != CHECKPOINT:
         raise SkipweaveError(f"not a checkpoint: {saved.path}")
     theirs = Description.from_plain(saved.info.get("description"), saved.path)
-    theirs = replace(theirs, values=ours.values, colored=ours.colored)  # which older files do not tell
+    theirs = replace(theirs, values=ours.values, colored=ours.colored)  # missing in older files
     if theirs == replace(ours, preprocessing=theirs.preprocessing) != ours:
         raise SkipweaveError(
-            f"{saved.path} is of images that went through {theirs.preprocessing.to_dict()}, those of the data go "
-            f"through {ours.preprocessing.to_dict()}: expected the same"
+            f"{saved.path} is of images preprocessed by {theirs.preprocessing.to_dict()}, those of the data are "
+            f"preprocessed by {ours.preprocessing.to_dict()}: expected the same"
         )
     if theirs != ours:
         raise SkipweaveError(

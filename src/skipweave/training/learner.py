@@ -1,4 +1,4 @@
-"""A network and its optimizer on their device: how they start, take a step, and go into a checkpoint and back."""
+"""A network and its optimizer on their device: the training step, and their state in a checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,17 +9,17 @@ from torch import Tensor, distributed
 
 from skipweave.data import mix_seed
 from skipweave.errors import SkipweaveError
-from skipweave.training.auxiliary_heads import AllHeads, Shares, count_heads
+from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
 from skipweave.training.checkpoint.optimizer_state import pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
 from skipweave.training.distributed.synchronization import sum_over_processes
-from skipweave.training.fit_config import FitConfig
-from skipweave.training.model_building import build_network, check_labels, recompute_units
+from skipweave.training.model_building import build_network, check_labels, enable_grad_checkpointing
 from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave.transforms.regional_compilation import compile_units
+from skipweave_config.fit_config import FitConfig
 
 NETWORK, OPTIMIZER = "network/", "optimizer/"
 
@@ -28,19 +28,19 @@ class Learner:
     """A network in training.
 
     Args:
-        fabric: devices, precision and processes.
-        config: the settings.
-        args: all of the network's overrides.
-        task: what is to be learned.
+        fabric: Devices, precision and processes.
+        config: The config.
+        args: All of the network's overrides.
+        task: What is to be learned.
 
     Raises:
-        SkipweaveError: the network cannot be built, or is not for the task.
+        SkipweaveError: The network cannot be built, or is not for the task.
 
     Attributes:
-        network: bare.
-        heads: the same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
-        shares: what each head counts, by epoch.
-        density: of the network's sparse layers at the present step, if it gains links; else None.
+        network: Bare.
+        heads: The same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
+        loss_weights: The weight of each head's loss, by epoch.
+        density: Of the network's sparse layers at the present step, if it gains links; else None.
     """
 
     def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any], task: Task) -> None:
@@ -51,10 +51,10 @@ class Learner:
         self.network = build_network(config.model.name, args)
         check_labels(self.name, self.network, pixels=task.labels_pixels)
         if config.recompute:
-            recompute_units(self.name, self.network)
+            enable_grad_checkpointing(self.name, self.network)
         if config.compile_units:
             compile_units(self.network)
-        self.shares = Shares(config.loss, count_heads(self.network), config.epochs)
+        self.loss_weights = LossWeights(config.loss, count_heads(self.network), config.epochs)
         self.parameter_names = [name for name, _ in self.network.named_parameters()]
         self.optimizer = make_optimizer(config.optim, self.network.parameters())
         self.density: float | None = None
@@ -62,21 +62,21 @@ class Learner:
         self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimizer)
 
     def start_step(self, step: int) -> None:
-        """Add links, where the settings want some before this step of the run, counted from 0."""
+        """Add links if the config densifies the network before this step of the run, counted from 0."""
         if self._densifier:
             self.density = self._densifier.prepare(self.network, self.optimizer, step)
 
     def start_epoch(self) -> None:
-        """Go into training mode."""
+        """Set training mode."""
         self.heads.train()
 
-    def backward(self, images: Tensor, labels: Tensor, shares: Sequence[float]) -> Tensor:
+    def backward(self, images: Tensor, labels: Tensor, head_weights: Sequence[float]) -> Tensor:
         """Compute the gradients of the loss of a batch, without waiting for the device.
 
         Args:
             images: Of this process.
             labels: Their labels.
-            shares: The weight of each head's loss.
+            head_weights: The weight of each head's loss.
 
         Returns:
             The batch's sums, as the task counts them, of this process and on its device.
@@ -84,9 +84,9 @@ class Learner:
         images, labels = self.fabric.to_device((images, labels))
         self._stepper.zero_grad()
         heads = self.heads(images)
-        loss = self.task.loss(heads, labels, shares)
+        loss = self.task.loss(heads, labels, head_weights)
         self.fabric.backward(loss)
-        return self.task.sums(heads[-1].detach(), labels, loss)
+        return self.task.batch_sums(heads[-1].detach(), labels, loss)
 
     def optimizer_step(self, lr: float) -> None:
         """Update the weights with this learning rate."""
@@ -95,7 +95,7 @@ class Learner:
         self._stepper.step()
 
     def start_evaluation(self) -> None:
-        """Go into evaluation mode, every process with the first one's running statistics."""
+        """Set evaluation mode, with the running statistics of the first process in every process."""
         if self.fabric.world_size > 1:
             for buffer in self.network.buffers():
                 distributed.broadcast(buffer, 0)
@@ -117,17 +117,17 @@ class Learner:
         return int(sum_over_processes(wrong, self.fabric)) == 0
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything a step changes, as named tensors and plain values."""
+        """The state that a step changes, as named tensors and plain values."""
         moments, values = pack(self.optimizer, self.parameter_names)
         tensors = {NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {OPTIMIZER + name: tensor for name, tensor in moments.items()}
         return tensors, {"optimizer": values, "precision": self.fabric.strategy.precision.state_dict()}
 
     def load_state(self, saved: Saved) -> None:
-        """Take over what `state` gave.
+        """Load what `state` returned.
 
         Raises:
-            SkipweaveError: it is of another network, or damaged.
+            SkipweaveError: The file is of another network, or damaged.
         """
         match_fan_ins(self.network, without_prefix(saved.shapes, NETWORK))
         self._expect(saved, NETWORK)
@@ -138,13 +138,13 @@ class Learner:
             unpack(self.optimizer, self.parameter_names, moments, saved.info["optimizer"])
             self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise SkipweaveError(f"the optimizer's state in {saved.path} is not of these settings ({error})") from error
+            raise SkipweaveError(f"the optimizer's state in {saved.path} does not fit the config ({error})") from error
 
     def load_weights(self, saved: Saved) -> None:
-        """Take over a network's tensors alone.
+        """Load the tensors of a network only.
 
         Raises:
-            SkipweaveError: they are of another network, or damaged.
+            SkipweaveError: The file is of another network, or damaged.
         """
         match_fan_ins(self.network, saved.shapes)
         self._expect(saved, "")
@@ -159,18 +159,18 @@ class Learner:
 
 
 def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
-    """Check by the header that what a file keeps for the optimizer is of a network's tensors.
+    """Check by a file's header that its optimizer state belongs to the tensors of a network.
 
     Args:
-        saved: the file.
-        network: the tensors, by name; they may be on the meta device.
+        saved: The file.
+        network: The tensors, by name; they may be on the meta device.
 
     Raises:
-        SkipweaveError: a tensor is neither a number nor of the shape of the one that it is kept for, or is of neither
+        SkipweaveError: A tensor is neither a number nor of the shape of the one that it is kept for, or is of neither
             network nor optimizer.
     """
     for name, shape in saved.shapes.items():
         kept_for = name.removeprefix(OPTIMIZER).rpartition("/")[0]
         whose = network.get(kept_for) if name.startswith(OPTIMIZER) else None
         if not name.startswith(NETWORK) and (whose is None or shape not in ((), tuple(whose.shape))):
-            raise SkipweaveError(f"{saved.path} is not of this network: tensor {name} is of no use to its optimizer")
+            raise SkipweaveError(f"{saved.path} is not of this network: tensor {name} does not belong to its optimizer")

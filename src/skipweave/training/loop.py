@@ -1,4 +1,4 @@
-"""The step loop: every random choice follows from (seed, epoch, step), so a resumed run is the uninterrupted one."""
+"""The training loop. Every random choice is a function of (seed, epoch, step), so that a resumed run is exact."""
 
 import signal
 import time
@@ -17,33 +17,33 @@ from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.distributed.synchronization import StepBuffer, sum_over_processes
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import Learner
 from skipweave.training.run.records import Records
-from skipweave.training.run.summary import EpochRow, further_scores
+from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
-from skipweave.training.tasks.metrics import Metrics, mean_loss
-from skipweave.training.tasks.task import Data, score
+from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads
+from skipweave.training.tasks.task import Data, evaluate_heads
+from skipweave_config.fit_config import FitConfig
 
 Batch = tuple[Tensor, Tensor]
 
 
 @dataclass
 class Loop:
-    """A run, from where its state says to its last epoch.
+    """The training loop of a run, from its present state to its last epoch.
 
-    Every process takes its share of each batch and normalizes by the statistics of that share; gradients are averaged.
-    So W processes compute what one process computes that runs the W shares of a batch one after the other and averages
-    their gradients. Running statistics are those of the first share.
+    Every process takes an equal part of each batch and normalizes by the statistics of that part; gradients are
+    averaged. So W processes compute what one process computes that runs the W parts of a batch in turn and averages
+    their gradients. Running statistics are those of the first part.
 
     Attributes:
-        learner: the network and its optimizer.
-        data: the images.
-        config: the settings.
-        state: where the run stands.
-        records: what is written down.
+        learner: The network and its optimizer.
+        data: The images.
+        config: The config.
+        state: Where the run stands.
+        records: What is written down.
         callbacks: Called at the end of steps and epochs.
-        request: whether this process was asked to stop.
+        request: Whether this process was asked to stop.
     """
 
     learner: Learner
@@ -66,18 +66,18 @@ class Loop:
         """Train to the last epoch.
 
         Raises:
-            SkipweaveError: training diverged, or something cannot be written.
-            Stopped: a signal asked for it; all that was done is saved.
+            SkipweaveError: Training diverged, or something cannot be written.
+            Stopped: A signal asked for it; all that was done is saved.
         """
         while self.state.epoch < self.config.epochs:
             self.train_epoch()
             self.end_epoch()
 
     def train_epoch(self) -> None:
-        """Take the steps of the present epoch that are still to do."""
+        """Take the remaining steps of the present epoch."""
         config, state = self.config, self.state
         self.learner.start_epoch()
-        shares = self.learner.shares(state.epoch)
+        head_weights = self.learner.loss_weights(state.epoch)
         batches = self.batches(
             self.data.train,
             self.data.train_transform,
@@ -92,7 +92,7 @@ class Loop:
         for images, labels in batches:
             self.learner.start_step(self.steps_done)
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
-            self.buffer.add(self.learner.backward(images, labels, shares))
+            self.buffer.add(self.learner.backward(images, labels, head_weights))
             self.learner.optimizer_step(self.learning_rate(state.step))
             state.count_step(self.learner.density)
             for callback in self.callbacks:
@@ -107,7 +107,7 @@ class Loop:
                 clock = time.perf_counter()
 
     def synchronize(self, since: float) -> signal.Signals | None:
-        """Count the steps since the last synchronization in; return the signal that asked to stop, if one did.
+        """Read the sums of the steps since the last synchronization; return the signal that asked to stop, if any.
 
         Args:
             since: Time of the last synchronization, by `time.perf_counter`.
@@ -118,35 +118,34 @@ class Loop:
         state, first = self.state, self.state.step - len(self.buffer)
         steps, asked = self.buffer.synchronize()
         for step, sums in enumerate(steps, start=first):
-            state.scores.add(sums)
+            state.metrics.add(sums)
             self._loss = mean_loss(sums)
-            if not state.scores.finite:
-                raise self.diverged("the loss is not a number", step)
+            if not state.metrics.finite:
+                raise self.diverged("the loss is non-finite", step)
         if self.learner.overflows:
-            raise self.diverged("the gradients are not numbers, however the loss is scaled", state.step - 1)
+            raise self.diverged("the gradients are non-finite at every loss scale", state.step - 1)
         seconds = time.perf_counter() - since
         state.add_seconds(seconds)
         self._step_seconds += [seconds / len(steps)] * len(steps)
         for callback in self.callbacks:
-            callback.on_log(state.epoch, state.step, state.scores.mean_loss)
+            callback.on_log(state.epoch, state.step, state.metrics.mean_loss)
         return asked
 
     def end_epoch(self) -> None:
-        """Validate, write the epoch down, and go to the start of the next."""
+        """Validate, record the epoch, and go to the start of the next."""
         self.check_weights()
-        state, train, clock = self.state, self.state.scores, time.perf_counter()
+        state, train, clock = self.state, self.state.metrics, time.perf_counter()
         val = self.evaluate(self.data.val, on_stop=self.save) if self.data.val else []
         if val and not val[-1].finite:
-            raise self.diverged("the validation loss is not a number", state.step - 1)
+            raise self.diverged("the validation loss is non-finite", state.step - 1)
         row = EpochRow(
             epoch=state.epoch + 1,
             step=self.steps_done,
             lr=self.learning_rate(state.step - 1),
             train_loss=train.mean_loss,
-            train_error=train.error,
+            train_metrics=train.compute(),
             val_loss=val[-1].mean_loss if val else None,
-            val_error=val[-1].error if val else None,
-            val_scores=further_scores(val),
+            val_metrics=of_heads(val),
             seconds=state.seconds + time.perf_counter() - clock,
             step_seconds=median(self._step_seconds or [state.seconds / state.step]),
         )
@@ -159,28 +158,28 @@ class Loop:
     def evaluate(
         self, images: ImageDataset | SegmentationDataset, on_stop: Callable[[], None] = lambda: None
     ) -> list[Metrics]:
-        """Score every head on a split, every image once whatever the number of processes; the network's own is last.
+        """Evaluate every head on a split, every image once whatever the number of processes; the last head is last.
 
         Args:
-            images: the split.
-            on_stop: what to do before stopping when a signal asks for it.
+            images: The split.
+            on_stop: What to do before stopping when a signal asks for it.
         """
         self.learner.start_evaluation()
         task = self.learner.task
         batch_size = task.evaluation_batch(self.config.batch_size)
         batches = self.batches(images, self.data.eval_transform, batch_size=batch_size, seed=0, epoch=0, shuffle=False)
-        steps = steps_per_epoch(len(images), self.share(batch_size), world_size=self.fabric.world_size)
-        batches = self.until_stopped(batches, steps, on_stop)
-        own = score(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
+        steps = steps_per_epoch(len(images), self.process_batch_size(batch_size), world_size=self.fabric.world_size)
+        batches = self.stoppable(batches, steps, on_stop)
+        own = evaluate_heads(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
         return over_processes(own, self.fabric)
 
-    def until_stopped(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:
-        """Pass batches on; every so many of these steps, all processes look together whether to stop."""
+    def stoppable(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:
+        """Pass batches on, and synchronize stop requests of all processes once per interval."""
         for step in range(steps):
             if step % self.buffer.interval == 0 and (asked := self.buffer.synchronize()[1]):
                 on_stop()
                 raise self.stopped(asked)
-            yield from (batch for batch in [next(batches, None)] if batch)  # the share may be empty
+            yield from (batch for batch in [next(batches, None)] if batch)  # a process may have none
 
     def batches(
         self,
@@ -190,11 +189,11 @@ class Loop:
         batch_size: int,
         **order: Any,
     ) -> Iterator[Batch]:
-        """This process's share of an epoch."""
+        """This process's batches of an epoch."""
         return epoch_loader(
             images,
             transform,
-            batch_size=self.share(batch_size),
+            batch_size=self.process_batch_size(batch_size),
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
             workers=self.config.data.workers,
@@ -202,12 +201,12 @@ class Loop:
             **order,
         )
 
-    def share(self, batch_size: int) -> int:
-        """Images of a batch that each process takes."""
+    def process_batch_size(self, batch_size: int) -> int:
+        """Images of a batch per process."""
         return max(batch_size // self.fabric.world_size, 1)
 
     def learning_rate(self, step: int) -> float:
-        """That of a step of the present epoch."""
+        """Learning rate of a step of the present epoch."""
         done, epoch = self.state.epoch * self.steps + step, self.state.epoch
         return self.config.optim.lr * self.config.schedule.factor(done, self.steps * self.config.epochs, epoch)
 
@@ -217,14 +216,14 @@ class Loop:
         return self.state.epoch * self.steps + self.state.step
 
     def stopped(self, number: signal.Signals) -> Stopped:
-        """What to raise when a signal asked to stop, once what was done is saved."""
-        self.fabric.barrier()  # none ends before the first has saved: who started them may then end the others
-        command = self.records.folder.command
-        return Stopped(number, f"stopped by {number.name} {self.place}; to go on: {command}")
+        """The exception to raise for a signal, once the run is saved."""
+        self.fabric.barrier()  # the launcher may end all processes when one ends: wait until the first has saved
+        command = self.records.folder.resume_command
+        return Stopped(number, f"stopped by {number.name} {self.place}; to resume: {command}")
 
     @property
     def place(self) -> str:
-        """Where the run stands, in words."""
+        """Epoch and step, in words."""
         if self.state.epoch == self.config.epochs:
             return "after the last epoch"
         return f"in epoch {self.state.epoch + 1} after {self.state.step} of {self.steps} steps"
@@ -240,16 +239,16 @@ class Loop:
         self.records.save(self.learner, self.state)
 
     def check_weights(self) -> None:
-        """Refuse to save what a finite loss may have left unseen."""
+        """Check that all weights are finite, which a finite loss does not imply."""
         if not self.learner.is_finite():
-            raise self.diverged("a weight is not a number", self.state.step - 1)
+            raise self.diverged("a weight is non-finite", self.state.step - 1)
 
     def diverged(self, what: str, step: int) -> SkipweaveError:
-        """Write down that training cannot go on, and return what to raise.
+        """Write the divergence report, and return the exception to raise.
 
         Args:
-            what: was found.
-            step: of the present epoch, whose batch was the last.
+            what: Was found.
+            step: Of the present epoch, whose batch was the last.
         """
         folder, lr, state = self.records.folder, self.learning_rate(step), self.state
         indices = batch_indices(
@@ -265,22 +264,22 @@ class Loop:
                 "loss": None if self._loss is None else str(self._loss),
                 "training_images": indices,
                 "files": files if all(files) else [],
-                "kept": folder.kept(),
+                "kept": folder.describe_kept(),
             }
         )
         self.fabric.barrier()  # as in `stopped`
         loss = "" if self._loss is None else f", loss {self._loss:g}"
         return SkipweaveError(
             f"stopped in epoch {state.epoch + 1} at step {step + 1}: {what} (learning rate {lr:g}{loss}); "
-            f"{folder.divergence} tells the last batch's images; nothing was overwritten: {folder.kept()}; "
+            f"{folder.divergence} names the images of that batch; nothing was overwritten: {folder.describe_kept()}; "
             f"try a smaller optim.lr"
         )
 
 
 def over_processes(own: Sequence[Metrics], fabric: Fabric) -> list[Metrics]:
-    """The scores of all processes together, by one all-reduce."""
+    """The metrics of all processes together, by one all-reduce."""
     if fabric.world_size > 1:
-        sums = sum_over_processes(torch.stack([scores.sums for scores in own]).to(fabric.device), fabric).cpu()
-        for scores, total in zip(own, sums, strict=True):
-            scores.sums = total
+        sums = sum_over_processes(torch.stack([metrics.sums for metrics in own]).to(fabric.device), fabric).cpu()
+        for metrics, total in zip(own, sums, strict=True):
+            metrics.sums = total
     return list(own)

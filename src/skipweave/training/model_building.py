@@ -27,7 +27,7 @@ def arguments_for(name: str, args: Mapping[str, Any], data: "Data") -> dict[str,
     """Complete a model's overrides by what follows from the data.
 
     Raises:
-        SkipweaveError: the overrides ask for other classes or channels than the data has.
+        SkipweaveError: The overrides ask for other classes or channels than the data has.
     """
     follows = {"num_classes": len(data.classes), "in_chans": data.in_chans}
     for key, value in follows.items():
@@ -42,12 +42,12 @@ def check_labels(name: str, network: nn.Module, *, pixels: bool) -> None:
     """Refuse a network that gives the other kind of labels than the data has.
 
     Args:
-        name: of the network.
-        network: built.
-        pixels: whether the data has one label a pixel, or one an image.
+        name: Of the network.
+        network: Built.
+        pixels: Whether the data has one label a pixel, or one an image.
 
     Raises:
-        SkipweaveError: it does.
+        SkipweaveError: It does.
     """
     if getattr(network, "labels_pixels", False) == pixels:
         return
@@ -60,11 +60,11 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
     """Create a registered network.
 
     Args:
-        name: of `skipweave models`, or of timm.
-        args: all of its overrides, with `depth_multiplier` and `sparsify` (`skipweave.transforms.build_compressed`).
+        name: Of `skipweave models`, or of timm.
+        args: All of its overrides, `depth_multiplier` and `sparsify` too (`skipweave.transforms.build_compressed`).
 
     Raises:
-        SkipweaveError: the name or an override is unknown or does not fit.
+        SkipweaveError: The name or an override is unknown or does not fit.
     """
     if refused := [key for key in args if key in _NOT_ARGUMENTS]:
         raise SkipweaveError(f"{', '.join(refused)} cannot be set for {name}: networks are trained from scratch here")
@@ -80,7 +80,7 @@ def check_network(name: str, args: Mapping[str, Any]) -> None:
     """Check a network by building it without memory for its weights, and not thinned, which may take seconds.
 
     Raises:
-        SkipweaveError: the name or an override is unknown or does not fit.
+        SkipweaveError: The name or an override is unknown or does not fit.
     """
     problems: list[str] = []
     dense = {key: value for key, value in args.items() if key not in COMPRESSION}
@@ -95,7 +95,7 @@ def sketch(name: str, args: Mapping[str, Any]) -> nn.Module:
     """Create a registered network without memory for its weights, whatever its size.
 
     Raises:
-        SkipweaveError: as `build_network`; or it would have more than 16,384 modules.
+        SkipweaveError: As `build_network`; or it would have more than 16,384 modules.
     """
     with torch.device("meta"), _few_modules(name):
         return build_network(name, args)
@@ -119,11 +119,11 @@ def _few_modules(name: str) -> Iterator[None]:
         hook.remove()
 
 
-def recompute_units(name: str, network: nn.Module) -> None:
-    """Let a network run its units again in the backward pass.
+def enable_grad_checkpointing(name: str, network: nn.Module) -> None:
+    """Turn on activation checkpointing.
 
     Raises:
-        SkipweaveError: it has no `set_grad_checkpointing`.
+        SkipweaveError: The network has no `set_grad_checkpointing`.
     """
     if not hasattr(network, "set_grad_checkpointing"):
         raise SkipweaveError(f"recompute is asked for, but {name} has no set_grad_checkpointing: leave it out")

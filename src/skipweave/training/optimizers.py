@@ -1,21 +1,21 @@
-"""The optimizer that settings ask for."""
+"""The optimizer of a config."""
 
 from collections.abc import Iterable
 
 from torch.nn import Parameter
 from torch.optim import SGD, Optimizer, RMSprop
 
-from skipweave.training.recipe import OptimConfig
+from skipweave_config.recipe import OptimConfig
 
-# What of the running mean of squares lasts from step to step: the default of Lasagne and of TensorFlow.
-_LASTS = 0.9
+# Smoothing constant of the mean of squares: the default of Lasagne and TensorFlow.
+_ALPHA = 0.9
 
 
 def make_optimizer(config: OptimConfig, parameters: Iterable[Parameter]) -> Optimizer:
-    """Make one of torch's optimizers."""
+    """Create one of PyTorch's optimizers."""
     if config.name == "rmsprop":
         return RMSprop(
-            parameters, lr=config.lr, alpha=_LASTS, momentum=config.momentum, weight_decay=config.weight_decay
+            parameters, lr=config.lr, alpha=_ALPHA, momentum=config.momentum, weight_decay=config.weight_decay
         )
     return SGD(
         parameters,

@@ -9,10 +9,35 @@ from torch import nn
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import SegmentationData, SegmentationDataset, check_classes, read_header, workers_warning
 from skipweave.errors import SkipweaveError, noted_in
-from skipweave.training.fit_config import FitConfig
-from skipweave.training.model_building import check_labels, sketch
+from skipweave.training.distributed.devices import make_fabric
+from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms import COMPRESSION
+from skipweave_config.fit_config import FitConfig, ModelConfig
+from skipweave_config.study_config import NetworkConfig
+
+
+def check_config(models: Mapping[str, ModelConfig | NetworkConfig], accelerator: str, precision: str) -> None:
+    """Check that models can be built, without memory for their weights, and that there is a device for them.
+
+    Args:
+        models: Models by the name of their field.
+        accelerator: Device type.
+        precision: Precision, as Lightning Fabric calls it.
+
+    Raises:
+        SkipweaveError: A model or one of its arguments is unknown or does not fit, or there is no such device.
+    """
+    problems: list[str] = []
+    for field, model in models.items():
+        try:
+            check_network(model.name, model.args)
+        except SkipweaveError as error:
+            problems += [f"{field}: {problem}" for problem in error.problems]
+    with noted_in(problems):
+        make_fabric(accelerator, precision=precision)
+    if problems:
+        raise SkipweaveError(*problems)
 
 
 def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:

@@ -1,4 +1,4 @@
-"""Signals that ask to stop: noted when they come, answered between two steps."""
+"""Signals that ask a run to stop: recorded when they arrive, handled between two steps."""
 
 import multiprocessing
 import os
@@ -13,10 +13,10 @@ SIGNALS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGUSR1"
 
 
 class StopRequest:
-    """Which signal asked to stop.
+    """The signal that asked to stop, if any.
 
     Attributes:
-        signal: the first that came, None before.
+        signal: The first that came, None before.
     """
 
     def __init__(self) -> None:
@@ -28,14 +28,14 @@ _watching: list[StopRequest] = []
 
 @contextmanager
 def stop_requests(*, tell_children: bool = False) -> Iterator[StopRequest]:
-    """Note the signals that come while the block runs, in place of dying of them.
+    """Record the signals that arrive while the block runs, instead of their default action.
 
     A second SIGINT interrupts at once, as Ctrl-C does elsewhere. Signals that the process ignores stay ignored. In a
     thread other than the main one, where Python hears no signals, nothing changes. Within another such block the outer
     one goes on to note them.
 
     Args:
-        tell_children: pass a request on to the processes that this one started, as SIGTERM.
+        tell_children: Pass a request on to the processes that this one started, as SIGTERM.
     """
     if _watching or threading.current_thread() is not threading.main_thread():
         yield _watching[-1] if _watching else StopRequest()

@@ -1,4 +1,4 @@
-"""Values of more than 8 bits are read as they stand in the file, or the file is refused."""
+"""Values of more than 8 bits are decoded exactly, or the file raises."""
 
 import numpy as np
 import pytest

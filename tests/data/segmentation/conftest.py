@@ -3,7 +3,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def camvid_root(real_data):
-    """The folder that holds CamVid/ in SegNet's layout."""
+    """Folder of CamVid/ in the layout of SegNet."""
     if not (real_data / "CamVid").is_dir():
         pytest.skip(f"needs real data: {real_data} holds no CamVid/")
     return real_data

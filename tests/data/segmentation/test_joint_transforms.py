@@ -11,7 +11,7 @@ PLAIN = Preprocessing(channels=3, resize=None, mean=(0.0, 0.0, 0.0), std=(1 / 25
 
 
 class Coordinates:
-    """Images whose pixels tell their place, in red and green, and whose labels tell it too."""
+    """Images whose pixels encode their position in red and green, and whose masks encode it too."""
 
     def __init__(self, height, width, count=1):
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -27,7 +27,7 @@ class Coordinates:
 
 
 def expected_labels(image):
-    """What a pixel's label must be by its place; void where there is no image."""
+    """Labels by the positions of pixels; void outside the image."""
     rows, columns, marks = image
     return torch.where(marks == 9, (rows * 13 + columns).remainder(VOID), VOID).long()
 
@@ -35,7 +35,7 @@ def expected_labels(image):
 @given(
     st.integers(1, 12), st.integers(1, 12), st.one_of(st.none(), st.integers(1, 15)), st.booleans(), st.integers(0, 9)
 )
-def test_labels_stay_with_their_pixels(height, width, crop, flip, seed):
+def test_labels_move_with_their_pixels(height, width, crop, flip, seed):
     torch.manual_seed(seed)
     image, labels = JointTrainTransform(PLAIN, VOID, crop, flip)(*Coordinates(height, width)[0])
     assert labels.dtype == torch.int64
@@ -45,7 +45,7 @@ def test_labels_stay_with_their_pixels(height, width, crop, flip, seed):
     assert inside.sum() == min(crop or height, height) * min(crop or width, width)
 
 
-def test_every_place_and_side_comes_equally_often():
+def test_crops_and_flips_are_uniform():
     samples = Coordinates(5, 6, count=3000)
     transform = JointTrainTransform(PLAIN, VOID, crop=4, flip=True)
     batches = epoch_loader(samples, transform, batch_size=3000, seed=0, epoch=0, shuffle=False)
@@ -73,7 +73,7 @@ def test_batches_are_functions_of_seed_and_epoch(workers):
     assert not torch.equal(first[0][0], epoch(2)[0][0])
 
 
-def test_training_labels_follow_a_resized_image_and_evaluated_ones_do_not():
+def test_masks_are_resized_in_training_but_not_in_evaluation():
     half = Preprocessing(channels=3, resize=6, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
     image, labels = Coordinates(12, 18)[0]
     small, small_labels = JointTrainTransform(half, VOID, crop=None, flip=False)(image, labels)
@@ -84,7 +84,7 @@ def test_training_labels_follow_a_resized_image_and_evaluated_ones_do_not():
     assert torch.equal(kept, labels.long())
 
 
-def test_labels_are_never_mixed():
+def test_masks_are_not_interpolated():
     image, _ = Coordinates(40, 40)[0]
     labels = torch.randint(0, 2, (40, 40), dtype=torch.uint8) * 100
     for side in (7, 23, 64):

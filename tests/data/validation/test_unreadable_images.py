@@ -8,7 +8,7 @@ from skipweave.errors import SkipweaveError
 
 @pytest.fixture
 def damaged(tmp_path, make_images):
-    """Two classes of six, of which one file each is damaged; a validation split beside them."""
+    """Two classes of six images with one damaged file each, and a validation split."""
     make_images(tmp_path / "train", {"ape": 6, "cat": 6})
     make_images(tmp_path / "val", {"ape": 2, "cat": 2})
     (tmp_path / "train" / "ape" / "2.png").write_bytes(b"no image")

@@ -22,9 +22,9 @@ from skipweave.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
-from skipweave.training.fit_config import as_plain
 from skipweave.training.model_building import arguments_for, build_network
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import as_plain
 
 
 def in_turn(config: FitConfig, processes: int) -> nn.Module:
@@ -80,10 +80,10 @@ def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunD
         assert torch.allclose(tensor, expected[name], rtol=1e-9, atol=1e-12), name
 
 
-def test_two_processes_that_run_units_again_compute_the_same(nursery, run: RunDirectory, tmp_path: Path):
+def test_two_processes_that_run_units_again_compute_the_same(run_command, run: RunDirectory, tmp_path: Path):
     settings, output = tmp_path / "settings.yaml", tmp_path / "runs"
     settings.write_text(yaml.safe_dump(as_plain(replace(run.read_config(), recompute=True, output=output))))
-    assert nursery(["fit", "--config", settings], processes=2).status == 0
+    assert run_command(["fit", "--config", settings], processes=2).status == 0
     (again,) = map(RunDirectory, output.iterdir())
     trained = open_saved(again.last).tensors("network/")
     for name, expected in open_saved(run.last).tensors("network/").items():
@@ -94,17 +94,17 @@ def test_two_processes_score_every_image_once(run: RunDirectory):
     row = open_saved(run.last).info["state"]["rows"][-1]
     (scores,) = evaluate(run.path, "validation", "last")
     assert scores.images == 701
-    assert row["val_error"] == scores.error
+    assert row["val_metrics"]["top1_error"] == scores.value
     assert row["val_loss"] == pytest.approx(scores.mean_loss, rel=1e-5)
 
 
 def test_processes_differ_in_data_and_agree_in_weights_after_every_step(
-    nursery, tmp_path: Path, make_tiny: Callable[..., FitConfig]
+    run_command, tmp_path: Path, make_tiny: Callable[..., FitConfig]
 ):
     settings = tmp_path / "settings.yaml"
     settings.write_text(yaml.safe_dump(as_plain(make_tiny(tmp_path / "runs", devices=2))))
     words = ["fit", "--config", settings]
-    assert nursery(words, at="trace", rank=None, folder=tmp_path, processes=2).status == 0
+    assert run_command(words, at="trace", rank=None, folder=tmp_path, processes=2).status == 0
     lines = [(tmp_path / f"trace_{rank}.txt").read_text().splitlines() for rank in (0, 1)]
     batches, weights = ([[line.split()[part] for line in trace] for trace in lines] for part in (0, 1))
     assert weights[0] == weights[1]
@@ -116,7 +116,7 @@ def test_processes_differ_in_data_and_agree_in_weights_after_every_step(
 def test_a_split_of_fewer_images_than_processes_is_scored(tmp_path: Path, make_tiny: Callable[..., FitConfig]):
     config = make_tiny(tmp_path, devices=2, epochs=1, batch_size=512)
     summary = fit(replace(config, data=replace(config.data, validation=1)))
-    assert summary.val_error in (0, 100)
+    assert summary.val_value in (0, 100)
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ def test_a_killed_process_is_told_with_the_runs_folder_and_how_to_go_on(
     assert told.startswith(
         f"process {rank} terminated with signal SIGKILL; the last good checkpoint is {run.last}, after "
     )
-    assert told.endswith(f"; go on with: skipweave fit --resume {run.path}")
+    assert told.endswith(f"; resume with: skipweave fit --resume {run.path}")
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -175,7 +175,7 @@ def test_a_process_that_is_killed_is_told_before_there_is_a_checkpoint_too(
         fit(config)
     run = config.output / "sparsenet40_24_digits_1"
     assert str(caught.value) == "process 1 terminated with signal SIGKILL" + (
-        f"; there is no checkpoint yet in {run / 'checkpoints'}; go on with: skipweave fit --resume {run}"
+        f"; there is no checkpoint yet in {run / 'checkpoints'}; resume with: skipweave fit --resume {run}"
         if begun
         else " before the first step: give the same command again"
     )

@@ -11,13 +11,13 @@ import yaml
 from skipweave.training import FitConfig
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.ports import reserved_port
-from skipweave.training.fit_config import as_plain
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.config_files import as_plain
 
 # Kills the second process in the second epoch of the job's first start.
 KILLED = """
 import os, signal, sys
-from skipweave.cli import main
+from skipweave_cli import main
 from skipweave.training.checkpoint.run_state import RunState
 
 steps, count_step = 17, RunState.count_step
@@ -47,38 +47,38 @@ def digest_of_the_only_run(folder: Path) -> str:
     return open_saved(RunDirectory(run).last).info["sha256"]
 
 
-def test_processes_started_again_go_on_with_their_run(nursery, words: list[object], tmp_path: Path):
-    died = nursery(words, at="step", number=17, rank=1, processes=2)
+def test_processes_started_again_go_on_with_their_run(run_command, words: list[object], tmp_path: Path):
+    died = run_command(words, at="step", number=17, rank=1, processes=2)
     assert -9 in died.statuses
     again = {"TORCHELASTIC_RESTART_COUNT": "1"}
-    ended = nursery(words, processes=2, environment=again)
+    ended = run_command(words, processes=2, environment=again)
     assert ended.status == 0, ended.texts
-    assert "continuing after 1 epochs and 5 of 11 steps" in ended.texts[0]
-    assert nursery([*words, "--output", tmp_path / "whole"], processes=2, environment=again).status == 0
+    assert "resuming after 1 epochs and 5 of 11 steps" in ended.texts[0]
+    assert run_command([*words, "--output", tmp_path / "whole"], processes=2, environment=again).status == 0
     assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")
 
 
 @pytest.mark.slow
-def test_only_what_the_same_job_began_is_gone_on_with(nursery, words: list[object], tmp_path: Path):
+def test_only_what_the_same_job_began_is_gone_on_with(run_command, words: list[object], tmp_path: Path):
     again = {"TORCHELASTIC_RESTART_COUNT": "1"}
-    assert nursery(words, processes=2, environment=again).status == 0  # there was nothing to go on with
+    assert run_command(words, processes=2, environment=again).status == 0  # there was nothing to go on with
     digest_of_the_only_run(tmp_path / "runs")
-    assert nursery(words, processes=2, environment=again).status == 0  # it was finished
+    assert run_command(words, processes=2, environment=again).status == 0  # it was finished
     digest_of_the_only_run(tmp_path / "runs")
     for other in ({}, again | {"TORCHELASTIC_RUN_ID": "another"}):
-        assert nursery(words, processes=2, environment=other).status == 0
+        assert run_command(words, processes=2, environment=other).status == 0
     assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
-def test_another_number_of_processes_than_torchrun_started_is_refused(nursery, words: list[object], tmp_path: Path):
-    ended = nursery([*words, "--devices", "1"], processes=2)
+def test_another_number_of_processes_than_torchrun_started_is_refused(run_command, words: list[object], tmp_path: Path):
+    ended = run_command([*words, "--devices", "1"], processes=2)
     assert ended.status == 2
     assert "devices is 1, but torchrun started 2 processes: give --devices 2" in ended.texts[0]
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
-def test_processes_on_two_machines_train_as_on_one(nursery, words: list[object], tmp_path: Path):
+def test_processes_on_two_machines_train_as_on_one(run_command, words: list[object], tmp_path: Path):
     """Here both machines are this one, each with a torchrun and a process of its own."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
     with reserved_port() as port:
@@ -88,16 +88,16 @@ def test_processes_on_two_machines_train_as_on_one(nursery, words: list[object],
         first = subprocess.run([*command[:7], "--node_rank", "0", *command[7:]], capture_output=True, text=True)
         assert first.returncode == 0, first.stderr
         assert second.wait() == 0
-    assert nursery([*words, "--output", tmp_path / "whole"], processes=2).status == 0
+    assert run_command([*words, "--output", tmp_path / "whole"], processes=2).status == 0
     assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")
 
 
 @pytest.mark.slow
-def test_a_killed_process_costs_torchrun_nothing(nursery, words: list[object], tmp_path: Path):
+def test_a_killed_process_costs_torchrun_nothing(run_command, words: list[object], tmp_path: Path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--max-restarts", "1"]
     done = subprocess.run([*map(str, [*torchrun, script, *words])], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert nursery([*words, "--output", tmp_path / "whole"], processes=2).status == 0
+    assert run_command([*words, "--output", tmp_path / "whole"], processes=2).status == 0
     assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")

@@ -44,7 +44,7 @@ def test_links_of_no_weight_go_and_errors_stay(run: Path, tmp_path: Path):
     assert pruning.after.parameters < pruning.before.parameters
     assert pruning.after.macs < pruning.before.macs
     (fewer,), (all_links,) = evaluate(output, "validation"), evaluate(run, "validation")
-    assert fewer.error == all_links.error
+    assert fewer.value == all_links.value
     assert fewer.mean_loss == pytest.approx(all_links.mean_loss, rel=1e-5)
     network, config, description = load_run(output)
     assert network.stages[0].topology.reads == ((0,), (1,), (2, 1))

@@ -1,4 +1,4 @@
-"""A run's folder is complete from the moment it has its name."""
+"""A run directory is complete from the moment it has its name."""
 
 import os
 from collections.abc import Callable
@@ -58,10 +58,10 @@ def test_an_empty_folder_is_not_taken(tiny: Tiny, monkeypatch: pytest.MonkeyPatc
     config = tiny()
     (config.output / NAME).mkdir(parents=True)
     assert RunDirectory.create(config).path.name == "sparsenet40_24_digits_2"
-    with pytest.raises(SkipweaveError, match=f"cannot make the run folder .*: .*/{NAME} is there already"):
+    with pytest.raises(SkipweaveError, match=f"cannot make the run directory .*: .*/{NAME} is there already"):
         RunDirectory.make(config.output / NAME, config)
     monkeypatch.chdir(config.output / NAME)
-    with pytest.raises(SkipweaveError, match=r"cannot make the run folder \.: \. is there already"):
+    with pytest.raises(SkipweaveError, match=r"cannot make the run directory \.: \. is there already"):
         RunDirectory.make(Path(), config)
     assert list((config.output / NAME).iterdir()) == []
 
@@ -69,14 +69,14 @@ def test_an_empty_folder_is_not_taken(tiny: Tiny, monkeypatch: pytest.MonkeyPatc
 def test_what_a_killed_run_left_is_told_by_its_name(tiny: Tiny):
     config = tiny()
     (config.output / ".mine.partial").mkdir(parents=True)
-    with pytest.raises(SkipweaveError, match=r"the run folder .*/mine: .*/\.mine\.partial is there already"):
+    with pytest.raises(SkipweaveError, match=r"the run directory .*/mine: .*/\.mine\.partial is there already"):
         RunDirectory.make(config.output / "mine", config)
 
 
 def test_an_output_that_leads_nowhere_is_told(tiny: Tiny, tmp_path: Path):
     (tmp_path / "dangling").symlink_to("/nowhere/at/all")
     for output in (tmp_path / "dangling", tmp_path / "dangling" / "deeper"):
-        with pytest.raises(SkipweaveError, match="cannot make the run folder"):
+        with pytest.raises(SkipweaveError, match="cannot make the run directory"):
             RunDirectory.create(replace(tiny(), output=output))
 
 
@@ -101,4 +101,4 @@ def test_a_name_that_changed_in_a_header_is_damage_and_not_another_network(tmp_p
 
     saved, warning = folder.newest(check)
     assert saved.path == folder.previous
-    assert warning.startswith(f"damaged file (its header is not what was written): {folder.last}; continuing from")
+    assert warning.startswith(f"damaged file (its header is not what was written): {folder.last}; resuming from")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.training import FitConfig, Silent, fit
+from skipweave.training import Callback, FitConfig, fit
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import RunLog
 
 
-class Warns(Silent):
-    def stepped(self, epoch: int, step: int, loss: float) -> None:
+class Warns(Callback):
+    def on_step_end(self, epoch: int, step: int) -> None:
         with warnings.catch_warnings():  # what makes Python forget which warnings it has shown
             pass
         warnings.warn("the same at every step", UserWarning, stacklevel=1)
@@ -21,13 +21,13 @@ class Warns(Silent):
 def test_a_run_tells_each_milestone_and_each_warning_once(tiny: Callable[..., FitConfig]):
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("default")
-        folder = RunDirectory(fit(tiny(), progress=Warns()).run_dir)
+        folder = RunDirectory(fit(tiny(), callbacks=[Warns()]).run_dir)
     assert [str(warning.message) for warning in shown] == ["the same at every step"]
     lines = [json.loads(line) for line in folder.log_lines.read_text().splitlines()]
     assert [line["event"] for line in lines] == ["started", "warning", "epoch", "epoch", "finished"]
     assert all(line["time"] <= following["time"] for line, following in pairwise(lines))
     assert [text[21:] for text in folder.log.read_text().splitlines()] == [line["text"] for line in lines]
-    assert lines[0]["text"] == "beginning with sparsenet40_24 on digits in epoch 1 after 0 of 11 steps"
+    assert lines[0]["text"] == "starting sparsenet40_24 on digits in epoch 1 after 0 of 11 steps"
     assert lines[1]["text"] == "UserWarning: the same at every step"
     assert [line["epoch"] for line in lines[2:4]] == [1, 2]
 

@@ -4,18 +4,17 @@ from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
 from skipweave.data import DataConfig, load_segmentation
-from skipweave.training.run.summary import further_scores
-from skipweave.training.tasks.metrics import ClassificationMetrics, Metrics, SegmentationMetrics
+from skipweave.training.tasks.metrics import ClassificationMetrics, Metrics, SegmentationMetrics, of_heads
 from skipweave.training.tasks.task import Classification, Segmentation, Task
 
 NAMES = ("sky", "road", "tree")
 
 
 def scored(task: Task, logits: torch.Tensor, labels: torch.Tensor, batch: int) -> Metrics:
-    scores = task.scores()
+    scores = task.metrics()
     for start in range(0, len(labels), batch):
         part, truth = logits[start : start + batch], labels[start : start + batch]
-        scores.add(task.sums(part, truth, task.own_loss(part, truth)))
+        scores.add(task.batch_sums(part, truth, task.head_loss(part, truth)))
     return scores
 
 
@@ -31,7 +30,9 @@ def test_scores_are_those_of_torchmetrics_whatever_the_batches(batch: int):
     torch.manual_seed(0)
     logits, labels = torch.randn(200, 30), torch.randint(30, (200,))
     scores = scored(Classification(30), logits, labels, batch)
-    for k, error in ((1, scores.error), (5, scores.further["top5_error"])):
+    values = scores.compute()
+    assert values["top1_accuracy"] == 100 - values["top1_error"]
+    for k, error in ((1, scores.value), (5, values["top5_error"])):
         accuracy = multiclass_accuracy(logits, labels, num_classes=30, average="micro", top_k=k)
         assert error == pytest.approx(100 * (1 - accuracy.item()), abs=1e-4)
     assert scores.mean_loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
@@ -45,28 +46,27 @@ def test_scores_of_label_maps_are_those_of_torchmetrics(maps: Segmentation, batc
     scores = scored(maps, logits, labels, batch)
     of_classes = multiclass_jaccard_index(logits, labels, num_classes=3, average="none", ignore_index=3)
     accuracy = multiclass_accuracy(logits, labels, num_classes=3, average="micro", ignore_index=3)
-    assert scores.error == pytest.approx(100 * (1 - of_classes.mean().item()), abs=1e-4)
-    assert scores.further == pytest.approx(
-        {"mean_iou": 100 * of_classes.mean().item(), "accuracy": 100 * accuracy.item()}
-        | {f"iou_{name}": 100 * iou.item() for name, iou in zip(NAMES, of_classes, strict=True)},
-        abs=1e-4,
-    )
+    mean = 100 * of_classes.mean().item()
+    assert scores.value == pytest.approx(mean, abs=1e-4)
+    assert scores.compute() == pytest.approx({"mean_iou": mean, "pixel_accuracy": 100 * accuracy.item()}, abs=1e-4)
+    ious = {f"iou_{name}": 100 * iou.item() for name, iou in zip(NAMES, of_classes, strict=True)}
+    assert scores.per_class() == pytest.approx(ious, abs=1e-4)
 
 
 def test_a_coarse_head_is_scored_at_the_size_of_the_labels(maps: Segmentation):
     labels = torch.arange(3).repeat_interleave(4).repeat(1, 12, 1)  # three upright stripes
     coarse = 9.0 * functional.one_hot(torch.arange(3), 3).T[None, :, None].float()
-    assert scored(maps, coarse, labels, 1).error == 0
+    assert scored(maps, coarse, labels, 1).value == 100
 
 
 def test_top5_is_for_20_classes_and_more():
     logits, labels = torch.randn(8, 10), torch.randint(10, (8,))
-    assert scored(Classification(10), logits, labels, 8).further == {}
+    assert "top5_error" not in scored(Classification(10), logits, labels, 8).compute()
 
 
 def test_what_is_not_a_number_is_wrong():
     scores = scored(Classification(3), torch.full((4, 3), torch.nan), torch.zeros(4, dtype=torch.int64), 4)
-    assert scores.error == 100
+    assert scores.value == 100
     assert not scores.finite
 
 
@@ -83,7 +83,7 @@ def test_the_scores_of_exits_are_told_beside_those_of_the_last_head():
     for hits, scores in enumerate(heads):
         matrix = torch.full((3, 3), 1.0) + 3 * hits * torch.eye(3)
         scores.add(torch.cat([torch.tensor([1.0, 2.0]), matrix.flatten()]))
-    told = further_scores(heads)
-    assert told["mean_iou"] == pytest.approx(100 * 7 / 11)
-    assert [told[f"exit{number}_error"] for number in (1, 2)] == pytest.approx([80, 100 * 4 / 8])
-    assert further_scores([]) == {}
+    values = of_heads(heads)
+    assert values["mean_iou"] == pytest.approx(100 * 7 / 11)
+    assert [values[f"exit{number}_mean_iou"] for number in (1, 2)] == pytest.approx([20, 100 * 4 / 8])
+    assert of_heads([]) == {}

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipweave.errors import SkipweaveError
-from skipweave.training.tasks.deep_supervision import head_shares
+from skipweave.training.tasks.deep_supervision import halves_loss_weights
 from skipweave.training.tasks.segmentation_losses import (
     deep_cross_entropy,
     hard_cross_entropy,
-    label_map,
+    predicted_mask,
     scale_of,
     soft_cross_entropy,
     soft_labels,
@@ -102,7 +102,7 @@ def test_gradients_are_those_of_differences():
     labels = random_labels(5, 6)
     heads = tuple(random_head(labels, scale).requires_grad_() for scale in (1, 2, 0))
     assert torch.autograd.gradcheck(
-        lambda *heads: deep_cross_entropy(heads, labels, head_shares(3), WEIGHTS), heads, atol=1e-7
+        lambda *heads: deep_cross_entropy(heads, labels, halves_loss_weights(3), WEIGHTS), heads, atol=1e-7
     )
 
 
@@ -112,9 +112,11 @@ def test_heads_count_their_shares():
     heads = [random_head(labels, scale, seed) for seed, scale in enumerate(scales)]
     expected = sum(
         share * naive_loss(head, labels, scale)
-        for head, scale, share in zip(heads, scales, head_shares(4), strict=True)
+        for head, scale, share in zip(heads, scales, halves_loss_weights(4), strict=True)
     )
-    assert deep_cross_entropy(heads, labels, head_shares(4), WEIGHTS).item() == pytest.approx(expected, rel=1e-12)
+    assert deep_cross_entropy(heads, labels, halves_loss_weights(4), WEIGHTS).item() == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_a_head_that_counts_nothing_is_not_touched():
@@ -168,13 +170,13 @@ def test_scales_are_told_by_sizes(height, width, scale):
 def test_a_head_of_another_size_is_refused():
     with pytest.raises(SkipweaveError, match="a head of 3 x 4 does not fit labels of 8 x 8"):
         deep_cross_entropy([torch.zeros(1, 2, 3, 4)], torch.zeros(1, 8, 8), (1.0,))
-    with pytest.raises(SkipweaveError, match="1 heads have 2 shares"):
+    with pytest.raises(SkipweaveError, match="1 heads have 2 loss weights"):
         deep_cross_entropy([torch.zeros(1, 2, 8, 8)], torch.zeros(1, 8, 8), (0.5, 0.5))
 
 
 def test_label_maps_have_the_images_size():
     logits = torch.zeros(1, 3, 2, 3)
     logits[:, 1, :, 0] = logits[:, 2, :, 1:] = 5
-    assert label_map(logits, (2, 3)).tolist() == [[[1, 2, 2]] * 2]
-    assert label_map(logits.half(), (5, 7)).shape == (1, 5, 7)
-    assert torch.equal(label_map(logits, (4, 6)), F.interpolate(logits, size=(4, 6), mode="bilinear").argmax(1))
+    assert predicted_mask(logits, (2, 3)).tolist() == [[[1, 2, 2]] * 2]
+    assert predicted_mask(logits.half(), (5, 7)).shape == (1, 5, 7)
+    assert torch.equal(predicted_mask(logits, (4, 6)), F.interpolate(logits, size=(4, 6), mode="bilinear").argmax(1))

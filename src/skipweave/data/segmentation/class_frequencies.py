@@ -19,7 +19,7 @@ class PixelCounts:
     Attributes:
         classes: Class names.
         pixels: Pixels of each class.
-        present: For each class, the labeled pixels of the images in which it occurs.
+        present: For each class, the pixels that are not void of the images in which it occurs.
         total: Pixels of all images, void included.
     """
 
@@ -32,8 +32,8 @@ class PixelCounts:
         """Pixel frequency of each class.
 
         Args:
-            of: Denominator: `all` pixels, void included (Log-DenseNet), or the labeled pixels of the images in which
-                the class is `present` (Eigen and Fergus, 2015).
+            of: Denominator: `all` pixels, void included (Log-DenseNet), or the pixels that are not void of the images
+                in which the class is `present` (Eigen and Fergus, 2015).
         """
         totals = [self.total] * len(self.pixels) if of == "all" else self.present
         return tuple(count / total if total else 0.0 for count, total in zip(self.pixels, totals, strict=True))

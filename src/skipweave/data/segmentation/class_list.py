@@ -73,7 +73,7 @@ class ClassList:
             problems.append(f"{len(self.names)} classes")
         if problems:
             raise SkipweaveError(
-                f"class list {self.source} has {', '.join(problems)}: expected 1 to {_MOST} classes besides void, "
+                f"class list {self.source} has {', '.join(problems)}: expected 1 to {_MOST} classes and void, "
                 f"each value (0 to 65535) and each color (three of 0 to 255) once"
             )
 

@@ -32,8 +32,8 @@ class JointTrainTransform:
         """Transform one pair.
 
         Args:
-            image: uint8 (C, H, W).
-            mask: uint8 (H, W).
+            image: Image, uint8, (C, H, W).
+            mask: Mask, uint8, (H, W).
 
         Returns:
             The normalized float32 image (C, h, w) and the int64 mask (h, w).

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from skipweave.data.data_config import DataConfig
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation.class_list import Color
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
 from skipweave.data.segmentation.joint_transforms import JointEvalTransform, JointTrainTransform
 from skipweave.data.segmentation.mask_folders import read_splits
 from skipweave.data.value_statistics import fit_normalization
+from skipweave_config.data_config import DataConfig
 
 # (mean, std) of each channel on [0, 1].
 _STATISTICS = {

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from skipweave.data.data_config import DataConfig
 from skipweave.data.datasets import check_classes, load
 from skipweave.data.parallel_map import parallel_map
 from skipweave.data.preprocessing import Range
 from skipweave.data.validation.findings import Finding, Values, add_values, collect
 from skipweave.data.validation.folder_checks import check_folders
+from skipweave_config.data_config import DataConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from skipweave.data.class_folders import class_names, find_parts
-from skipweave.data.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig
 from skipweave.data.datasets import load
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
 from skipweave.data.images.decoding import have_high_bit_depth
@@ -18,6 +17,7 @@ from skipweave.data.segmentation import SegmentationDataset
 from skipweave.data.segmentation.image_mask_pairs import find_pairs
 from skipweave.data.segmentation.mask_folders import find_classes, find_places
 from skipweave.data.validation.findings import Finding, ImageFiles, ImageMaskPairs, Values, add_values, collect
+from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig
 
 
 @dataclass

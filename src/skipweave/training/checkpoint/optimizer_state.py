@@ -1,4 +1,4 @@
-"""An optimizer's state as named tensors and plain values, and back; what else torch keeps in it stays as built."""
+"""An optimizer's state as named tensors and plain values, and back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from torch.optim import Optimizer
 
 
 def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Take the state apart.
+    """Convert the state to tensors and plain values.
 
     Args:
-        optimizer: any of torch's.
-        names: of its parameters, in the optimizer's order.
+        optimizer: Any of torch's.
+        names: Of its parameters, in the optimizer's order.
 
     Returns:
         Tensors by `<parameter>/<key>`, and the plain values by the same names.
@@ -28,7 +28,7 @@ def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dic
 
 
 def unpack(optimizer: Optimizer, names: list[str], tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Put back what `pack` took apart; moments lie in memory as their parameters do, for speed."""
+    """Load what `pack` returned; moments get the memory format of their parameters, for speed."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     index = {name: place for place, name in enumerate(names)}
     state: dict[int, dict[str, Any]] = {}

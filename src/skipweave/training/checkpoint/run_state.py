@@ -1,4 +1,4 @@
-"""Where a run stands between two steps, and its way into a checkpoint and back."""
+"""The state of a run between two steps, as a checkpoint stores it."""
 
 import math
 from collections.abc import Sequence
@@ -7,26 +7,26 @@ from typing import Any
 
 import torch
 
-from skipweave.config.typed import typed
 from skipweave.errors import SkipweaveError
 from skipweave.training.run.summary import EpochRow, Phase
-from skipweave.training.tasks.metrics import Metrics
+from skipweave.training.tasks.metrics import Metric, Metrics
+from skipweave_config.validation import validate_json
 
 
 @dataclass
 class RunState:
-    """Everything that a step changes besides the network and the optimizer.
+    """What a step changes besides the network and the optimizer.
 
     Attributes:
-        scores: of the present epoch so far.
-        epoch: epochs finished.
-        step: steps done in the present epoch.
-        seconds: wall-clock time of the present epoch so far.
-        rows: the finished epochs.
-        phases: of a network that gains links.
+        metrics: Metrics of the present epoch so far.
+        epoch: Epochs finished.
+        step: Steps done in the present epoch.
+        seconds: Wall-clock time of the present epoch so far.
+        rows: The finished epochs.
+        phases: Of a network that gains links.
     """
 
-    scores: Metrics
+    metrics: Metrics
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -51,27 +51,27 @@ class RunState:
     def finish_epoch(self, row: EpochRow) -> None:
         """Go to the start of the next epoch."""
         self.rows.append(row)
-        self.scores.sums.zero_()
+        self.metrics.sums.zero_()
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
 
     def as_plain(self) -> dict[str, Any]:
-        """The state as JSON holds it; floats survive exactly."""
+        """The state as JSON values; floats are exact."""
         rows, phases = ([asdict(item) for item in items] for items in (self.rows, self.phases))
-        return {**vars(self), "scores": self.scores.sums.tolist(), "rows": rows, "phases": phases}
+        return {**vars(self), "metrics": self.metrics.sums.tolist(), "rows": rows, "phases": phases}
 
     @classmethod
-    def from_plain(cls, values: Any, scores: Metrics) -> "RunState":
+    def from_plain(cls, values: Any, metrics: Metrics) -> "RunState":
         """The inverse of `as_plain`.
 
         Args:
-            values: what that gave.
-            scores: of nothing yet, of the run's task; they become the state's.
+            values: What that gave.
+            metrics: Metrics of no images yet, of the run's task; they become the state's.
 
         Raises:
-            SkipweaveError: values are missing, unknown or of other types.
+            SkipweaveError: Values are missing, unknown or of other types.
         """
         hints = {
-            "scores": Any,
+            "metrics": Any,
             "epoch": int,
             "step": int,
             "seconds": float,
@@ -79,19 +79,19 @@ class RunState:
             "phases": list[Phase],
         }
         try:
-            made = {name: typed(hint, values[name], name) for name, hint in hints.items()}
-            scores.add(torch.tensor(made["scores"], dtype=torch.float64))
+            made = {name: validate_json(hint, values[name], name) for name, hint in hints.items()}
+            metrics.add(torch.tensor(made["metrics"], dtype=torch.float64))
             if not (0 <= made["epoch"] == len(made["rows"]) and made["step"] >= 0):
                 raise ValueError(f"epoch {made['epoch']} and step {made['step']} with {len(made['rows'])} rows")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SkipweaveError(f"the checkpoint's state is not of this version of skipweave ({error})") from error
-        return cls(**{**made, "scores": scores})
+        return cls(**{**made, "metrics": metrics})
 
 
-def best_row(rows: Sequence[EpochRow]) -> EpochRow | None:
-    """The epoch of lowest validation error, the first of equals; None without a validation split.
+def best_row(rows: Sequence[EpochRow], metric: Metric) -> EpochRow | None:
+    """The epoch with the best value of a metric on the validation split, the first of equals; None without one.
 
-    What is no number is never the best.
+    A non-finite value is never the best.
     """
-    validated = [row for row in rows if row.val_error is not None and math.isfinite(row.val_error)]
-    return min(validated, key=lambda row: row.val_error or 0.0, default=None)
+    validated = [row for row in rows if math.isfinite(row.val_metrics.get(metric.name, math.nan))]
+    return min(validated, key=lambda row: metric.rank(row.val_metrics[metric.name]), default=None)

@@ -1,4 +1,4 @@
-"""One file of tensors and plain values: safetensors with JSON in its header; no code is ever loaded from it."""
+"""Files of tensors and plain values: safetensors with JSON in the header. No code is loaded from them."""
 
 import hashlib
 import json
@@ -31,27 +31,27 @@ _LONGEST_HEADER = 2**24  # bytes; that of a checkpoint of the largest network he
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
-    """Write tensors and plain values into one file, whole or not at all; the same ones give the same bytes.
+    """Write tensors and plain values into one file, atomically and deterministically.
 
     Args:
-        path: the file to write or to replace.
-        tensors: by name; tensors that share memory are written out each.
-        info: what JSON can hold, without NaN and infinities.
+        path: The file to write or to replace.
+        tensors: By name; tensors that share memory are written out each.
+        info: What JSON can hold, without NaN and infinities.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     told = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
     sealed = seal(told, {name: _KINDS[tensor.dtype] for name, tensor in written.items()}, shapes_of(written))
     header, data = _encoded(written, {"seal": sealed, "skipweave": told})
-    with replacing(path) as temporary, temporary.open("wb") as file:  # save_file leaves files of its own if killed
+    with replacing(path) as temporary, temporary.open("wb") as file:  # save_file leaves temporary files if killed
         file.write(header)
         file.write(data)
 
 
 def _encoded(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
-    """The header and the data of a safetensors file, whose own writer puts metadata in another order each time."""
+    """The header and the data of a safetensors file; its own writer does not order metadata deterministically."""
     plain = as_bytes(tensors)
     start = 8 + int.from_bytes(plain[:8], "little")  # after the header's length and the header
     header = json.dumps({"__metadata__": metadata, **json.loads(plain[8:start])}, separators=(",", ":")).encode()
@@ -60,12 +60,12 @@ def _encoded(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> tuple[b
 
 
 def seal(info: str, kinds: Mapping[str, str], shapes: Shapes) -> str:
-    """The checksum of all that a file's header tells: a bit that changed in a number or a name of it shows.
+    """The checksum of a file's header.
 
     Args:
-        info: the plain values, as JSON.
-        kinds: the type of every tensor's numbers, by its name, as safetensors calls it.
-        shapes: of every tensor.
+        info: The plain values, as JSON.
+        kinds: The type of every tensor's numbers, by its name, as safetensors calls it.
+        shapes: Of every tensor.
     """
     tensors = [(name, kinds[name], shapes[name]) for name in sorted(shapes)]
     return hashlib.sha256(json.dumps([info, tensors]).encode()).hexdigest()
@@ -73,13 +73,13 @@ def seal(info: str, kinds: Mapping[str, str], shapes: Shapes) -> str:
 
 @dataclass(frozen=True)
 class Saved:
-    """A file that `save` wrote, its header read and its tensors not yet.
+    """A file written by `save`, of which only the header is read yet.
 
     Attributes:
-        path: where it is.
-        info: the plain values.
-        shapes: of every tensor, by name.
-        floating: the tensors that are not of whole numbers.
+        path: Where it is.
+        info: The plain values.
+        shapes: Of every tensor, by name.
+        floating: The tensors that are not of whole numbers.
     """
 
     path: Path
@@ -88,10 +88,10 @@ class Saved:
     floating: frozenset[str]
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        """Read the tensors whose name starts with a prefix, and take the prefix off.
+        """Read the tensors whose name starts with a prefix, and remove the prefix.
 
         Raises:
-            SkipweaveError: the bytes are not those that were written.
+            SkipweaveError: The bytes are not those that were written.
         """
         with safe_open(self.path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in self.shapes}
@@ -100,15 +100,15 @@ class Saved:
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
     def expect(self, tensors: Mapping[str, Tensor], prefix: str, model: str) -> None:
-        """Check by the header that this file holds exactly the tensors that a model has; none is read.
+        """Check by the header that this file holds exactly the tensors of a model.
 
         Args:
-            tensors: of the model, by name; they may be on the meta device.
-            prefix: of the names in the file.
-            model: what messages call the model.
+            tensors: Of the model, by name; they may be on the meta device.
+            prefix: Of the names in the file.
+            model: What messages call the model.
 
         Raises:
-            SkipweaveError: one line that names the first tensor that is missing, extra, of another shape or of whole
+            SkipweaveError: One line that names the first tensor that is missing, extra, of another shape or of whole
                 numbers in one of the two only.
         """
         ours, shapes = without_prefix(self.shapes, prefix), shapes_of(tensors)
@@ -126,7 +126,7 @@ def open_saved(path: Path) -> Saved:
     """Read the header of a file that `save` wrote.
 
     Raises:
-        SkipweaveError: the file is missing, damaged, or of another kind.
+        SkipweaveError: The file is missing, damaged, or of another kind.
     """
     _check_header(path)
     try:
@@ -153,7 +153,7 @@ def open_saved(path: Path) -> Saved:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse what is no file, or claims a header that would take much memory, before anything else is done with it."""
+    """Check that a path is a file whose header has a plausible length."""
     try:
         if path.exists() and not path.is_file():
             raise SkipweaveError(f"not a file: {path}")
@@ -175,7 +175,7 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
 
 
 def without_prefix(shapes: Shapes, prefix: str) -> Shapes:
-    """Those of some shapes whose name starts with a prefix, by the rest of their name."""
+    """The shapes whose name starts with a prefix, by the rest of their name."""
     return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
 
 

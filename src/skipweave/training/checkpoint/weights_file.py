@@ -1,4 +1,4 @@
-"""A network's weights with all that is needed to use them: one safetensors file, its description in the header."""
+"""Files of weights: safetensors with a description of the network in the header."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,30 +7,31 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from skipweave.config.typed import typed
 from skipweave.data import Color, Preprocessing, SegmentationData
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
 from skipweave.training.model_building import build_network, check_labels, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms.compression.densify import match_fan_ins
+from skipweave_config.fields import PlainValues
+from skipweave_config.validation import validate
 
 WEIGHTS = "skipweave weights 1"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a network is, and what it expects and tells.
+    """Description of a trained network: model, classes and preprocessing.
 
     Attributes:
-        model: its registered name.
-        args: all of its overrides.
-        data: name of the data set that it was trained on.
-        classes: their names, by label.
-        preprocessing: what an image goes through first.
-        palette: the RGB color of each label, the last for void, if the network labels pixels; else none.
-        values: the value of each class in masks, by label, likewise; by default the labels.
-        colored: whether masks may have the colors of the palette, likewise.
+        model: Its registered name.
+        args: All of its overrides.
+        data: Name of the data set that it was trained on.
+        classes: Their names, by label.
+        preprocessing: What an image goes through first.
+        palette: The RGB color of each label, the last for void, if the network labels pixels; else none.
+        values: The value of each class in masks, by label, likewise; by default the labels.
+        colored: Whether masks may have the colors of the palette, likewise.
     """
 
     model: str
@@ -43,7 +44,7 @@ class Description:
     colored: bool = True
 
     def __post_init__(self) -> None:
-        """Let values be the labels where there are none."""
+        """Set values to the labels by default."""
         if self.palette and not self.values:
             object.__setattr__(self, "values", tuple(range(len(self.classes))))
 
@@ -56,7 +57,7 @@ class Description:
         return replace(described, palette=data.palette, values=data.values, colored=data.colored)
 
     def as_plain(self) -> dict[str, Any]:
-        """The description as JSON holds it."""
+        """The description as JSON values."""
         return {
             "model": self.model,
             "args": dict(self.args),
@@ -69,15 +70,15 @@ class Description:
 
     @classmethod
     def from_plain(cls, values: Any, path: Path) -> "Description":
-        """Read a description; `path` is the file that it stands in.
+        """Parse a description from the file `path`.
 
         Raises:
-            SkipweaveError: it is none.
+            SkipweaveError: It is none.
         """
         kinds = {"model": str, "args": dict, "data": str, "classes": list, "preprocessing": dict, "palette": list}
         given = values if isinstance(values, Mapping) else {}
         if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
-            raise SkipweaveError(f"damaged file: {path} does not tell its {', '.join(wrong)}")
+            raise SkipweaveError(f"damaged file: {path} has no valid {', '.join(wrong)}")
         colors = [color for color in given["palette"] if not _is_color(color)]
         if colors or len(given["palette"]) not in (0, len(given["classes"]) + 1):
             raise SkipweaveError(f"damaged file: {path} has a palette that is not of three bytes a class, and void")
@@ -88,10 +89,10 @@ class Description:
             raise SkipweaveError(
                 f"damaged file: {path} has crop {preprocessing.crop} and {len(palette)} palette colors"
             )
-        args = typed(dict[str, Any], given["args"], "args")
+        args = validate(PlainValues, given["args"], "args")
         follows = {"num_classes": len(classes), "in_chans": preprocessing.channels}
         if wrong := [name for name, number in follows.items() if args.get(name) != number]:
-            raise SkipweaveError(f"damaged file: {path} does not agree with itself on {', '.join(wrong)}")
+            raise SkipweaveError(f"damaged file: {path} is inconsistent in {', '.join(wrong)}")
         described = cls(given["model"], args, given["data"], classes, preprocessing, palette)
         if not palette:
             return described
@@ -104,11 +105,11 @@ class Description:
         """Build the network with the weights of a file, in evaluation mode.
 
         Args:
-            saved: the file.
-            prefix: of the names of the network's tensors in it.
+            saved: The file.
+            prefix: Of the names of the network's tensors in it.
 
         Raises:
-            SkipweaveError: the file is damaged, or of another network; shapes are compared before a tensor is read.
+            SkipweaveError: The file is damaged, or of another network; shapes are compared before a tensor is read.
         """
         self.expect(saved, prefix)
         network = build_network(self.model, self.args)
@@ -117,17 +118,17 @@ class Description:
         return network.eval()
 
     def expect(self, saved: Saved, prefix: str = "") -> dict[str, Tensor]:
-        """Check that a file holds the tensors of this network: no memory is taken for them, whatever it asks for.
+        """Check that a file holds the tensors of this network, without allocating memory for them.
 
         Args:
-            saved: the file.
-            prefix: of the names of the network's tensors in it.
+            saved: The file.
+            prefix: Of the names of the network's tensors in it.
 
         Returns:
             The tensors that it has, on the meta device, with as many links as the file has.
 
         Raises:
-            SkipweaveError: there is no such network, or the file is of another.
+            SkipweaveError: There is no such network, or the file is of another.
         """
         network = sketch(self.model, self.args)
         check_labels(self.model, network, pixels=bool(self.palette))
@@ -147,7 +148,7 @@ def _is_color(value: Any) -> bool:
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int | None = None) -> None:
-    """Write the tensors of a network's state, and of which epoch if known, into a file that explains itself."""
+    """Write the state of a network with its description, and with its epoch if known."""
     of_epoch = {} if epoch is None else {"epoch": epoch}
     save(path, tensors, {"format": WEIGHTS, "description": description.as_plain(), **of_epoch})
 
@@ -156,7 +157,7 @@ def load_weights(path: Path) -> tuple[nn.Module, Description]:
     """Build the network that a file of weights describes, in evaluation mode.
 
     Raises:
-        SkipweaveError: the file is missing, damaged, of another kind, or of a network that is not known here.
+        SkipweaveError: The file is missing, damaged, of another kind, or of a network that is not known here.
     """
     saved = open_saved(path)
     if saved.info.get("format") != WEIGHTS:

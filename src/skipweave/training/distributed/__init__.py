@@ -1,1 +1,1 @@
-"""Devices, processes and how they meet."""
+"""Devices and processes."""

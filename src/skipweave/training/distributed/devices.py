@@ -1,4 +1,4 @@
-"""Where networks are computed: Lightning Fabric on the devices that settings name."""
+"""Lightning Fabric on the devices of a config."""
 
 from typing import Any, cast
 
@@ -9,19 +9,19 @@ from skipweave.errors import SkipweaveError
 
 
 def make_fabric(accelerator: str, *, precision: str = "32-true", devices: int = 1, **options: Any) -> Fabric:
-    """Make a Fabric.
+    """Create a Fabric.
 
     Args:
         accelerator: auto, cpu, gpu, cuda or mps.
         precision: 32-true, 16-mixed, bf16-mixed, bf16-true or 64-true.
-        devices: how many.
+        devices: How many.
         **options: Fabric's own.
 
     Raises:
-        SkipweaveError: this machine does not have them.
+        SkipweaveError: This machine does not have them.
     """
     try:
         return Fabric(accelerator=accelerator, precision=cast(_PRECISION_INPUT, precision), devices=devices, **options)
-    except Exception as error:  # Fabric refuses each in its own way
+    except Exception as error:  # Fabric raises various types
         reason = " ".join(str(error).split())
         raise SkipweaveError(f"accelerator is {accelerator!r}, devices is {devices}: {reason}") from error

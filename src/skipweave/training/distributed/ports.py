@@ -1,4 +1,4 @@
-"""Ports of this machine at which the processes of a run meet."""
+"""Rendezvous ports of the processes of a run."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ def reserved_port() -> socket.socket:
 
 @contextmanager
 def meeting_port() -> Iterator[None]:
-    """Reserve the port that processes started in the block meet at, unless MASTER_PORT names one already.
+    """Reserve the rendezvous port of processes started in the block, unless MASTER_PORT names one.
 
     Otherwise a free port would be looked for before the processes start, and might be taken until they listen.
     """

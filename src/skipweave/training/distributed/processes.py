@@ -18,9 +18,9 @@ from skipweave.errors import SkipweaveError, Stopped
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.ports import meeting_port
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import StopRequest, stop_requests
+from skipweave_config.fit_config import FitConfig
 
 ReportDirectory = Callable[[Path], None]
 
@@ -28,18 +28,18 @@ ReportDirectory = Callable[[Path], None]
 _NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
 _OWN_STATISTICS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
 
-# What they say of processes, in every process: a banner, and that the others end when one ends.
+# Banners, and messages that the other processes end when one ends.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
 
 
 def _fabric(config: FitConfig) -> Fabric:
-    """One device as it is; several by data parallelizm, their processes started by Fabric or already by torchrun."""
+    """A Fabric of one device, or of several with DDP, whose processes are started by Fabric or by torchrun."""
     torchrun.check_devices(config.devices)
     if config.devices == 1:
         return make_fabric(config.accelerator, precision=config.precision)
     start: Literal["popen", "spawn"] = "popen" if torchrun.job() else "spawn"
-    some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads that count nothing
+    some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads without weight in the loss
     strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
     here, machines = torchrun.places(config.devices)
     return make_fabric(
@@ -77,12 +77,12 @@ def processes(config: FitConfig) -> Iterator[tuple[Fabric, ReportDirectory]]:
 
 
 def _report_to_nobody(directory: Path) -> None:
-    """Nobody outlives a process that torchrun started, or that is the only one."""
+    """Do nothing: no process outlives one started by torchrun, or the only one."""
 
 
 @contextmanager
 def _errors_of_processes(request: StopRequest, folder: "Connection[Path, Path]") -> Iterator[None]:
-    """Tell a user's mistake that a process met as if it had been met here, and that a process was killed."""
+    """Reraise the error of a user that a process raised, and report a process that was killed."""
     try:
         yield
     except ProcessExitedException as error:
@@ -94,7 +94,7 @@ def _errors_of_processes(request: StopRequest, folder: "Connection[Path, Path]")
             run = RunDirectory(folder.recv())
         except SkipweaveError as gone:
             raise SkipweaveError(f"{error}; {gone}") from None
-        raise SkipweaveError(f"{error}; {run.kept()}; go on with: {run.command}") from None
+        raise SkipweaveError(f"{error}; {run.describe_kept()}; resume with: {run.resume_command}") from None
     except ProcessRaisedException as error:
         last = str(error).rstrip().splitlines()[-1]
         kind = f"{SkipweaveError.__module__}.{SkipweaveError.__qualname__}: "

@@ -1,4 +1,4 @@
-"""When the host waits for the device and for other processes: once in several steps, for all that is due together."""
+"""Synchronization of the host with the device and with other processes, once in several steps."""
 
 import signal
 from collections.abc import Sequence

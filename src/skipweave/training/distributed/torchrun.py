@@ -1,4 +1,4 @@
-"""What torchrun tells the processes that it starts, and starts again after one of them has died."""
+"""The environment of processes started, and restarted, by torchrun."""
 
 import os
 import platform
@@ -10,18 +10,18 @@ from skipweave.errors import SkipweaveError
 
 
 def job() -> str:
-    """What all starts of one job have in common, and no other job has; nothing where torchrun is not at work."""
+    """An identifier of the torchrun job, the same after restarts; empty without torchrun."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "")
-    return f"{platform.node()} {os.getppid()}" if name == "none" else name  # `none` is what all unnamed jobs are called
+    return f"{platform.node()} {os.getppid()}" if name == "none" else name  # `none` is the name of all unnamed jobs
 
 
 def restarted() -> bool:
-    """Whether this is not the job's first start."""
+    """Whether the job was restarted."""
     return bool(job()) and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def meet_again() -> None:
-    """Bring together the processes of a job that is not at its first start.
+    """Initialize the process group of a restarted job.
 
     torch 2.14 lets them look for one another where those of the first start left their addresses.
     """
@@ -33,10 +33,10 @@ def meet_again() -> None:
 
 
 def check_devices(devices: int) -> None:
-    """Refuse another number of processes than torchrun has started.
+    """Check that torchrun has started this number of processes.
 
     Raises:
-        SkipweaveError: it has started more or fewer.
+        SkipweaveError: It has started more or fewer.
     """
     there = int(os.environ.get("WORLD_SIZE", devices)) if job() else devices
     if there != devices:
@@ -44,10 +44,10 @@ def check_devices(devices: int) -> None:
 
 
 def places(devices: int) -> tuple[int, int]:
-    """How many of the processes are on this machine, and on how many machines they are, each with as many.
+    """The number of processes on this machine, and the number of machines.
 
     Args:
-        devices: processes of all machines together.
+        devices: Processes of all machines together.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", devices)) if job() else devices
     return here, devices // here

@@ -1,4 +1,4 @@
-"""Take the weakest links out of a run's network, and make a folder from which what is left can be trained on."""
+"""Prune the weakest links of a run's network, and write a run directory to fine-tune it from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,16 +9,16 @@ from skipweave.analysis.profile import Profile, profile
 from skipweave.analysis.weak_links import WeakLinks, weak_links
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description, save_weights
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.model_building import build_network
 from skipweave.training.run.loading import Which, load_run
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import Removal, remove_links
+from skipweave_config.fit_config import FitConfig
 
 
 @dataclass(frozen=True)
 class LinkPruning:
-    """What was found, and done.
+    """Links found and removed.
 
     Attributes:
         weak: The links under the threshold, and which of them had to stay.
@@ -37,14 +37,14 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
     """Remove the links of a run's network whose weight is under a threshold (`skipweave.analysis.weak_links`).
 
     Args:
-        run_dir: the run's folder; it is not changed.
-        below: the threshold, above 0 and at most 1.
-        output: a new folder for the network: its weights, and the run's settings with the new topology, which start
+        run_dir: The run directory; it is not changed.
+        below: The threshold, above 0 and at most 1.
+        output: A new folder for the network: its weights, and the run's settings with the new topology, which start
             from these weights. Where it is None, or nothing can be removed, nothing is written.
-        which: as for `load_run`.
+        which: As for `load_run`.
 
     Raises:
-        SkipweaveError: the run, its network or the threshold do not allow it, or the folder exists.
+        SkipweaveError: The run, its network or the threshold do not allow it, or the folder exists.
     """
     if output and output.exists():
         raise SkipweaveError(f"output is {output}, which exists already: give the name of a new folder")

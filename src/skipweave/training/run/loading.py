@@ -10,28 +10,28 @@ from skipweave.data import DataConfig, ImageDataset, SegmentationData, Segmentat
 from skipweave.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.checkpoint.weights_file import Description, load_weights
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.learner import NETWORK
 from skipweave.training.preflight import check_whole
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
+from skipweave_config.fit_config import FitConfig
 
 Which = Literal["best", "last"]
 Split = Literal["train", "validation", "test"]
 
 
 def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig, Description]:
-    """Load the network of a run, finished or not; of one that has only been given its first weights, these.
+    """Load the network of a run, finished or not.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: The run directory.
         which: `best` by validation error, or `last`; without a validation split the last is the best.
 
     Returns:
         The network in evaluation mode, the run's settings, and what the network is.
 
     Raises:
-        SkipweaveError: the folder is not a run's, holds no checkpoint yet, or a damaged one.
+        SkipweaveError: The folder is not a run's, holds no checkpoint yet, or a damaged one.
     """
     folder = RunDirectory(run_dir)
     config = folder.read_config()
@@ -40,7 +40,7 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
         network, description = load_weights(chosen)
         return network, config, description
     if not folder.last.exists():
-        raise SkipweaveError(f"{run_dir} holds no checkpoint yet: continue it with `skipweave fit --resume {run_dir}`")
+        raise SkipweaveError(f"{run_dir} holds no checkpoint yet: resume it with `skipweave fit --resume {run_dir}`")
     saved = open_saved(folder.last)
     description = Description.from_plain(saved.info.get("description"), saved.path)
     return description.build(saved, NETWORK), config, description
@@ -51,10 +51,10 @@ class RunImages:
     """A run's network with images of one split of its data.
 
     Attributes:
-        network: in evaluation mode.
-        config: the run's settings.
-        data: as the run read it.
-        images: of the split.
+        network: In evaluation mode.
+        config: The run's settings.
+        data: As the run read it.
+        images: Of the split.
     """
 
     network: nn.Module
@@ -67,13 +67,13 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
     """Load the network of a run and a split of the run's data.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: The run directory.
         split: train, validation or test.
-        which: as for `load_run`.
-        root: where the data is now; by default where the run read it.
+        which: As for `load_run`.
+        root: Where the data is now; by default where the run read it.
 
     Raises:
-        SkipweaveError: the run or its data is missing or does not fit, or there is no such split.
+        SkipweaveError: The run or its data is missing or does not fit, or there is no such split.
     """
     network, config, description = load_run(run_dir, which)
     data = load(_moved(config.data, root) if root else config.data)
@@ -84,8 +84,8 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
         )
     if data.preprocessing != description.preprocessing:
         raise SkipweaveError(
-            f"{run_dir} was trained on images that went through {description.preprocessing.to_dict()}, those of the "
-            f"data go through {data.preprocessing.to_dict()}: expected the same, of the same depth"
+            f"{run_dir} was trained on images preprocessed by {description.preprocessing.to_dict()}, those of "
+            f"the data are preprocessed by {data.preprocessing.to_dict()}: expected the same, of the same depth"
         )
     images = {"train": data.train, "validation": data.val, "test": data.test}[split]
     if images is None:
@@ -96,7 +96,7 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
 
 
 def _moved(config: DataConfig, root: Path) -> DataConfig:
-    """The same data in another folder, with the class list if that lay there too."""
+    """The same dataset in another directory, with the class list if it was in the old one."""
     classes = config.classes
     if classes and config.root and classes.is_relative_to(config.root):
         classes = root / classes.relative_to(config.root)

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes on: checkpoints, metrics, events for TensorBoard, and a log."""
+"""The records of a run in progress: checkpoints, metrics, TensorBoard events, and a log."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ CHECKPOINT = "skipweave checkpoint 1"
 
 
 class Records:
-    """Writes into a run's folder; on processes other than the first, nowhere.
+    """Writes into a run directory, in the first process only.
 
     A kill between two of its files loses nothing: the checkpoint holds every row, and what was written before it is
     written again, alike, when the run is resumed. A file that cannot be written raises a `SkipweaveError` that tells
     what there is to go on from.
 
     Args:
-        folder: of the run.
-        description: of the network.
-        active: whether this process writes.
+        folder: Of the run.
+        description: Of the network.
+        active: Whether this process writes.
     """
 
     def __init__(self, folder: RunDirectory, description: Description, *, active: bool) -> None:
@@ -34,10 +34,10 @@ class Records:
         self.description = description
         self.active = active
         self._events: Events | None = None
-        self._log = RunLog(folder.log, folder.log_lines) if active else None
+        self._run_log = RunLog(folder.log, folder.log_lines) if active else None
 
     def begin(self, rows: Sequence[EpochRow]) -> None:
-        """Bring metrics and events to the epochs that the state has finished, and no further."""
+        """Write metrics and events of the finished epochs only."""
         if self.active:
             with self.folder.writing():
                 self.folder.write_metrics(rows)
@@ -47,10 +47,10 @@ class Records:
                 for row in rows:
                     self._add_events(row)
 
-    def tell(self, event: str, sentence: str, **values: Any) -> None:
-        """Write a milestone into the log."""
-        if self._log:
-            self._log.add(event, sentence, values)
+    def log(self, event: str, sentence: str, **values: Any) -> None:
+        """Add an entry to the log."""
+        if self._run_log:
+            self._run_log.add(event, sentence, values)
 
     def save(self, learner: Learner, state: RunState) -> None:
         """Write a checkpoint to resume from, and keep the one before."""
@@ -64,25 +64,27 @@ class Records:
     def end_epoch(self, learner: Learner, state: RunState) -> None:
         """Write the weights if they are the best so far, a checkpoint, and the epoch's row."""
         if self.active:
-            best, row = best_row(state.rows), state.rows[-1]
+            metric, row = state.metrics.metric, state.rows[-1]
+            best = best_row(state.rows, metric)
             with self.folder.writing():
                 if best is row:
                     save_weights(self.folder.best, learner.network.state_dict(), self.description, row.epoch)
                 self.save(learner, state)
                 self.folder.write_metrics(state.rows)
                 self._add_events(row)
-            val = "" if row.val_error is None else f", validation error {row.val_error:.2f} %"
+            value = row.val_metrics.get(metric.name)
+            val = "" if value is None else f", validation {metric.label} {metric.text(value)}"
             chosen = ", the best so far" if best is row else ""
-            self.tell("epoch", f"epoch {row.epoch} done: loss {row.train_loss:.4f}{val}{chosen}", **row.as_columns())
+            self.log("epoch", f"epoch {row.epoch} done: loss {row.train_loss:.4f}{val}{chosen}", **row.as_columns())
 
     def write_divergence(self, values: Mapping[str, Any]) -> None:
-        """Write down where and on what training came to its end."""
+        """Write the divergence report."""
         if self.active:
             with self.folder.writing():
                 self.folder.write_divergence(values)
 
     def close(self) -> None:
-        """Finish the events."""
+        """Close the events."""
         if self._events:
             self._events.close()
 

@@ -1,4 +1,4 @@
-"""A run's folder: what lies where in it, made new for every run, complete in itself."""
+"""The run directory and its files."""
 
 import csv
 import json
@@ -16,16 +16,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from skipweave.config.settings import as_yaml, read
-from skipweave.config.typed import build
 from skipweave.data import Unreadable
 from skipweave.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
-from skipweave.files.plain_files import read_json, read_text
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.distributed import torchrun
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.run.summary import EpochRow, RunSummary
+from skipweave_config.config_files import as_yaml, read
+from skipweave_config.fit_config import FitConfig
+from skipweave_config.plain_files import read_json, read_text
+from skipweave_config.validation import validate_json
 
 _SKIPPED = ("index", "file", "problem")
 _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
@@ -35,10 +35,10 @@ class RunDirectory:
     """The files of one run.
 
     Args:
-        path: the folder.
+        path: The folder.
 
     Raises:
-        SkipweaveError: it is not a run's folder.
+        SkipweaveError: It is not a run directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,15 +60,15 @@ class RunDirectory:
         self.previous = self.checkpoints / "previous.safetensors"
         self.best = self.checkpoints / "best.safetensors"
         if not self.path.is_dir():
-            kind = "a file, not a run folder" if self.path.is_file() else "no such run folder"
+            kind = "a file, not a run directory" if self.path.is_file() else "no such run directory"
             raise SkipweaveError(f"{kind}: {self.path}")
 
     @classmethod
     def create(cls, config: FitConfig) -> "RunDirectory":
-        """Make `<output>/<model>_<data>_<n>` with the first free n, and write settings and versions into it.
+        """Create `<output>/<model>_<data>_<n>` with the first free n, and write config and versions into it.
 
         Raises:
-            SkipweaveError: it cannot be made, or not be written to.
+            SkipweaveError: It cannot be made, or not be written to.
         """
         if config.output.exists() and not config.output.is_dir():
             raise SkipweaveError(f"output is {config.output}: expected a folder, found a file")
@@ -80,27 +80,27 @@ class RunDirectory:
 
     @classmethod
     def make(cls, path: Path, config: FitConfig) -> "RunDirectory":
-        """Make a folder of this very name, and write settings and versions into it.
+        """Create a directory of this name, and write config and versions into it.
 
         Raises:
-            SkipweaveError: it exists already, cannot be made, or not be written to.
+            SkipweaveError: It exists already, cannot be made, or not be written to.
         """
         try:
             return cls._new(path, config)
         except FileExistsError as error:
-            raise SkipweaveError(f"cannot make the run folder {path}: {error.filename} is there already") from error
+            raise SkipweaveError(f"cannot make the run directory {path}: {error.filename} is there already") from error
 
     @classmethod
     def _new(cls, path: Path, config: FitConfig) -> "RunDirectory":
-        """Make it as `.NAME.partial` beside its place, so that it is complete from the moment it has its name."""
+        """Create it as `.NAME.partial` and rename it, so that it is complete as soon as it has its name."""
         partial = path.parent / f".{path.name}.partial"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.mkdir()  # only who has made this may take the name
+            partial.mkdir()  # whoever creates this may take the name
         except OSError as error:
             if isinstance(error, FileExistsError) and Path(error.filename) == partial:
                 raise
-            raise SkipweaveError(f"cannot make the run folder {path}: {error.strerror}") from error
+            raise SkipweaveError(f"cannot make the run directory {path}: {error.strerror}") from error
         try:
             if os.path.lexists(path):  # an empty folder would be replaced
                 raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
@@ -123,7 +123,7 @@ class RunDirectory:
 
     @classmethod
     def of_torchrun_job(cls, output: Path) -> "RunDirectory | None":
-        """The newest run in a folder that this torchrun job began; None if it began none there."""
+        """The newest run in a directory that this torchrun job started; None if there is none."""
         marks = [path / "torchrun_job.txt" for path in runs_in(output)]
         own = [path for path in marks if path.is_file() and read_text(path).strip() == torchrun.job()]
         newest = max(own, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
@@ -137,17 +137,17 @@ class RunDirectory:
         refuse_links(folder.path)
         return folder
 
-    def mend(self, check: Callable[[Saved], object]) -> str:
-        """Remove what a killed process was still writing, and put `previous` in the place of a damaged `last`.
+    def repair(self, check: Callable[[Saved], object]) -> str:
+        """Remove partial files of a killed process, and replace a damaged `last` checkpoint by `previous`.
 
         Args:
-            check: as of `newest`.
+            check: As of `newest`.
 
         Returns:
             A warning, or nothing.
 
         Raises:
-            SkipweaveError: all checkpoints are damaged, or the folder cannot be written.
+            SkipweaveError: All checkpoints are damaged, or the folder cannot be written.
         """
         saved, warning = self.newest(check)
         with self.writing():
@@ -159,45 +159,45 @@ class RunDirectory:
         return warning
 
     @property
-    def command(self) -> str:
-        """What to type to go on with the run."""
+    def resume_command(self) -> str:
+        """The command that resumes the run."""
         return f"skipweave fit --resume {shlex.quote(str(self.path))}"
 
     def check(self) -> None:
         """Check that a run was started here.
 
         Raises:
-            SkipweaveError: there are no settings.
+            SkipweaveError: There are no settings.
         """
         if not self.config.is_file():
-            raise SkipweaveError(f"not a run folder (it has no config.yaml): {self.path}")
+            raise SkipweaveError(f"not a run directory (it has no config.yaml): {self.path}")
 
     def read_config(self) -> FitConfig:
-        """The settings that the run was started with; what they had downloaded is there by now.
+        """The config that the run was started with, without downloads.
 
         Raises:
-            SkipweaveError: there are none, or they are damaged.
+            SkipweaveError: There are none, or they are damaged.
         """
         self.check()
         config = read(FitConfig, self.config)
         return replace(config, data=replace(config.data, download=False))
 
     def keep_last(self) -> None:
-        """Let `previous` be what is now `last`, before `last` is replaced."""
+        """Keep `last` as `previous`, before `last` is replaced."""
         if self.last.exists():
             keep_as(self.last, self.previous)
 
     def newest(self, check: Callable[[Saved], object] = lambda saved: None) -> tuple[Saved | None, str]:
-        """The checkpoint to continue from.
+        """The checkpoint to resume from.
 
         Args:
-            check: raises a SkipweaveError if a file's header does not fit; its tensors are then not read.
+            check: Raises a SkipweaveError if a file's header does not fit; its tensors are then not read.
 
         Returns:
             `last`, or if that is damaged `previous`; None before the first one. And a warning, or nothing.
 
         Raises:
-            SkipweaveError: all that is there is damaged, or a file that is whole does not fit.
+            SkipweaveError: All that is there is damaged, or a file that is whole does not fit.
         """
         problems: list[str] = []
         for path in (self.last, self.previous):
@@ -214,15 +214,15 @@ class RunDirectory:
             except SkipweaveError as error:
                 problems.append(str(error))
                 continue
-            return saved, f"{problems[0]}; continuing from {path.name}" if problems else ""
+            return saved, f"{problems[0]}; resuming from {path.name}" if problems else ""
         if problems:
             raise SkipweaveError(*problems)
         return None, ""
 
-    def kept(self) -> str:
-        """What there is to go on from, in words."""
+    def describe_kept(self) -> str:
+        """The last good checkpoint, in words."""
         if not self.path.is_dir():
-            return f"the run's folder is gone: {self.path}"
+            return f"the run directory is gone: {self.path}"
         try:
             saved, _ = self.newest()
         except SkipweaveError as error:
@@ -234,40 +234,40 @@ class RunDirectory:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Tell in one line what cannot be written in the block: a full disk, a folder that is read-only, or gone.
+        """Report in one line what the block cannot write, as on a full or read-only disk.
 
         Raises:
-            SkipweaveError: what, why, what there is to go on from, and how.
+            SkipweaveError: What, why, what there is to go on from, and how.
         """
         try:
             yield
         except OSError as error:
             raise SkipweaveError(
-                f"cannot write {error.filename or self.path} ({error.strerror or error}); {self.kept()}; when this is "
-                f"mended, go on with: {self.command}"
+                f"cannot write {error.filename or self.path} ({error.strerror or error}); {self.describe_kept()}; when "
+                f"this is fixed, resume with: {self.resume_command}"
             ) from error
 
     def write_divergence(self, values: Mapping[str, Any]) -> None:
-        """Write down where and on what training came to its end."""
+        """Write the divergence report."""
         write_text(self.divergence, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
     def write_metrics(self, rows: Sequence[EpochRow]) -> None:
-        """Write metrics.csv anew: one row an epoch, so that none is ever lost or doubled."""
+        """Rewrite metrics.csv, one row per epoch, so that none is lost or duplicated."""
         lines = [row.as_columns() for row in rows]
         names = dict.fromkeys(name for line in lines for name in line)
         cells = ([line.get(name) for name in names] for line in lines)
         write_text(self.metrics, as_csv([names, *cells] if names else []))
 
     def write_skipped(self, images: Sequence[Unreadable]) -> None:
-        """Write skipped.csv: a row for each training image that is left out, also if there are none."""
+        """Write skipped.csv, a row per skipped training image, also if there are none."""
         rows = ((image.index, image.file, image.problem) for image in images)
         write_text(self.skipped, as_csv([_SKIPPED, *rows]), errors="surrogateescape")  # names are compared later
 
     def read_skipped(self) -> list[Unreadable] | None:
-        """The training images that are left out; None if they have not been looked for yet.
+        """The skipped training images; None if they are not known yet.
 
         Raises:
-            SkipweaveError: the file is damaged.
+            SkipweaveError: The file is damaged.
         """
         if not self.skipped.exists():
             return None
@@ -287,11 +287,11 @@ class RunDirectory:
         write_text(self.summary, json.dumps(summary.as_plain(), indent=2) + "\n")
 
     def read_summary(self) -> RunSummary | None:
-        """The figures of a finished run; None while it is not."""
+        """The summary of a finished run; None if it is not finished."""
         if not self.summary.exists():
             return None
         try:
-            values = build(RunSummary, read_json(self.summary))
+            values = validate_json(RunSummary, read_json(self.summary))
             return replace(values, run_dir=self.path)
         except SkipweaveError as error:
             raise SkipweaveError(
@@ -300,7 +300,7 @@ class RunDirectory:
 
 
 def runs_in(output: Path) -> list[Path]:
-    """The folders of runs in a folder; what a run left that was killed as it began, `.NAME.partial`, is none."""
+    """The run directories in a directory, without `.NAME.partial` of runs killed while they started."""
     return sorted(path.parent for path in output.glob("[!.]*/config.yaml") if path.is_file())
 
 

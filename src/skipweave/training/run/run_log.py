@@ -1,4 +1,4 @@
-"""What happened to a run and when, over all sessions: one line a milestone for people, the same beside it as JSON."""
+"""The log of a run over all sessions, as text and as JSON lines."""
 
 import json
 import warnings
@@ -8,15 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from skipweave.files.printable import printable
+from skipweave_config.printable import printable
 
 
 class RunLog:
-    """Appends to two files. What cannot be written is left out: a log must not end a run, nor hide why it ended.
+    """Appends to two files. Lines that cannot be written are dropped: a log must not end a run, nor hide why it ended.
 
     Args:
-        text: for people. A line that a killed process or a full disk left unfinished is taken away.
-        lines: one JSON object a line.
+        text: For people. A line that a killed process or a full disk left unfinished is taken away.
+        lines: One JSON object a line.
     """
 
     def __init__(self, text: Path, lines: Path) -> None:
@@ -26,12 +26,12 @@ class RunLog:
             _end_with_a_whole_line(path)
 
     def add(self, event: str, sentence: str, values: Mapping[str, Any]) -> None:
-        """Note a milestone.
+        """Add an entry.
 
         Args:
-            event: its kind, one word.
-            sentence: what happened.
-            values: the same as JSON holds it; what that cannot hold, as it prints.
+            event: Its kind, one word.
+            sentence: What happened.
+            values: The same as JSON holds it; what that cannot hold, as it prints.
         """
         now = datetime.now().astimezone()
         _append(self._text, f"{now:%Y-%m-%d %H:%M:%S}  {printable(sentence)}")
@@ -41,11 +41,11 @@ class RunLog:
 
 @contextmanager
 def warnings_once(tell: Callable[[str], None], *, shown: bool) -> Iterator[None]:
-    """Tell each of Python's warnings once while the block runs, however often and from wherever it comes.
+    """Log each of Python's warnings once while the block runs.
 
     Args:
-        tell: gets the text.
-        shown: whether this process goes on to show it too.
+        tell: Gets the text.
+        shown: Whether this process goes on to show it too.
     """
     show, seen = warnings.showwarning, set()
 

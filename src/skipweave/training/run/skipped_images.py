@@ -1,4 +1,4 @@
-"""Training images that cannot be read, and are left out of a run if its settings say so."""
+"""Unreadable training images that a run skips if its config says so."""
 
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -9,9 +9,9 @@ from torch import distributed
 
 from skipweave.data import Unreadable, check_readable, find_unreadable
 from skipweave.errors import SkipweaveError
-from skipweave.training.fit_config import FitConfig
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
+from skipweave_config.fit_config import FitConfig
 
 
 def unreadable(
@@ -22,23 +22,23 @@ def unreadable(
     progress: Callable[[int, int], None],
     known: Sequence[Unreadable] | None = None,
 ) -> list[Unreadable]:
-    """Find the training images that cannot be read, where the settings want them left out.
+    """Find the training images that cannot be read, if the config skips them.
 
     Each process reads a part of the images, once in the life of a run, or of a study for all its runs.
 
     Args:
-        fabric: of this process.
-        config: the settings.
-        resume: folder of the run to go on with, whose list holds.
-        data: the images.
+        fabric: Of this process.
+        config: The config.
+        resume: Folder of the run to go on with, whose list holds.
+        data: The images.
         progress: Called with the images read and all images, after each.
-        known: those images, if they have been found before.
+        known: Those images, if they have been found before.
 
     Returns:
         The images to leave out, in the order of the data.
 
     Raises:
-        SkipweaveError: an image that is evaluated cannot be read, or those of the run to go on with are others.
+        SkipweaveError: An image that is evaluated cannot be read, or those of the run to go on with are others.
     """
     if config.data.on_bad == "raise":
         return []
@@ -50,8 +50,8 @@ def unreadable(
     splits = {"training": data.train, "validation": data.val, "test": data.test}
     found: dict[str, list[Unreadable]] = {}
     for split, images in splits.items():
-        share = range(fabric.global_rank, len(images or ()), fabric.world_size)
-        here = find_unreadable(images, share, workers=config.data.workers, progress=progress) if images else []
+        part = range(fabric.global_rank, len(images or ()), fabric.world_size)
+        here = find_unreadable(images, part, workers=config.data.workers, progress=progress) if images else []
         found[split] = _of_all_processes(fabric, here)
     check_readable("validation", found["validation"])
     check_readable("test", found["test"])
@@ -67,7 +67,7 @@ def _of_all_processes(fabric: Fabric, own: list[Unreadable]) -> list[Unreadable]
 
 
 def _check_same_images(known: Sequence[Unreadable], data: Data, run: Path) -> None:
-    """Refuse to go on with a run whose images have become others: those left out are known by their places."""
+    """Check that the dataset of a run is unchanged: skipped images are stored by index."""
     for image in known:
         now = data.train.file(image.index) if image.index < len(data.train) else "nothing"
         if Path(now).name != Path(image.file).name:
@@ -78,7 +78,7 @@ def _check_same_images(known: Sequence[Unreadable], data: Data, run: Path) -> No
 
 
 def count(skipped: Sequence[Unreadable], folder: RunDirectory) -> str:
-    """Tell how many images are left out, in words; nothing if none are."""
+    """The number of skipped images, in words; empty if there are none."""
     if not skipped:
         return ""
     return f"{len(skipped)} training image(s) cannot be read and are left out: {folder.skipped} names them"

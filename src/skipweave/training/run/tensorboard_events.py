@@ -17,10 +17,10 @@ class Events:
     """A new file of events.
 
     Args:
-        folder: made for it.
+        folder: Made for it.
 
     Raises:
-        OSError: it cannot be written, here and in `add`.
+        OSError: It cannot be written, here and in `add`.
     """
 
     def __init__(self, folder: Path) -> None:

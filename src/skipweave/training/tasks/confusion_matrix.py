@@ -1,7 +1,7 @@
-"""How well label maps agree: one matrix of counts, and the scores that follow from it.
+"""Confusion matrices of segmentation, and the metrics computed from them.
 
-Matrices are plain integer counts: those of batches, images or processes are added up, and scores are computed once at
-the end, so that they are exact whatever the order.
+Matrices are integer counts: those of batches, images or processes are added up, and metrics are computed once at the
+end, so that they are exact whatever the order.
 """
 
 import torch
@@ -14,7 +14,7 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     Args:
         predicted: Class indices of any shape.
         labels: The true ones, of the same shape; pixels whose label is no class, such as void, are left out.
-        classes: How many.
+        classes: Number of classes.
 
     Returns:
         int64 (classes, classes): row = true class, column = predicted class.
@@ -46,6 +46,6 @@ def mean_iou(matrix: Tensor) -> float:
 
 
 def global_accuracy(matrix: Tensor) -> float:
-    """The share of labeled pixels that got their class; NaN if there are none."""
+    """The fraction of labeled pixels predicted right; NaN if there are none."""
     matrix = matrix.double()
     return (matrix.trace() / matrix.sum()).item()

@@ -1,8 +1,10 @@
-"""Loss and errors, counted exactly: sums over images, whatever the batches and processes they came in."""
+"""Metrics, counted exactly: sums over images, whatever the batches and processes they came in."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,84 +12,128 @@ from torch import Tensor
 from skipweave.errors import SkipweaveError
 from skipweave.training.tasks.confusion_matrix import class_iou, global_accuracy, mean_iou
 
-#: Fewer classes make top-5 errors uninteresting.
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit.
+
+    Attributes:
+        name: Name in files and columns.
+        label: Name in text and on axes.
+        higher_is_better: Whether networks with higher values are better.
+        unit: Unit of the values.
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool = False
+    unit: str = "%"
+
+    @property
+    def axis_label(self) -> str:
+        """Label and unit."""
+        return f"{self.label} [{self.unit}]"
+
+    def text(self, value: float) -> str:
+        """A value with its unit, as `1.39 %`."""
+        return f"{value:.2f} {self.unit}"
+
+    def rank(self, value: float) -> float:
+        """Key to sort values by, best first."""
+        return -value if self.higher_is_better else value
+
+
+TOP1_ERROR = Metric("top1_error", "top-1 error")
+TOP1_ACCURACY = Metric("top1_accuracy", "top-1 accuracy", higher_is_better=True)
+TOP5_ERROR = Metric("top5_error", "top-5 error")
+MEAN_IOU = Metric("mean_iou", "mIoU", higher_is_better=True)
+PIXEL_ACCURACY = Metric("pixel_accuracy", "pixel accuracy", higher_is_better=True)
+METRICS = {metric.name: metric for metric in (TOP1_ERROR, TOP1_ACCURACY, TOP5_ERROR, MEAN_IOU, PIXEL_ACCURACY)}
+
+#: Top-5 errors of fewer classes say little.
 TOP5_CLASSES = 20
 _LOSS, _IMAGES, _OWN = 0, 1, 2
 
 
 class Metrics(ABC):
-    """Sums over images, and what follows from them.
+    """Sums over images, and the metrics computed from them.
 
     Attributes:
-        sums: float64: the summed losses, the number of images, then what a task counts.
+        metric: The metric to choose checkpoints and to compare networks by.
+        sums: float64 on the CPU: the summed losses, the number of images, then the counts of a task.
     """
+
+    metric: ClassVar[Metric]
 
     def __init__(self, counts: int) -> None:
         self.sums = torch.zeros(_OWN + counts, dtype=torch.float64)
 
     def add(self, sums: Tensor) -> None:
-        """Add the sums of a batch, or those of other scores, on the CPU."""
+        """Add the sums of a batch, or those of other metrics, on the CPU."""
         self.sums += sums
 
     @property
     def loss(self) -> float:
-        """Summed over the images."""
+        """Loss summed over the images."""
         return self.sums[_LOSS].item()
 
     @property
     def finite(self) -> bool:
-        """Whether the loss is a number."""
+        """Whether the loss is finite."""
         return math.isfinite(self.loss)
 
     @property
     def images(self) -> int:
-        """How many."""
+        """Number of images."""
         return round(self.sums[_IMAGES].item())
 
     @property
     def mean_loss(self) -> float:
-        """Loss an image."""
+        """Mean loss per image."""
         return self.loss / self.images
 
     @property
-    @abstractmethod
-    def error(self) -> float:
-        """The figure to compare by, in percent; the lower the better."""
+    def value(self) -> float:
+        """Value of `metric`."""
+        return self.compute()[self.metric.name]
 
-    @property
     @abstractmethod
-    def further(self) -> dict[str, float]:
-        """More figures in percent, by name."""
+    def compute(self) -> dict[str, float]:
+        """All metrics by name, that of `metric` first."""
+
+    def per_class(self) -> dict[str, float]:
+        """Metrics of single classes, as `iou_CLASS`."""
+        return {}
 
 
 class ClassificationMetrics(Metrics):
-    """Of images with one label each: images of a wrong label, and of a label that is not among the five most probable.
+    """Metrics of images with one label each: top-1 and top-5 errors.
 
     Args:
-        classes: of the data.
+        classes: Number of classes.
     """
+
+    metric = TOP1_ERROR
 
     def __init__(self, classes: int) -> None:
         super().__init__(2)
         self.classes = classes
 
-    @property
-    def error(self) -> float:
-        """Top-1 error in percent."""
-        return 100 * self.sums[_OWN].item() / self.images
-
-    @property
-    def further(self) -> dict[str, float]:
-        """`top5_error` where there are 20 classes or more."""
-        return {"top5_error": 100 * self.sums[_OWN + 1].item() / self.images} if self.classes >= TOP5_CLASSES else {}
+    def compute(self) -> dict[str, float]:
+        """Top-1 error and accuracy, and the top-5 error where there are 20 classes or more."""
+        top1, top5 = (100 * count / self.images for count in self.sums[_OWN:].tolist())
+        further = {TOP5_ERROR.name: top5} if self.classes >= TOP5_CLASSES else {}
+        return {TOP1_ERROR.name: top1, TOP1_ACCURACY.name: 100 - top1, **further}
 
 
 class SegmentationMetrics(Metrics):
-    """Of images with label maps: the matrix of true and predicted classes over all labeled pixels.
+    """Metrics of images with segmentation masks, from the confusion matrix over all labeled pixels.
 
     Args:
-        classes: names of the classes.
+        classes: Names of the classes.
     """
+
+    metric = MEAN_IOU
 
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__(len(classes) ** 2)
@@ -98,24 +144,40 @@ class SegmentationMetrics(Metrics):
         """Pixels, int64 (classes, classes): row = true class, column = predicted class."""
         return self.sums[_OWN:].long().view(len(self.classes), -1)
 
-    @property
-    def error(self) -> float:
-        """What the mean intersection over union lacks to 100 %.
+    def compute(self) -> dict[str, float]:
+        """Mean intersection over union, and accuracy over all pixels.
 
         Raises:
-            SkipweaveError: no pixel is labeled.
+            SkipweaveError: No pixel is labeled.
         """
         if not self.sums[_OWN:].any():
             raise SkipweaveError(f"none of the {self.images} images scored has a labeled pixel: all are void")
-        return 100 * (1 - mean_iou(self.confusion))
+        return {
+            MEAN_IOU.name: 100 * mean_iou(self.confusion),
+            PIXEL_ACCURACY.name: 100 * global_accuracy(self.confusion),
+        }
 
-    @property
-    def further(self) -> dict[str, float]:
-        """`mean_iou`, `accuracy` over all pixels, and `iou_CLASS` of each class that occurs or was predicted."""
+    def per_class(self) -> dict[str, float]:
+        """`iou_CLASS` of each class that occurs or was predicted."""
         ious = zip(self.classes, class_iou(self.confusion).tolist(), strict=True)
-        named = {"mean_iou": mean_iou(self.confusion), "accuracy": global_accuracy(self.confusion)}
-        named |= {f"iou_{name}": iou for name, iou in ious if not math.isnan(iou)}
-        return {name: 100 * share for name, share in named.items()}
+        return {f"iou_{name}": 100 * iou for name, iou in ious if not math.isnan(iou)}
+
+
+def of_heads(heads: Sequence[Metrics]) -> dict[str, float]:
+    """All metrics of a split, by name.
+
+    Args:
+        heads: Metrics of every head, the network's own last; or nothing.
+
+    Returns:
+        The metrics of the last head, that to compare by first, and those of its classes; then the metric to compare by
+        of each early exit, such as `exit1_top1_error`.
+    """
+    if not heads:
+        return {}
+    *exits, last = heads
+    early = {f"exit{number}_{last.metric.name}": exit.value for number, exit in enumerate(exits, start=1)}
+    return {**last.compute(), **last.per_class(), **early}
 
 
 def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
@@ -124,7 +186,7 @@ def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     Args:
         logits: (N, classes).
         labels: N class indices.
-        loss: mean over the batch.
+        loss: Mean over the batch.
 
     Returns:
         (summed loss, images, wrong, wrong among five), on the logits' device.
@@ -141,7 +203,7 @@ def segmentation_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor
     Args:
         confusion: int64 (classes, classes), of the batch.
         labels: (N, H, W).
-        loss: mean over the batch.
+        loss: Mean over the batch.
     """
     return _sums(loss, labels, confusion.flatten())
 

@@ -1,7 +1,7 @@
-"""Losses of networks that label pixels, with heads at several scales (Log-DenseNet).
+"""Losses of segmentation networks with heads at several scales (Log-DenseNet).
 
-A head at scale s predicts a map that was halved s times, rounding up. Its targets are soft: the share that each class
-has in a pixel's window. Labels are class indices; every other value, such as the number of classes, is void.
+A head at scale s predicts a mask that was halved s times, rounding up. Its targets are soft: the fraction of each class
+in a pixel's window. Labels are class indices; every other value, such as the number of classes, is void.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from skipweave.errors import SkipweaveError
 
 
 def soft_labels(labels: Tensor, classes: int, scale: int) -> Tensor:
-    """The share of each class in the windows of a coarse map.
+    """The fraction of each class in the windows of a coarse mask.
 
     One-hot vectors, zero where void, are 2x2 average-pooled `scale` times, rounding sizes up; a window that reaches
     beyond the border averages the pixels that it has.
 
     Args:
         labels: Class indices (N, H, W).
-        classes: How many.
-        scale: How many times to halve.
+        classes: Number of classes.
+        scale: Number of halvings.
 
     Returns:
-        float32 (N, classes, ceil(H / 2^scale), ceil(W / 2^scale)); the sum over classes is the share not void.
+        float32 (N, classes, ceil(H / 2^scale), ceil(W / 2^scale)); the sum over classes is the fraction not void.
     """
     return soft_label_pyramid(labels, classes, scale)[scale]
 
@@ -47,8 +47,8 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
 
     Args:
         logits: (N, C, H, W), of any floating type; half precision is computed in single.
-        targets: y, (N, C, H, W), as `soft_labels` gives them.
-        weights: w, (C,); None for ones.
+        targets: Y, (N, C, H, W), as `soft_labels` gives them.
+        weights: W, (C,); None for ones.
 
     Returns:
         A scalar; 0 if no pixel is labeled.
@@ -59,7 +59,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
 
 
 def hard_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """What `soft_cross_entropy` is at scale 0, from the labels themselves: no one-hot maps are made.
+    """`soft_cross_entropy` at scale 0, computed from the labels without one-hot maps.
 
     Args:
         logits: (N, C, H, W).
@@ -79,37 +79,37 @@ def hard_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
 
 
 def deep_cross_entropy(
-    heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float], weights: Tensor | None = None
+    heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float], weights: Tensor | None = None
 ) -> Tensor:
     """The loss of a network with heads at several scales: the weighted sum of their cross-entropies.
 
     Args:
-        heads: Logits (N, C, h, w), whose sizes tell their scales.
+        heads: Logits (N, C, h, w), whose scales follow from their sizes.
         labels: Class indices (N, H, W), at the size of scale 0.
-        shares: What each head counts, such as `head_shares` gives; a head that counts 0 is not computed.
+        head_weights: Weight of each head's loss, as of `halves_loss_weights`; heads of weight 0 are not computed.
         weights: Of the classes, (C,); None for ones.
 
     Returns:
         A scalar.
 
     Raises:
-        SkipweaveError: A head's size is not the labels' size halved some number of times, or there is not one share a
-            head.
+        SkipweaveError: A head's size is not the labels' size halved some number of times, or there is not one weight
+            per head.
     """
-    if len(heads) != len(shares):
-        raise SkipweaveError(f"{len(heads)} heads have {len(shares)} shares of the loss: expected one each")
-    counted = [(head, share, scale_of(head, labels)) for head, share in zip(heads, shares, strict=True) if share]
+    if len(heads) != len(head_weights):
+        raise SkipweaveError(f"{len(heads)} heads have {len(head_weights)} loss weights: expected one each")
+    counted = [(head, by, scale_of(head, labels)) for head, by in zip(heads, head_weights, strict=True) if by]
     coarsest = max((scale for _, _, scale in counted), default=0)
     targets = soft_label_pyramid(labels, heads[0].shape[1], coarsest) if coarsest else []
     losses = [
         soft_cross_entropy(head, targets[scale], weights) if scale else hard_cross_entropy(head, labels, weights)
         for head, _, scale in counted
     ]
-    return torch.stack([share * loss for (_, share, _), loss in zip(counted, losses, strict=True)]).sum()
+    return torch.stack([by * loss for (_, by, _), loss in zip(counted, losses, strict=True)]).sum()
 
 
 def scale_of(head: Tensor, labels: Tensor) -> int:
-    """How many times a head's map (N, C, h, w) is halved against its labels (N, H, W); the least if several fit.
+    """Number of times that a head's logits (N, C, h, w) are halved against labels (N, H, W); the least if several fit.
 
     Raises:
         SkipweaveError: No number of times, rounding up, leads from one size to the other.
@@ -125,7 +125,7 @@ def scale_of(head: Tensor, labels: Tensor) -> int:
     return scale
 
 
-def label_map(logits: Tensor, size: Sequence[int]) -> Tensor:
+def predicted_mask(logits: Tensor, size: Sequence[int]) -> Tensor:
     """The most probable class of each pixel of an image.
 
     Args:

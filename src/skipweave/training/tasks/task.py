@@ -1,4 +1,4 @@
-"""What is learned from a data set: the loss of a network's heads, and what is counted of their predictions."""
+"""Tasks: the loss and the metrics of classification and of segmentation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,6 @@ from torch.nn import functional
 from skipweave.data import ClassificationData, PixelCounts, SegmentationData, count_pixels
 from skipweave.errors import SkipweaveError
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
-from skipweave.training.recipe import LossConfig
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
     ClassificationMetrics,
@@ -21,52 +20,54 @@ from skipweave.training.tasks.metrics import (
     classification_sums,
     segmentation_sums,
 )
-from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, label_map
+from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, predicted_mask
+from skipweave_config.recipe import LossConfig
 
 Data = ClassificationData | SegmentationData
+Heads = Callable[[Tensor], Sequence[Tensor]] | nn.Module
 
 
 class Task(ABC):
-    """One kind of labels.
+    """A task.
 
     Attributes:
-        labels_pixels: whether each pixel has one, or the whole image.
+        labels_pixels: Whether each pixel has a label, or the whole image.
     """
 
     labels_pixels: bool
 
     @abstractmethod
-    def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
+    def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
         """The loss to minimize: a scalar.
 
         Args:
-            heads: logits of each.
-            labels: of the batch.
-            shares: what each head counts; one of 0 is left out.
+            heads: Logits of each head.
+            labels: Labels of the batch.
+            head_weights: Weight of each head's loss; heads of weight 0 are not computed.
         """
 
     @abstractmethod
-    def own_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of one head, at the size of the labels."""
 
     @abstractmethod
-    def sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-        """What `scores` adds up of a batch: its loss, and what one head predicted."""
+    def batch_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+        """The sums of a batch that `metrics` adds up: its loss, and counts of one head's predictions."""
 
     @abstractmethod
-    def scores(self) -> Metrics:
-        """Metrics of nothing yet."""
+    def metrics(self) -> Metrics:
+        """Metrics of no images yet."""
 
     @abstractmethod
     def evaluation_batch(self, batch_size: int) -> int:
-        """Images to evaluate at once; `batch_size` are trained on."""
+        """Batch size of evaluation, for that of training."""
 
 
 class Classification(Task):
-    """One label an image.
+    """Classification: one label per image.
 
     Args:
-        classes: how many.
+        classes: Number of classes.
     """
 
     labels_pixels = False
@@ -74,38 +75,40 @@ class Classification(Task):
     def __init__(self, classes: int) -> None:
         self.classes = classes
 
-    def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
-        """The heads' mean cross-entropies by their shares; heads are (N, classes), labels (N,)."""
-        counted = [(head, share) for head, share in zip(heads, shares, strict=True) if share]
-        return torch.stack([share * self.own_loss(head, labels) for head, share in counted]).sum()
+    def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
+        """Weighted sum of the heads' mean cross-entropies; heads are (N, classes), labels (N,)."""
+        weighted = [
+            weight * self.head_loss(head, labels) for head, weight in zip(heads, head_weights, strict=True) if weight
+        ]
+        return torch.stack(weighted).sum()
 
-    def own_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy."""
         return functional.cross_entropy(logits, labels)
 
-    def sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-        """Loss, images and wrong ones."""
+    def batch_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+        """Loss, images and wrong predictions."""
         return classification_sums(logits, labels, loss)
 
-    def scores(self) -> ClassificationMetrics:
-        """Metrics of nothing yet."""
+    def metrics(self) -> ClassificationMetrics:
+        """Metrics of no images yet."""
         return ClassificationMetrics(self.classes)
 
     def evaluation_batch(self, batch_size: int) -> int:
-        """As many as in training."""
+        """That of training."""
         return batch_size
 
 
 class Segmentation(Task):
-    """One label a pixel.
+    """Segmentation: one label per pixel.
 
     Args:
-        data: the images and their classes.
-        balanced: whether classes count by median-frequency weights in the loss to minimize.
+        data: The dataset.
+        balanced: Whether classes have median-frequency weights in the loss to minimize.
 
     Attributes:
-        pixels: of each class in the training set; None if they are not balanced.
-        weights: of the classes in the loss to minimize; None for ones.
+        pixels: Pixels of each class in the training split; None if classes are not balanced.
+        weights: Weights of the classes in the loss to minimize; None for ones.
     """
 
     labels_pixels = True
@@ -115,78 +118,73 @@ class Segmentation(Task):
         self.pixels: PixelCounts | None = count_pixels(data.train) if balanced else None
         self.weights = torch.tensor(self.pixels.weights()) if self.pixels else None
 
-    def loss(self, heads: Sequence[Tensor], labels: Tensor, shares: Sequence[float]) -> Tensor:
+    def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
         """The heads' weighted cross-entropies against soft labels; heads are (N, classes, h, w), labels (N, H, W)."""
         if self.weights is not None:
             self.weights = self.weights.to(labels.device)  # copied once
-        return deep_cross_entropy(heads, labels, shares, self.weights)
+        return deep_cross_entropy(heads, labels, head_weights, self.weights)
 
-    def own_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy over the labeled pixels, all classes alike."""
+    def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy over the labeled pixels, without class weights."""
         if logits.shape[-2:] != labels.shape[-2:]:
             logits = functional.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
         return hard_cross_entropy(logits, labels)
 
-    def sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+    def batch_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
         """Loss, images and the confusion matrix at the size of the labels."""
-        predicted = label_map(logits, labels.shape[-2:])
+        predicted = predicted_mask(logits, labels.shape[-2:])
         return segmentation_sums(confusion(predicted, labels, len(self.classes)), labels, loss)
 
-    def scores(self) -> SegmentationMetrics:
-        """Metrics of nothing yet."""
+    def metrics(self) -> SegmentationMetrics:
+        """Metrics of no images yet."""
         return SegmentationMetrics(self.classes)
 
     def evaluation_batch(self, batch_size: int) -> int:
-        """One: images may differ in size."""
+        """One, as images may differ in size."""
         return 1
 
 
 def task_for(data: Data, loss: LossConfig) -> Task:
-    """The task that data sets.
+    """The task of a dataset.
 
     Raises:
-        SkipweaveError: the loss does not go with it.
+        SkipweaveError: The loss is not for this task.
     """
     if isinstance(data, SegmentationData):
         return Segmentation(data, balanced=loss.class_weights == "median_frequency")
     if loss.class_weights != "none":
         raise SkipweaveError(
-            f"loss.class_weights is {loss.class_weights}, but {data.name} has no label maps: leave it out"
+            f"loss.class_weights is {loss.class_weights}, but {data.name} has no segmentation masks: leave it out"
         )
     return Classification(len(data.classes))
 
 
-def score(
-    fabric: Fabric,
-    heads: Callable[[Tensor], Sequence[Tensor]] | nn.Module,
-    number: int,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    task: Task,
+def evaluate_heads(
+    fabric: Fabric, heads: Heads, number: int, batches: Iterable[tuple[Tensor, Tensor]], task: Task
 ) -> list[Metrics]:
-    """Score every head of a network, in evaluation mode, on batches of this process.
+    """Evaluate every head of a network in evaluation mode, on the batches of this process.
 
     Args:
-        fabric: whose device the batches are brought to.
-        heads: images to the logits of each head, the network's own last.
-        number: of heads.
-        batches: images and labels; there may be none for this process.
-        task: what is counted.
+        fabric: Its device computes.
+        heads: Images to the logits of each head, the network's own last.
+        number: Number of heads.
+        batches: Images and labels; there may be none for this process.
+        task: The task.
 
     Returns:
-        One a head.
+        The metrics of each head.
     """
-    totals = [task.scores() for _ in range(number)]
+    metrics = [task.metrics() for _ in range(number)]
     with torch.inference_mode():
         on_device = (_sums_of_heads(heads, fabric.to_device(batch), task) for batch in batches)
         while few := list(islice(on_device, STEPS_PER_SYNC)):
             for of_heads in torch.stack(few).cpu():
-                for total, sums in zip(totals, of_heads, strict=True):
-                    total.add(sums)
-    return totals
+                for own, sums in zip(metrics, of_heads, strict=True):
+                    own.add(sums)
+    return metrics
 
 
-def _sums_of_heads(
-    heads: Callable[[Tensor], Sequence[Tensor]] | nn.Module, batch: tuple[Tensor, Tensor], task: Task
-) -> Tensor:
+def _sums_of_heads(heads: Heads, batch: tuple[Tensor, Tensor], task: Task) -> Tensor:
+    """The sums of a batch, (heads, counts)."""
     images, labels = batch
-    return torch.stack([task.sums(logits, labels, task.own_loss(logits, labels)) for logits in heads(images)])
+    return torch.stack([task.batch_sums(logits, labels, task.head_loss(logits, labels)) for logits in heads(images)])

@@ -1,0 +1,1 @@
+"""The report of a study: conclusions, plots, and one HTML file."""

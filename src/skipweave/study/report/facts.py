@@ -1,0 +1,98 @@
+"""Facts of the report: dataset, recipe and machine, as titled lists of lines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from skipweave.data import ImageDataset, SegmentationDataset
+from skipweave.study.results import Network
+from skipweave.training import LossConfig
+from skipweave.training.tasks.task import Data
+from skipweave_config.plain_files import read_json
+from skipweave_config.study_config import StudyConfig
+from skipweave_config.validation import validate_json
+
+Lines = list[tuple[str, str]]
+
+_OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
+
+
+def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir: Path, device: str) -> dict[str, Lines]:
+    """The facts, in the report's order.
+
+    Args:
+        config: The study.
+        data: Its images.
+        networks: As they were trained.
+        run_dir: A finished run, whose versions are told.
+        device: What computed.
+    """
+    return {
+        "Data and split": _data(config, data),
+        "Recipe": _recipe(config, networks),
+        "Machine and versions": [("device", device), *_versions(run_dir)],
+    }
+
+
+def _data(config: StudyConfig, data: Data) -> Lines:
+    height, width = data.image_size
+    kind = {1: "gray", 3: "color"}.get(data.in_chans, f"{data.in_chans} channels")
+    return [
+        ("dataset", data.name),
+        ("images", f"{width} × {height} pixels, {kind}, {len(data.classes)} classes"),
+        ("training", f"{_size(data.train)} images{', augmented' if config.data.augment else ', not augmented'}"),
+        ("validation", f"{_size(data.val)} images, which are not trained on" if data.val else "none"),
+        ("test", f"{_size(data.test)} images, read once, after training"),
+        ("split seed", str(config.data.split_seed)),
+    ]
+
+
+def _size(images: ImageDataset | SegmentationDataset | None) -> str:
+    return f"{len(images):,}" if images is not None else "0"
+
+
+def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
+    optim, schedule = config.optim, config.schedule
+    milestones = ", ".join(f"{milestone:.0%}" for milestone in schedule.milestones)
+    falls = f", times {schedule.gamma:g} after {milestones} of the steps" if milestones else ""
+    momentum = f"{'Nesterov ' if optim.nesterov else ''}momentum {optim.momentum:g}"
+    decay = f", times {schedule.decay:g} an epoch" if schedule.decay < 1 else ""
+    lines = [
+        ("epochs", f"{config.epochs}, in batches of {config.batch_size}"),
+        ("optimizer", f"{_OPTIMIZERS[optim.name]}, {momentum}, weight decay {optim.weight_decay:g}"),
+        ("learning rate", f"{optim.lr:g}{falls}{decay}"),
+        ("loss", _loss(config.loss)),
+        ("seeds", ", ".join(map(str, config.seeds))),
+        ("precision", config.precision),
+    ]
+    densified = [
+        f"{network.title}: every {network.densify.every} steps, {network.densify.new} weights"
+        for network in config.networks
+        if network.densify.every
+    ]
+    lines += [("densification", "; ".join(densified))] if densified else []
+    return [*lines, ("equal cost", _matching(config, networks))]
+
+
+def _loss(loss: LossConfig) -> str:
+    last = f", the last head alone in the last {loss.last_epochs} epochs" if loss.last_epochs else ""
+    weights = "" if loss.class_weights == "none" else f", class weights: {loss.class_weights.replace('_', ' ')}"
+    return f"cross-entropy{weights}; heads before the last, where there are some: {loss.heads}{last}"
+
+
+def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:
+    """The target of cost matching, and the costs reached."""
+    if config.match is None:
+        return "not asked for"
+    target = config.target or 0
+    costs = [int(getattr(network.cost, config.match)) for network in networks if network.cost]
+    return (
+        f"growth or widths scaled to {config.match} {target:,}; reached {min(costs):,} to {max(costs):,} "
+        f"({min(costs) / target - 1:+.1%} to {max(costs) / target - 1:+.1%})"
+    )
+
+
+def _versions(run_dir: Path) -> Lines:
+    """The versions of a run; none if there is no run."""
+    noted = run_dir / "versions.json"
+    versions = validate_json(dict[str, str], read_json(noted), str(noted)) if noted.is_file() else {}
+    return [(name, str(version)) for name, version in versions.items()]

@@ -1,0 +1,211 @@
+"""`skipweave bench`: interleaved timing of networks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from rich.progress import Progress, TaskID
+from torch import nn
+
+from skipweave.analysis.profile import profile
+from skipweave.analysis.speed import Case, Speed, measure_speeds
+from skipweave.errors import SkipweaveError
+from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.ledger import rows
+from skipweave.models import create_model
+from skipweave.plotting.error_vs_time import plot_errors
+from skipweave.study.timing import machine
+from skipweave_cli.options import BenchOptions
+from skipweave_cli.output_files import make_room
+from skipweave_cli.tables import new_table, print_table, say
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Line of the CSV file."""
+
+    date: str
+    machine: str
+    torch: str
+    threads: int
+    model: str
+    side: int
+    mode: str
+    batch: int
+    precision: str
+    memory_format: str
+    compiled: bool
+    repeats: int
+    ms: float
+    low_ms: float
+    high_ms: float
+    ratio: float
+    images_per_second: float
+    macs_ms: float
+    bytes_ms: float
+    error: str
+
+
+def bench(options: BenchOptions) -> None:
+    """Time inference and training steps of models in interleaved rounds, print the times, and save them.
+
+    Raises:
+        SkipweaveError: A name or the device is unknown, or a file exists already.
+    """
+    on, repeats = _device(options.device), options.repeats
+    if options.save:
+        make_room((options.save, options.save.with_suffix(".svg")))
+    names = list(dict.fromkeys([*options.vs, *options.models]))
+    networks = {name: partial(_make, name) for name in names}
+    with torch.device("meta"):
+        shape = options.input_size or _input_size(options.models[0], networks[options.models[0]]())
+        costs = {name: profile(make(), shape) for name, make in networks.items()}
+    cases = [
+        Case(mode, batch, precision, memory_format, compiled)
+        for mode, batch, precision, memory_format, compiled in product(
+            options.modes, options.batches, options.precisions, options.memory_formats, options.compiled
+        )
+        if mode == "inference" or batch > 1
+    ]
+    if not cases:
+        raise SkipweaveError(f"batches is {list(options.batches)}: expected 2 or more for training steps")
+    lines: list[_Line] = []
+    with Progress(transient=True) as progress:
+        for case in cases:
+            task = progress.add_task(_title(case), total=repeats)
+
+            def update(done: int, task: TaskID = task) -> None:
+                progress.update(task, completed=done)
+
+            speeds = measure_speeds(
+                networks, costs, case, input_size=shape, repeats=repeats, device=on, progress=update
+            )
+            lines += _lines(speeds, case, shape, repeats, on)
+            progress.remove_task(task)
+    for case in cases:
+        say(_title(case))
+        _print([line for line in lines if _is_of(line, case)])
+    if options.save:
+        _write(options.save, lines)
+
+
+def _make(name: str) -> nn.Module:
+    source, _, rest = name.rpartition(":")
+    makers: dict[str, Callable[..., nn.Module]] = {
+        "": create_model,
+        "timm": timm.create_model,
+        "torchvision": partial(torchvision.models.get_model, weights=None),
+    }
+    if source not in makers:
+        raise SkipweaveError(
+            f"unknown source {source!r} of {name}: expected timm:NAME, torchvision:NAME or a name of skipweave"
+        )
+    try:
+        return makers[source](rest)
+    except SkipweaveError:
+        raise
+    except Exception as error:
+        raise SkipweaveError(f"cannot build {name}: {' '.join(str(error).split())}") from error
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")  # rejected below
+    if device.type not in ("cpu", "cuda"):
+        raise SkipweaveError(f"device is {name!r}: expected cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SkipweaveError(f"device is {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def _input_size(name: str, model: nn.Module) -> tuple[int, int, int]:
+    cfg = getattr(model, "pretrained_cfg", None)
+    if not cfg:
+        raise SkipweaveError(f"{name} has no input size: expected input_size")
+    return cfg["input_size"]
+
+
+def _title(case: Case) -> str:
+    execution = "compiled" if case.compiled else "eager"
+    return f"{case.mode}, batch {case.batch}, {case.precision}, {case.memory_format}, {execution}"
+
+
+def _lines(
+    speeds: dict[str, Speed], case: Case, shape: tuple[int, int, int], repeats: int, device: torch.device
+) -> Iterator[_Line]:
+    first = next(iter(speeds.values()))
+    for name, speed in speeds.items():
+        figures = {key: round(value, 3) for key, value in asdict(speed).items()}
+        yield _Line(
+            date=date.today().isoformat(),
+            machine=machine(device),
+            torch=torch.__version__,
+            threads=torch.get_num_threads(),
+            model=name,
+            side=shape[1],
+            ratio=round(speed.ms / first.ms, 3),
+            repeats=repeats,
+            error=_error(name),
+            **asdict(case),
+            **figures,
+        )
+
+
+def _error(name: str) -> str:
+    """First published error of a network, in percent; empty if there is none."""
+    found = (row.printed for row in rows() if row.quantity == "error" and row.model == name and row.printed)
+    return next(found, "")
+
+
+def _is_of(line: _Line, case: Case) -> bool:
+    return all(getattr(line, key) == value for key, value in asdict(case).items())
+
+
+def _print(lines: Sequence[_Line]) -> None:
+    columns = ("time, ms", "quartiles", "ratio", "images/s", "MACs bound, ms", "bytes bound, ms", "published error, %")
+    table = new_table("network", *columns, right=columns)
+    for line in lines:
+        table.add_row(
+            line.model,
+            f"{line.ms:.2f}",
+            f"{line.low_ms:.2f} to {line.high_ms:.2f}",
+            f"{line.ratio:.2f}",
+            f"{line.images_per_second:.1f}",
+            f"{line.macs_ms:.2f}",
+            f"{line.bytes_ms:.2f}",
+            line.error,
+        )
+    print_table(table)
+
+
+def _write(save: Path, lines: Sequence[_Line]) -> None:
+    rows = [asdict(line) for line in lines]
+    write_text(save, as_csv([rows[0], *(row.values() for row in rows)]))
+    say(f"saved {save}")
+    best: dict[str, tuple[float, float]] = {}
+    for line in lines:
+        if line.mode == "inference" and line.error:
+            ms = min(line.ms / line.batch, best.get(line.model, (line.ms, 0.0))[0])
+            best[line.model] = (ms, float(line.error))
+    if best:
+        plot_errors(best, save.with_suffix(".svg"))
+        say(f"saved {save.with_suffix('.svg')}")
+    else:
+        plot = save.with_suffix(".svg")
+        say(f"no plot {plot} of published errors against inference times: {_missing(lines)}")
+
+
+def _missing(lines: Sequence[_Line]) -> str:
+    """Reason for a missing plot of errors."""
+    if any(line.mode == "inference" for line in lines):
+        names = ", ".join(dict.fromkeys(line.model for line in lines))
+        return f"no published error of {names}"
+    return "inference was not timed"

@@ -1,0 +1,78 @@
+"""`skipweave check-data`: what is wrong with a dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from skipweave.data import DataConfig, DataReport, Finding, check_dataset
+from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.ops.cpu.processor import cores
+from skipweave_cli.options import CheckDataOptions
+from skipweave_cli.output_files import make_room
+from skipweave_cli.tables import BAR, new_table, print_table, say
+from skipweave_cli.worker_warning import warn_of_workers
+
+_KIND = {True: "bad", False: "note"}
+
+
+def check_data(options: CheckDataOptions) -> int:
+    """Read a dataset and list what is wrong with it.
+
+    Returns:
+        The exit status: 2 if there are bad entries, else 0.
+
+    Raises:
+        SkipweaveError: The dataset is not there, or the file exists already.
+    """
+    save, workers = options.save, cores() if options.workers is None else options.workers
+    if save:
+        make_room([save])
+    if options.workers is not None:
+        warn_of_workers(workers)
+    report = _read(options.config.data, workers)
+    if report.findings:
+        _show(report.findings)
+    _show_values(report)
+    if save:
+        _write(save, report.findings)
+    notes = len(report.findings) - report.bad
+    say(
+        f"{report.images:,} images read: " + (f"{report.bad:,} bad, {notes:,} notes" if report.findings else "all well")
+    )
+    return 2 if report.bad else 0
+
+
+def _read(config: DataConfig, workers: int) -> DataReport:
+    console = Console()
+    with Progress(*BAR, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        return check_dataset(
+            config, workers=workers, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    table = new_table("", "where", "problem", right=("",))
+    for finding in sorted(findings, key=lambda finding: not finding.bad):
+        table.add_row(_KIND[finding.bad], finding.place, finding.problem)
+    print_table(table)
+
+
+def _show_values(report: DataReport) -> None:
+    """Print the kinds of images and the range of their values."""
+    numbers = ("images", "lowest value", "highest value")
+    table = new_table("kind", *numbers, right=numbers)
+    for values in report.values:
+        table.add_row(values.kind, f"{values.images:,}", f"{values.low:g}", f"{values.high:g}")
+    if report.values:
+        print_table(table)
+    if report.range:
+        low, high = report.range
+        say(f"values from {low:g} to {high:g} become 0 to 1 in training (data.range)")
+
+
+def _write(path: Path, findings: Sequence[Finding]) -> None:
+    rows = ((_KIND[finding.bad], finding.place, finding.problem) for finding in findings)
+    write_text(path, as_csv([("kind", "where", "problem"), *rows]))

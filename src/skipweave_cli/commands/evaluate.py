@@ -1,0 +1,36 @@
+"""`skipweave validate` and `skipweave test`: evaluate a run."""
+
+from skipweave.inference import evaluate
+from skipweave.training import Split
+from skipweave_cli.options import EvaluateOptions
+from skipweave_cli.tables import say
+from skipweave_cli.training_display import metrics_text
+from skipweave_cli.worker_warning import warn_of_workers
+
+
+def validate(options: EvaluateOptions) -> None:
+    """Print the metrics of a run on its validation images."""
+    _evaluate(options, "validation")
+
+
+def test(options: EvaluateOptions) -> None:
+    """Print the metrics of a run on its test images."""
+    _evaluate(options, "test")
+
+
+def _evaluate(options: EvaluateOptions, split: Split) -> None:
+    warn_of_workers(options.workers)
+    *exits, last = evaluate(
+        options.run,
+        split,
+        options.which,
+        root=options.root,
+        accelerator=options.accelerator,
+        workers=options.workers,
+    )
+    values = metrics_text(last.compute())
+    say(f"{split}: {values}, loss {last.mean_loss:.4f} ({last.images:,} images)")
+    for name, value in last.per_class().items():
+        say(f"  {name.removeprefix('iou_'):<16} IoU {value:6.2f} %")
+    for number, early in enumerate(exits, start=1):
+        say(f"  exit {number:<11} {early.metric.label} {early.metric.text(early.value):>8}")

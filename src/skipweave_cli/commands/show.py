@@ -1,0 +1,75 @@
+"""`skipweave show`: cost and connections of a model."""
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from rich.table import Table
+
+from skipweave.analysis.profile import Profile, profile
+from skipweave.models import create_model
+from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.figure_files import save_figure
+from skipweave.transforms import build_compressed
+from skipweave_cli.options import ShowOptions
+from skipweave_cli.output_files import make_room, pictures
+from skipweave_cli.tables import new_table, print_table, say
+
+
+def show(options: ShowOptions) -> None:
+    """Print cost and connections of a model, and draw the connections.
+
+    Raises:
+        SkipweaveError: The model or an argument is wrong, or a file exists already.
+    """
+    name, save = options.model, options.save
+    prefix = save / name if save is not None and save.is_dir() else save
+    if prefix is not None:
+        make_room(pictures(prefix))
+    with torch.device("meta"):
+        network = build_compressed(partial(create_model, name), options.args)
+    title = " ".join([name, *(f"{key}={value}" for key, value in options.args.items())])
+    measured = profile(network, options.input_size)
+    print_table(_costs(title, measured, options.convention))
+    if measured.topologies:
+        print_table(_stages(measured))
+    if prefix is not None:
+        picture = plot_connections(measured.topologies, title)
+        for path in save_figure(picture, prefix):
+            say(f"saved {path}")
+
+
+def _costs(title: str, measured: Profile, conventions: Iterable[str]) -> Table:
+    table = new_table("", title)
+    kinds = ", ".join(f"{kind} {number:,}" for kind, number in measured.parameters_by_type.items() if number)
+    layers = ", ".join(f"{layer} {number:,}" for layer, number in measured.counts.macs.items())
+    table.add_row("images", "x".join(map(str, measured.input_size)))
+    table.add_row("parameters", f"{measured.parameters:,} ({kinds})")
+    table.add_row(
+        "with running statistics",
+        f"{measured.parameters_with_statistics:,} (a batch norm per unit and input, as in the papers)",
+    )
+    table.add_row("multiply-accumulates", f"{measured.macs:,} ({layers})")
+    if measured.exit_macs:
+        last = measured.exit_macs[-1]
+        costs = ", ".join(f"{macs:,} ({macs / last:.0%})" for macs in measured.exit_macs)
+        table.add_row("multiply-accumulates to each exit", costs)
+    for convention in conventions:
+        table.add_row(f"FLOPs, {convention}", f"{measured.operations(convention):,}")
+    table.add_row("saved for backward", f"{measured.saved_bytes / 2**20:,.1f} MiB per image, in 32-bit training")
+    table.add_row("peak memory of inference", f"{measured.inference_bytes / 2**20:,.1f} MiB, one image, 32-bit")
+    if measured.topologies:
+        links = f"{measured.links:,} into {measured.units} units"
+        degrees = f"mean in-degree {measured.mean_in_degree:.2f}, maximum {measured.max_in_degree}"
+        table.add_row("links", f"{links}; {degrees}")
+    return table
+
+
+def _stages(measured: Profile) -> Table:
+    numbers = ("units", "links", "mean in-degree", "max in-degree", "max back-propagation distance")
+    table = new_table("stage", "topology", *numbers, right=numbers)
+    for number, topology in enumerate(measured.topologies, start=1):
+        degrees = f"{topology.mean_in_degree:.2f}", str(topology.max_in_degree)
+        cells = str(topology.units), str(topology.links), *degrees, str(topology.max_distance)
+        table.add_row(str(number) if len(measured.topologies) > 1 else "all", topology.name, *cells)
+    return table

@@ -1,0 +1,298 @@
+"""Options of the commands. A field without default is a positional argument, as is one that is marked POSITIONAL."""
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from skipweave_config.fields import (
+    FilePath,
+    Flag,
+    NonNegativeInteger,
+    PlainValues,
+    PositiveInteger,
+    PositiveNumber,
+    Text,
+    not_empty,
+)
+from skipweave_config.fit_config import Accelerator, FitConfig
+from skipweave_config.study_config import StudyConfig
+from skipweave_config.validation import Config
+
+POSITIONAL = "positional"
+
+Which = Literal["best", "last"]
+InputSize = tuple[PositiveInteger, PositiveInteger, PositiveInteger]
+Workers = Annotated[NonNegativeInteger, Field(le=1024)]
+
+
+class ModelsOptions(Config):
+    """List the models.
+
+    Attributes:
+        filter: Part of a name, or a pattern such as "sparsenet*"; all models by default.
+    """
+
+    filter: Annotated[Text, POSITIONAL] = ""
+
+
+class ShowOptions(Config):
+    """Print cost and connections of a model. No memory is allocated for its weights.
+
+    Attributes:
+        model: A name that `skipweave models` lists.
+        args: Arguments of the model, for example --args.growth 12 --args.topology dense; --args.depth_multiplier 0.5
+            and --args.sparsify 0.1 thin it.
+        input_size: Channels, height and width of the images; the model's own by default.
+        convention: Also print FLOPs as these papers count them.
+        save: Path of a figure of the connections, saved as SAVE.png and SAVE.svg; in an existing directory, under the
+            model's name. Existing files are not overwritten.
+    """
+
+    model: Text
+    args: PlainValues = field(default_factory=dict)
+    input_size: InputSize | None = None
+    convention: tuple[Literal["sparsenet", "log_densenet", "seqconv", "delugenet"], ...] = ()
+    save: FilePath | None = None
+
+
+class LedgerOptions(Config):
+    """Build every model whose size a paper printed, and compare.
+
+    Attributes:
+        paper: The paper; all five by default.
+    """
+
+    paper: Literal["sparsenet", "log_densenet", "seqconv", "delugenet", "channel_sparsity"] | None = None
+
+
+class CheckDataOptions(Config):
+    """Read every image of every split as in training, and list what is wrong with files, sizes, labels and directories.
+
+    `bad` entries stop training or evaluation; `note` entries do not. The exit status is 2 if there are bad entries.
+
+    Attributes:
+        config: The config, as for `skipweave fit`, of which only the data is used.
+        save: Path of a new .csv file for the list.
+        workers: Worker processes; one per core by default.
+    """
+
+    config: FitConfig
+    save: FilePath | None = None
+    workers: Workers | None = None
+
+    @field_validator("save")
+    @classmethod
+    def _check_save(cls, save: Path | None, info: ValidationInfo) -> Path | None:
+        if save is not None and save.suffix != ".csv":
+            raise ValueError("should be a name that ends in .csv")
+        if save is None and "config" in info.data and info.data["config"].output.suffix == ".csv":
+            raise ValueError("should be the .csv file; output is the directory of runs")
+        return save
+
+
+class FitOptions(Config):
+    """Train a model on images. By default: a SparseNet on scikit-learn's handwritten digits.
+
+    Attributes:
+        config: The config.
+        resume: Run directory to resume from its last checkpoint, with its config.
+    """
+
+    config: FitConfig
+    resume: FilePath | None = None
+
+
+class StudyOptions(Config):
+    """Train several models on one dataset under one recipe, and report which has the lowest error for its cost.
+
+    By default: five small models that differ only in topology and aggregation, on scikit-learn's handwritten digits. If
+    interrupted, the same command resumes the study.
+
+    Attributes:
+        config: The config.
+        resume: Directory of a study to resume, with its config.
+    """
+
+    config: StudyConfig
+    resume: FilePath | None = None
+
+
+class EvaluateOptions(Config):
+    """Evaluate a run.
+
+    Attributes:
+        run: Run directory.
+        which: Checkpoint: `best` by validation error, or `last`.
+        root: Directory of the dataset, if it has moved.
+        accelerator: Device type.
+        workers: Worker processes that load data.
+    """
+
+    run: FilePath
+    which: Which = "best"
+    root: FilePath | None = None
+    accelerator: Accelerator = "auto"
+    workers: Workers = 0
+
+
+class ExitsOptions(Config):
+    """Print cost and error of each exit of a run's model; with --save also draw what they predict.
+
+    Attributes:
+        run: Run directory.
+        split: Split to evaluate; `train` is not augmented.
+        which: Checkpoint: `best` by validation error, or `last`.
+        image: Index of the image to draw; 0 by default.
+        save: Path of a figure of that image, its segmentation mask and the masks predicted by the exits, saved as
+            SAVE.png and SAVE.svg. Existing files are not overwritten.
+        root: Directory of the dataset, if it has moved.
+        accelerator: Device type.
+        workers: Worker processes that load data.
+    """
+
+    run: FilePath
+    split: Literal["train", "validation", "test"] = "test"
+    which: Which = "best"
+    image: NonNegativeInteger | None = None
+    save: FilePath | None = None
+    root: FilePath | None = None
+    accelerator: Accelerator = "auto"
+    workers: Workers = 0
+
+    @field_validator("save")
+    @classmethod
+    def _check_save(cls, save: Path | None, info: ValidationInfo) -> Path | None:
+        if save is None and info.data.get("image") is not None:
+            raise ValueError("should be the path of the figure of --image")
+        return save
+
+
+class PlotOptions(Config):
+    """Plot the connections of a network and the weights of its links, and print their values.
+
+    Attributes:
+        network: Run directory, weights file or hf-hub:USER/REPO; or a model name, for its connections.
+        kind: Plot; by default all that the network has.
+        save: A directory for KIND.svg, KIND.png and the values as KIND.csv of each plot; or, for a single kind, a file
+            that ends in .svg, .png, .pdf or .csv. Existing files are not overwritten.
+        which: Checkpoint of a run: `best` by validation error, or `last`.
+    """
+
+    network: Text
+    kind: Literal["connections", "reuse", "groups", "norms"] | None = None
+    save: FilePath | None = None
+    which: Which = "best"
+
+
+class PruneLinksOptions(Config):
+    """List the links of a trained model with a small weight, and report what removing them saves.
+
+    Attributes:
+        run: Run directory.
+        below: Threshold, relative to the largest weight of the same unit.
+        output: New directory for the model without these links, to be evaluated, or fine-tuned with `skipweave fit
+            --config OUTPUT/config.yaml`; nothing is written by default.
+        which: Checkpoint: `best` by validation error, or `last`.
+    """
+
+    run: FilePath
+    below: PositiveNumber = 0.1
+    output: FilePath | None = None
+    which: Which = "best"
+
+
+class PredictOptions(Config):
+    """Predict the classes of images, or their segmentation masks.
+
+    Attributes:
+        images: Image files, or directories of images.
+        run: Run directory, finished or not.
+        model: A weights file instead, such as a run's model.safetensors; or hf-hub:USER/REPO[@REVISION], whose
+            model.safetensors is downloaded from the Hugging Face Hub.
+        top: Number of classes to print per image.
+        output: A new .csv or .json file for the predictions; for segmentation a directory, `predictions` by default,
+            for NAME_labels.png, whose values are the labels, and NAME_overlay.png of each image.
+    """
+
+    images: Annotated[tuple[FilePath, ...], AfterValidator(not_empty)]
+    run: FilePath | None = None
+    model: FilePath | None = None
+    top: PositiveInteger = 3
+    output: FilePath | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: Path | None, info: ValidationInfo) -> Path | None:
+        if "run" in info.data and (info.data["run"] is None) == (model is None):
+            raise ValueError("should be a weights file, or left out and a run directory given as --run, not both")
+        return model
+
+
+class ExportOptions(Config):
+    """Export a trained model to ONNX, or as a directory that timm and the Hugging Face Hub take.
+
+    Attributes:
+        network: A run directory, a weights file, or hf-hub:USER/REPO.
+        output: Directory for model.onnx, whose outputs are compared with the model's first; for timm
+            model.safetensors, config.json and README.md. Existing files are not overwritten.
+        formats: Formats.
+        which: Checkpoint of a run: `best` by validation error, or `last`.
+    """
+
+    network: Text
+    output: FilePath = Path("exported")
+    formats: Annotated[tuple[Literal["onnx", "timm"], ...], AfterValidator(not_empty)] = ("onnx",)
+    which: Which = "best"
+
+
+class BenchOptions(Config):
+    """Time inference and training steps of models in interleaved rounds, with lower bounds of the machine.
+
+    Ratios are relative to the first model of --vs, or else the first model. Inference is measured after
+    `skipweave.optimize_for_inference`. Run it on an idle machine.
+
+    Attributes:
+        models: Names that `skipweave models` lists.
+        vs: Models to compare with, such as torchvision:densenet121: our names, torchvision:NAME, timm:NAME.
+        input_size: Channels, height and width of the images; those of the first model by default.
+        batches: Batch sizes; training steps are measured for 2 or more.
+        precisions: Precisions.
+        memory_formats: Memory formats.
+        compiled: Whether to use torch.compile: false, true, or both.
+        modes: What to time.
+        repeats: Number of rounds; the median is reported.
+        device: Device: cpu or cuda.
+        save: A new .csv file for all times; if the ledger has published errors of the models, they are plotted against
+            the inference times in an SVG file of the same name.
+    """
+
+    models: Annotated[tuple[Text, ...], AfterValidator(not_empty)]
+    vs: tuple[Text, ...] = ()
+    input_size: InputSize | None = None
+    batches: Annotated[tuple[PositiveInteger, ...], AfterValidator(not_empty)] = (1, 8)
+    precisions: tuple[Literal["float32", "bf16"], ...] = ("float32",)
+    memory_formats: tuple[Literal["contiguous", "channels_last"], ...] = ("contiguous", "channels_last")
+    compiled: tuple[Flag, ...] = (False,)
+    modes: tuple[Literal["inference", "step"], ...] = ("inference", "step")
+    repeats: PositiveInteger = 10
+    device: Text = "cpu"
+    save: FilePath | None = None
+
+    @field_validator("save")
+    @classmethod
+    def _check_save(cls, save: Path | None) -> Path | None:
+        if save is not None and save.suffix != ".csv":
+            raise ValueError("should be a name that ends in .csv")
+        return save
+
+
+class EnvOptions(Config):
+    """Print versions, the processor, and the implementation of channel-sparse convolutions used here, with the reason.
+
+    Attributes:
+        measure: Time the C library against dense convolutions first, and store the densities up to which it is faster.
+    """
+
+    measure: Flag = False

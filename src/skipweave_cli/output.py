@@ -1,0 +1,12 @@
+"""Output before anything else is imported."""
+
+import os
+import sys
+
+
+def write_out(text: str) -> None:
+    """Print to stdout; if nobody reads it any more, as after `| head`, go on without."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

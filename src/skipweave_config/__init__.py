@@ -1,0 +1,1 @@
+"""Configurations of skipweave: classes, validation and files. Imports neither torch nor `skipweave`."""

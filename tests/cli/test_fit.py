@@ -1,0 +1,164 @@
+import csv
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from skipweave.training.checkpoint.weights_file import load_weights, save_weights
+from skipweave_cli import main
+
+TINY = [
+    "--data.validation",
+    "700",
+    "--model.args.units",
+    "2",
+    "--model.args.growth",
+    "6",
+    "--epochs",
+    "2",
+    "--accelerator",
+    "cpu",
+]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> Path:
+    assert main(["fit", "--output", str(place / "runs"), *TINY]) == 0
+    return place / "runs" / "sparsenet40_12_digits_1"
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.png"
+    Image.fromarray((load_digits().images[0] * 255 / 16).astype(np.uint8)).save(path)
+    return path
+
+
+def test_fit_prints_one_line_an_epoch(tmp_path: Path, capsys: Capture):
+    assert main(["fit", "--output", str(tmp_path), *TINY]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("sparsenet40_12, ")
+    assert lines[1].endswith("sparsenet40_12_digits_1")
+    assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1/2", "2/2"]
+    assert any(line.startswith("test top-1 error ") for line in lines)
+
+
+def test_a_second_run_gets_its_own_folder(run: Path):
+    before = (run / "summary.json").read_bytes()
+    assert main(["fit", "--output", str(run.parent), *TINY, "--epochs", "1", "--batch_size", "512"]) == 0
+    assert (run.parent / "sparsenet40_12_digits_2" / "summary.json").exists()
+    assert (run / "summary.json").read_bytes() == before
+
+
+def test_a_finished_run_is_told_again_when_resumed(run: Path, capsys: Capture):
+    assert main(["fit", "--resume", str(run)]) == 0
+    assert capsys.readouterr().out.startswith("test top-1 error ")
+
+
+def test_other_settings_are_refused_when_resuming(run: Path, capsys: Capture):
+    assert main(["fit", "--resume", str(run), "--epochs", "9"]) == 2
+    assert "epochs: 9, not 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "split", "images"), [("validate", "validation", 700), ("test", "test", 359)])
+def test_a_run_is_scored_on_a_split(run: Path, capsys: Capture, command: str, split: str, images: int):
+    assert main([command, str(run), "--accelerator", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{split}: top-1 error ")
+    assert f"({images} images)" in shown
+    if split == "test":
+        metrics = json.loads((run / "summary.json").read_text())["test_metrics"]
+        assert f"top-1 error {metrics['top1_error']:.2f} %" in shown
+
+
+def test_predict_takes_a_run_or_a_file_of_weights(run: Path, scan: Path, capsys: Capture):
+    assert main(["predict", str(scan), "--run", str(run)]) == 0
+    by_run = capsys.readouterr().out
+    assert main(["predict", str(scan.parent), "--model", str(run / "model.safetensors")]) == 0
+    assert capsys.readouterr().out == by_run
+    assert scan.name in by_run
+
+
+def test_classes_and_files_cannot_steer_the_terminal(run: Path, scan: Path, tmp_path: Path, capsys: Capture):
+    network, description = load_weights(run / "model.safetensors")
+    hostile = replace(description, classes=tuple(f"\x1b[2J\x1b]0;{digit}\x07\x9b\u202e" for digit in range(10)))
+    weights = tmp_path / "hostile.safetensors"
+    save_weights(weights, network.state_dict(), hostile, 2)
+    (tmp_path / "bad\x1b[2J.png").write_bytes(b"not an image")
+    assert main(["predict", str(tmp_path), "--model", str(weights)]) == 2
+    shown = capsys.readouterr()
+    assert all(sign.isprintable() or sign == "\n" for sign in shown.out + shown.err)
+    assert re.search(r"\?\[2J\?\]0;\d\?\?\? ", shown.out)
+    assert "bad?[2J.png" in shown.err
+
+
+def test_predictions_are_written_as_csv_and_json(run: Path, scan: Path, tmp_path: Path):
+    for name in ("p.csv", "p.json"):
+        assert main(["predict", str(scan), "--run", str(run), "--top", "2", "--output", str(tmp_path / name)]) == 0
+    with (tmp_path / "p.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    (entry,) = json.loads((tmp_path / "p.json").read_text())
+    assert row["image"] == entry["image"] == str(scan)
+    assert entry["classes"] == {row[f"class_{rank}"]: float(row[f"probability_{rank}"]) for rank in (1, 2)}
+
+
+def test_predictions_are_written_over_nothing(run: Path, scan: Path, tmp_path: Path, capsys: Capture):
+    (tmp_path / "p.csv").write_text("mine")
+    assert main(["predict", str(scan), "--run", str(run), "--output", str(tmp_path / "p.csv")]) == 2
+    assert "p.csv exists already: choose another --output" in capsys.readouterr().err
+    assert (tmp_path / "p.csv").read_text() == "mine"
+
+
+def test_an_unreadable_image_is_told_and_the_others_are_classified(run: Path, scan: Path, capsys: Capture):
+    (scan.parent / "bad.png").write_bytes(b"not an image")
+    table = scan.parent / "p.csv"
+    assert main(["predict", str(scan.parent), "--run", str(run), "--output", str(table)]) == 2
+    shown = capsys.readouterr()
+    assert scan.name in shown.out
+    assert shown.err.startswith("skipweave: error: not a readable image")
+    assert shown.err.count("\n") == 1
+    with table.open(newline="") as file:
+        assert [bool(row["problem"]) for row in csv.DictReader(file)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["fit", "--model.name", "sparsnet40_24"], "did you mean sparsenet40_24"),
+        (["fit", "--data.name", "cifar10"], "data.root is None"),
+        (["fit", "--data.name", "cifar10", "--data.root", "/nowhere"], "/nowhere"),
+        (["test", "/nowhere"], "no such run directory: /nowhere"),
+        (["predict", "/nowhere.png", "--run", "/nowhere"], "no such run directory"),
+        (["predict", "a.png"], "model is None"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(words: list[str], part: str, capsys: Capture):
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert part in shown
+    assert shown.startswith("skipweave: error: ")
+    assert shown.count("\n") == 1
+
+
+def test_an_output_of_another_kind_is_refused(run: Path, scan: Path, capsys: Capture):
+    assert main(["predict", str(scan), "--run", str(run), "--output", "c.txt"]) == 2
+    assert "output is 'c.txt'" in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_told(run: Path, tmp_path: Path, capsys: Capture):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    (tmp_path / "checkpoints" / "best.safetensors").write_bytes(b"x" * 50)
+    assert main(["test", str(tmp_path)]) == 2
+    assert "damaged file" in capsys.readouterr().err
