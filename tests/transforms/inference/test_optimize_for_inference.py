@@ -217,7 +217,7 @@ TOYS: dict[str, tuple[Callable[[], Toy], str | None]] = {  # expected reason of 
     "average pool": (lambda: Toy(lambda toy, x: toy.norm(nn.AvgPool2d(2)(toy.conv(x)))), "aten.avg_pool2d"),
     "another operation": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x).abs())), "aten.abs"),
     "raw map read too": (lambda: Toy(_shared), "other readers"),
-    "raw map shown": (lambda: Toy(lambda toy, x: (raw := toy.conv(x), toy.norm(raw))), "gives away"),
+    "raw map shown": (lambda: Toy(lambda toy, x: (raw := toy.conv(x), toy.norm(raw))), "output"),
     "run twice": (lambda: Toy(_twice), "norm runs several times"),
     "convolution run twice": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)) + toy.conv(x)), "conv runs several"),
     "joined with itself": (
@@ -229,10 +229,10 @@ TOYS: dict[str, tuple[Callable[[], Toy], str | None]] = {  # expected reason of 
     "part of the rows": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)[..., 1:, :-1])), None),
     "another class that runs as its base": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Named(3, 4, 3)), None),
     "timm's padding": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Conv2dSame(3, 4, 3, stride=2)), None),
-    "another class": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Doubled(3, 4, 3)), "what conv makes"),
+    "another class": (lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), Doubled(3, 4, 3)), "follows conv"),
     "weight norm": (
         lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))),
-        "what conv makes",
+        "follows conv",
     ),
     "no statistics": (
         lambda: Toy(lambda toy, x: toy.norm(toy.conv(x)), track_running_stats=False),
