@@ -1,4 +1,4 @@
-"""Networks that do what nobody foresaw: each transform keeps structure and, where it must, values, or says why not."""
+"""Unusual networks: each transform keeps structure and values of outputs, or refuses with a reason."""
 
 import copy
 import dataclasses
@@ -94,7 +94,7 @@ def results(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         for transform in ALL
     ],
 )
-def test_whatever_holds_the_outputs(holder: str, transform: str) -> None:
+def test_output_containers(holder: str, transform: str) -> None:
     model = shaken(Net(lambda net, x: HOLDERS[holder](*net.raw(x))))
     made, x = TRANSFORMS[transform](model, **SIZE), torch.randn(3, 3, 16, 16)
     assert_alike(results(made, x), results(model, x), values=transform == "optimize_for_inference")
@@ -119,7 +119,7 @@ def _keep_in_buffer(net: Net, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("transform", ALL)
 @pytest.mark.parametrize("keep", [_keep_attribute, _keep_in_object, _keep_in_buffer])
-def test_what_the_network_keeps(keep: Callable[[Net, Tensor], Tensor], transform: str) -> None:
+def test_stored_activations(keep: Callable[[Net, Tensor], Tensor], transform: str) -> None:
     model = shaken(Net(keep))
     if keep is _keep_in_buffer:
         model.n.register_buffer("running", torch.zeros(16))
@@ -138,7 +138,7 @@ def test_what_the_network_keeps(keep: Callable[[Net, Tensor], Tensor], transform
 HELD: list[Tensor] = []
 
 
-def test_what_others_keep_is_not_folded() -> None:
+def test_activations_stored_by_other_modules_are_not_folded() -> None:
     def hold(net: Net, x: Tensor) -> Tensor:
         logits, raw = net.raw(x)
         HELD[:] = [raw]
@@ -327,7 +327,7 @@ INPUTS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], Refusals]] = {
         dict(example_inputs=torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)),
         {},
     ),
-    "two tensors, of which one is told": (
+    "two tensors, one of them given": (
         lambda: Net(lambda net, x, y: net.logits(x + y)),
         SIZE,
         dict.fromkeys(ALL, "missing 1 required positional argument"),
@@ -402,7 +402,7 @@ KINDS: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("transform", ALL)
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_kinds_that_cannot_be_transformed(name: str, transform: str) -> None:
+def test_unsupported_module_types(name: str, transform: str) -> None:
     make, words = KINDS[name]
     with pytest.raises(SkipweaveError, match=words):
         TRANSFORMS[transform](make(), **SIZE)
@@ -416,7 +416,7 @@ def test_weights_in_bfloat16_of_outputs_in_a_dataclass() -> None:
 
 
 @pytest.mark.parametrize("activation", [nn.Hardtanh(), nn.ReLU6(), nn.Hardsigmoid(), nn.Hardswish(), nn.Tanhshrink()])
-def test_no_channel_is_dead_behind_any_activation(activation: nn.Module) -> None:
+def test_sparsify_leaves_no_dead_channel_behind_any_activation(activation: nn.Module) -> None:
     """Each of 96 channels of 32 layers that are added is read, whatever they add up to."""
 
     class Sums(nn.Module):
@@ -439,7 +439,7 @@ def test_no_channel_is_dead_behind_any_activation(activation: nn.Module) -> None
     assert (read["last"] > 0).all()
 
 
-def test_a_deque_is_a_holder_too() -> None:
+def test_deques_are_containers() -> None:
     model = shaken(Net(lambda net, x: deque(net.raw(x))))
     fast, x = skipweave.optimize_for_inference(model, **SIZE), torch.randn(2, 3, 16, 16)
     assert_alike(list(results(fast, x)), list(results(model, x)), values=True)

@@ -145,7 +145,7 @@ class LogDenseNetV2(StagedNet):
 
     Node 0 of a stage is the concatenation of the compressed features; node t reads it and the nodes t - 2^k of its own
     stage. Between stages, `BlockCompression` compresses the new nodes to growth x (floor(log2(L + 1)) + 1) channels,
-    where L is the total number of units (as in the released code; the paper prints growth x log L).
+    where L is the total number of units (as in the released code; growth x log L in the paper).
 
     Args:
         units: See `LogDenseNetV1`, also for the other arguments; here the bottleneck is the default.
