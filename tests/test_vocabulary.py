@@ -16,21 +16,9 @@ CHECKED = (
     "SECURITY.md",
     "Makefile",
     "benchmarks",
-    "docs/decisions",
-    "docs/dependencies.md",
-    "docs/plots.md",
-    "docs/reliability.md",
-    "docs/results",
-    "docs/segmentation.md",
-    "docs/shipping.md",
+    "docs",
     "recipes",
-    "src/skipweave/analysis",
-    "src/skipweave/files",
-    "src/skipweave_cli",
-    "src/skipweave_config",
-    "src/skipweave/data",
-    "src/skipweave/export",
-    "src/skipweave/plotting",
+    "src",
     "studies",
 )
 UNCHECKED = ("benchmarks/transforms.py",)
@@ -68,7 +56,13 @@ TERMS = {
 }
 
 # File and word: the exact phrase in which it is accepted, such as ("src/skipweave/models/delugenet.py", "normalised").
-EXEMPT: dict[tuple[str, str], str] = {}
+EXEMPT: dict[tuple[str, str], str] = {
+    ("docs/decisions/normalize_once.md", "gain"): "a reader's scale is named `gain`",
+    ("docs/transforms_table.md", "gain"): "ScaledStdConv2d has parameters of unknown width (gain)",
+    ("src/skipweave/layers/aggregation.py", "gain"): "gain: Scale (C,)",
+    ("src/skipweave/training/run/run_log.py", "tell"): "tell: Receives the text of each warning.",
+    ("src/skipweave/models/delugenet.py", "normalised"): '"normalised"',
+}
 
 
 def files() -> list[Path]:

@@ -1,11 +1,11 @@
-"""Output without rich, for help and configs."""
+"""Output before anything else is imported."""
 
 import os
 import sys
 
 
 def write_out(text: str) -> None:
-    """Print to stdout; continue without it if it is closed, as after `| head`."""
+    """Print to stdout; once it is closed, as after `| head`, continue without it."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -89,7 +89,7 @@ class StudyConfig(Config):
         accelerator: Device type.
         precision: Precision of weights and operations, as for `skipweave fit`.
         processes: Models trained at the same time; null for one per core (at most 4) on the CPU, one elsewhere.
-        timing_repeats: Interleaved timings of each model's training step; 0 for none.
+        timing_repeats: Number of timings of each model's training step, interleaved; 0 for none.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
     """
 
@@ -137,7 +137,7 @@ class StudyConfig(Config):
     @property
     def headline(self) -> str:
         """The title, or one made of the dataset."""
-        return self.title or f"Which network has the lowest error for its cost on {self.data.name}?"
+        return self.title or f"Which network is most accurate for its cost on {self.data.name}?"
 
     def fit_config(
         self, model: ModelConfig, seed: int, output: Path, densify: DensifyConfig | None = None

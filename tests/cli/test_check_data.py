@@ -74,7 +74,7 @@ def test_a_missing_class_list_is_named_where_it_was_looked_for(
     options = ["--data.classes", given] if given else []
     assert main(["check-data", "--data.name", "masks", "--data.root", root, "--workers", "0", *options]) == 2
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"no class list at {given or f'{root}/classes.csv'}: " in shown
+    assert f"no class list at {given or f'{root}/classes.csv'}" in shown
 
 
 def test_notes_alone_are_no_failure(photos: Path, capsys: Capture):

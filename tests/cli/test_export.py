@@ -44,7 +44,7 @@ def picture(path: Path) -> Path:
 
 
 def save(path: Path, model: str, preprocessing: Preprocessing, **args: object) -> Path:
-    """A file of weights of a network that labels pixels."""
+    """A weights file of a segmentation network."""
     full = {**args, "num_classes": 2, "in_chans": preprocessing.channels}
     palette = ((0, 0, 0), (1, 1, 1), (2, 2, 2))
     description = Description(model, full, "streets", ("road", "sky"), preprocessing, palette)

@@ -1,4 +1,4 @@
-"""Which channels a layer reads of which other, traced through all that lies between them."""
+"""Channels that each layer reads from each other layer."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ def straight(*inputs: int) -> list[tuple[int, int]]:
     return list(enumerate(inputs))
 
 
-def test_places_of_channels() -> None:
+def test_channel_positions() -> None:
     graph = graph_of(Net(), (3, 8, 8))
     assert graph.layers == ("stem", "left", "right", "gate", "skip", "last", "fc")
     assert places(graph, "stem") == {}
@@ -83,14 +83,14 @@ class Dropped(nn.Module):
         return x[:, :2]
 
 
-def test_channels_that_reach_nothing_and_layers_that_run_twice_or_not_at_all() -> None:
+def test_unused_channels_and_repeated_or_unused_layers() -> None:
     graph = graph_of(Dropped().train(), (4, 5, 5))
     assert graph.layers == ("twice",)
     assert places(graph, "twice") == {"twice": straight(2, 3, 0, 1)}
     assert graph.shown["twice"].tolist() == [True, True, False, False]
 
 
-def test_the_model_is_left_alone_wherever_it_lives_whatever_its_weights_are() -> None:
+def test_the_model_is_unchanged_on_any_device_with_any_weights() -> None:
     with torch.device("meta"):
         abstract = graph_of(Net(), (3, 8, 8))
     torch.manual_seed(0)
@@ -107,7 +107,7 @@ def test_the_model_is_left_alone_wherever_it_lives_whatever_its_weights_are() ->
     assert all(places(real, reader) == places(abstract, reader) for reader in real.layers)
 
 
-def test_squeeze_and_excitation_and_residual_sums_of_timm() -> None:
+def test_timm_squeeze_and_excitation_and_residual_sums() -> None:
     with torch.device("meta"):
         model = timm.create_model("seresnet18")
     found = places(graph_of(model, (3, 64, 64)), "layer4.1.conv1")
@@ -115,8 +115,8 @@ def test_squeeze_and_excitation_and_residual_sums_of_timm() -> None:
     assert set(found) == {"layer4.0.conv2", "layer4.0.se.fc2", "layer4.0.downsample.0"}
 
 
-def test_images_that_the_model_cannot_take() -> None:
-    with pytest.raises(SkipweaveError, match=r"cannot run for images of size \(4, 8, 8\)"):
+def test_unsupported_images() -> None:
+    with pytest.raises(SkipweaveError, match=r"\(4, 8, 8\)"):
         graph_of(Net(), (4, 8, 8))
 
 
@@ -151,7 +151,7 @@ ORDER = torch.tensor([2, 0, 3, 1])
 
 
 @pytest.mark.parametrize("name", BETWEEN)
-def test_what_lies_between_layers(name: str) -> None:
+def test_operations_between_layers(name: str) -> None:
     operation, expected = BETWEEN[name]
 
     class Pair(nn.Module):

@@ -1,4 +1,4 @@
-"""Copies that keep everything, and replicas that leave no trace."""
+"""Copies keep hooks, ties and attributes; replicas do not change the original."""
 
 from functools import partial
 from threading import Lock
@@ -59,7 +59,7 @@ class WithOwnHooks(nn.Module):
 
 
 @pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
-def test_hooks_of_users_stay_with_copies_and_do_not_run_in_replicas(register: str) -> None:
+def test_user_hooks_are_copied_and_do_not_run_in_replicas(register: str) -> None:
     fired: list[str] = []
     collector, model = Collector(), layers()
     for hook in (lambda *_: fired.append("lambda"), partial(fire, fired, "partial"), collector.note, collector):
@@ -72,7 +72,7 @@ def test_hooks_of_users_stay_with_copies_and_do_not_run_in_replicas(register: st
     assert (fired, len(collector.seen)) == (["lambda", "partial"], 2)
 
 
-def test_hooks_of_the_network_run_in_replicas_and_see_them_alone() -> None:
+def test_hooks_of_the_network_run_in_replicas_on_replica_tensors() -> None:
     model = WithOwnHooks().eval()
     expected = model(*IMAGES.args)
     model.found.clear()
@@ -106,7 +106,7 @@ def test_attributes_of_parameters_and_hooks_on_gradients_are_copied(register: st
     assert model[0].weight.grad is None
 
 
-def test_ties_stay_ties_and_nothing_is_shared() -> None:
+def test_tied_parameters_remain_tied_and_share_no_memory_with_the_original() -> None:
     model = layers()
     model.append(nn.Conv2d(4, 4, 1))
     model[4].weight = model[3].weight
@@ -142,7 +142,7 @@ def test_computed_weights(attach: Any) -> None:
     assert computes_weights(model[0]) == (not nn.utils.parametrize.is_parametrized(model[0]))
 
 
-def test_replicas_leave_the_network_as_it_was() -> None:
+def test_replicas_do_not_change_the_network() -> None:
     class Counting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -167,7 +167,7 @@ def test_replicas_leave_the_network_as_it_was() -> None:
     assert (model.calls, model.training, hasattr(model, "last")) == (0, True, False)
 
 
-def test_inputs_that_a_network_changes_are_given_anew() -> None:
+def test_inputs_modified_in_place_are_restored() -> None:
     class InPlace(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.sub_(1)
@@ -178,7 +178,7 @@ def test_inputs_that_a_network_changes_are_given_anew() -> None:
     assert inputs.args[0].eq(1).all()
 
 
-def test_replicas_are_in_evaluation_mode_as_the_network_understands_it() -> None:
+def test_replicas_call_the_networks_own_eval() -> None:
     class Fast(nn.Module):
         fast = False
 
@@ -193,11 +193,11 @@ def test_networks_that_cannot_be_copied() -> None:
     model = layers()
     model.lock = Lock()
     for copy in (copied, replica, on_meta):
-        with pytest.raises(SkipweaveError, match=r"this Sequential cannot be copied .*lock"):
+        with pytest.raises(SkipweaveError, match=r"Sequential cannot be copied .*lock"):
             copy(model)
 
 
-def test_tensors_are_found_wherever_a_module_holds_them() -> None:
+def test_tensors_in_module_attributes_are_found() -> None:
     model = layers()
     model[2].table = {"deep": [torch.zeros(2), (torch.ones(3),)]}
     places = dict(tensors_of(model))

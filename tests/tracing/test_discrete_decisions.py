@@ -1,4 +1,4 @@
-"""Decisions that rounding turns, and those that it does not."""
+"""Discrete decisions that rounding changes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,14 +41,14 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], set[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_what_hangs_on_decisions(name: str) -> None:
+def test_values_dependent_on_decisions(name: str) -> None:
     function, dependent, decisions = FUNCTIONS[name]
     found = of(function, X)
     assert found.dependent == dependent
     assert [decision.name for decision in found.decisions] == decisions
 
 
-def test_decisions_that_rounding_turns_are_forgiven_and_no_others() -> None:
+def test_only_decisions_changed_by_rounding_are_tolerated() -> None:
     def detect(x: Tensor) -> dict[str, Tensor]:
         order = x.argsort(descending=True)
         return {"scores": x[order], "boxes": torch.arange(4.0)[order], "input": x}
@@ -64,7 +64,7 @@ def test_decisions_that_rounding_turns_are_forgiven_and_no_others() -> None:
     assert difference(of(detect, near), elsewhere, values=True).startswith("output['input'] differs")
 
 
-def test_decisions_behind_others_are_forgiven_too() -> None:
+def test_decisions_dependent_on_tolerated_ones_are_tolerated() -> None:
     def detect(x: Tensor) -> Tensor:
         largest = x[x > 0]
         return torch.arange(3.0)[largest.sin().argsort()]
@@ -75,7 +75,7 @@ def test_decisions_behind_others_are_forgiven_too() -> None:
     assert difference(of(detect, near), of(detect, turned.flip(0)), values=True) != ""
 
 
-def test_other_numbers_of_detections_are_forgiven_where_scores_are_near_the_threshold() -> None:
+def test_different_numbers_of_detections_near_the_threshold_are_tolerated() -> None:
     def choose(x: Tensor) -> list[Tensor]:
         return [x[x > 1]]
 

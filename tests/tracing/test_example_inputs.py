@@ -1,4 +1,4 @@
-"""What networks are called with, and variants of it."""
+"""Example inputs and their variants."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def test_variants(given: Any, batch: int, variants: list[Any]) -> None:
         assert expected is ... or shapes(found) == expected
 
 
-def test_variants_repeat_what_is_given() -> None:
+def test_variants_repeat_the_given_inputs() -> None:
     _, more, larger, _ = (variant.args[0] for variant in Inputs((IMAGE,)).variants())
     torch.testing.assert_close(more, torch.cat([IMAGE, IMAGE[:1]]))
     torch.testing.assert_close(larger[..., :4, :5], IMAGE)
@@ -59,22 +59,22 @@ class Cfg(nn.Module):
         self.pretrained_cfg = cfg
 
 
-def test_the_size_that_a_model_says() -> None:
+def test_input_size_of_pretrained_cfg() -> None:
     assert checked_input_size(Cfg(dict(input_size=(3, 8, 9))), None) == (3, 8, 9)
     model = Cfg(dict(input_size=(3, 8, 9)))
     model.in_chans = 1
     assert checked_input_size(model, None) == (1, 8, 9)
     for cfg in (None, {}, object()):
-        with pytest.raises(SkipweaveError, match="does not say what images it takes"):
+        with pytest.raises(SkipweaveError, match="input_size="):
             checked_input_size(Cfg(cfg), None)
 
 
 @pytest.mark.parametrize("size", [(3,), (3, 0, 8), (3, 8.0, 8), (True, 8, 8), (1, 2, 3, 4, 5), "333", 7])
-def test_sizes_that_are_none(size: Any) -> None:
+def test_invalid_sizes(size: Any) -> None:
     with pytest.raises(SkipweaveError, match="input_size is"):
         example(nn.Identity(), size, None)
 
 
-def test_both() -> None:
-    with pytest.raises(SkipweaveError, match="both input_size and example_inputs are given"):
+def test_input_size_and_example_inputs_exclude_each_other() -> None:
+    with pytest.raises(SkipweaveError, match="input_size and example_inputs"):
         example(nn.Identity(), (3, 8, 8), IMAGE)

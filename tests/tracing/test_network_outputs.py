@@ -1,4 +1,4 @@
-"""Outcomes of two runs, compared."""
+"""Comparison of the outputs of two runs."""
 
 import dataclasses
 from collections import OrderedDict, deque, namedtuple
@@ -69,7 +69,7 @@ IMAGE = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("name", HOLDERS)
-def test_other_values_are_found_in_every_holder(name: str) -> None:
+def test_different_values_are_found_in_every_container(name: str) -> None:
     wrap, place = HOLDERS[name]
     assert difference(of(wrap, IMAGE), of(wrap, IMAGE.clone()), values=True) == ""
     assert difference(of(wrap, IMAGE), of(wrap, IMAGE + 1), values=False) == ""
@@ -77,19 +77,23 @@ def test_other_values_are_found_in_every_holder(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(HOLDERS) - {"number"}))
-def test_other_shapes_and_dtypes_are_found_in_every_holder(name: str) -> None:
+def test_different_shapes_and_dtypes_are_found_in_every_container(name: str) -> None:
     wrap, place = HOLDERS[name]
     words = difference(of(wrap, IMAGE), of(wrap, IMAGE[:1]), values=False)
-    assert words == f"{place} is of shape (1, 3): expected (2, 3)"
+    assert words.startswith(f"{place} ")
+    assert "(1, 3)" in words
+    assert "(2, 3)" in words
     assert difference(of(wrap, IMAGE), of(wrap, IMAGE[:1]), values=False, sizes=False) == ""
     assert difference(of(wrap, IMAGE), of(wrap, IMAGE[0]), values=False, sizes=False) != ""
     words = difference(of(wrap, IMAGE), of(wrap, IMAGE.double()), values=False)
-    assert words == f"{place} is of torch.float64: expected torch.float32"
+    assert words.startswith(f"{place} ")
+    assert "float64" in words
+    assert "float32" in words
 
 
 @pytest.mark.parametrize("name", HOLDERS)
 @pytest.mark.parametrize("other", HOLDERS)
-def test_other_holders_are_told_apart(name: str, other: str) -> None:
+def test_container_types_are_distinguished(name: str, other: str) -> None:
     if name in ("list", "generator") and other in ("list", "generator"):
         return  # what a generator yields is collected
     if {name, other} <= {"list", "generator", "numpy"}:
@@ -108,7 +112,7 @@ def test_other_holders_are_told_apart(name: str, other: str) -> None:
         (lambda x: [x, 1], lambda x: [x, 1.0], "output[1] is a float"),
     ],
 )
-def test_other_structures(expected: Any, found: Any, words: str) -> None:
+def test_different_structures(expected: Any, found: Any, words: str) -> None:
     assert difference(of(expected, IMAGE), of(found, IMAGE), values=False).startswith(words)
 
 
@@ -123,7 +127,7 @@ def test_tolerances(dtype: torch.dtype) -> None:
         assert difference(results[0], of(lambda x: x, other.to(dtype)), values=True) != ""
 
 
-def test_whole_numbers_are_compared_exactly() -> None:
+def test_integers_are_compared_exactly() -> None:
     labels = torch.tensor([1, 2, 3])
     assert difference(of(lambda x: x, labels), of(lambda x: x, labels + 1), values=True) == (
         "output differs in 3 of 3 elements"
@@ -153,7 +157,7 @@ class Keeps(nn.Module):
 
 
 @pytest.mark.parametrize("where", ["attribute", "dict", "buffer", "new buffer"])
-def test_what_modules_keep_is_compared(where: str) -> None:
+def test_stored_module_attributes_are_compared(where: str) -> None:
     one, same, other, nothing = (
         outcome(replica(Keeps(factor, place)), Inputs((IMAGE,)))
         for factor, place in ((1, where), (1, where), (2, where), (1, ""))
@@ -165,7 +169,7 @@ def test_what_modules_keep_is_compared(where: str) -> None:
     assert "expected nothing there" in difference(nothing, one, values=False)
 
 
-def test_objects_that_hold_themselves() -> None:
+def test_self_referencing_objects() -> None:
     def ring(x: Tensor) -> list[Any]:
         held: list[Any] = [x]
         held.append(held)
@@ -175,5 +179,5 @@ def test_objects_that_hold_themselves() -> None:
     assert difference(of(ring, IMAGE), of(ring, IMAGE + 1), values=True) != ""
 
 
-def test_arrays_of_objects_have_no_values() -> None:
+def test_object_arrays_are_compared_by_shape() -> None:
     assert difference(*[of(lambda x: np.array([None, "a"]), IMAGE)] * 2, values=True) == ""

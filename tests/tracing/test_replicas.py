@@ -1,4 +1,4 @@
-"""Norms on the meta device, as replicas run them."""
+"""Norms on the meta device in replicas."""
 
 from contextlib import nullcontext
 
@@ -19,7 +19,7 @@ NORMS: dict[str, nn.Module] = {
 
 @pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_quick_norms_return_what_norms_return(name: str, dtype: torch.dtype) -> None:
+def test_fast_meta_norms_return_equal_shapes_and_dtypes(name: str, dtype: torch.dtype) -> None:
     def described(quick: bool) -> tuple[torch.Size, torch.dtype, tuple[int, ...], torch.device]:
         with torch.no_grad(), FastMetaNorms() if quick else nullcontext():
             made: Tensor = NORMS[name].to("meta", dtype)(torch.empty(2, 8, 3, 5, dtype=dtype, device="meta"))

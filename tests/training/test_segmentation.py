@@ -142,5 +142,5 @@ def test_classes_count_by_median_frequency(config: FitConfig):
 
 
 def test_a_network_that_does_not_label_pixels_is_refused(config: FitConfig):
-    with pytest.raises(SkipweaveError, match="sparsenet40_24 gives one label an image"):
+    with pytest.raises(SkipweaveError, match="sparsenet40_24 predicts one label per image"):
         fit(replace(config, model=ModelConfig("sparsenet40_24", {"units": 1})))

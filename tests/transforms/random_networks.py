@@ -1,4 +1,4 @@
-"""Small networks drawn at random: convolutions, norms, activations, branches, sums, views and shared modules."""
+"""Random small networks of convolutions, norms, activations, branches, sums, views and shared modules."""
 
 import dataclasses
 from collections import namedtuple

@@ -1,4 +1,4 @@
-"""Networks that do what nobody foresaw: each transform keeps structure and, where it must, values, or says why not."""
+"""Unusual networks: each transform keeps structure and values of outputs, or refuses with a reason."""
 
 import copy
 import dataclasses
@@ -94,7 +94,7 @@ def results(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         for transform in ALL
     ],
 )
-def test_whatever_holds_the_outputs(holder: str, transform: str) -> None:
+def test_output_containers(holder: str, transform: str) -> None:
     model = shaken(Net(lambda net, x: HOLDERS[holder](*net.raw(x))))
     made, x = TRANSFORMS[transform](model, **SIZE), torch.randn(3, 3, 16, 16)
     assert_alike(results(made, x), results(model, x), values=transform == "optimize_for_inference")
@@ -119,7 +119,7 @@ def _keep_in_buffer(net: Net, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("transform", ALL)
 @pytest.mark.parametrize("keep", [_keep_attribute, _keep_in_object, _keep_in_buffer])
-def test_what_the_network_keeps(keep: Callable[[Net, Tensor], Tensor], transform: str) -> None:
+def test_stored_activations(keep: Callable[[Net, Tensor], Tensor], transform: str) -> None:
     model = shaken(Net(keep))
     if keep is _keep_in_buffer:
         model.n.register_buffer("running", torch.zeros(16))
@@ -138,7 +138,7 @@ def test_what_the_network_keeps(keep: Callable[[Net, Tensor], Tensor], transform
 HELD: list[Tensor] = []
 
 
-def test_what_others_keep_is_not_folded() -> None:
+def test_activations_stored_by_other_modules_are_not_folded() -> None:
     def hold(net: Net, x: Tensor) -> Tensor:
         logits, raw = net.raw(x)
         HELD[:] = [raw]
@@ -232,11 +232,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Refusals]] = {
     "other ways for fewer channels": (lambda: Net(_matching), {"depth_multiplier": "would run"}),
     "functional use of a weight": (
         lambda: Net(_functional),
-        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is used by more"),
+        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is also used"),
     ),
     "functional use besides": (
         lambda: Net(_both),
-        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is used by more"),
+        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is also used"),
     ),
     "attributes of norms": (lambda: Net(_asks_its_norm), {}),
     "written into a map": (lambda: Net(_prefilled), {}),
@@ -327,7 +327,7 @@ INPUTS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], Refusals]] = {
         dict(example_inputs=torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)),
         {},
     ),
-    "two tensors, of which one is told": (
+    "two tensors, one of them given": (
         lambda: Net(lambda net, x, y: net.logits(x + y)),
         SIZE,
         dict.fromkeys(ALL, "missing 1 required positional argument"),
@@ -386,23 +386,23 @@ def _spread() -> nn.Module:
 
 
 KINDS: dict[str, tuple[Callable[[], Any], str]] = {
-    "no module": (lambda: torch.relu, "the model is a .*: expected a torch.nn.Module"),
-    "scripted": (lambda: torch.jit.script(layers()), "the network is scripted: give the network as it was before"),
+    "no module": (lambda: torch.relu, "model is a builtin_function_or_method|model is a function"),
+    "scripted": (lambda: torch.jit.script(layers()), "the network is scripted"),
     "traced": (lambda: torch.jit.trace(layers().eval(), torch.zeros(1, 3, 16, 16)), "is scripted"),
     "partly scripted": (lambda: layers(torch.jit.script(nn.ReLU())), "2 is scripted"),
-    "lazy": (lambda: layers(nn.LazyConv2d(16, 1)), "2 is lazy, and does not know its sizes yet: run"),
-    "compiled": (lambda: torch.compile(layers()), "the network is compiled: give the network that torch.compile was"),
-    "data parallel": (lambda: nn.DataParallel(layers()), "wrapped in DataParallel: give its module"),
-    "quantized": (lambda: layers(torch.ao.nn.quantized.Conv2d(16, 16, 1)), "2 is quantized: give the network in float"),
+    "lazy": (lambda: layers(nn.LazyConv2d(16, 1)), "2 is lazy"),
+    "compiled": (lambda: torch.compile(layers()), "the network is compiled"),
+    "data parallel": (lambda: nn.DataParallel(layers()), "DataParallel"),
+    "quantized": (lambda: layers(torch.ao.nn.quantized.Conv2d(16, 16, 1)), "2 is quantized"),
     "devices": (_spread, r"several devices \(0.0.weight on cpu, 1.0.weight on meta\)"),
-    "not to be copied": (_locked, "this Sequential cannot be copied"),
+    "not to be copied": (_locked, "Sequential cannot be copied"),
 }
 
 
 @pytest.mark.parametrize("transform", ALL)
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_kinds_that_cannot_be_transformed(name: str, transform: str) -> None:
+def test_unsupported_module_types(name: str, transform: str) -> None:
     make, words = KINDS[name]
     with pytest.raises(SkipweaveError, match=words):
         TRANSFORMS[transform](make(), **SIZE)
@@ -411,12 +411,12 @@ def test_kinds_that_cannot_be_transformed(name: str, transform: str) -> None:
 def test_weights_in_bfloat16_of_outputs_in_a_dataclass() -> None:
     """Their dtype cannot be put back, so it is said."""
     model = Net(lambda net, x: Record(*net.raw(x)))
-    with pytest.raises(SkipweaveError, match=r"output.logits is of torch.bfloat16: expected torch.float32"):
+    with pytest.raises(SkipweaveError, match=r"output\.logits has dtype torch\.bfloat16"):
         skipweave.optimize_for_inference(model, weights=torch.bfloat16, **SIZE)
 
 
 @pytest.mark.parametrize("activation", [nn.Hardtanh(), nn.ReLU6(), nn.Hardsigmoid(), nn.Hardswish(), nn.Tanhshrink()])
-def test_no_channel_is_dead_behind_any_activation(activation: nn.Module) -> None:
+def test_sparsify_leaves_no_dead_channel_behind_any_activation(activation: nn.Module) -> None:
     """Each of 96 channels of 32 layers that are added is read, whatever they add up to."""
 
     class Sums(nn.Module):
@@ -439,7 +439,7 @@ def test_no_channel_is_dead_behind_any_activation(activation: nn.Module) -> None
     assert (read["last"] > 0).all()
 
 
-def test_a_deque_is_a_holder_too() -> None:
+def test_deques_are_containers() -> None:
     model = shaken(Net(lambda net, x: deque(net.raw(x))))
     fast, x = skipweave.optimize_for_inference(model, **SIZE), torch.randn(2, 3, 16, 16)
     assert_alike(list(results(fast, x)), list(results(model, x)), values=True)

@@ -19,7 +19,7 @@ def small(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_names_lead_to_modules_and_convolutions(name):
+def test_names_match_modules_and_convolutions(name):
     model = small(name)
     found = list(readers(model))
     for reader in found:
@@ -34,7 +34,7 @@ def test_names_lead_to_modules_and_convolutions(name):
             assert len(reader.concat.widths) == len(reader.sources)
 
 
-def test_units_and_in_delugenets_who_reads_a_stage():
+def test_readers_of_units_and_stages():
     assert [(r.stage, r.node, r.sources) for r in readers(small("sparsenet40_12"))][:4] == [
         (0, 1, (0,)),
         (0, 2, (1, 0)),
@@ -49,12 +49,12 @@ def test_units_and_in_delugenets_who_reads_a_stage():
     ]
 
 
-def test_heads_follow_the_last_nodes_of_stages_that_a_topology_spans():
+def test_heads_read_the_last_nodes_of_spanning_stages():
     assert [r.node for r in readers(small("logdensenet_v1_12_16")) if r.shared] == [3, 5, 7]
     assert not any(r.shared for r in readers(small("sparsenet40_12")))
 
 
-def test_exits_follow_the_units_that_they_stand_behind():
+def test_exits_read_the_nodes_of_their_units():
     with torch.device("meta"):
         local = create_model("sparsenet40_12", **SMALL["sparsenet40_12"], heads=[2, 4])
         spanning = create_model("logdensenet_v1_12_16", **SMALL["logdensenet_v1_12_16"], heads=[1])
@@ -63,6 +63,6 @@ def test_exits_follow_the_units_that_they_stand_behind():
 
 
 @pytest.mark.parametrize("name", ["preact_resnet56", "seqresnet_k8_r4_n1"])
-def test_sums_and_groups_are_no_readers_of_nodes_one_by_one(name):
+def test_sums_and_groups_have_no_node_readers(name):
     with torch.device("meta"):
         assert list(readers(create_model(name))) == []

@@ -1,4 +1,4 @@
-"""Random networks through every transform: alike or refused, never a raw error and never another structure."""
+"""Random networks through every transform: equal outputs or a SkipweaveError."""
 
 import copy
 from contextlib import suppress
@@ -44,7 +44,7 @@ def check(model: nn.Module, transform: str) -> bool:
 @seed(16)  # whose networks have every kind of step, head and container among them
 @settings(max_examples=QUICK)
 @given(model=networks())
-def test_few_random_networks(transform: str, model: nn.Module) -> None:
+def test_random_networks(transform: str, model: nn.Module) -> None:
     check(model, transform)
 
 
@@ -61,7 +61,7 @@ def test_many_random_networks(transform: str, model: nn.Module) -> None:
     ("transform", "least"),
     [("sparsify", 0.3), ("depth_multiplier", 0.2), ("convert", 0.1), ("optimize_for_inference", 0.95)],
 )
-def test_many_of_them_go_through(transform: str, least: float) -> None:
+def test_share_of_transformable_networks(transform: str, least: float) -> None:
     """Refusing all would pass the tests above."""
     went = []
 

@@ -1,4 +1,4 @@
-"""The page about what can be transformed, compared with what the transforms do."""
+"""docs/transforms_table.md matches the transforms."""
 
 import pytest
 import torch

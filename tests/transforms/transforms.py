@@ -1,4 +1,4 @@
-"""The transforms of a given network under one signature, and what must hold of each result; for several test files."""
+"""All transforms under one signature, with checks of their results; shared by several test files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass

@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # which `write` does not name
+        error.filename, error.filename2 = str(path), None  # writing itself does not report where
         raise
     finally:
         with suppress(OSError):  # it has its name, or its folder is gone or read-only

@@ -40,7 +40,7 @@ def predict(
         network: In evaluation mode, as `load_run` and `load_weights` give it.
         description: Of the network.
         paths: Image files.
-        top: How many classes to tell of each.
+        top: Number of classes per image, most probable first.
         batch_size: Images at a time.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the five papers printed about their networks, as data. No torch; whoever checks it builds the networks."""
+"""What the five papers printed about their networks, as data; `skipweave.analysis` builds and compares them."""
 
 from skipweave.ledger.table import INPUT_SIZES, PAPERS, Row, rows
 

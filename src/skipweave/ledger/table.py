@@ -1,4 +1,4 @@
-"""Rows of the ledger: one figure that a paper printed for a network, beside the figure that we say is right."""
+"""Rows of the ledger: one figure that a paper printed for a network, beside the expected figure."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ INPUT_SIZES = {
     "imagenet": (3, 224, 224),
     "imagenet299": (3, 299, 299),
 }
-"""Channels, height and width at which each data set's operations are counted (CamVid: the crops, not the images)."""
+"""Channels, height and width at which each dataset's operations are counted (CamVid: the crops, not the images)."""
 
 SCALES = {"": 1, "%": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Gi": 2**30}
 """What one of each unit stands for; one paper divides its operations by 2^30."""
@@ -47,7 +47,7 @@ class Row:
         paper: Key into `PAPERS`.
         table: Where it is printed ("authors' page": that of their code; "not printed": nowhere, our own count).
         row: The network as the paper names it, slips included.
-        dataset: Key into `INPUT_SIZES`: the data set whose image size and number of classes `overrides` counts.
+        dataset: Key into `INPUT_SIZES`: the dataset whose image size and number of classes `overrides` counts.
         quantity: "parameters" (learnable ones), "parameters_with_statistics" (and two running statistics a normalized
             channel), "convolution_weights", "macs" (of convolutions and classifier), "convolution_macs", "operations"
             (FLOPs in the paper's own convention), "error", "top5_error", "accuracy", "mean_iou" or "iou".

@@ -233,7 +233,7 @@ class StagedNet(ClassifierNet):
                 stage.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str] | Callable[[str], tuple[float, ...]]:
-        """Parameter groups for timm's layer-wise settings: by stage, or by quarters of a stage."""
+        """Parameter groups for timm's layer-wise learning rates: by stage, or by quarters of a stage."""
         if coarse:
             return dict(stem=r"^stem", stages=r"^stages\.(\d+)")
 
@@ -271,7 +271,7 @@ def predictions(run: Iterator[Nodes], exits: nn.ModuleList, head: Callable[..., 
 def depth_groups(
     pattern: str, position: Callable[[re.Match[str]], tuple[int, float]]
 ) -> Callable[[str], tuple[float, ...]]:
-    """Parameter groups by depth for timm's layer-wise settings: the stem, quarters of each stage, the rest.
+    """Parameter groups by depth for timm's layer-wise learning rates: the stem, quarters of each stage, the rest.
 
     Not by unit: layer-wise decay over hundreds of units would vanish.
 

@@ -126,7 +126,7 @@ class LogDenseNetV1(ClassifierNet):
         self.stages.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:
-        """Parameter groups for timm's layer-wise settings: by stage, or by quarters of a stage."""
+        """Parameter groups for timm's layer-wise learning rates: by stage, or by quarters of a stage."""
         plan = self.stages.plan
         starts = [sum(plan.units[:stage]) for stage in range(len(plan.units))]
 
@@ -145,7 +145,7 @@ class LogDenseNetV2(StagedNet):
 
     Node 0 of a stage is the concatenation of the compressed features; node t reads it and the nodes t - 2^k of its own
     stage. Between stages, `BlockCompression` compresses the new nodes to growth x (floor(log2(L + 1)) + 1) channels,
-    where L is the total number of units (as in the released code; the paper says growth x log L).
+    where L is the total number of units (as in the released code; growth x log L in the paper).
 
     Args:
         units: See `LogDenseNetV1`, also for the other arguments; here the bottleneck is the default.

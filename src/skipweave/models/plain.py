@@ -239,7 +239,7 @@ class PlainNet(ClassifierNet):
                 stage.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str] | Callable[[str], tuple[float, ...]]:
-        """Parameter groups for timm's layer-wise settings: by stage, or by quarters of a stage."""
+        """Parameter groups for timm's layer-wise learning rates: by stage, or by quarters of a stage."""
         if coarse:
             return dict(stem=r"^stem", stages=r"^stages\.(\d+)")
         lengths = [len(stage.layers) for stage in self.stages.children() if isinstance(stage, PlainStage)]

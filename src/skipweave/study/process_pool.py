@@ -22,7 +22,7 @@ class Event:
     Attributes:
         index: Of the job.
         kind: `started`, `progress`, `done` or `failed`.
-        value: Nothing, what the work told, its result, or the one-line reason.
+        value: Nothing, what the work reported, its result, or the one-line reason.
     """
 
     index: int
@@ -61,7 +61,7 @@ def work_in_processes(
 ) -> None:
     """Run the jobs in several spawned processes, each kept for several jobs.
 
-    The processes end with this one, however it ends: the first news that nobody can receive ends the work.
+    The processes end with this one, however it ends: the first message without a receiver ends the work.
 
     Args:
         jobs: What to do; they, the results and `work` travel between processes, so they must be picklable.
@@ -116,7 +116,7 @@ class _Worker:
 
     def give(self, index: int, job: Any) -> None:
         self.index = index
-        with suppress(BrokenPipeError):  # it died: `news` will say so
+        with suppress(BrokenPipeError):  # it died: `news` will report it
             self.connection.send((index, job))
 
     def news(self) -> Event:
@@ -147,7 +147,7 @@ def _attempt(index: int, job: Any, work: Work, send: Callable[[Event], None]) ->
         return Event(index, "done", work(job, lambda value: send(Event(index, "progress", value))))
     except ConnectionError:
         raise
-    except Exception as error:  # whatever a network does wrong, the others go on
+    except Exception as error:  # a failing network must not stop the others
         return Event(index, "failed", one_line(error))
 
 

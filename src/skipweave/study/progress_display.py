@@ -102,7 +102,7 @@ class RichDisplay(Display):
     def on_timing_round_end(self, done: int, rounds: int) -> None:
         """Advance the timing's bar."""
         if self._timing is None:
-            self._timing = self._bars.add_task("measuring time, all networks in turns", total=rounds, unit="rounds")
+            self._timing = self._bars.add_task("measuring time, all networks interleaved", total=rounds, unit="rounds")
         self._bars.update(self._timing, completed=done)
 
     def _print(self, text: str, style: str = "") -> None:

@@ -132,7 +132,7 @@ class Results:
 
     Attributes:
         title: Headline of the report.
-        weights: Whose test metric is reported, in words.
+        weights: Description of the weights whose test metric is reported.
         test_images: Size of the test split, which with the number of seeds limits how small a difference can be
             significant; 0 where the metric is no proportion of images.
         facts: Titled lists of (name, value) lines on data, recipe, and machine, in the order the report shows them.

@@ -79,7 +79,7 @@ def _check_data(config: StudyConfig, data: Data) -> None:
     """
     problems: list[str] = []
     if data.test is None:
-        problems.append(f"data set {data.name} has no test split, but a study reports test metrics: add one")
+        problems.append(f"dataset {data.name} has no test split, but a study reports test metrics: add one")
     with noted_in(problems):
         check_classes(data)
     with noted_in(problems):
@@ -182,7 +182,7 @@ class _Study:
         return tuple(runs[name] for name in names if name in runs)
 
     def time(self) -> dict[str, Timing]:
-        """Measure the time of all networks in turns, unless done before."""
+        """Measure the time of all networks, interleaved, unless done before."""
         built = [network for network in self.networks if network.cost]
         key = json.dumps(
             [self.timing_note, asdict(self.config.loss), [[n.label, n.model, dict(n.args)] for n in built]]
@@ -218,7 +218,7 @@ class _Study:
             return ""
         threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.fabric.device.type == "cpu" else ""
         return (
-            f"medians of {self.config.timing_repeats} rounds, all networks in turns, batch {self.config.batch_size}, "
+            f"medians of {self.config.timing_repeats} interleaved rounds, batch {self.config.batch_size}, "
             f"{self.config.precision}, on {machine(self.fabric.device)}{threads}"
         )
 
@@ -252,10 +252,10 @@ def _threads(number: int) -> Iterator[None]:
 
 def _commands(folder: StudyDirectory) -> tuple[str, ...]:
     """The commands that repeat the study, and its config."""
-    settings = folder.config.read_text(encoding="utf-8")
+    yaml = folder.config.read_text(encoding="utf-8")
     return (
         f"skipweave study --config {folder.config} --output ANOTHER_FOLDER",
-        f"# {folder.config}\n{settings}",
+        f"# {folder.config}\n{yaml}",
     )
 
 

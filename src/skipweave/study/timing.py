@@ -1,4 +1,4 @@
-"""Measured time of every network's inference and training step, in turns, under the same machine load."""
+"""Measured time of every network's inference and training step, interleaved, under the same machine load."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ WARM_UP = 2
 def measure(
     learners: Mapping[str, Learner], images: Tensor, labels: Tensor, repeats: int, on_round_end: Callable[[int], None]
 ) -> dict[str, Timing]:
-    """Measure each network in turns: one inference and one training step of each per round.
+    """Measure all networks interleaved: one inference and one training step of each per round.
 
     Weights do not change: the learning rate is 0, which costs the same.
 

@@ -1,4 +1,4 @@
-"""Training: settings in, a self-contained run folder out; and its use."""
+"""Training: from a config to a self-contained run directory."""
 
 from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.weights_file import Description, load_weights

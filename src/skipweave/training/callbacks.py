@@ -1,4 +1,4 @@
-"""Callbacks: what happens in a run, for whoever shows or follows it."""
+"""Callbacks: events of a run, for displays, logs and studies."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Incremental densification: a sparsified network gains links while it trains, and its optimizer state with them."""
+"""Incremental densification: links are added to a sparsified network during training, and to its optimizer state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ class Densifier:
     """Adds links to a network in training, and room for them to its optimizer.
 
     What there is to add at a step follows from the step and from the network's state, so a resumed run needs nothing
-    else to go on as it would have.
+    else to continue as before.
 
     Args:
         config: when.
@@ -44,10 +44,10 @@ class Densifier:
 
 
 def make_densifier(config: DensifyConfig, network: nn.Module, args: Mapping[str, Any], seed: int) -> Densifier | None:
-    """The densifier that settings ask for, if they do.
+    """Create the densifier of a config, if it has one.
 
     Args:
-        config: the settings.
+        config: The config.
         network: built.
         args: its overrides.
         seed: of the run.

@@ -62,10 +62,10 @@ def fit(
         The finished run's figures; at once if the run to resume is finished.
 
     Raises:
-        SkipweaveError: The settings, the data or the run to resume do not allow it, training diverged, or something
+        SkipweaveError: The config, the data or the run to resume do not allow it, training diverged, or something
             cannot be written.
-        Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it, in the main thread; all that was done is saved, and its
-            message tells how to go on. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.
+        Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it, in the main thread; the run is saved, and the message has
+            the command to resume. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.
     """
     if resume is not None:
         folder = RunDirectory.reopen(resume)
@@ -89,7 +89,7 @@ def _resumable(config: FitConfig, folder: RunDirectory) -> FitConfig:
     config = replace(config, data=replace(config.data, **found))
     if different := differences(config, own):
         raise SkipweaveError(
-            f"cannot resume {folder.path} with other settings ({'; '.join(different)}): start a new run for those"
+            f"cannot resume {folder.path} with another config ({'; '.join(different)}): start a new run for those"
         )
     return config
 

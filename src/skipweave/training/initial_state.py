@@ -63,6 +63,6 @@ def check_own(saved: Saved, ours: Description) -> None:
     if theirs != ours:
         raise SkipweaveError(
             f"{saved.path} is of {theirs.model} with {theirs.args} on {theirs.data}: "
-            f"expected {ours.model} with {ours.args} on {ours.data}, as config.yaml says"
+            f"expected {ours.model} with {ours.args} on {ours.data}, as in config.yaml"
         )
     check_moments(saved, ours.expect(saved, NETWORK))

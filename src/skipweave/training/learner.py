@@ -40,7 +40,7 @@ class Learner:
         network: Bare.
         heads: The same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
         loss_weights: The weight of each head's loss, by epoch.
-        density: Of the network's sparse layers at the present step, if it gains links; else None.
+        density: Density of the network's sparse layers at the present step, if links are added; else None.
     """
 
     def __init__(self, fabric: Fabric, config: FitConfig, args: Mapping[str, Any], task: Task) -> None:

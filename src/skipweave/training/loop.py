@@ -223,7 +223,7 @@ class Loop:
 
     @property
     def place(self) -> str:
-        """Epoch and step, in words."""
+        """Epoch and step, for messages."""
         if self.state.epoch == self.config.epochs:
             return "after the last epoch"
         return f"in epoch {self.state.epoch + 1} after {self.state.step} of {self.steps} steps"

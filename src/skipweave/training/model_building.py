@@ -1,4 +1,4 @@
-"""Build the network that settings or a file name, for the data at hand."""
+"""Build the network that a config or a weights file names, for the data at hand."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from skipweave.transforms import COMPRESSION, build_compressed, check_compressio
 if TYPE_CHECKING:
     from skipweave.training.tasks.task import Data
 
-#: What timm would follow to files or addresses: a name and its own arguments are all that settings may give.
+#: What timm would follow to files or addresses: a name and its own arguments are all that a config may have.
 _NOT_ARGUMENTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
 # The largest network here has 8,017; to build one of so many takes some seconds.
@@ -39,7 +39,7 @@ def arguments_for(name: str, args: Mapping[str, Any], data: "Data") -> dict[str,
 
 
 def check_labels(name: str, network: nn.Module, *, pixels: bool) -> None:
-    """Refuse a network that gives the other kind of labels than the data has.
+    """Check that a network predicts the kind of labels that the data has.
 
     Args:
         name: Of the network.
@@ -52,8 +52,10 @@ def check_labels(name: str, network: nn.Module, *, pixels: bool) -> None:
     if getattr(network, "labels_pixels", False) == pixels:
         return
     if pixels:
-        raise SkipweaveError(f"{name} gives one label an image, the data has one a pixel: try fc_logdensenet103")
-    raise SkipweaveError(f"{name} labels pixels, the data has one label an image: try sparsenet40_24")
+        raise SkipweaveError(
+            f"{name} predicts one label per image, the data has segmentation masks: try fc_logdensenet103"
+        )
+    raise SkipweaveError(f"{name} predicts segmentation masks, the data has one label per image: try sparsenet40_24")
 
 
 def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
@@ -66,13 +68,13 @@ def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
     Raises:
         SkipweaveError: The name or an override is unknown or does not fit.
     """
-    if refused := [key for key in args if key in _NOT_ARGUMENTS]:
-        raise SkipweaveError(f"{', '.join(refused)} cannot be set for {name}: networks are trained from scratch here")
+    if forbidden := [key for key in args if key in _NOT_ARGUMENTS]:
+        raise SkipweaveError(f"{', '.join(forbidden)} cannot be set for {name}: networks are trained from scratch here")
     try:
         return build_compressed(partial(create_model, name), args)
     except SkipweaveError:
         raise
-    except Exception as error:  # other timm models refuse bad arguments each in its own way
+    except Exception as error:  # other timm models raise various errors
         raise SkipweaveError(f"cannot build {name} with {dict(args)}: {' '.join(str(error).split())}") from error
 
 

@@ -1,4 +1,4 @@
-"""What is checked before a run begins, so that it does not end after an epoch; and what the user is told first."""
+"""Checks before a run begins, so that it does not fail after an epoch, and the notes printed first."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,7 +44,7 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
     """Check that a network can be trained on data, and evaluated, in batches as configured.
 
     Args:
-        config: the settings.
+        config: The config.
         args: all of the network's overrides.
         data: as it was loaded.
 
@@ -125,7 +125,7 @@ def _smallest(images: SegmentationDataset, resize: int | None) -> Iterator[tuple
         try:
             header = read_header(path)
         except SkipweaveError:
-            continue  # which is told when it is read, or left out
+            continue  # reported when it is loaded, or skipped
         scale = resize / min(header.height, header.width) if resize else 1
         sizes.setdefault((int(header.height * scale), int(header.width * scale)), path)
     for height, width in sorted(sizes):

@@ -32,7 +32,7 @@ def stop_requests(*, tell_children: bool = False) -> Iterator[StopRequest]:
 
     A second SIGINT interrupts at once, as Ctrl-C does elsewhere. Signals that the process ignores stay ignored. In a
     thread other than the main one, where Python hears no signals, nothing changes. Within another such block the outer
-    one goes on to note them.
+    one continues to record them.
 
     Args:
         tell_children: Pass a request on to the processes that this one started, as SIGTERM.

@@ -50,7 +50,7 @@ def _attached(prefix: str, part: nn.Module, owners: dict[int, list[str]], new_pa
 
 
 def own_tensors(part: nn.Module) -> list[str]:
-    """Names of parameters and buffers that a convolution, linear layer or norm has besides the standard ones."""
+    """Names of parameters and buffers that a convolution, linear layer or norm has in addition to the standard ones."""
     return [name for name in (*part._parameters, *part._buffers) if name not in _TENSORS]
 
 

@@ -36,7 +36,7 @@ def export(options: ExportOptions) -> None:
     trained, description, metrics = _loaded(options.network, options.which)
     make_room([output / name for form in chosen for name in _FILES[form]], "--output")
     writers: dict[str, Writer] = {}
-    if "timm" in chosen:  # which fails sooner
+    if "timm" in chosen:  # which raises sooner
         writers |= _for_timm(trained, description, metrics)
     if "onnx" in chosen:
         writers |= _for_onnx(trained, description)

@@ -1,4 +1,4 @@
-"""Sparse networks that gain links: nested patterns, old weights in place, nothing else touched."""
+"""`densify`: nested patterns, old weights unchanged."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def network(density: float = 0.1, **options: object) -> nn.Module:
 
 
 @pytest.mark.parametrize("options", [{}, dict(choice="uniform"), dict(pattern="block")])
-def test_links_are_added_and_none_is_taken(options: dict[str, object]) -> None:
+def test_links_are_added_and_none_removed(options: dict[str, object]) -> None:
     model = network(0.2, **options)
     for density in (0.4, 0.8, 1.0):
         before = {name: layer.pattern.mask() for name, layer in sparse_layers(model).items()}
@@ -35,7 +35,7 @@ def test_links_are_added_and_none_is_taken(options: dict[str, object]) -> None:
     assert layer.pattern.mask().all()
 
 
-def test_with_zeros_the_network_computes_what_it_did() -> None:
+def test_zero_weights_keep_the_outputs() -> None:
     model = network().double().eval()
     x = torch.randn(2, *SIZE, dtype=torch.float64)
     before = model(x)
@@ -43,7 +43,7 @@ def test_with_zeros_the_network_computes_what_it_did() -> None:
     torch.testing.assert_close(model(x), before)
 
 
-def test_fresh_weights_are_hes_for_the_new_fan_in_and_the_generator_is_left_alone() -> None:
+def test_new_weights_have_he_variance_and_the_global_generator_is_unchanged() -> None:
     model = network()
     state = torch.get_rng_state()
     list(add_links(model, 0.5, seed=4))
@@ -59,7 +59,7 @@ def test_fresh_weights_are_hes_for_the_new_fan_in_and_the_generator_is_left_alon
     assert not torch.equal(other[3].index, layer.index)
 
 
-def test_what_was_stored_in_between_gains_the_same_links() -> None:
+def test_stored_networks_get_the_same_links() -> None:
     stored = {name: value.clone() for name, value in network().state_dict().items()}
     model, other = network(), network(0.05)
     match_fan_ins(other, {name: tuple(value.shape) for name, value in stored.items()})
@@ -69,7 +69,7 @@ def test_what_was_stored_in_between_gains_the_same_links() -> None:
     torch.testing.assert_close(other.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
-def test_parameters_stay_the_same_and_layers_that_read_enough_are_left_alone() -> None:
+def test_parameters_keep_their_identity_and_dense_layers_are_unchanged() -> None:
     model = network()
     weights = list(model.parameters())
     grown = list(add_links(model, 0.1))
@@ -80,13 +80,13 @@ def test_parameters_stay_the_same_and_layers_that_read_enough_are_left_alone() -
     assert all(weight.grad is not None and weight.grad.shape == weight.shape for weight in model.parameters())
 
 
-def test_what_belongs_to_old_links_goes_with_them() -> None:
+def test_optimizer_state_of_old_links_moves_with_them() -> None:
     places = torch.tensor([[0, 2], [1, 2]])
     old = torch.tensor([[5.0, 6.0], [7.0, 8.0]])[:, :, None, None]
     new = scatter_old(old, torch.zeros(2, 3, 1, 1), places)
     assert new.flatten(1).tolist() == [[5, 0, 6], [0, 7, 8]]
 
 
-def test_a_density_out_of_range() -> None:
+def test_density_out_of_range() -> None:
     with pytest.raises(SkipweaveError, match="density is 2"):
         list(add_links(network(), 2))

@@ -1,4 +1,4 @@
-"""Given networks with every layer narrower: the paper's table, and networks that it never saw."""
+"""`depth_multiplier`: the paper's table, and networks of timm, torchvision and this library."""
 
 from functools import cache
 from itertools import pairwise
@@ -38,7 +38,7 @@ TABLE_1 = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("alpha", TABLE_1)
-def test_the_papers_inception_at_every_multiplier(alpha: float) -> None:
+def test_inception_parameter_counts_of_the_paper(alpha: float) -> None:
     result = depth_multiplier(on_meta_device("inception_v3", aux_logits=False), alpha, input_size=(3, 299, 299))
     assert result.convolution_weights == (21_751_136, TABLE_1[alpha][0])
     assert result.convolution_macs == (5_711_168_096, TABLE_1[alpha][1])
@@ -65,7 +65,7 @@ def test_rules_on_vgg(rule: str, scaled) -> None:
     ]
 
 
-def test_a_factor_counts_as_it_is_written() -> None:
+def test_factors_are_decimal() -> None:
     """In binary, 0.7 of 10 is a little more than 7."""
     result = depth_multiplier(
         nn.Sequential(nn.Conv2d(3, 10, 1), nn.Conv2d(10, 4, 1)), 0.7, rule="ceil", input_size=IMAGE
@@ -94,7 +94,7 @@ def test_a_factor_counts_as_it_is_written() -> None:
         ),
     ],
 )
-def test_torchvisions_networks_cost_a_quarter_at_half_their_width(name: str) -> None:
+def test_torchvision_networks_need_a_quarter_of_the_macs_at_half_width(name: str) -> None:
     model = on_meta(torchvision.models.get_model(name))
     result = depth_multiplier(model, 0.5, input_size=IMAGE)
     assert 0.2 < result.macs[1] / result.macs[0] < 0.34
@@ -102,7 +102,7 @@ def test_torchvisions_networks_cost_a_quarter_at_half_their_width(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["resnet18d", pytest.param("seresnet50", marks=pytest.mark.slow)])
-def test_timms_networks_keep_their_conventions(name: str) -> None:
+def test_timm_conventions_are_kept(name: str) -> None:
     with torch.device("meta"):
         model = depth_multiplier(timm.create_model(name), 0.25).model
         model.reset_classifier(7)
@@ -110,7 +110,7 @@ def test_timms_networks_keep_their_conventions(name: str) -> None:
         assert model(torch.empty(2, 3, 64, 64)).shape == (2, 7)
 
 
-def test_a_network_of_ours() -> None:
+def test_own_networks() -> None:
     with torch.device("meta"):
         result = depth_multiplier(skipweave.create_model("preact_resnet56", units=1), 0.5)
         assert result.layers[-1].change == "10 to 10 channels"
@@ -120,7 +120,7 @@ def test_a_network_of_ours() -> None:
 
 
 @pytest.mark.slow
-def test_auxiliary_classifiers_are_narrowed_too() -> None:
+def test_auxiliary_classifiers() -> None:
     model = on_meta_device("inception_v3")
     result = depth_multiplier(model, 0.1, input_size=(3, 299, 299))
     logits, aux = result.model.train()(torch.empty(2, 3, 299, 299, device="meta"))
@@ -164,7 +164,7 @@ def small_net() -> nn.Module:
     )
 
 
-def test_the_given_network_stays_and_the_new_one_is_drawn_anew_from_the_global_generator() -> None:
+def test_input_is_unchanged_and_weights_come_from_the_global_generator() -> None:
     torch.manual_seed(0)
     given = small_net()
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_the_given_network_stays_and_the_new_one_is_drawn_anew_from_the_global_g
     torch.testing.assert_close(again.model.state_dict(), result.model.state_dict(), rtol=0, atol=0)
 
 
-def test_the_dry_run_draws_nothing() -> None:
+def test_dry_run_does_not_advance_the_generator() -> None:
     """Dropout included: what is drawn is the weights of a network of that size, and nothing else."""
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 1, bias=False))
     torch.manual_seed(0)
@@ -191,7 +191,7 @@ def test_the_dry_run_draws_nothing() -> None:
     torch.testing.assert_close(drawn, nn.Linear(3, 1, bias=False).weight, rtol=0, atol=0)
 
 
-def test_what_was_done_is_told() -> None:
+def test_report() -> None:
     result = depth_multiplier(small_net(), 0.5, rule="ceil", input_size=(3, 8, 8))
     assert isinstance(result, CompressedModel)
     assert result.convolution_weights == (432 + 9216, 216 + 2304)
@@ -219,7 +219,7 @@ class Fixed(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Conv2d(3, 8, 3), Gain()), "cannot make 1 narrower: Gain has parameters of its own .gain."),
+        (nn.Sequential(nn.Conv2d(3, 8, 3), Gain()), "make 1 narrower: Gain .*gain"),
         (
             nn.Sequential(nn.Conv2d(3, 8, 3), Fixed(), nn.Linear(8, 2)),
             r"cannot make the network narrower: 1 \(Fixed\)",
@@ -228,10 +228,10 @@ class Fixed(nn.Module):
             nn.Sequential(nn.Conv2d(3, 9, 3), nn.GroupNorm(3, 9), nn.Conv2d(9, 2, 1)),
             "1 has 3 groups, which do not divide 5",
         ),
-        (nn.Sequential(nn.Conv2d(4, 8, 3)), r"0 \(Conv2d\) cannot run for images of size \(3, 8, 8\)"),
+        (nn.Sequential(nn.Conv2d(4, 8, 3)), r"0 \(Conv2d\).*\(3, 8, 8\)"),
     ],
 )
-def test_what_cannot_be_narrowed_is_named(model: nn.Module, message: str) -> None:
+def test_unsupported_layers_are_named(model: nn.Module, message: str) -> None:
     with pytest.raises(SkipweaveError, match=message):
         depth_multiplier(model, 0.5, rule="ceil", input_size=(3, 8, 8))
 
@@ -239,12 +239,12 @@ def test_what_cannot_be_narrowed_is_named(model: nn.Module, message: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(alpha=0), "alpha is 0: expected a number above 0"),
+        (dict(alpha=0), "alpha is 0"),
         (dict(alpha=True), "alpha is True"),
-        (dict(alpha=0.5, rule="floor"), "unknown rule 'floor': expected one of floor8, ceil"),
-        (dict(alpha=0.5, input_size=None), "does not say what images it takes"),
+        (dict(alpha=0.5, rule="floor"), "rule is 'floor'"),
+        (dict(alpha=0.5, input_size=None), "input_size="),
     ],
 )
-def test_mistakes_of_the_user(arguments: dict[str, object], message: str) -> None:
+def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(SkipweaveError, match=message):
         depth_multiplier(small_net(), **{"input_size": (3, 8, 8), **arguments})

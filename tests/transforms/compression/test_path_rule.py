@@ -1,4 +1,4 @@
-"""Every channel gets a reader: links are swapped, and only where there are too few of them some are added."""
+"""The path rule: every channel has a reader; links change their source, and are added only where too few exist."""
 
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ def extend(name: str, pattern: ChannelPattern) -> ChannelPattern:
     fan_in=st.integers(1, 3),
     seed=st.integers(0, 1000),
 )
-def test_no_channel_of_a_chain_stays_unread(widths: list[int], fan_in: int, seed: int) -> None:
+def test_every_channel_of_a_chain_has_a_reader(widths: list[int], fan_in: int, seed: int) -> None:
     graph = chain(widths)
     patterns = {
         str(number): channel_patterns.exact(a, b, min(fan_in, a), choice="uniform", seed=seed + number)
@@ -45,7 +45,7 @@ def test_no_channel_of_a_chain_stays_unread(widths: list[int], fan_in: int, seed
         assert first or after.readers.min() >= 1
 
 
-def test_one_link_is_swapped_for_each_channel_rescued() -> None:
+def test_one_link_changes_per_unread_channel() -> None:
     graph = chain([3, 4, 4])
     before = ChannelPattern(4, 4, np.array([[0, 1], [0, 1], [0, 2], [0, 1]]))
     after = apply_path_rule(graph, {"1": before}, extend)["1"]
@@ -55,7 +55,7 @@ def test_one_link_is_swapped_for_each_channel_rescued() -> None:
 
 
 class Branches(nn.Module):
-    """Two narrow layers read one wide one: together they have links enough, one by one they have not."""
+    """Two narrow layers read one wide one: only together have they enough links."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Branches(nn.Module):
         return self.left(x), self.right(x)
 
 
-def test_readers_of_one_map_share_the_work() -> None:
+def test_readers_of_one_map_share_its_channels() -> None:
     graph = channel_graph(Branches(), trials_of(Branches(), (1, 2, 2)))
     patterns = {name: ChannelPattern(8, 4, np.array([[0], [1], [2], [3]])) for name in ("left", "right")}
     handled = apply_path_rule(graph, patterns, extend)
@@ -76,7 +76,7 @@ def test_readers_of_one_map_share_the_work() -> None:
     assert (handled["left"].readers + handled["right"].readers).tolist() == [1] * 8
 
 
-def test_blocks_stay_blocks() -> None:
+def test_blocks_remain_blocks() -> None:
     graph = chain([3, 8, 8])
     before = ChannelPattern(8, 8, np.array([[0, 1], [0, 1], [0, 1], [2, 3]]))
     after = apply_path_rule(graph, {"1": before}, extend)["1"]

@@ -23,7 +23,7 @@ def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir:
         config: The study.
         data: Its images.
         networks: As they were trained.
-        run_dir: A finished run, whose versions are told.
+        run_dir: A finished run, whose versions are reported.
         device: What computed.
     """
     return {

@@ -1,4 +1,4 @@
-"""The study's conclusions in words: which network is best for its cost, and which differences are within chance."""
+"""The study's conclusions: which network is best for its cost, and which differences are within chance."""
 
 import math
 from statistics import fmean
@@ -58,7 +58,7 @@ def _headline(ranked: tuple[Summary, ...], results: Results) -> str:
         return f"{leading}, then {_listed(list(rest))}. With one seed these differences may be chance."
     same = [s for s in rest if abs(s.mean - best.mean) <= 2 * standard_error(best, s, pooled, test_images)]
     worse = [s for s in rest if s not in same]
-    # From a single seed nobody can tell what another would give.
+    # A single seed has no estimate of the spread over seeds.
     chance = "chance" if pooled is not None else "what the size of the test set explains"
     if not same:
         return f"{leading}. It leads by more than {chance}: {_listed(worse)}."

@@ -15,7 +15,7 @@ from skipweave_config.validation import validate_json
 
 @dataclass
 class RunState:
-    """What a step changes besides the network and the optimizer.
+    """What a step changes, except the network and the optimizer.
 
     Attributes:
         metrics: Metrics of the present epoch so far.
@@ -23,7 +23,7 @@ class RunState:
         step: Steps done in the present epoch.
         seconds: Wall-clock time of the present epoch so far.
         rows: The finished epochs.
-        phases: Of a network that gains links.
+        phases: Phases of a network with added links.
     """
 
     metrics: Metrics

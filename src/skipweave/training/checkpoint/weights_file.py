@@ -26,10 +26,10 @@ class Description:
     Attributes:
         model: Its registered name.
         args: All of its overrides.
-        data: Name of the data set that it was trained on.
+        data: Name of the training dataset.
         classes: Their names, by label.
         preprocessing: What an image goes through first.
-        palette: The RGB color of each label, the last for void, if the network labels pixels; else none.
+        palette: The RGB color of each label, the last for void, of a segmentation network; else none.
         values: The value of each class in masks, by label, likewise; by default the labels.
         colored: Whether masks may have the colors of the palette, likewise.
     """

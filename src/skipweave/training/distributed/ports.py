@@ -9,7 +9,7 @@ from contextlib import contextmanager
 def reserved_port() -> socket.socket:
     """Bind a socket to a free port: while it is open, no other process is given the port.
 
-    Who is told the port may listen there all the same, if by SO_REUSEADDR as torch does: the socket does not listen.
+    A process that gets the port may listen there, with SO_REUSEADDR as torch does: the socket does not listen.
     """
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -59,7 +59,7 @@ class StepBuffer:
 
 
 def sum_over_processes(values: Tensor, fabric: Fabric) -> Tensor:
-    """Add up what every process has, by one all-reduce in place; Fabric's own waits at a barrier besides."""
+    """Add up what every process has, by one all-reduce in place; Fabric's own also waits at a barrier."""
     if fabric.world_size > 1:
         distributed.all_reduce(values)
     return values

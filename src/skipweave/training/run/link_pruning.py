@@ -39,7 +39,7 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
     Args:
         run_dir: The run directory; it is not changed.
         below: The threshold, above 0 and at most 1.
-        output: A new folder for the network: its weights, and the run's settings with the new topology, which start
+        output: A new folder for the network: its weights, and the run's config with the new topology, which start
             from these weights. Where it is None, or nothing can be removed, nothing is written.
         which: As for `load_run`.
 
@@ -66,7 +66,7 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
 
 def _image_size(description: Description) -> tuple[int, int, int]:
     preprocessing = description.preprocessing
-    assert preprocessing.image_size  # networks that label pixels are refused before
+    assert preprocessing.image_size  # segmentation networks raise before
     return preprocessing.channels, *preprocessing.image_size
 
 

@@ -28,7 +28,7 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
         which: `best` by validation error, or `last`; without a validation split the last is the best.
 
     Returns:
-        The network in evaluation mode, the run's settings, and what the network is.
+        The network in evaluation mode, the run's config, and the description of the network.
 
     Raises:
         SkipweaveError: The folder is not a run's, holds no checkpoint yet, or a damaged one.
@@ -52,7 +52,7 @@ class RunImages:
 
     Attributes:
         network: In evaluation mode.
-        config: The run's settings.
+        config: The run's config.
         data: As the run read it.
         images: Of the split.
     """

@@ -20,8 +20,8 @@ class Records:
     """Writes into a run directory, in the first process only.
 
     A kill between two of its files loses nothing: the checkpoint holds every row, and what was written before it is
-    written again, alike, when the run is resumed. A file that cannot be written raises a `SkipweaveError` that tells
-    what there is to go on from.
+    written again, alike, when the run is resumed. A file that cannot be written raises a `SkipweaveError` with
+    the remaining checkpoints.
 
     Args:
         folder: Of the run.

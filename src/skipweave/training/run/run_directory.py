@@ -96,7 +96,7 @@ class RunDirectory:
         partial = path.parent / f".{path.name}.partial"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.mkdir()  # whoever creates this may take the name
+            partial.mkdir()  # the process that creates this may take the name
         except OSError as error:
             if isinstance(error, FileExistsError) and Path(error.filename) == partial:
                 raise
@@ -167,7 +167,7 @@ class RunDirectory:
         """Check that a run was started here.
 
         Raises:
-            SkipweaveError: There are no settings.
+            SkipweaveError: There is no config.
         """
         if not self.config.is_file():
             raise SkipweaveError(f"not a run directory (it has no config.yaml): {self.path}")
@@ -220,7 +220,7 @@ class RunDirectory:
         return None, ""
 
     def describe_kept(self) -> str:
-        """The last good checkpoint, in words."""
+        """The last good checkpoint, for messages."""
         if not self.path.is_dir():
             return f"the run directory is gone: {self.path}"
         try:
@@ -237,7 +237,7 @@ class RunDirectory:
         """Report in one line what the block cannot write, as on a full or read-only disk.
 
         Raises:
-            SkipweaveError: What, why, what there is to go on from, and how.
+            SkipweaveError: The file, the reason, the remaining checkpoint, and the command to resume.
         """
         try:
             yield

@@ -44,8 +44,8 @@ def warnings_once(tell: Callable[[str], None], *, shown: bool) -> Iterator[None]
     """Log each of Python's warnings once while the block runs.
 
     Args:
-        tell: Gets the text.
-        shown: Whether this process goes on to show it too.
+        tell: Receives the text of each warning.
+        shown: Whether this process also shows it.
     """
     show, seen = warnings.showwarning, set()
 

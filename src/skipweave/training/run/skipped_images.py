@@ -1,4 +1,4 @@
-"""Unreadable training images that a run skips if its config says so."""
+"""Unreadable training images that a run skips if its config requests it."""
 
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -29,7 +29,7 @@ def unreadable(
     Args:
         fabric: Of this process.
         config: The config.
-        resume: Folder of the run to go on with, whose list holds.
+        resume: Run directory to resume, whose list is kept.
         data: The images.
         progress: Called with the images read and all images, after each.
         known: Those images, if they have been found before.
@@ -38,7 +38,7 @@ def unreadable(
         The images to leave out, in the order of the data.
 
     Raises:
-        SkipweaveError: An image that is evaluated cannot be read, or those of the run to go on with are others.
+        SkipweaveError: An image that is evaluated cannot be read, or those of the run to resume are others.
     """
     if config.data.on_bad == "raise":
         return []
@@ -78,7 +78,7 @@ def _check_same_images(known: Sequence[Unreadable], data: Data, run: Path) -> No
 
 
 def count(skipped: Sequence[Unreadable], folder: RunDirectory) -> str:
-    """The number of skipped images, in words; empty if there are none."""
+    """The number of skipped images, as a note; empty if there are none."""
     if not skipped:
         return ""
     return f"{len(skipped)} training image(s) cannot be read and are left out: {folder.skipped} names them"

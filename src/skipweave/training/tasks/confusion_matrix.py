@@ -46,6 +46,6 @@ def mean_iou(matrix: Tensor) -> float:
 
 
 def global_accuracy(matrix: Tensor) -> float:
-    """The fraction of labeled pixels predicted right; NaN if there are none."""
+    """The fraction of pixels with a label that are predicted right; NaN if there are none."""
     matrix = matrix.double()
     return (matrix.trace() / matrix.sum()).item()

@@ -50,7 +50,7 @@ MEAN_IOU = Metric("mean_iou", "mIoU", higher_is_better=True)
 PIXEL_ACCURACY = Metric("pixel_accuracy", "pixel accuracy", higher_is_better=True)
 METRICS = {metric.name: metric for metric in (TOP1_ERROR, TOP1_ACCURACY, TOP5_ERROR, MEAN_IOU, PIXEL_ACCURACY)}
 
-#: Top-5 errors of fewer classes say little.
+#: Top-5 errors of fewer classes are uninteresting.
 TOP5_CLASSES = 20
 _LOSS, _IMAGES, _OWN = 0, 1, 2
 
@@ -127,7 +127,7 @@ class ClassificationMetrics(Metrics):
 
 
 class SegmentationMetrics(Metrics):
-    """Metrics of images with segmentation masks, from the confusion matrix over all labeled pixels.
+    """Metrics of images with segmentation masks, from the confusion matrix over all pixels with a label.
 
     Args:
         classes: Names of the classes.

@@ -125,7 +125,7 @@ class Segmentation(Task):
         return deep_cross_entropy(heads, labels, head_weights, self.weights)
 
     def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy over the labeled pixels, without class weights."""
+        """Mean cross-entropy over the pixels with a label, without class weights."""
         if logits.shape[-2:] != labels.shape[-2:]:
             logits = functional.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
         return hard_cross_entropy(logits, labels)

@@ -24,7 +24,7 @@ RULES: Mapping[str, Callable[[Fraction], int]] = {
     "floor8": lambda exact: max(8, 8 * math.floor(exact / 8)),
     "ceil": math.ceil,
 }
-"""Rounding of alpha times a width: as in the paper's Table 1, and as its text says."""
+"""Rounding of alpha times a width: as in the paper's Table 1, or as in its text."""
 
 
 def depth_multiplier(
@@ -46,7 +46,7 @@ def depth_multiplier(
     as torch does. Sizes that the network stores outside its layers, such as timm's `feature_info`, do not change,
     except for those that `reset_classifier` needs.
 
-    Deviation: the paper says that widths are rounded up, but its Table 1 follows `"floor8"` exactly.
+    Deviation: the paper's text rounds widths up, but its Table 1 follows `"floor8"` exactly.
 
     Args:
         model: Any network of convolutions, linear layers and normalizations. It is copied, not modified.
