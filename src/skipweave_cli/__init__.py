@@ -1,5 +1,6 @@
 """The command line: `skipweave COMMAND ...`. Help and mistakes are printed without importing skipweave, or torch."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -81,6 +82,7 @@ def _run(name: str, argv: list[str]) -> int:
         kind = "option" if name.startswith("-") else "command"
         near = nearest(name, COMMANDS)
         raise SkipweaveError(f"unknown {kind} {name!r}: {near}commands: {', '.join(COMMANDS)}")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # the search for them takes as long as the rest of start-up
     from skipweave_cli import options
     from skipweave_cli.parser import parse
 

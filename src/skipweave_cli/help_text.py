@@ -4,7 +4,7 @@ import inspect
 import re
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Mapping
-from dataclasses import MISSING, is_dataclass
+from dataclasses import MISSING, Field, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -71,8 +71,12 @@ def type_name(hint: Any) -> str:
 
 def _help(option: Option) -> str:
     text = documented(option.owner)[1].get(option.name.rpartition(".")[2], "")
-    shown = _shown(option.default)
+    shown = _shown(option.field.default if option.field.default is not MISSING else _made(option.field))
     return _escaped(text.replace("`", "") + (f" (default: {shown})" if shown else ""))
+
+
+def _made(field: Field[Any]) -> Any:
+    return MISSING if field.default_factory is MISSING else field.default_factory()
 
 
 def _shown(default: Any) -> str:

@@ -35,16 +35,21 @@ class Option:
     Attributes:
         name: Dotted name, as in a config file.
         hint: Its type.
-        default: Its default; `dataclasses.MISSING` for none.
+        field: The field, which has its default.
         owner: The class that documents it.
         group: Whether it stands for a nested config, whose fields are options themselves.
     """
 
     name: str
     hint: Any
-    default: Any
+    field: Field[Any]
     owner: type
     group: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.field.default is self.field.default_factory is MISSING
 
     @property
     def flag(self) -> str:
@@ -129,7 +134,7 @@ def syntax_of(kind: Any, prog: str) -> Syntax:
     config = hints.get("config")
     if config:
         options = [*options_of(config), *options]
-    return Syntax(prog, kind, [Option(f.name, hints[f.name], _default(f), kind) for f in positional], options, config)
+    return Syntax(prog, kind, [Option(f.name, hints[f.name], f, kind) for f in positional], options, config)
 
 
 def options_of(kind: Any, prefix: str = "") -> list[Option]:
@@ -141,25 +146,21 @@ def options_of(kind: Any, prefix: str = "") -> list[Option]:
 def _options(kind: Any, field: Field[Any], hints: Mapping[str, Any], prefix: str = "") -> Iterator[Option]:
     hint, name = hints[field.name], f"{prefix}{field.name}"
     nested = is_dataclass(plain_hint(hint))
-    yield Option(name, hint, _default(field), kind, nested)
+    yield Option(name, hint, field, kind, nested)
     if nested:
         yield from options_of(plain_hint(hint), f"{name}.")
 
 
 def _is_positional(field: Field[Any], hint: Any) -> bool:
     marked = get_origin(hint) is Annotated and "positional" in hint.__metadata__
-    return marked or _default(field) is MISSING
-
-
-def _default(field: Field[Any]) -> Any:
-    return field.default_factory() if field.default_factory is not MISSING else field.default
+    return marked or (field.default is MISSING and field.default_factory is MISSING)
 
 
 def _placeholder(option: Option) -> str:
     name = option.name.upper()
     if _takes_many(option):
         return f"{name}..."
-    return name if option.default is MISSING else f"[{name}]"
+    return name if option.required else f"[{name}]"
 
 
 def _takes_many(option: Option) -> bool:
@@ -263,7 +264,7 @@ def _add_positional(syntax: Syntax, words: Sequence[str], tree: dict[str, Any], 
             tree[option.name], left = tuple(left), []
         elif left:
             tree[option.name] = left.pop(0)
-        if option.default is MISSING and not tree.get(option.name):
+        if option.required and not tree.get(option.name):
             problems.append(f"{option.name.upper()} is missing: usage: {syntax.usage}")
             tree[option.name] = ("-",) if _takes_many(option) else "-"  # so that it is not reported again
     if left:

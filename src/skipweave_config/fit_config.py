@@ -21,7 +21,7 @@ from skipweave_config.fields import (
 )
 from skipweave_config.model_table import check_args
 from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
-from skipweave_config.validation import Config
+from skipweave_config.validation import Config, nested
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
@@ -94,12 +94,12 @@ class FitConfig(Config):
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
     """
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    densify: DensifyConfig = field(default_factory=DensifyConfig)
+    model: ModelConfig = nested(ModelConfig)
+    data: DataConfig = nested(DataConfig)
+    optim: OptimConfig = nested(OptimConfig)
+    schedule: ScheduleConfig = nested(ScheduleConfig)
+    loss: LossConfig = nested(LossConfig)
+    densify: DensifyConfig = nested(DensifyConfig)
     start: FilePath | None = None
     epochs: PositiveInteger = 10
     batch_size: PositiveInteger = 64

@@ -54,7 +54,7 @@ def model_table() -> dict[str, ModelEntry]:
 def check_args(cls: type, args: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
     """Validator of `args`: names that a listed model takes. Values, and other models, are checked by building them."""
     name = info.data.get("name")
-    entry = model_table().get(name) if name else None
+    entry = model_table().get(name) if name and args else None
     valid = (*entry.arguments, *COMPRESSION) if entry else tuple(args)
     unknown = [argument for argument in args if argument not in valid]
     if unknown:

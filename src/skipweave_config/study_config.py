@@ -22,7 +22,7 @@ from skipweave_config.fields import (
 from skipweave_config.fit_config import Accelerator, FitConfig, ModelConfig, Precision, check_last_epochs
 from skipweave_config.model_table import check_args
 from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
-from skipweave_config.validation import Config
+from skipweave_config.validation import Config, nested
 
 
 class NetworkConfig(Config):
@@ -38,7 +38,7 @@ class NetworkConfig(Config):
     name: Text
     args: PlainValues = field(default_factory=dict)
     label: Text = ""
-    densify: DensifyConfig = field(default_factory=DensifyConfig)
+    densify: DensifyConfig = nested(DensifyConfig)
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
 
@@ -96,9 +96,9 @@ class StudyConfig(Config):
     networks: Annotated[list[NetworkConfig], AfterValidator(not_empty)] = field(default_factory=default_networks)
     seeds: Annotated[list[Integer], AfterValidator(not_empty)] = field(default_factory=lambda: [0, 1])
     data: DataConfig = field(default_factory=lambda: DataConfig(augment=False, validation=0))
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = nested(OptimConfig)
+    schedule: ScheduleConfig = nested(ScheduleConfig)
+    loss: LossConfig = nested(LossConfig)
     epochs: PositiveInteger = 30
     batch_size: PositiveInteger = 64
     match: Literal["parameters", "macs"] | None = "parameters"

@@ -34,6 +34,11 @@ class _Raising(type):
             raise SkipweaveError(*_problems(error, cls)) from None
 
 
+def nested(kind: type[T]) -> T:
+    """A field that holds a config with its defaults, made by the validator of the class that the field belongs to."""
+    return field(default_factory=dict)  # type: ignore[return-value]
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Config(metaclass=_Raising):
     """Base of configs: subclasses are frozen pydantic dataclasses, whose construction raises SkipweaveError.
