@@ -249,7 +249,9 @@ def _within_memory(
         batch_size=config.batch_size // config.devices,
         limit=config.max_memory,
     )
-    return replace(config, recompute=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices), plan
+    return replace(
+        config, grad_checkpointing=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices
+    ), plan
 
 
 def _weights_of_classes(task: Task) -> str:
