@@ -83,8 +83,8 @@ class FitConfig(Config):
             `set_grad_checkpointing`.
         compile_units: Compile the units with torch.compile at their first use, which takes minutes; for models of this
             library.
-        max_memory: Memory of a process's tensors, such as 8GiB; grad_checkpointing is chosen accordingly, and batch_size
-            lowered if necessary. torch, Python and the GPU driver need some hundred MB more.
+        max_memory: Memory of a process's tensors, such as 8GiB; grad_checkpointing is chosen accordingly, and
+            batch_size lowered if necessary. torch, Python and the GPU driver need some hundred MB more.
         seed: Seed of initial weights, data order, augmentation and dropout.
         output: Directory in which the run directory is created.
         accelerator: Device type.
