@@ -1,4 +1,4 @@
-"""Output before anything else is imported."""
+"""Output without rich, for help and configs."""
 
 import os
 import sys

@@ -16,7 +16,7 @@ from skipweave_config.names import nearest
 from skipweave_config.validation import validate_json
 
 #: Arguments that every model takes: those of `skipweave.depth_multiplier` and `skipweave.sparsify`.
-THINNING = ("depth_multiplier", "sparsify")
+COMPRESSION = ("depth_multiplier", "sparsify")
 
 FILE = Path(__file__).with_name("models.json")
 
@@ -55,7 +55,7 @@ def check_args(cls: type, args: dict[str, Any], info: ValidationInfo) -> dict[st
     """Validator of `args`: names that a listed model takes. Values, and other models, are checked by building them."""
     name = info.data.get("name")
     entry = model_table().get(name) if name else None
-    valid = (*entry.arguments, *THINNING) if entry else tuple(args)
+    valid = (*entry.arguments, *COMPRESSION) if entry else tuple(args)
     unknown = [argument for argument in args if argument not in valid]
     if unknown:
         listed = f"valid names: {', '.join(valid)}"

@@ -10,7 +10,7 @@ from skipweave_config.errors import SkipweaveError
 
 Capture = pytest.CaptureFixture[str]
 
-# Prints settings, then trains, both into a pipe.
+# Prints a config, then trains, both into a pipe.
 UNREAD = """
 import os
 from skipweave_cli import main
@@ -28,12 +28,12 @@ def test_the_overview_names_every_command(words: list[str], capsys: Capture):
     assert all(f"\n  {command} " in shown for command in cli.COMMANDS)
 
 
-def test_the_version_is_told(capsys: Capture):
+def test_the_version_is_printed(capsys: Capture):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("skipweave ")
 
 
-def test_an_unknown_command_is_told_with_the_nearest(capsys: Capture):
+def test_an_unknown_command_is_reported_with_the_nearest(capsys: Capture):
     assert cli.main(["fitt"]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -86,24 +86,24 @@ def test_a_name_in_place_of_a_config_is_reported_with_its_place(capsys: Capture)
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (OSError(28, "No space left on device", "runs/a.csv"), "runs/a.csv: No space left on device"),
         (OSError("odd"), "fit: odd"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_one_line_and_status_2(
-    error: OSError, told: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    error: OSError, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
     def fail(command: str, argv: list[str]) -> int:
         raise error
 
     monkeypatch.setattr(cli, "_run", fail)
     assert cli.main(["fit"]) == 2
-    assert capsys.readouterr().err == f"skipweave: error: {told}\n"
+    assert capsys.readouterr().err == f"skipweave: error: {message}\n"
 
 
-def test_where_nobody_reads_what_is_printed_work_goes_on(tmp_path: Path):
+def test_a_closed_pipe_does_not_stop_the_work(tmp_path: Path):
     words = [sys.executable, "-u", "-c", UNREAD]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
         assert process.stdout
@@ -116,7 +116,7 @@ def test_where_nobody_reads_what_is_printed_work_goes_on(tmp_path: Path):
 
 @pytest.mark.parametrize("save", ["there/picture", "there/folder/picture"])
 @pytest.mark.parametrize("command", ["show densenet40_12 --save {}", "bench densenet40_12 --save {}.csv"])
-def test_where_nothing_can_be_saved_is_told_before_the_work(
+def test_an_unwritable_output_is_reported_before_the_work(
     command: str, save: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)

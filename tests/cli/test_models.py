@@ -14,8 +14,8 @@ def lines(capsys):
 def test_models_are_listed_with_their_size_and_cost(capsys):
     models(ModelsOptions("sparsenet4"))
     assert lines(capsys) == [
-        ["sparsenet40_12", "sparsenet", "3x32x32", "192,454", "52,563,304"],
-        ["sparsenet40_24", "sparsenet", "3x32x32", "762,298", "208,672,432", "0.76M"],
+        ["sparsenet40_12", "sparsenet", "3x32x32", "189,514", "78,345,696"],
+        ["sparsenet40_24", "sparsenet", "3x32x32", "748,522", "312,054,720", "0.76M"],
     ]
     models(ModelsOptions("delugenet1*"))
     assert [line[-1] for line in lines(capsys)] == ["51.4M", "63.6M", "6.69M", "20.19M"]

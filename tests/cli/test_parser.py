@@ -177,6 +177,7 @@ def test_all_mistakes_in_words_and_files_are_reported(tmp_path: Path):
         "epochs is 'many': ",
         "batch_size is 1.5: ",
         "unknown name modle: did you mean model?",
+        "model: unknown model '5'",
     ]
     assert [problem[: len(begin)] for problem, begin in zip(found, begins, strict=True)] == begins
 

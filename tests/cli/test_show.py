@@ -29,7 +29,7 @@ def test_show_takes_overrides_and_an_input_size(capsys):
     assert any(line.split() == ["images", "3x16x16"] for line in told)
 
 
-def test_show_thins_networks(capsys):
+def test_show_compresses_networks(capsys):
     assert main(["show", "tutorial_mnist", "--args.depth_multiplier", "0.5", "--args.sparsify", "0.1"]) == 0
     told = lines(capsys)
     assert any(line.startswith("parameters") and "55,050" in line for line in told)

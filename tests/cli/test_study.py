@@ -17,7 +17,7 @@ def networks(*entries):
 TINY = {"name": "sparsenet40_24", "args": {"units": 1, "growth": 2}, "label": "tiny"}
 WIDE = {"name": "densenet40_12", "args": {"units": 1, "growth": 3}, "label": "wide"}
 BAD = {"name": "densenet40_12", "args": {"units": -1}, "label": "bad"}
-MISFIT = {"name": "densenet40_12", "args": {"num_classes": 7}, "label": "misfit"}  # which only the data tells
+MISFIT = {"name": "densenet40_12", "args": {"num_classes": 7}, "label": "misfit"}  # which only the data shows
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_a_failing_network_shows_in_the_exit_status(tmp_path, capsys):
     assert "Failed: misfit: model densenet40_12 is asked for num_classes 7" in said
 
 
-def test_the_settings_can_be_printed_and_read_again(tmp_path, capsys):
+def test_the_config_can_be_printed_and_read_again(tmp_path, capsys):
     assert main(["study", "--epochs", "4", "--print_config"]) == 0
     file = tmp_path / "study.yaml"
     file.write_text(capsys.readouterr().out)
@@ -60,7 +60,7 @@ def test_the_settings_can_be_printed_and_read_again(tmp_path, capsys):
     assert parsed.config == StudyConfig(epochs=4)
 
 
-@pytest.mark.parametrize(("words", "said"), [
+@pytest.mark.parametrize(("words", "part"), [
     (["--match", "flops"], "match is 'flops'"),
     (["--resume", "nowhere"], "nowhere"),
     (networks(BAD), "units is -1"),
@@ -68,8 +68,8 @@ def test_the_settings_can_be_printed_and_read_again(tmp_path, capsys):
     (["--accelerator", "mps"], "accelerator is 'mps'"),
     (["--optim.lr", "0"], "lr is 0"),
 ])  # fmt: skip
-def test_mistakes_are_told_in_one_line(tmp_path, capsys, words, said):
+def test_mistakes_are_reported_in_one_line(tmp_path, capsys, words, part):
     assert main(["study", *SMALL[:-4], *words, "--output", str(tmp_path / "x")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert said in error
+    assert part in error

@@ -2,7 +2,7 @@
 
     python -m tests.cli.written_files FOLDER [quick]
 
-Two processes must fill two folders with the same bytes: these follow from settings, data and seeds alone.
+Two processes must fill two folders with the same bytes: these follow from configs, data and seeds alone.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Files of plain values from anywhere: read as they are meant, or refused; quickly, and without running anything."""
+"""Untrusted files of plain values are read as written or rejected, quickly, and without running anything."""
 
 import os
 from contextlib import suppress

@@ -57,7 +57,7 @@ def changed(tree: Any, path: Place, value: Any) -> Any:
         NetworkConfig,
     ],
 )
-def test_a_wrong_type_in_python_is_told_in_the_words_of_a_file(kind: Any):
+def test_a_wrong_type_is_reported_in_python_as_in_a_file(kind: Any):
     needed = {"name": "sparsenet40_12"} if kind is NetworkConfig else {}
     for name in (field.name for field in fields(kind)):
         wrong = {**needed, name: b"bytes"}
@@ -100,7 +100,7 @@ def named_in(problems: tuple[str, ...], path: Place) -> bool:
 
 
 def check_wrong_values(kind: Any, data: st.DataObject, file: Path) -> None:
-    """What is wrong alone is also told among several mistakes, by the name of the field."""
+    """A value that is wrong alone is also reported among several mistakes, by the name of the field."""
     config = type(OPTIONS[kind])
     tree = as_plain(OPTIONS[kind])
     chosen = data.draw(st.lists(st.sampled_from([p for p in places(tree) if len(p) < 4]), min_size=1, max_size=3))
@@ -165,7 +165,7 @@ pairs = st.lists(st.tuples(options, words | texts, st.booleans()), max_size=4)
 
 @settings(max_examples=20)
 @given(pairs)
-def test_any_words_are_taken_or_refused(pairs: list[tuple[str, str, bool]]):
+def test_any_words_are_accepted_or_rejected(pairs: list[tuple[str, str, bool]]):
     check_words(pairs)
 
 
