@@ -38,7 +38,7 @@ FREE_TO_CHANGE = (
 )
 
 #: Fields of the data that a run computes from the training images if they are not given.
-FOUND = ("range", "mean", "std")
+COMPUTED_FIELDS = ("range", "mean", "std")
 
 
 class ModelConfig(Config):
