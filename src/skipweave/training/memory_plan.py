@@ -82,7 +82,8 @@ def plan_memory(
         even = " even with activation checkpointing" if can_checkpoint else ""
         raise SkipweaveError(
             f"max_memory is {limit / 2**20:,.1f} MiB, but a batch of two images needs "
-            f"{(fixed + 2 * image) / 2**20:,.1f} MiB{even}: increase max_memory, or use smaller images or a smaller network"
+            f"{(fixed + 2 * image) / 2**20:,.1f} MiB{even}: "
+            "increase max_memory, or use smaller images or a smaller network"
         )
     return plan
 
