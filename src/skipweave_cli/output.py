@@ -1,4 +1,4 @@
-"""Output without rich, for help and configs."""
+"""Output before anything else is imported."""
 
 import os
 import sys
