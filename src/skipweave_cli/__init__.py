@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from skipweave_cli.output import write_out
 from skipweave_config.errors import SkipweaveError, Stopped
-from skipweave_config.names import nearest
+from skipweave_config.hints import nearest
 from skipweave_config.printable import printable
 
 

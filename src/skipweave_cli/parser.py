@@ -20,7 +20,7 @@ from skipweave_cli.output import write_out
 from skipweave_cli.unlisted_models import problems_of_unlisted
 from skipweave_config.config_files import as_yaml, read_values
 from skipweave_config.errors import SkipweaveError, noted_in
-from skipweave_config.names import misplaced_file, nearest
+from skipweave_config.hints import misplaced_file, nearest
 from skipweave_config.plain_files import parse_yaml
 from skipweave_config.printable import printable
 from skipweave_config.validation import plain_hint, validate
@@ -246,7 +246,7 @@ def _value(hint: Any, text: str) -> Any:
 
 
 def _free_value(text: str) -> Any:
-    """The value of a word for a name that may hold anything: with commas a list."""
+    """Parse the value of an untyped option as YAML; a value with commas becomes a list."""
     return _parsed(f"[{text}]" if "," in text and text[0] not in "[{'\"" else text)
 
 

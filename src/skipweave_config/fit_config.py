@@ -38,7 +38,7 @@ FREE_TO_CHANGE = (
 )
 
 #: Fields of the data that a run computes from the training images if they are not given.
-FOUND = ("range", "mean", "std")
+COMPUTED_FIELDS = ("range", "mean", "std")
 
 
 class ModelConfig(Config):
@@ -79,12 +79,12 @@ class FitConfig(Config):
         start: Weights to start from, such as another run's model.safetensors; random initialization by default.
         epochs: Passes over the training images.
         batch_size: Images per step, over all processes together; an incomplete last batch of an epoch is dropped.
-        recompute: Use activation checkpointing, which takes less memory and more time; for models with
+        grad_checkpointing: Use activation checkpointing, which takes less memory and more time; for models with
             `set_grad_checkpointing`.
         compile_units: Compile the units with torch.compile at their first use, which takes minutes; for models of this
             library.
-        max_memory: Memory of a process's tensors, such as 8GiB; recompute is chosen accordingly, and batch_size
-            lowered if necessary. torch, Python and the GPU driver need some hundred MB more.
+        max_memory: Memory of a process's tensors, such as 8GiB; grad_checkpointing is chosen accordingly, and
+            batch_size lowered if necessary. torch, Python and the GPU driver need some hundred MB more.
         seed: Seed of initial weights, data order, augmentation and dropout.
         output: Directory in which the run directory is created.
         accelerator: Device type.
@@ -103,7 +103,7 @@ class FitConfig(Config):
     start: FilePath | None = None
     epochs: PositiveInteger = 10
     batch_size: PositiveInteger = 64
-    recompute: Flag = False
+    grad_checkpointing: Flag = False
     compile_units: Flag = False
     max_memory: MemorySize | None = None
     seed: Integer = 0

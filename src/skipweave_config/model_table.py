@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationInfo
 
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.names import nearest
+from skipweave_config.hints import nearest
 from skipweave_config.validation import validate_json
 
 #: Arguments that every model takes: those of `skipweave.depth_multiplier` and `skipweave.sparsify`.

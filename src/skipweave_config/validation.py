@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.names import misplaced_file, nearest
+from skipweave_config.hints import misplaced_file, nearest
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ def validate(kind: Any, values: Any, name: str = "") -> Any:
 
 
 def validate_json(kind: Any, values: Any, name: str = "") -> Any:
-    """Validate values as a JSON file gives them, by standard types and dataclasses, strictly.
+    """Strictly validate values loaded from JSON against a standard type or dataclass.
 
     Args:
         kind: The type.

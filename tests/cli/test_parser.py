@@ -143,7 +143,7 @@ def test_a_resumed_run_brings_its_config(tmp_path: Path):
         (["--devices", "99999"], "devices is 99999: "),
         (["--data.crop", "wide"], "data.crop is 'wide': "),
         (["--schedule.milestones", "half"], "schedule.milestones[0] is 'half': "),
-        (["--recompute"], "recompute has no value: "),
+        (["--grad_checkpointing"], "grad_checkpointing has no value: "),
         (["--config"], "config has no value: "),
         (["--print_config=yes"], "unknown option --print_config: "),
         (["--model.args", "3"], "model.args is 3: "),

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import skipweave
-from skipweave.errors import SkipweaveError
 from skipweave.transforms.regional_compilation import compile_units
 
 SMALL = {
@@ -106,11 +105,6 @@ def compiled_graphs(name: str) -> int:
 def test_units_of_a_deep_network_share_graphs() -> None:
     assert compiled_graphs("sparsenet_bc100_12") == 24  # of 48 units
     assert compiled_graphs("sparsenet_bc1001_12") == 45  # of 498
-
-
-def test_networks_without_units_raise() -> None:
-    with pytest.raises(SkipweaveError, match="Sequential"):
-        compile_units(nn.Sequential(nn.Linear(1, 1)))
 
 
 @pytest.mark.parametrize("name", SMALL)

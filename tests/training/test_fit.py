@@ -138,7 +138,6 @@ def test_weights_that_are_no_numbers_are_not_saved(tiny: Tiny, monkeypatch: pyte
     ("changes", "part"),
     [
         ({"model": ModelConfig("sparsnet40_24")}, "did you mean sparsenet40_24"),
-        ({"model": ModelConfig("sparsenet40_24", {"groth": 3})}, "did you mean growth"),
         ({"model": ModelConfig("sparsenet40_24", {"num_classes": 7})}, "asked for num_classes 7, but digits has 10"),
         ({"model": ModelConfig("sparsenet40_24", {"in_chans": 3})}, "asked for in_chans 3, but digits has 1"),
         ({"model": ModelConfig("resnet18", {"pretrained": True})}, "pretrained cannot be set"),

@@ -91,6 +91,6 @@ def test_a_network_that_cannot_run_units_again_takes_fewer_images() -> None:
 def test_a_run_keeps_what_was_chosen(tiny: Callable[..., FitConfig]) -> None:
     config = tiny(epochs=1, max_memory="1MB")
     settled = RunDirectory(fit(config).run_dir).read_config()
-    assert settled.recompute
+    assert settled.grad_checkpointing
     assert 2 <= settled.batch_size < config.batch_size
-    assert settled == replace(config, recompute=True, batch_size=settled.batch_size)
+    assert settled == replace(config, grad_checkpointing=True, batch_size=settled.batch_size)

@@ -232,11 +232,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Refusals]] = {
     "other ways for fewer channels": (lambda: Net(_matching), {"depth_multiplier": "would run"}),
     "functional use of a weight": (
         lambda: Net(_functional),
-        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is also used"),
+        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is used by more"),
     ),
     "functional use besides": (
         lambda: Net(_both),
-        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is also used"),
+        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is used by more"),
     ),
     "attributes of norms": (lambda: Net(_asks_its_norm), {}),
     "written into a map": (lambda: Net(_prefilled), {}),

@@ -13,7 +13,7 @@ from torch import nn
 
 from skipweave.errors import SkipweaveError
 from skipweave.models.classifier import ClassifierNet, StagedNet
-from skipweave_config.names import misplaced_file
+from skipweave_config.hints import misplaced_file
 
 # Arguments of timm's builder.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")

@@ -55,7 +55,7 @@ def finished_and_left(
     """Sort the study's runs, all networks with the first seed before the next seed.
 
     Raises:
-        SkipweaveError: A run that is there was started with another config.
+        SkipweaveError: An existing run was started with another config.
     """
     finished: list[Run] = []
     left: list[Job] = []
@@ -79,7 +79,7 @@ def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
     run = RunDirectory(run_dir)
     if different := differences(config, run.read_config()):
         raise SkipweaveError(
-            f"{run_dir} was started with another config ({'; '.join(different)}): give another --output, or that config"
+            f"{run_dir} was started with another config ({'; '.join(different)}): use another --output, or that config"
         )
     return run.read_summary()
 
@@ -113,7 +113,7 @@ def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], 
 
 
 class SendEvents(Callback):
-    """Sends a run's events to another process, which calls them on a callback there."""
+    """Callback that forwards a run's events to another process."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

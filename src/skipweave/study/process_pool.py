@@ -20,7 +20,7 @@ class Event:
     """An event of one job.
 
     Attributes:
-        index: Of the job.
+        index: Index of the job.
         kind: `started`, `progress`, `done` or `failed`.
         value: Nothing, what the work reported, its result, or the one-line reason.
     """
@@ -83,7 +83,7 @@ def work_in_processes(
                 _give_next(worker, pending, on_event)
             for connection in wait(list(workers), _PATIENCE):
                 worker = workers[connection]  # type: ignore[index]
-                event = worker.news()
+                event = worker.next_event()
                 if event.kind != "failed" or not stopping():
                     on_event(event)
                 if event.kind in ("done", "failed"):
@@ -116,11 +116,11 @@ class _Worker:
 
     def give(self, index: int, job: Any) -> None:
         self.index = index
-        with suppress(BrokenPipeError):  # it died: `news` will report it
+        with suppress(BrokenPipeError):  # it died: `next_event` will report it
             self.connection.send((index, job))
 
-    def news(self) -> Event:
-        """Return the next event; the death of the process is the failure of its job."""
+    def next_event(self) -> Event:
+        """Return the next event; if the process has died, a `failed` event."""
         try:
             event: Event = self.connection.recv()
         except (EOFError, ConnectionError):

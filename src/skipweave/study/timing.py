@@ -25,7 +25,7 @@ def measure(
     Args:
         learners: Networks with their optimizers, by label, all on the same device.
         images: One batch, NCHW.
-        labels: Theirs.
+        labels: Labels of the batch.
         repeats: Rounds of which the medians are taken, after two that are not counted.
         on_round_end: Called with the number of rounds done.
     """

@@ -30,12 +30,12 @@ from skipweave.training.preflight import check_batch, check_before, notes_before
 from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import warnings_once
-from skipweave.training.run.skipped_images import count, unreadable
+from skipweave.training.run.skipped_images import skipped_note, unreadable
 from skipweave.training.run.summary import RunSummary
 from skipweave.training.signals import stop_requests
 from skipweave.training.tasks.metrics import of_heads
 from skipweave.training.tasks.task import Data, Segmentation, Task, task_for
-from skipweave_config.fit_config import FOUND, FitConfig, differences
+from skipweave_config.fit_config import COMPUTED_FIELDS, FitConfig, differences
 
 
 def fit(
@@ -85,7 +85,7 @@ def fit(
 def _resumable(config: FitConfig, folder: RunDirectory) -> FitConfig:
     """The config, with the value range that the run found in its images; it must not differ in what affects results."""
     own = folder.read_config()
-    found = {name: getattr(own.data, name) for name in FOUND if getattr(config.data, name) is None}
+    found = {name: getattr(own.data, name) for name in COMPUTED_FIELDS if getattr(config.data, name) is None}
     config = replace(config, data=replace(config.data, **found))
     if different := differences(config, own):
         raise SkipweaveError(
@@ -146,7 +146,7 @@ def _run(
         notes = (
             *(warning, note, str(plan or "")),
             *notes_before(config, data),
-            *(_weights_of_classes(task), count(skipped, folder)),
+            *(_weights_of_classes(task), skipped_note(skipped, folder)),
         )
         return str(folder.path), _train(loop, notes, skipped=len(skipped))
 
@@ -249,7 +249,9 @@ def _within_memory(
         batch_size=config.batch_size // config.devices,
         limit=config.max_memory,
     )
-    return replace(config, recompute=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices), plan
+    return replace(
+        config, grad_checkpointing=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices
+    ), plan
 
 
 def _weights_of_classes(task: Task) -> str:

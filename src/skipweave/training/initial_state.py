@@ -46,10 +46,10 @@ def _start_from(path: Path, learner: Learner, ours: Description) -> None:
 
 
 def check_own(saved: Saved, ours: Description) -> None:
-    """Check by its header that a checkpoint is of this run's network.
+    """Check by its header that a checkpoint belongs to this run's network.
 
     Raises:
-        SkipweaveError: It is not.
+        SkipweaveError: It belongs to another network.
     """
     if saved.info.get("format") != CHECKPOINT:
         raise SkipweaveError(f"not a checkpoint: {saved.path}")

@@ -50,7 +50,7 @@ class Learner:
         self.name = config.model.name
         self.network = build_network(config.model.name, args)
         check_labels(self.name, self.network, pixels=task.labels_pixels)
-        if config.recompute:
+        if config.grad_checkpointing:
             enable_grad_checkpointing(self.name, self.network)
         if config.compile_units:
             compile_units(self.network)

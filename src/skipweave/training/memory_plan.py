@@ -46,7 +46,7 @@ def plan_memory(
     batch_size: int,
     limit: int,
 ) -> MemoryPlan:
-    """Choose activation checkpointing and batch size: neither is changed if the memory suffices as it is.
+    """Choose activation checkpointing and batch size; both stay unchanged if the step fits in memory.
 
     Otherwise activation checkpointing is turned on, if the network has `set_grad_checkpointing`; if that does not
     suffice, the batch size is lowered as well.
@@ -81,8 +81,9 @@ def plan_memory(
     if fitting < 2:
         even = " even with activation checkpointing" if can_checkpoint else ""
         raise SkipweaveError(
-            f"max_memory is {limit / 2**20:,.1f} MiB, but two images take {(fixed + 2 * image) / 2**20:,.1f} "
-            f"MiB{even}: give more memory, smaller images or a smaller network"
+            f"max_memory is {limit / 2**20:,.1f} MiB, but a batch of two images needs "
+            f"{(fixed + 2 * image) / 2**20:,.1f} MiB{even}: "
+            "increase max_memory, or use smaller images or a smaller network"
         )
     return plan
 

@@ -128,7 +128,7 @@ def enable_grad_checkpointing(name: str, network: nn.Module) -> None:
         SkipweaveError: The network has no `set_grad_checkpointing`.
     """
     if not hasattr(network, "set_grad_checkpointing"):
-        raise SkipweaveError(f"recompute is asked for, but {name} has no set_grad_checkpointing: leave it out")
+        raise SkipweaveError(f"grad_checkpointing is true, but {name} has no set_grad_checkpointing: leave it out")
     network.set_grad_checkpointing()  # type: ignore[operator]
 
 

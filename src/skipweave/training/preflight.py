@@ -109,7 +109,7 @@ def check_whole(
     """Check that a network can take the smallest of images that are not cropped.
 
     Raises:
-        SkipweaveError: it cannot; one is named.
+        SkipweaveError: An image is too small; the message names it.
     """
     for path, size in _smallest(images, data.preprocessing.resize):
         try:
@@ -134,7 +134,7 @@ def _smallest(images: SegmentationDataset, resize: int | None) -> Iterator[tuple
 
 
 def notes_before(config: FitConfig, data: Data) -> tuple[str, ...]:
-    """What the user should know before the first step, a line each; nothing where all is usual."""
+    """Return notes to print before the first step, one line each."""
     limits = data.preprocessing.range
     scaled = f"images of more than 8 bits: values from {limits[0]:g} to {limits[1]:g} become 0 to 1" if limits else ""
     workers = workers_warning(config.data.workers, config.devices)

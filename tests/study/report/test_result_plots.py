@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 
 from skipweave.study.report import result_plots
-from skipweave.study.report.result_plots import looks, write_plots
+from skipweave.study.report.result_plots import plot_styles, write_plots
 from skipweave.study.results import Network, Results
 
 
@@ -70,7 +70,7 @@ def test_nothing_finished_draws_nothing(tmp_path, results):
 
 def test_twenty_networks_look_different():
     networks = tuple(Network(str(i), "m", {}) for i in range(20))
-    assert len(set(looks(Results("t", networks, ())).values())) == 20
+    assert len(set(plot_styles(Results("t", networks, ())).values())) == 20
 
 
 def test_exits_are_drawn_as_lines_where_there_are_some(tmp_path, results, draw_only):

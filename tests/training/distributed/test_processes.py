@@ -82,7 +82,7 @@ def test_two_processes_compute_what_one_does_with_their_shares_in_turn(run: RunD
 
 def test_two_processes_that_run_units_again_compute_the_same(run_command, run: RunDirectory, tmp_path: Path):
     settings, output = tmp_path / "settings.yaml", tmp_path / "runs"
-    settings.write_text(yaml.safe_dump(as_plain(replace(run.read_config(), recompute=True, output=output))))
+    settings.write_text(yaml.safe_dump(as_plain(replace(run.read_config(), grad_checkpointing=True, output=output))))
     assert run_command(["fit", "--config", settings], processes=2).status == 0
     (again,) = map(RunDirectory, output.iterdir())
     trained = open_saved(again.last).tensors("network/")

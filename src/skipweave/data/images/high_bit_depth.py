@@ -73,7 +73,7 @@ def pixel_type_of(image: ImageFile.ImageFile) -> PixelType:
 
 
 def _largest_of_ppm(image: ImageFile.ImageFile) -> int:
-    """The value of white."""
+    """Return the maximum sample value (maxval) of a PPM file."""
     *_, arguments = image.tile[0]
     if isinstance(arguments, tuple) and isinstance(arguments[-1], int) and arguments[-1] > 0:
         return arguments[-1]

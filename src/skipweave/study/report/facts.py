@@ -17,14 +17,14 @@ _OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
 
 
 def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir: Path, device: str) -> dict[str, Lines]:
-    """The facts, in the report's order.
+    """Return the facts of the report, by section in its order.
 
     Args:
         config: The study.
-        data: Its images.
-        networks: As they were trained.
+        data: Dataset of the study.
+        networks: Trained networks.
         run_dir: A finished run, whose versions are reported.
-        device: What computed.
+        device: Device used for training.
     """
     return {
         "Data and split": _data(config, data),

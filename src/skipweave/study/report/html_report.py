@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from skipweave.study.report.inline_svg import inline_svg
-from skipweave.study.report.result_plots import INK, PAPER, looks
+from skipweave.study.report.result_plots import INK, PAPER, plot_styles
 from skipweave.study.report.verdict import value_text, verdict
 from skipweave.study.results import COSTS, Network, Results, Run, Summary
 from skipweave.training import Metric
@@ -74,7 +74,7 @@ def _table(results: Results) -> str:
     head = ("network", test, "parameters", "MACs", "links", "longest path", "mean path", "inference [ms]",
             "training step [ms]", "trained in [s]")  # fmt: skip
     first = next((s for s in results.summaries if s.timing), None)
-    fronts, colors = {key: results.front(key) for key in COSTS}, looks(results)
+    fronts, colors = {key: results.front(key) for key in COSTS}, plot_styles(results)
     rows = "".join(_table_row(s, first, fronts, colors[s.network.label][0], i) for i, s in enumerate(results.ranked))
     return f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>{rows}</tbody></table>"
 

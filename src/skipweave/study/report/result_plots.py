@@ -82,7 +82,7 @@ def _save(draw: Any, path: Path, *args: Any) -> Path:
     return path.with_suffix(".svg")
 
 
-def looks(results: Results) -> dict[str, tuple[str, str]]:
+def plot_styles(results: Results) -> dict[str, tuple[str, str]]:
     """Color and marker of each network, the same in every plot."""
     return {
         network.label: (PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)])
@@ -98,7 +98,7 @@ def _cost_plot(results: Results, key: str) -> Figure:
     front = pareto_front([(cost, results.metric.rank(s.mean)) for s, cost in shown])
     _draw_front(axes, [(shown[i][1], shown[i][0].mean) for i in front])
     for index, (summary, cost) in enumerate(shown):
-        _draw_point(axes, summary, cost, looks(results)[summary.network.label], on_front=index in front)
+        _draw_point(axes, summary, cost, plot_styles(results)[summary.network.label], on_front=index in front)
     axes.set_xlabel(COSTS[key])
     axes.set_ylabel(f"test {results.metric.axis_label}")
     _readable_cost_axis(axes, [cost for _, cost in shown], key)
@@ -157,7 +157,7 @@ def _distance_plot(results: Results) -> Figure:
             axes.plot(*zip(*points, strict=True), color=INK, alpha=0.5, linewidth=1, linestyle=style, zorder=1,
                       label=f"{links_of(group):,} links")  # fmt: skip
         for summary, cost in _linked(results):
-            look = looks(results)[summary.network.label]
+            look = plot_styles(results)[summary.network.label]
             _draw_point(axes, summary, getattr(cost, key), look, on_front=False)
         _readable_cost_axis(axes, [getattr(cost, key) for _, cost in _linked(results)], key)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -176,7 +176,7 @@ def _exits_plot(results: Results) -> Figure:
     every: list[float] = []
     for summary in results.summaries:
         if cost := summary.network.cost:
-            color, marker = looks(results)[summary.network.label]
+            color, marker = plot_styles(results)[summary.network.label]
             macs = cost.exit_macs if summary.exit_values else (cost.macs,)
             axes.plot(macs, [*summary.exit_values, summary.mean], color=color, marker=marker, markersize=5,
                       label=summary.network.label)  # fmt: skip
@@ -195,7 +195,7 @@ def _curves_plot(results: Results) -> Figure:
     has_validation = any(e.val_value is not None for run in results.runs for e in run.curve)
     for network in results.networks:
         points = [e for run in results.runs if run.label == network.label for e in run.curve]
-        color = looks(results)[network.label][0]
+        color = plot_styles(results)[network.label][0]
         _draw_curve(above, [(e.epoch, e.val_value if has_validation else e.train_value) for e in points], color)
         _draw_curve(below, [(e.epoch, e.train_loss) for e in points], color, network.label)
     above.set_ylabel(f"{'validation' if has_validation else 'training'} {results.metric.axis_label}")

@@ -64,8 +64,8 @@ class RunState:
         """The inverse of `as_plain`.
 
         Args:
-            values: What that gave.
-            metrics: Metrics of no images yet, of the run's task; they become the state's.
+            values: Return value of `as_plain`.
+            metrics: Empty metrics of the run's task; filled, and kept by the returned state.
 
         Raises:
             SkipweaveError: Values are missing, unknown or of other types.
@@ -89,7 +89,7 @@ class RunState:
 
 
 def best_row(rows: Sequence[EpochRow], metric: Metric) -> EpochRow | None:
-    """The epoch with the best value of a metric on the validation split, the first of equals; None without one.
+    """Return the epoch with the best validation value of a metric, the first on ties, or None if there is none.
 
     A non-finite value is never the best.
     """

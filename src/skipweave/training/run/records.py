@@ -19,13 +19,13 @@ CHECKPOINT = "skipweave checkpoint 1"
 class Records:
     """Writes into a run directory, in the first process only.
 
-    A kill between two of its files loses nothing: the checkpoint holds every row, and what was written before it is
-    written again, alike, when the run is resumed. A file that cannot be written raises a `SkipweaveError` with
+    If the process is killed between two writes, nothing is lost: the checkpoint has every row, and resuming rewrites
+    the files. A file that cannot be written raises a `SkipweaveError` with
     the remaining checkpoints.
 
     Args:
-        folder: Of the run.
-        description: Of the network.
+        folder: Run directory.
+        description: Description of the network.
         active: Whether this process writes.
     """
 

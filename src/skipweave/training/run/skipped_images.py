@@ -77,7 +77,7 @@ def _check_same_images(known: Sequence[Unreadable], data: Data, run: Path) -> No
             )
 
 
-def count(skipped: Sequence[Unreadable], folder: RunDirectory) -> str:
+def skipped_note(skipped: Sequence[Unreadable], folder: RunDirectory) -> str:
     """The number of skipped images, as a note; empty if there are none."""
     if not skipped:
         return ""

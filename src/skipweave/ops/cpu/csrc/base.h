@@ -1,4 +1,4 @@
-/* What all kernels of an instruction set build on: its vectors. */
+/* Vector types and helpers of an instruction set. */
 #pragma once
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +14,8 @@ INLINE int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / 
 
 #include LANES_HEADER
 
-typedef float loose __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias)); /* at any place */
+typedef float loose __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias)); /* unaligned */
 
 #ifndef CACHE
-#define CACHE (1280 * 1024) /* bytes of packed input that a core's second-level cache holds beside the rest */
+#define CACHE (1280 * 1024) /* bytes of the second-level cache for packed input */
 #endif

@@ -1,4 +1,4 @@
-/* The channel-sparse convolution as Python calls it: turns an index into links. */
+/* Entry points of the channel-sparse convolution, called from Python: convert an index into links. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 
 /* ---- links ----------------------------------------------------------------------------------------------------- */
 
-/* The links of an index (rows, fan_in), each row shared by a block of outputs; 0 if memory is short. */
+/* The links of an index (rows, fan_in), each row shared by a block of outputs; 0 if out of memory. */
 static int links_of_rows(links *l, const int32_t *index, const float *weight, int64_t outputs, int64_t rows,
                          int64_t fan_in)
 {
@@ -20,7 +20,7 @@ static int links_of_rows(links *l, const int32_t *index, const float *weight, in
     return memory != NULL;
 }
 
-/* The same links the other way round: for each input the outputs that read it, their kernels turned by half a turn. */
+/* Transposed links: for each input the outputs that read it, with kernels rotated by 180 degrees. */
 static int links_of_inputs(links *l, const int32_t *index, const float *weight, int64_t inputs, int64_t outputs,
                            int64_t rows, int64_t fan_in, int64_t taps)
 {
@@ -54,7 +54,7 @@ static int index_fits(const int32_t *index, int64_t size, int64_t inputs)
     return largest < (uint64_t)inputs;
 }
 
-/* ---- what Python calls ----------------------------------------------------------------------------------------- */
+/* ---- entry points ---------------------------------------------------------------------------------------------- */
 
 PUBLIC int skipweave_forward(const convolution *p, int64_t rows, int64_t fan_in, const float *x, const float *weight,
                              const int32_t *index, const float *bias, float *y)
@@ -67,7 +67,7 @@ PUBLIC int skipweave_forward(const convolution *p, int64_t rows, int64_t fan_in,
     return failed;
 }
 
-/* The gradient of the input is a convolution, too: of the output's gradient, spread by the stride, by turned kernels. */
+/* The gradient of the input: convolution of the output's gradient, dilated by the stride, with rotated kernels. */
 PUBLIC int skipweave_input_gradient(const convolution *p, int64_t rows, int64_t fan_in, const float *gy,
                                     const float *weight, const int32_t *index, float *gx)
 {

@@ -1,28 +1,28 @@
-/* Summing nodes, every channel of every node with its own weight, and the gradients of that. The nodes pass by once, tile
- * by tile; what a tile has in common, the sum or its gradient, stays in the cache meanwhile. */
+/* Weighted sums of nodes, with one weight per channel and node, and their gradients. Every node is read once, tile by
+ * tile; the sum of a tile, or its gradient, stays in the cache. */
 #pragma once
 #include "read_pixels.h"
 
 #define TILE 4096 /* floats of one map */
-#define AHEAD 512 /* floats before their turn, memory that is to be written is fetched: the processor itself is late */
-#define ROWS 4    /* pixels at once */
+#define AHEAD 512 /* prefetch distance in floats of memory to be written */
+#define ROWS 4    /* pixels per step */
 
-/* ---- whole planes: a thread has some of the channels ------------------------------------------------------------- */
+/* ---- contiguous: threads share the channels ---------------------------------------------------------------------- */
 
-/* Of an image: the channels first to last - 1, of each `many` pixels from `at` on. */
+/* A tile: of one image the channels first to last - 1, with `many` pixels each from pixel `at`. */
 typedef struct {
     int64_t n, first, last, at, many;
 } plane_tile;
 
 INLINE int64_t tile_channels(const reading *r) { return larger(1, TILE / larger(1, r->pixels)); }
 
-/* How many tiles the channels begin to end - 1 make. */
+/* Number of tiles of the channels begin to end - 1. */
 static int64_t plane_tiles(const reading *r, int64_t begin, int64_t end)
 {
     return r->batch * parts(end - begin, tile_channels(r)) * parts(r->pixels, TILE);
 }
 
-/* The `i`th of them, as they lie in memory. */
+/* Tile i, in the order of memory. */
 static plane_tile plane_tile_of(const reading *r, int64_t begin, int64_t end, int64_t i)
 {
     const int64_t across = parts(r->pixels, TILE), down = parts(end - begin, tile_channels(r));
@@ -57,7 +57,7 @@ static void cross_planes_slot(void *data, room memory, int64_t slot, int64_t slo
     }
 }
 
-/* Write the gradient by x, where wanted; return the one by its weight, a part in each lane. */
+/* Write the gradient of x, if needed; return that of its weight, as partial sums in the lanes. */
 INLINE vec cross_plane_gradients(const float *x, const float *gradient, float weight, int64_t many, float *by_x)
 {
     const vec weights = splat(weight);
@@ -80,7 +80,7 @@ INLINE vec cross_plane_gradients(const float *x, const float *gradient, float we
     return by_weight;
 }
 
-/* The same for the channels of a tile in node k. */
+/* The same for all channels of a tile of node k. */
 static void cross_tile_gradients(const reading *r, int64_t k, plane_tile t, const float *gradient, float *by_node,
                                  double *sums)
 {
@@ -127,9 +127,9 @@ static void cross_planes_gradients_slot(void *data, room memory, int64_t slot, i
     }
 }
 
-/* ---- whole pixels: a thread has some of them --------------------------------------------------------------------- */
+/* ---- channels-last: threads share the pixels --------------------------------------------------------------------- */
 
-/* Pixels from `at` on that make a tile: of one image, and before `end`. */
+/* Number of pixels of the tile that starts at pixel `at`: within one image, and before `end`. */
 INLINE int64_t tile_pixels(const reading *r, int64_t at, int64_t end)
 {
     const int64_t most = smaller(larger(1, TILE / larger(1, r->channels)), AT_ONCE), of_image = r->pixels - at % r->pixels;
@@ -161,7 +161,7 @@ static void cross_pixels_slot(void *data, room memory, int64_t slot, int64_t slo
     }
 }
 
-/* Of so many pixels: by x, `by_step` floats from one to the next, and added to the sums, by the weights. */
+/* Gradients of some pixels: of x, `by_step` floats apart, and of the weights, added to the sums. */
 INLINE void cross_pixel_gradients(int pixels, const float *x, int64_t step, const float *gradient, const float *weight,
                                   int64_t channels, float *by_x, int64_t by_step, float *by_weight)
 {
@@ -216,7 +216,7 @@ static void cross_pixels_gradients_slot(void *data, room memory, int64_t slot, i
     }
 }
 
-/* ---- in whichever order they lie in memory ----------------------------------------------------------------------- */
+/* ---- either memory format ---------------------------------------------------------------------------------------- */
 
 static void cross(const reading *r, float *sum)
 {
@@ -227,7 +227,7 @@ static void cross(const reading *r, float *sum)
         share(r->workers, slots_of(r, r->batch * r->pixels), 0, cross_pixels_slot, &job);
 }
 
-/* Threads that have channels of their own add to the same sums; those that have pixels, each to its own. */
+/* Threads that share the channels write to disjoint parts of the sums; those that share the pixels have sums each. */
 static int cross_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_weight,
                            float *by_bias)
 {

@@ -1,4 +1,4 @@
-/* The convolution. */
+/* Forward pass of the convolution. */
 #pragma once
 #include "plans.h"
 #include "strips.h"
@@ -11,7 +11,7 @@ typedef struct {
     const float *x, *bias;
     float *y;
     int64_t output_parts;
-    int stream; /* whether whole planes go past the caches, by way of a copy */
+    int stream; /* whether planes are copied, then stored non-temporally */
 } forward_job;
 
 static void forward_output(const forward_job *job, const windows *in, const int64_t *tap, const float *packed,

@@ -1,6 +1,6 @@
-/* What is computed, and the functions of one instruction set. Shared by all files here.
+/* Interface of the kernels, implemented once per instruction set.
  *
- * Every file is plain C: no Python, no torch, no OpenMP at build time. The one function that runs threads is handed in.
+ * Plain C, without Python, torch and OpenMP at build time; the function that runs threads is an argument.
  */
 #ifndef SKIPWEAVE_KERNELS_H
 #define SKIPWEAVE_KERNELS_H
@@ -14,7 +14,7 @@
 #define PUBLIC __attribute__((visibility("default")))
 #endif
 
-/* GOMP_parallel of the OpenMP runtime that the process has loaded already, or NULL for one thread. */
+/* GOMP_parallel of the OpenMP runtime that the process has loaded, or NULL for a single thread. */
 typedef void (*parallel_function)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 
 typedef struct {
@@ -39,27 +39,27 @@ typedef struct {
     int64_t in_height, in_width, out_height, out_width;
     int64_t kernel_height, kernel_width, stride_height, stride_width;
     int64_t padding_height, padding_width, dilation_height, dilation_width;
-    int64_t spread_height, spread_width; /* the input's pixels stand so far apart, with zeros between them */
+    int64_t spread_height, spread_width; /* distances of the input's pixels, with zeros between them */
     workers workers;
 } convolution;
 
-/* ---- reading nodes: several maps become one ---------------------------------------------------------------------- */
+/* ---- reading nodes ----------------------------------------------------------------------------------------------- */
 
-/* Nodes are maps of `width` channels. `read` joins them, with gains, biases and ReLU; `cross` sums nodes of one width,
- * each with gains of its own, and biases. Either each channel's pixels are neighbors in memory (`planes`, as in
- * contiguous maps), or each pixel's channels are (as in channels-last maps). */
+/* Nodes are maps of `width` channels. `read` concatenates them and applies gain (scale), bias (shift) and ReLU; `cross`
+ * sums nodes of equal width, with gains per node and channel, and a bias. `planes` is 1 for contiguous and 0 for
+ * channels-last maps. */
 typedef struct {
-    int64_t count, batch, channels, pixels; /* nodes; of each; of what they become; of each channel */
+    int64_t count, batch, channels, pixels; /* nodes; images; channels of the result; pixels per channel */
     int64_t planes;
     const float *const *node;
-    const int64_t *width, *image, *step; /* floats from image to image; from pixel to pixel, where not planes */
-    const float *gain, *bias; /* (channels), or (count, channels) for `cross`; (channels), NULL for its gradients */
+    const int64_t *width, *image, *step; /* widths; distances in floats of images, and of pixels in channels-last */
+    const float *gain, *bias; /* (channels), for `cross` (count, channels); (channels), or NULL for gradients */
     workers workers;
 } reading;
 
 /* ---- instruction sets -------------------------------------------------------------------------------------------- */
 
-/* One set for each instruction set. `bias` may be NULL; `gradient` is (links, taps) and is overwritten. */
+/* The functions of one instruction set. `bias` may be NULL; `gradient` is (links, taps) and is overwritten. */
 typedef struct {
     const char *name;
     int (*forward)(const convolution *, const links *, const float *x, const float *bias, float *y);

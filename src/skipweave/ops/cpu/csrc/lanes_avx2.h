@@ -10,10 +10,10 @@ typedef __m128 quad;
 INLINE quad quad_load(const float *p) { return _mm_loadu_ps(p); }
 INLINE void quad_store(float *p, quad v) { _mm_storeu_ps(p, v); }
 INLINE vec splat(float a) { return _mm256_set1_ps(a); }
-INLINE void stream(float *p, vec v) { _mm256_stream_ps(p, v); } /* past the caches; p is aligned */
-INLINE void streamed(void) { _mm_sfence(); } /* before other threads read it */
+INLINE void stream(float *p, vec v) { _mm256_stream_ps(p, v); } /* non-temporal; p is aligned */
+INLINE void streamed(void) { _mm_sfence(); } /* makes it visible to other threads */
 
-/* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, whose memory is not touched. */
+/* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, which are not accessed. */
 static const _Alignas(16) int32_t masks[25][4] = {
     {0, 0, 0, 0}, {-1, 0, 0, 0}, {-1, -1, 0, 0}, {-1, -1, -1, 0}, {-1, -1, -1, -1},
     {0, 0, 0, 0}, {0, 0, 0, 0},  {0, -1, 0, 0},  {0, -1, -1, 0},  {0, -1, -1, -1},

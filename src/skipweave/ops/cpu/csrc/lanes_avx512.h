@@ -11,10 +11,10 @@ typedef __m128 quad;
 INLINE quad quad_load(const float *p) { return _mm_loadu_ps(p); }
 INLINE void quad_store(float *p, quad v) { _mm_storeu_ps(p, v); }
 INLINE vec splat(float a) { return _mm512_set1_ps(a); }
-INLINE void stream(float *p, vec v) { _mm512_stream_ps(p, v); } /* past the caches; p is aligned */
-INLINE void streamed(void) { _mm_sfence(); } /* before other threads read it */
+INLINE void stream(float *p, vec v) { _mm512_stream_ps(p, v); } /* non-temporal; p is aligned */
+INLINE void streamed(void) { _mm_sfence(); } /* makes it visible to other threads */
 
-/* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, whose memory is not touched. */
+/* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, which are not accessed. */
 static const _Alignas(16) int32_t masks[25][4] = {
     {0, 0, 0, 0}, {-1, 0, 0, 0}, {-1, -1, 0, 0}, {-1, -1, -1, 0}, {-1, -1, -1, -1},
     {0, 0, 0, 0}, {0, 0, 0, 0},  {0, -1, 0, 0},  {0, -1, -1, 0},  {0, -1, -1, -1},
@@ -58,7 +58,7 @@ INLINE void quads_of(const vec columns[4], quad quads[LANES])
     }
 }
 
-/* The sums of four vectors, a partial one in each 128-bit block. */
+/* The sums of four vectors, as partial sums per 128-bit block. */
 INLINE vec four_sums(vec a, vec b, vec c, vec d)
 {
     vec ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));

@@ -1,4 +1,4 @@
-/* Vectors of four floats for any processor; the compiler makes of them what the processor has. */
+/* Vectors of four floats for any processor; the compiler maps them to its registers. */
 #define LANES 4
 #define ACCUMULATORS 12
 
@@ -11,7 +11,7 @@ INLINE vec splat(float a) { return (vec){a, a, a, a}; }
 INLINE void stream(float *p, vec v) { memcpy(p, &v, sizeof v); }
 INLINE void streamed(void) {}
 
-/* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, whose memory is not touched. */
+/* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, which are not accessed. */
 INLINE quad quad_part(const float *p, int reach)
 {
     quad v = {0, 0, 0, 0};

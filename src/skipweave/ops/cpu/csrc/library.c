@@ -1,4 +1,4 @@
-/* What Python asks of the library as a whole: which instruction set it computes with, and what it was built from. */
+/* Selection of the instruction set, and the digest of the sources. */
 #include <string.h>
 
 #include "kernels.h"
@@ -17,7 +17,7 @@ static const kernels *supported(const char *name)
     return strcmp(name, "generic") ? NULL : &kernels_generic;
 }
 
-/* Choose an instruction set by its name, the best one for NULL; returns the name, or NULL where there is none such. */
+/* Select an instruction set by name, or the fastest one for NULL; return its name, or NULL if it is not available. */
 PUBLIC const char *skipweave_instruction_set(const char *name)
 {
     static const char *const best_first[] = {"avx512", "avx2", "generic"};
@@ -27,5 +27,5 @@ PUBLIC const char *skipweave_instruction_set(const char *name)
     return found ? found->name : NULL;
 }
 
-/* What the sources were that this library was built from. */
+/* Digest of the sources from which this library was built. */
 PUBLIC const char *skipweave_fingerprint(void) { return FINGERPRINT; }

@@ -1,4 +1,4 @@
-/* How a convolution is cut into regions, windows and tiles, where their input and output are, and how large it is. */
+/* Plan of a convolution: regions, windows and tiles, and the positions and sizes of their inputs and outputs. */
 #pragma once
 #include "tiles.h"
 #include "windows.h"
@@ -6,7 +6,7 @@
 typedef struct {
     grid cells;
     int64_t image_groups;
-    int64_t region_height, region_width, regions_down, regions_across; /* of a cell, such that the input fits CACHE */
+    int64_t region_height, region_width, regions_down, regions_across; /* of a cell; the input fits into CACHE */
     int64_t tile_height, tile_width;
     int64_t packed_height, packed_width; /* input of a region, halo included */
     int64_t tasks;
@@ -50,7 +50,7 @@ static void fit(const convolution *p, int64_t down, int64_t across, plan *q)
     q->tasks = q->image_groups * q->regions_down * q->regions_across;
 }
 
-/* About how many cycles a plan takes, for choosing among plans. */
+/* Estimated number of cycles of a plan. */
 static double cycles(const convolution *p, const plan *q, double links_of_output)
 {
     const double taps = (double)(p->kernel_height * p->kernel_width), area = (double)(q->tile_height * q->tile_width);
@@ -61,7 +61,7 @@ static double cycles(const convolution *p, const plan *q, double links_of_output
     const double link = (sums > loads ? sums : loads) + 4;
     const double packing = 4.0 * (double)(p->in_channels * q->packed_height * parts(q->packed_width, 4) * 4);
     const double unpacking = 5.0 * (double)(p->out_channels * q->region_height * parts(q->region_width, 4) * 4);
-    const double images = 1 + 0.05 * (double)q->cells.images; /* windows far apart share less of the lines they touch */
+    const double images = 1 + 0.05 * (double)q->cells.images; /* distant windows: fewer shared lines */
     return (double)q->tasks * (tiles * (double)p->out_channels * links_of_output * link + images * (packing + unpacking));
 }
 
@@ -105,7 +105,7 @@ static void look_at_input(windows *w, const convolution *p, const plan *q, const
     tabulate(w, w->columns + 3);
 }
 
-/* Windows into the output; with `alone` into the planes of one channel, image after image from the region's first. */
+/* Windows of the output; with `alone` of the planes of one channel, consecutive images from the region's first. */
 static void look_at_output(windows *w, const convolution *p, const plan *q, const region *r, int alone)
 {
     w->rows = r->height;
@@ -113,10 +113,10 @@ static void look_at_output(windows *w, const convolution *p, const plan *q, cons
     w->spread_height = w->spread_width = 1;
     look(w, &q->cells, alone ? 0 : r->image, alone ? p->batch - r->image : p->batch, alone ? 1 : p->out_channels,
          p->out_height, p->out_width, q->cells.height, q->cells.width, r->top, r->left);
-    tabulate(w, q->regions_across == 1 ? r->width + 3 : r->width); /* with one region, to the right there is another window */
+    tabulate(w, q->regions_across == 1 ? r->width + 3 : r->width); /* one region: another window is on the right */
 }
 
-/* Floats from channel to channel of packed windows: an odd number of vectors, for they would share few cache sets. */
+/* Distance of channels of packed windows, in floats: an odd number of vectors, so that channels use all cache sets. */
 static int64_t channel_size(int64_t rows, int64_t columns)
 {
     return (rows * columns | 1) * LANES;
@@ -130,7 +130,7 @@ static void pack_input(const convolution *p, const windows *w, const float *x, f
         (spread ? pack_spread : pack)(w, x + c * w->plane, packed + c * size);
 }
 
-/* Where each tap is, from the first, in a packed input so many vectors wide. */
+/* Offset of each tap from the first in a packed input of the given width in vectors. */
 static void place_taps(const convolution *p, int64_t columns, int64_t *tap)
 {
     for (int64_t y = 0; y < p->kernel_height; y++)
@@ -145,9 +145,9 @@ static double mean_links(const convolution *p, const links *l)
     return (double)sum / (double)p->out_channels;
 }
 
-#define LARGE (2 << 20) /* bytes of an output that no second-level cache keeps */
+#define LARGE (2 << 20) /* bytes of an output larger than second-level caches */
 
-/* Whether the output is large and its planes are whole cache lines: then they are best written past the caches. */
+/* Whether the output is large and its planes are whole cache lines: then non-temporal stores are fastest. */
 static int streams(const convolution *p, const float *y)
 {
     const int64_t plane = p->out_height * p->out_width;

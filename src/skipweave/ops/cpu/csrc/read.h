@@ -1,4 +1,4 @@
-/* Reading nodes, in whichever order they lie in memory. */
+/* Reading of nodes in either memory format. */
 #pragma once
 #include "read_pixels.h"
 #include "read_planes.h"

@@ -1,4 +1,4 @@
-/* The same for maps whose channels are neighbors in memory. A thread has some of the pixels. */
+/* Reading of channels-last nodes: as in read_planes.h; threads share the pixels. */
 #pragma once
 #include "read_planes.h"
 
@@ -21,7 +21,7 @@ static void read_pixels_slot(void *data, room memory, int64_t slot, int64_t slot
     }
 }
 
-/* Of one pixel: by x, and added to the sums, by gain and bias. */
+/* Gradients of one pixel: of x, and of gain and bias, added to the sums. */
 INLINE void pixel_gradients(const float *restrict x, const float *restrict gradient, const float *restrict gain,
                             const float *restrict bias, int64_t channels, float *restrict by_x,
                             float *restrict by_gain, float *restrict by_bias)
@@ -36,10 +36,10 @@ INLINE void pixel_gradients(const float *restrict x, const float *restrict gradi
 
 typedef struct {
     read_gradients_job of;
-    double *sums; /* by gain and bias, (2, channels) of each slot */
+    double *sums; /* gradients of gain and bias, (2, channels) per slot */
 } pixel_gradients_job;
 
-#define AT_ONCE 128 /* pixels that are summed in single precision */
+#define AT_ONCE 128 /* pixels accumulated in single precision */
 
 static void pixel_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
 {

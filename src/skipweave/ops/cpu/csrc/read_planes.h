@@ -1,18 +1,18 @@
-/* Reading nodes whose planes are whole: gains, biases and ReLU on the channels of several maps, which become one; and
- * the gradients of that. A thread has some of the channels. */
+/* Reading of contiguous nodes: concatenation, gain (scale), bias (shift) and ReLU, and their gradients. Threads share
+ * the channels. */
 #pragma once
 #include "team.h"
 
 typedef int32_t mask __attribute__((vector_size(LANES * sizeof(float)), may_alias));
 
-/* Values of `v` where gain * x + bias is not 0 or less, as ReLU lets them through (what is no number passes). */
+/* `v` where gain * x + bias is positive or NaN, else 0: the gradient of ReLU. */
 INLINE vec let_through(vec before, vec v)
 {
     const mask zero = {0}, stopped = (mask)((loose)before <= (loose)zero);
     return (vec)((mask)v & ~stopped);
 }
 
-/* Slots for so many pieces, if each is to have enough floats to be worth a thread. */
+/* Number of slots such that each has enough floats for a thread. */
 static int64_t slots_of(const reading *r, int64_t pieces)
 {
     const int64_t worth_it = parts(r->batch * r->channels * r->pixels, 16384);
@@ -54,7 +54,7 @@ static void read_planes_slot(void *data, room memory, int64_t slot, int64_t slot
 
 /* ---- gradients ------------------------------------------------------------------------------------------------- */
 
-/* Of a plane: by x, where wanted, and added to `sums`, by gain and bias. */
+/* Gradients of a plane: of x, if needed, and of gain and bias, added to `sums`. */
 static void plane_gradients(const float *x, const float *gradient, float gain, float bias, int64_t pixels, float *by_x,
                             double sums[2])
 {
@@ -80,7 +80,7 @@ static void plane_gradients(const float *x, const float *gradient, float gain, f
 typedef struct {
     const reading *r;
     const float *gradient;
-    float *const *by_node; /* (batch, width, pixels) each, or NULL where not wanted */
+    float *const *by_node; /* (batch, width, pixels) each, or NULL if not needed */
     float *by_gain, *by_bias;
 } read_gradients_job;
 

@@ -1,4 +1,4 @@
-/* The reading of nodes as Python calls it. */
+/* Entry points of reading nodes, called from Python. */
 #include "kernels.h"
 
 PUBLIC void skipweave_read(const reading *r, float *activated) { chosen->read(r, activated); }

@@ -1,14 +1,14 @@
-/* 1x1 kernels: the pixels of all images in one strip, neighbors in a vector. A strip is cut into slices; a
- * task has as many as the second-level cache holds. Channels that are read often are packed side by side before, others
- * are read where they are. */
+/* 1x1 kernels: the pixels of all images form one strip, with neighboring pixels in a vector. A strip is divided into
+ * slices; a task has as many as fit into the second-level cache. Channels that are read often are packed first, others
+ * are read in place. */
 #pragma once
 #include "plans.h"
 #include "team.h"
 
-#define FEW 12    /* links of an output, for which wide slices pay */
-#define READ_OFTEN 16 /* times that an input is read, from which on it is packed */
-#define SLICES 16 /* at most, of a task */
-#define GROUP 4   /* outputs that are summed at once */
+#define FEW 12    /* links of an output up to which wide slices are faster */
+#define READ_OFTEN 16 /* number of readers from which an input is packed */
+#define SLICES 16 /* maximum per task */
+#define GROUP 4   /* outputs accumulated together */
 
 static int is_strip(const convolution *p)
 {
@@ -18,8 +18,8 @@ static int is_strip(const convolution *p)
 }
 
 typedef struct {
-    int64_t plane, pixels;  /* of an image; of all */
-    int64_t width, slices;  /* vectors of a slice; slices of a task */
+    int64_t plane, pixels;  /* per image; in total */
+    int64_t width, slices;  /* vectors per slice; slices per task */
     int64_t vectors, tasks;
 } strip;
 
@@ -35,11 +35,11 @@ static strip strip_plan(const convolution *p, double links_of_output)
     return s;
 }
 
-/* Where the vectors of a task begin, in floats from the first pixel of channel 0. */
+/* Offsets of the vectors of a task, in floats from the first pixel of channel 0. */
 typedef struct {
     int64_t in[8 * SLICES], out[8 * SLICES];
     int64_t image[8 * SLICES], place[8 * SLICES];
-    int whole[8 * SLICES]; /* whether all of it lies in one image */
+    int whole[8 * SLICES]; /* whether the vector is within one image */
 } places;
 
 static void find(places *at, const convolution *p, const strip *s, int64_t first, int64_t vectors)
@@ -54,7 +54,7 @@ static void find(places *at, const convolution *p, const strip *s, int64_t first
     }
 }
 
-/* Copy a vector that is not whole from a channel of the map, or to it; `image` is the floats from image to image. */
+/* Copy a vector that spans images from or to a channel of the map; `image` is the distance of images in floats. */
 static void load_broken(const strip *s, const float *channel, int64_t image, int64_t n, int64_t place, int64_t batch,
                         float *to)
 {
@@ -72,7 +72,7 @@ static void store_broken(const strip *s, const float *from, int64_t image, int64
     }
 }
 
-/* One channel of slices first to end - 1 of a task, zeros behind the last pixel; `step` floats from slice to slice. */
+/* One channel of slices first to end - 1 of a task, zeros after the last pixel; slices are `step` floats apart. */
 static void strip_pack(const strip *s, const places *at, const int64_t *begin, const float *channel, int64_t image,
                        int64_t batch, int64_t first, int64_t end, int64_t step, float *packed)
 {
@@ -89,8 +89,8 @@ static void strip_pack(const strip *s, const places *at, const int64_t *begin, c
 
 typedef struct {
     const float *slice;           /* its first vector in channel 0 */
-    int64_t channel;              /* floats from channel to channel */
-    const int32_t *source[GROUP]; /* links of outputs summed together */
+    int64_t channel;              /* distance of channels in floats */
+    const int32_t *source[GROUP]; /* links of outputs accumulated together */
     const float *weight[GROUP];
     int64_t count[GROUP];
     float bias[GROUP];
@@ -145,12 +145,12 @@ typedef struct {
     const strip *s;
     const float *x, *bias;
     float *y;
-    int stream; /* whether the output goes past the caches */
-    int often;  /* whether inputs are read so often that they are packed */
+    int stream; /* whether the output is stored non-temporally */
+    int often;  /* whether inputs are packed */
     int64_t output_parts;
 } strip_job;
 
-/* Write the sums of an output, whose vectors are those of the task from `vector` on. */
+/* Write the sums of an output to the vectors of the task from `vector`. */
 static void strip_unpack(const strip_job *job, const places *at, int64_t output, int64_t vector, const float *sums)
 {
     const int64_t plane = job->s->plane, image = job->p->out_channels * plane;
@@ -184,7 +184,7 @@ static void strip_slice(const strip_job *job, const float *slice, int64_t channe
     }
 }
 
-/* Whether the vectors of a slice follow each other in one image, so that its channels can be read where they are. */
+/* Whether a slice is within one image, so that its channels can be read in place. */
 static int follows(const strip *s, const places *at, int64_t vector)
 {
     int all = at->whole[vector];

@@ -1,10 +1,10 @@
-/* Sharing work among threads, and the scratch memory of a call. */
+/* Threads, and the scratch memory of a call. */
 #pragma once
 #include "base.h"
 
-#define LINE 128 /* bytes that caches fetch at once, so that slots do not share them */
+#define LINE 128 /* bytes fetched together by caches; slots do not share them */
 
-/* Scratch memory of a slot, handed out piece by piece. Without memory it only counts, to find the size. */
+/* Bump allocator for the scratch memory of a slot. Without memory it only counts bytes. */
 typedef struct {
     char *memory;
     size_t size;
@@ -23,7 +23,7 @@ typedef struct {
     work_function *work;
     void *job;
     char *memory;
-    size_t size; /* bytes of memory for each slot */
+    size_t size; /* bytes per slot */
     int64_t slots, next;
 } team;
 
@@ -35,8 +35,8 @@ static void team_body(void *data)
     streamed();
 }
 
-/* Call work(job, memory, slot, slots) once for each slot, with so much scratch memory, which lasts as long as the call.
- * Which slot does what is fixed, so results do not depend on timing. */
+/* Call work(job, memory, slot, slots) once per slot, with scratch memory that is valid during the call. The work of
+ * each slot is fixed, so results do not depend on timing. */
 static int share(workers w, int64_t slots, size_t size, work_function *work, void *job)
 {
     void *memory = NULL;

@@ -1,17 +1,17 @@
-/* The inner loops: a tile of vectors of one output, kept in registers while all links of the output are added. */
+/* Inner loops: a tile of vectors of one output stays in registers while all links of the output are accumulated. */
 #pragma once
 #include "base.h"
 
 typedef struct {
     const float *packed;                      /* the tile's first input vector in channel 0 */
-    int64_t channel, row;                     /* floats from channel to channel, from one output row's input to the next */
-    const int64_t *tap;                       /* floats from the first tap to each */
+    int64_t channel, row;                     /* distances in floats of channels, and of inputs of output rows */
+    const int64_t *tap;                       /* offset of each tap in floats */
     int64_t taps, count;
     const int32_t *source;
     const float *weight;
     float bias;
     float *out;
-    int64_t out_row;                          /* floats from row to row */
+    int64_t out_row;                          /* distance of rows in floats */
 } tile;
 
 typedef void tile_function(const tile *);
@@ -19,7 +19,7 @@ typedef void tile_function(const tile *);
 #define MAX_ROWS 7
 #define MAX_COLUMNS 7
 
-/* Any taps. With few accumulators, links are taken in turn by several sets of them: one would wait for itself. */
+/* Any taps. With few accumulators, links alternate between several sets of them, to hide latency. */
 INLINE void any_tile(const tile *a, const int rows, const int columns, const int step)
 {
     const int area = rows * columns, sets = area >= 7 ? 1 : area >= 4 ? 2 : area >= 2 ? 4 : 8;

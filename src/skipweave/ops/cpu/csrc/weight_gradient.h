@@ -1,10 +1,10 @@
-/* The gradient of the weights. */
+/* Gradient of the weights. */
 #pragma once
 #include "plans.h"
 #include "strips.h"
 #include "team.h"
 
-/* Eight sums of products of one map with eight others. */
+/* Dot products of one map with eight others. */
 static void products(const float *gradient, const float *const input[8], int64_t height, int64_t width, int64_t row,
                      int64_t step, float sums[8])
 {
@@ -20,7 +20,7 @@ static void products(const float *gradient, const float *const input[8], int64_t
     sums_of(sum, sums);
 }
 
-/* Add the products of an output's packed gradient with the packed inputs that it reads, tap by tap. */
+/* Accumulate the products of an output's packed gradient with its packed inputs, for each tap. */
 static void add_products(const convolution *p, const links *l, int64_t output, const float *gradient, int64_t height,
                          int64_t width, const float *packed, int64_t channel, int64_t row, const int64_t *tap,
                          float *sums)
@@ -47,7 +47,7 @@ typedef struct {
     const plan *q;
     const strip *s;
     const float *x, *gy;
-    float *sums; /* of each slot, one after the other */
+    float *sums; /* consecutive, per slot */
     int64_t size;
 } gradient_job;
 

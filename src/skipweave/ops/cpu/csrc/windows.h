@@ -1,5 +1,5 @@
-/* How pixels become lanes: each lane of a vector is a window of its own into the map, and a step to the next pixel is a
- * step to the next vector, in all windows at once. So every tap of every kernel is an aligned load. */
+/* Packing of pixels into lanes: each lane of a vector is a separate window of the map, and the next vector has the next
+ * pixel of every window. So every tap of every kernel is an aligned load. */
 #pragma once
 #include "team.h"
 
@@ -8,20 +8,20 @@ typedef struct {
     int64_t height, width;        /* output pixels of a window */
 } grid;
 
-/* What lies inside the map: tables of rows, and of blocks of four columns. */
+/* Tables of the rows, and blocks of four columns, that are inside the map. */
 typedef struct {
-    int64_t (*begin)[LANES];  /* of each row, in floats from the channel's first */
-    uint8_t *whole;           /* whether the row lies inside in all windows */
-    uint8_t (*inside)[LANES]; /* all bits where it does, or none */
+    int64_t (*begin)[LANES];  /* offset of each row in floats */
+    uint8_t *whole;           /* whether the row is inside the map in all windows */
+    uint8_t (*inside)[LANES]; /* all bits if it is, else none */
     uint8_t *whole_block;     /* the same for the columns, four at a time */
-    uint8_t (*reach)[LANES];  /* which of the four do: a number for quad_part */
+    uint8_t (*reach)[LANES];  /* which of the four are: argument of quad_part */
 } tables;
 
 typedef struct {
-    int64_t rows, columns, width, plane; /* of every window; floats from row to row and channel to channel of the map */
+    int64_t rows, columns, width, plane; /* of every window; distances of rows and channels of the map in floats */
     int64_t spread_height, spread_width;
-    int64_t origin[LANES], top[LANES], left[LANES];          /* of each window; may lie outside the map */
-    int64_t first_row[LANES], end_row[LANES];                /* what lies inside the map */
+    int64_t origin[LANES], top[LANES], left[LANES];          /* of each window; may be outside the map */
+    int64_t first_row[LANES], end_row[LANES];                /* the part inside the map */
     int64_t first_column[LANES], end_column[LANES];
     tables tables;
 } windows;
@@ -37,7 +37,7 @@ static tables take_tables(int64_t rows, int64_t columns, room *memory)
     return t;
 }
 
-/* The windows that begin at (top, left) of the grid's cells, for images from `image` on. Cells are step x step apart. */
+/* Windows that start at (top, left) of the grid's cells, for images from `image`. Cells are step x step apart. */
 static void look(windows *w, const grid *g, int64_t image, int64_t batch, int64_t channels, int64_t height,
                  int64_t width, int64_t step_down, int64_t step_across, int64_t top, int64_t left)
 {
@@ -60,7 +60,7 @@ static void look(windows *w, const grid *g, int64_t image, int64_t batch, int64_
     }
 }
 
-/* Make the tables of rows and of blocks of columns. Columns from `end` on count as outside. */
+/* Compute the tables of rows and blocks of columns. Columns from `end` count as outside. */
 static void tabulate(windows *w, int64_t end)
 {
     const tables t = w->tables;
@@ -84,7 +84,7 @@ static void tabulate(windows *w, int64_t end)
     }
 }
 
-/* Copy one channel of all windows, zeros where there is no map: (rows, columns, LANES). */
+/* Copy one channel of all windows, zeros outside the map: (rows, columns, LANES). */
 static void pack(const windows *w, const float *map, float *packed)
 {
     const tables t = w->tables;
@@ -128,16 +128,16 @@ static void pack_spread(const windows *w, const float *map, float *packed)
             }
 }
 
-/* Fetch what `unpack` will write, while there is something else to do. */
+/* Prefetch the memory that `unpack` will write. */
 static void fetch(const windows *w, const float *map)
 {
     for (int64_t row = 0; row < w->rows; row++)
         for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(map + w->tables.begin[row][lane], 1);
 }
 
-/* Copy a channel of all windows back into a map; `packed` has room for three vectors more than it holds.
+/* Copy a channel of all windows back into a map; `packed` is padded by three vectors.
  *
- * Columns go from right to left, so that a window may write past its right edge, into another one of the same row whose
+ * Columns are written from right to left: a window may write past its right edge into the next window of the row, whose
  * first columns are written later.
  */
 static void unpack(const windows *w, const float *packed, float *map)
