@@ -66,7 +66,7 @@ def test_the_batch_is_the_largest_that_fits() -> None:
 
 
 def test_too_little_memory_is_refused() -> None:
-    with pytest.raises(SkipweaveError, match=r"max_memory is 0.5 MiB, but two images take 0.8 MiB even with"):
+    with pytest.raises(SkipweaveError, match=r"max_memory is 0.5 MiB, but a batch of two images needs 0.8 MiB even with"):
         plan(2**19)
 
 
@@ -84,7 +84,7 @@ def test_a_network_that_cannot_run_units_again_takes_fewer_images() -> None:
     small = chosen(chosen(2**40).bytes - 1)
     assert not small.grad_checkpointing
     assert 2 <= small.batch_size < BATCH
-    with pytest.raises(SkipweaveError, match=r"two images take 0.\d MiB: give more memory"):
+    with pytest.raises(SkipweaveError, match=r"two images needs 0.\d MiB: increase max_memory"):
         chosen(2**16)
 
 
