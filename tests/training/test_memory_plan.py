@@ -66,7 +66,7 @@ def test_the_batch_is_the_largest_that_fits() -> None:
 
 
 def test_too_little_memory_is_refused() -> None:
-    with pytest.raises(SkipweaveError, match=r"max_memory is 0.5 MiB, but a batch of two images needs 0.8 MiB even with"):
+    with pytest.raises(SkipweaveError, match=r"max_memory is 0.5 MiB, .* needs 0.8 MiB even with"):
         plan(2**19)
 
 
