@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision.models import detection, segmentation, video
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.transforms.compression.densify import add_links
 
 PAGE = Path(__file__).parents[1] / "docs" / "transforms_table.md"

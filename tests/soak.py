@@ -25,7 +25,7 @@ import command_server
 import yaml
 
 from skipweave.data import DataConfig
-from skipweave.errors import Stopped
+from skipweave_config.errors import Stopped
 from skipweave.training import Callback, FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory, runs_in

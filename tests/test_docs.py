@@ -14,7 +14,7 @@ import skipweave
 import skipweave_cli as cli
 from skipweave import Topology, topology
 from skipweave.analysis.profile import topologies_of
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def make_room(paths: Iterable[Path], option: str = "--save") -> None:

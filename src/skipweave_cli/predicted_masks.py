@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import replacing
 from skipweave.inference import PredictedMask, segment
 from skipweave.plotting.mask_overlays import mask_image, plot_overlay

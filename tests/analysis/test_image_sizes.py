@@ -9,7 +9,7 @@ from torch import nn
 import skipweave
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.analysis.profile import profile
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 # One network of each family and its smallest image side.
 SMALLEST = {

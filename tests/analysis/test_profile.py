@@ -10,7 +10,7 @@ import skipweave
 from skipweave import profile
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.analysis.operation_counts import CONVENTIONS
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CrossConv
 from skipweave.tracing.copies import on_meta
 

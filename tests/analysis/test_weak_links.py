@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from skipweave.analysis.weak_links import LinkWeight, link_weights, weak_links
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms.node_readers import readers

@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import load_weights
 from skipweave.training.checkpoint.tensor_file import seal
 from skipweave_cli import main

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.plain_files import MOST_BYTES, parse_yaml, read_json, read_text, read_yaml
 
 LAUGHS = "a: &a [x, x]\n" + "".join(

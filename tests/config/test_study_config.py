@@ -1,7 +1,7 @@
 import pytest
 
 from skipweave.data import DataConfig
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import ModelConfig, OptimConfig
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skipweave.data import DataConfig, epoch_loader, load
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def config(root, **options):

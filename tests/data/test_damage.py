@@ -25,7 +25,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from skipweave.data import open_image
 from skipweave.data.segmentation import ClassEntry, ClassList, open_mask
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from tests.data.high_bit_depth_files import png as png16
 from tests.data.high_bit_depth_files import ppm as ppm16
 from tests.data.high_bit_depth_files import tiff as tiff16

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skipweave.data import DataConfig, epoch_loader, load
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def test_digits_are_the_default():

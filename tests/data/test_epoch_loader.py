@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skipweave.data import DataConfig, FileDataset, MemoryDataset, epoch_loader, load, steps_per_epoch
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 class Noise(nn.Module):

@@ -11,7 +11,7 @@ from torchvision import datasets
 
 from skipweave.data import DataConfig
 from skipweave.data.named_datasets import read
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 RNG = np.random.default_rng(0)
 

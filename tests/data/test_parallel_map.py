@@ -4,7 +4,7 @@ import signal
 import pytest
 
 from skipweave.data.parallel_map import parallel_map
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

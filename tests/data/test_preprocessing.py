@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 from skipweave.data import DataConfig, Preprocessing
 from skipweave.data.augmentation import eval_transform
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import IMAGE_NAMES
 
 CROPPED = Preprocessing(channels=3, resize=36, crop=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave.data.splits import stratified_split
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 LABELS = st.lists(st.integers(0, 4), max_size=80).map(lambda labels: np.array(labels, dtype=np.int64))
 

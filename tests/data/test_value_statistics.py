@@ -9,7 +9,7 @@ from PIL import Image
 
 from skipweave.data import DataConfig, load, with_normalization
 from skipweave.data.validation.check_dataset import check_dataset
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from tests.data.high_bit_depth_files import png, tiff
 
 

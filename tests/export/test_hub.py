@@ -6,7 +6,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.export import local_weights
 
 

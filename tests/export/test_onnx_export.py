@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.export import OnnxModel, onnx_export, to_onnx
 from skipweave.training.auxiliary_heads import AllHeads
 from tests.export.networks import CLASSES, LABEL_PIXELS, Trained, quick, trained

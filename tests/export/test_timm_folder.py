@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from timm.data import create_transform, resolve_data_config
 from torchvision import transforms
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.export import hub_config, model_card
 from skipweave.export.timm_folder import _crop_pct
 from skipweave.training import load_weights

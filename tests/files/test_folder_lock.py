@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.files.folder_lock import held
 
 # Holds a folder until it is killed; says so.

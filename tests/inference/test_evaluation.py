@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skipweave.data import Preprocessing
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, RunSummary, fit, load_run, load_weights
 from skipweave.training.run.run_directory import RunDirectory

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.inference import predict
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_weights
 

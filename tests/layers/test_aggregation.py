@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.aggregation import sum_nodes
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Concat, Stage, Sum, conv1x1
 from skipweave.topology import Topology
 

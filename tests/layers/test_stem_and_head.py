@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CifarStem, Head, ImageNetStem, Stem
 
 

@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 
 from skipweave import ledger
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.ledger.table import SCALES
 
 ROWS = ledger.rows()

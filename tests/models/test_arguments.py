@@ -3,7 +3,7 @@
 import pytest
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models.arguments import Arguments, Resolution, units_of_depth
 
 

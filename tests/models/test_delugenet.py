@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import skipweave
 from skipweave.analysis.memory import saved_bytes
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CrossConv, NodeNorm
 from skipweave.models import DelugeNet
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import skipweave
 from skipweave import topology
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models import SparseNet, from_densenet_layout
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 SMALL = dict(units=(1, 2, 1, 2, 1), growth=4)
 

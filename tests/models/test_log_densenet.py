@@ -5,7 +5,7 @@ import torch
 
 import skipweave
 from skipweave import topology
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models import LogDenseNetV1, LogDenseNetV2
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 import skipweave
 from skipweave.analysis.operation_counts import count
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def on_meta(name: str, **overrides: object) -> nn.Module:

@@ -4,7 +4,7 @@ import pytest
 import timm
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models import SparseNet, arguments_of
 from skipweave.models.registry import register_variants
 

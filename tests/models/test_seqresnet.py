@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import skipweave
 from skipweave import topology
 from skipweave.analysis.operation_counts import count
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ResidualBlock, SeqConv2d
 from skipweave.models import SeqResNet
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import skipweave
 from skipweave import topology
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure, to_svg
 

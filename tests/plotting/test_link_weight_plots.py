@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from skipweave.analysis.link_weights import GroupMap
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models import DelugeNet, SparseNet
 from skipweave.plotting.figure_files import save_figure, to_svg, write_figure
 from skipweave.plotting.link_weight_plots import plot_cross_norms, plot_groups, plot_reuse

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.mask_overlays import mask_image, overlay, plot_masks, plot_overlay
 
 CLASSES = ("sky", "road")

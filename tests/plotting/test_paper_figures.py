@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skipweave.analysis.link_weights import cross_norms, group_maps, reuse_maps
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.plotting.paper_figures import KINDS, Value, plot, plots
 

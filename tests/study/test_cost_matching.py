@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.study.cost_matching import largest_within, match_cost
 from skipweave.training.model_building import count_parameters

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.study import process_pool
-from skipweave.study.process_pool import Event, one_line, work_here, work_in_processes
+from skipweave.study.process_pool import Event, one_line, run_serially, run_in_processes
 
 
 def work(job, tell):
@@ -53,14 +53,14 @@ def test_failures_and_deaths_take_no_other_job_with_them(monkeypatch):
     forking = multiprocessing.get_context("fork")
     monkeypatch.setattr(process_pool.multiprocessing, "get_context", lambda _: forking)
     events = []
-    work_in_processes(JOBS, work, events.append, 2)
+    run_in_processes(JOBS, work, events.append, 2)
     assert outcomes(events) == RESULTS
     assert Event(3, "progress", "working on b") in events
 
 
 def test_here_a_failure_takes_no_other_job_with_it():
     events = []
-    work_here(["a", "err", "b"], work, events.append)
+    run_serially(["a", "err", "b"], work, events.append)
     assert outcomes(events) == {0: RESULTS[0], 1: RESULTS[1], 2: RESULTS[3]}
     assert [event.kind for event in events if event.index == 0] == ["started", "progress", "done"]
 
@@ -72,7 +72,7 @@ def test_an_interrupt_ends_the_processes(importable):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work_in_processes(["a"], work, interrupt, 1)
+        run_in_processes(["a"], work, interrupt, 1)
 
 
 def test_an_interrupt_here_is_passed_on():
@@ -80,12 +80,12 @@ def test_an_interrupt_here_is_passed_on():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work_here(["a"], stop, [].append)
+        run_serially(["a"], stop, [].append)
 
 
 FOREVER = """
 import os, sys, time
-from skipweave.study.process_pool import work_in_processes
+from skipweave.study.process_pool import run_in_processes
 def work(job, tell):
     while True:
         tell(os.getpid())
@@ -94,7 +94,7 @@ def show(event):
     if event.kind == "progress":
         print(event.value, flush=True)
 if __name__ == "__main__":
-    work_in_processes(["a"], work, show, 1)
+    run_in_processes(["a"], work, show, 1)
 """
 
 

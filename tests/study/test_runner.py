@@ -7,7 +7,7 @@ from PIL import Image
 
 from skipweave import topology
 from skipweave.data import DataConfig, find_unreadable
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.study.runner import run_study
 from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
 from skipweave.training.run import skipped_images

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave import topology
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.topology import Topology
 
 # SparseNet's offsets: predecessors of nodes 1..12 for the bases 2, 3 and 4.

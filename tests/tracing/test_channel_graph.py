@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
 from skipweave.tracing.replicas import trials_of
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.example_inputs import Inputs, checked_input_size, example
 
 IMAGE = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5).float()

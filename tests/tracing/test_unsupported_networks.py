@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.unsupported_networks import check_supported
 
 

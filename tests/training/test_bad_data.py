@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig, FileDataset
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.inference import predict
 from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved

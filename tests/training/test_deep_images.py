@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.export.timm_folder import hub_config, model_card
 from skipweave.inference import evaluate, predict, segment
 from skipweave.study.runner import run_study

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import Callback, DensifyConfig, FitConfig, ModelConfig, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.densification import Densifier

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import Callback, FitConfig, RunStart, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory

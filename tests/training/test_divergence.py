@@ -13,7 +13,7 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 
 from skipweave.data import batch_indices, load
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, OptimConfig, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed import processes

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, learner, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.learner import Learner

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, ModelConfig, OptimConfig
 from skipweave.training.checkpoint.tensor_file import open_saved, save
 from skipweave.training.distributed.devices import make_fabric

@@ -11,7 +11,7 @@ from PIL import Image
 
 from skipweave.data import DataConfig
 from skipweave.data.segmentation import open_mask, read_classes
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.mask_overlays import mask_image
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_run
 from skipweave_cli import main

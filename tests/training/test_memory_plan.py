@@ -10,7 +10,7 @@ from torch import nn
 
 from skipweave import create_model
 from skipweave.analysis.memory import peak_bytes
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, OptimConfig, fit
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.run.run_directory import RunDirectory

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from skipweave.data import DataConfig, check_workers, load, workers_warning
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study

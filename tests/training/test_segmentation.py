@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig, count_pixels, load_segmentation
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import (
     Callback,

@@ -13,7 +13,7 @@ from subprocess import PIPE
 import pytest
 import yaml
 
-from skipweave.errors import Stopped
+from skipweave_config.errors import Stopped
 from skipweave.training import Callback, FitConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC

@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import RawSeqConv2d
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from tests.transforms.transforms import TRANSFORMS, assert_alike, shaken
 

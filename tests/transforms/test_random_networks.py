@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, seed, settings
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from tests.transforms.random_networks import SIZE, networks
 from tests.transforms.transforms import TRANSFORMS, assert_alike
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Unit
 from skipweave.layers.seqconv import GroupUnit
 from skipweave.transforms.regional_compilation import MAX_VARIANTS, compile_units

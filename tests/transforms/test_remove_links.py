@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms import remove_links

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from skipweave.analysis.profile import topologies_of
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import SpanningStages
 from skipweave.topology import Topology, join_stages
 

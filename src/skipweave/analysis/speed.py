@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipweave.analysis.profile import Profile
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.transforms import optimize_for_inference
 from skipweave.transforms.memory_format import FORMATS, MemoryFormat
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from skipweave.analysis.link_weights import mean_by_source, numbers, relative
 from skipweave.analysis.profile import topologies_of
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.topology import Link
 from skipweave.transforms.node_readers import Reader, readers
 

@@ -10,7 +10,7 @@ from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation import SegmentationData, load_segmentation
 from skipweave.data.splits import stratified_split
 from skipweave.data.value_statistics import fit_normalization
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from skipweave.data.loader_workers import Loader, check_workers
 from skipweave.data.seeding import mix_seed, permutation
 from skipweave.data.splits import Indices
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 Batch = tuple[Tensor, Tensor]
 

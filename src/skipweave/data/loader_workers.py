@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from torch.utils.data import DataLoader
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.ops.cpu.processor import cores
 
 Value = TypeVar("Value")

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from torch.utils.data import Dataset
 
 from skipweave.data.loader_workers import Loader, check_workers
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 Result = TypeVar("Result")
 

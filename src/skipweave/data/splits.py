@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipweave.data.seeding import permutation
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 Indices = NDArray[np.int64]
 

@@ -11,7 +11,7 @@ from skipweave.data.images.decoding import read_pixel_type
 from skipweave.data.parallel_map import parallel_map
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
 
 # Number types, lowest and highest value, pixel count; per channel the mean and the sum of squared deviations.

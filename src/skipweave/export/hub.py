@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 HUB = "hf-hub:"
 """Prefix of repositories on the Hub, as in timm."""

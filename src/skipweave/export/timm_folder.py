@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from skipweave.data import Preprocessing
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import Description
 from skipweave.transforms import COMPRESSION
 from skipweave_config.printable import printable

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 _SUFFIX = ".partial"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 try:
     import fcntl

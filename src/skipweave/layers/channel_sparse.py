@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.ops import channel_sparse_conv2d, dense_weight
 from skipweave.topology import channel_patterns
 from skipweave.topology.channel_patterns import ChannelPattern, Choice, PatternName

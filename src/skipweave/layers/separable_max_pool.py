@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 class SeparableMaxPool(nn.Module):

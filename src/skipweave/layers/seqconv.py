@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers.unit import norm_relu
 from skipweave.ops import ConcatBuffer
 

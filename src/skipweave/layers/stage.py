@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers.aggregation import Aggregation
 from skipweave.layers.unit import Unit
 from skipweave.topology import Topology

@@ -3,7 +3,7 @@
 from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers.unit import conv3x3
 
 

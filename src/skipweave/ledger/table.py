@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 PAPERS = {
     "sparsenet": "Sparsely Aggregated Convolutional Networks",

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from skipweave import topology as patterns
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CifarStem, ImageNetStem
 from skipweave.topology import Topology, TopologySpec
 

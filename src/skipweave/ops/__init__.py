@@ -1,6 +1,6 @@
 """Tensor functions: the reference definition of each operation, and fast implementations that must equal it."""
 
-from skipweave.ops.channel_sparse import (
+from skipweave.ops.channel_sparse_dispatch import (
     Implementation,
     channel_sparse_conv2d,
     channel_sparse_shared,

@@ -17,7 +17,7 @@ from torch import nn
 
 from skipweave.analysis.connection_matrix import ConnectionMatrix, connection_matrix
 from skipweave.analysis.profile import topologies_of
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.topology import Topology
 
 _RASTER_FROM = 3000  # links from which vector graphics are slow to display

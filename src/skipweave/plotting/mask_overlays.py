@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 Colors = Sequence[tuple[int, int, int]]
 

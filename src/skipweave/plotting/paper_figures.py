@@ -11,7 +11,7 @@ from torch import nn
 
 from skipweave.analysis.connection_matrix import connection_matrix
 from skipweave.analysis.link_weights import cross_norms, group_maps, reuse_maps
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.connections import plot_connection_matrix
 from skipweave.plotting.link_weight_plots import plot_cross_norms, plot_groups, plot_reuse
 

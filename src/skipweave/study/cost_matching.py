@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 #: Overrides that scale a network's widths, in order of preference.
 KNOBS = ("growth", "widening", "widths")

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from skipweave.data import Unreadable
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.study.process_pool import Send
 from skipweave.study.results import Network, Run
 from skipweave.study.study_directory import StudyDirectory, read_curve

@@ -10,7 +10,7 @@ from torch import nn
 
 from skipweave.analysis.profile import profile, topologies_of
 from skipweave.data import SegmentationData
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost

@@ -34,7 +34,7 @@ def _never() -> bool:
     return False
 
 
-def work_here(
+def run_serially(
     jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None], stopping: Callable[[], bool] = _never
 ) -> None:
     """Run the jobs one after another in this process.
@@ -52,7 +52,7 @@ def work_here(
         on_event(_attempt(index, job, work, on_event))
 
 
-def work_in_processes(
+def run_in_processes(
     jobs: Sequence[Any],
     work: Work,
     on_event: Callable[[Event], None],

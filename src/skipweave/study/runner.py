@@ -11,12 +11,12 @@ import torch
 from lightning_fabric import Fabric
 
 from skipweave.data import SegmentationData, Unreadable, check_classes, epoch_loader, exclude, load, with_normalization
-from skipweave.errors import SkipweaveError, Stopped, noted_in
+from skipweave_config.errors import SkipweaveError, Stopped, noted_in
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
-from skipweave.study.process_pool import Event, work_here, work_in_processes
+from skipweave.study.process_pool import Event, run_serially, run_in_processes
 from skipweave.study.progress_display import Display, RunName
 from skipweave.study.report.facts import facts
 from skipweave.study.report.html_report import write_report
@@ -149,9 +149,9 @@ class _Study:
 
         work = partial(train, trainer, self.threads, self.skipped_images)
         if self.processes > 1 and len(left) > 1:
-            work_in_processes(left, work, on_event, self.processes, self._stopping)
+            run_in_processes(left, work, on_event, self.processes, self._stopping)
         else:
-            work_here(left, work, on_event, self._stopping)
+            run_serially(left, work, on_event, self._stopping)
         self._stop_if_asked()
         return self._ordered(runs)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import refuse_links, write_text
 from skipweave.study.results import Epoch, Timing
 from skipweave.training.run.run_directory import runs_in

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 Choice = Literal["balanced", "uniform"]
 PatternName = Literal["exact", "block", "grouped"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 if TYPE_CHECKING:
     import networkx

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol, TypeVar, cast, get_args
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.topology.graph import Topology
 
 Budget = Literal["log", "constant", "equal"]

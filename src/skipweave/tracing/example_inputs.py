@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 InputSize = tuple[int, ...]
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def check_supported(model: object) -> None:

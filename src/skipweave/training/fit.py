@@ -11,7 +11,7 @@ from typing import Any, cast
 from lightning_fabric import Fabric
 
 from skipweave.data import Unreadable, exclude, load, with_normalization
-from skipweave.errors import SkipweaveError, Stopped
+from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave.files.atomic_write import keep_as
 from skipweave.files.folder_lock import held
 from skipweave.plotting.learning_curves import write_curves
@@ -21,7 +21,7 @@ from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
-from skipweave.training.initial_state import check_own, first_state
+from skipweave.training.initial_state import check_same_network, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
@@ -129,7 +129,7 @@ def _run(
         config, plan = (config, None) if resume else _within_memory(config, args, task, data)
         check_batch(config.batch_size, data)
         description = Description.of(config.model.name, args, data)
-        check = partial(check_own, ours=description)
+        check = partial(check_same_network, ours=description)
         warning = _hold(stack, fabric, resume, check) if resume else ""
         saved, _ = RunDirectory(resume).newest(check) if resume else (None, "")
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""

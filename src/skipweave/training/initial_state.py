@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
@@ -45,7 +45,7 @@ def _start_from(path: Path, learner: Learner, ours: Description) -> None:
     learner.load_weights(saved)
 
 
-def check_own(saved: Saved, ours: Description) -> None:
+def check_same_network(saved: Saved, ours: Description) -> None:
     """Check by its header that a checkpoint belongs to this run's network.
 
     Raises:

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, distributed
 
 from skipweave.data import mix_seed
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
 from skipweave.training.checkpoint.optimizer_state import pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix

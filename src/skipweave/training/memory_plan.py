@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from skipweave.analysis.memory import peak_bytes
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
 from skipweave.training.model_building import enable_grad_checkpointing
 from skipweave.training.optimizers import make_optimizer

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from skipweave.errors import SkipweaveError, noted_in
+from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave.models import create_model
 from skipweave.transforms import COMPRESSION, build_compressed, check_compression
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import SegmentationData, SegmentationDataset, check_classes, read_header, workers_warning
-from skipweave.errors import SkipweaveError, noted_in
+from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.tasks.task import Data
@@ -97,13 +97,13 @@ def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
     if crop:
         check_image_size(network, (data.in_chans, crop, crop), batch=batch, training=True)
     else:
-        check_whole(network, data, data.train, batch=batch, training=True)
+        check_smallest_images(network, data, data.train, batch=batch, training=True)
     for images in (data.val, data.test):
         if images:
-            check_whole(network, data, images)
+            check_smallest_images(network, data, images)
 
 
-def check_whole(
+def check_smallest_images(
     network: nn.Module, data: SegmentationData, images: SegmentationDataset, *, batch: int = 1, training: bool = False
 ) -> None:
     """Check that a network can take the smallest of images that are not cropped.

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import RawSeqConv2d
 from skipweave.tracing.copies import copied
 from skipweave.tracing.dataflow import Flow, data_flows

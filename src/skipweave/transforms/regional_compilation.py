@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers.seqconv import GroupUnit
 from skipweave.layers.unit import Unit
 

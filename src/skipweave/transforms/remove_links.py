@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CrossConv, SpanningStages
 from skipweave.topology import Link, Topology
 from skipweave.tracing.copies import copied

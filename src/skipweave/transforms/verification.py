@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.copies import replica
 from skipweave.tracing.dataflow import METHODS, sizes_follow_values
 from skipweave.tracing.example_inputs import Inputs

@@ -15,7 +15,7 @@ from torch import nn
 
 from skipweave.analysis.profile import profile
 from skipweave.analysis.speed import Case, Speed, measure_speeds
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ledger import rows
 from skipweave.models import create_model

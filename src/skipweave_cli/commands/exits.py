@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from skipweave.analysis.profile import profile
 from skipweave.data import SegmentationData
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.inference.evaluation import evaluate_images
 from skipweave.plotting.figure_files import save_figure
 from skipweave.plotting.mask_overlays import plot_masks

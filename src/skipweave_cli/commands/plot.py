@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from rich.table import Table
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.export import local_weights
 from skipweave.files.atomic_write import as_csv, replacing
 from skipweave.models import create_model

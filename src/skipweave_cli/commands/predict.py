@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.data import list_images
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.export import local_weights
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.inference import Prediction

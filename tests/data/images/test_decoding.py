@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 from skipweave.data import open_image
 from skipweave.data.images import decoding
 from skipweave.data.images.decoding import read_header
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.fixture

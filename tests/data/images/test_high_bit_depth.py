@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from skipweave.data import open_image
 from skipweave.data.images.decoding import have_high_bit_depth, read_pixel_type
 from skipweave.data.images.high_bit_depth import LARGEST
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from tests.data.high_bit_depth_files import chunk, png, ppm, tiff
 
 PIXELS = np.random.default_rng(0).integers(0, 1 << 16, (7, 5, 4)).astype(np.uint16)

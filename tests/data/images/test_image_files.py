@@ -5,7 +5,7 @@ import pytest
 
 from skipweave.data import list_images
 from skipweave.data.images.image_files import walk_files
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def test_images_are_listed_in_natural_order(tmp_path):

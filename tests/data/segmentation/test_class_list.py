@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from skipweave.data.segmentation import CAMVID, ClassEntry, ClassList, read_classes
 from skipweave.data.segmentation.class_list import pack, unpack
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def read(tmp_path, text):

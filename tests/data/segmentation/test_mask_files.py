@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from skipweave.data.segmentation import ClassEntry, ClassList, open_mask
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 CLASSES = ClassList(
     (ClassEntry("ground", 0, (10, 20, 30)), ClassEntry("cell", 7, (200, 0, 100)), ClassEntry("void", 255, (0, 0, 0))),

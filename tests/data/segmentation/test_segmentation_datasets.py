@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from skipweave.data import DataConfig, epoch_loader, load_segmentation
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def load(root, **options):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skipweave.data import DataConfig, check_readable, epoch_loader, exclude, find_unreadable, load
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from skipweave.ops import channel_sparse, channel_sparse_conv2d, channel_sparse_dense, implementation_for
+from skipweave.ops import channel_sparse_dispatch, channel_sparse_conv2d, channel_sparse_dense, implementation_for
 from skipweave.ops.cpu import c_library
 from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
 from tests.ops.shapes import Case, assert_exact, cases, errors
@@ -130,7 +130,7 @@ def test_compiled_equals_eager() -> None:
 
 @pytest.mark.usefixtures("compiled_library")
 def test_chosen_where_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_sparse, "break_even", lambda kernel: 0.5)
+    monkeypatch.setattr(channel_sparse_dispatch, "break_even", lambda kernel: 0.5)
     x, weight, index, bias = Case(1, 8, 4, 5, 5, (3, 3), fan_in=4, rows=4).operands()
     assert implementation_for(x, weight, index).name == "library"
     assert implementation_for(x[:, :7], weight, index).name == "dense"

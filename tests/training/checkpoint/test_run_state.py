@@ -5,7 +5,7 @@ from math import nan
 import pytest
 import torch
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.run_state import RunState, best_row
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, ClassificationMetrics

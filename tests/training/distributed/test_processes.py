@@ -18,7 +18,7 @@ from torch.multiprocessing import ProcessExitedException
 from torch.nn import functional
 
 from skipweave.data import epoch_loader, load, mix_seed
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved

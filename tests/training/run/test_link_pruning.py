@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skipweave.data import load
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, fit, load_run
 from skipweave.training.checkpoint.weights_file import Description, save_weights

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from skipweave.data import Unreadable
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig
 from skipweave.training.checkpoint.tensor_file import Saved, save
 from skipweave.training.run import run_directory

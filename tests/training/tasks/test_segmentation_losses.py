@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training.tasks.deep_supervision import halves_loss_weights
 from skipweave.training.tasks.segmentation_losses import (
     deep_cross_entropy,

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from skipweave.data import DataConfig, load
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training import LossConfig
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC

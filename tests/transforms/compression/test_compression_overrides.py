@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.transforms import build_compressed
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.transforms import sparsify
 from skipweave.transforms.compression.densify import add_links, match_fan_ins, scatter_old, sparse_layers
 

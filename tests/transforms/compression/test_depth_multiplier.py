@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.copies import on_meta
 from skipweave.transforms import CompressedModel, depth_multiplier
 

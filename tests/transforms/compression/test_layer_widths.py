@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.transforms.compression.layer_widths import Widths, draw, resize
 
 LAYERS: dict[str, tuple[Callable[[int, int], nn.Module], Widths]] = {

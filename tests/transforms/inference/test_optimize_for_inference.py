@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import skipweave
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ConcatRead, CrossConv, SeparableMaxPool
 from skipweave.transforms import InferenceNet, optimize_for_inference
 from skipweave.transforms.memory_format import MemoryFormat

@@ -20,8 +20,8 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from skipweave.data.images.high_bit_depth import PixelType, high_bit_depth_pixels, pixel_type_of
-from skipweave.data.images.png_integrity import has_all_rows
-from skipweave.errors import SkipweaveError
+from skipweave.data.images.png_completeness import has_all_rows
+from skipweave_config.errors import SkipweaveError
 
 #: Accepted formats, whatever the file name. Pillow supports more, some of which run external programs.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")

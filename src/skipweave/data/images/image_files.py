@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 EXTENSIONS: tuple[str, ...] = IMG_EXTENSIONS
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipweave.data.segmentation.palette import distinct_colors
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 Color = tuple[int, int, int]
 

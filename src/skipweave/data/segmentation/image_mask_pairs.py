@@ -11,7 +11,7 @@ from skipweave.data.images.image_files import list_images
 from skipweave.data.segmentation.class_list import ClassList
 from skipweave.data.segmentation.mask_files import open_mask
 from skipweave.data.splits import Indices
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 _SHOWN = 10
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skipweave.data.images.decoding import open_upright, read_pixel_type
 from skipweave.data.segmentation.class_list import ClassList, Code, pack, unpack
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 _SHOWN, _LISTED = 4, 12
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from skipweave.data.images.decoding import open_image, read_header, read_pixel_type
 from skipweave.data.images.image_files import EXTENSIONS
 from skipweave.data.segmentation import SegmentationDataset
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 Value = TypeVar("Value")
 

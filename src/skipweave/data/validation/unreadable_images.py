@@ -15,7 +15,7 @@ from skipweave.data.datasets import ClassificationData
 from skipweave.data.image_datasets import ImageDataset
 from skipweave.data.parallel_map import parallel_map
 from skipweave.data.segmentation import SegmentationData, SegmentationDataset
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 _SHOWN = 3
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from skipweave.data import Color, Preprocessing, SegmentationData
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
 from skipweave.training.model_building import build_network, check_labels, sketch
 from skipweave.training.tasks.task import Data

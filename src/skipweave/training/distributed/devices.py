@@ -5,7 +5,7 @@ from typing import Any, cast
 from lightning_fabric import Fabric
 from lightning_fabric.connector import _PRECISION_INPUT
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def make_fabric(accelerator: str, *, precision: str = "32-true", devices: int = 1, **options: Any) -> Fabric:

@@ -14,7 +14,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
-from skipweave.errors import SkipweaveError, Stopped
+from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.ports import meeting_port

@@ -6,7 +6,7 @@ import platform
 from torch.distributed import PrefixStore, TCPStore, init_process_group
 from torch.distributed.constants import default_pg_timeout
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def job() -> str:

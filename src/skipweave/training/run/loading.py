@@ -7,11 +7,11 @@ from typing import Literal
 from torch import nn
 
 from skipweave.data import DataConfig, ImageDataset, SegmentationData, SegmentationDataset, load
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.checkpoint.weights_file import Description, load_weights
 from skipweave.training.learner import NETWORK
-from skipweave.training.preflight import check_whole
+from skipweave.training.preflight import check_smallest_images
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
 from skipweave_config.fit_config import FitConfig
@@ -91,7 +91,7 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
     if images is None:
         raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
     if isinstance(data, SegmentationData) and isinstance(images, SegmentationDataset):
-        check_whole(network, data, images)
+        check_smallest_images(network, data, images)
     return RunImages(network, config, data, images)
 
 

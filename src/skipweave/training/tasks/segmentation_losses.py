@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 
 
 def soft_labels(labels: Tensor, classes: int, scale: int) -> Tensor:

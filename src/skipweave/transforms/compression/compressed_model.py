@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.channel_layers import PRODUCERS, channel_dim
 from skipweave.tracing.copies import in_mode
 from skipweave.tracing.replicas import NORMS, Trials, run, shape_replica

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.errors import SkipweaveError, noted_in
+from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave.transforms.compression.compressed_model import CompressedModel
 from skipweave.transforms.compression.depth_multiplier import check_factor, depth_multiplier
 from skipweave.transforms.compression.sparsify import check_density, sparsify

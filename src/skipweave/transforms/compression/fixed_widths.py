@@ -5,7 +5,7 @@ from itertools import combinations
 
 from torch import nn
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.channel_layers import PRODUCERS, depthwise
 from skipweave.tracing.dataflow import Flow, Step, data_flows
 from skipweave.tracing.replicas import Trials

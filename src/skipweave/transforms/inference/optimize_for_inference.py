@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 from torch.utils._pytree import tree_map
 
-from skipweave.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError
 from skipweave.layers import SeparableMaxPool
 from skipweave.ops.eager_execution import is_eager
 from skipweave.tracing.copies import copied, in_mode

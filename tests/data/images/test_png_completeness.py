@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from skipweave.data import open_image
-from skipweave.data.images.png_integrity import has_all_rows
-from skipweave.errors import SkipweaveError
+from skipweave.data.images.png_completeness import has_all_rows
+from skipweave_config.errors import SkipweaveError
 
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 GRAY, COLOR, PALETTE, GRAY_ALPHA, COLOR_ALPHA = 0, 2, 3, 4, 6
