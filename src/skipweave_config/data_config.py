@@ -1,6 +1,7 @@
 """Configuration of the dataset."""
 
 import math
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -11,6 +12,7 @@ from skipweave_config.fields import (
     Integer,
     NonNegativeInteger,
     Number,
+    PositiveInteger,
     PositiveNumber,
 )
 from skipweave_config.validation import Config
@@ -18,14 +20,15 @@ from skipweave_config.validation import Config
 #: Longest side of an image after resizing, in pixels: larger images do not fit into memory.
 MAX_SIDE = 2**14
 
-ImageDataset = Literal["digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder"]
+ImageDataset = Literal["digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder", "csv"]
 SegmentationDataset = Literal["camvid", "masks"]
 Dataset = Literal[ImageDataset, SegmentationDataset]
 
 IMAGE_NAMES = get_args(ImageDataset)
 SEGMENTATION_NAMES = get_args(SegmentationDataset)
 NAMES = IMAGE_NAMES + SEGMENTATION_NAMES
-DEEP_NAMES = ("folder", "masks")  # datasets whose images may have more than 8 bits per channel
+DEEP_NAMES = ("folder", "csv", "masks")  # datasets whose images may have more than 8 bits per channel
+TABLES = (".csv", ".parquet")  # files with the labels of dataset `csv`
 
 # Fields that apply to some datasets only.
 _APPLIES_TO = {
@@ -33,6 +36,8 @@ _APPLIES_TO = {
     "extra": ("svhn",),
     "crop": SEGMENTATION_NAMES,
     "classes": ("masks",),
+    "labels": ("csv",),
+    "folds": IMAGE_NAMES,
     "range": DEEP_NAMES,
     "mean": DEEP_NAMES,
     "std": DEEP_NAMES,
@@ -58,11 +63,16 @@ class DataConfig(Config):
 
     Attributes:
         name: Dataset: `digits` (scikit-learn's 8x8 scans, included), `mnist`, `cifar10`, `cifar100`, `svhn`,
-            `imagenet`, or `folder` (your own images: ROOT/train/CLASS/*, ROOT/val, ROOT/test, or ROOT/CLASS/* alone).
+            `imagenet`, `folder` (your own images: ROOT/train/CLASS/*, ROOT/val, ROOT/test, or ROOT/CLASS/* alone), or
+            `csv` (your own images and a table of their labels, `data.labels`).
             For segmentation: `camvid` (ROOT/CamVid/train and trainannot, val and valannot, test and testannot, as
             SegNet's authors distribute it), or `masks` (your own: ROOT/train/images and ROOT/train/masks with files of
             the same names, optionally ROOT/val and ROOT/test; or ROOT/images and ROOT/masks alone).
-        root: Directory of the dataset, in the layout that torchvision reads; not used by `digits`.
+        root: Directory of the dataset, in the layout that torchvision reads; not used by `digits`. For `csv`, the
+            directory that the paths of the table start from, by default that of the table.
+        labels: `csv` only: the table, a .csv or .parquet file with the columns path, label, and optionally split
+            (train, validation or test) and group (images of one group, such as a patient, are in one split). Several
+            labels of an image are separated by semicolons, or the table has a column of 0 and 1 per class.
         download: Download the dataset into `root` if it is not there yet.
         extra: SVHN only: also train on the `extra` images, as papers do.
         augment: Augment training images: random shifts of up to an eighth of the side (CIFAR: 4 pixels) and, except
@@ -73,6 +83,10 @@ class DataConfig(Config):
             default.
         validation: Validation images, taken from the training split class by class: a count, or a fraction below 1;
             0 for none. Not used by datasets with a validation split of their own, such as camvid or ROOT/val.
+        folds: Cross-validation: number of equal parts, stratified by class, into which the images are divided that are
+            not in a split of the dataset's own.
+        fold: The part, from 1 to `folds`, that is the test split; if the dataset has a test split of its own, the
+            validation split.
         split_seed: Seed of the splits that the dataset does not define; keep it fixed to compare models.
         image_size: Side that images are resized to, in pixels; by default the dataset's own, 224 for photographs. For
             segmentation the shorter side, by default unchanged; scores are computed at the masks' own size.
@@ -88,12 +102,15 @@ class DataConfig(Config):
 
     name: Dataset = "digits"
     root: FilePath | None = None
+    labels: FilePath | None = None
     download: Flag = False
     extra: Flag = False
     augment: Flag = True
     crop: Side | None = None
     classes: FilePath | None = None
     validation: Integer | Number = 0.1
+    folds: Annotated[Integer, Field(ge=2, le=1000)] | None = None
+    fold: PositiveInteger | None = None
     split_seed: Integer = 0
     image_size: Side | None = None
     range: Annotated[tuple[Number, Number], AfterValidator(_ascending)] | None = None
@@ -106,11 +123,28 @@ class DataConfig(Config):
     @classmethod
     def _check_root(cls, root: Any, info: ValidationInfo) -> Any:
         name = info.data.get("name")
-        if root is None and name not in ("digits", None):
+        if root is None and name not in ("digits", "csv", None):
             raise ValueError(f"should be the directory of dataset {name!r}, or the one to download it to")
         if root is not None and name == "digits":
             raise ValueError("dataset 'digits' has no directory: give data.name, such as folder or masks, or no root")
         return root
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: Path | None, info: ValidationInfo) -> Path | None:
+        if info.data.get("name") == "csv" and (labels is None or labels.suffix.lower() not in TABLES):
+            raise ValueError(f"should be the table of labels, a file that ends in {' or '.join(TABLES)}")
+        return labels
+
+    @field_validator("fold")
+    @classmethod
+    def _check_fold(cls, fold: int | None, info: ValidationInfo) -> int | None:
+        folds = info.data.get("folds")
+        if "folds" in info.data and (fold is None) != (folds is None):
+            raise ValueError(f"should be 1 to {folds}, the number of folds" if folds else "needs folds, their number")
+        if fold and folds and fold > folds:
+            raise ValueError(f"should be at most folds, which is {folds}")
+        return fold
 
     @field_validator(*_APPLIES_TO)
     @classmethod

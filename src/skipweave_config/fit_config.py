@@ -33,6 +33,7 @@ FREE_TO_CHANGE = (
     "checkpoint_every",
     "data.root",
     "data.classes",
+    "data.labels",
     "data.download",
     "data.workers",
 )

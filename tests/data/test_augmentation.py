@@ -11,7 +11,8 @@ from skipweave_config.data_config import IMAGE_NAMES
 
 
 def transforms(name, **options):
-    config = DataConfig(name=name, root=None if name == "digits" else Path("somewhere"), **options)
+    labels = Path("labels.csv") if name == "csv" else None
+    config = DataConfig(name=name, root=None if name == "digits" else Path("somewhere"), labels=labels, **options)
     evaluation = eval_transform(config)
     return train_transform(config, evaluation), evaluation
 

@@ -39,6 +39,7 @@ _IMAGES = {
     "svhn": _Images(32, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "imagenet": _IMAGENET,
     "folder": _IMAGENET,
+    "csv": _IMAGENET,
 }
 
 
@@ -61,7 +62,7 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> Transform:
       horizontal flips for CIFAR. SVHN is shifted but not flipped, as in Log-DenseNet.
     - ImageNet: random resized crops (area 8 to 100 %, aspect ratio 3/4 to 4/3), flips, brightness, contrast and
       saturation jitter of 0.4, PCA lighting of 0.1 (SparseNet, SeqConv, DelugeNets).
-    - Folders of photographs: as ImageNet, without color augmentation.
+    - Your own photographs: as ImageNet, without color augmentation.
     """
     images = _IMAGES[config.name]
     if not config.augment:
@@ -71,7 +72,7 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> Transform:
         steps = [evaluation.fit, RandomShift(evaluation.crop // 8)]
         return v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if images.flip else []), evaluation.normalize])
     steps = [v2.RandomResizedCrop(evaluation.crop, antialias=True), v2.RandomHorizontalFlip()]
-    if config.name == "folder":
+    if config.name != "imagenet":
         return v2.Compose([*steps, evaluation.normalize])
     recolor = [v2.ColorJitter(0.4, 0.4, 0.4), v2.ToDtype(torch.float32, scale=True), Lighting(0.1)]
     return v2.Compose([*steps, *recolor, v2.Normalize(evaluation.mean, evaluation.std)])

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from skipweave.data.augmentation import Transform, eval_transform, train_transform
+from skipweave.data.division import complete
 from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.named_datasets import read
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation import SegmentationData, load_segmentation
-from skipweave.data.splits import stratified_split
+from skipweave.data.splits import class_counts
 from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
@@ -40,6 +41,16 @@ class ClassificationData:
     def preprocessing(self) -> Preprocessing:
         """Evaluation preprocessing, stored with the weights."""
         return self.eval_transform
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of labels, or exactly one."""
+        return self.train.labels.ndim > 1
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of training images of each class."""
+        return tuple(class_counts(self.train.labels, len(self.classes)).tolist())
 
     @property
     def in_chans(self) -> int:
@@ -91,19 +102,15 @@ def with_normalization(config: DataConfig, data: ClassificationData | Segmentati
 
 
 def _load_classification(config: DataConfig, progress: Callable[[int, int], None] | None) -> ClassificationData:
-    splits = read(config)
-    train, val = splits.train, splits.val
-    if val is None and config.validation:
-        kept, held = stratified_split(train.labels, config.validation, config.split_seed, "validation")
-        train, val = train.subset(kept), train.subset(held) if len(held) else None
+    splits = complete(read(config), config)
     evaluation = eval_transform(config)
-    if isinstance(train, FileDataset):
-        evaluation = fit_normalization(evaluation, config, train, progress)
+    if isinstance(splits.train, FileDataset):
+        evaluation = fit_normalization(evaluation, config, splits.train, progress)
     return ClassificationData(
         name=config.name,
         classes=splits.classes,
-        train=train,
-        val=val,
+        train=splits.train,
+        val=splits.val,
         test=splits.test,
         train_transform=train_transform(config, evaluation),
         eval_transform=evaluation,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from skipweave.data.image_datasets import Label
 from skipweave.data.loader_workers import Loader, check_workers
 from skipweave.data.seeding import mix_seed, permutation
 from skipweave.data.splits import Indices
@@ -20,7 +21,7 @@ Batch = tuple[Tensor, Tensor]
 class _Dataset(Protocol):
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]: ...
+    def __getitem__(self, index: int) -> tuple[Tensor, Label | Tensor]: ...
 
 
 def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_last: bool = False) -> int:
@@ -84,7 +85,8 @@ def epoch_loader(
     each worker imports torch, which takes seconds per epoch and only pays off for large images.
 
     Args:
-        dataset: Map-style dataset of (image, label); the label is a class index or a segmentation mask (H, W).
+        dataset: Map-style dataset of (image, label); the label is a class index, 0 and 1 per class, or a
+            segmentation mask (H, W).
         transform: Transform of an image, or of image and mask; its randomness comes from torch's CPU generator.
         batch_size: Samples per rank and step.
         seed: Seed of the run.
@@ -98,7 +100,7 @@ def epoch_loader(
         drop_last: Whether to drop an incomplete last global batch.
 
     Returns:
-        An iterator over (float images NCHW, int64 labels N or NHW).
+        An iterator over (float images NCHW, int64 labels N or NHW, or uint8 labels of 0 and 1, (N, classes)).
 
     Raises:
         SkipweaveError: A value is out of range; while iterating, an image cannot be read, also in a worker, or the

@@ -11,7 +11,7 @@ from torchvision import datasets
 
 from skipweave.data.class_folders import read_folder
 from skipweave.data.image_datasets import DatasetSplits, FileDataset, MemoryDataset
-from skipweave.data.splits import TEST_FRACTION, stratified_split
+from skipweave.data.label_tables.table_dataset import read_csv
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
 
@@ -29,8 +29,7 @@ def read(config: DataConfig) -> DatasetSplits:
     """Load the dataset of a config.
 
     Returns:
-        Its classes and splits. `digits`, which has no splits, is split by `config.split_seed`. ImageNet's validation
-        images, on which papers report, are the test split.
+        Its classes and its own splits. ImageNet's validation images, on which papers report, are the test split.
 
     Raises:
         SkipweaveError: The dataset is missing or damaged.
@@ -44,8 +43,7 @@ def _digits(config: DataConfig) -> DatasetSplits:
     scans = load_digits()
     pixels = torch.from_numpy(np.round(scans.images * (255 / 16)).astype(np.uint8))  # 17 gray levels
     images = MemoryDataset(pixels.unsqueeze(1), scans.target)
-    train, test = stratified_split(images.labels, TEST_FRACTION, config.split_seed, "testing")
-    return DatasetSplits(_DIGITS, images.subset(train), test=images.subset(test))
+    return DatasetSplits(_DIGITS, images, divided=False)
 
 
 def _mnist(config: DataConfig) -> DatasetSplits:
@@ -86,6 +84,7 @@ _READERS: dict[str, Callable[[DataConfig], DatasetSplits]] = {
     "svhn": _svhn,
     "imagenet": _imagenet,
     "folder": read_folder,
+    "csv": read_csv,
 }
 
 

@@ -13,6 +13,7 @@ from skipweave.data.datasets import load
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
 from skipweave.data.images.decoding import have_high_bit_depth
 from skipweave.data.images.image_files import is_image, walk_files
+from skipweave.data.label_tables.table_dataset import open_table
 from skipweave.data.segmentation import SegmentationDataset
 from skipweave.data.segmentation.image_mask_pairs import find_pairs
 from skipweave.data.segmentation.mask_folders import find_classes, find_places
@@ -43,6 +44,8 @@ def check_folders(config: DataConfig) -> FolderReport:
     check = _check_named_dataset
     if config.name == "folder":
         check = _check_class_folders
+    elif config.name == "csv":
+        check = _check_label_table
     elif config.name in SEGMENTATION_NAMES:
         check = _check_image_mask_folders
     collect(config.root or config.name, lambda: check(config, found), found.findings)
@@ -72,6 +75,15 @@ def _check_class_folders(config: DataConfig, found: FolderReport) -> None:
             listed.setdefault(place, []).extend(images)
     high_bit_depth = have_high_bit_depth(listed.get(places.get("train", places.get("", Path())), []))
     found.parts += [ImageFiles(images, high_bit_depth) for images in listed.values()]
+
+
+def _check_label_table(config: DataConfig, found: FolderReport) -> None:
+    """Check a table of labels; its images are checked in one part."""
+    table = open_table(config)
+    found.findings += [Finding(row.place, row.problem) for row in table.problems]
+    if table.unused:
+        found.findings.append(Finding(str(table.source), f"columns not used: {', '.join(table.unused)}", bad=False))
+    found.parts.append(ImageFiles(table.paths, have_high_bit_depth(table.paths)))
 
 
 def _check_image_mask_folders(config: DataConfig, found: FolderReport) -> None:

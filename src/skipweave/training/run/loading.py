@@ -96,8 +96,10 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
 
 
 def _moved(config: DataConfig, root: Path) -> DataConfig:
-    """The same dataset in another directory, with the class list if it was in the old one."""
-    classes = config.classes
-    if classes and config.root and classes.is_relative_to(config.root):
-        classes = root / classes.relative_to(config.root)
-    return replace(config, root=root, classes=classes)
+    """The same dataset in another directory, with class list and table of labels if they were in the old one."""
+    old = config.root or (config.labels.parent if config.labels else None)
+
+    def moved(path: Path | None) -> Path | None:
+        return root / path.relative_to(old) if path and old and path.is_relative_to(old) else path
+
+    return replace(config, root=root, classes=moved(config.classes), labels=moved(config.labels))
