@@ -34,7 +34,7 @@ from skipweave.training.run.skipped_images import skipped_note, unreadable
 from skipweave.training.run.summary import RunSummary
 from skipweave.training.signals import stop_requests
 from skipweave.training.tasks.metrics import of_heads
-from skipweave.training.tasks.task import Data, Segmentation, Task, task_for
+from skipweave.training.tasks.task import Data, Task, task_for
 from skipweave_config.fit_config import COMPUTED_FIELDS, FitConfig, differences
 
 
@@ -146,7 +146,7 @@ def _run(
         notes = (
             *(warning, note, str(plan or "")),
             *notes_before(config, data),
-            *(_weights_of_classes(task), skipped_note(skipped, folder)),
+            *(_weights_of_classes(task, data.classes), skipped_note(skipped, folder)),
         )
         return str(folder.path), _train(loop, notes, skipped=len(skipped))
 
@@ -254,11 +254,11 @@ def _within_memory(
     ), plan
 
 
-def _weights_of_classes(task: Task) -> str:
+def _weights_of_classes(task: Task, classes: Sequence[str]) -> str:
     """The class weights in a line; empty if there are none."""
-    if not isinstance(task, Segmentation) or task.pixels is None:
+    if task.weights is None:
         return ""
-    weights = zip(task.classes, task.pixels.weights(), strict=True)
+    weights = zip(classes, task.weights.tolist(), strict=True)
     return "class weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights)
 
 

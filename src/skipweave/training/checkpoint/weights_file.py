@@ -32,6 +32,7 @@ class Description:
         palette: The RGB color of each label, the last for void, of a segmentation network; else none.
         values: The value of each class in masks, by label, likewise; by default the labels.
         colored: Whether masks may have the colors of the palette, likewise.
+        multi_label: Whether an image has any number of the classes, or exactly one.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Description:
     palette: tuple[Color, ...] = ()
     values: tuple[int, ...] = ()
     colored: bool = True
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         """Set values to the labels by default."""
@@ -53,7 +55,7 @@ class Description:
         """Describe a network to be trained on data."""
         described = cls(model, args, data.name, data.classes, data.preprocessing)
         if not isinstance(data, SegmentationData):
-            return described
+            return replace(described, multi_label=data.multi_label)
         return replace(described, palette=data.palette, values=data.values, colored=data.colored)
 
     def as_plain(self) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class Description:
             "preprocessing": self.preprocessing.to_dict(),
             "palette": [list(color) for color in self.palette],
             **({"values": list(self.values), "colored": self.colored} if self.palette else {}),
+            **({"multi_label": True} if self.multi_label else {}),
         }
 
     @classmethod
@@ -95,7 +98,7 @@ class Description:
             raise SkipweaveError(f"damaged file: {path} is inconsistent in {', '.join(wrong)}")
         described = cls(given["model"], args, given["data"], classes, preprocessing, palette)
         if not palette:
-            return described
+            return replace(described, multi_label=given.get("multi_label") is True)
         values, colored = given.get("values", list(described.values)), given.get("colored", True)  # not in older files
         if not _are_values(values) or len(values) != len(classes) or not isinstance(colored, bool):
             raise SkipweaveError(f"damaged file: {path} has values that are not one of 0 to 65535 a class")
