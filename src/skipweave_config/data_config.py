@@ -14,6 +14,7 @@ from skipweave_config.fields import (
     Number,
     PositiveInteger,
     PositiveNumber,
+    not_empty,
 )
 from skipweave_config.validation import Config
 
@@ -38,11 +39,15 @@ _APPLIES_TO = {
     "classes": ("masks",),
     "labels": ("csv",),
     "folds": IMAGE_NAMES,
+    "sampling": IMAGE_NAMES,
     "range": DEEP_NAMES,
+    "window": DEEP_NAMES,
+    "channels": ("folder", "csv"),
     "mean": DEEP_NAMES,
     "std": DEEP_NAMES,
 }
 
+Window = tuple[Number, PositiveNumber] | Literal["file"]
 Side = Annotated[Integer, Field(ge=1, le=MAX_SIDE * 7 // 8)]  # photographs are resized to 8/7 of it first
 
 
@@ -50,12 +55,6 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
     if not value[0] < value[1]:
         raise ValueError("should be the lowest and the highest value")
     return value
-
-
-def _per_channel(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len(values) != 3:
-        raise ValueError("should be three numbers, for red, green and blue")
-    return values
 
 
 class DataConfig(Config):
@@ -87,12 +86,19 @@ class DataConfig(Config):
             not in a split of the dataset's own.
         fold: The part, from 1 to `folds`, that is the test split; if the dataset has a test split of its own, the
             validation split.
+        sampling: `balanced` draws every class equally often in training: images of small classes are repeated within an
+            epoch, each time augmented differently. By default every image is drawn once per epoch.
         split_seed: Seed of the splits that the dataset does not define; keep it fixed to compare models.
         image_size: Side that images are resized to, in pixels; by default the dataset's own, 224 for photographs. For
             segmentation the shorter side, by default unchanged; scores are computed at the masks' own size.
-        range: `folder` and `masks` with 16-bit or floating-point images: the two values that are scaled to 0 and 1,
-            such as 963,1133. By default the lowest and highest value of the training images, stored in the run's
+        channels: `folder` and `csv`: channels of the images that the model gets: 1 converts color images to gray, 3
+            repeats gray ones, and another number is that of the channels of TIFF files. By default 3 for gray and color
+            images, so that models accept pretrained weights, and all channels of other images.
+        range: `folder`, `csv` and `masks` with 16-bit or floating-point images: the two values that are scaled to 0 and
+            1, such as 963,1133. By default the lowest and highest value of the training images, stored in the run's
             config.yaml.
+        window: In place of range: center and width of a range outside of which values are clipped, such as 40,400 in CT
+            scans; or `file`, the window of the first training image that has one (DICOM).
         mean: Likewise: mean per channel after scaling; by default that of the training images.
         std: Likewise: standard deviation per channel after scaling; by default that of the training images.
         workers: Worker processes that load data; 0 loads in the training process. Results do not depend on it.
@@ -111,11 +117,14 @@ class DataConfig(Config):
     validation: Integer | Number = 0.1
     folds: Annotated[Integer, Field(ge=2, le=1000)] | None = None
     fold: PositiveInteger | None = None
+    sampling: Literal["balanced"] | None = None
     split_seed: Integer = 0
     image_size: Side | None = None
+    channels: Annotated[Integer, Field(ge=1, le=1024)] | None = None
     range: Annotated[tuple[Number, Number], AfterValidator(_ascending)] | None = None
-    mean: Annotated[tuple[Number, ...], AfterValidator(_per_channel)] | None = None
-    std: Annotated[tuple[PositiveNumber, ...], AfterValidator(_per_channel)] | None = None
+    window: Window | None = None
+    mean: Annotated[tuple[Number, ...], AfterValidator(not_empty)] | None = None
+    std: Annotated[tuple[PositiveNumber, ...], AfterValidator(not_empty)] | None = None
     workers: Annotated[NonNegativeInteger, Field(le=1024)] = 0
     on_bad: Literal["raise", "skip"] = "raise"
 
@@ -135,6 +144,21 @@ class DataConfig(Config):
         if info.data.get("name") == "csv" and (labels is None or labels.suffix.lower() not in TABLES):
             raise ValueError(f"should be the table of labels, a file that ends in {' or '.join(TABLES)}")
         return labels
+
+    @field_validator("window")
+    @classmethod
+    def _check_window(cls, window: Any, info: ValidationInfo) -> Any:
+        if window is not None and info.data.get("range"):
+            raise ValueError("should be left out with range")
+        return window
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _check_channels(cls, values: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        channels = info.data.get("channels")
+        if values and channels and len(values) != channels:
+            raise ValueError(f"should be one number per channel, of which channels has {channels}")
+        return values
 
     @field_validator("fold")
     @classmethod

@@ -39,7 +39,7 @@ FREE_TO_CHANGE = (
 )
 
 #: Fields of the data that a run computes from the training images if they are not given.
-COMPUTED_FIELDS = ("range", "mean", "std")
+COMPUTED_FIELDS = ("range", "window", "mean", "std")
 
 
 class ModelConfig(Config):

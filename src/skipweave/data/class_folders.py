@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from skipweave.data.image_datasets import DatasetSplits, FileDataset
-from skipweave.data.images.decoding import have_high_bit_depth
+from skipweave.data.images.decoding import first_pixel_type
 from skipweave.data.images.image_files import EXTENSIONS, is_image, walk_files
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
@@ -19,9 +19,9 @@ def read_folder(config: DataConfig) -> DatasetSplits:
             splits.
     """
     parts = {name: _list_classes(place) for name, place in find_parts(config).items()}
-    high_bit_depth = have_high_bit_depth(parts["train" if "train" in parts else ""][1].paths)
+    pixel_type = first_pixel_type(parts["train" if "train" in parts else ""][1].paths)
     for _, images in parts.values():
-        images.high_bit_depth = high_bit_depth
+        images.set_kind(pixel_type, config.channels)
     if "" in parts:
         return DatasetSplits(*parts[""], divided=False)
     classes, root = parts["train"][0], Path(config.root or "").expanduser()

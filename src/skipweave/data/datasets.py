@@ -9,7 +9,7 @@ from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.named_datasets import read
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation import SegmentationData, load_segmentation
-from skipweave.data.splits import class_counts
+from skipweave.data.splits import Labels, class_counts
 from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
@@ -27,6 +27,7 @@ class ClassificationData:
         test: Test split; None if there is none.
         train_transform: Image to normalized float32 CHW tensor, with augmentation if enabled.
         eval_transform: The same without augmentation.
+        balanced: Whether every class is drawn equally often in training.
     """
 
     name: str
@@ -36,6 +37,12 @@ class ClassificationData:
     test: ImageDataset | None
     train_transform: Transform
     eval_transform: Preprocessing
+    balanced: bool = False
+
+    @property
+    def balance(self) -> Labels | None:
+        """Labels by which training images are drawn; None draws every image once per epoch."""
+        return self.train.labels if self.balanced else None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -86,25 +93,42 @@ def load(
 
 
 def check_classes(data: ClassificationData | SegmentationData) -> None:
-    """Check that a dataset has at least two classes.
+    """Check that a dataset has at least two classes, or one that an image has or has not.
 
     Raises:
-        SkipweaveError: The dataset has one class.
+        SkipweaveError: The dataset has one class, which all images have.
     """
-    if len(data.classes) == 1:
-        raise SkipweaveError(f"{data.name} has one class, {data.classes[0]}: expected at least two")
+    if len(data.classes) > 1 or (isinstance(data, ClassificationData) and data.multi_label):
+        return
+    advice = (
+        "add void or another class to the class list"
+        if isinstance(data, SegmentationData)
+        else "add images of another class, such as those without it"
+    )
+    raise SkipweaveError(f"{data.name} has one class, {data.classes[0]}: expected at least two; {advice}")
 
 
 def with_normalization(config: DataConfig, data: ClassificationData | SegmentationData) -> DataConfig:
-    """Return a config with the range, mean and std found while loading, so that loading it again finds the same."""
+    """Return a config with the range or window, mean and std found by loading, so that loading it again is the same."""
     own = data.preprocessing
-    return config if own.range is None else replace(config, range=own.range, mean=own.mean, std=own.std)
+    if own.range is None:
+        return config
+    low, high = own.range
+    if own.clip:
+        return replace(config, window=((low + high) / 2, high - low), mean=own.mean, std=own.std)
+    return replace(config, range=own.range, mean=own.mean, std=own.std)
 
 
 def _load_classification(config: DataConfig, progress: Callable[[int, int], None] | None) -> ClassificationData:
     splits = complete(read(config), config)
+    if config.sampling and splits.train.labels.ndim > 1:
+        raise SkipweaveError(
+            f"data.sampling is {config.sampling}, but images of {config.name} have several labels: use "
+            f"loss.class_weights balanced"
+        )
     evaluation = eval_transform(config)
     if isinstance(splits.train, FileDataset):
+        evaluation = evaluation.with_channels(splits.train.in_chans)
         evaluation = fit_normalization(evaluation, config, splits.train, progress)
     return ClassificationData(
         name=config.name,
@@ -114,4 +138,5 @@ def _load_classification(config: DataConfig, progress: Callable[[int, int], None
         test=splits.test,
         train_transform=train_transform(config, evaluation),
         eval_transform=evaluation,
+        balanced=config.sampling == "balanced",
     )

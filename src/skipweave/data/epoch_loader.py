@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 
 from skipweave.data.image_datasets import Label
 from skipweave.data.loader_workers import Loader, check_workers
-from skipweave.data.seeding import mix_seed, permutation
-from skipweave.data.splits import Indices
+from skipweave.data.sampling import epoch_order
+from skipweave.data.seeding import mix_seed
+from skipweave.data.splits import Indices, Labels
 from skipweave_config.errors import SkipweaveError
 
 Batch = tuple[Tensor, Tensor]
@@ -40,7 +41,9 @@ def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_las
     return whole if drop_last or not left else whole + 1
 
 
-def batch_indices(size: int, batch_size: int, *, seed: int, epoch: int, step: int) -> list[int]:
+def batch_indices(
+    size: int, batch_size: int, *, seed: int, epoch: int, step: int, balance: Labels | None = None
+) -> list[int]:
     """Return the sample indices of a global batch of a shuffled epoch, in the order of `epoch_loader`.
 
     Args:
@@ -49,8 +52,10 @@ def batch_indices(size: int, batch_size: int, *, seed: int, epoch: int, step: in
         seed: Seed of the run.
         epoch: Epoch.
         step: Step within the epoch.
+        balance: As for `epoch_loader`.
     """
-    indices: list[int] = permutation(size, seed, epoch)[step * batch_size :][:batch_size].tolist()
+    order = epoch_order(size, seed, epoch, balance)
+    indices: list[int] = (order[step * batch_size :][:batch_size] % size).tolist()
     return indices
 
 
@@ -62,6 +67,7 @@ def epoch_loader(
     seed: int,
     epoch: int,
     shuffle: bool,
+    balance: Labels | None = None,
     start_step: int = 0,
     rank: int = 0,
     world_size: int = 1,
@@ -72,7 +78,8 @@ def epoch_loader(
     """Iterate over one epoch in batches of (images, labels).
 
     The order is a pure function of (seed, epoch), and the randomness of a sample's transform one of
-    (seed, epoch, sample index): torch's CPU generator is seeded for each sample and restored afterwards. Batches are
+    (seed, epoch, sample index, repetition): torch's CPU generator is seeded for each sample and restored afterwards.
+    Batches are
     therefore bitwise equal for any number of workers and from any starting step, and torch's global random state does
     not change.
 
@@ -92,6 +99,7 @@ def epoch_loader(
         seed: Seed of the run.
         epoch: Epoch; together with the seed it determines order and augmentation.
         shuffle: Whether to shuffle; otherwise samples are ordered by index.
+        balance: Class index of each sample, to draw every class equally often; None draws every sample once.
         start_step: Number of batches to skip without loading them.
         rank: Rank of this process, in [0, world_size).
         world_size: Number of ranks.
@@ -114,7 +122,7 @@ def epoch_loader(
     steps = steps_per_epoch(len(dataset), batch_size, world_size=world_size, drop_last=drop_last)
     if not 0 <= start_step <= steps:
         raise SkipweaveError(f"start_step is {start_step}: this epoch has {steps} steps")
-    order = permutation(len(dataset), seed, epoch) if shuffle else np.arange(len(dataset))
+    order = epoch_order(len(dataset), seed, epoch, balance) if shuffle else np.arange(len(dataset))
     stride = batch_size * world_size
     chunks = (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in range(start_step, steps))
     loader: Loader[Batch | SkipweaveError] = Loader(
@@ -142,18 +150,19 @@ class _Batches(Dataset[Batch | SkipweaveError]):
     def __getitem__(self, indices: Indices) -> Batch | SkipweaveError:
         with torch.random.fork_rng(devices=[]):
             try:
-                samples = [self._sample(index) for index in indices.tolist()]
+                samples = [self._sample(draw) for draw in indices.tolist()]
                 return _stack([image for image, _ in samples]), _stack([label for _, label in samples])
             except SkipweaveError as error:
                 return SkipweaveError(str(error))
 
-    def _sample(self, index: int) -> Batch:
+    def _sample(self, draw: int) -> Batch:
+        """Load a sample by its number in `epoch_order`."""
         try:
-            image, label = self.dataset[index]
+            image, label = self.dataset[draw % len(self.dataset)]
         except SkipweaveError as error:
             raise SkipweaveError(f"{error}; `skipweave check-data` lists all such files") from None
         # not torch.manual_seed, which would reseed accelerators too
-        torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, index))
+        torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, draw))
         if isinstance(label, Tensor):
             image, label = self.transform(image, label)
             return image, label

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skipweave.data.images.decoding import open_image
+from skipweave.data.images.high_bit_depth import PixelType
 from skipweave.data.splits import Indices, Labels
 
 
@@ -76,7 +77,7 @@ class FileDataset:
     Args:
         paths: One file per image.
         labels: Class indices (N,); for several labels per image 0 and 1, (N, classes).
-        in_chans: 1 for gray images, 3 for color.
+        in_chans: Channels of the images: 1 for gray, 3 for color, or those of TIFF files.
         high_bit_depth: Whether the images have more than 8 bits per channel.
         groups: Group of each image, (N,), if images of one group belong in one split.
     """
@@ -95,6 +96,16 @@ class FileDataset:
         self.groups = groups
         self.in_chans = in_chans
         self.high_bit_depth = high_bit_depth
+
+    def set_kind(self, pixel_type: PixelType, channels: int | None = None) -> None:
+        """Set channels and bit depth to those of images of a pixel type.
+
+        Args:
+            pixel_type: Pixel type of the images.
+            channels: Channels to convert gray and color images to; by default 3, and all channels of other images.
+        """
+        self.in_chans = channels or pixel_type.bands or 3
+        self.high_bit_depth = pixel_type.high_bit_depth
 
     def __len__(self) -> int:
         return len(self.paths)

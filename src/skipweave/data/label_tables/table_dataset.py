@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from skipweave.data.image_datasets import DatasetSplits, FileDataset
-from skipweave.data.images.decoding import have_high_bit_depth
+from skipweave.data.images.decoding import first_pixel_type
 from skipweave.data.label_tables.label_table import LabelTable, read_table
 from skipweave_config.data_config import DataConfig
 
@@ -18,7 +18,7 @@ def read_csv(config: DataConfig) -> DatasetSplits:
     """
     table = open_table(config, lenient=config.on_bad == "skip").check()
     images = FileDataset(table.paths, table.labels, in_chans=3, groups=table.groups)
-    images.high_bit_depth = have_high_bit_depth(images.paths)
+    images.set_kind(first_pixel_type(images.paths), config.channels)
     if table.splits is None:
         return DatasetSplits(table.classes, images, divided=False)
     splits = np.array(table.splits)

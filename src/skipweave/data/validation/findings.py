@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from skipweave.data.images import dicom
 from skipweave.data.images.decoding import open_image, read_header, read_pixel_type
 from skipweave.data.images.image_files import EXTENSIONS
 from skipweave.data.segmentation import SegmentationDataset
@@ -25,6 +26,7 @@ _ENDINGS = {
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
+    "DICOM": dicom.ENDINGS,
 }
 
 
@@ -87,10 +89,12 @@ class ImageFiles:
     Attributes:
         paths: The files.
         high_bit_depth: Whether the images of the dataset have more than 8 bits per channel.
+        in_chans: Channels of the images of the dataset.
     """
 
     paths: Sequence[str | Path]
     high_bit_depth: bool = False
+    in_chans: int = 3
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -98,7 +102,7 @@ class ImageFiles:
     def check(self, index: int) -> Checked:
         """Check one image."""
         path, found = self.paths[index], list[Finding]()
-        image = collect(path, lambda: open_image(path, in_chans=3, high_bit_depth=self.high_bit_depth), found)
+        image = collect(path, lambda: open_image(path, self.in_chans, high_bit_depth=self.high_bit_depth), found)
         if image is None:
             return Checked(found)
         _check_ending(path, found)

@@ -11,7 +11,7 @@ import numpy as np
 from skipweave.data.class_folders import class_names, find_parts
 from skipweave.data.datasets import load
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
-from skipweave.data.images.decoding import have_high_bit_depth
+from skipweave.data.images.decoding import first_pixel_type, have_high_bit_depth
 from skipweave.data.images.image_files import is_image, walk_files
 from skipweave.data.label_tables.table_dataset import open_table
 from skipweave.data.segmentation import SegmentationDataset
@@ -73,8 +73,9 @@ def _check_class_folders(config: DataConfig, found: FolderReport) -> None:
                 found.findings.append(Finding(str(place / name), "no image in the class folder"))
             _note_ignored_files(_not_images(files), "has no image extension", found)
             listed.setdefault(place, []).extend(images)
-    high_bit_depth = have_high_bit_depth(listed.get(places.get("train", places.get("", Path())), []))
-    found.parts += [ImageFiles(images, high_bit_depth) for images in listed.values()]
+    kind = first_pixel_type(listed.get(places.get("train", places.get("", Path())), []))
+    channels = config.channels or kind.bands or 3
+    found.parts += [ImageFiles(images, kind.high_bit_depth, channels) for images in listed.values()]
 
 
 def _check_label_table(config: DataConfig, found: FolderReport) -> None:
@@ -83,7 +84,8 @@ def _check_label_table(config: DataConfig, found: FolderReport) -> None:
     found.findings += [Finding(row.place, row.problem) for row in table.problems]
     if table.unused:
         found.findings.append(Finding(str(table.source), f"columns not used: {', '.join(table.unused)}", bad=False))
-    found.parts.append(ImageFiles(table.paths, have_high_bit_depth(table.paths)))
+    kind = first_pixel_type(table.paths)
+    found.parts.append(ImageFiles(table.paths, kind.high_bit_depth, config.channels or kind.bands or 3))
 
 
 def _check_image_mask_folders(config: DataConfig, found: FolderReport) -> None:
