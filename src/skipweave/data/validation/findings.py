@@ -13,6 +13,7 @@ from skipweave.data.images import dicom
 from skipweave.data.images.decoding import open_image, read_header, read_pixel_type
 from skipweave.data.images.image_files import EXTENSIONS
 from skipweave.data.segmentation import SegmentationDataset
+from skipweave.data.validation.image_facts import ImageFacts, facts_of
 from skipweave_config.errors import SkipweaveError
 
 Value = TypeVar("Value")
@@ -75,11 +76,13 @@ class Checked:
 
     Attributes:
         findings: Problems.
-        values: Value range of the image; None if it cannot be read.
+        file: File of the image.
+        facts: Facts about the image; None if it cannot be read.
     """
 
     findings: Sequence[Finding]
-    values: Values | None = None
+    file: str
+    facts: ImageFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,9 @@ class ImageFiles:
         path, found = self.paths[index], list[Finding]()
         image = collect(path, lambda: open_image(path, self.in_chans, high_bit_depth=self.high_bit_depth), found)
         if image is None:
-            return Checked(found)
+            return Checked(found, str(path))
         _check_ending(path, found)
-        return Checked(found, _values(path, image))
+        return Checked(found, str(path), _facts(path, image))
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class ImageMaskPairs:
             collect(mask_path, lambda: self.images.check_sizes(index, image, mask), found)
             _check_ending(image_path, found)
             _check_ending(mask_path, found)
-        return Checked(found, None if image is None else _values(image_path, image))
+        return Checked(found, str(image_path), None if image is None else _facts(image_path, image))
 
 
 def collect(place: str | Path, act: Callable[[], Value], found: list[Finding]) -> Value | None:
@@ -150,8 +153,8 @@ def _without(place: str, problem: str) -> str:
     return " ".join(problem.split())
 
 
-def _values(path: str | Path, image: Tensor) -> Values:
-    return Values(str(read_pixel_type(path)), 1, image.min().item(), image.max().item())
+def _facts(path: str | Path, image: Tensor) -> ImageFacts:
+    return facts_of(str(read_pixel_type(path)), image)
 
 
 def _check_ending(path: str | Path, found: list[Finding]) -> None:
