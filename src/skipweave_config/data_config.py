@@ -14,6 +14,7 @@ from skipweave_config.fields import (
     Number,
     PositiveInteger,
     PositiveNumber,
+    Text,
     not_empty,
 )
 from skipweave_config.validation import Config
@@ -21,7 +22,7 @@ from skipweave_config.validation import Config
 #: Longest side of an image after resizing, in pixels: larger images do not fit into memory.
 MAX_SIDE = 2**14
 
-ImageDataset = Literal["digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder", "csv"]
+ImageDataset = Literal["digits", "mnist", "cifar10", "cifar100", "svhn", "imagenet", "folder", "csv", "hub", "python"]
 SegmentationDataset = Literal["camvid", "masks"]
 Dataset = Literal[ImageDataset, SegmentationDataset]
 
@@ -38,6 +39,7 @@ _APPLIES_TO = {
     "crop": SEGMENTATION_NAMES,
     "classes": ("masks",),
     "labels": ("csv",),
+    "hub": ("hub",),
     "folds": IMAGE_NAMES,
     "sampling": IMAGE_NAMES,
     "range": DEEP_NAMES,
@@ -62,16 +64,20 @@ class DataConfig(Config):
 
     Attributes:
         name: Dataset: `digits` (scikit-learn's 8x8 scans, included), `mnist`, `cifar10`, `cifar100`, `svhn`,
-            `imagenet`, `folder` (your own images: ROOT/train/CLASS/*, ROOT/val, ROOT/test, or ROOT/CLASS/* alone), or
-            `csv` (your own images and a table of their labels, `data.labels`).
+            `imagenet`, `folder` (your own images: ROOT/train/CLASS/*, ROOT/val, ROOT/test, or ROOT/CLASS/* alone),
+            `csv` (your own images and a table of their labels, `data.labels`); `hub` (a dataset of the Hugging Face
+            Hub, `data.hub`) or `python` (datasets passed to `skipweave.training.fit`).
             For segmentation: `camvid` (ROOT/CamVid/train and trainannot, val and valannot, test and testannot, as
             SegNet's authors distribute it), or `masks` (your own: ROOT/train/images and ROOT/train/masks with files of
             the same names, optionally ROOT/val and ROOT/test; or ROOT/images and ROOT/masks alone).
         root: Directory of the dataset, in the layout that torchvision reads; not used by `digits`. For `csv`, the
-            directory that the paths of the table start from, by default that of the table.
+            directory that the paths of the table start from, by default that of the table; for `hub`, the directory
+            of downloads, by default that of the `datasets` package.
         labels: `csv` only: the table, a .csv or .parquet file with the columns path, label, and optionally split
             (train, validation or test) and group (images of one group, such as a patient, are in one split). Several
             labels of an image are separated by semicolons, or the table has a column of 0 and 1 per class.
+        hub: `hub` only: name of a dataset of the Hugging Face Hub with images and class labels, such as
+            uoft-cs/cifar10, or a directory that the `datasets` package loads.
         download: Download the dataset into `root` if it is not there yet.
         extra: SVHN only: also train on the `extra` images, as papers do.
         augment: Augment training images: random shifts of up to an eighth of the side (CIFAR: 4 pixels) and, except
@@ -109,6 +115,7 @@ class DataConfig(Config):
     name: Dataset = "digits"
     root: FilePath | None = None
     labels: FilePath | None = None
+    hub: Text | None = None
     download: Flag = False
     extra: Flag = False
     augment: Flag = True
@@ -132,10 +139,10 @@ class DataConfig(Config):
     @classmethod
     def _check_root(cls, root: Any, info: ValidationInfo) -> Any:
         name = info.data.get("name")
-        if root is None and name not in ("digits", "csv", None):
+        if root is None and name not in ("digits", "csv", "hub", "python", None):
             raise ValueError(f"should be the directory of dataset {name!r}, or the one to download it to")
-        if root is not None and name == "digits":
-            raise ValueError("dataset 'digits' has no directory: give data.name, such as folder or masks, or no root")
+        if root is not None and name in ("digits", "python"):
+            raise ValueError(f"dataset {name!r} has no directory: give data.name, such as folder or masks, or no root")
         return root
 
     @field_validator("labels")
@@ -144,6 +151,13 @@ class DataConfig(Config):
         if info.data.get("name") == "csv" and (labels is None or labels.suffix.lower() not in TABLES):
             raise ValueError(f"should be the table of labels, a file that ends in {' or '.join(TABLES)}")
         return labels
+
+    @field_validator("hub")
+    @classmethod
+    def _check_hub(cls, hub: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("name") == "hub" and not hub:
+            raise ValueError("should be the name of a dataset of the Hugging Face Hub, such as uoft-cs/cifar10")
+        return hub
 
     @field_validator("window")
     @classmethod

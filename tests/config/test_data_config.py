@@ -15,7 +15,7 @@ def problems(**values):
 
 
 def test_every_name_has_a_reader_and_transforms():
-    assert set(IMAGE_NAMES) == set(_READERS) == set(_IMAGES)
+    assert set(IMAGE_NAMES) == {*_READERS, "python"} == set(_IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_an_unknown_name_is_reported_with_the_nearest(name, meant):
     assert problem.startswith(f"name is {name!r}: did you mean {meant}?")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("digits", "csv")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("digits", "csv", "hub", "python")])
 def test_every_dataset_but_digits_needs_a_directory(name):
     (problem,) = problems(name=name)
     assert problem.startswith("root is None: ")
@@ -80,6 +80,9 @@ def test_all_mistakes_are_reported_at_once():
         ({"name": "mnist", "extra": True}, "extra is True: "),
         ({"name": "digits"}, "root is 'somewhere': "),
         ({"name": "csv"}, "labels is None: "),
+        ({"name": "hub"}, "hub is None: "),
+        ({"name": "folder", "hub": "uoft-cs/cifar10"}, "hub is 'uoft-cs/cifar10': "),
+        ({"name": "python"}, "root is 'somewhere': "),
         ({"name": "csv", "labels": "labels.xlsx"}, "labels is 'labels.xlsx': "),
         ({"name": "folder", "labels": "labels.csv"}, "labels is 'labels.csv': "),
         ({"name": "folder", "fold": 1}, "fold is 1: "),

@@ -1,5 +1,4 @@
 import pickle
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from skipweave_config.data_config import IMAGE_NAMES
 
 
 def transforms(name, **options):
-    labels = Path("labels.csv") if name == "csv" else None
-    config = DataConfig(name=name, root=None if name == "digits" else Path("somewhere"), labels=labels, **options)
+    own = {"csv": {"labels": "labels.csv"}, "hub": {"hub": "user/set"}, "python": {}, "digits": {}}
+    config = DataConfig(name=name, **own.get(name, {"root": "somewhere"}), **options)
     evaluation = eval_transform(config)
     return train_transform(config, evaluation), evaluation
 

@@ -40,6 +40,8 @@ _IMAGES = {
     "imagenet": _IMAGENET,
     "folder": _IMAGENET,
     "csv": _IMAGENET,
+    "hub": _IMAGENET,
+    "python": _IMAGENET,
 }
 
 

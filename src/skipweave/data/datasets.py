@@ -1,18 +1,22 @@
 """Datasets of a config: splits and transforms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
 
 from skipweave.data.augmentation import Transform, eval_transform, train_transform
 from skipweave.data.division import complete
 from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.named_datasets import read
 from skipweave.data.preprocessing import Preprocessing
+from skipweave.data.python_datasets import PythonDataset
 from skipweave.data.segmentation import SegmentationData, load_segmentation
 from skipweave.data.splits import Labels, class_counts
 from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
+from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ class ClassificationData:
 
 
 def load(
-    config: DataConfig, progress: Callable[[int, int], None] | None = None
+    config: DataConfig,
+    progress: Callable[[int, int], None] | None = None,
+    datasets: Mapping[str, Any] | None = None,
 ) -> ClassificationData | SegmentationData:
     """Load a dataset for classification or segmentation, depending on its name.
 
@@ -83,13 +89,15 @@ def load(
         config: Dataset, its location and options.
         progress: Called with (images read, total images) after each image, if all training images have to be read to
             find the range of their values.
+        datasets: Map-style datasets of (image, label) by split (train, and optionally validation and test), for a
+            config of the name `python`.
 
     Raises:
         SkipweaveError: The dataset is missing or damaged, or has too few images for the split.
     """
     if config.name in SEGMENTATION_NAMES:
         return load_segmentation(config, progress)
-    return _load_classification(config, progress)
+    return _load_classification(config, progress, datasets)
 
 
 def check_classes(data: ClassificationData | SegmentationData) -> None:
@@ -111,7 +119,7 @@ def check_classes(data: ClassificationData | SegmentationData) -> None:
 def with_normalization(config: DataConfig, data: ClassificationData | SegmentationData) -> DataConfig:
     """Return a config with the range or window, mean and std found by loading, so that loading it again is the same."""
     own = data.preprocessing
-    if own.range is None:
+    if own.range is None or config.name not in DEEP_NAMES:
         return config
     low, high = own.range
     if own.clip:
@@ -119,8 +127,10 @@ def with_normalization(config: DataConfig, data: ClassificationData | Segmentati
     return replace(config, range=own.range, mean=own.mean, std=own.std)
 
 
-def _load_classification(config: DataConfig, progress: Callable[[int, int], None] | None) -> ClassificationData:
-    splits = complete(read(config), config)
+def _load_classification(
+    config: DataConfig, progress: Callable[[int, int], None] | None, datasets: Mapping[str, Any] | None
+) -> ClassificationData:
+    splits = complete(read(config, datasets), config)
     if config.sampling and splits.train.labels.ndim > 1:
         raise SkipweaveError(
             f"data.sampling is {config.sampling}, but images of {config.name} have several labels: use "
@@ -130,13 +140,34 @@ def _load_classification(config: DataConfig, progress: Callable[[int, int], None
     if isinstance(splits.train, FileDataset):
         evaluation = evaluation.with_channels(splits.train.in_chans)
         evaluation = fit_normalization(evaluation, config, splits.train, progress)
+    unchanged = False
+    if isinstance(splits.train, PythonDataset):
+        image = splits.train.image(0)
+        unchanged = image.is_floating_point()
+        evaluation = _unchanged(config, image) if unchanged else evaluation.with_channels(len(image))
     return ClassificationData(
         name=config.name,
         classes=splits.classes,
         train=splits.train,
         val=splits.val,
         test=splits.test,
-        train_transform=train_transform(config, evaluation),
+        train_transform=evaluation if unchanged else train_transform(config, evaluation),
         eval_transform=evaluation,
         balanced=config.sampling == "balanced",
     )
+
+
+def _unchanged(config: DataConfig, image: Tensor) -> Preprocessing:
+    """Preprocessing that leaves a float image as it is, for a user's own transforms.
+
+    Raises:
+        SkipweaveError: The image is not square, or the config asks for another size.
+    """
+    channels, height, width = image.shape
+    if height != width or config.image_size not in (None, width):
+        raise SkipweaveError(
+            f"the first image of dataset train is a float tensor of {height} x {width}, which is not resized: expected "
+            f"{config.image_size or width} x {config.image_size or width}; uint8 tensors and PIL images are resized"
+        )
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    return Preprocessing(channels=channels, resize=width, crop=width, mean=mean, std=std, range=(0.0, 1.0))

@@ -157,12 +157,12 @@ class _Batches(Dataset[Batch | SkipweaveError]):
 
     def _sample(self, draw: int) -> Batch:
         """Load a sample by its number in `epoch_order`."""
+        # not torch.manual_seed, which would reseed accelerators too; before loading, as datasets may be random
+        torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, draw))
         try:
             image, label = self.dataset[draw % len(self.dataset)]
         except SkipweaveError as error:
             raise SkipweaveError(f"{error}; `skipweave check-data` lists all such files") from None
-        # not torch.manual_seed, which would reseed accelerators too
-        torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, draw))
         if isinstance(label, Tensor):
             image, label = self.transform(image, label)
             return image, label

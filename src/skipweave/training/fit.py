@@ -1,6 +1,6 @@
 """Train a network from a config to a finished run directory, or resume a run."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -44,6 +44,7 @@ def fit(
     resume: Path | None = None,
     callbacks: Sequence[Callback] = (),
     skipped_images: Sequence[Unreadable] | None = None,
+    datasets: Mapping[str, Any] | None = None,
 ) -> RunSummary:
     """Train a network.
 
@@ -57,6 +58,9 @@ def fit(
         callbacks: Called in the process of rank 0.
         skipped_images: Where `config.data.on_bad` is `skip`, the training images that cannot be read, if they have
             been found before; by default all images are read to find them.
+        datasets: Your own map-style datasets of (image, label) by split: `train`, and optionally `validation` and
+            `test`; `config.data.name` is `python`. PIL images and uint8 tensors (C, H, W) are resized and augmented as
+            those of `folder`, float tensors are taken as they are. Labels are class indices, or 0 and 1 per class.
 
     Returns:
         The finished run's figures; at once if the run to resume is finished.
@@ -75,7 +79,15 @@ def fit(
                 callback.on_fit_end(finished)
             return finished
     with processes(config) as (fabric, report):
-        work = partial(_run, report, config=config, resume=resume, callbacks=callbacks, skipped_images=skipped_images)
+        work = partial(
+            _run,
+            report,
+            config=config,
+            resume=resume,
+            callbacks=callbacks,
+            skipped_images=skipped_images,
+            datasets=datasets,
+        )
         path, stopped = fabric.launch(work)
     if stopped:
         raise Stopped(*stopped)
@@ -112,6 +124,7 @@ def _run(
     resume: Path | None,
     callbacks: Sequence[Callback],
     skipped_images: Sequence[Unreadable] | None,
+    datasets: Mapping[str, Any] | None,
 ) -> _End:
     """Do the work of one process; what it returns must be as simple as what Fabric sends between processes."""
     if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
@@ -122,7 +135,7 @@ def _run(
     with ExitStack() as stack:
         for callback in callbacks:
             stack.callback(callback.teardown)
-        config, data, skipped = _load(fabric, config, resume, callbacks, skipped_images)
+        config, data, skipped = _load(fabric, config, resume, callbacks, skipped_images, datasets)
         args = arguments_for(config.model.name, config.model.args, data)
         check_before(config, args, data)
         task = task_for(data, config.loss)
@@ -157,6 +170,7 @@ def _load(
     resume: Path | None,
     callbacks: Sequence[Callback],
     skipped_images: Sequence[Unreadable] | None,
+    datasets: Mapping[str, Any] | None,
 ) -> tuple[FitConfig, Data, list[Unreadable]]:
     """The config with the value range found in the data, the data, and the training images that are left out of it."""
 
@@ -167,10 +181,10 @@ def _load(
     data: Data | None = None
     with fabric.rank_zero_first():  # which downloads, if asked to
         if fabric.is_global_zero:
-            data = load(config.data, on_image_checked)
+            data = load(config.data, on_image_checked, datasets)
     known = with_normalization(config.data, data) if data else config.data
     config = replace(config, data=fabric.broadcast(known))
-    data = data or load(config.data)
+    data = data or load(config.data, datasets=datasets)
     skipped = unreadable(fabric, config, resume, data, on_image_checked, skipped_images)
     return config, exclude(data, skipped), skipped
 

@@ -20,6 +20,7 @@ from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms import COMPRESSION
+from skipweave_config.data_config import DEEP_NAMES
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.study_config import NetworkConfig
 
@@ -145,7 +146,7 @@ def _smallest(images: SegmentationDataset, resize: int | None) -> Iterator[tuple
 
 def notes_before(config: FitConfig, data: Data) -> tuple[str, ...]:
     """Return notes to print before the first step, one line each."""
-    limits = data.preprocessing.range
+    limits = data.preprocessing.range if config.data.name in DEEP_NAMES else None
     scaled = f"images of more than 8 bits: values from {limits[0]:g} to {limits[1]:g} become 0 to 1" if limits else ""
     workers = workers_warning(config.data.workers, config.devices)
     validation = config.data.validation
