@@ -5,8 +5,8 @@ from pathlib import Path
 from skipweave.data.image_datasets import DatasetSplits, FileDataset
 from skipweave.data.images.decoding import first_pixel_type
 from skipweave.data.images.image_files import EXTENSIONS, is_image, walk_files
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
+from skipweave_config.errors import SkipweaveError
 
 _LAYOUTS = "ROOT/train/CLASS/* with ROOT/val/CLASS/* and ROOT/test/CLASS/* if you have them, or ROOT/CLASS/* alone"
 

@@ -15,8 +15,8 @@ from skipweave.data.python_datasets import PythonDataset
 from skipweave.data.segmentation import SegmentationData, load_segmentation
 from skipweave.data.splits import Labels, class_counts
 from skipweave.data.value_statistics import fit_normalization
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from skipweave.data.images.decoding import open_image
 from skipweave.data.images.high_bit_depth import PixelType
 from skipweave.data.splits import Indices, Labels
 
-
 Label = int | Labels
 """Class index, or 0 and 1 (classes,)."""
 

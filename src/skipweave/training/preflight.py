@@ -15,12 +15,12 @@ from skipweave.data import (
     read_header,
     workers_warning,
 )
-from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms import COMPRESSION
 from skipweave_config.data_config import DEEP_NAMES
+from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.study_config import NetworkConfig
 

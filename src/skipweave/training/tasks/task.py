@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skipweave.data import ClassificationData, SegmentationData, count_pixels
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
@@ -22,6 +21,7 @@ from skipweave.training.tasks.metrics import (
 )
 from skipweave.training.tasks.multi_label import MultiLabelMetrics, multi_label_sums
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, predicted_mask
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import LossConfig
 
 Data = ClassificationData | SegmentationData
