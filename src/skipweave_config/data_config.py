@@ -38,6 +38,7 @@ _APPLIES_TO = {
     "extra": ("svhn",),
     "crop": SEGMENTATION_NAMES,
     "classes": ("masks",),
+    "mask_suffix": ("masks",),
     "labels": ("csv",),
     "hub": ("hub",),
     "folds": IMAGE_NAMES,
@@ -85,7 +86,9 @@ class DataConfig(Config):
             Images with segmentation masks are flipped.
         crop: Segmentation only: side of the random square crop of training images; null for whole images.
         classes: `masks` only: class list, a CSV file with the columns name, value and r,g,b; ROOT/classes.csv by
-            default.
+            default. Entries of one name are one class, so a table of values may merge them. Without a list, masks of 0
+            and 255 (or 1) have the classes background and foreground.
+        mask_suffix: `masks` only: end of the names of masks, such as `_mask` for a.jpg and a_mask.png.
         validation: Validation images, taken from the training split class by class: a count, or a fraction below 1;
             0 for none. Not used by datasets with a validation split of their own, such as camvid or ROOT/val.
         folds: Cross-validation: number of equal parts, stratified by class, into which the images are divided that are
@@ -121,6 +124,7 @@ class DataConfig(Config):
     augment: Flag = True
     crop: Side | None = None
     classes: FilePath | None = None
+    mask_suffix: Text = ""
     validation: Integer | Number = 0.1
     folds: Annotated[Integer, Field(ge=2, le=1000)] | None = None
     fold: PositiveInteger | None = None
@@ -188,7 +192,7 @@ class DataConfig(Config):
     @classmethod
     def _check_dataset(cls, value: Any, info: ValidationInfo) -> Any:
         names = _APPLIES_TO[str(info.field_name)]
-        if value not in (None, False) and (name := info.data.get("name")) and name not in names:
+        if value not in (None, False, "") and (name := info.data.get("name")) and name not in names:
             raise ValueError(f"does not apply to dataset {name!r}, only to {', '.join(names)}: leave it out")
         return value
 

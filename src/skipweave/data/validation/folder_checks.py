@@ -93,7 +93,7 @@ def _check_image_mask_folders(config: DataConfig, found: FolderReport) -> None:
     places, classes = find_places(config), find_classes(config)
     high_bit_depth = None
     for images, masks in places.values():  # training images first
-        result = collect(images.parent, partial(find_pairs, images, masks), found.findings)
+        result = collect(images.parent, partial(find_pairs, images, masks, config.mask_suffix), found.findings)
         if result:
             pairs, errors = result
             found.findings += [Finding(str(error.file), error.problem) for error in errors]
