@@ -1,4 +1,4 @@
-"""Compilation unit by unit; the compiled networks themselves are compared in tests/models/test_execution_modes.py."""
+"""Compilation unit by unit; the compiled networks themselves are compared in tests/models/contract/test_execution_modes.py."""
 
 import pytest
 import torch
