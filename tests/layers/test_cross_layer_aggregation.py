@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ConcatRead, Cross, CrossConv, CrossRead, NodeNorm, Stage, SumRead
+from tests.errors import raises
 
 
 def maps(count: int) -> list[Tensor]:
@@ -51,7 +51,7 @@ def test_a_single_node_is_read_without_a_convolution() -> None:
 
 
 def test_nodes_need_one_width() -> None:
-    with pytest.raises(SkipweaveError, match=r"widths are \[4, 3\]"):
+    with raises("widths", "[4, 3]"):
         Cross(normalized=True).reader([4, 3])
 
 

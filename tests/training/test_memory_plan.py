@@ -10,11 +10,11 @@ from torch import nn
 
 from skipweave import create_model
 from skipweave.analysis.memory import peak_bytes
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, OptimConfig, fit
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Classification
+from skipweave_config.errors import SkipweaveError
 
 SIDE, BATCH = 16, 12
 make = partial(create_model, "sparsenet_bc100_24", units=3, growth=8)

@@ -1,14 +1,14 @@
-"""Compilation unit by unit; the compiled networks themselves are compared in tests/models/contract/test_execution_modes.py."""
+"""Regional compilation; tests/models/contract/test_execution_modes.py compares the compiled networks."""
 
 import pytest
 import torch
 from torch import nn
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Unit
 from skipweave.layers.seqconv import GroupUnit
 from skipweave.transforms.regional_compilation import MAX_VARIANTS, compile_units
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.mark.parametrize("name", ["sparsenet40_12", "seqresnet_k8_r4_n1"])

@@ -18,13 +18,13 @@ from torch.multiprocessing import ProcessExitedException
 from torch.nn import functional
 
 from skipweave.data import epoch_loader, load, mix_seed
-from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.model_building import arguments_for, build_network
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import as_plain
+from skipweave_config.errors import SkipweaveError
 
 
 def in_turn(config: FitConfig, processes: int) -> nn.Module:

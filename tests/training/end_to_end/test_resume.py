@@ -15,11 +15,11 @@ import torch
 import yaml
 
 from skipweave.data import DataConfig
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import DensifyConfig, FitConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import as_plain
+from skipweave_config.errors import SkipweaveError
 
 WALL_CLOCK = ("seconds", "step_seconds")
 
