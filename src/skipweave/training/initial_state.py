@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
 from skipweave.training.learner import NETWORK, Learner, check_moments
 from skipweave.training.run.records import CHECKPOINT
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
 

@@ -8,7 +8,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, distributed
 
 from skipweave.data import mix_seed
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
 from skipweave.training.checkpoint.optimizer_state import pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
@@ -19,6 +18,7 @@ from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave.transforms.regional_compilation import compile_units
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
 NETWORK, OPTIMIZER = "network/", "optimizer/"

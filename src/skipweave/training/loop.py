@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
-from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState
@@ -23,6 +22,7 @@ from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
 from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads
 from skipweave.training.tasks.task import Data, evaluate_heads
+from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import FitConfig
 
 Batch = tuple[Tensor, Tensor]

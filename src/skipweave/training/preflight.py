@@ -8,11 +8,11 @@ from torch import nn
 
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import SegmentationData, SegmentationDataset, check_classes, read_header, workers_warning
-from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms import COMPRESSION
+from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.study_config import NetworkConfig
 

@@ -7,13 +7,13 @@ from typing import Literal
 from torch import nn
 
 from skipweave.data import DataConfig, ImageDataset, SegmentationData, SegmentationDataset, load
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.checkpoint.weights_file import Description, load_weights
 from skipweave.training.learner import NETWORK
 from skipweave.training.preflight import check_smallest_images
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
 Which = Literal["best", "last"]

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from skipweave.data import Unreadable
-from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.distributed import torchrun
 from skipweave.training.run.summary import EpochRow, RunSummary
 from skipweave_config.config_files import as_yaml, read
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 from skipweave_config.plain_files import read_json, read_text
 from skipweave_config.validation import validate_json

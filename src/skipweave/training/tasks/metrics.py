@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.tasks.confusion_matrix import class_iou, global_accuracy, mean_iou
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skipweave.data import ClassificationData, PixelCounts, SegmentationData, count_pixels
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
@@ -21,6 +20,7 @@ from skipweave.training.tasks.metrics import (
     segmentation_sums,
 )
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, predicted_mask
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import LossConfig
 
 Data = ClassificationData | SegmentationData
