@@ -1,7 +1,7 @@
 """Assertions on the values that an error message has: fields, offending values and paths, not its wording."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -22,3 +22,9 @@ def assert_reports(message: str, *values: object) -> None:
     missing = [str(value) for value in values if not re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", message)]
     assert not missing, f"{missing} not in: {message}"
     assert "\n" not in message.strip(), message
+
+
+def assert_each_reports(messages: Sequence[str], *values: tuple[object, ...]) -> None:
+    """Assert that there are as many messages as tuples of values, and that each has its values, in order."""
+    for message, named in zip(messages, values, strict=True):
+        assert_reports(message, *named)
