@@ -165,7 +165,7 @@ def test_the_model_does_not_change():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_the_copy_on_the_meta_device_fractions_what_the_model_fractions():
+def test_shared_modules_are_shared_in_the_copy_on_the_meta_device():
     shared = nn.Linear(4, 4)
     twin = on_meta(nn.Sequential(shared, shared))
     assert twin[0].weight is twin[1].weight

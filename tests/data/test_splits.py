@@ -10,7 +10,7 @@ LABELS = st.lists(st.integers(0, 4), max_size=80).map(lambda labels: np.array(la
 
 
 @given(LABELS, st.data())
-def test_every_image_is_in_one_part_and_every_class_keeps_its_share(labels, data):
+def test_every_image_is_in_one_part_and_classes_keep_their_fraction(labels, data):
     sizes = np.bincount(labels, minlength=5)
     most = len(labels) - np.count_nonzero(sizes)
     count = data.draw(st.integers(0, most))

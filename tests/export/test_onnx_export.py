@@ -81,7 +81,7 @@ def test_channel_sparse_convolutions_become_dense_ones_with_zeros():
     assert nonzero == sorted(layer.weight.numel() for layer in sparse)
 
 
-def test_a_network_makes_the_same_bytes_again_and_is_not_changed():
+def test_exporting_twice_gives_equal_bytes_and_changes_nothing():
     (network, description), model = made("sparsenet, sparse")
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     images = torch.randn(2, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""Studies that are stopped and killed end with the results of an undisturbed one, and do nothing twice."""
+"""Studies that are stopped and killed end with the results of an uninterrupted one, and do nothing twice."""
 
 import csv
 import json

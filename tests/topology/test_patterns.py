@@ -194,7 +194,7 @@ def test_an_invalid_spec_is_named(spec: topology.TopologySpec, named: tuple[obje
         topology.make(spec, 4)
 
 
-def test_a_users_pattern_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registered_patterns_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     from skipweave.topology import patterns
 
     monkeypatch.setattr(patterns, "_PATTERNS", dict(patterns._PATTERNS))

@@ -53,7 +53,7 @@ def test_without_pruning_everything_goes_to_the_end() -> None:
     assert plan.carried(2) == (4, 3, 2, 1, 0)
 
 
-def test_what_lives_follows_the_pattern_not_the_depth() -> None:
+def test_live_nodes_depend_on_the_pattern_and_not_on_the_depth() -> None:
     """A window frees its nodes however deep the network; the exponential pattern keeps more than half for later."""
     assert [simulate(SpanningPlan(topology.window(3 * n, size=4), (n, n, n))) for n in (12, 52, 152)] == [5, 5, 5]
     for n in (12, 52, 152):

@@ -11,7 +11,7 @@ from tests.errors import raises
 CLASSES = ClassList((ClassEntry("ground", 0), ClassEntry("road", 1), ClassEntry("void", 2)), "list.csv")
 
 
-def test_files_are_paired_by_name_whatever_their_suffix(tmp_path, make_pairs):
+def test_files_are_paired_by_name_for_any_suffix(tmp_path, make_pairs):
     make_pairs(tmp_path, ["img10", "img2"])
     (tmp_path / "images" / "img2.png").rename(tmp_path / "images" / "img2.PNG")
     for folder in ("images", "masks"):

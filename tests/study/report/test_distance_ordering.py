@@ -103,7 +103,7 @@ def test_more_than_eight_networks_are_not_counted():
     ("short", "long", "answer"),
     [((1.0,) * 5, (2.0,) * 5, "holds"), ((2.0,) * 5, (1.0,) * 5, "the reverse"), ((1.0, 2.0), (2.0, 1.0), "chance.")],
 )
-def test_the_verdict_says_whether_the_order_holds(short, long, answer):
+def test_the_verdict_reports_whether_the_order_holds(short, long, answer):
     sentences = verdict(study((*LOG[:2], *HALF), {"LD": short, "N": long, "E/2": short, "N/2": long}))
     at_log, at_half, over_all = (s for s in sentences if "comparisons" in s)
     assert at_log.startswith("At 10 links (mean distance: LD 2.00 and N 3.00), ")
