@@ -99,4 +99,5 @@ def test_exits_are_printed_and_drawn(run: Path, tmp_path: Path, capsys: Capture,
 def test_a_network_with_one_head_has_no_exits(tmp_path: Path, rejects: Rejects):
     words = ["--model.args.units", "1", "--epochs", "1", "--batch_size", "512", "--accelerator", "cpu"]
     assert main(["fit", *words, "--output", str(tmp_path)]) == 0
-    rejects(["exits", tmp_path / "sparsenet40_12_digits_1"], "sparsenet40_12", "head")
+    run = tmp_path / "sparsenet40_12_digits_1"
+    rejects(["exits", run], run, "--model.args.heads")

@@ -1,4 +1,4 @@
-"""`Topology`: what it refuses and what it measures."""
+"""`Topology`: validation and measures."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Networks that cannot be traced, refused with the name of the module."""
+"""Networks that cannot be traced are rejected with the name of the module."""
 
 from typing import cast
 

@@ -115,7 +115,7 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
 
 
 @pytest.fixture(scope="module")
-def label_maps(tmp_path_factory: pytest.TempPathFactory, make_pairs, class_list) -> FitConfig:
+def masks(tmp_path_factory: pytest.TempPathFactory, make_pairs, class_list) -> FitConfig:
     """A run of 2 epochs of 6 steps with crops, mirroring, dropout and balanced classes."""
     root = tmp_path_factory.mktemp("pictures")
     make_pairs(root, [f"picture{number}" for number in range(20)])
@@ -133,11 +133,11 @@ def label_maps(tmp_path_factory: pytest.TempPathFactory, make_pairs, class_list)
 
 
 @pytest.fixture(scope="module")
-def configuration(make_tiny: Callable[..., FitConfig], label_maps: FitConfig) -> Callable[..., FitConfig]:
-    """Labels, label maps, or a network that gains links before the 6th, 11th, 16th and 21st step."""
+def configuration(make_tiny: Callable[..., FitConfig], masks: FitConfig) -> Callable[..., FitConfig]:
+    """Labels, masks, or a network that gains links before the 6th, 11th, 16th and 21st step."""
 
     def make(kind: str, output: Path, workers: int = 0, devices: int = 1) -> FitConfig:
-        config = label_maps if kind == "label maps" else make_tiny(output)
+        config = masks if kind == "masks" else make_tiny(output)
         if kind == "links":
             args = {"units": 1, "growth": 8, "drop_rate": 0.2, "sparsify": {"density": 0.1}}
             config = replace(config, model=ModelConfig("sparsenet40_24", args), densify=DensifyConfig(every=5))
@@ -167,7 +167,7 @@ def whole(run_command, tmp_path_factory: pytest.TempPathFactory, configuration) 
 # The second epoch's middle, the end of the first epoch, and the evaluation after the second.
 MOMENTS = {
     "labels": {"step": 17, "epoch": 1, "evaluation": 14},
-    "label maps": {"step": 9, "epoch": 1, "evaluation": 6},
+    "masks": {"step": 9, "epoch": 1, "evaluation": 6},
     "links": {"step": 17, "epoch": 1, "evaluation": 14},
 }
 CELLS = [
@@ -177,7 +177,7 @@ CELLS = [
     for workers in (0, 4)
     for devices in ((1,) if kind == "links" else (1, 2))
 ]
-QUICK = [("label maps", "evaluation", 4, 1), ("labels", "step", 0, 2)]
+QUICK = [("masks", "evaluation", 4, 1), ("labels", "step", 0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_the_matrix_of_kills(
 ):
     config = configuration(kind, tmp_path / "runs", workers, devices)
     number = MOMENTS[kind][moment]
-    if (kind, moment, devices) == ("label maps", "evaluation", 2):
+    if (kind, moment, devices) == ("masks", "evaluation", 2):
         number = 3  # each process has half of the 4 images
     folder = kill_at(config, moment, number)
     ended = run_command(["fit", "--resume", folder.path], processes=devices)

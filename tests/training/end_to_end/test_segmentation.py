@@ -48,8 +48,8 @@ def config(tmp_path: Path, make_pairs, class_list) -> FitConfig:
     )
 
 
-class Told(Callback):
-    """Remembers what is told at the start, and may interrupt."""
+class Recorder(Callback):
+    """Records the notes of the start, and may interrupt."""
 
     def __init__(self, stop_after: int = 0) -> None:
         self.left = stop_after
@@ -73,9 +73,9 @@ def rows_of(run: Path) -> list[dict[str, dict[str, float]]]:
 
 
 def test_a_run_is_scored_at_full_resolution_and_describes_its_weights(config: FitConfig):
-    told = Told()
-    summary = fit(config, callbacks=[told])
-    assert told.notes[0].startswith("class weights: ground ")
+    recorder = Recorder()
+    summary = fit(config, callbacks=[recorder])
+    assert recorder.notes[0].startswith("class weights: ground ")
     classes, exits = {"iou_ground", "iou_road"}, {"exit1_mean_iou", "exit2_mean_iou"}
     assert {"mean_iou", "pixel_accuracy"} | classes | exits == set(summary.test_metrics)
     assert summary.test_value == summary.test_metrics["mean_iou"]
@@ -94,7 +94,7 @@ def test_a_run_resumed_within_an_epoch_equals_the_uninterrupted_one(config: FitC
     uninterrupted = tensors(fit(config).run_dir)
     config = replace(config, output=config.output.with_name("stopped"), checkpoint_every=2)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, callbacks=[Told(stop_after=9)])
+        fit(config, callbacks=[Recorder(stop_after=9)])
     (run,) = config.output.iterdir()
     resumed = tensors(fit(config, resume=run).run_dir)
     assert [name for name in uninterrupted if not torch.equal(uninterrupted[name], resumed[name])] == []
