@@ -12,7 +12,7 @@ from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.analysis.operation_counts import CONVENTIONS
 from skipweave.layers import CrossConv
 from skipweave.tracing.copies import on_meta
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 # SparseNet's Table 4: MACs, elements that batch norms read, and the split of the parameters.
 IMAGENET = {
@@ -165,7 +165,7 @@ def test_the_model_does_not_change():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_the_copy_on_the_meta_device_fractions_what_the_model_fractions():
+def test_shared_modules_are_shared_in_the_copy_on_the_meta_device():
     shared = nn.Linear(4, 4)
     twin = on_meta(nn.Sequential(shared, shared))
     assert twin[0].weight is twin[1].weight
@@ -177,18 +177,18 @@ def test_the_copy_on_the_meta_device_fractions_what_the_model_fractions():
     ("size", "value"),
     [
         (None, "input_size"),
-        ((3, 32), r"\(3, 32\)"),
-        ((3, 32, 0), r"\(3, 32, 0\)"),
-        ((1, 32, 32), r"\(1, 32, 32\)"),
+        ((3, 32), (3, 32)),
+        ((3, 32, 0), (3, 32, 0)),
+        ((1, 32, 32), (1, 32, 32)),
     ],
 )
 def test_wrong_sizes_raise(size, value):
-    with pytest.raises(SkipweaveError, match=value):
+    with raises(value):
         profile(nn.Conv2d(3, 4, 3), size)
 
 
 def test_an_unknown_convention_raises():
-    with pytest.raises(SkipweaveError, match="'flops'"):
+    with raises("'flops'"):
         profile(nn.Conv2d(3, 4, 3), (3, 8, 8)).operations("flops")
 
 

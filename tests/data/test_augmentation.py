@@ -67,7 +67,7 @@ def test_training_and_evaluation_give_the_same_shape(name, size):
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
-def test_without_augmentation_training_sees_what_evaluation_sees(name):
+def test_without_augmentation_training_equals_evaluation(name):
     train, evaluation = transforms(name, augment=False)
     assert train is evaluation
 

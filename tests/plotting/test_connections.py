@@ -12,7 +12,7 @@ import skipweave
 from skipweave import topology
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure, to_svg
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def panels(figure):
@@ -133,5 +133,5 @@ def test_global_state_does_not_change():
 
 
 def test_networks_without_stages_raise():
-    with pytest.raises(SkipweaveError, match="no stages"):
+    with raises("topology"):
         plot_connections(nn.Conv2d(3, 4, 3))

@@ -6,7 +6,7 @@ from skipweave.analysis.link_weights import GroupMap
 from skipweave.models import DelugeNet, SparseNet
 from skipweave.plotting.figure_files import save_figure, to_svg, write_figure
 from skipweave.plotting.link_weight_plots import plot_cross_norms, plot_groups, plot_reuse
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def test_one_bar_per_source():
@@ -39,7 +39,7 @@ def test_networks_are_plotted(tmp_path, draw, network):
 
 
 def test_other_networks_raise():
-    with pytest.raises(SkipweaveError, match="cross-layer"):
+    with raises("DelugeNet"):
         plot_cross_norms(SparseNet(units=2))
 
 
