@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from skipweave.data.augmentation import _IMAGES
-from skipweave.data.named_datasets import _READERS
+from skipweave.data.sources.named_datasets import _READERS
 from skipweave_config.data_config import IMAGE_NAMES, NAMES, DataConfig
 from skipweave_config.errors import SkipweaveError
 from tests.errors import assert_each_reports, assert_reports

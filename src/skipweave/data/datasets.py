@@ -9,10 +9,10 @@ from torch import Tensor
 from skipweave.data.augmentation import Transform, eval_transform, train_transform
 from skipweave.data.division import complete
 from skipweave.data.image_datasets import FileDataset, ImageDataset
-from skipweave.data.named_datasets import read
 from skipweave.data.preprocessing import Preprocessing
-from skipweave.data.python_datasets import PythonDataset
 from skipweave.data.segmentation import SegmentationData, load_segmentation
+from skipweave.data.sources.named_datasets import read
+from skipweave.data.sources.python_datasets import PythonDataset
 from skipweave.data.splits import Labels, class_counts
 from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from skipweave.data.class_folders import class_names, find_parts
 from skipweave.data.datasets import load
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
 from skipweave.data.images.decoding import first_pixel_type, have_high_bit_depth
 from skipweave.data.images.image_files import is_image, walk_files
-from skipweave.data.label_tables.table_dataset import open_table
 from skipweave.data.segmentation import SegmentationDataset
 from skipweave.data.segmentation.image_mask_pairs import find_pairs
 from skipweave.data.segmentation.mask_folders import find_classes, find_places
+from skipweave.data.sources.class_folders import class_names, find_parts
+from skipweave.data.sources.table_dataset import open_table
 from skipweave.data.validation.findings import Finding, ImageFiles, ImageMaskPairs, Values, add_values, collect
 from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig
 

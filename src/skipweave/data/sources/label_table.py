@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skipweave.data.label_tables.table_files import SEPARATOR, Row, read_rows
+from skipweave.data.sources.table_files import SEPARATOR, Row, read_rows
 from skipweave.data.splits import Indices, Labels, class_counts
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import nearest

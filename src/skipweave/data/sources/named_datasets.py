@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torchvision import datasets as torchvision_datasets
 
-from skipweave.data.class_folders import read_folder
-from skipweave.data.hub_datasets import read_hub
 from skipweave.data.image_datasets import DatasetSplits, FileDataset, MemoryDataset
-from skipweave.data.label_tables.table_dataset import read_csv
-from skipweave.data.python_datasets import from_python
+from skipweave.data.sources.class_folders import read_folder
+from skipweave.data.sources.hub_datasets import read_hub
+from skipweave.data.sources.python_datasets import from_python
+from skipweave.data.sources.table_dataset import read_csv
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skipweave.data.label_tables.label_table import read_table
+from skipweave.data.sources.label_table import read_table
 from skipweave_config.errors import SkipweaveError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from skipweave.data.image_datasets import DatasetSplits, FileDataset
 from skipweave.data.images.decoding import first_pixel_type
-from skipweave.data.label_tables.label_table import LabelTable, read_table
+from skipweave.data.sources.label_table import LabelTable, read_table
 from skipweave_config.data_config import DataConfig
 
 

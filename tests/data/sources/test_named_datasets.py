@@ -10,7 +10,7 @@ from scipy.io import savemat
 from torchvision import datasets
 
 from skipweave.data import DataConfig, load
-from skipweave.data.named_datasets import read
+from skipweave.data.sources.named_datasets import read
 from tests.errors import raises
 
 RNG = np.random.default_rng(0)
