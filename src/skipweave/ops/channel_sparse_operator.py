@@ -105,60 +105,31 @@ def _operators(
 ) -> tuple[CustomOpDef, CustomOpDef, CustomOpDef]:
     """Register the operators."""
 
-    @torch.library.custom_op(name, mutates_args=(), device_types=device_types)
-    def convolve(
-        x: Tensor,
-        weight: Tensor,
-        index: Tensor,
-        bias: Tensor | None,
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-    ) -> Tensor:
-        return forward(x, weight, index, bias, stride, padding, dilation)
+    def register(suffix: str, function: Function, operands: str, fake: Function) -> CustomOpDef:
+        schema = f"({operands}, int[] stride, int[] padding, int[] dilation) -> Tensor"
+        operator = torch.library.custom_op(
+            name + suffix, function, mutates_args=(), device_types=device_types, schema=schema
+        )
+        operator.register_fake(fake)
+        return operator
 
-    @convolve.register_fake
-    def _(
-        x: Tensor,
-        weight: Tensor,
-        index: Tensor,
-        bias: Tensor | None,
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-    ) -> Tensor:
-        return x.new_empty(output_shape(x, weight, stride, padding, dilation))
-
-    @torch.library.custom_op(f"{name}_input_gradient", mutates_args=(), device_types=device_types)
-    def gradient_input(
-        gradient: Tensor,
-        shape: list[int],
-        weight: Tensor,
-        index: Tensor,
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-    ) -> Tensor:
-        return input_gradient(gradient, shape, weight, index, stride, padding, dilation)
-
-    @gradient_input.register_fake
-    def _(gradient: Tensor, shape: list[int], *_: Any) -> Tensor:
-        return gradient.new_empty(shape)
-
-    @torch.library.custom_op(f"{name}_weight_gradient", mutates_args=(), device_types=device_types)
-    def gradient_weight(
-        gradient: Tensor,
-        x: Tensor,
-        shape: list[int],
-        index: Tensor,
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-    ) -> Tensor:
-        return weight_gradient(gradient, x, shape, index, stride, padding, dilation)
-
-    @gradient_weight.register_fake
-    def _(gradient: Tensor, x: Tensor, shape: list[int], *_: Any) -> Tensor:
-        return gradient.new_empty(shape)
-
-    return convolve, gradient_input, gradient_weight
+    return (
+        register(
+            "",
+            forward,
+            "Tensor x, Tensor weight, Tensor index, Tensor? bias",
+            lambda x, weight, index, bias, *geometry: x.new_empty(output_shape(x, weight, *geometry)),
+        ),
+        register(
+            "_input_gradient",
+            input_gradient,
+            "Tensor gradient, int[] shape, Tensor weight, Tensor index",
+            lambda gradient, shape, *_: gradient.new_empty(shape),
+        ),
+        register(
+            "_weight_gradient",
+            weight_gradient,
+            "Tensor gradient, Tensor x, int[] shape, Tensor index",
+            lambda gradient, x, shape, *_: gradient.new_empty(shape),
+        ),
+    )
