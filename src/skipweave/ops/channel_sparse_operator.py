@@ -10,6 +10,7 @@ from torch.library import CustomOpDef
 from skipweave.ops.cpu.channel_sparse_calls import output_shape
 from skipweave.ops.eager_execution import allows_kernel
 
+Pair = tuple[int, int]
 Function = Callable[..., Tensor]
 Gradients = tuple[Tensor | None, ...]
 
@@ -87,7 +88,19 @@ def differentiable(
 
     for operator, backward in zip(operators, (gradients, gradients_by_input, gradients_by_weight), strict=True):
         operator.register_autograd(backward, setup_context=save)
-    return convolve
+
+    def convolution(
+        x: Tensor,
+        weight: Tensor,
+        index: Tensor,
+        bias: Tensor | None = None,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+    ) -> Tensor:
+        return convolve(x, weight, index, bias, stride, padding, dilation)
+
+    return convolution
 
 
 def _direct(function: Function, operator: Function) -> Function:
