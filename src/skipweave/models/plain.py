@@ -204,9 +204,7 @@ class PlainNet(ClassifierNet):
         shape = _ARCHITECTURES.get(architecture, _ARCHITECTURES["vgg"])
         widths = check.per_stage("widths", widths, len(shape.depths))
         hidden = check.per_stage("hidden", hidden, len(shape.hidden_kernels))
-        check.classifier(
-            heads="last", units=shape.depths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        check.classifier("last", shape.depths, num_classes, in_chans, drop_rate)
         check.done()
 
         stages = [_stage(shape, number, widths) for number in range(len(widths))]
