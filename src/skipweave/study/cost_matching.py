@@ -1,6 +1,7 @@
 """Cost matching: networks scaled in width to about equal cost, with units and topology unchanged."""
 
 import inspect
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -70,11 +71,7 @@ def largest_within(cost_at: Callable[[int], int], target: int) -> int:
     high = 2
     while cost_at(high) <= target:
         high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost_at(middle) <= target else (low, middle)
-    return low
+    return bisect_right(range(high), target, lo=high // 2, key=cost_at) - 1
 
 
 def _knob(name: str, model: nn.Module) -> tuple[str, list[Fraction]]:
