@@ -10,10 +10,6 @@ from skipweave_config.errors import SkipweaveError
 def make_room(paths: Iterable[Path], option: str = "--save") -> None:
     """Make the directories of output files before the work starts. Existing files are not overwritten.
 
-    Args:
-        paths: The files.
-        option: Option of the command line that names them.
-
     Raises:
         SkipweaveError: One of the files exists already, or its directory cannot be made or written to.
     """
