@@ -16,10 +16,15 @@ _UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 def save_figure(figure: Figure, prefix: Path) -> tuple[Path, Path]:
     """Write or replace `<prefix>.png` and `<prefix>.svg`, creating the folder if needed; return both paths."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    png, svg = (prefix.with_name(prefix.name + ending) for ending in (".png", ".svg"))
+    png, svg = figure_paths(prefix)
     write_figure(figure, png)
     write_figure(figure, svg)
     return png, svg
+
+
+def figure_paths(prefix: Path) -> tuple[Path, Path]:
+    """The files that `save_figure` writes."""
+    return prefix.with_name(prefix.name + ".png"), prefix.with_name(prefix.name + ".svg")
 
 
 def write_figure(figure: Figure, path: Path) -> None:

@@ -6,12 +6,12 @@ from matplotlib.figure import Figure
 from skipweave.analysis.profile import profile
 from skipweave.data import SegmentationData, workers_warning
 from skipweave.inference.evaluation import evaluate_images
-from skipweave.plotting.figure_files import save_figure
+from skipweave.plotting.figure_files import figure_paths, save_figure
 from skipweave.plotting.mask_overlays import plot_masks
 from skipweave.training import load_run_images
 from skipweave.training.run.loading import RunImages
 from skipweave_cli.options import ExitsOptions
-from skipweave_cli.output_files import make_room, pictures
+from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import complain, new_table, print_table, say
 from skipweave_cli.training_display import metrics_text
 from skipweave_config.errors import SkipweaveError
@@ -28,7 +28,7 @@ def exits(options: ExitsOptions) -> None:
     run, save = options.run, options.save
     complain(workers_warning(options.workers), "warning")
     if save:
-        make_room(pictures(save))
+        make_room(figure_paths(save))
     loaded = load_run_images(run, options.split, options.which, options.root)
     macs = profile(loaded.network, (loaded.data.in_chans, *loaded.data.image_size)).exit_macs
     if not macs:
