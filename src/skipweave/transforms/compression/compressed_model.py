@@ -91,14 +91,7 @@ class CompressedModel:
 
 
 def compare(before: nn.Module, after: nn.Module, changes: Mapping[str, str], trials: Trials) -> CompressedModel:
-    """Compare a network before and after compression.
-
-    Args:
-        before: The original network.
-        after: The compressed copy, with layers of the same names and map sizes.
-        changes: Change of each layer, by name.
-        trials: Inputs of the original network.
-    """
+    """Compare a network before and after compression."""
     layers = []
     for name, positions in output_positions(before, trials).items():
         old, new = before.get_submodule(name), after.get_submodule(name)
