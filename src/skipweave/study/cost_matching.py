@@ -61,10 +61,6 @@ def match_cost(
 def largest_within(cost_at: Callable[[int], int], target: int) -> int:
     """Find the largest scale whose cost is at most the target, for a cost that grows with the scale.
 
-    Args:
-        cost_at: Cost at a scale of 1 or more; at most the target at 1.
-        target: The bound.
-
     >>> largest_within(lambda scale: scale * scale, 50)
     7
     """

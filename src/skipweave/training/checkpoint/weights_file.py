@@ -96,10 +96,6 @@ class Description:
     def build(self, saved: Saved, prefix: str = "") -> nn.Module:
         """Build the network with the weights of a file, in evaluation mode.
 
-        Args:
-            saved: The file.
-            prefix: Of the names of the network's tensors in it.
-
         Raises:
             SkipweaveError: The file is damaged, or of another network; shapes are compared before a tensor is read.
         """
@@ -111,10 +107,6 @@ class Description:
 
     def expect(self, saved: Saved, prefix: str = "") -> dict[str, Tensor]:
         """Check that a file holds the tensors of this network, without allocating memory for them.
-
-        Args:
-            saved: The file.
-            prefix: Of the names of the network's tensors in it.
 
         Returns:
             The tensors that it has, on the meta device, with as many links as the file has.
