@@ -89,11 +89,6 @@ class Syntax:
 def parse(kind: Any, argv: Sequence[str], prog: str) -> Any:
     """Parse the words after a command.
 
-    Args:
-        kind: The class of its options.
-        argv: The words.
-        prog: The command, as in `skipweave fit`.
-
     Returns:
         The options; None after printing help or a config.
 

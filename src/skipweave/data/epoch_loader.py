@@ -1,6 +1,5 @@
 """Reproducible epochs: batches are a function of (seed, epoch), for any number of workers, ranks and starting step."""
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from skipweave.data.loader_workers import Loader, check_workers
+from skipweave.data.loader_workers import Loader
 from skipweave.data.seeding import mix_seed, permutation
 from skipweave.data.splits import Indices
 from skipweave_config.errors import SkipweaveError
@@ -108,7 +107,6 @@ def epoch_loader(
         raise SkipweaveError(f"batch_size is {batch_size}: expected at least 1")
     if not 0 <= rank < world_size:
         raise SkipweaveError(f"rank is {rank} of {world_size}: expected 0 <= rank < world_size")
-    check_workers(workers)
     steps = steps_per_epoch(len(dataset), batch_size, world_size=world_size, drop_last=drop_last)
     if not 0 <= start_step <= steps:
         raise SkipweaveError(f"start_step is {start_step}: this epoch has {steps} steps")
@@ -117,11 +115,8 @@ def epoch_loader(
     chunks = (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in range(start_step, steps))
     loader: Loader[Batch | SkipweaveError] = Loader(
         _Batches(dataset, transform, seed, epoch),
-        sampler=[chunk for chunk in chunks if len(chunk)],
-        batch_size=None,  # the sampler yields whole batches
-        collate_fn=_identity,
-        num_workers=workers,
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        workers,
+        sampler=[chunk for chunk in chunks if len(chunk)],  # whole batches
         pin_memory=pin_memory,
         generator=torch.Generator(),  # otherwise starting an epoch draws from the global generator
     )
@@ -167,10 +162,6 @@ def _stack(tensors: list[Tensor]) -> Tensor:
             f"expected one size: use crop, or a batch_size of 1"
         )
     return torch.stack(tensors)
-
-
-def _identity(batch: Any) -> Any:
-    return batch
 
 
 def _raising(loader: Loader[Batch | SkipweaveError]) -> Iterator[Batch]:

@@ -17,6 +17,7 @@ from skipweave_config.hints import misplaced_file
 
 # Arguments of timm's builder.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
+Statistics = tuple[float, float, float]
 _VARIANTS: dict[str, dict[str, Any]] = {}  # arguments of each registered name
 
 
@@ -85,52 +86,34 @@ def register_variants(
 
 def cifar_cfg(paper: str) -> dict[str, Any]:
     """Timm's `pretrained_cfg` of a CIFAR model, with the mean and standard deviation of CIFAR-10's training images."""
-    return dict(
-        url="",
-        num_classes=10,
-        input_size=(3, 32, 32),
-        pool_size=(8, 8),
-        crop_pct=1.0,
-        interpolation="bilinear",
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-        first_conv="stem.conv",
-        classifier="head.fc",
-        paper_ids=f"arXiv:{paper}",
-    )
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    return _cfg(paper, 10, 32, 1.0, mean, std, pool_size=(8, 8))
 
 
 def imagenet_cfg(paper: str) -> dict[str, Any]:
     """Timm's `pretrained_cfg` of an ImageNet model."""
-    return dict(
-        url="",
-        num_classes=1000,
-        input_size=(3, 224, 224),
-        pool_size=(7, 7),
-        crop_pct=0.875,
-        interpolation="bilinear",
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
-        first_conv="stem.conv",
-        classifier="head.fc",
-        paper_ids=f"arXiv:{paper}",
-    )
+    return _cfg(paper, 1000, 224, 0.875, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, pool_size=(7, 7))
 
 
 def segmentation_cfg(paper: str, *, first_conv: str, classifier: str) -> dict[str, Any]:
     """Timm's `pretrained_cfg` of a segmentation model, with the classes and crop size of CamVid."""
+    mean, std = (0.3907, 0.4052, 0.4143), (0.2965, 0.3051, 0.3008)
+    return _cfg(paper, 11, 224, 1.0, mean, std, pool_size=None, first_conv=first_conv, classifier=classifier)
+
+
+def _cfg(
+    paper: str, num_classes: int, side: int, crop_pct: float, mean: Statistics, std: Statistics, **own: Any
+) -> dict[str, Any]:
     return dict(
         url="",
-        num_classes=11,
-        input_size=(3, 224, 224),
-        pool_size=None,
-        crop_pct=1.0,
+        num_classes=num_classes,
+        input_size=(3, side, side),
+        crop_pct=crop_pct,
         interpolation="bilinear",
-        mean=(0.3907, 0.4052, 0.4143),
-        std=(0.2965, 0.3051, 0.3008),
-        first_conv=first_conv,
-        classifier=classifier,
+        mean=mean,
+        std=std,
         paper_ids=f"arXiv:{paper}",
+        **{"first_conv": "stem.conv", "classifier": "head.fc", **own},
     )
 
 

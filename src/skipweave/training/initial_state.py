@@ -15,12 +15,6 @@ from skipweave_config.fit_config import FitConfig
 def first_state(config: FitConfig, saved: Saved | None, learner: Learner, description: Description) -> RunState:
     """Load the network and the optimizer as the run starts or resumes.
 
-    Args:
-        config: The run's config.
-        saved: The checkpoint to resume from, if there is one.
-        learner: Gets the weights and the optimizer's state.
-        description: Description of the network.
-
     Raises:
         SkipweaveError: The checkpoint or the weights do not fit.
     """

@@ -11,19 +11,14 @@ from skipweave.data import SegmentationData, SegmentationDataset, check_classes,
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.tasks.task import Data
-from skipweave.transforms import COMPRESSION
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
+from skipweave_config.model_table import COMPRESSION
 from skipweave_config.study_config import NetworkConfig
 
 
 def check_config(models: Mapping[str, ModelConfig | NetworkConfig], accelerator: str, precision: str) -> None:
     """Check that models can be built, without memory for their weights, and that there is a device for them.
-
-    Args:
-        models: Models by the name of their field.
-        accelerator: Device type.
-        precision: Precision, as Lightning Fabric calls it.
 
     Raises:
         SkipweaveError: A model or one of its arguments is unknown or does not fit, or there is no such device.
@@ -42,11 +37,6 @@ def check_config(models: Mapping[str, ModelConfig | NetworkConfig], accelerator:
 
 def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:
     """Check that a network can be trained on data, and evaluated, in batches as configured.
-
-    Args:
-        config: The config.
-        args: all of the network's overrides.
-        data: as it was loaded.
 
     Raises:
         SkipweaveError: every reason why it cannot.
@@ -81,11 +71,6 @@ def check_batch(batch_size: int, data: Data) -> None:
 
 def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
     """Check that a network can be trained on the images as they are cropped, and evaluated.
-
-    Args:
-        network: on any device.
-        data: as it was loaded.
-        batch: training images at once, of a process.
 
     Raises:
         SkipweaveError: an image is too small for it, or a batch.

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave.data import Preprocessing, epoch_loader
-from skipweave.data.segmentation import JointEvalTransform, JointTrainTransform
+from skipweave.data.segmentation.joint_transforms import JointEvalTransform, JointTrainTransform
 
 VOID = 200
 PLAIN = Preprocessing(channels=3, resize=None, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)  # leaves bytes as they are

@@ -76,10 +76,6 @@ class SegmentationData:
 def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> SegmentationData:
     """Load a segmentation dataset; images are decoded on access.
 
-    Args:
-        config: Dataset, its location and options.
-        progress: As for `skipweave.data.load`.
-
     Raises:
         SkipweaveError: Folders or the class list are missing or invalid, files cannot be paired, or there are too few
             images for the split.

@@ -11,10 +11,6 @@ from torch.optim import Optimizer
 def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Convert the state to tensors and plain values.
 
-    Args:
-        optimizer: Any of torch's.
-        names: Of its parameters, in the optimizer's order.
-
     Returns:
         Tensors by `<parameter>/<key>`, and the plain values by the same names.
     """

@@ -64,11 +64,7 @@ class Task(ABC):
 
 
 class Classification(Task):
-    """Classification: one label per image.
-
-    Args:
-        classes: Number of classes.
-    """
+    """Classification: one label per image."""
 
     labels_pixels = False
 
