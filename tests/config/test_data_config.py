@@ -56,7 +56,6 @@ def test_all_mistakes_are_reported_at_once():
         ({"name": "camvid", "classes": "list.csv"}, ("classes", "camvid")),
         ({"name": "masks", "crop": 0}, ("crop", "0")),
         ({"name": "cifar10", "crop": 24}, ("crop", "24")),
-        ({"name": "cifar10", "mean": [0.5, 0.5, 0.5]}, ("mean", "[0.5, 0.5, 0.5]")),
         ({"name": "folder", "mean": [0.5]}, ("mean", "[0.5]")),
         ({"name": "folder", "std": [0.5, 0, 1]}, ("std[1]", "0")),
         ({"name": "folder", "range": [3, 3]}, ("range", "[3, 3]")),

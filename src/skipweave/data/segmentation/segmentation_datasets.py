@@ -82,9 +82,10 @@ def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] |
     """
     splits = read_splits(config)
     classes = splits.train.classes
-    mean, std = _STATISTICS[config.name]
+    mean, std = (given or own for given, own in zip((config.mean, config.std), _STATISTICS[config.name], strict=True))
     plain = Preprocessing(channels=3, resize=config.image_size, mean=mean, std=std)
     preprocessing = fit_normalization(plain, config, splits.train, progress)
+    flip = (config.flip or "horizontal") if config.augment else "none"
     return SegmentationData(
         name=config.name,
         classes=classes.names,
@@ -94,6 +95,6 @@ def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] |
         train=splits.train,
         val=splits.val,
         test=splits.test,
-        train_transform=JointTrainTransform(preprocessing, classes.void, config.crop, config.augment),
+        train_transform=JointTrainTransform(preprocessing, classes.void, config.crop, flip),
         eval_transform=JointEvalTransform(preprocessing),
     )
