@@ -152,7 +152,7 @@ def test_a_resumed_run_brings_its_config(tmp_path: Path):
         (["word"], "unexpected word: "),
         (["-q"], "unknown option -q: "),
         (["--data.name", "cifra10", "--data.root", "a"], "data.name is 'cifra10': did you mean cifar10?"),
-        (["--model", "my.yaml"], "model is 'my.yaml': should be a mapping of name, args; "),
+        (["--model", "my.yaml"], "model is 'my.yaml': should be a mapping of name, args"),
     ],
 )
 def test_a_mistake_is_one_problem_that_names_field_and_value(words: list[str], begin: str):
@@ -232,3 +232,11 @@ def test_help_of_a_config_is_grouped(capsys: pytest.CaptureFixture[str]):
     ]
     assert places == sorted(places)
     assert "--model " not in shown
+
+
+def test_downloads_are_named_on_the_command_line_only(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("start: hf-hub:user/repo\n")
+    with pytest.raises(SkipweaveError, match=r"start.*hf-hub:user/repo"):
+        parse(FitOptions, ["--config", str(file)], "skipweave fit")
+    assert str(parse(FitOptions, ["--start", "hf-hub:user/repo"], "skipweave fit").config.start) == "hf-hub:user/repo"
