@@ -8,10 +8,11 @@ from typing import Any
 
 import timm
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 from torch import nn
 
 from skipweave.models.classifier import ClassifierNet, StagedNet
+from skipweave.models.published_weights import PUBLISHED
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import misplaced_file
 
@@ -25,12 +26,14 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     """Create a registered model; the same as `timm.create_model` after `import skipweave`.
 
     Args:
-        name: One of `list_models()`, or any of timm's models.
+        name: One of `list_models()`, or any of timm's models, with a tag of its weights or without, such as
+            "densenet121_32.tv_in1k".
         **overrides: Arguments of the network that replace the registered ones (`num_classes`, `in_chans`, `growth`,
             `units`, `topology`, ...), and those of timm (`features_only`, `out_indices`, `pretrained`, ...).
 
     Raises:
-        SkipweaveError: The name or an override is unknown, or the value of an override is invalid.
+        SkipweaveError: The name or an override is unknown, the value of an override is invalid, or pretrained weights
+            do not exist, cannot be downloaded or do not fit.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -39,13 +42,53 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             f"unknown model {name!r}: {hint}`skipweave models` lists ours (timm knows them after `import skipweave`)"
             f"{misplaced_file(name)}"
         )
-    return timm.create_model(name, **overrides)
+    if not overrides.get("pretrained"):
+        return timm.create_model(name, **overrides)
+    try:
+        return timm.create_model(name, **overrides)
+    except SkipweaveError:
+        raise
+    except Exception as error:  # the hub's client, the network and torch raise various exceptions
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SkipweaveError(f"cannot load pretrained weights of {name}: {reason}") from error
 
 
-def list_models(filter: str = "") -> list[str]:
-    """Names of skipweave's models; `filter` is part of a name, or a pattern such as `"sparsenet*"`."""
+def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
+    """Names of skipweave's models.
+
+    Args:
+        filter: Part of a name, or a pattern such as `"sparsenet*"`.
+        pretrained: Whether to list models with pretrained weights only, with the tags of these.
+    """
     pattern = filter if any(sign in filter for sign in "*?[") else f"*{filter}*"
-    return [name for name in timm.list_models(pattern) if name in _VARIANTS]
+    return [name for name in timm.list_models(pattern, pretrained=pretrained) if name.partition(".")[0] in _VARIANTS]
+
+
+def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, Any] | None = None) -> None:
+    """Check that a model has pretrained weights.
+
+    Args:
+        name: Name of a registered model, ours or timm's, with a tag or without.
+        pretrained_cfg: As for `timm.create_model`.
+        overlay: Values that replace some of it, likewise.
+
+    Raises:
+        SkipweaveError: It has none, or no such tag.
+    """
+    model, _, tag = name.partition(".")
+    try:
+        cfg = resolve_pretrained_cfg(
+            model, pretrained_cfg=pretrained_cfg or tag or None, pretrained_cfg_overlay=overlay
+        )
+    except RuntimeError:
+        cfg = None
+    if cfg is None or not (cfg.has_weights or cfg.state_dict):
+        ours = list_models(pretrained=True)
+        own = [each for each in timm.list_models(f"{model}*", pretrained=True) if each.partition(".")[0] == model]
+        raise SkipweaveError(
+            f"{name} has no pretrained weights: "
+            + (f"{model} has {', '.join(own)}" if own else f"of skipweave's models these have: {', '.join(ours)}")
+        )
 
 
 def arguments_of(name: str) -> dict[str, Any]:
@@ -78,7 +121,8 @@ def register_variants(
     for name, arguments in variants.items():
         if timm.is_model(name):
             raise SkipweaveError(f"a model named {name!r} is registered already: choose another name")
-        cfgs[name] = dict(cfg)
+        tags: dict[str, Any] = {f"{name}.{tag}": {**cfg, **entries} for tag, entries in PUBLISHED.get(name, {}).items()}
+        cfgs |= generate_default_cfgs(tags or {name: dict(cfg)})
         entry_point = _entry_point(network, name, dict(arguments), filter_fn)
         setattr(module, name, register_model(entry_point))
         _VARIANTS[name] = dict(arguments)
@@ -130,6 +174,8 @@ def _entry_point(
         **overrides: Any,
     ) -> nn.Module:
         _check_names(name, overrides, known)
+        if pretrained:
+            check_pretrained(name, pretrained_cfg, pretrained_cfg_overlay)
         if overrides.get("features_only") and not issubclass(network, ClassifierNet):
             raise SkipweaveError(f"features_only is not supported by {name}, which is a segmentation network")
         merged = {**arguments, **overrides}

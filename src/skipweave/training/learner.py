@@ -13,6 +13,7 @@ from skipweave.training.checkpoint.optimizer_state import pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
 from skipweave.training.distributed.synchronization import sum_over_processes
+from skipweave.training.freezing import freeze
 from skipweave.training.model_building import build_network, check_labels, enable_grad_checkpointing
 from skipweave.training.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
@@ -52,6 +53,7 @@ class Learner:
         check_labels(self.name, self.network, pixels=task.labels_pixels)
         if config.grad_checkpointing:
             enable_grad_checkpointing(self.name, self.network)
+        self._frozen = freeze(self.name, self.network, config.freeze, norms=config.freeze_norms)
         if config.compile_units:
             compile_units(self.network)
         self.loss_weights = LossWeights(config.loss, count_heads(self.network), config.epochs)
@@ -67,8 +69,10 @@ class Learner:
             self.density = self._densifier.prepare(self.network, self.optimizer, step)
 
     def start_epoch(self) -> None:
-        """Set training mode."""
+        """Set training mode, except for what is frozen."""
         self.heads.train()
+        for module in self._frozen:
+            module.eval()
 
     def backward(self, images: Tensor, labels: Tensor, head_weights: Sequence[float]) -> Tensor:
         """Compute the gradients of the loss of a batch, without waiting for the device.

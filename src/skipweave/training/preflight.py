@@ -8,7 +8,9 @@ from torch import nn
 
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import SegmentationData, SegmentationDataset, check_classes, read_header, workers_warning
+from skipweave.models import check_pretrained
 from skipweave.training.distributed.devices import make_fabric
+from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError, noted_in
@@ -27,6 +29,8 @@ def check_config(models: Mapping[str, ModelConfig | NetworkConfig], accelerator:
     for field, model in models.items():
         try:
             check_network(model.name, model.args)
+            if isinstance(model, ModelConfig) and model.pretrained:
+                check_pretrained(model.name)
         except SkipweaveError as error:
             problems += [f"{field}: {problem}" for problem in error.problems]
     with noted_in(problems):
@@ -51,6 +55,7 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
     with noted_in(problems):
         network = sketch(config.model.name, dense)
         check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
+        freeze(config.model.name, network, config.freeze, norms=config.freeze_norms)
         check_sizes(network, data, config.batch_size // config.devices)
     if problems:
         raise SkipweaveError(*problems)

@@ -10,8 +10,8 @@ from matplotlib import rc_context
 from rich.table import Table
 from torch import nn
 
-from skipweave.export import local_weights
 from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.files.hub import local_weights
 from skipweave.models import create_model
 from skipweave.plotting import paper_figures
 from skipweave.plotting.figure_files import write_figure
