@@ -78,7 +78,8 @@ class FitConfig(Config):
         densify: Incremental densification.
         start: Weights to start from, such as another run's model.safetensors; random initialization by default.
         epochs: Passes over the training images.
-        batch_size: Images per step, over all processes together; an incomplete last batch of an epoch is dropped.
+        batch_size: Images per batch, over all processes together; a step takes one batch, or `optim.accumulate` of
+            them. An incomplete last one of an epoch is dropped.
         grad_checkpointing: Use activation checkpointing, which takes less memory and more time; for models with
             `set_grad_checkpointing`.
         compile_units: Compile the units with torch.compile at their first use, which takes minutes; for models of this

@@ -1,13 +1,27 @@
 """Configuration of optimizer, learning rate schedule, loss and densification."""
 
 import math
+from dataclasses import field
 from fractions import Fraction as Exact
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from skipweave_config.fields import Flag, Fraction, NonNegativeInteger, NonNegativeNumber, Number, PositiveNumber
+from skipweave_config.errors import SkipweaveError
+from skipweave_config.fields import (
+    Flag,
+    Fraction,
+    NonNegativeInteger,
+    NonNegativeNumber,
+    Number,
+    PlainValues,
+    PositiveInteger,
+    PositiveNumber,
+    Text,
+)
+from skipweave_config.hints import nearest
+from skipweave_config.optimizer_table import OptimizerEntry, optimizer_table
 from skipweave_config.validation import Config
 
 
@@ -17,32 +31,100 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _check_name(name: str) -> str:
+    if name not in optimizer_table():
+        raise ValueError(f"{nearest(name, optimizer_table())}should be one of {', '.join(optimizer_table())}")
+    return name
+
+
+def _default_lr(lr: Any, info: ValidationInfo) -> Any:
+    if lr is not None or "name" not in info.data:
+        return 0.1 if lr is None else lr
+    if info.data["name"] != "sgd":
+        raise ValueError(f"should be given for {info.data['name']}, such as 0.001: only sgd has a default")
+    return 0.1
+
+
+def _default_momentum(momentum: Any, info: ValidationInfo) -> Any:
+    entry = optimizer_table().get(info.data.get("name", ""))
+    return (0.9 if entry and entry.momentum else 0.0) if momentum is None else momentum
+
+
+def _default_nesterov(nesterov: Any, info: ValidationInfo) -> Any:
+    entry = optimizer_table().get(info.data.get("name", ""))
+    return bool(entry and entry.nesterov and info.data.get("momentum") != 0) if nesterov is None else nesterov
+
+
 class OptimConfig(Config):
     """The optimizer; the defaults are those of the papers for classification.
 
     Attributes:
-        name: `sgd`, or `rmsprop` with a smoothing constant of 0.9, as in the libraries that both segmentation papers
-            used.
-        lr: Initial learning rate.
-        momentum: Momentum factor.
-        nesterov: Use Nesterov momentum (`sgd` only).
-        weight_decay: Weight decay (L2 penalty) of all parameters.
+        name: Name of an optimizer in timm: `sgd`, `adamw`, `lamb`, `lion`, `muon`, `rmsprop` (with a smoothing constant
+            of 0.9, as in the libraries that both segmentation papers used) and others.
+        lr: Highest learning rate; 0.1 by default for `sgd`, to be given for others.
+        momentum: Momentum factor of optimizers that have one; 0.9 by default.
+        nesterov: Use Nesterov momentum, in optimizers that can; by default as timm does, for `sgd` true.
+        weight_decay: Weight decay (L2 penalty, or decoupled, as the optimizer has it).
+        decay_norms_and_biases: Also apply weight decay to the weights of norms and to biases, as the papers do.
+        layer_decay: Factor on the learning rate from each group of layers to the one before it, for fine-tuning; 1 for
+            the same rate everywhere.
+        clip_grad: Clip gradients to this norm of all of them together, value, or ratio to the weights (`clip_mode`).
+        clip_mode: `norm`, `value`, or `agc` (adaptive gradient clipping, per filter and without the last layer).
+        accumulate: Batches per step, whose mean gradient is used, as for a batch of batch_size x accumulate images. The
+            images of an incomplete last step of an epoch are dropped.
+        args: Other arguments of the optimizer, such as betas, eps or ns_steps, with timm's defaults.
     """
 
-    name: Literal["sgd", "rmsprop"] = "sgd"
-    lr: PositiveNumber = 0.1
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    nesterov: Flag = True
+    name: Annotated[Text, AfterValidator(_check_name)] = "sgd"
+    lr: Annotated[PositiveNumber, BeforeValidator(_default_lr)] = cast(float, None)
+    momentum: Annotated[Number, Field(ge=0, lt=1), BeforeValidator(_default_momentum)] = cast(float, None)
+    nesterov: Annotated[Flag, BeforeValidator(_default_nesterov)] = cast(bool, None)
     weight_decay: NonNegativeNumber = 1e-4
+    decay_norms_and_biases: Flag = False
+    layer_decay: Fraction = 1.0
+    clip_grad: PositiveNumber | None = None
+    clip_mode: Literal["norm", "value", "agc"] = "norm"
+    accumulate: PositiveInteger = 1
+    args: PlainValues = field(default_factory=dict)
+
+    @property
+    def entry(self) -> OptimizerEntry:
+        """The optimizer's line in the table."""
+        return optimizer_table()[self.name]
+
+    @field_validator("momentum")
+    @classmethod
+    def _check_momentum(cls, momentum: float, info: ValidationInfo) -> float:
+        entry = optimizer_table().get(info.data.get("name", ""))
+        if momentum and entry and not entry.momentum:
+            other = " (its betas are in optim.args)" if "betas" in entry.arguments else ""
+            raise ValueError(f"should be 0 with the optimizer {entry.name}, which has none{other}")
+        return momentum
 
     @field_validator("nesterov")
     @classmethod
     def _check_nesterov(cls, nesterov: bool, info: ValidationInfo) -> bool:
-        if nesterov and info.data.get("name") == "rmsprop":
-            raise ValueError("should be false with the optimizer rmsprop")
+        entry = optimizer_table().get(info.data.get("name", ""))
+        if nesterov and entry and entry.nesterov is None:
+            raise ValueError(f"should be false with the optimizer {entry.name}")
         if nesterov and info.data.get("momentum") == 0:
             raise ValueError("should be false with a momentum of 0")
         return nesterov
+
+    @field_validator("args")
+    @classmethod
+    def _check_args(cls, args: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        entry = optimizer_table().get(info.data.get("name", ""))
+        unknown = [name for name in args if entry and name not in entry.arguments]
+        if entry and unknown:
+            listed = f"valid names: {', '.join(entry.arguments)}"
+            raise SkipweaveError(
+                *(
+                    f"unknown argument {one!r} of {entry.name}: {nearest(one, entry.arguments)}{listed}"
+                    for one in unknown
+                )
+            )
+        return args
 
 
 class ScheduleConfig(Config):

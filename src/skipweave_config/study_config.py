@@ -77,7 +77,7 @@ class StudyConfig(Config):
         networks: The models to compare.
         seeds: Seeds; each model is trained once per seed.
         data: The dataset; without validation images, the default here, the last epoch's weights are tested.
-        optim: The optimizer.
+        optim: The optimizer; by default weight decay applies to norms and biases too, as in the papers.
         schedule: The learning rate schedule.
         loss: The loss.
         epochs: Passes over the training images.
@@ -96,7 +96,7 @@ class StudyConfig(Config):
     networks: Annotated[list[NetworkConfig], AfterValidator(not_empty)] = field(default_factory=default_networks)
     seeds: Annotated[list[Integer], AfterValidator(not_empty)] = field(default_factory=lambda: [0, 1])
     data: DataConfig = field(default_factory=lambda: DataConfig(augment=False, validation=0))
-    optim: OptimConfig = nested(OptimConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(decay_norms_and_biases=True))
     schedule: ScheduleConfig = nested(ScheduleConfig)
     loss: LossConfig = nested(LossConfig)
     epochs: PositiveInteger = 30

@@ -11,12 +11,11 @@ import torch
 from lightning_fabric import Fabric
 
 from skipweave.data import SegmentationData, Unreadable, check_classes, epoch_loader, exclude, load, with_normalization
-from skipweave_config.errors import SkipweaveError, Stopped, noted_in
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
-from skipweave.study.process_pool import Event, run_serially, run_in_processes
+from skipweave.study.process_pool import Event, run_in_processes, run_serially
 from skipweave.study.progress_display import Display, RunName
 from skipweave.study.report.facts import facts
 from skipweave.study.report.html_report import write_report
@@ -33,6 +32,7 @@ from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, Metric
 from skipweave.training.tasks.task import Data, Task, task_for
+from skipweave_config.errors import SkipweaveError, Stopped, noted_in
 from skipweave_config.study_config import StudyConfig
 
 _MOST_PROCESSES = 4
@@ -83,7 +83,7 @@ def _check_data(config: StudyConfig, data: Data) -> None:
     with noted_in(problems):
         check_classes(data)
     with noted_in(problems):
-        check_batch(config.batch_size, data)
+        check_batch(config, data)
     if problems:
         raise SkipweaveError(*problems)
 

@@ -11,7 +11,6 @@ from typing import Any, cast
 from lightning_fabric import Fabric
 
 from skipweave.data import Unreadable, exclude, load, with_normalization
-from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave.files.atomic_write import keep_as
 from skipweave.files.folder_lock import held
 from skipweave.plotting.learning_curves import write_curves
@@ -35,6 +34,7 @@ from skipweave.training.run.summary import RunSummary
 from skipweave.training.signals import stop_requests
 from skipweave.training.tasks.metrics import of_heads
 from skipweave.training.tasks.task import Data, Segmentation, Task, task_for
+from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import COMPUTED_FIELDS, FitConfig, differences
 
 
@@ -127,7 +127,7 @@ def _run(
         check_before(config, args, data)
         task = task_for(data, config.loss)
         config, plan = (config, None) if resume else _within_memory(config, args, task, data)
-        check_batch(config.batch_size, data)
+        check_batch(config, data)
         description = Description.of(config.model.name, args, data)
         check = partial(check_same_network, ours=description)
         warning = _hold(stack, fabric, resume, check) if resume else ""

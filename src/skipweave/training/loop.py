@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -12,7 +13,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
-from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState
@@ -23,6 +23,7 @@ from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
 from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads
 from skipweave.training.tasks.task import Data, evaluate_heads
+from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import FitConfig
 
 Batch = tuple[Tensor, Tensor]
@@ -59,7 +60,8 @@ class Loop:
     def __post_init__(self) -> None:
         """Count the steps of an epoch."""
         self.fabric = self.learner.fabric
-        self.steps = steps_per_epoch(len(self.data.train), self.config.batch_size, drop_last=True)
+        self.step_images = self.config.batch_size * self.config.optim.accumulate
+        self.steps = steps_per_epoch(len(self.data.train), self.step_images, drop_last=True)
         self.buffer = StepBuffer(self.fabric, self.request)
 
     def run(self) -> None:
@@ -84,15 +86,15 @@ class Loop:
             batch_size=config.batch_size,
             seed=config.seed,
             epoch=state.epoch,
-            start_step=state.step,
+            start_step=state.step * config.optim.accumulate,
             shuffle=True,
             drop_last=True,
         )
         clock = time.perf_counter()
-        for images, labels in batches:
+        for _ in range(state.step, self.steps):
             self.learner.start_step(self.steps_done)
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
-            self.buffer.add(self.learner.backward(images, labels, head_weights))
+            self.buffer.add(self.backward(batches, head_weights))
             self.learner.optimizer_step(self.learning_rate(state.step))
             state.count_step(self.learner.density)
             for callback in self.callbacks:
@@ -105,6 +107,13 @@ class Loop:
                 if asked:
                     raise self.stopped(asked)
                 clock = time.perf_counter()
+
+    def backward(self, batches: Iterator[Batch], head_weights: Sequence[float]) -> Tensor:
+        """Compute the gradients of a step, from one batch or several; return the sums of its images."""
+        parts = self.config.optim.accumulate
+        step = enumerate(islice(batches, parts), start=1)
+        sums = [self.learner.backward(images, labels, head_weights, part == parts) for part, (images, labels) in step]
+        return torch.stack(sums).sum(0) if parts > 1 else sums[0]
 
     def synchronize(self, since: float) -> signal.Signals | None:
         """Read the sums of the steps since the last synchronization; return the signal that asked to stop, if any.
@@ -252,7 +261,7 @@ class Loop:
         """
         folder, lr, state = self.records.folder, self.learning_rate(step), self.state
         indices = batch_indices(
-            len(self.data.train), self.config.batch_size, seed=self.config.seed, epoch=state.epoch, step=step
+            len(self.data.train), self.step_images, seed=self.config.seed, epoch=state.epoch, step=step
         )
         files = [self.data.train.file(index) for index in indices]
         self.records.write_divergence(

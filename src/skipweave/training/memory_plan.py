@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from skipweave.analysis.memory import peak_bytes
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
 from skipweave.training.model_building import enable_grad_checkpointing
-from skipweave.training.optimizers import make_optimizer
+from skipweave.training.optimization.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import OptimConfig
 
 _TRIED = (2, 4)  # batch sizes from which the memory per image follows
@@ -105,7 +105,7 @@ def _step_bytes(
         enable_grad_checkpointing("the network", network)
     heads = AllHeads(network)
     head_weights = [1.0] * count_heads(network)
-    optimizer = make_optimizer(optim, network.parameters())
+    optimizer = make_optimizer(optim, network)
 
     def steps() -> None:
         for _ in range(2):
