@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from skipweave_config.config_files import as_plain
-from skipweave_config.data_config import DataConfig
+from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fields import (
     FilePath,
     Flag,
@@ -20,7 +21,15 @@ from skipweave_config.fields import (
     Text,
 )
 from skipweave_config.model_table import check_args
-from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
+from skipweave_config.recipe import (
+    DensifyConfig,
+    EarlyStoppingConfig,
+    EmaConfig,
+    LossConfig,
+    MixConfig,
+    OptimConfig,
+    ScheduleConfig,
+)
 from skipweave_config.validation import Config, nested
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -36,6 +45,9 @@ FREE_TO_CHANGE = (
     "data.download",
     "data.workers",
 )
+
+# Optimizers whose state of a weight is of its shape, so that links can be added to it.
+_MOMENTS_PER_WEIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 
 #: Fields of the data that a run computes from the training images if they are not given.
 COMPUTED_FIELDS = ("range", "mean", "std")
@@ -58,12 +70,36 @@ class ModelConfig(Config):
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
 
 
-def check_last_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
-    """Validator of `epochs`: no fewer than `loss.last_epochs`."""
-    loss = info.data.get("loss")
-    if loss and loss.last_epochs > epochs:
-        raise ValueError(f"should be at least loss.last_epochs, which is {loss.last_epochs}")
+def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
+    """Validator of `epochs`: no fewer than `loss.last_epochs` and `mix.last_epochs`, and more than the warm-up."""
+    for name in ("loss", "mix"):
+        if (config := info.data.get(name)) and config.last_epochs > epochs:
+            raise ValueError(f"should be at least {name}.last_epochs, which is {config.last_epochs}")
+    if (schedule := info.data.get("schedule")) and schedule.warmup_epochs >= epochs:
+        raise ValueError(f"should be more than schedule.warmup_epochs, which is {schedule.warmup_epochs:g}")
     return epochs
+
+
+def check_label_smoothing(cls: type, loss: LossConfig, info: ValidationInfo) -> LossConfig:
+    """Validator of `loss`: no label smoothing of segmentation masks."""
+    if loss.label_smoothing and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        raise SkipweaveError(f"label_smoothing is not for the segmentation masks of {data.name}: leave it out")
+    return loss
+
+
+def check_mix(cls: type, mix: MixConfig, info: ValidationInfo) -> MixConfig:
+    """Validator of `mix`: no mixing of segmentation masks."""
+    asked = " and ".join(name for name in ("mixup", "cutmix") if getattr(mix, name))
+    if asked and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        raise SkipweaveError(f"{asked} cannot mix the segmentation masks of {data.name}: leave it out")
+    return mix
+
+
+def check_precision(cls: type, precision: str, info: ValidationInfo) -> str:
+    """Validator of `precision`: at least 32 bits for the weights where they are averaged."""
+    if precision == "bf16-true" and (ema := info.data.get("ema")) and ema.decay:
+        raise ValueError("should be bf16-mixed or 32-true with ema.decay: an average needs weights of 32 bits")
+    return precision
 
 
 class FitConfig(Config):
@@ -75,6 +111,9 @@ class FitConfig(Config):
         optim: The optimizer.
         schedule: The learning rate schedule.
         loss: The loss.
+        ema: An exponential moving average of the weights.
+        mix: Mixup and CutMix.
+        early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
         start: Weights to start from, such as another run's model.safetensors; random initialization by default.
         epochs: Passes over the training images.
@@ -100,6 +139,9 @@ class FitConfig(Config):
     optim: OptimConfig = nested(OptimConfig)
     schedule: ScheduleConfig = nested(ScheduleConfig)
     loss: LossConfig = nested(LossConfig)
+    ema: EmaConfig = nested(EmaConfig)
+    mix: MixConfig = nested(MixConfig)
+    early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     densify: DensifyConfig = nested(DensifyConfig)
     start: FilePath | None = None
     epochs: PositiveInteger = 10
@@ -114,7 +156,23 @@ class FitConfig(Config):
     precision: Precision = "32-true"
     checkpoint_every: NonNegativeInteger = 0
 
-    _check_last_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_last_epochs))
+    _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
+    _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
+    _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
+
+    @field_validator("densify")
+    @classmethod
+    def _check_densify(cls, densify: DensifyConfig, info: ValidationInfo) -> DensifyConfig:
+        ema, optim = info.data.get("ema"), info.data.get("optim")
+        if densify.every and ema and ema.decay:
+            raise SkipweaveError("every cannot be set with ema.decay: links are added to one network only")
+        if densify.every and optim and optim.name not in _MOMENTS_PER_WEIGHT:
+            raise SkipweaveError(
+                f"every cannot be set with the optimizer {optim.name}: links are added to the state of "
+                f"{', '.join(_MOMENTS_PER_WEIGHT)}"
+            )
+        return densify
 
     @field_validator("devices")
     @classmethod

@@ -128,20 +128,33 @@ class OptimConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """The learning rate schedule.
+    """The learning rate schedule, step by step: a warm-up if asked for, then a curve over the remaining steps.
 
     Attributes:
-        milestones: Fractions of all steps at which the learning rate is multiplied by gamma.
-        gamma: Multiplicative factor of the milestones.
-        decay: Multiplicative factor of every epoch.
+        name: `step` (milestones and decay), `cosine`, `linear` (with a warm-up like one cycle) or `poly` to `min_lr`,
+            or `plateau`, which multiplies by gamma when the metric of the validation images stops improving.
+        warmup_epochs: Epochs, or a fraction of one, in which the learning rate rises linearly to `optim.lr`.
+        warmup_lr: Learning rate of the first step of the warm-up.
+        min_lr: Lowest learning rate; not of `step`.
+        milestones: Of `step`: fractions of all steps at which the learning rate is multiplied by gamma.
+        gamma: Multiplicative factor of the milestones, and of `plateau`.
+        decay: Of `step`: multiplicative factor of every epoch.
+        power: Of `poly`: exponent of the remaining fraction of the steps.
+        patience: Of `plateau`: epochs without improvement that change nothing.
     """
 
+    name: Literal["step", "cosine", "linear", "poly", "plateau"] = "step"
+    warmup_epochs: NonNegativeNumber = 0.0
+    warmup_lr: NonNegativeNumber = 1e-5
+    min_lr: NonNegativeNumber = 0.0
     milestones: Annotated[tuple[Annotated[Number, Field(gt=0, lt=1)], ...], AfterValidator(_ascending)] = (0.5, 0.75)
     gamma: Fraction = 0.1
     decay: Fraction = 1.0
+    power: PositiveNumber = 0.9
+    patience: NonNegativeInteger = 10
 
     def factor(self, step: int, steps: int, epoch: int) -> float:
-        """The factor of the initial learning rate at a step.
+        """The factor of the highest learning rate at a step of the schedule `step`, after its warm-up.
 
         Args:
             step: Step of the run, counted from 0.
@@ -157,6 +170,7 @@ class LossConfig(Config):
     """The loss: mean cross-entropy over all heads of the network.
 
     Attributes:
+        label_smoothing: Part of each label that is spread evenly over all classes, in training; not for segmentation.
         heads: Weights of auxiliary heads (`model.args.heads stages`): one half together, in equal parts (`halves`,
             Log-DenseNet's paper) or by `sieve` (its released code); or zero (`last`).
         last_epochs: Final epochs trained with the last head only (Log-DenseNet, section 3.1: one).
@@ -164,9 +178,50 @@ class LossConfig(Config):
             training set over the frequency of the class.
     """
 
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     heads: Literal["halves", "sieve", "last"] = "halves"
     last_epochs: NonNegativeInteger = 0
     class_weights: Literal["none", "median_frequency"] = "none"
+
+
+class EmaConfig(Config):
+    """An exponential moving average (EMA) of the network's weights and statistics, which is evaluated and saved.
+
+    Attributes:
+        decay: Decay per step, such as 0.9998 for long runs; 0 for no average.
+        warmup: Begin with a smaller decay: at most 1 - (1 + step)^(-2/3), as timm has it.
+    """
+
+    decay: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    warmup: Flag = False
+
+
+class MixConfig(Config):
+    """Mixup and CutMix: pairs of images of a batch are mixed, and so are their labels; not for segmentation.
+
+    If both are on, each batch is mixed by one of them, chosen at random.
+
+    Attributes:
+        mixup: Parameter alpha of mixup, such as 0.2; 0 for none.
+        cutmix: Parameter alpha of CutMix, such as 1; 0 for none.
+        probability: Probability that a batch is mixed.
+        last_epochs: Final epochs without mixing.
+    """
+
+    mixup: NonNegativeNumber = 0.0
+    cutmix: NonNegativeNumber = 0.0
+    probability: Fraction = 1.0
+    last_epochs: NonNegativeInteger = 0
+
+
+class EarlyStoppingConfig(Config):
+    """The end of a run whose metric of the validation images does not improve any more.
+
+    Attributes:
+        patience: Epochs without a new best one after which training stops; 0 to train to the end.
+    """
+
+    patience: NonNegativeInteger = 0
 
 
 class DensifyConfig(Config):

@@ -8,12 +8,12 @@ from typing import Protocol
 import torch
 
 from skipweave.data import Unreadable
-from skipweave_config.errors import SkipweaveError
 from skipweave.study.process_pool import Send
 from skipweave.study.results import Network, Run
 from skipweave.study.study_directory import StudyDirectory, read_curve
 from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunStart, RunSummary
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import differences
 from skipweave_config.study_config import StudyConfig
 

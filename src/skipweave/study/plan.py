@@ -10,7 +10,6 @@ from torch import nn
 
 from skipweave.analysis.profile import profile, topologies_of
 from skipweave.data import SegmentationData
-from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
@@ -19,6 +18,7 @@ from skipweave.topology import join_stages
 from skipweave.training.model_building import arguments_for, build_network, check_labels, count_parameters
 from skipweave.training.preflight import check_sizes
 from skipweave.training.tasks.task import Data
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 

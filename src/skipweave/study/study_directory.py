@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import refuse_links, write_text
 from skipweave.study.results import Epoch, Timing
 from skipweave.training.run.run_directory import runs_in
 from skipweave_config.config_files import as_yaml
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.plain_files import read_json, read_text
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 from skipweave_config.validation import validate_json

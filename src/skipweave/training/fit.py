@@ -306,13 +306,14 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         step_seconds=median(row.step_seconds for row in rows),
         phases=tuple(loop.state.phases),
         skipped=skipped,
+        stopped_early=loop.stops_early,
     )
     if loop.fabric.is_global_zero:
         with folder.writing():
             if best:
                 keep_as(folder.best, folder.weights)
             else:
-                save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
+                save_weights(folder.weights, learner.evaluated.state_dict(), loop.records.description, len(rows))
             columns, title = [row.as_columns() for row in rows], f"{config.model.name} on {loop.data.name}"
             write_curves(folder.curves, columns, metric.name, metric.axis_label, title)
             folder.write_summary(summary)

@@ -62,6 +62,8 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
         if config.max_memory is None:  # else the batch is still to be chosen
             check_batch(config, data)
     with noted_in(problems):
+        check_validation(config, data)
+    with noted_in(problems):
         network = sketch(config.model.name, dense)
         check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
         check_sizes(network, data, config.batch_size // config.devices)
@@ -82,6 +84,19 @@ def check_batch(config: FitConfig | StudyConfig, data: Data) -> None:
             f"batch_size is {config.batch_size}{times}, but there are only {len(data.train)} training images: "
             f"give a batch_size of at most {less}that"
         )
+
+
+def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:
+    """Check that there are validation images where training depends on them.
+
+    Raises:
+        SkipweaveError: There are none.
+    """
+    plateau = "schedule.name is plateau" if config.schedule.name == "plateau" else ""
+    patience = config.early_stopping.patience
+    stopping = f"early_stopping.patience is {patience}" if patience else ""
+    if not data.val and (asked := list(filter(None, (plateau, stopping)))):
+        raise SkipweaveError(f"{' and '.join(asked)}, but {data.name} has no validation images: give data.validation")
 
 
 def check_sizes(network: nn.Module, data: Data, batch: int) -> None:

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.tasks.confusion_matrix import class_iou, global_accuracy, mean_iou
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,11 @@ def of_heads(heads: Sequence[Metrics]) -> dict[str, float]:
     *exits, last = heads
     early = {f"exit{number}_{last.metric.name}": exit.value for number, exit in enumerate(exits, start=1)}
     return {**last.compute(), **last.per_class(), **early}
+
+
+def of_raw(last: Metrics) -> dict[str, float]:
+    """The metrics of a network in training beside those of its average: by name, as `raw_top1_error`."""
+    return {f"raw_{name}": value for name, value in last.compute().items()}
 
 
 def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skipweave.data import ClassificationData, PixelCounts, SegmentationData, count_pixels
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
@@ -21,6 +20,7 @@ from skipweave.training.tasks.metrics import (
     segmentation_sums,
 )
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, predicted_mask
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import LossConfig
 
 Data = ClassificationData | SegmentationData
@@ -68,17 +68,24 @@ class Classification(Task):
 
     Args:
         classes: Number of classes.
+        label_smoothing: Part of each label that is spread evenly over all classes in the loss to minimize.
     """
 
     labels_pixels = False
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, label_smoothing: float = 0.0) -> None:
         self.classes = classes
+        self.label_smoothing = label_smoothing
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
-        """Weighted sum of the heads' mean cross-entropies; heads are (N, classes), labels (N,)."""
+        """Weighted sum of the heads' mean cross-entropies.
+
+        Heads are (N, classes), labels (N,) or soft labels (N, classes).
+        """
         weighted = [
-            weight * self.head_loss(head, labels) for head, weight in zip(heads, head_weights, strict=True) if weight
+            weight * functional.cross_entropy(head, labels, label_smoothing=self.label_smoothing)
+            for head, weight in zip(heads, head_weights, strict=True)
+            if weight
         ]
         return torch.stack(weighted).sum()
 
@@ -156,7 +163,7 @@ def task_for(data: Data, loss: LossConfig) -> Task:
         raise SkipweaveError(
             f"loss.class_weights is {loss.class_weights}, but {data.name} has no segmentation masks: leave it out"
         )
-    return Classification(len(data.classes))
+    return Classification(len(data.classes), loss.label_smoothing)
 
 
 def evaluate_heads(
