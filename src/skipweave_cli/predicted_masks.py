@@ -6,12 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import replacing
 from skipweave.inference import PredictedMask, segment
 from skipweave.plotting.mask_overlays import mask_image, plot_overlay
 from skipweave.training import Description
 from skipweave_cli.tables import complain, new_table, print_table, say
+from skipweave_config.errors import SkipweaveError
 
 _LARGEST = 4  # classes printed per image
 

@@ -15,7 +15,6 @@ from torch import nn
 
 from skipweave.analysis.profile import profile
 from skipweave.analysis.speed import Case, Speed, measure_speeds
-from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ledger import rows
 from skipweave.models import create_model
@@ -24,6 +23,7 @@ from skipweave.study.timing import machine
 from skipweave_cli.options import BenchOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import new_table, print_table, say
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from matplotlib.figure import Figure
 
 from skipweave.analysis.profile import profile
 from skipweave.data import SegmentationData
-from skipweave_config.errors import SkipweaveError
 from skipweave.inference.evaluation import evaluate_images
 from skipweave.plotting.figure_files import save_figure
 from skipweave.plotting.mask_overlays import plot_masks
@@ -16,6 +15,7 @@ from skipweave_cli.output_files import make_room, pictures
 from skipweave_cli.tables import new_table, print_table, say
 from skipweave_cli.training_display import metrics_text
 from skipweave_cli.worker_warning import warn_of_workers
+from skipweave_config.errors import SkipweaveError
 
 _DRAWN = 4  # exits in a figure, evenly spaced, as in Log-DenseNet's Fig. 2
 

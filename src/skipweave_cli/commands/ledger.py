@@ -9,10 +9,10 @@ from rich.progress import track
 from rich.table import Table
 
 from skipweave.analysis.ledger_check import Check, by_network, check
-from skipweave_config.errors import SkipweaveError
 from skipweave.ledger import PAPERS, Row, rows
 from skipweave_cli.options import LedgerOptions
 from skipweave_cli.tables import new_table, print_table, say
+from skipweave_config.errors import SkipweaveError
 
 _STYLES = {"yes": "green", "no": "yellow", "open": "dim", "wrong": "bold red"}
 

@@ -10,7 +10,6 @@ from matplotlib import rc_context
 from rich.table import Table
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.export import local_weights
 from skipweave.files.atomic_write import as_csv, replacing
 from skipweave.models import create_model
@@ -21,6 +20,7 @@ from skipweave.training import Description, Which, load_run, load_weights
 from skipweave_cli.options import PlotOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import new_table, print_table, say
+from skipweave_config.errors import SkipweaveError
 
 _ENDINGS = (".png", ".svg", ".pdf", ".csv")
 _IN_A_FOLDER = (".svg", ".png", ".csv")

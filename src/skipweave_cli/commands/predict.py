@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.data import list_images
-from skipweave_config.errors import SkipweaveError
 from skipweave.export import local_weights
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.inference import Prediction
@@ -15,6 +14,7 @@ from skipweave_cli.options import PredictOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.predicted_masks import write_masks
 from skipweave_cli.tables import complain, new_table, print_table
+from skipweave_config.errors import SkipweaveError
 
 
 def predict(options: PredictOptions) -> int:
