@@ -46,6 +46,9 @@ FREE_TO_CHANGE = (
     "data.workers",
 )
 
+#: Fields that may change to extend a run; `epochs` upwards only.
+FREE_TO_EXTEND = ("epochs", "early_stopping.patience")
+
 # Optimizers whose state of a weight is of its shape, so that links can be added to it.
 _MOMENTS_PER_WEIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 
@@ -185,19 +188,19 @@ class FitConfig(Config):
         return devices
 
 
-def differences(ours: FitConfig, theirs: FitConfig) -> list[str]:
-    """Fields that differ and affect the result, each as `name: ours, not theirs`.
+def differences(ours: FitConfig, theirs: FitConfig) -> dict[str, str]:
+    """Fields that differ and affect the result, each with `name: ours, not theirs`.
 
     Args:
         ours: The config asked for.
         theirs: The config of an existing run.
     """
     mine, other = dict(_leaves(as_plain(ours))), dict(_leaves(as_plain(theirs)))
-    return [
-        f"{name}: {mine.get(name)}, not {other.get(name)}"
+    return {
+        name: f"{name}: {mine.get(name)}, not {other.get(name)}"
         for name in sorted(mine | other)
         if name not in FREE_TO_CHANGE and mine.get(name) != other.get(name)
-    ]
+    }
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,12 +7,12 @@ from typing import Any
 
 from skipweave.analysis.profile import Profile, profile
 from skipweave.analysis.weak_links import WeakLinks, weak_links
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.model_building import build_network
 from skipweave.training.run.loading import Which, load_run
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import Removal, remove_links
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from skipweave.data import Unreadable
-from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.distributed import torchrun
 from skipweave.training.run.summary import EpochRow, RunSummary
 from skipweave_config.config_files import as_yaml, read
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 from skipweave_config.plain_files import read_json, read_text
 from skipweave_config.validation import validate_json
@@ -181,6 +181,12 @@ class RunDirectory:
         self.check()
         config = read(FitConfig, self.config)
         return replace(config, data=replace(config.data, download=False))
+
+    def extend(self, config: FitConfig) -> None:
+        """Reopen the run, finished or not, for the epochs and the early stopping of a config."""
+        own = self.read_config()
+        self.summary.unlink(missing_ok=True)  # first: with a summary the run would be finished
+        write_text(self.config, as_yaml(replace(own, epochs=config.epochs, early_stopping=config.early_stopping)))
 
     def keep_last(self) -> None:
         """Keep `last` as `previous`, before `last` is replaced."""

@@ -8,9 +8,9 @@ from lightning_fabric import Fabric
 from torch import distributed
 
 from skipweave.data import Unreadable, check_readable, find_unreadable
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
 
