@@ -10,11 +10,11 @@ from torch import nn
 
 from skipweave import create_model
 from skipweave.analysis.memory import peak_bytes
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, OptimConfig, fit
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Classification
+from skipweave_config.errors import SkipweaveError
 
 SIDE, BATCH = 16, 12
 make = partial(create_model, "sparsenet_bc100_24", units=3, growth=8)
@@ -94,3 +94,24 @@ def test_a_run_keeps_what_was_chosen(tiny: Callable[..., FitConfig]) -> None:
     assert settled.grad_checkpointing
     assert 2 <= settled.batch_size < config.batch_size
     assert settled == replace(config, grad_checkpointing=True, batch_size=settled.batch_size)
+
+
+def test_averaged_weights_take_memory_of_their_own():
+    plain, averaged = (
+        plan_memory(
+            make,
+            Classification(10),
+            OptimConfig(),
+            (3, SIDE, SIDE),
+            batch_size=4,
+            limit=10**12,
+            averaged=averaged,
+        )
+        for averaged in (False, True)
+    )
+    assert averaged.bytes - plain.bytes == pytest.approx(sum(t.nbytes for t in make().state_dict().values()), rel=0.01)
+
+
+def test_an_optimizer_that_reads_values_cannot_be_planned():
+    with pytest.raises(SkipweaveError, match="adamp"):
+        plan_memory(make, Classification(10), OptimConfig("adamp", lr=0.1), (3, SIDE, SIDE), batch_size=4, limit=10**12)
