@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from skipweave.data import mix_seed
-from skipweave_config.errors import SkipweaveError
 from skipweave.transforms.compression.densify import add_links, scatter_old, sparse_layers
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import DensifyConfig
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave.models import create_model
 from skipweave.transforms import COMPRESSION, build_compressed, check_compression
+from skipweave_config.errors import SkipweaveError, noted_in
 
 if TYPE_CHECKING:
     from skipweave.training.tasks.task import Data

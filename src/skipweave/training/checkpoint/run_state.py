@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.run.summary import EpochRow, Phase
 from skipweave.training.tasks.metrics import Metric, Metrics
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.validation import validate_json
 
 

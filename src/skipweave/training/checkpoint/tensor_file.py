@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.files.atomic_write import replacing
+from skipweave_config.errors import SkipweaveError
 
 Shapes = Mapping[str, tuple[int, ...]]
 

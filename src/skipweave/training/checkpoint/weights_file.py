@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from skipweave.data import Color, Preprocessing, SegmentationData
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
 from skipweave.training.model_building import build_network, check_labels, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms.compression.densify import match_fan_ins
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fields import PlainValues
 from skipweave_config.validation import validate
 

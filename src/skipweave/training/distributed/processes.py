@@ -14,12 +14,12 @@ from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
-from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.ports import meeting_port
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import StopRequest, stop_requests
+from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import FitConfig
 
 ReportDirectory = Callable[[Path], None]
