@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves
 from torchvision.models import detection, segmentation, video
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.transforms.compression.densify import add_links
+from skipweave_config.errors import SkipweaveError
 
 PAGE = Path(__file__).parents[1] / "docs" / "transforms_table.md"
 REFUSED = "not supported"

@@ -25,11 +25,11 @@ import command_server
 import yaml
 
 from skipweave.data import DataConfig
-from skipweave_config.errors import Stopped
 from skipweave.training import Callback, FitConfig, ModelConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory, runs_in
 from skipweave_config.config_files import as_plain
+from skipweave_config.errors import Stopped
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1, "SIGKILL": -9}
 GROWTH_MB = 16  # more than that, from the first to the last third, is a leak

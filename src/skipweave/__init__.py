@@ -7,10 +7,10 @@ from importlib.metadata import version
 
 from skipweave import layers, topology
 from skipweave.analysis.profile import profile
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model, list_models
 from skipweave.topology import Topology
 from skipweave.transforms import convert, depth_multiplier, optimize_for_inference, sparsify
+from skipweave_config.errors import SkipweaveError
 
 __version__ = version("skipweave")
 

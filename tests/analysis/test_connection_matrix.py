@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from skipweave.analysis.connection_matrix import connection_matrix
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.plotting.connections import plot_connection_matrix
+from skipweave_config.errors import SkipweaveError
 
 
 def on_meta(name, **arguments):

@@ -4,9 +4,9 @@ import torch
 
 import skipweave
 from skipweave.analysis.link_weights import cross_norms, group_maps, reuse_maps
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import SeqConv2d
 from skipweave.models import DelugeNet, SparseNet
+from skipweave_config.errors import SkipweaveError
 
 NAN = float("nan")
 

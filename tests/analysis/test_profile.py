@@ -10,9 +10,9 @@ import skipweave
 from skipweave import profile
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.analysis.operation_counts import CONVENTIONS
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CrossConv
 from skipweave.tracing.copies import on_meta
+from skipweave_config.errors import SkipweaveError
 
 # SparseNet's Table 4: MACs, elements that batch norms read, and the split of the parameters.
 IMAGENET = {

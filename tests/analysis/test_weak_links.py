@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from skipweave.analysis.weak_links import LinkWeight, link_weights, weak_links
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms.node_readers import readers
+from skipweave_config.errors import SkipweaveError
 
 
 def dense(**arguments):

@@ -17,10 +17,10 @@ import pytest
 import torch
 import yaml
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import load_weights
 from skipweave.training.checkpoint.tensor_file import seal
 from skipweave_cli import main
+from skipweave_config.errors import SkipweaveError
 
 Header = dict[str, Any]
 Harm = Callable[[Path], None]

@@ -1,8 +1,8 @@
 import pytest
 
 from skipweave.data import DataConfig
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import ModelConfig, OptimConfig
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.export import local_weights
+from skipweave_config.errors import SkipweaveError
 
 
 class Hub:

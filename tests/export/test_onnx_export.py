@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.export import OnnxModel, onnx_export, to_onnx
 from skipweave.training.auxiliary_heads import AllHeads
+from skipweave_config.errors import SkipweaveError
 from tests.export.networks import CLASSES, LABEL_PIXELS, Trained, quick, trained
 from tests.onnx_session import onnx_session
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from timm.data import create_transform, resolve_data_config
 from torchvision import transforms
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.export import hub_config, model_card
 from skipweave.export.timm_folder import _crop_pct
 from skipweave.training import load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
+from skipweave_config.errors import SkipweaveError
 from tests.export.networks import CLASSES, LABEL_PIXELS, NETWORKS, THINNED, trained
 
 WHOLE = [name for name in NETWORKS if name not in THINNED]

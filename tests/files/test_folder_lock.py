@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.files.folder_lock import held
+from skipweave_config.errors import SkipweaveError
 
 # Holds a folder until it is killed; says so.
 HOLDER = """

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from skipweave.data import Preprocessing
-from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, RunSummary, fit, load_run, load_weights
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.inference import predict
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_weights
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.fixture(scope="module")

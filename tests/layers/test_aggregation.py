@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.aggregation import sum_nodes
+from skipweave_config.errors import SkipweaveError
 
 
 def maps(*widths: int) -> list[Tensor]:

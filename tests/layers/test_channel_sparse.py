@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import ChannelPattern, channel_patterns
+from skipweave_config.errors import SkipweaveError
 
 ARGUMENTS = {
     "3x3": dict(kernel_size=3, padding=1),

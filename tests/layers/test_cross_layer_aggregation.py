@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ConcatRead, Cross, CrossConv, CrossRead, NodeNorm, Stage, SumRead
+from skipweave_config.errors import SkipweaveError
 
 
 def maps(count: int) -> list[Tensor]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import SeparableMaxPool
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.mark.parametrize("size", [(3, 3), (6, 8), (7, 8), (6, 9), (5, 3)])

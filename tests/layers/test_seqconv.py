@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skipweave.analysis.memory import saved_bytes
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import SeqConv2d
+from skipweave_config.errors import SkipweaveError
 
 CASES = {
     "windowed": dict(in_channels=12, out_channels=12),

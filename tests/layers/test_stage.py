@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Concat, Stage, Sum, conv1x1
 from skipweave.topology import Topology
+from skipweave_config.errors import SkipweaveError
 
 
 def conv(in_width: int, width: int) -> nn.Module:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CifarStem, Head, ImageNetStem, Stem
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.mark.parametrize(("kind", "parameters"), [(CifarStem, 9 * 2 * 6), (ImageNetStem, 49 * 2 * 6 + 2 * 6)])

@@ -3,8 +3,8 @@ from decimal import Decimal
 import pytest
 
 from skipweave import ledger
-from skipweave_config.errors import SkipweaveError
 from skipweave.ledger.table import SCALES
+from skipweave_config.errors import SkipweaveError
 
 ROWS = ledger.rows()
 COUNTS = {"sparsenet": 130, "log_densenet": 438, "seqconv": 64, "delugenet": 63, "channel_sparsity": 60}

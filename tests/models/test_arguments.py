@@ -3,8 +3,8 @@
 import pytest
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.models.arguments import Arguments, Resolution, units_of_depth
+from skipweave_config.errors import SkipweaveError
 
 
 def problems(**overrides: object) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import skipweave
 from skipweave.analysis.memory import saved_bytes
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CrossConv, NodeNorm
 from skipweave.models import DelugeNet
+from skipweave_config.errors import SkipweaveError
 
 SIZES = dict(units=(3, 6, 9), widths=(8, 16, 32))  # of the golden output
 

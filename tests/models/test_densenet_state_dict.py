@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import skipweave
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import SparseNet, from_densenet_layout
+from skipweave_config.errors import SkipweaveError
 
 
 class PlainUnit(nn.Module):

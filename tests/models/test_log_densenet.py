@@ -5,8 +5,8 @@ import torch
 
 import skipweave
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import LogDenseNetV1, LogDenseNetV2
+from skipweave_config.errors import SkipweaveError
 
 
 def test_v1_carries_exactly_the_nodes_that_later_stages_read() -> None:

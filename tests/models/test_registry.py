@@ -4,9 +4,9 @@ import pytest
 import timm
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import SparseNet, arguments_of
 from skipweave.models.registry import register_variants
+from skipweave_config.errors import SkipweaveError
 
 
 def test_all_variants_are_registered_with_timm() -> None:

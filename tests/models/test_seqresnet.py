@@ -10,9 +10,9 @@ from torch import Tensor, nn
 import skipweave
 from skipweave import topology
 from skipweave.analysis.operation_counts import count
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ResidualBlock, SeqConv2d
 from skipweave.models import SeqResNet
+from skipweave_config.errors import SkipweaveError
 
 CIFAR = dict(group_size=8, widths=(32, 64, 96), units=(1, 2, 1))
 IMAGENET = dict(stem="imagenet", widening=1, group_size=(16, 32, 32, 64), bottleneck=True)

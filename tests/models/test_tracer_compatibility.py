@@ -28,9 +28,9 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.ops import eager_execution
+from skipweave_config.errors import SkipweaveError
 
 FAMILIES = {
     "densenet40_12": dict(units=2, growth=4),

@@ -10,9 +10,9 @@ from torch import nn
 
 import skipweave
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import save_figure, to_svg
+from skipweave_config.errors import SkipweaveError
 
 
 def panels(figure):

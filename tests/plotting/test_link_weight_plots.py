@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from skipweave.analysis.link_weights import GroupMap
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import DelugeNet, SparseNet
 from skipweave.plotting.figure_files import save_figure, to_svg, write_figure
 from skipweave.plotting.link_weight_plots import plot_cross_norms, plot_groups, plot_reuse
+from skipweave_config.errors import SkipweaveError
 
 
 def test_one_bar_per_source():

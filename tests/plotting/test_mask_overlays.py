@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.mask_overlays import mask_image, overlay, plot_masks, plot_overlay
+from skipweave_config.errors import SkipweaveError
 
 CLASSES = ("sky", "road")
 PALETTE = ((200, 100, 0), (0, 100, 200), (0, 0, 0))

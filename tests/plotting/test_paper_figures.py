@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from skipweave.analysis.link_weights import cross_norms, group_maps, reuse_maps
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.plotting.paper_figures import KINDS, Value, plot, plots
+from skipweave_config.errors import SkipweaveError
 
 NETWORKS = {
     "sparsenet40_12": (dict(units=2, growth=1), {"connections", "reuse"}),

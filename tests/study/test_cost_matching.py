@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.study.cost_matching import largest_within, match_cost
 from skipweave.training.model_building import count_parameters
+from skipweave_config.errors import SkipweaveError
 
 
 def build(name):

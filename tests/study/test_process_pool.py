@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.study import process_pool
-from skipweave.study.process_pool import Event, one_line, run_serially, run_in_processes
+from skipweave.study.process_pool import Event, one_line, run_in_processes, run_serially
+from skipweave_config.errors import SkipweaveError
 
 
 def work(job, tell):

@@ -7,12 +7,12 @@ from PIL import Image
 
 from skipweave import topology
 from skipweave.data import DataConfig, find_unreadable
-from skipweave_config.errors import SkipweaveError
 from skipweave.study.runner import run_study
 from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
 from skipweave.training.run import skipped_images
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.metrics import TOP1_ERROR
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.topology import ChannelPattern, channel_patterns
+from skipweave_config.errors import SkipweaveError
 
 widths = st.integers(1, 40)
 seeds = st.integers(0, 2**31)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.topology import Topology, join_stages
+from skipweave_config.errors import SkipweaveError
 
 
 @st.composite

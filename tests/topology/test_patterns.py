@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.topology import Topology
+from skipweave_config.errors import SkipweaveError
 
 # SparseNet's offsets: predecessors of nodes 1..12 for the bases 2, 3 and 4.
 EXPONENTIAL = {

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave import topology
-from skipweave_config.errors import SkipweaveError
 from skipweave.topology import Prune, SpanningPlan, Topology, Version
+from skipweave_config.errors import SkipweaveError
 
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.channel_graph import ChannelGraph, channel_graph
 from skipweave.tracing.replicas import trials_of
+from skipweave_config.errors import SkipweaveError
 
 
 class Net(nn.Module):

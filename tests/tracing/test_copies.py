@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.copies import computes_weights, copied, has_hooks, in_mode, on_meta, replica, tensors_of
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.replicas import run
+from skipweave_config.errors import SkipweaveError
 
 
 def layers() -> nn.Sequential:

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.dataflow import Flow, data_flows, sizes_follow_values
 from skipweave.tracing.replicas import trials_of
+from skipweave_config.errors import SkipweaveError
 
 SIZE = (3, 8, 8)
 

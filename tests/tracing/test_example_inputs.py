@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.example_inputs import Inputs, checked_input_size, example
+from skipweave_config.errors import SkipweaveError
 
 IMAGE = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5).float()
 

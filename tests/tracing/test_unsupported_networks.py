@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.unsupported_networks import check_supported
+from skipweave_config.errors import SkipweaveError
 
 
 def inside(part: object) -> nn.Module:

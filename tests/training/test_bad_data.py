@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig, FileDataset
-from skipweave_config.errors import SkipweaveError
 from skipweave.inference import predict
 from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.errors import SkipweaveError
 
 BAD = ("train/ape/3.png", "train/cat/7.png")
 

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig
-from skipweave_config.errors import SkipweaveError
 from skipweave.export.timm_folder import hub_config, model_card
 from skipweave.inference import evaluate, predict, segment
 from skipweave.study.runner import run_study
@@ -17,6 +16,7 @@ from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSu
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import read
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 

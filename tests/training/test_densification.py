@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import Callback, DensifyConfig, FitConfig, ModelConfig, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.densification import Densifier
@@ -16,6 +15,7 @@ from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import sparsify
 from skipweave.transforms.compression.densify import sparse_layers
 from skipweave_config.config_files import as_plain
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.mark.parametrize(

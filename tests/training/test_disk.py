@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import Callback, FitConfig, RunStart, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import as_plain
+from skipweave_config.errors import SkipweaveError
 
 Tiny = Callable[..., FitConfig]
 

@@ -13,12 +13,12 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 
 from skipweave.data import batch_indices, load
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, OptimConfig, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed import processes
 from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.errors import SkipweaveError
 
 Tiny = Callable[..., FitConfig]
 

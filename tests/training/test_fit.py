@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, learner, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms.regional_compilation import compile_units
+from skipweave_config.errors import SkipweaveError
 
 Tiny = Callable[..., FitConfig]
 TEXTS = {".yaml", ".json", ".jsonl", ".txt", ".csv", ".svg"}

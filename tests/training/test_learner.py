@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, ModelConfig, OptimConfig
 from skipweave.training.checkpoint.tensor_file import open_saved, save
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.tasks.task import Classification
+from skipweave_config.errors import SkipweaveError
 
 ARGS = {"units": 1, "growth": 4, "num_classes": 5, "in_chans": 3}
 

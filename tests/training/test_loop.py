@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skipweave.data import DataConfig, batch_indices, load
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC, StepBuffer
@@ -24,6 +23,7 @@ from skipweave.training.run.run_directory import RunDirectory
 from skipweave_cli.commands.fit import fit as run_fit
 from skipweave_cli.options import FitOptions
 from skipweave_config.config_files import as_plain
+from skipweave_config.errors import SkipweaveError
 
 Tiny = Callable[..., FitConfig]
 # Operations that wait for an accelerator, as the size or the value of their result is needed on the host.

@@ -11,10 +11,10 @@ from PIL import Image
 
 from skipweave.data import DataConfig
 from skipweave.data.segmentation import open_mask, read_classes
-from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.mask_overlays import mask_image
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_run
 from skipweave_cli import main
+from skipweave_config.errors import SkipweaveError
 
 # A class list, how masks are saved, and the mode in which predicted ones come out.
 TABLES = {

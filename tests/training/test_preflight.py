@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from skipweave.data import DataConfig, check_workers, load, workers_warning
-from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
 from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, fit, load_run
 from skipweave.training.preflight import notes_before
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 SMALL = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4})

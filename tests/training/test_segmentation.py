@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig, count_pixels, load_segmentation
-from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import (
     Callback,
@@ -25,6 +24,7 @@ from skipweave.training import (
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Segmentation
+from skipweave_config.errors import SkipweaveError
 
 SMALL = ModelConfig("fc_logdensenet103", {"units": [1, 1, 1], "growth": 4, "proj_drop_rate": 0.1})
 

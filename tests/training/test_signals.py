@@ -13,13 +13,13 @@ from subprocess import PIPE
 import pytest
 import yaml
 
-from skipweave_config.errors import Stopped
 from skipweave.training import Callback, FitConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import SIGNALS, stop_requests
 from skipweave_config.config_files import as_plain
+from skipweave_config.errors import Stopped
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1}
 

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms import remove_links
 from skipweave.transforms.compression.densify import add_links, sparse_layers
+from skipweave_config.errors import SkipweaveError
 from tests.transforms.transforms import TRANSFORMS, shaken
 
 SIZE = dict(input_size=(3, 12, 12))

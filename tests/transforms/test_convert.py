@@ -9,8 +9,8 @@ import torchvision
 from torch import nn
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import RawSeqConv2d
+from skipweave_config.errors import SkipweaveError
 
 
 def on_meta(name: str) -> nn.Module:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
+from skipweave_config.errors import SkipweaveError
 from tests.transforms.transforms import TRANSFORMS, assert_alike, shaken
 
 SIZE = dict(input_size=(3, 16, 16))

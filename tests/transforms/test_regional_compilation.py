@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Unit
 from skipweave.layers.seqconv import GroupUnit
 from skipweave.transforms.regional_compilation import MAX_VARIANTS, compile_units
+from skipweave_config.errors import SkipweaveError
 
 
 @pytest.mark.parametrize("name", ["sparsenet40_12", "seqresnet_k8_r4_n1"])

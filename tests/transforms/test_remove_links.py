@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms import remove_links
 from skipweave.transforms.node_readers import readers
+from skipweave_config.errors import SkipweaveError
 
 NETWORKS = {
     "densenet": ("densenet40_12", dict(units=4, growth=3)),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.replicas import trials_of
 from skipweave.transforms.verification import Reference
+from skipweave_config.errors import SkipweaveError
 
 SIZE = (3, 8, 8)
 

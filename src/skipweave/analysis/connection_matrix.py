@@ -7,9 +7,9 @@ import numpy as np
 from torch import nn
 
 from skipweave.analysis.profile import topologies_of
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import SpanningStages
 from skipweave.topology import Topology, join_stages
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.copies import on_meta
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
 from skipweave.tracing.replicas import FastMetaNorms
+from skipweave_config.errors import SkipweaveError
 
 _LARGEST = 2048  # longest side to try
 

@@ -15,10 +15,10 @@ from torch import nn
 
 from skipweave.analysis.operation_counts import CONVENTIONS, Counts, count
 from skipweave.analysis.profile import parameters_by_type
-from skipweave_config.errors import SkipweaveError
 from skipweave.ledger import Row
 from skipweave.models import create_model
 from skipweave.transforms import build_compressed
+from skipweave_config.errors import SkipweaveError
 
 MEASURED = frozenset({"error", "top5_error", "accuracy", "mean_iou", "iou"})
 """Quantities that require training."""

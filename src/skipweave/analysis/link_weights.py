@@ -7,9 +7,9 @@ from itertools import groupby
 import numpy as np
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CrossConv, GroupUnit, SeqConv2d
 from skipweave.transforms.node_readers import Reader, readers
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

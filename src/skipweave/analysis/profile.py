@@ -11,12 +11,12 @@ from torch.nn.modules.conv import _ConvNd
 from skipweave.analysis.image_sizes import check_image_size, name_of
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.analysis.operation_counts import CONVENTIONS, Counts, count, counting, is_affine_norm
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Topology
 from skipweave.tracing.copies import on_meta
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
 from skipweave.tracing.replicas import FastMetaNorms
+from skipweave_config.errors import SkipweaveError
 
 BATCH = 2  # batch norm cannot be trained on one image where a feature map is 1x1
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipweave.analysis.profile import Profile
-from skipweave_config.errors import SkipweaveError
 from skipweave.transforms import optimize_for_inference
 from skipweave.transforms.memory_format import FORMATS, MemoryFormat
+from skipweave_config.errors import SkipweaveError
 
 Mode = Literal["inference", "step"]
 Precision = Literal["float32", "bf16"]

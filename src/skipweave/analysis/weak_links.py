@@ -9,9 +9,9 @@ from torch import nn
 
 from skipweave.analysis.link_weights import mean_by_source, numbers, relative
 from skipweave.analysis.profile import topologies_of
-from skipweave_config.errors import SkipweaveError
 from skipweave.topology import Link
 from skipweave.transforms.node_readers import Reader, readers
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from skipweave.data.image_datasets import DatasetSplits, FileDataset
 from skipweave.data.images.decoding import have_high_bit_depth
 from skipweave.data.images.image_files import EXTENSIONS, is_image, walk_files
 from skipweave.data.splits import TEST_FRACTION, stratified_split
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
+from skipweave_config.errors import SkipweaveError
 
 _LAYOUTS = "ROOT/train/CLASS/* with ROOT/val/CLASS/* and ROOT/test/CLASS/* if you have them, or ROOT/CLASS/* alone"
 

@@ -10,8 +10,8 @@ from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation import SegmentationData, load_segmentation
 from skipweave.data.splits import stratified_split
 from skipweave.data.value_statistics import fit_normalization
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from typing import TypeVar
 
 from torch.utils.data import DataLoader
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.ops.cpu.processor import cores
+from skipweave_config.errors import SkipweaveError
 
 Value = TypeVar("Value")
 

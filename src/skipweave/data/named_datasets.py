@@ -12,8 +12,8 @@ from torchvision import datasets
 from skipweave.data.class_folders import read_folder
 from skipweave.data.image_datasets import DatasetSplits, FileDataset, MemoryDataset
 from skipweave.data.splits import TEST_FRACTION, stratified_split
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
+from skipweave_config.errors import SkipweaveError
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _LAYOUTS = {

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import MAX_SIDE
+from skipweave_config.errors import SkipweaveError
 
 Range = tuple[float, float]
 """Lowest and highest value of images of more than 8 bits."""

@@ -11,8 +11,8 @@ from skipweave.data.images.decoding import read_pixel_type
 from skipweave.data.parallel_map import parallel_map
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
+from skipweave_config.errors import SkipweaveError
 
 # Number types, lowest and highest value, pixel count; per channel the mean and the sum of squared deviations.
 _Statistics = tuple[frozenset[str], float, float, int, np.ndarray, np.ndarray]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.training import Description
 from skipweave.training.auxiliary_heads import all_heads, count_heads
 from skipweave.transforms import optimize_for_inference
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.printable import printable
 
 INPUT = "images"

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import open_image
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.weights_file import Description
 from skipweave.training.tasks.segmentation_losses import predicted_mask
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

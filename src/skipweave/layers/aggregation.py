@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers.unit import NodeNorm, PendingAffine, Read, can_split, norm_relu, pending_affine
 from skipweave.ops import concat_read_fast, concatenate
+from skipweave_config.errors import SkipweaveError
 
 
 class Aggregation(Protocol):

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.ops import channel_sparse_conv2d, dense_weight
 from skipweave.topology import channel_patterns
 from skipweave.topology.channel_patterns import ChannelPattern, Choice, PatternName
+from skipweave_config.errors import SkipweaveError
 
 torch.fx.wrap("channel_sparse_conv2d")  # a single node in traced graphs, so that they choose the implementation
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers.unit import norm_relu
 from skipweave.ops import ConcatBuffer
+from skipweave_config.errors import SkipweaveError
 
 # The links of more groups would not fit into memory if all read all.
 _MAX_GROUPS = 4096

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers.aggregation import Aggregation
 from skipweave.layers.unit import Unit
 from skipweave.topology import Topology
+from skipweave_config.errors import SkipweaveError
 
 MakeBody = Callable[[int, int], nn.Module]
 

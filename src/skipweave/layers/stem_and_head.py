@@ -3,8 +3,8 @@
 from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers.unit import conv3x3
+from skipweave_config.errors import SkipweaveError
 
 
 class Stem(nn.Module):

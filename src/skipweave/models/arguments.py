@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from skipweave import topology as patterns
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CifarStem, ImageNetStem
 from skipweave.topology import Topology, TopologySpec
+from skipweave_config.errors import SkipweaveError
 
 PerStage = int | Sequence[int]
 TopologyArgument = TopologySpec | Sequence[TopologySpec]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Stage
+from skipweave_config.errors import SkipweaveError
 
 _EPS = 1e-5
 _VECTORS = ("weight", "bias", "running_mean", "running_var")

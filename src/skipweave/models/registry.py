@@ -11,8 +11,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, register_model
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.models.classifier import ClassifierNet, StagedNet
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import misplaced_file
 
 # Arguments of timm's builder.

@@ -17,8 +17,8 @@ from torch import nn
 
 from skipweave.analysis.connection_matrix import ConnectionMatrix, connection_matrix
 from skipweave.analysis.profile import topologies_of
-from skipweave_config.errors import SkipweaveError
 from skipweave.topology import Topology
+from skipweave_config.errors import SkipweaveError
 
 _RASTER_FROM = 3000  # links from which vector graphics are slow to display
 _FEW_NODES = 26  # largest number of units for which each node has a tick

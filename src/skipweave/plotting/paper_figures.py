@@ -11,9 +11,9 @@ from torch import nn
 
 from skipweave.analysis.connection_matrix import connection_matrix
 from skipweave.analysis.link_weights import cross_norms, group_maps, reuse_maps
-from skipweave_config.errors import SkipweaveError
 from skipweave.plotting.connections import plot_connection_matrix
 from skipweave.plotting.link_weight_plots import plot_cross_norms, plot_groups, plot_reuse
+from skipweave_config.errors import SkipweaveError
 
 Kind = Literal["connections", "reuse", "groups", "norms"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

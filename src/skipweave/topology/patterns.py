@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol, TypeVar, cast, get_args
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.topology.graph import Topology
+from skipweave_config.errors import SkipweaveError
 
 Budget = Literal["log", "constant", "equal"]
 TopologySpec = str | Topology | Sequence[Sequence[int]]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.topology.graph import Topology
+from skipweave_config.errors import SkipweaveError
 
 Prune = Literal["exact", "birth", "none"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.held_tensors import tensors_in
+from skipweave_config.errors import SkipweaveError
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 """Attributes of a module that hold its hooks."""

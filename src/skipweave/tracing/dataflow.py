@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.copies import has_hooks, in_mode, tensors_of
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.held_tensors import tensors_in
 from skipweave.tracing.replicas import Trials, run
+from skipweave_config.errors import SkipweaveError
 
 METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")
 """Methods of a network that users call: of torch, timm and skipweave."""

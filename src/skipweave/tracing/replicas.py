@@ -15,10 +15,10 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.copies import has_hooks, on_meta, replica
 from skipweave.tracing.example_inputs import Inputs, InputSize, example
 from skipweave.tracing.unsupported_networks import check_supported
+from skipweave_config.errors import SkipweaveError
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 """Normalizations, which do not change shapes."""

@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import RawSeqConv2d
 from skipweave.tracing.copies import copied
 from skipweave.tracing.dataflow import Flow, data_flows
@@ -18,6 +17,7 @@ from skipweave.tracing.replicas import Trials, trials_of
 from skipweave.tracing.unsupported_networks import check_supported
 from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors
 from skipweave.transforms.verification import Reference
+from skipweave_config.errors import SkipweaveError
 
 _GROUPS = 8  # per layer, as in most of the paper's networks
 

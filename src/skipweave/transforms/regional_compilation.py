@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers.seqconv import GroupUnit
 from skipweave.layers.unit import Unit
+from skipweave_config.errors import SkipweaveError
 
 MAX_VARIANTS = 256
 """Maximum number of compiled variants of a unit class; further units run eagerly. Deep networks have some dozens."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import CrossConv, SpanningStages
 from skipweave.topology import Link, Topology
 from skipweave.tracing.copies import copied
@@ -19,6 +18,7 @@ from skipweave.tracing.unsupported_networks import check_supported
 from skipweave.transforms.attachments import attached, carry_over
 from skipweave.transforms.node_readers import Reader, readers
 from skipweave.transforms.verification import Reference
+from skipweave_config.errors import SkipweaveError
 
 TopologyLists = list[list[int]] | list[list[list[int]]]
 

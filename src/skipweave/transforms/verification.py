@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.copies import replica
 from skipweave.tracing.dataflow import METHODS, sizes_follow_values
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.network_outputs import Outcome, difference, outcome
 from skipweave.tracing.replicas import Trials
+from skipweave_config.errors import SkipweaveError
 
 
 class Reference:

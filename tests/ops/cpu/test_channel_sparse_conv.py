@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from skipweave.ops import channel_sparse_dispatch, channel_sparse_conv2d, channel_sparse_dense, implementation_for
+from skipweave.ops import channel_sparse_conv2d, channel_sparse_dense, channel_sparse_dispatch, implementation_for
 from skipweave.ops.cpu import c_library
 from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
 from tests.ops.shapes import Case, assert_exact, cases, errors

@@ -5,10 +5,10 @@ from math import nan
 import pytest
 import torch
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.run_state import RunState, best_row
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, ClassificationMetrics
+from skipweave_config.errors import SkipweaveError
 
 
 def row(epoch: int, val_error: float | None) -> EpochRow:

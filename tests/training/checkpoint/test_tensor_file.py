@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.checkpoint.tensor_file import open_saved, save
+from skipweave_config.errors import SkipweaveError
 
 TENSORS = {
     "net/weight": torch.arange(6.0).view(2, 3),

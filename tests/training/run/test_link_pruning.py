@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from skipweave.data import load
-from skipweave_config.errors import SkipweaveError
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, fit, load_run
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.model_building import arguments_for, build_network
 from skipweave.training.run.link_pruning import prune_links
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.errors import SkipweaveError
 
 SILENT = [(0, 2, 0), (2, 2, 1)]  # stage, reader, source
 

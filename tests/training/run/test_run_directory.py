@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from skipweave.data import Unreadable
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import FitConfig
 from skipweave.training.checkpoint.tensor_file import Saved, save
 from skipweave.training.run import run_directory
 from skipweave.training.run.run_directory import RunDirectory, runs_in
+from skipweave_config.errors import SkipweaveError
 
 Tiny = Callable[..., FitConfig]
 NAME = "sparsenet40_24_digits_1"

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.training.tasks.deep_supervision import halves_loss_weights
 from skipweave.training.tasks.segmentation_losses import (
     deep_cross_entropy,
@@ -16,6 +15,7 @@ from skipweave.training.tasks.segmentation_losses import (
     soft_cross_entropy,
     soft_labels,
 )
+from skipweave_config.errors import SkipweaveError
 
 CLASSES = 4
 WEIGHTS = torch.tensor([0.3, 1.0, 2.5, 15.0], dtype=torch.float64)

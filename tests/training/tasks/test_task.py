@@ -5,11 +5,11 @@ import torch
 from torch.nn import functional
 
 from skipweave.data import DataConfig, load
-from skipweave_config.errors import SkipweaveError
 from skipweave.training import LossConfig
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.tasks.task import Classification, evaluate_heads, task_for
+from skipweave_config.errors import SkipweaveError
 
 
 def test_the_loss_is_the_weighted_sum_of_the_heads():

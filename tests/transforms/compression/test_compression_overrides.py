@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.transforms import build_compressed
+from skipweave_config.errors import SkipweaveError
 
 make = partial(skipweave.create_model, "tutorial_cifar10")
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.transforms import sparsify
 from skipweave.transforms.compression.densify import add_links, match_fan_ins, scatter_old, sparse_layers
+from skipweave_config.errors import SkipweaveError
 
 SIZE = (3, 8, 8)
 

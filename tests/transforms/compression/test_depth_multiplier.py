@@ -10,9 +10,9 @@ import torchvision
 from torch import nn
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.copies import on_meta
 from skipweave.transforms import CompressedModel, depth_multiplier
+from skipweave_config.errors import SkipweaveError
 
 IMAGE = (3, 224, 224)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.transforms.compression.layer_widths import Widths, draw, resize
+from skipweave_config.errors import SkipweaveError
 
 LAYERS: dict[str, tuple[Callable[[int, int], nn.Module], Widths]] = {
     "linear": (nn.Linear, Widths(3, 5)),

@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.tracing.channel_graph import channel_graph
 from skipweave.tracing.replicas import trials_of
 from skipweave.transforms import depth_multiplier, sparsify
 from skipweave.transforms.compression.path_rule import unread
+from skipweave_config.errors import SkipweaveError
 
 LAYERS = (nn.Conv2d, ChannelSparseConv2d)
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)

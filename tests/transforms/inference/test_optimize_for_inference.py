@@ -20,10 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ConcatRead, CrossConv, SeparableMaxPool
 from skipweave.transforms import InferenceNet, optimize_for_inference
 from skipweave.transforms.memory_format import MemoryFormat
+from skipweave_config.errors import SkipweaveError
 
 SLOW = ("seqresnet_b", "seqresnext", "resnet18, sparse", "resnet18, sparse in blocks", "timm's mobilenet", "converted")
 METHODS = ("forward", "forward_features", "forward_intermediates", "forward_anytime")

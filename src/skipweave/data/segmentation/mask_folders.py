@@ -9,8 +9,8 @@ from skipweave.data.images.decoding import have_high_bit_depth
 from skipweave.data.segmentation.class_list import ClassEntry, ClassList, read_classes
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset, pair_folders
 from skipweave.data.splits import TEST_FRACTION, stratified_split
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.data_config import DataConfig
+from skipweave_config.errors import SkipweaveError
 
 _PARTS = ("train", "val", "test")
 

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.channel_layers import PRODUCERS, channel_dim
 from skipweave.tracing.copies import in_mode
 from skipweave.tracing.replicas import NORMS, Trials, run, shape_replica
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)

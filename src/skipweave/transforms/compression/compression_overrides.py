@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave.transforms.compression.compressed_model import CompressedModel
 from skipweave.transforms.compression.depth_multiplier import check_factor, depth_multiplier
 from skipweave.transforms.compression.sparsify import check_density, sparsify
+from skipweave_config.errors import SkipweaveError, noted_in
 
 # Transforms in the order of application, the argument that a plain number stands for, and a check of the arguments.
 _TRANSFORMS: Mapping[str, tuple[Callable[..., CompressedModel], str, Callable[..., None]]] = {

@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import channel_patterns
 from skipweave.transforms.attachments import attached
 from skipweave.transforms.compression.sparsify import seed_of_layer
+from skipweave_config.errors import SkipweaveError
 
 NewWeights = Literal["fresh", "zero"]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import Head
 from skipweave.tracing.channel_layers import PRODUCERS, depthwise, output_width
 from skipweave.tracing.copies import copied, in_mode
@@ -19,6 +18,7 @@ from skipweave.transforms.compression.compressed_model import CompressedModel, c
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers, require_same_operations
 from skipweave.transforms.compression.layer_widths import Widths, draw, input_width, resizable, resize
 from skipweave.transforms.verification import Reference
+from skipweave_config.errors import SkipweaveError
 
 RULES: Mapping[str, Callable[[Fraction], int]] = {
     "floor8": lambda exact: max(8, 8 * math.floor(exact / 8)),

@@ -5,11 +5,11 @@ from itertools import combinations
 
 from torch import nn
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.channel_layers import PRODUCERS, depthwise
 from skipweave.tracing.dataflow import Flow, Step, data_flows
 from skipweave.tracing.replicas import Trials
 from skipweave.transforms.compression.layer_widths import resizable
+from skipweave_config.errors import SkipweaveError
 
 
 def fixed_width_layers(model: nn.Module, trials: Trials) -> set[str]:

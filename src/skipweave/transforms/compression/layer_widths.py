@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.tracing.channel_layers import PRODUCERS, channel_dim, depthwise
+from skipweave_config.errors import SkipweaveError
 
 _FOLLOWERS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import ChannelPattern, channel_patterns
 from skipweave.topology.channel_patterns import Choice, PatternName
@@ -27,6 +26,7 @@ from skipweave.transforms.attachments import attached, carry_over, listed, own_t
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
 from skipweave.transforms.compression.path_rule import apply_path_rule
 from skipweave.transforms.verification import Reference
+from skipweave_config.errors import SkipweaveError
 
 ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
     "ceil": lambda exact: max(1, math.ceil(exact)),

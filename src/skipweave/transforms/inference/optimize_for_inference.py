@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 from torch.utils._pytree import tree_map
 
-from skipweave_config.errors import SkipweaveError
 from skipweave.layers import SeparableMaxPool
 from skipweave.ops.eager_execution import is_eager
 from skipweave.tracing.copies import copied, in_mode
@@ -20,6 +19,7 @@ from skipweave.tracing.unsupported_networks import check_supported
 from skipweave.transforms.inference.norm_folding import Folding, fold_norms, is_step
 from skipweave.transforms.memory_format import FORMATS, MemoryFormat, best_memory_format
 from skipweave.transforms.verification import Reference
+from skipweave_config.errors import SkipweaveError
 
 _MAX_SEARCHED = 3  # batch norms that are searched for separately
 _WEIGHTS = (torch.float32, torch.bfloat16)
