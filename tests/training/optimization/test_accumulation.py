@@ -63,3 +63,17 @@ def test_the_batches_of_a_step_are_consecutive(tiny: Tiny, monkeypatch: pytest.M
 def test_too_few_images_for_a_step(tiny: Tiny):
     with pytest.raises(SkipweaveError, match=r"batch_size is 400 and optim\.accumulate 2, but there are only 738"):
         fit(tiny(batch_size=400, optim=OptimConfig(accumulate=2)))
+
+
+def test_gradients_are_clipped_without_the_loss_scale_of_float16():
+    torch.manual_seed(0)
+    args = {"units": 1, "growth": 4, "num_classes": 5, "in_chans": 3}
+    optim = OptimConfig(momentum=0, weight_decay=0.0, clip_grad=0.01)
+    config = FitConfig(model=ModelConfig("sparsenet40_24"), optim=optim, accelerator="cpu", precision="16-mixed")
+    learner = Learner(make_fabric("cpu", precision="16-mixed"), config, args, Classification(5))
+    before = [parameter.detach().clone() for parameter in learner.network.parameters()]
+    learner.start_epoch()
+    learner.backward(torch.randn(6, 3, 8, 8), torch.randint(5, (6,)), [1.0])
+    learner.optimizer_step(0.1)
+    changes = [(now - then).flatten() for now, then in zip(learner.network.parameters(), before, strict=True)]
+    assert torch.cat(changes).norm().item() == pytest.approx(0.1 * 0.01, rel=1e-2)
