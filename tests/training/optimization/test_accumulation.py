@@ -5,6 +5,8 @@ from copy import deepcopy
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 from torch.nn import functional
 
@@ -69,8 +71,9 @@ def test_gradients_are_clipped_without_the_loss_scale_of_float16():
     torch.manual_seed(0)
     args = {"units": 1, "growth": 4, "num_classes": 5, "in_chans": 3}
     optim = OptimConfig(momentum=0, weight_decay=0.0, clip_grad=0.01)
-    config = FitConfig(model=ModelConfig("sparsenet40_24"), optim=optim, accelerator="cpu", precision="16-mixed")
-    learner = Learner(make_fabric("cpu", precision="16-mixed"), config, args, Classification(5))
+    config = FitConfig(model=ModelConfig("sparsenet40_24"), optim=optim, accelerator="cpu")
+    precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=256.0))
+    learner = Learner(Fabric(accelerator="cpu", devices=1, plugins=[precision]), config, args, Classification(5))
     before = [parameter.detach().clone() for parameter in learner.network.parameters()]
     learner.start_epoch()
     learner.backward(torch.randn(6, 3, 8, 8), torch.randint(5, (6,)), [1.0])
