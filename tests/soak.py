@@ -62,7 +62,7 @@ class Soak:
         self.place = place
         self.rng = random.Random(seed)
         self.done: Counter[str] = Counter()
-        self.expected = self.digests(self.run(place / "undisturbed", faults=False))
+        self.expected = self.digests(self.run(place / "uninterrupted", faults=False))
 
     def digests(self, folder: RunDirectory) -> list[str]:
         return [open_saved(path).info["sha256"] for path in (folder.last, folder.best, folder.weights)]

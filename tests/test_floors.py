@@ -78,11 +78,11 @@ def test_every_module_imports_only_from_floors_below():
     assert violations(SRC) == []
 
 
-def test_the_modules_are_found():
+def test_modules_are_found():
     assert {"skipweave", "skipweave.files", "skipweave.topology"} <= {module for module, _ in modules(SRC)}
 
 
-def test_the_picture_shows_these_floors():
+def test_the_diagram_shows_these_floors():
     picture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^ ?(\d+)  (\w+) ", picture, re.MULTILINE)
     assert {room: int(floor) for floor, room in drawn} == {
@@ -147,7 +147,7 @@ def test_the_check_catches(tmp_path, file, line, complaint):
         ("models.py", "import torch\nfrom collections import abc"),
     ],
 )
-def test_the_check_lets_pass(tmp_path, file, line):
+def test_the_check_accepts(tmp_path, file, line):
     path = tmp_path / "skipweave" / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(line)

@@ -37,7 +37,7 @@ def suspicious(path: Path) -> list[str]:
     return found
 
 
-def test_the_sources_name_nothing_that_runs_what_it_reads():
+def test_the_sources_use_no_functions_that_execute_files():
     files = sorted(SRC.rglob("*.py"))
     assert len(files) > 100
     assert {str(path): found for path in files if (found := suspicious(path))} == {}
@@ -54,7 +54,7 @@ def test_the_check_catches(line: str, tmp_path: Path):
     assert suspicious(tmp_path / "a.py")
 
 
-def test_a_network_lives_with_pickle_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_commands_run_without_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def forbidden(*args: Any, **options: Any) -> NoReturn:
         raise AssertionError("a pickle")
 

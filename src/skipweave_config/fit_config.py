@@ -20,7 +20,7 @@ from skipweave_config.fields import (
     PositiveInteger,
     Text,
 )
-from skipweave_config.model_table import check_args
+from skipweave_config.model_table import COMPRESSION, check_args
 from skipweave_config.recipe import (
     DensifyConfig,
     EarlyStoppingConfig,
@@ -65,12 +65,24 @@ class ModelConfig(Config):
             channels follow from the data. Every model takes `depth_multiplier` (0.5, or {alpha: 0.5, rule: ceil}) and
             `sparsify` (0.1, or {density: 0.1, pattern: block, keep: [...]}), with the arguments of
             `skipweave.depth_multiplier` and `skipweave.sparsify`.
+        pretrained: Start from the model's pretrained weights, which are downloaded if they are not in the cache. The
+            name may have a tag of weights, such as `densenet121_32.tv_in1k`. With `args.topology` a DenseNet's weights
+            of the links that the topology has.
     """
 
     name: Text = "sparsenet40_12"
     args: PlainValues = field(default_factory=dict)
+    pretrained: Flag = False
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
+
+    @field_validator("pretrained")
+    @classmethod
+    def _check_pretrained(cls, pretrained: bool, info: ValidationInfo) -> bool:
+        compressed = [name for name in COMPRESSION if name in info.data.get("args", {})]
+        if pretrained and compressed:
+            raise ValueError(f"does not apply with args.{compressed[0]}: pretrained weights are of the whole network")
+        return pretrained
 
 
 def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
@@ -118,7 +130,12 @@ class FitConfig(Config):
         mix: Mixup and CutMix.
         early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
-        start: Weights to start from, such as another run's model.safetensors; random initialization by default.
+        start: Weights to start from: a run directory, a file of weights (.safetensors of this library or timm, .pth of
+            torchvision or timm) or, on the command line only, hf-hub:USER/REPO. If the classes differ, the classifier
+            is random. Random initialization by default.
+        freeze: Parts of the network that are not trained, with their running statistics: `none`, `stem`, `stages` (all
+            but the classifier), or a number of stages from the stem on.
+        freeze_norms: Whether the running statistics, weights and biases of all batch norms stay as they are.
         epochs: Passes over the training images.
         batch_size: Images per batch, over all processes together; a step takes one batch, or `optim.accumulate` of
             them. An incomplete last one of an epoch is dropped.
@@ -147,6 +164,8 @@ class FitConfig(Config):
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     densify: DensifyConfig = nested(DensifyConfig)
     start: FilePath | None = None
+    freeze: Literal["none", "stem", "stages"] | PositiveInteger = "none"
+    freeze_norms: Flag = False
     epochs: PositiveInteger = 10
     batch_size: PositiveInteger = 64
     grad_checkpointing: Flag = False
@@ -176,6 +195,14 @@ class FitConfig(Config):
                 f"{', '.join(_MOMENTS_PER_WEIGHT)}"
             )
         return densify
+
+    @field_validator("start")
+    @classmethod
+    def _check_start(cls, start: Path | None, info: ValidationInfo) -> Path | None:
+        model = info.data.get("model")
+        if start is not None and model is not None and model.pretrained:
+            raise ValueError("does not apply with model.pretrained: give one of the two")
+        return start
 
     @field_validator("devices")
     @classmethod

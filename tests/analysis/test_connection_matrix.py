@@ -1,12 +1,11 @@
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
 from skipweave.analysis.connection_matrix import connection_matrix
 from skipweave.models import create_model
 from skipweave.plotting.connections import plot_connection_matrix
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def on_meta(name, **arguments):
@@ -47,5 +46,5 @@ def test_the_matrix_is_drawn_with_lines_between_the_stages():
 
 
 def test_networks_without_stages_raise():
-    with pytest.raises(SkipweaveError, match="no stages"):
+    with raises("topology"):
         connection_matrix(nn.Conv2d(1, 1, 1))

@@ -10,6 +10,7 @@ import skipweave
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.analysis.profile import profile
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 # One network of each family and its smallest image side.
 SMALLEST = {
@@ -80,19 +81,18 @@ def test_a_batch_of_one_image_needs_more_than_one_value_per_channel(name, side):
 
 
 @pytest.mark.parametrize(
-    ("network", "shape", "message"),
+    ("network", "shape", "named"),
     [
-        (lambda: timm.create_model("vit_tiny_patch16_224"), (3, 32, 32), "224x224"),
-        (lambda: torchvision.models.vgg11(), (3, 31, 31), r"VGG .*31x31 .*32x32"),
-        (lambda: make("densenet121_32"), (4, 64, 64), r"\(4, 64, 64\).* 3 channels"),
+        (lambda: timm.create_model("vit_tiny_patch16_224"), (3, 32, 32), ("224x224",)),
+        (lambda: torchvision.models.vgg11(), (3, 31, 31), ("VGG", "31x31", "32x32")),
+        (lambda: make("densenet121_32"), (4, 64, 64), ((4, 64, 64), 3)),
     ],
 )
-def test_other_reasons_are_reported(network, shape, message):
+def test_other_reasons_are_reported(network, shape, named):
     with torch.device("meta"):
         made = network()
-    with pytest.raises(SkipweaveError, match=message) as caught:
+    with raises(*named):
         check_image_size(made, shape)
-    assert "\n" not in str(caught.value)
 
 
 class MultiplesOf8(nn.Module):
@@ -122,7 +122,7 @@ class ValueDependent(nn.Module):
 def test_a_network_that_depends_on_values_passes():
     check_image_size(ValueDependent(), (3, 8, 8))
     check_image_size(ValueDependent(), (3, 1, 1))
-    with pytest.raises(SkipweaveError, match=r"ValueDependent .*\(3, 8, 8\)"):
+    with raises("ValueDependent", (3, 8, 8)):
         profile(ValueDependent(), (3, 8, 8))
 
 
@@ -139,5 +139,5 @@ def test_the_network_and_random_state_do_not_change():
 
 
 def test_a_profile_of_too_small_images_raises():
-    with pytest.raises(SkipweaveError, match=r"densenet121_32 .*16x16.* 29x29"):
+    with raises("densenet121_32", "16x16", "29x29"):
         profile(make("densenet121_32"), (3, 16, 16))

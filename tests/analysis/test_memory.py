@@ -20,13 +20,13 @@ def test_each_layer_frees_what_it_was_given():
     assert peak_inference_bytes(chain, images()) == (5 + 7) * PIXELS
 
 
-def test_images_weights_views_and_results_in_place_are_not_counted_again():
+def test_images_weights_views_and_in_place_results_are_counted_once():
     layer = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten())
     assert peak_inference_bytes(layer, images()) == (4 + 4) * PIXELS
     assert peak_inference_bytes(nn.Flatten(), images()) == 0
 
 
-def test_what_is_held_is_counted():
+def test_held_tensors_are_counted():
     class Holding(nn.Module):
         def forward(self, x):
             held = [x + 1, x + 2]
@@ -40,7 +40,7 @@ def test_what_is_held_is_counted():
 @pytest.mark.parametrize(
     "name", ["sparsenet_bc100_24", "sparsenet_sum56", "logdensenet_v1_12_16", "logdensenet_v2_12_16"]
 )
-def test_on_the_meta_device_it_is_what_torch_s_own_operations_take(name, monkeypatch):
+def test_peak_on_the_meta_device_equals_that_of_torch_operations(name, monkeypatch):
     model = skipweave.create_model(name, units=2)
     twin = copy.deepcopy(model).to("meta")
     expected = peak_inference_bytes(twin, images("meta"))

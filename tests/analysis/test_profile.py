@@ -12,7 +12,7 @@ from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.analysis.operation_counts import CONVENTIONS
 from skipweave.layers import CrossConv
 from skipweave.tracing.copies import on_meta
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 # SparseNet's Table 4: MACs, elements that batch norms read, and the split of the parameters.
 IMAGENET = {
@@ -84,14 +84,14 @@ def test_links_of_the_stages():
     assert (measured.units, measured.links) == (36, 3 * 37)
     assert measured.mean_in_degree == pytest.approx(37 / 12)
     assert measured.max_in_degree == 4
-    assert measured.max_distances == (3, 3, 3)
+    assert [topology.max_distance for topology in measured.topologies] == [3, 3, 3]
     assert profile(on_meta_device("densenet40_12")).links == 3 * 78
 
 
 def test_a_topology_that_spans_the_stages_is_one():
     measured = profile(on_meta_device("logdensenet_v1_12_16"))
     assert [topology.units for topology in measured.topologies] == [36]
-    assert (measured.links, measured.max_distances) == (159, (5,))
+    assert (measured.links, measured.topologies[0].max_distance) == (159, 5)
 
 
 def test_other_networks_have_no_links():
@@ -165,7 +165,7 @@ def test_the_model_does_not_change():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_the_copy_on_the_meta_device_fractions_what_the_model_fractions():
+def test_shared_modules_are_shared_in_the_copy_on_the_meta_device():
     shared = nn.Linear(4, 4)
     twin = on_meta(nn.Sequential(shared, shared))
     assert twin[0].weight is twin[1].weight
@@ -177,18 +177,18 @@ def test_the_copy_on_the_meta_device_fractions_what_the_model_fractions():
     ("size", "value"),
     [
         (None, "input_size"),
-        ((3, 32), r"\(3, 32\)"),
-        ((3, 32, 0), r"\(3, 32, 0\)"),
-        ((1, 32, 32), r"\(1, 32, 32\)"),
+        ((3, 32), (3, 32)),
+        ((3, 32, 0), (3, 32, 0)),
+        ((1, 32, 32), (1, 32, 32)),
     ],
 )
 def test_wrong_sizes_raise(size, value):
-    with pytest.raises(SkipweaveError, match=value):
+    with raises(value):
         profile(nn.Conv2d(3, 4, 3), size)
 
 
 def test_an_unknown_convention_raises():
-    with pytest.raises(SkipweaveError, match="'flops'"):
+    with raises("'flops'"):
         profile(nn.Conv2d(3, 4, 3), (3, 8, 8)).operations("flops")
 
 

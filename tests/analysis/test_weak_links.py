@@ -5,7 +5,7 @@ from skipweave.analysis.weak_links import LinkWeight, link_weights, weak_links
 from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms.node_readers import readers
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def dense(**arguments):
@@ -58,7 +58,7 @@ def test_weak_links_are_those_below_the_threshold():
     assert as_tuples(weak_links(model, 0.2))[0] == [(0, 3, 0)]  # 0.2 is not below 0.2
     assert as_tuples(weak_links(model, 0.21))[0] == [(0, 3, 1), (0, 3, 0)]
     for below in (0, -1, 1.5, float("nan")):
-        with pytest.raises(SkipweaveError, match=f"below is {below}"):
+        with raises("below", below):
             weak_links(model, below)
 
 
@@ -98,5 +98,5 @@ def test_links_of_nodes_before_a_head_are_kept():
 
 
 def test_sums_have_no_link_weights():
-    with pytest.raises(SkipweaveError, match="no link"):
+    with raises("link", "weights"):
         link_weights(create_model("preact_resnet56", units=1))

@@ -7,11 +7,11 @@ import pytest
 
 from skipweave_cli.options import FitOptions
 from skipweave_cli.parser import parse
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.fields import FilePath, Integer, Text
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.recipe import ScheduleConfig
 from skipweave_config.validation import Config
+from tests.errors import assert_each_reports, assert_reports, raises
 
 
 class Look(Config):
@@ -61,9 +61,8 @@ def fit(*words: str) -> FitOptions:
 
 
 def problems(kind: type, *words: str) -> tuple[str, ...]:
-    with pytest.raises(SkipweaveError) as caught:
+    with raises() as caught:
         parse(kind, words, "x look")
-    assert "\n" not in str(caught.value)
     return caught.value.problems
 
 
@@ -131,33 +130,33 @@ def test_a_resumed_run_brings_its_config(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "begin"),
+    ("words", "named"),
     [
-        (["--epoch", "3"], "unknown option --epoch: did you mean --epochs?"),
-        (["--modle.name", "a"], "unknown option --modle.name: did you mean --model.name?"),
-        (["--model.args.", "a"], "unknown option --model.args.: "),
-        (["--optim.lr.x", "a"], "unknown option --optim.lr.x: did you mean --optim.lr?"),
-        (["--epochs", "many"], "epochs is 'many': "),
-        (["--epochs", "1.5"], "epochs is 1.5: "),
-        (["--epochs", "-3"], "epochs is -3: "),
-        (["--devices", "99999"], "devices is 99999: "),
-        (["--data.crop", "wide"], "data.crop is 'wide': "),
-        (["--schedule.milestones", "half"], "schedule.milestones[0] is 'half': "),
-        (["--grad_checkpointing"], "grad_checkpointing has no value: "),
-        (["--config"], "config has no value: "),
-        (["--print_config=yes"], "unknown option --print_config: "),
-        (["--model.args", "3"], "model.args is 3: "),
-        (["--config", "none.yaml"], "cannot read none.yaml: "),
-        (["--resume", "none"], "resume is 'none': "),
-        (["word"], "unexpected word: "),
-        (["-q"], "unknown option -q: "),
-        (["--data.name", "cifra10", "--data.root", "a"], "data.name is 'cifra10': did you mean cifar10?"),
-        (["--model", "my.yaml"], "model is 'my.yaml': should be a mapping of name, args; "),
+        (["--epoch", "3"], ["--epoch", "--epochs"]),
+        (["--modle.name", "a"], ["--modle.name", "--model.name"]),
+        (["--model.args.", "a"], ["--model.args."]),
+        (["--optim.lr.x", "a"], ["--optim.lr.x", "--optim.lr"]),
+        (["--epochs", "many"], ["epochs", "'many'"]),
+        (["--epochs", "1.5"], ["epochs", 1.5]),
+        (["--epochs", "-3"], ["epochs", -3]),
+        (["--devices", "99999"], ["devices", 99999]),
+        (["--data.crop", "wide"], ["data.crop", "'wide'"]),
+        (["--schedule.milestones", "half"], ["schedule.milestones[0]", "'half'"]),
+        (["--grad_checkpointing"], ["grad_checkpointing"]),
+        (["--config"], ["config"]),
+        (["--print_config=yes"], ["--print_config"]),
+        (["--model.args", "3"], ["model.args", 3]),
+        (["--config", "none.yaml"], ["none.yaml"]),
+        (["--resume", "none"], ["resume", "'none'"]),
+        (["word"], ["word"]),
+        (["-q"], ["-q"]),
+        (["--data.name", "cifra10", "--data.root", "a"], ["data.name", "'cifra10'", "cifar10"]),
+        (["--model", "my.yaml"], ["model", "'my.yaml'", "name, args"]),
     ],
 )
-def test_a_mistake_is_one_problem_that_names_field_and_value(words: list[str], begin: str):
+def test_a_mistake_is_one_problem_that_names_field_and_value(words: list[str], named: list[object]):
     (problem,) = problems(FitOptions, *words)
-    assert problem.startswith(begin)
+    assert_reports(problem, *named)
 
 
 def test_all_mistakes_in_words_and_files_are_reported(tmp_path: Path):
@@ -166,43 +165,42 @@ def test_all_mistakes_in_words_and_files_are_reported(tmp_path: Path):
     )
     words = ["--epochs", "many", "--optim.lr=x", "--optm.lr", "1", "--model.name", "5", "--seed", "--devices", "2"]
     found = problems(FitOptions, "--config", str(tmp_path / "a.yaml"), *words)
-    begins = [
-        "unknown option --optm.lr: did you mean --optim.lr?",
-        "seed has no value: ",
-        "data.name is 'cifra10': did you mean cifar10?",
-        "optim.lr is 'x': ",
-        "schedule.gamma is 2: ",
-        "schedule.decay is 'slow': ",
-        "loss is [1]: ",
-        "epochs is 'many': ",
-        "batch_size is 1.5: ",
-        "unknown name modle: did you mean model?",
-        "model: unknown model '5'",
-    ]
-    assert [problem[: len(begin)] for problem, begin in zip(found, begins, strict=True)] == begins
+    assert_each_reports(
+        found,
+        ("--optm.lr", "--optim.lr"),
+        ("seed",),
+        ("data.name", "'cifra10'", "cifar10"),
+        ("optim.lr", "'x'"),
+        ("schedule.gamma", 2),
+        ("schedule.decay", "'slow'"),
+        ("loss", [1]),
+        ("epochs", "'many'"),
+        ("batch_size", 1.5),
+        ("modle", "model"),
+        ("model", "'5'"),
+    )
 
 
 def test_all_mistakes_of_a_command_without_config_are_reported():
     found = problems(Look, "resnet18", "--size", "big", "--sise=3", "--args", "none")
-    begins = ["unknown option --sise: did you mean --size?", "size is 'big': ", "args is 'none': "]
-    assert [problem[: len(begin)] for problem, begin in zip(found, begins, strict=True)] == begins
+    assert_each_reports(found, ("--sise", "--size"), ("size", "'big'"), ("args", "'none'"))
 
 
 @pytest.mark.parametrize(
-    ("kind", "words", "begin"),
+    ("kind", "words", "named"),
     [
-        (Look, [], "MODEL is missing: usage: x look MODEL [OPTIONS]"),
-        (Look, ["--model", "a"], "unknown option --model: give the value alone; usage: x look MODEL [OPTIONS]"),
-        (Look, ["a", "b", "c"], "unexpected b c: usage: x look MODEL [OPTIONS]"),
-        (Gather, [], "IMAGES is missing: usage: x look IMAGES... [OPTIONS]"),
-        (Gather, ["--image", "a"], "unknown option --image: give the value alone; usage: x look IMAGES... [OPTIONS]"),
-        (Pick, ["a", "b"], "unexpected b: usage: x look [FILTER] [OPTIONS]"),
-        (Look, ["a", "--help.args"], "unknown option --help.args: did you mean --help?"),
-        (Look, ["a", "--print_config"], "unknown option --print_config: "),
+        (Look, [], ["MODEL", "x look MODEL [OPTIONS]"]),
+        (Look, ["--model", "a"], ["--model", "x look MODEL [OPTIONS]"]),
+        (Look, ["a", "b", "c"], ["b c", "x look MODEL [OPTIONS]"]),
+        (Gather, [], ["IMAGES", "x look IMAGES... [OPTIONS]"]),
+        (Gather, ["--image", "a"], ["--image", "x look IMAGES... [OPTIONS]"]),
+        (Pick, ["a", "b"], ["b", "x look [FILTER] [OPTIONS]"]),
+        (Look, ["a", "--help.args"], ["--help.args", "--help"]),
+        (Look, ["a", "--print_config"], ["--print_config"]),
     ],
 )
-def test_wrong_words_are_reported_with_the_usage(kind: type, words: list[str], begin: str):
-    assert problems(kind, *words)[0].startswith(begin)
+def test_unexpected_words_are_reported_with_the_usage(kind: type, words: list[str], named: list[str]):
+    assert_reports(problems(kind, *words)[0], *named)
 
 
 def test_no_import_path_is_followed(tmp_path: Path):
@@ -232,3 +230,11 @@ def test_help_of_a_config_is_grouped(capsys: pytest.CaptureFixture[str]):
     ]
     assert places == sorted(places)
     assert "--model " not in shown
+
+
+def test_downloads_are_named_on_the_command_line_only(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("start: hf-hub:user/repo\n")
+    with pytest.raises(SkipweaveError, match=r"start.*hf-hub:user/repo"):
+        parse(FitOptions, ["--config", str(file)], "skipweave fit")
+    assert str(parse(FitOptions, ["--start", "hf-hub:user/repo"], "skipweave fit").config.start) == "hf-hub:user/repo"

@@ -1,4 +1,4 @@
-"""What is printed cannot steer the terminal."""
+"""Printed text has no control characters for the terminal."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ HOSTILE = "a\x1b[2J\x07\x9b31m[b]:cat:\u202e\udcff"
 PRINTED = "a?[2J??31m[b]:cat:??"
 
 
-def test_cells_lines_and_problems_are_printed_plainly(capsys: pytest.CaptureFixture[str]):
+def test_cells_lines_and_problems_have_no_control_characters(capsys: pytest.CaptureFixture[str]):
     table = new_table("name", HOSTILE)
     table.add_row(HOSTILE, "1")
     print_table(table)
@@ -25,7 +25,7 @@ def test_cells_lines_and_problems_are_printed_plainly(capsys: pytest.CaptureFixt
     assert shown.err == f"skipweave: error: {PRINTED}\n"
 
 
-def test_a_run_is_shown_plainly(capsys: pytest.CaptureFixture[str]):
+def test_printed_runs_have_no_control_characters(capsys: pytest.CaptureFixture[str]):
     images = {"train": 1}
     display = RunDisplay()
     display.on_fit_start(RunStart(Path("runs"), "m", 1, HOSTILE, images, "cpu", 1, TOP1_ERROR, 1, 1, 0, 0, (HOSTILE,)))

@@ -1,4 +1,4 @@
-"""Files are the same, byte by byte, whichever process writes them."""
+"""Files are equal, byte by byte, in every process."""
 
 import os
 import subprocess

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from skipweave_config.config_files import as_yaml, read
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.study_config import StudyConfig
+from tests.errors import raises
 
 
 @pytest.mark.parametrize(
@@ -22,28 +22,24 @@ def test_reading_is_the_inverse_of_writing(config, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "part"),
+    ("text", "named"),
     [
-        ("epochs: [1", "not a YAML file"),
-        ("just words", "not a config file"),
-        ("epohcs: 3", "epohcs"),
-        ("epochs: many", "epochs is 'many'"),
-        ("epochs: 0", "epochs is 0"),
-        ("epochs: !!python/object/apply:os.getcwd []", "not a YAML file"),
-        ("model: !!python/name:os.system", "not a YAML file"),
+        ("epochs: [1", ("YAML",)),
+        ("just words", ("config file",)),
+        ("epohcs: 3", ("epohcs", "epochs")),
+        ("epochs: many", ("epochs", "'many'")),
+        ("epochs: 0", ("epochs", 0)),
+        ("epochs: !!python/object/apply:os.getcwd []", ("os.getcwd",)),
+        ("model: !!python/name:os.system", ("os.system",)),
     ],
 )
-def test_a_wrong_file_is_reported_in_one_line(tmp_path: Path, text: str, part: str):
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, text: str, named: tuple[object, ...]):
     file = tmp_path / "config.yaml"
     file.write_text(text)
-    with pytest.raises(SkipweaveError) as caught:
+    with raises(file, *named):
         read(FitConfig, file)
-    assert part in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert str(file) in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(SkipweaveError) as caught:
+    with raises(tmp_path / "none.yaml"):
         read(FitConfig, tmp_path / "none.yaml")
-    assert str(tmp_path / "none.yaml") in str(caught.value)

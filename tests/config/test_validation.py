@@ -20,6 +20,7 @@ from skipweave_config.fields import (
     Text,
 )
 from skipweave_config.validation import Config, shown, validate, validate_json
+from tests.errors import assert_each_reports, assert_reports
 
 
 class Part(Config):
@@ -71,27 +72,27 @@ def test_python_takes_the_same_values():
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.0, 0.5])
-def test_integers_and_numbers_are_told_apart(value: float):
+def test_integers_and_floats_keep_their_type(value: float):
     assert type(Whole("t", amount=value).amount) is type(value)
 
 
-def test_there_is_one_problem_per_mistake_and_it_begins_with_the_dotted_name():
+def test_each_mistake_is_one_problem_that_has_the_dotted_name():
     values = dict(titel=1, parts=[{"size": 0}, {"size": "x", "nme": 1}, 3], rate="fast", amount="x", which="bset")
     found = problems(Whole, {**values, "falls": [1, "a"], "args": {"a": object()}})
-    begins = [
-        "title is missing",
-        "parts[0].size is 0:",
-        "parts[1].size is 'x':",
-        "unknown name parts[1].nme: did you mean name?",
-        "parts[2] is 3: should be a mapping of size, name",
-        "rate is 'fast':",
-        "amount is 'x':",
-        "falls[1] is 'a':",
-        "which is 'bset': did you mean best?",
-        "args is {'a': <object",
-        "unknown name titel: did you mean title?",
-    ]
-    assert [problem[: len(begin)] for problem, begin in zip(found, begins, strict=True)] == begins
+    assert_each_reports(
+        found,
+        ("title",),
+        ("parts[0].size", 0),
+        ("parts[1].size", "'x'"),
+        ("parts[1].nme", "name"),
+        ("parts[2]", 3, "size, name"),
+        ("rate", "'fast'"),
+        ("amount", "'x'"),
+        ("falls[1]", "'a'"),
+        ("which", "'bset'", "best"),
+        ("args", "'a'"),
+        ("titel", "title"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,11 +138,11 @@ def test_there_is_one_problem_per_mistake_and_it_begins_with_the_dotted_name():
     ],
     ids=shown,
 )
-def test_wrong_values_are_rejected(hint, value):
+def test_invalid_values_are_rejected(hint, value):
     with pytest.raises(SkipweaveError) as caught:
         validate(hint, value, "it")
     (problem,) = caught.value.problems
-    assert problem.startswith(f"it is {shown(value)}: ")
+    assert_reports(problem, "it", shown(value))
 
 
 @pytest.mark.parametrize(("text", "count"), [(60_000, 60_000), ("60000", 60_000), ("60k", 60_000), ("2 G", 2 * 10**9)])
@@ -160,7 +161,7 @@ def test_deep_nesting_is_rejected():
         nest = [nest]
     with pytest.raises(SkipweaveError) as caught:
         validate(PlainValues, {"a": nest}, "it")
-    assert caught.value.problems[0].startswith("it is ")
+    assert_reports(caught.value.problems[0], "it")
     while isinstance(nest, list):  # Python itself would take it apart recursively
         nest = nest[0]
 

@@ -24,7 +24,8 @@ import torch
 from PIL import Image, ImageFile, ImageOps
 
 from skipweave.data import open_image
-from skipweave.data.segmentation import ClassEntry, ClassList, open_mask
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList
+from skipweave.data.segmentation.mask_files import open_mask
 from skipweave_config.errors import SkipweaveError
 from tests.data.high_bit_depth_files import png as png16
 from tests.data.high_bit_depth_files import ppm as ppm16
@@ -332,7 +333,7 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize("name", HARMFUL)
-def test_a_harmful_file_is_refused(tmp_path, name):
+def test_a_malicious_file_raises(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(HARMFUL[name]())
     assert read(path, lambda path: open_image(path, in_chans=3)) is None
@@ -340,6 +341,6 @@ def test_a_harmful_file_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
-def test_what_is_no_file_is_refused(tmp_path, make):
+def test_anything_but_a_regular_file_raises(tmp_path, make):
     make(tmp_path / "a.png")
     assert read(tmp_path / "a.png", lambda path: open_image(path, in_chans=3)) is None

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skipweave.data import DataConfig, epoch_loader, load
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def test_digits_are_the_default():
@@ -25,7 +25,7 @@ def test_validation_is_taken_from_training():
 
 
 def test_validation_must_leave_training_images():
-    with pytest.raises(SkipweaveError, match=r"1438 of 1438 images.* 1428"):
+    with raises(1438, 1428):
         load(DataConfig(validation=1438))
 
 

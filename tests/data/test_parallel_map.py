@@ -4,7 +4,7 @@ import signal
 import pytest
 
 from skipweave.data.parallel_map import parallel_map
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -20,7 +20,7 @@ def test_an_empty_map_is_empty(workers):
 
 
 def test_a_killed_worker_raises():
-    with pytest.raises(SkipweaveError, match=r"worker was killed.* 1 workers"):
+    with raises("1 workers"):
         list(parallel_map(lambda number: os.kill(os.getpid(), signal.SIGKILL), 3, 1))
 
 

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave.data.splits import stratified_split
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 LABELS = st.lists(st.integers(0, 4), max_size=80).map(lambda labels: np.array(labels, dtype=np.int64))
 
 
 @given(LABELS, st.data())
-def test_every_image_is_in_one_part_and_every_class_keeps_its_share(labels, data):
+def test_every_image_is_in_one_part_and_classes_keep_their_fraction(labels, data):
     sizes = np.bincount(labels, minlength=5)
     most = len(labels) - np.count_nonzero(sizes)
     count = data.draw(st.integers(0, most))
@@ -40,5 +40,5 @@ def test_the_split_depends_on_the_seed_alone():
 
 @pytest.mark.parametrize("count", [9, 10, 100, -1])
 def test_a_class_must_keep_an_image(count):
-    with pytest.raises(SkipweaveError, match=rf"{count} of 10 images.* 8"):
+    with raises("validation", count, 10, 8):
         stratified_split(np.arange(10) % 2, count, 0, "validation")

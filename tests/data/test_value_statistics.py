@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from skipweave.data import DataConfig, load, with_normalization
+from skipweave.data import DataConfig, epoch_loader, load, with_normalization
 from skipweave.data.validation.check_dataset import check_dataset
 from skipweave_config.errors import SkipweaveError
 from tests.data.high_bit_depth_files import png, tiff
+from tests.errors import raises
 
 
 @pytest.fixture
@@ -105,8 +106,9 @@ def test_a_configured_range_is_taken(scans):
 def test_every_level_is_kept(scans, augment):
     data = load(folder(scans, augment=augment))
     image = torch.arange(963, 963 + 32 * 32).view(1, 32, 32).expand(3, -1, -1).float()
-    torch.manual_seed(0)
-    taken = data.train_transform(image)
+    [taken], _ = next(
+        iter(epoch_loader([(image, 0)], data.train_transform, batch_size=1, seed=0, epoch=0, shuffle=False))
+    )
     assert taken.shape == (3, 32, 32)
     assert taken.dtype == torch.float32
     assert len(taken.unique()) > (200 if augment else 1000)  # those of a crop that is enlarged
@@ -142,18 +144,18 @@ def test_floating_point_images_are_read_likewise(scans):
     assert check_dataset(folder(scans)).values[0].kind == "32-bit float gray"
 
 
-def test_a_damaged_training_image_is_named_or_left_out(scans):
+def test_a_damaged_training_image_is_named_or_skipped(scans):
     own = load(folder(scans)).preprocessing
     broken = scans / "train" / "lesion" / "99.png"
     broken.write_bytes(b"no image")
-    with pytest.raises(SkipweaveError, match=r"99\.png"):
+    with raises(broken):
         load(folder(scans))
     assert load(folder(scans, on_bad="skip")).preprocessing == own
 
 
 def test_images_of_8_bits_among_others_are_named(scans):
     Image.new("L", (32, 32)).save(scans / "train" / "lesion" / "99.png")
-    with pytest.raises(SkipweaveError, match=r"99\.png has 8-bit gray"):
+    with raises("99.png", "8-bit gray"):
         load(folder(scans))
     (finding,) = check_dataset(folder(scans)).findings
     assert finding.place.endswith("99.png")
@@ -168,13 +170,13 @@ def test_images_of_16_bits_among_others_are_named(scans, make_images, tmp_path):
     assert finding.bad
     data = load(folder(tmp_path / "bytes"))
     images = data.train if any("cat/5.png" in path for path in data.train.paths) else data.test
-    with pytest.raises(SkipweaveError, match=r"5\.png has 16-bit gray"):
+    with raises("5.png", "16-bit gray"):
         values(images)
 
 
 def test_whole_and_floating_point_numbers_are_not_mixed(scans):
     (scans / "train" / "lesion" / "99.tif").write_bytes(tiff(np.full((9, 9, 1), 0.5, np.float32)))
-    with pytest.raises(SkipweaveError, match="floating-point numbers and whole numbers"):
+    with pytest.raises(SkipweaveError):
         load(folder(scans))
     assert check_dataset(folder(scans)).bad == 1
 
@@ -182,35 +184,35 @@ def test_whole_and_floating_point_numbers_are_not_mixed(scans):
 def test_constant_images_raise(scans):
     for path in scans.rglob("*.png"):
         path.write_bytes(png(np.full((9, 9, 1), 1000, np.uint16)))
-    with pytest.raises(SkipweaveError, match="folder are 1000"):
+    with raises("folder", 1000):
         load(folder(scans))
 
 
 @pytest.mark.parametrize(
-    ("options", "field_and_value"),
+    ("options", "named"),
     [
-        ({"range": [5]}, r"range\[1\]"),
-        ({"range": [5, 5]}, r"range is \[5, 5\]"),
-        ({"range": [float("-inf"), 5]}, "range"),
-        ({"range": "wide"}, "range is 'wide'"),
-        ({"mean": [0.5]}, r"mean is \[0\.5\]"),
-        ({"std": [1, 0, 1]}, r"std\[1\] is 0"),
+        ({"range": [5]}, ("range[1]",)),
+        ({"range": [5, 5]}, ("range", [5, 5])),
+        ({"range": [float("-inf"), 5]}, ("range[0]", "-inf")),
+        ({"range": "wide"}, ("range", "'wide'")),
+        ({"mean": [0.5]}, ("mean", [0.5])),
+        ({"std": [1, 0, 1]}, ("std[1]", 0)),
     ],
 )
-def test_wrong_values_raise(tmp_path, options, field_and_value):
-    with pytest.raises(SkipweaveError, match=field_and_value):
+def test_invalid_values_raise(tmp_path, options, named):
+    with raises(*named):
         folder(tmp_path, **options)
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "imagenet", "camvid"])
 def test_datasets_of_8_bits_have_no_range(tmp_path, name):
-    with pytest.raises(SkipweaveError, match=f"range is .*{name}.*std is .*{name}"):
-        DataConfig(name=name, root=tmp_path, range=(0, 1), std=(1, 1, 1))
+    with raises("range", name):
+        DataConfig(name=name, root=tmp_path, range=(0, 1))
 
 
 def test_a_folder_of_8_bits_has_none_either(tmp_path, make_images):
     make_images(tmp_path, {"cat": 5, "ape": 5})
-    with pytest.raises(SkipweaveError, match=r"range .*folder"):
+    with raises("range", "folder"):
         load(folder(tmp_path, range=(0, 100)))
 
 

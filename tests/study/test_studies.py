@@ -21,7 +21,7 @@ UNITS = 72
 DELUGENETS = ["delugenet_digits", "delugenet_cifar10"]
 
 
-def test_there_are_some():
+def test_studies_are_found():
     assert set(STUDIES) == {
         "camvid",
         "cifar10",
@@ -41,7 +41,7 @@ def test_there_are_some():
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_it_can_be_read_and_tells_command_and_cost(name):
+def test_a_study_is_loaded_and_has_command_and_cost(name):
     study = read(StudyConfig, STUDIES[name])
     assert study.output == Path("runs") / f"study_{name}"
     assert study.data.validation == 0 or study.data.name == "camvid"  # else nothing is chosen by any error
@@ -79,16 +79,16 @@ def parameters(study: StudyConfig) -> list[int]:
         pytest.param("delugenet_cifar10", marks=pytest.mark.slow),
     ],
 )
-def test_parameters_are_as_equal_as_told(name):
+def test_parameters_are_as_equal_as_the_header_says(name):
     counts = parameters(read(StudyConfig, STUDIES[name]))
     header = STUDIES[name].read_text(encoding="utf-8").split("title:")[0]
-    told = re.search(r"parameters within ([\d.]+) %", header)
-    assert max(counts) / min(counts) - 1 < float(told[1]) / 100
+    printed = re.search(r"parameters within ([\d.]+) %", header)
+    assert max(counts) / min(counts) - 1 < float(printed[1]) / 100
     assert all(f"{count:,}" in header for count in (min(counts), max(counts)))
 
 
 @pytest.mark.parametrize("name", ["seqresnet_digits", "seqresnet_cifar10"])
-def test_the_seqresnets_own_resnet_has_one_group_a_layer(name):
+def test_the_resnet_of_seqresnet_has_one_group_per_layer(name):
     theirs = {network.title: network.args for network in read(StudyConfig, STUDIES[name]).networks}
     assert theirs["ResNet"]["group_size"] == theirs["ResNet"]["widths"]
     assert {key: value for key, value in theirs["ResNet"].items() if key not in ("group_size", "widths")} == {
@@ -96,7 +96,7 @@ def test_the_seqresnets_own_resnet_has_one_group_a_layer(name):
     }
 
 
-def test_the_windowed_and_dense_networks_are_the_papers_half_as_wide():
+def test_the_windowed_and_dense_networks_have_half_the_widths_of_the_paper():
     printed = {
         "S1": dict(group_size=8, widths=[64, 128, 192], units=1, windowed=True),
         "S2": dict(group_size=8, widths=[48, 96, 144], units=[1, 2, 1], windowed=False),
@@ -146,7 +146,7 @@ def test_distances_are_compared_at_equal_links(name, budgets):
             assert f"{label} ({'longest distance ' * (label == 'LD')}{measures}" in header
 
 
-def test_the_log_densenets_differ_in_one_thing():
+def test_the_log_densenets_differ_in_one_argument():
     networks = read(StudyConfig, STUDIES["log_densenet_one_change"]).networks
     for network, following in zip(networks, [*networks[1:], networks[0]], strict=True):
         differing = [key for key in network.args if network.args[key] != following.args[key]]
@@ -166,7 +166,7 @@ def test_narrow_and_sparse_networks_are_compared_in_pairs(name):
     assert [given["alpha"] for given in narrow] == [round(density**0.5, 4) for density in sparse]
 
 
-def test_densification_differs_from_dense_training_in_nothing_else():
+def test_densification_differs_from_dense_training_in_the_links_only():
     networks = read(StudyConfig, STUDIES["densify_mnist"]).networks
     assert {network.name for network in networks} == {"tutorial_mnist"}
     assert networks[0].args == {}

@@ -1,4 +1,4 @@
-"""Studies that are stopped and killed end with the results of an undisturbed one, and do nothing twice."""
+"""Studies that are stopped and killed end with the results of an uninterrupted one, and do nothing twice."""
 
 import csv
 import json
@@ -62,7 +62,7 @@ def in_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
-def test_a_signal_stops_a_study_saved(run_command, tmp_path: Path, name: str):
+def test_a_signal_saves_and_stops_a_study(run_command, tmp_path: Path, name: str):
     folder = tmp_path / "a study"
     stopped = run_command(words_of(folder, networks=2, seeds=1), at="step", number=13, signal=name)  # in the second run
     assert stopped.status == {"SIGTERM": 143, "SIGINT": 130}[name]
@@ -97,7 +97,7 @@ def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int,
 
 
 @pytest.mark.slow
-def test_a_study_killed_ten_times_ends_as_the_undisturbed_one(run_command, tmp_path: Path):
+def test_a_study_killed_ten_times_equals_the_uninterrupted_one(run_command, tmp_path: Path):
     """40 runs of 10 steps and some 50 files; kills at random steps and files, each after the study has gone on."""
     rng, folder = random.Random(0), tmp_path / "study"
     assert run_command(words_of(tmp_path / "whole", networks=8, seeds=5)).status == 0

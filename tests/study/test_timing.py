@@ -9,7 +9,7 @@ from skipweave.training.learner import Learner
 from skipweave.training.tasks.task import Classification
 
 
-def test_networks_are_timed_in_turns_and_left_as_they_were():
+def test_networks_are_timed_in_turns_and_do_not_change():
     fabric = Fabric(accelerator="cpu", devices=1)
     args = {"units": 1, "growth": 2, "in_chans": 1, "num_classes": 10}
     config = FitConfig(model=ModelConfig("sparsenet40_24", args), output=Path("unused"))

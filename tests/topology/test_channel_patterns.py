@@ -20,13 +20,11 @@ def sizes(draw: st.DrawFn) -> tuple[int, int, int]:
 
 
 @given(sizes(), choices, seeds)
-def test_every_output_reads_as_many_inputs_as_asked(
-    size: tuple[int, int, int], choice: channel_patterns.Choice, seed: int
-):
+def test_every_output_reads_fan_in_inputs(size: tuple[int, int, int], choice: channel_patterns.Choice, seed: int):
     pattern = channel_patterns.exact(*size, choice=choice, seed=seed)
     assert pattern.sources.shape == (size[1], size[2])
     assert (pattern.mask().sum(axis=1) == size[2]).all()
-    assert pattern.links == pattern.mask().sum() == pattern.readers.sum() == size[1] * size[2]
+    assert pattern.mask().sum() == pattern.readers.sum() == size[1] * size[2]
 
 
 @given(sizes(), choices, seeds, st.data())
@@ -73,7 +71,7 @@ def test_the_uniform_choice_is_uniform():
     assert abs(counts - 800).max() < 4 * np.sqrt(2000 * 0.4 * 0.6)  # 4 standard deviations
 
 
-def test_what_is_drawn_stays_the_same_for_ever():
+def test_random_patterns_never_change():
     balanced, uniform = (channel_patterns.exact(9, 3, 3, seed=5, choice=choice) for choice in ("balanced", "uniform"))
     assert balanced.sources.tolist() == [[0, 3, 5], [1, 6, 8], [2, 4, 7]]
     assert uniform.sources.tolist() == [[4, 7, 8], [2, 3, 7], [1, 5, 8]]

@@ -1,4 +1,4 @@
-"""`Topology`: what it refuses and what it measures."""
+"""`Topology`: validation and measures."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from skipweave import topology
 from skipweave.topology import Topology, join_stages
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 @st.composite
@@ -19,9 +19,18 @@ def random_topologies(draw: st.DrawFn) -> Topology:
     return Topology.from_lists([draw(st.sets(st.integers(0, i - 1), min_size=1)) for i in range(1, n + 2)])
 
 
+def as_networkx(graph: Topology) -> networkx.DiGraph:
+    """The graph with edges from source to reader."""
+    made = networkx.DiGraph()
+    made.add_nodes_from(range(graph.units + 1))
+    for reader, sources in enumerate(graph.reads, start=1):
+        made.add_edges_from((source, reader) for source in sources)
+    return made
+
+
 @given(random_topologies())
 def test_distances_are_networkx_shortest_paths(graph: Topology) -> None:
-    peer = networkx.reverse(graph.to_networkx())
+    peer = as_networkx(graph).reverse()
     for node in range(graph.units + 1):
         lengths = networkx.single_source_shortest_path_length(peer, node)
         for earlier in range(node + 1):
@@ -34,14 +43,14 @@ def test_measures_agree_with_the_adjacency_matrix(graph: Topology) -> None:
     assert matrix.shape == (graph.units + 2, graph.units + 1)
     assert not matrix[0].any()
     assert graph.in_degrees == tuple(matrix[1:-1].sum(axis=1))
-    assert graph.links == matrix[1:-1].sum() == graph.to_networkx().number_of_edges() - len(graph.output)
+    assert graph.links == matrix[1:-1].sum() == as_networkx(graph).number_of_edges() - len(graph.output)
     for source, last in enumerate(graph.last_readers):
         readers = np.flatnonzero(matrix[:, source])
         assert last == (readers.max() if readers.size else source)
 
 
 @given(random_topologies())
-def test_equal_links_are_equal_whatever_the_order_and_the_name(graph: Topology) -> None:
+def test_equality_depends_on_links_only(graph: Topology) -> None:
     twin = Topology.from_lists([reversed(graph.sources(i)) for i in range(1, graph.units + 2)], name="twin")
     assert twin == graph
     assert hash(twin) == hash(graph)
@@ -53,34 +62,34 @@ def test_it_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lists", "node"),
+    ("lists", "named"),
     [
-        ([], "empty"),
-        ([[0], []], r"virtual node 2"),
-        ([[0], [0, 2], [1]], r"node 2 reads \[2\]"),
-        ([[0], [-1], [1]], r"node 2 reads \[-1\]"),
-        ([[0], [1, 1], [2]], r"node 2 reads \[1\]"),
-        ([[0], [True], [0]], r"node 2 reads \[True\]"),
+        ([], ()),
+        ([[0], []], ("node 2",)),
+        ([[0], [0, 2], [1]], ("node 2", [2])),
+        ([[0], [-1], [1]], ("node 2", [-1])),
+        ([[0], [1, 1], [2]], ("node 2", [1])),
+        ([[0], [True], [0]], ("node 2", [True])),
     ],
 )
-def test_an_invalid_source_is_named(lists: list[list[int]], node: str) -> None:
-    with pytest.raises(SkipweaveError, match=node):
+def test_an_invalid_source_is_named(lists: list[list[int]], named: tuple[object, ...]) -> None:
+    with raises(*named):
         Topology.from_lists(lists)
 
 
 def test_all_invalid_sources_are_reported_at_once() -> None:
-    with pytest.raises(SkipweaveError, match=r"node 1 reads \[4\].*node 2 "):
+    with raises("node 1", [4], "node 2"):
         Topology.from_lists([[4], [], [0]])
 
 
 @pytest.mark.parametrize("node", [0, 5, -1])
 def test_a_node_without_sources_is_named(node: int) -> None:
-    with pytest.raises(SkipweaveError, match=f"^node {node} "):
+    with raises(f"node {node}"):
         topology.dense(3).sources(node)
 
 
 def test_distance_to_a_later_node_raises() -> None:
-    with pytest.raises(SkipweaveError, match="from 1 to 2"):
+    with raises(1, 2):
         topology.dense(3).distance(1, 2)
 
 
@@ -111,11 +120,9 @@ def test_without_removes_links():
     assert graph.without([]) == graph
 
 
-@pytest.mark.parametrize(
-    ("links", "node"), [([(2, 2)], "node 2 does not read node 2"), ([(1, 0)], "node 1 "), ([(9, 0)], "node 9 ")]
-)
+@pytest.mark.parametrize(("links", "node"), [([(2, 2)], "node 2"), ([(1, 0)], "node 1"), ([(9, 0)], "node 9")])
 def test_without_names_links_that_cannot_be_removed(links, node):
-    with pytest.raises(SkipweaveError, match=node):
+    with raises(node):
         Topology.from_lists([[0], [0, 1], [0, 2], [1, 3]]).without(links)
 
 

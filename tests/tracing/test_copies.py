@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from skipweave.tracing.copies import computes_weights, copied, has_hooks, in_mode, on_meta, replica, tensors_of
 from skipweave.tracing.example_inputs import Inputs
 from skipweave.tracing.replicas import run
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def layers() -> nn.Sequential:
@@ -193,7 +193,7 @@ def test_networks_that_cannot_be_copied() -> None:
     model = layers()
     model.lock = Lock()
     for copy in (copied, replica, on_meta):
-        with pytest.raises(SkipweaveError, match=r"Sequential cannot be copied .*lock"):
+        with raises("Sequential", "lock"):
             copy(model)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skipweave.tracing.dataflow import Flow, data_flows, sizes_follow_values
 from skipweave.tracing.replicas import trials_of
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 SIZE = (3, 8, 8)
 
@@ -82,7 +82,7 @@ def test_the_network_is_unchanged() -> None:
 
 
 def test_unsupported_image_sizes() -> None:
-    with pytest.raises(SkipweaveError, match=r"first \(Conv2d\).*\(4, 8, 8\)"):
+    with raises("first", "Conv2d", (4, 8, 8)):
         trials_of(Net(), (4, 8, 8))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from skipweave.tracing.example_inputs import Inputs, checked_input_size, example
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 IMAGE = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5).float()
 
@@ -65,16 +65,16 @@ def test_input_size_of_pretrained_cfg() -> None:
     model.in_chans = 1
     assert checked_input_size(model, None) == (1, 8, 9)
     for cfg in (None, {}, object()):
-        with pytest.raises(SkipweaveError, match="input_size="):
+        with raises("input_size"):
             checked_input_size(Cfg(cfg), None)
 
 
 @pytest.mark.parametrize("size", [(3,), (3, 0, 8), (3, 8.0, 8), (True, 8, 8), (1, 2, 3, 4, 5), "333", 7])
 def test_invalid_sizes(size: Any) -> None:
-    with pytest.raises(SkipweaveError, match="input_size is"):
+    with raises("input_size", size):
         example(nn.Identity(), size, None)
 
 
 def test_input_size_and_example_inputs_exclude_each_other() -> None:
-    with pytest.raises(SkipweaveError, match="input_size and example_inputs"):
+    with raises("input_size", "example_inputs"):
         example(nn.Identity(), (3, 8, 8), IMAGE)

@@ -31,7 +31,7 @@ def test_all_heads_are_the_exits_and_the_last():
 
 
 @pytest.mark.parametrize(("sparsify", "expected"), [(None, torch.channels_last), (0.5, torch.contiguous_format)])
-def test_weights_and_maps_lie_as_convolutions_are_fastest(sparsify: float | None, expected: torch.memory_format):
+def test_weights_and_activations_have_the_fastest_memory_format(sparsify: float | None, expected: torch.memory_format):
     """In channels-last order; contiguous where single channels are gathered."""
     network = build_compressed(partial(skipweave.create_model, "resnet18", num_classes=4), {"sparsify": sparsify})
     maps: list[torch.Tensor] = []
@@ -53,7 +53,7 @@ def test_loss_weights_by_epoch():
 
 
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_exits_are_trained_and_scored_and_left_alone_in_the_last_epochs(tiny: Tiny, devices: int):
+def test_exits_are_trained_and_scored_except_in_the_last_epochs(tiny: Tiny, devices: int):
     config = tiny(devices=devices, model=ModelConfig("sparsenet40_24", EXITS))
     one = RunDirectory(fit(replace(config, epochs=1, schedule=replace(config.schedule, milestones=()))).run_dir)
     two = fit(replace(config, schedule=replace(config.schedule, milestones=()), loss=LossConfig(last_epochs=1)))

@@ -14,7 +14,7 @@ from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms.regional_compilation import compile_units
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 Tiny = Callable[..., FitConfig]
 TEXTS = {".yaml", ".json", ".jsonl", ".txt", ".csv", ".svg"}
@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> RunSummary
     return fit(make_tiny(tmp_path_factory.mktemp("runs"), epochs=3))
 
 
-def test_the_run_folder_is_complete(run: RunSummary):
+def test_the_run_directory_is_complete(run: RunSummary):
     names = {str(path.relative_to(run.run_dir)) for path in run.run_dir.rglob("*") if path.is_file()}
     assert {name for name in names if not name.startswith("events/")} == {
         "config.yaml",
@@ -46,7 +46,7 @@ def test_the_run_folder_is_complete(run: RunSummary):
     assert RunDirectory(run.run_dir).read_config().model.name == run.model
 
 
-def test_metrics_have_one_row_an_epoch(run: RunSummary):
+def test_metrics_have_one_row_per_epoch(run: RunSummary):
     with (run.run_dir / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "11"), ("2", "22"), ("3", "33")]
@@ -57,7 +57,7 @@ def test_metrics_have_one_row_an_epoch(run: RunSummary):
     assert run.val_metrics["top1_accuracy"] == 100 - run.val_value
 
 
-def test_the_summary_tells_of_the_chosen_weights(run: RunSummary):
+def test_the_summary_describes_the_chosen_weights(run: RunSummary):
     assert (run.weights, run.epochs, run.seed, run.model) == ("best", 3, 0, "sparsenet40_24")
     assert run.parameters > 1000
     assert run.test_value is not None
@@ -98,7 +98,7 @@ def test_a_models_own_name_in_timm_works_too(tiny: Tiny):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_the_run_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, value: float):
+def test_a_non_finite_loss_stops_the_run(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, value: float):
     real, read = loop.epoch_loader, []
 
     def poisoned(*args: object, **settings: object) -> Iterator[tuple[Tensor, Tensor]]:
@@ -108,9 +108,8 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(tiny: Tiny, monkeypatch:
 
     monkeypatch.setattr(loop, "epoch_loader", poisoned)
     config = tiny(checkpoint_every=2)
-    with pytest.raises(SkipweaveError, match="epoch 1 at step 7: the loss is non-finite") as caught:
+    with raises("epoch 1", "step 7", "loss"):
         fit(config)
-    assert "\n" not in str(caught.value)
     assert len(read) == 7
     (run_dir,) = config.output.iterdir()
     folder = RunDirectory(run_dir)
@@ -123,43 +122,44 @@ def test_a_loss_that_is_no_number_stops_the_run_at_once(tiny: Tiny, monkeypatch:
     assert not folder.weights.exists()
 
 
-def test_weights_that_are_no_numbers_are_not_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+def test_non_finite_weights_are_not_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         Learner, "optimizer_step", lambda self, lr: next(self.network.parameters()).data.fill_(torch.inf)
     )
     config = tiny(checkpoint_every=1)
-    with pytest.raises(SkipweaveError, match="at step 1: a weight is non-finite"):
+    with raises("step 1", "weight"):
         fit(config)
     (run_dir,) = config.output.iterdir()
     assert RunDirectory(run_dir).newest() == (None, "")
 
 
 @pytest.mark.parametrize(
-    ("changes", "part"),
+    ("changes", "named"),
     [
-        ({"model": ModelConfig("sparsnet40_24")}, "did you mean sparsenet40_24"),
-        ({"model": ModelConfig("sparsenet40_24", {"num_classes": 7})}, "asked for num_classes 7, but digits has 10"),
-        ({"model": ModelConfig("sparsenet40_24", {"in_chans": 3})}, "asked for in_chans 3, but digits has 1"),
-        ({"model": ModelConfig("resnet18", {"pretrained": True})}, "pretrained cannot be set"),
-        ({"model": ModelConfig("resnet18", {"nonsense": 1})}, "cannot build resnet18"),
-        ({"batch_size": 5000}, "only 738 training images"),
+        ({"model": ModelConfig("sparsnet40_24")}, ("sparsnet40_24", "sparsenet40_24")),
+        ({"model": ModelConfig("sparsenet40_24", {"num_classes": 7})}, ("num_classes", 7, "digits", 10)),
+        ({"model": ModelConfig("sparsenet40_24", {"in_chans": 3})}, ("in_chans", 3, "digits", 1)),
+        ({"model": ModelConfig("resnet18", {"pretrained": True})}, ("pretrained",)),
+        ({"model": ModelConfig("resnet18", {"nonsense": 1})}, ("resnet18", "nonsense")),
+        ({"batch_size": 5000}, ("batch_size", 5000, 738)),
     ],
 )
-def test_a_mistake_is_told_in_one_line_before_a_folder_is_made(tiny: Tiny, changes: dict[str, object], part: str):
+def test_an_invalid_config_raises_before_a_directory_is_made(
+    tiny: Tiny, changes: dict[str, object], named: tuple[object, ...]
+):
     config = tiny(**changes)
-    with pytest.raises(SkipweaveError, match=part) as caught:
+    with raises(*named):
         fit(config)
-    assert "\n" not in str(caught.value)
     assert not config.output.exists()
 
 
-def test_an_output_that_is_a_file_is_told(tiny: Tiny, tmp_path: Path):
+def test_an_output_that_is_a_file_raises(tiny: Tiny, tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(SkipweaveError, match="expected a folder"):
+    with raises("output", tmp_path / "file"):
         fit(tiny(output=tmp_path / "file"))
 
 
-def test_a_run_folder_holds_safetensors_and_text_only(run: RunSummary):
+def test_a_run_directory_holds_safetensors_and_text_only(run: RunSummary):
     for path in run.run_dir.rglob("*"):
         if path.suffix == ".safetensors":
             open_saved(path).tensors()
@@ -169,7 +169,7 @@ def test_a_run_folder_holds_safetensors_and_text_only(run: RunSummary):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_units_are_compiled_where_the_settings_say_so(tiny: Tiny, run: RunSummary, monkeypatch: pytest.MonkeyPatch):
+def test_units_are_compiled_by_the_config(tiny: Tiny, run: RunSummary, monkeypatch: pytest.MonkeyPatch):
     seen: list[object] = []
 
     def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
@@ -182,5 +182,5 @@ def test_units_are_compiled_where_the_settings_say_so(tiny: Tiny, run: RunSummar
     assert seen
     ours, plain = (list(csv.DictReader((each.run_dir / "metrics.csv").open())) for each in (compiled, run))
     assert float(ours[-1]["train_loss"]) == pytest.approx(float(plain[-1]["train_loss"]), rel=1e-3)
-    with pytest.raises(SkipweaveError, match="ResNet has no units to compile one by one"):
+    with raises("ResNet"):
         fit(tiny(compile_units=True, model=ModelConfig("resnet18")))

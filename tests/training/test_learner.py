@@ -12,7 +12,7 @@ from skipweave.training.checkpoint.tensor_file import open_saved, save
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.tasks.task import Classification
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 ARGS = {"units": 1, "growth": 4, "num_classes": 5, "in_chans": 3}
 
@@ -67,12 +67,12 @@ def test_a_loaded_state_continues_alike(batch: tuple[torch.Tensor, torch.Tensor]
         assert torch.equal(tensor, again.state()[0][name]), name
 
 
-def test_the_state_of_another_network_is_refused(tmp_path: Path):
+def test_the_state_of_another_network_raises(tmp_path: Path):
     learner = make()
     tensors, values = learner.state()
     tensors.popitem()
     save(tmp_path / "state.safetensors", tensors, values)
-    with pytest.raises(SkipweaveError, match="sparsenet40_24"):
+    with raises("sparsenet40_24"):
         make().load_state(open_saved(tmp_path / "state.safetensors"))
 
 

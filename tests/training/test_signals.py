@@ -34,8 +34,10 @@ def settings(tmp_path: Path, tiny: Callable[..., FitConfig]) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> str:
-    """Digest of the undisturbed run's last checkpoint."""
-    return open_saved(RunDirectory(fit(make_tiny(tmp_path_factory.mktemp("undisturbed"))).run_dir).last).info["sha256"]
+    """Digest of the uninterrupted run's last checkpoint."""
+    return open_saved(RunDirectory(fit(make_tiny(tmp_path_factory.mktemp("uninterrupted"))).run_dir).last).info[
+        "sha256"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -83,11 +85,11 @@ def test_processes_stop_at_the_same_step(run_command, settings: Path, tmp_path: 
     assert run_command(["fit", "--resume", run], processes=2).status == 0
     whole = run_command([*words, "--output", tmp_path / "whole"], processes=2)
     assert whole.status == 0
-    (undisturbed,) = (tmp_path / "whole").iterdir()
-    assert open_saved(folder.last).info["sha256"] == open_saved(RunDirectory(undisturbed).last).info["sha256"]
+    (uninterrupted,) = (tmp_path / "whole").iterdir()
+    assert open_saved(folder.last).info["sha256"] == open_saved(RunDirectory(uninterrupted).last).info["sha256"]
 
 
-def test_handlers_are_put_back():
+def test_handlers_are_restored():
     before = [signal.getsignal(number) for number in SIGNALS]
     with stop_requests() as request:
         assert request.signal is None
@@ -108,7 +110,7 @@ def in_the_foreground() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("in_the_foreground")
-def test_a_second_interrupt_is_not_waited_for():
+def test_a_second_interrupt_stops_at_once():
     with stop_requests() as request:
         os.kill(os.getpid(), signal.SIGINT)
         assert request.signal is signal.SIGINT
@@ -126,7 +128,7 @@ def test_an_ignored_signal_stays_ignored():
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_other_threads_hear_nothing():
+def test_other_threads_get_no_signals():
     heard: list[object] = []
 
     def watch() -> None:
@@ -139,7 +141,7 @@ def test_other_threads_hear_nothing():
     assert heard == [(None, signal.getsignal(signal.SIGTERM))]
 
 
-def test_python_users_get_an_exit_status_too(tiny: Callable[..., FitConfig]):
+def test_python_scripts_get_the_exit_status(tiny: Callable[..., FitConfig]):
     class Interrupted(Callback):
         def on_step_end(self, epoch: int, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -159,7 +161,7 @@ def in_a_terminal() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_to_who_started_the_processes_reaches_them(settings: Path, tmp_path: Path, name: str):
+def test_a_signal_to_the_parent_reaches_the_processes(settings: Path, tmp_path: Path, name: str):
     """As `skipweave fit --devices 2` starts them; of Ctrl-C a terminal tells the whole group."""
     words = [sys.executable, "-u", "-m", "skipweave", "fit", "--config", settings, "--devices", "2", "--epochs", "999"]
     with subprocess.Popen(words, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=in_a_terminal) as parent:

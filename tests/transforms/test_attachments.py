@@ -17,6 +17,7 @@ from skipweave.topology import Link
 from skipweave.transforms import remove_links
 from skipweave.transforms.compression.densify import add_links, sparse_layers
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 from tests.transforms.transforms import TRANSFORMS, shaken
 
 SIZE = dict(input_size=(3, 12, 12))
@@ -52,37 +53,37 @@ def _own_forward(model: nn.Module) -> None:
 
 
 BINDING: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
-    "tied": (_tie, "weight is tied to 5.weight"),
+    "tied": (_tie, r"5\.weight"),
     "old weight norm": (lambda model: weight_norm(model[2]), r"\(WeightNorm\)"),
     "old spectral norm": (lambda model: spectral_norm(model[2]), r"\(SpectralNorm\)"),
-    "weight norm": (lambda model: parametrizations.weight_norm(model[2]), "weight is parametrized"),
-    "spectral norm": (lambda model: parametrizations.spectral_norm(model[2]), "its weight is parametrized"),
-    "orthogonal": (lambda model: parametrizations.orthogonal(model[2]), "its weight is parametrized"),
-    "pruned": (lambda model: prune.l1_unstructured(model[2], "weight", 0.5), r"a hook \(L1Unstructured\)"),
+    "weight norm": (lambda model: parametrizations.weight_norm(model[2]), "parametrized"),
+    "spectral norm": (lambda model: parametrizations.spectral_norm(model[2]), "parametrized"),
+    "orthogonal": (lambda model: parametrizations.orthogonal(model[2]), "parametrized"),
+    "pruned": (lambda model: prune.l1_unstructured(model[2], "weight", 0.5), r"\(L1Unstructured\)"),
     "pruned twice": (
         lambda model: [prune.random_unstructured(model[2], "weight", 0.2) for _ in range(2)],
-        r"a hook \(PruningContainer\)",
+        r"\(PruningContainer\)",
     ),
     "hook on the gradient": (
         lambda model: model[2].weight.register_hook(lambda gradient: gradient),
-        "hook on its gradient",
+        "hook",
     ),
     "hook behind the gradient": (
         lambda model: model[2].weight.register_post_accumulate_grad_hook(lambda parameter: None),
-        "its weight has a hook on its gradient",
+        "hook",
     ),
-    "own forward": (_own_forward, "its forward is replaced"),
+    "own forward": (_own_forward, "forward"),
 }
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("name", BINDING)
-def test_bound_layers_are_kept_or_refused_by_name(name: str, transform: str) -> None:
+def test_bound_layers_are_kept_or_rejected_by_name(name: str, transform: str) -> None:
     attach, reason = BINDING[name]
     model = network()
     attach(model)
     if transform == "depth_multiplier":
-        with pytest.raises(SkipweaveError, match=f"cannot make 2 narrower: .*{reason}"):
+        with pytest.raises(SkipweaveError, match=rf"\b2 .*{reason}"):
             skipweave.depth_multiplier(model, 0.5, **SIZE)
         return
     if transform == "optimize_for_inference":
@@ -220,12 +221,12 @@ def test_training_modes_attributes_and_requires_grad_are_kept(transform: str) ->
     assert not hasattr(made[0], "note")
 
 
-def test_layers_with_additional_tensors_are_refused() -> None:
+def test_layers_with_additional_tensors_are_rejected() -> None:
     model = network()
     model[2].register_buffer("importance", torch.ones(16))
     with pytest.raises(SkipweaveError, match=r"2: .*\(importance\)"):
         skipweave.sparsify(model, 0.5, keep=["0", "5"], **SIZE)
-    with pytest.raises(SkipweaveError, match=r"make 2 narrower.*\(importance\)"):
+    with pytest.raises(SkipweaveError, match=r"\b2 .*\(importance\)"):
         skipweave.depth_multiplier(model, 0.5, **SIZE)
     fast = skipweave.optimize_for_inference(model, **SIZE)
     assert "(importance)" in fast.folding.left["3"]
@@ -239,12 +240,12 @@ def sparse() -> nn.Sequential:
 @pytest.mark.parametrize(
     ("attach", "reason"),
     [
-        (lambda model: setattr(model[1], "weight", model[0].weight), "added to 0: its weight is tied"),
-        (lambda model: prune.l1_unstructured(model[1], "weight", 0.5), "added to 1: .* hook"),
-        (lambda model: parametrizations.weight_norm(model[1]), "added to 1: its weight is param"),
+        (lambda model: setattr(model[1], "weight", model[0].weight), r"\b0: .*weight"),
+        (lambda model: prune.l1_unstructured(model[1], "weight", 0.5), r"\b1: .*hook"),
+        (lambda model: parametrizations.weight_norm(model[1]), r"\b1: .*parametrized"),
     ],
 )
-def test_densify_refuses_bound_weights(attach: Callable[[nn.Module], Any], reason: str) -> None:
+def test_densify_rejects_bound_weights(attach: Callable[[nn.Module], Any], reason: str) -> None:
     model = sparse()
     attach(model)
     with pytest.raises(SkipweaveError, match=reason):
@@ -277,8 +278,8 @@ def test_remove_links_keeps_attachments() -> None:
     assert counter.calls == 1
 
 
-def test_remove_links_refuses_bound_weights() -> None:
+def test_remove_links_rejects_bound_weights() -> None:
     model = densenet()
     prune.l1_unstructured(model.stages[0].units[1].body.conv, "weight", 0.5)
-    with pytest.raises(SkipweaveError, match=r"stages\.0\.units\.1\.body\.conv: its weight is computed"):
+    with raises("stages.0.units.1.body.conv", "weight"):
         remove_links(model, [Link(0, 2, 0)], lambda topology: densenet(topology=topology))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import skipweave
 from skipweave.layers import ChannelSparseConv2d
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 from tests.transforms.transforms import TRANSFORMS, assert_alike, shaken
 
 SIZE = dict(input_size=(3, 16, 16))
@@ -124,7 +125,7 @@ def test_stored_activations(keep: Callable[[Net, Tensor], Tensor], transform: st
     if keep is _keep_in_buffer:
         model.n.register_buffer("running", torch.zeros(16))
     if keep is _keep_in_buffer and transform == "depth_multiplier":
-        with pytest.raises(SkipweaveError, match="cannot make n narrower"):
+        with raises("n"):
             TRANSFORMS[transform](model, **SIZE)
         return
     made, x = TRANSFORMS[transform](model, **SIZE), torch.randn(3, 3, 16, 16)
@@ -222,21 +223,21 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Refusals]] = {
     "plain": (lambda: Net(Net.logits), {}),
     "view of a fixed size": (
         lambda: Net(lambda net, x: _view(net, x, _fixed) + 0 * net.logits(x), head=nn.Linear(64, 10)),
-        {"depth_multiplier": "cannot run|the narrow network would"},
+        {"depth_multiplier": "narrow"},
     ),
     "view of a free size": (
         lambda: Net(lambda net, x: _view(net, x, _free) + 0 * net.logits(x), head=nn.Linear(64, 10)),
         {},
     ),
     "other ways for larger images": (lambda: Net(_sized), {}),
-    "other ways for fewer channels": (lambda: Net(_matching), {"depth_multiplier": "would run"}),
+    "other ways for fewer channels": (lambda: Net(_matching), {"depth_multiplier": "narrow"}),
     "functional use of a weight": (
         lambda: Net(_functional),
-        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is used by more"),
+        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], r"\bb\b.*weight"),
     ),
     "functional use besides": (
         lambda: Net(_both),
-        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], "b(:| narrower:) its weight is used by more"),
+        dict.fromkeys(["sparsify", "convert", "depth_multiplier"], r"\bb\b.*weight"),
     ),
     "attributes of norms": (lambda: Net(_asks_its_norm), {}),
     "written into a map": (lambda: Net(_prefilled), {}),
@@ -246,7 +247,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Refusals]] = {
     "detached": (lambda: Net(_detached), {}),
     "norm over pixels": (
         lambda: layers(nn.Conv2d(16, 16, 1), nn.LayerNorm([16, 16, 16])),
-        {"depth_multiplier": r"cannot make 3 narrower: it normalizes over more than channels, \(16, 16, 16\)"},
+        {"depth_multiplier": r"\b3 .*\(16, 16, 16\)"},
     ),
     "transposed": (lambda: layers(nn.ConvTranspose2d(16, 16, 2, 2), nn.BatchNorm2d(16)), {}),
     "shared module": (lambda: layers(*[nn.Conv2d(16, 16, 1)] * 2), {}),
@@ -330,21 +331,21 @@ INPUTS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], Refusals]] = {
     "two tensors, one of them given": (
         lambda: Net(lambda net, x, y: net.logits(x + y)),
         SIZE,
-        dict.fromkeys(ALL, "missing 1 required positional argument"),
+        dict.fromkeys(ALL, "'y'"),
     ),
     "signals": (
         lambda: nn.Sequential(
             nn.Conv1d(3, 16, 3), nn.BatchNorm1d(16), nn.ReLU(), nn.Conv1d(16, 8, 3), nn.BatchNorm1d(8), nn.Flatten(2)
         ),
         dict(input_size=(3, 20)),
-        dict.fromkeys(["sparsify", "convert"], "it is a Conv1d, not a Conv2d"),
+        dict.fromkeys(["sparsify", "convert"], "Conv1d"),
     ),
     "videos": (
         lambda: nn.Sequential(
             nn.Conv3d(3, 16, 3), nn.BatchNorm3d(16), nn.ReLU(), nn.Conv3d(16, 8, 3), nn.BatchNorm3d(8), nn.Flatten(2)
         ),
         dict(input_size=(3, 6, 10, 10)),
-        dict.fromkeys(["sparsify", "convert"], "it is a Conv3d, not a Conv2d"),
+        dict.fromkeys(["sparsify", "convert"], "Conv3d"),
     ),
 }
 
@@ -386,16 +387,16 @@ def _spread() -> nn.Module:
 
 
 KINDS: dict[str, tuple[Callable[[], Any], str]] = {
-    "no module": (lambda: torch.relu, "model is a builtin_function_or_method|model is a function"),
-    "scripted": (lambda: torch.jit.script(layers()), "the network is scripted"),
-    "traced": (lambda: torch.jit.trace(layers().eval(), torch.zeros(1, 3, 16, 16)), "is scripted"),
-    "partly scripted": (lambda: layers(torch.jit.script(nn.ReLU())), "2 is scripted"),
-    "lazy": (lambda: layers(nn.LazyConv2d(16, 1)), "2 is lazy"),
-    "compiled": (lambda: torch.compile(layers()), "the network is compiled"),
+    "no module": (lambda: torch.relu, "function"),
+    "scripted": (lambda: torch.jit.script(layers()), "scripted"),
+    "traced": (lambda: torch.jit.trace(layers().eval(), torch.zeros(1, 3, 16, 16)), "scripted"),
+    "partly scripted": (lambda: layers(torch.jit.script(nn.ReLU())), "2 .*scripted"),
+    "lazy": (lambda: layers(nn.LazyConv2d(16, 1)), "2 .*lazy"),
+    "compiled": (lambda: torch.compile(layers()), "compiled"),
     "data parallel": (lambda: nn.DataParallel(layers()), "DataParallel"),
-    "quantized": (lambda: layers(torch.ao.nn.quantized.Conv2d(16, 16, 1)), "2 is quantized"),
-    "devices": (_spread, r"several devices \(0.0.weight on cpu, 1.0.weight on meta\)"),
-    "not to be copied": (_locked, "Sequential cannot be copied"),
+    "quantized": (lambda: layers(torch.ao.nn.quantized.Conv2d(16, 16, 1)), "2 .*quantized"),
+    "devices": (_spread, r"0\.0\.weight on cpu, 1\.0\.weight on meta"),
+    "not to be copied": (_locked, "Sequential"),
 }
 
 
@@ -409,9 +410,9 @@ def test_unsupported_module_types(name: str, transform: str) -> None:
 
 
 def test_weights_in_bfloat16_of_outputs_in_a_dataclass() -> None:
-    """Their dtype cannot be put back, so it is said."""
+    """Their dtype cannot be restored."""
     model = Net(lambda net, x: Record(*net.raw(x)))
-    with pytest.raises(SkipweaveError, match=r"output\.logits has dtype torch\.bfloat16"):
+    with pytest.raises(SkipweaveError, match=r"output\.logits .*torch\.bfloat16"):
         skipweave.optimize_for_inference(model, weights=torch.bfloat16, **SIZE)
 
 

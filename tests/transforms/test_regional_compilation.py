@@ -1,4 +1,4 @@
-"""Compilation unit by unit; the compiled networks themselves are compared in tests/models/test_execution_modes.py."""
+"""Regional compilation; tests/models/contract/test_execution_modes.py compares the compiled networks."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ import skipweave
 from skipweave.layers import Unit
 from skipweave.layers.seqconv import GroupUnit
 from skipweave.transforms.regional_compilation import MAX_VARIANTS, compile_units
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 @pytest.mark.parametrize("name", ["sparsenet40_12", "seqresnet_k8_r4_n1"])
@@ -29,5 +29,5 @@ def test_names_of_weights_do_not_change() -> None:
 
 
 def test_networks_without_units() -> None:
-    with pytest.raises(SkipweaveError, match="Sequential"):
+    with raises("Sequential"):
         compile_units(nn.Sequential(nn.Linear(2, 2)))

@@ -8,7 +8,7 @@ from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms import remove_links
 from skipweave.transforms.node_readers import readers
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 NETWORKS = {
     "densenet": ("densenet40_12", dict(units=4, growth=3)),
@@ -133,22 +133,22 @@ def test_nodes_without_readers_are_reported():
     ("name", "link", "value"),
     [
         ("densenet", Link(0, 2, 2), "node 2"),
-        ("densenet", Link(0, 1, 0), "node 1 "),
-        ("densenet", Link(3, 1, 0), "stage is 3"),
-        ("densenet", Link(0, 5, 0), "node 5 of stage 0"),
+        ("densenet", Link(0, 1, 0), "node 1"),
+        ("densenet", Link(3, 1, 0), "3"),
+        ("densenet", Link(0, 5, 0), "node 5"),
         ("log-densenet-v1", Link(0, 4, 2), "node 4"),
-        ("delugenet", Link(1, 2, 0), "node 2 of stage 1"),
+        ("delugenet", Link(1, 2, 0), "node 2"),
     ],
 )
 def test_links_that_cannot_be_removed(name, link, value):
     model = create_model(NETWORKS[name][0], **NETWORKS[name][1])
-    with pytest.raises(SkipweaveError, match=value):
+    with raises(value):
         remove_links(model, [link], builder(*NETWORKS[name]))
 
 
-def test_a_builder_of_another_architecture_is_refused():
+def test_a_builder_of_another_architecture_is_rejected():
     model = create_model("sparsenet40_12", units=2, growth=2)
-    with pytest.raises(SkipweaveError, match=r"stem\.conv\.weight"):
+    with raises("stem.conv.weight"):
         remove_links(model, [], builder("sparsenet40_12", dict(units=2, growth=3)))
 
 
@@ -161,8 +161,8 @@ def test_a_builder_of_another_architecture_is_refused():
         ("loglogdensenet_12_32", dict(hub_multiplier=3), "hubs"),
     ],
 )
-def test_other_networks_are_refused(name, arguments, value):
+def test_other_networks_are_rejected(name, arguments, value):
     with torch.device("meta"):
         model = create_model(name, **arguments)
-    with pytest.raises(SkipweaveError, match=value):
+    with raises(value):
         remove_links(model, [], builder(name, arguments))

@@ -19,7 +19,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 TABLE = {name: dict(zip(TRANSFORMS, cells, strict=True)) for name, cells in rows(TEXT).items()}
 
 
-def test_every_network_has_a_row_and_every_refusal_a_reason() -> None:
+def test_every_network_has_a_row_and_every_rejection_a_reason() -> None:
     assert list(TABLE) == list(NETWORKS)
     assert len(TABLE) >= 60
     for name, cells in TABLE.items():

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from skipweave.data.augmentation import Transform, eval_transform, train_transform
+from skipweave.data.augmentation import TrainTransform, eval_transform, train_transform
 from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.named_datasets import read
 from skipweave.data.preprocessing import Preprocessing
@@ -24,8 +24,8 @@ class ClassificationData:
         train: Training split: CHW tensors (uint8, or float32 for more than 8 bits) with their labels, not transformed.
         val: Validation split, used to choose a checkpoint; None if there is none.
         test: Test split; None if there is none.
-        train_transform: Image to normalized float32 CHW tensor, with augmentation if enabled.
-        eval_transform: The same without augmentation.
+        train_transform: Images to normalized float32 tensors, with augmentation if enabled, for `epoch_loader`.
+        eval_transform: Image to normalized float32 CHW tensor.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ClassificationData:
     train: ImageDataset
     val: ImageDataset | None
     test: ImageDataset | None
-    train_transform: Transform
+    train_transform: TrainTransform
     eval_transform: Preprocessing
 
     @property

@@ -36,14 +36,13 @@ def fit_normalization(
         progress: Called with (images read, total images) after each image.
 
     Raises:
-        SkipweaveError: An image cannot be read, all values are equal, or range, mean or std are configured for 8-bit
-            images.
+        SkipweaveError: An image cannot be read, all values are equal, or a range is configured for 8-bit images.
     """
     given = {"range": config.range, "mean": config.mean, "std": config.std}
     if not train.high_bit_depth:
-        if asked := [name for name, value in given.items() if value is not None]:
+        if config.range is not None:
             raise SkipweaveError(
-                f"{', '.join(asked)} cannot be set for {config.name}: its images have 8 bits per channel, from 0 to 255"
+                f"range cannot be set for {config.name}: its images have 8 bits per channel, from 0 to 255"
             )
         return preprocessing
     missing = None in given.values()

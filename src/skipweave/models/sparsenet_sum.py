@@ -62,9 +62,7 @@ class SparseSumNet(StagedNet):
         inner = check.per_stage("widths", widths, 3)
         width = inner[0] if stem_width is None else stem_width
         check.integer("stem_width", width)
-        exits = check.classifier(
-            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         check.fraction("drop_path_rate", drop_path_rate, zero=True, one=False)
         resolutions = check.resolutions(output_stride, [1, 2, 4])
         topologies = check.topologies(topology, lengths)

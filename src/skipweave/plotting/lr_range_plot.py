@@ -34,4 +34,4 @@ def plot_lr_range(
     axes.set_ylabel("training loss")
     axes.legend(frameon=False)
     axes.grid(alpha=0.15)
-    write_figure(figure, path, "svg")
+    write_figure(figure, path)

@@ -100,15 +100,7 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
 
 
 def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:
-    """Train one network, and send the events of its callbacks as (method, arguments).
-
-    Args:
-        trainer: Trains it.
-        threads: Threads of PyTorch on the CPU.
-        skipped_images: Training images that cannot be read.
-        job: What to train.
-        send: Sends an event to the process of the study.
-    """
+    """Train one network, and send the events of its callbacks as (method, arguments)."""
     torch.set_num_threads(threads)
     return trainer(job.config, resume=job.resume, callbacks=[SendEvents(send)], skipped_images=skipped_images)
 

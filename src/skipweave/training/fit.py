@@ -168,7 +168,7 @@ def _run(
         saved, _ = RunDirectory(resume).newest(check) if resume else (None, "")
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
         learner = Learner(fabric, config, args, task)
-        state = first_state(config, saved, learner, description)
+        state, start = first_state(config, saved, learner, description)
         folder = _directory(stack, fabric, config, resume, report)
         if fabric.is_global_zero:
             with folder.writing():
@@ -181,7 +181,7 @@ def _run(
         request = stack.enter_context(stop_requests())
         loop = Loop(learner, data, config, state, records, callbacks, request)
         notes = (
-            *(warning, note, str(plan or ""), extended and _extension(loop, extended)),
+            *(warning, note, start, str(plan or ""), extended and _extension(loop, extended)),
             *notes_before(config, data),
             *(_weights_of_classes(task), skipped_note(skipped, folder)),
         )

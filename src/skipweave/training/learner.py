@@ -15,6 +15,7 @@ from skipweave.training.checkpoint.optimizer_state import names_in_order, pack, 
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
 from skipweave.training.distributed.synchronization import sum_over_processes
+from skipweave.training.freezing import freeze
 from skipweave.training.model_building import build_network, check_labels, enable_grad_checkpointing
 from skipweave.training.optimization.mixing import make_mixer
 from skipweave.training.optimization.optimizers import clip_gradients, make_optimizer
@@ -57,6 +58,7 @@ class Learner:
         check_labels(self.name, self.network, pixels=task.labels_pixels)
         if config.grad_checkpointing:
             enable_grad_checkpointing(self.name, self.network)
+        self._frozen = freeze(self.name, self.network, config.freeze, norms=config.freeze_norms)
         if config.compile_units:
             compile_units(self.network)
         self.loss_weights = LossWeights(config.loss, count_heads(self.network), config.epochs)
@@ -92,8 +94,10 @@ class Learner:
             self.density = self._densifier.prepare(self.network, self.optimizer, step)
 
     def start_epoch(self, epoch: int = 0) -> None:
-        """Set training mode, and whether to mix the images of batches in this epoch, counted from 0."""
+        """Set training mode, except for what is frozen, and whether to mix images in this epoch, counted from 0."""
         self.heads.train()
+        for module in self._frozen:
+            module.eval()
         self._mixing = epoch < self._mixed_epochs
 
     def backward(self, images: Tensor, labels: Tensor, head_weights: Sequence[float], last: bool = True) -> Tensor:

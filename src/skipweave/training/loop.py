@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.data.epoch_loader import Transform
 from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState, best_row
@@ -223,7 +224,7 @@ class Loop:
     def batches(
         self,
         images: ImageDataset | SegmentationDataset,
-        transform: Callable[..., Any],
+        transform: Transform,
         *,
         batch_size: int,
         **order: Any,

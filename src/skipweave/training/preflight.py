@@ -8,22 +8,20 @@ from torch import nn
 
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import SegmentationData, SegmentationDataset, check_classes, read_header, workers_warning
+from skipweave.models import check_pretrained
 from skipweave.training.distributed.devices import make_fabric
+from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.optimization.optimizers import check_optimizer
 from skipweave.training.tasks.task import Data
-from skipweave.transforms import COMPRESSION
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
+from skipweave_config.model_table import COMPRESSION
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
 def check_config(models: Mapping[str, ModelConfig | NetworkConfig], config: FitConfig | StudyConfig) -> None:
     """Check that models can be built, without memory for their weights, and that there is a device for them.
-
-    Args:
-        models: Models by the name of their field.
-        config: Has the optimizer, the device type and the precision.
 
     Raises:
         SkipweaveError: A model or the optimizer, or one of their arguments, is unknown or does not fit, or there is no
@@ -33,6 +31,8 @@ def check_config(models: Mapping[str, ModelConfig | NetworkConfig], config: FitC
     for field, model in models.items():
         try:
             check_network(model.name, model.args)
+            if isinstance(model, ModelConfig) and model.pretrained:
+                check_pretrained(model.name)
         except SkipweaveError as error:
             problems += [f"{field}: {problem}" for problem in error.problems]
     with noted_in(problems):
@@ -45,11 +45,6 @@ def check_config(models: Mapping[str, ModelConfig | NetworkConfig], config: FitC
 
 def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:
     """Check that a network can be trained on data, and evaluated, in batches as configured.
-
-    Args:
-        config: The config.
-        args: all of the network's overrides.
-        data: as it was loaded.
 
     Raises:
         SkipweaveError: every reason why it cannot.
@@ -66,6 +61,7 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
     with noted_in(problems):
         network = sketch(config.model.name, dense)
         check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
+        freeze(config.model.name, network, config.freeze, norms=config.freeze_norms)
         check_sizes(network, data, config.batch_size // config.devices)
     if problems:
         raise SkipweaveError(*problems)
@@ -101,11 +97,6 @@ def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:
 
 def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
     """Check that a network can be trained on the images as they are cropped, and evaluated.
-
-    Args:
-        network: on any device.
-        data: as it was loaded.
-        batch: training images at once, of a process.
 
     Raises:
         SkipweaveError: an image is too small for it, or a batch.

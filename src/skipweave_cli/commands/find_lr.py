@@ -2,7 +2,7 @@
 
 from rich.progress import Progress
 
-from skipweave.files.atomic_write import as_csv, replacing, write_text
+from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.plotting.lr_range_plot import plot_lr_range
 from skipweave.training.optimization.lr_range_test import LrRangeTest, lr_range_test
 from skipweave.training.preflight import check_config
@@ -37,8 +37,7 @@ def find_lr(options: FindLrOptions) -> None:
         columns = ("learning_rate", "loss", "smoothed_loss")
         write_text(options.save, as_csv([columns, *zip(test.rates, test.losses, test.smoothed, strict=True)]))
         plot = options.save.with_suffix(".svg")
-        with replacing(plot) as temporary:
-            plot_lr_range(test.rates, test.losses, test.smoothed, test.suggestion, temporary)
+        plot_lr_range(test.rates, test.losses, test.smoothed, test.suggestion, plot)
         say(f"saved {options.save} and {plot}")
 
 

@@ -11,6 +11,7 @@ from skipweave.data import open_image
 from skipweave.data.images import decoding
 from skipweave.data.images.decoding import read_header
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 @pytest.fixture
@@ -45,27 +46,25 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(SkipweaveError) as caught:
+    with raises(path):
         open_image(path, 3)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_image_is_named(tmp_path, content):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, content):
     path = tmp_path / "text.png"
     path.write_bytes(content)
-    with pytest.raises(SkipweaveError, match=r"text\.png"):
+    with raises(path):
         open_image(path, 3)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(SkipweaveError, match=r"nothing\.png"):
+    with raises(tmp_path / "nothing.png"):
         open_image(tmp_path / "nothing.png", 3)
 
 
-def test_other_numbers_of_channels_are_refused(tmp_path):
-    with pytest.raises(SkipweaveError, match="in_chans is 4"):
+def test_other_numbers_of_channels_raise(tmp_path):
+    with raises("in_chans", 4):
         open_image(tmp_path / "a.png", 4)
 
 
@@ -75,14 +74,14 @@ def saved(path, *frames, **options):
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
-def test_several_images_in_a_file_are_refused_and_one_is_read(tmp_path, pixels, suffix):
+def test_several_images_in_a_file_raise_and_one_is_decoded(tmp_path, pixels, suffix):
     frames = [Image.fromarray(pixels), Image.fromarray(pixels[::-1].copy())]
-    with pytest.raises(SkipweaveError, match="2 images"):
+    with raises(tmp_path / f"two{suffix}", "2 images"):
         open_image(saved(tmp_path / f"two{suffix}", *frames), 3)
     assert open_image(saved(tmp_path / f"one{suffix}", frames[0]), 3).shape == (3, 6, 4)
 
 
-def test_of_a_photograph_with_companions_the_first_is_read(tmp_path, pixels):
+def test_the_first_image_of_an_mpo_file_is_decoded(tmp_path, pixels):
     path = saved(tmp_path / "a.jpg", Image.fromarray(pixels), Image.new("RGB", (9, 9)), format="MPO")
     assert open_image(path, 3).shape == (3, 6, 4)
 
@@ -97,7 +96,7 @@ def test_transparent_pixels_have_the_colors_of_the_file(tmp_path, pixels):
     assert np.array_equal(open_image(tmp_path / "palette.png", 3).numpy(), expected)
 
 
-def test_print_colors_become_red_green_and_blue(tmp_path):
+def test_cmyk_is_converted_to_rgb(tmp_path):
     Image.new("CMYK", (4, 6), (0, 0, 0, 0)).save(tmp_path / "white.jpg")
     assert open_image(tmp_path / "white.jpg", 3).unique().tolist() == [255]
 
@@ -110,7 +109,7 @@ def test_the_format_does_not_depend_on_the_name(tmp_path, pixels):
 
 def test_formats_that_run_external_programs_raise(tmp_path):
     (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
-    with pytest.raises(SkipweaveError, match=r"a\.png .*JPEG, PNG"):
+    with raises(tmp_path / "a.png", "JPEG, PNG"):
         open_image(tmp_path / "a.png", 3)
 
 
@@ -122,7 +121,7 @@ def test_a_header_with_too_many_pixels_raises(tmp_path):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
     data = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
-    with pytest.raises(SkipweaveError, match=r"bomb\.png .*bomb"):
+    with raises(tmp_path / "bomb.png"):
         open_image(tmp_path / "bomb.png", 3)
 
 
@@ -131,7 +130,7 @@ def test_the_limit_of_pixels_is_inclusive(tmp_path, pixels, monkeypatch):
     monkeypatch.setattr(decoding, "MOST_PIXELS", 24)
     assert open_image(tmp_path / "a.png", 3).shape == (3, 6, 4)
     monkeypatch.setattr(decoding, "MOST_PIXELS", 23)
-    with pytest.raises(SkipweaveError, match=r"4 x 6 pixels.* 23"):
+    with raises(tmp_path / "a.png", "4 x 6", 23):
         open_image(tmp_path / "a.png", 3)
 
 
@@ -140,7 +139,7 @@ def test_a_jpeg_with_too_many_scans_raises(tmp_path, pixels):
     content = (tmp_path / "a.jpg").read_bytes()
     last = content.rindex(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(content[:last] + content[last:-2] * 200 + content[-2:])
-    with pytest.raises(SkipweaveError, match=r"20\d scans.* 100"):
+    with raises(tmp_path / "a.jpg", "scans", 100):
         open_image(tmp_path / "a.jpg", 3)
 
 
@@ -160,7 +159,7 @@ def test_a_tiff_with_a_truncated_directory_raises(tmp_path, pixels):
     tags = struct.unpack("<H", content[where : where + 2])[0]
     moved = content[:4] + struct.pack("<I", len(content)) + content[8:] + content[where : where + 2 + 12 * tags]
     (tmp_path / "a.tif").write_bytes(moved)  # all tags, but not the four bytes that end them
-    with pytest.raises(SkipweaveError, match=r"a\.tif .*directory"):
+    with raises(tmp_path / "a.tif"):
         open_image(tmp_path / "a.tif", 3)
 
 
@@ -174,18 +173,18 @@ def test_anything_but_a_regular_file_raises_without_blocking(tmp_path, kind):
         "device": lambda: path.symlink_to("/dev/zero"),
     }[kind]()
     for read in (read_header, lambda path: open_image(path, 3)):
-        with pytest.raises(SkipweaveError, match=r"a\.png"):
+        with raises(path):
             read(path)
 
 
 def test_an_empty_file_raises(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(SkipweaveError, match=r"a\.png .*empty"):
+    with raises(tmp_path / "a.png", "empty"):
         open_image(tmp_path / "a.png", 3)
 
 
 def test_truncated_images_must_not_be_enabled_in_pillow(tmp_path, pixels, monkeypatch):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    with pytest.raises(SkipweaveError, match="LOAD_TRUNCATED_IMAGES is True"):
+    with raises("LOAD_TRUNCATED_IMAGES", True):
         open_image(tmp_path / "a.png", 3)

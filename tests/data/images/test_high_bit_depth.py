@@ -8,8 +8,8 @@ from PIL import Image, ImageOps
 from skipweave.data import open_image
 from skipweave.data.images.decoding import have_high_bit_depth, read_pixel_type
 from skipweave.data.images.high_bit_depth import LARGEST
-from skipweave_config.errors import SkipweaveError
 from tests.data.high_bit_depth_files import chunk, png, ppm, tiff
+from tests.errors import raises
 
 PIXELS = np.random.default_rng(0).integers(0, 1 << 16, (7, 5, 4)).astype(np.uint16)
 TWELVE = PIXELS % 4096
@@ -95,11 +95,11 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
 
 
 BROKEN = {
-    "nan.tif": (tiff(np.where(FLOAT > 0, FLOAT, np.nan)), "NaN or infinite"),
-    "infinite.tif": (tiff(np.where(FLOAT > 0, FLOAT, -np.inf)), "NaN or infinite"),
-    "too large.tif": (tiff(np.full((2, 2, 1), LARGEST + 1, np.int32)), "up to 16,777,216"),
-    "wraps.tif": (tiff(np.full((2, 2, 1), (1 << 32) - 1, np.uint32)), "up to 16,777,216"),
-    "packed.ppm": (b"P3 1 1 4095\n1 2 4095\n", "more than 8 bits"),
+    "nan.tif": (tiff(np.where(FLOAT > 0, FLOAT, np.nan)), "NaN"),
+    "infinite.tif": (tiff(np.where(FLOAT > 0, FLOAT, -np.inf)), "NaN"),
+    "too large.tif": (tiff(np.full((2, 2, 1), LARGEST + 1, np.int32)), "16,777,216"),
+    "wraps.tif": (tiff(np.full((2, 2, 1), (1 << 32) - 1, np.uint32)), "16,777,216"),
+    "packed.ppm": (b"P3 1 1 4095\n1 2 4095\n", "8 bits"),
     "planes.tif": (tiff(RGB, planar=2), "planes.tif"),
     "doubles.tif": (tiff(FLOAT.astype(np.float64)), "TIFF"),
     "signed bytes.tif": (tiff(SIGNED.astype(np.int8)), "8-bit"),
@@ -113,16 +113,14 @@ BROKEN = {
 def test_files_that_cannot_be_decoded_exactly_raise(tmp_path, name):
     content, reason = BROKEN[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(SkipweaveError) as caught:
+    with raises(tmp_path / name, reason):
         open_image(tmp_path / name, 3)
-    assert reason in str(caught.value)
-    assert str(tmp_path / name) in str(caught.value)
 
 
 def test_a_compressed_color_tiff_raises(tmp_path):
     content = bytearray(tiff(RGB, packing=8))  # deflate, by its tag
     (tmp_path / "a.tif").write_bytes(content)
-    with pytest.raises(SkipweaveError, match=r"a\.tif"):
+    with raises(tmp_path / "a.tif"):
         open_image(tmp_path / "a.tif", 3)
 
 
@@ -131,9 +129,9 @@ def test_an_image_of_another_bit_depth_raises(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "bytes.png")
     assert open_image(tmp_path / "deep.png", 3, high_bit_depth=True).dtype == torch.float32
     assert open_image(tmp_path / "bytes.png", 3, high_bit_depth=False).dtype == torch.uint8
-    with pytest.raises(SkipweaveError, match=r"deep\.png has 16-bit RGB"):
+    with raises(tmp_path / "deep.png", "16-bit RGB"):
         open_image(tmp_path / "deep.png", 3, high_bit_depth=False)
-    with pytest.raises(SkipweaveError, match=r"bytes\.png has 8-bit RGB"):
+    with raises(tmp_path / "bytes.png", "8-bit RGB"):
         open_image(tmp_path / "bytes.png", 3, high_bit_depth=True)
 
 

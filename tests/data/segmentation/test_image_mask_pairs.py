@@ -4,14 +4,15 @@ import torch
 from PIL import Image
 
 from skipweave.data import Preprocessing, epoch_loader
-from skipweave.data.segmentation import ClassEntry, ClassList, JointEvalTransform, SegmentationDataset
-from skipweave.data.segmentation.image_mask_pairs import pair_folders
-from skipweave_config.errors import SkipweaveError
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList
+from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset, pair_folders
+from skipweave.data.segmentation.joint_transforms import JointEvalTransform
+from tests.errors import raises
 
 CLASSES = ClassList((ClassEntry("ground", 0), ClassEntry("road", 1), ClassEntry("void", 2)), "list.csv")
 
 
-def test_files_are_paired_by_name_whatever_their_suffix(tmp_path, make_pairs):
+def test_files_are_paired_by_name_for_any_suffix(tmp_path, make_pairs):
     make_pairs(tmp_path, ["img10", "img2"])
     (tmp_path / "images" / "img2.png").rename(tmp_path / "images" / "img2.PNG")
     for folder in ("images", "masks"):
@@ -28,37 +29,29 @@ def test_all_unpaired_files_are_reported(tmp_path, make_pairs):
     (tmp_path / "images" / "b.png").unlink()
     Image.new("L", (7, 5)).save(tmp_path / "masks" / "c.png")
     Image.new("RGB", (10, 12)).save(tmp_path / "images" / "d.jpg")
-    with pytest.raises(SkipweaveError) as caught:
+    names = ("images/a.png", "masks/b.png", "masks/c.png", "images/c.png", "images/d.jpg", "images/d.png")
+    with raises(4, "7 x 5", "10 x 12", *(tmp_path / name for name in names)):
         pair_folders(tmp_path / "images", tmp_path / "masks")
-    message = str(caught.value)
-    assert message.startswith("4 file(s)")
-    assert f"{tmp_path}/images/a.png has no mask in {tmp_path}/masks" in message
-    assert f"{tmp_path}/masks/b.png has no image in {tmp_path}/images" in message
-    assert f"masks/c.png is 7 x 5 pixels, its image {tmp_path}/images/c.png 10 x 12" in message
-    assert f"images/d.jpg has the same name as {tmp_path}/images/d.png" in message
-    assert "\n" not in message
 
 
 def test_at_most_ten_unpaired_files_are_named(tmp_path, make_pairs):
     make_pairs(tmp_path, [str(number) for number in range(30)])
     for number in range(25):
         (tmp_path / "masks" / f"{number}.png").unlink()
-    with pytest.raises(
-        SkipweaveError,
-        match=r"^25 file.*9\.png has no mask in [^;]*; and 15 more;",
-    ):
+    with raises(25, 15, tmp_path / "images" / "9.png") as caught:
         pair_folders(tmp_path / "images", tmp_path / "masks")
+    assert str(caught.value).count(".png") == 10
 
 
 def test_missing_empty_and_damaged_folders_raise(tmp_path, make_pairs):
-    with pytest.raises(SkipweaveError, match=r"no such file or folder: .*images"):
+    with raises(tmp_path / "images"):
         pair_folders(tmp_path / "images", tmp_path / "masks")
     make_pairs(tmp_path, [])
-    with pytest.raises(SkipweaveError, match=r"no image in .*images"):
+    with raises(tmp_path / "images"):
         pair_folders(tmp_path / "images", tmp_path / "masks")
     make_pairs(tmp_path, ["a"])
     (tmp_path / "masks" / "a.png").write_bytes(b"no image")
-    with pytest.raises(SkipweaveError, match=r"masks/a\.png"):
+    with raises(tmp_path / "masks" / "a.png"):
         pair_folders(tmp_path / "images", tmp_path / "masks")
 
 
@@ -81,7 +74,7 @@ def test_a_rotated_image_does_not_fit_a_rotated_mask(tmp_path, make_pairs):
     make_pairs(tmp_path, ["a"], size=(10, 12))
     turned(tmp_path / "images" / "a.png")
     images = SegmentationDataset(pair_folders(tmp_path / "images", tmp_path / "masks"), CLASSES)
-    with pytest.raises(SkipweaveError, match=r"masks/a\.png is 12 x 10 pixels, its image .*images/a\.png 10 x 12"):
+    with raises(tmp_path / "masks" / "a.png", "12 x 10", tmp_path / "images" / "a.png", "10 x 12"):
         images[0]
 
 
@@ -107,5 +100,5 @@ def test_images_of_different_sizes_in_a_batch_raise(tmp_path, make_pairs, worker
     options = {"seed": 0, "epoch": 0, "shuffle": False, "workers": workers}
     singles = list(epoch_loader(images, transform, batch_size=1, **options))
     assert [labels.shape for _, labels in singles] == [(1, 12, 10), (1, 8, 10)]
-    with pytest.raises(SkipweaveError, match=r"8 x 10, 12 x 10"):
+    with raises("8 x 10", "12 x 10"):
         list(epoch_loader(images, transform, batch_size=2, **options))

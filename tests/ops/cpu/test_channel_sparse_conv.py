@@ -76,7 +76,7 @@ def test_strides_do_not_change_results() -> None:
 def test_index_out_of_range_raises() -> None:
     x, weight, index, _ = Case(2, 20, 24, 9, 9, (3, 3), fan_in=6, rows=24).operands()
     for wrong in (index + 20, index - 20):
-        with pytest.raises(IndexError, match="expected 0 to 19"):
+        with pytest.raises(IndexError, match="19"):
             channel_sparse_library(x, weight, wrong)
 
 

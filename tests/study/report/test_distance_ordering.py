@@ -60,7 +60,7 @@ def test_margins_and_chance_by_hand():
     assert (right.chance, right.chance_of_reverse) == (0.25, 1.0)
 
 
-def test_chance_is_the_share_of_all_orders():
+def test_chance_is_the_fraction_of_all_orders():
     errors = {"LD": (1.0, 2.0), "E": (3.0, 1.0), "N": (2.0, 2.0), "E/2": (4.0, 4.0), "N/2": (5.0, 3.0)}
 
     def margin(ld, e, n):
@@ -87,7 +87,7 @@ def test_ties_count_for_neither():
     assert tied.chance == 0.5
 
 
-def test_seeds_that_did_not_finish_everywhere_are_left_out():
+def test_seeds_that_did_not_finish_for_every_network_are_skipped():
     assert found(HALF, {"E/2": (1.0, 1.0), "N/2": (2.0,)}).comparisons == 1
     results = study(HALF, {"E/2": (1.0,), "N/2": (2.0,)})
     late = Results("t", HALF, (results.runs[0], Run("N/2", 7, "", 2.0, 1.0)))
@@ -103,7 +103,7 @@ def test_more_than_eight_networks_are_not_counted():
     ("short", "long", "answer"),
     [((1.0,) * 5, (2.0,) * 5, "holds"), ((2.0,) * 5, (1.0,) * 5, "the reverse"), ((1.0, 2.0), (2.0, 1.0), "chance.")],
 )
-def test_the_verdict_says_whether_the_order_holds(short, long, answer):
+def test_the_verdict_reports_whether_the_order_holds(short, long, answer):
     sentences = verdict(study((*LOG[:2], *HALF), {"LD": short, "N": long, "E/2": short, "N/2": long}))
     at_log, at_half, over_all = (s for s in sentences if "comparisons" in s)
     assert at_log.startswith("At 10 links (mean distance: LD 2.00 and N 3.00), ")
@@ -112,5 +112,5 @@ def test_the_verdict_says_whether_the_order_holds(short, long, answer):
     assert all(answer in s for s in (at_log, at_half, over_all))
 
 
-def test_without_equal_links_the_verdict_is_silent():
+def test_without_equal_links_the_verdict_has_no_distances():
     assert not any("distance" in s for s in verdict(study((LOG[0], HALF[0]), {"N": (1.0,), "N/2": (2.0,)})))

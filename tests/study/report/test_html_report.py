@@ -54,14 +54,14 @@ def test_it_is_well_formed(checked):
     assert checked.open == []
 
 
-def test_ids_are_unique_and_references_are_met(page, checked):
+def test_ids_are_unique_and_references_exist(page, checked):
     ids = [value for _, name, value in checked.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     references = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', page)
     assert {a or b for a, b in references} <= set(ids)
 
 
-def test_it_loads_nothing_from_elsewhere(page, checked):
+def test_the_page_loads_no_other_files(page, checked):
     assert "http:" not in page
     assert "https:" not in page
     tags = {tag for tag, _, _ in checked.attributes}
@@ -77,7 +77,7 @@ def test_the_answer_comes_first(checked, results):
     assert positions == sorted(positions)
 
 
-def test_every_network_run_and_failure_is_there(checked, results):
+def test_every_network_run_and_failure_is_listed(checked, results):
     text = " ".join("".join(checked.text).split())
     for run in results.runs:
         assert run.run_dir in text

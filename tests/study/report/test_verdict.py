@@ -26,7 +26,7 @@ def test_standard_error_adds_seeds_and_test_set():
     assert standard_error(a, b, 1.0, 100) == pytest.approx((1 + (2 * 98 + 5 * 95) / 100) ** 0.5)
 
 
-def test_a_clear_winner_is_called_one():
+def test_a_significant_lead_is_reported():
     headline = verdict(study({"plain": (8.0, 8.1), "sparse": (3.0, 3.1)}))[0]
     assert headline == (
         "Lowest mean test top-1 error: sparse (3.05 ± 0.07 %). It leads by more than chance: plain (8.05 ± 0.07 %)."
@@ -42,7 +42,7 @@ def test_a_higher_mean_iou_is_better():
     assert price.startswith("Highest mean mIoU for its cost")
 
 
-def test_differences_within_chance_are_said_to_be():
+def test_differences_within_chance_are_reported():
     headline = verdict(study({"a": (3.0, 3.4), "b": (3.1, 3.3)}))[0]
     assert "all differences are within chance" in headline
 
@@ -60,7 +60,7 @@ def test_a_small_test_set_widens_chance():
     assert "within chance" in verdict(study(errors, test_images=100))[0]
 
 
-def test_one_seed_is_said_to_leave_the_spread_unknown():
+def test_the_spread_of_one_seed_is_unknown():
     headline, *_, doubt = verdict(study({"a": (3.0,), "b": (9.0,)}))
     assert "the spread over seeds is unknown" in doubt
     assert "chance" not in headline

@@ -2,13 +2,12 @@ import json
 from dataclasses import replace
 from math import nan
 
-import pytest
 import torch
 
 from skipweave.training.checkpoint.run_state import RunState, best_row
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, ClassificationMetrics
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def row(epoch: int, val_error: float | None) -> EpochRow:
@@ -24,12 +23,12 @@ def test_the_state_survives_json_exactly():
     assert again.rows == state.rows
 
 
-def test_a_state_of_another_version_is_told():
-    with pytest.raises(SkipweaveError, match="not of this version"):
+def test_a_state_of_another_version_raises():
+    with raises("version"):
         RunState.from_plain({"metrics": [0.0, 0.0, 0.0, 0.0], "rows": [], "speed": 3}, ClassificationMetrics(10))
-    with pytest.raises(SkipweaveError, match="not of this version"):
+    with raises("version"):
         RunState.from_plain({"metrics": [0.0, 0.0], "rows": []}, ClassificationMetrics(10))
-    with pytest.raises(SkipweaveError, match="not of this version"):
+    with raises("version"):
         RunState.from_plain({}, ClassificationMetrics(10))
 
 

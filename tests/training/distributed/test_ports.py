@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 
@@ -7,10 +8,10 @@ from torch.distributed import TCPStore
 from skipweave.training.distributed.ports import meeting_port, reserved_port
 
 
-def test_a_reserved_port_is_given_to_nobody_but_who_is_told():
+def test_a_reserved_port_is_available_to_its_processes_only():
     with reserved_port() as reserved:
         host, port = reserved.getsockname()
-        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        with socket.socket() as other, pytest.raises(OSError, match=f"Errno {errno.EADDRINUSE}"):
             other.bind((host, port))
         for _ in range(2):  # as a run that is started again does
             store = TCPStore(host, port, is_master=True, wait_for_workers=False)

@@ -47,19 +47,19 @@ def digest_of_the_only_run(folder: Path) -> str:
     return open_saved(RunDirectory(run).last).info["sha256"]
 
 
-def test_processes_started_again_go_on_with_their_run(run_command, words: list[object], tmp_path: Path):
+def test_restarted_processes_resume_their_run(run_command, words: list[object], tmp_path: Path):
     died = run_command(words, at="step", number=17, rank=1, processes=2)
     assert -9 in died.statuses
     again = {"TORCHELASTIC_RESTART_COUNT": "1"}
     ended = run_command(words, processes=2, environment=again)
     assert ended.status == 0, ended.texts
-    assert "resuming after 1 epochs and 5 of 11 steps" in ended.texts[0]
+    assert "5 of 11 steps" in ended.texts[0]
     assert run_command([*words, "--output", tmp_path / "whole"], processes=2, environment=again).status == 0
     assert digest_of_the_only_run(tmp_path / "runs") == digest_of_the_only_run(tmp_path / "whole")
 
 
 @pytest.mark.slow
-def test_only_what_the_same_job_began_is_gone_on_with(run_command, words: list[object], tmp_path: Path):
+def test_only_runs_of_the_same_job_are_resumed(run_command, words: list[object], tmp_path: Path):
     again = {"TORCHELASTIC_RESTART_COUNT": "1"}
     assert run_command(words, processes=2, environment=again).status == 0  # there was nothing to go on with
     digest_of_the_only_run(tmp_path / "runs")
@@ -70,10 +70,10 @@ def test_only_what_the_same_job_began_is_gone_on_with(run_command, words: list[o
     assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
-def test_another_number_of_processes_than_torchrun_started_is_refused(run_command, words: list[object], tmp_path: Path):
+def test_devices_must_equal_the_processes_of_torchrun(run_command, words: list[object], tmp_path: Path):
     ended = run_command([*words, "--devices", "1"], processes=2)
     assert ended.status == 2
-    assert "devices is 1, but torchrun started 2 processes: give --devices 2" in ended.texts[0]
+    assert "--devices 2" in ended.texts[0]
     assert not (tmp_path / "runs").exists()
 
 
@@ -93,7 +93,7 @@ def test_processes_on_two_machines_train_as_on_one(run_command, words: list[obje
 
 
 @pytest.mark.slow
-def test_a_killed_process_costs_torchrun_nothing(run_command, words: list[object], tmp_path: Path):
+def test_torchrun_restarts_a_killed_process(run_command, words: list[object], tmp_path: Path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--max-restarts", "1"]

@@ -14,7 +14,7 @@ from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.model_building import arguments_for, build_network
 from skipweave.training.run.link_pruning import prune_links
 from skipweave.training.run.run_directory import RunDirectory
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 SILENT = [(0, 2, 0), (2, 2, 1)]  # stage, reader, source
 
@@ -63,14 +63,14 @@ def test_what_is_left_is_trained_on(run: Path, tmp_path: Path):
     torch.testing.assert_close(dict(trained.named_parameters()), dict(before.named_parameters()), rtol=0, atol=1e-5)
 
 
-def test_nothing_is_written_unasked_or_over_something(run: Path, tmp_path: Path):
+def test_nothing_is_written_by_default_or_overwritten(run: Path, tmp_path: Path):
     files = sorted(run.rglob("*"))
     assert prune_links(run, 0.01).removal.removed
     assert sorted(run.rglob("*")) == files
-    with pytest.raises(SkipweaveError, match="exists already: give the name of a new folder"):
+    with raises(tmp_path):
         prune_links(run, 0.01, tmp_path)
     assert not prune_links(run, 1e-9).removal.model.training
-    with pytest.raises(SkipweaveError, match="expected a number above 0"):
+    with raises("below", "0.0"):
         prune_links(run, 0.0, tmp_path / "new")
     fewer = tmp_path / "fewer"
     prune_links(run, 0.01, fewer)

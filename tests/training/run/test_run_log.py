@@ -9,6 +9,7 @@ import pytest
 from skipweave.training import Callback, FitConfig, fit
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import RunLog
+from tests.errors import assert_reports
 
 
 class Warns(Callback):
@@ -18,7 +19,7 @@ class Warns(Callback):
         warnings.warn("the same at every step", UserWarning, stacklevel=1)
 
 
-def test_a_run_tells_each_milestone_and_each_warning_once(tiny: Callable[..., FitConfig]):
+def test_each_event_and_warning_is_logged_once(tiny: Callable[..., FitConfig]):
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("default")
         folder = RunDirectory(fit(tiny(), callbacks=[Warns()]).run_dir)
@@ -27,13 +28,13 @@ def test_a_run_tells_each_milestone_and_each_warning_once(tiny: Callable[..., Fi
     assert [line["event"] for line in lines] == ["started", "warning", "epoch", "epoch", "finished"]
     assert all(line["time"] <= following["time"] for line, following in pairwise(lines))
     assert [text[21:] for text in folder.log.read_text().splitlines()] == [line["text"] for line in lines]
-    assert lines[0]["text"] == "starting sparsenet40_24 on digits in epoch 1 after 0 of 11 steps"
+    assert_reports(lines[0]["text"], "sparsenet40_24", "digits", "epoch 1")
     assert lines[1]["text"] == "UserWarning: the same at every step"
     assert [line["epoch"] for line in lines[2:4]] == [1, 2]
 
 
 @pytest.mark.parametrize("left", ['{"time": "20', ""])
-def test_a_line_left_unfinished_is_taken_away(tmp_path: Path, left: str):
+def test_an_incomplete_last_line_is_removed(tmp_path: Path, left: str):
     text, lines = tmp_path / "log.txt", tmp_path / "log.jsonl"
     RunLog(text, lines).add("first", "one", {})
     for path in (text, lines):
@@ -43,12 +44,12 @@ def test_a_line_left_unfinished_is_taken_away(tmp_path: Path, left: str):
     assert [line[21:] for line in text.read_text().splitlines()] == ["one", "two"]
 
 
-def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path):
+def test_an_unwritable_log_raises_nothing(tmp_path: Path):
     RunLog(tmp_path / "none" / "log.txt", tmp_path / "none" / "log.jsonl").add("first", "one", {})
     assert not (tmp_path / "none").exists()
 
 
-def test_names_of_files_cannot_steer_a_terminal_nor_end_the_log(tmp_path: Path):
+def test_log_lines_have_no_control_characters(tmp_path: Path):
     log = RunLog(tmp_path / "log.txt", tmp_path / "log.jsonl")
     log.add("failed", "cannot read c\x1b[31m/b\udcff.png", {})
     assert (tmp_path / "log.txt").read_text().endswith("  cannot read c?[31m/b?.png\n")

@@ -4,7 +4,7 @@ from skipweave.training.tasks.deep_supervision import halves_loss_weights
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3, 11])
-def test_the_last_head_counts_half_and_all_count_one(heads):
+def test_the_last_head_has_half_of_the_total_weight(heads):
     shares = halves_loss_weights(heads)
     assert len(shares) == heads
     assert sum(shares) == pytest.approx(1)

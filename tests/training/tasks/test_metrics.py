@@ -26,7 +26,7 @@ def maps(tmp_path, make_pairs, class_list) -> Segmentation:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 1000])
-def test_scores_are_those_of_torchmetrics_whatever_the_batches(batch: int):
+def test_scores_equal_torchmetrics_for_any_batches(batch: int):
     torch.manual_seed(0)
     logits, labels = torch.randn(200, 30), torch.randint(30, (200,))
     scores = scored(Classification(30), logits, labels, batch)
@@ -40,7 +40,7 @@ def test_scores_are_those_of_torchmetrics_whatever_the_batches(batch: int):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_scores_of_label_maps_are_those_of_torchmetrics(maps: Segmentation, batch: int):
+def test_scores_of_masks_equal_torchmetrics(maps: Segmentation, batch: int):
     torch.manual_seed(0)
     logits, labels = torch.randn(5, 3, 6, 7), torch.randint(4, (5, 6, 7))
     scores = scored(maps, logits, labels, batch)
@@ -64,7 +64,7 @@ def test_top5_is_for_20_classes_and_more():
     assert "top5_error" not in scored(Classification(10), logits, labels, 8).compute()
 
 
-def test_what_is_not_a_number_is_wrong():
+def test_nan_predictions_are_errors():
     scores = scored(Classification(3), torch.full((4, 3), torch.nan), torch.zeros(4, dtype=torch.int64), 4)
     assert scores.value == 100
     assert not scores.finite
@@ -78,7 +78,7 @@ def test_sums_can_be_added_to_another():
     assert torch.equal(again.sums, whole.sums)
 
 
-def test_the_scores_of_exits_are_told_beside_those_of_the_last_head():
+def test_scores_of_exits_are_reported_with_those_of_the_last_head():
     heads = [SegmentationMetrics(NAMES) for _ in range(3)]
     for hits, scores in enumerate(heads):
         matrix = torch.full((3, 3), 1.0) + 3 * hits * torch.eye(3)

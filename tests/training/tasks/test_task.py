@@ -9,7 +9,7 @@ from skipweave.training import LossConfig
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.tasks.task import Classification, evaluate_heads, task_for
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 def test_the_loss_is_the_weighted_sum_of_the_heads():
@@ -37,5 +37,5 @@ def test_every_head_is_evaluated_on_every_batch(batches: int):
 
 
 def test_class_weights_are_for_segmentation():
-    with pytest.raises(SkipweaveError, match=r"loss\.class_weights is median_frequency"):
+    with raises("loss.class_weights", "median_frequency"):
         task_for(load(DataConfig()), LossConfig(class_weights="median_frequency"))

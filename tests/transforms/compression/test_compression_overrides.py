@@ -9,7 +9,7 @@ from torch import nn
 import skipweave
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.transforms import build_compressed
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 make = partial(skipweave.create_model, "tutorial_cifar10")
 
@@ -42,13 +42,13 @@ def test_on_the_meta_device() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("overrides", "named"),
     [
-        (dict(sparsify=dict(densty=0.1)), "sparsify has no argument densty"),
-        (dict(sparsify=dict(seed=1)), "sparsify needs density"),
-        (dict(depth_multiplier="half"), "alpha is 'half'"),
+        (dict(sparsify=dict(densty=0.1)), ("sparsify", "densty")),
+        (dict(sparsify=dict(seed=1)), ("sparsify", "density")),
+        (dict(depth_multiplier="half"), ("alpha", "'half'")),
     ],
 )
-def test_wrong_arguments(overrides: dict[str, object], message: str) -> None:
-    with pytest.raises(SkipweaveError, match=message):
+def test_wrong_arguments(overrides: dict[str, object], named: tuple[object, ...]) -> None:
+    with raises(*named):
         build_compressed(make, overrides)

@@ -7,7 +7,7 @@ from torch import nn
 
 from skipweave.transforms import sparsify
 from skipweave.transforms.compression.densify import add_links, match_fan_ins, scatter_old, sparse_layers
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 SIZE = (3, 8, 8)
 
@@ -88,5 +88,5 @@ def test_optimizer_state_of_old_links_moves_with_them() -> None:
 
 
 def test_density_out_of_range() -> None:
-    with pytest.raises(SkipweaveError, match="density is 2"):
+    with raises("density", 2):
         list(add_links(network(), 2))

@@ -13,6 +13,7 @@ import skipweave
 from skipweave.tracing.copies import on_meta
 from skipweave.transforms import CompressedModel, depth_multiplier
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 IMAGE = (3, 224, 224)
 
@@ -219,14 +220,14 @@ class Fixed(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Conv2d(3, 8, 3), Gain()), "make 1 narrower: Gain .*gain"),
+        (nn.Sequential(nn.Conv2d(3, 8, 3), Gain()), r"\b1 .*Gain .*gain"),
         (
             nn.Sequential(nn.Conv2d(3, 8, 3), Fixed(), nn.Linear(8, 2)),
-            r"cannot make the network narrower: 1 \(Fixed\)",
+            r"1 \(Fixed\)",
         ),
         (
             nn.Sequential(nn.Conv2d(3, 9, 3), nn.GroupNorm(3, 9), nn.Conv2d(9, 2, 1)),
-            "1 has 3 groups, which do not divide 5",
+            r"\b1 .*\b3 .*\b5\b",
         ),
         (nn.Sequential(nn.Conv2d(4, 8, 3)), r"0 \(Conv2d\).*\(3, 8, 8\)"),
     ],
@@ -237,14 +238,14 @@ def test_unsupported_layers_are_named(model: nn.Module, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (dict(alpha=0), "alpha is 0"),
-        (dict(alpha=True), "alpha is True"),
-        (dict(alpha=0.5, rule="floor"), "rule is 'floor'"),
-        (dict(alpha=0.5, input_size=None), "input_size="),
+        (dict(alpha=0), ("alpha", 0)),
+        (dict(alpha=True), ("alpha", True)),
+        (dict(alpha=0.5, rule="floor"), ("rule", "'floor'")),
+        (dict(alpha=0.5, input_size=None), ("input_size",)),
     ],
 )
-def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(SkipweaveError, match=message):
+def test_wrong_arguments(arguments: dict[str, object], named: tuple[object, ...]) -> None:
+    with raises(*named):
         depth_multiplier(small_net(), **{"input_size": (3, 8, 8), **arguments})

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from skipweave.transforms.compression.layer_widths import Widths, draw, resize
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 LAYERS: dict[str, tuple[Callable[[int, int], nn.Module], Widths]] = {
     "linear": (nn.Linear, Widths(3, 5)),
@@ -42,7 +42,7 @@ def test_parameters_keep_attributes_and_requires_grad() -> None:
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(8, 8, 1, groups=4), nn.GroupNorm(4, 8)])
 def test_groups_that_do_not_divide_the_width(layer: nn.Module) -> None:
-    with pytest.raises(SkipweaveError, match=r"stem.conv .*4 .*6"):
+    with raises("stem.conv", 4, 6):
         resize(layer, "stem.conv", Widths(6, 6))
 
 

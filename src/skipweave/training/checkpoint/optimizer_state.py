@@ -19,10 +19,6 @@ def names_in_order(optimizer: Optimizer, network: nn.Module) -> list[str]:
 def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Any], list[dict[str, Any]]]:
     """Convert the state to tensors and plain values.
 
-    Args:
-        optimizer: Any of torch's or timm's.
-        names: Of its parameters, in the optimizer's order.
-
     Returns:
         Tensors by `<parameter>/<key>`, the plain values by the same names, and what each group counts, such as steps.
     """

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from skipweave.data import epoch_loader, load, mix_seed
+from skipweave.training.checkpoint.weights_file import Description
 from skipweave.training.distributed.devices import make_fabric
+from skipweave.training.initial_state import first_state
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import arguments_for
 from skipweave.training.preflight import check_before
@@ -71,6 +73,7 @@ def lr_range_test(
     args = arguments_for(config.model.name, config.model.args, data)
     check_before(config, args, data)
     learner = Learner(fabric, config, args, task_for(data, config.loss))
+    first_state(config, None, learner, Description.of(config.model.name, args, data))
     learner.start_epoch()
     batches, weights = _batches(config, data), learner.loss_weights(0)
     rates: list[float] = []

@@ -22,11 +22,6 @@ class Records:
     If the process is killed between two writes, nothing is lost: the checkpoint has every row, and resuming rewrites
     the files. A file that cannot be written raises a `SkipweaveError` with
     the remaining checkpoints.
-
-    Args:
-        folder: Run directory.
-        description: Description of the network.
-        active: Whether this process writes.
     """
 
     def __init__(self, folder: RunDirectory, description: Description, *, active: bool) -> None:

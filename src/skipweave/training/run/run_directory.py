@@ -34,9 +34,6 @@ _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "s
 class RunDirectory:
     """The files of one run.
 
-    Args:
-        path: The folder.
-
     Raises:
         SkipweaveError: It is not a run directory.
     """
@@ -139,9 +136,6 @@ class RunDirectory:
 
     def repair(self, check: Callable[[Saved], object]) -> str:
         """Remove partial files of a killed process, and replace a damaged `last` checkpoint by `previous`.
-
-        Args:
-            check: As of `newest`.
 
         Returns:
             A warning, or nothing.

@@ -107,11 +107,7 @@ class Metrics(ABC):
 
 
 class ClassificationMetrics(Metrics):
-    """Metrics of images with one label each: top-1 and top-5 errors.
-
-    Args:
-        classes: Number of classes.
-    """
+    """Metrics of images with one label each: top-1 and top-5 errors."""
 
     metric = TOP1_ERROR
 
@@ -127,11 +123,7 @@ class ClassificationMetrics(Metrics):
 
 
 class SegmentationMetrics(Metrics):
-    """Metrics of images with segmentation masks, from the confusion matrix over all pixels with a label.
-
-    Args:
-        classes: Names of the classes.
-    """
+    """Metrics of images with segmentation masks, from the confusion matrix over all pixels with a label."""
 
     metric = MEAN_IOU
 

@@ -19,6 +19,7 @@ from skipweave.training.distributed import processes
 from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.errors import SkipweaveError
+from tests.errors import assert_reports
 
 Tiny = Callable[..., FitConfig]
 
@@ -34,7 +35,7 @@ def read(folder: RunDirectory) -> dict[str, object]:
     return json.loads(folder.divergence.read_text())
 
 
-def test_the_batch_that_it_failed_on_is_written_down(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+def test_the_batch_of_a_non_finite_loss_is_written(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
     real, read_batches = loop.epoch_loader, 0
 
     def poisoned(*args: object, **settings: object) -> Iterator[tuple[Tensor, Tensor]]:
@@ -46,22 +47,25 @@ def test_the_batch_that_it_failed_on_is_written_down(tiny: Tiny, monkeypatch: py
     monkeypatch.setattr(loop, "epoch_loader", poisoned)
     config = tiny(checkpoint_every=2)
     folder, message = failed(config)
-    told = read(folder)
+    divergence = read(folder)
     size = len(load(config.data).train)
-    assert told["training_images"] == batch_indices(size, config.batch_size, seed=config.seed, epoch=0, step=6)
-    assert (told["epoch"], told["step"], told["learning_rate"], told["loss"]) == (1, 7, 0.1, "nan")
-    assert told["what"] == "the loss is non-finite"
-    kept = f"the last good checkpoint is {folder.last}, after 0 epochs and 6 steps"
-    assert told["kept"] == kept
-    assert kept in message
-    assert str(folder.divergence) in message
+    assert divergence["training_images"] == batch_indices(size, config.batch_size, seed=config.seed, epoch=0, step=6)
+    assert (divergence["epoch"], divergence["step"], divergence["learning_rate"], divergence["loss"]) == (
+        1,
+        7,
+        0.1,
+        "nan",
+    )
+    assert "loss" in divergence["what"]
+    assert_reports(divergence["kept"], folder.last, "6 steps")
+    assert_reports(message, divergence["kept"], folder.divergence)
     assert json.loads(folder.log_lines.read_text().splitlines()[-1])["event"] == "failed"
     monkeypatch.undo()
     fit(config, resume=folder.path)  # from what was kept, with good images
     assert not folder.divergence.exists()
 
 
-def test_the_indices_are_those_of_the_images_that_were_met(tiny: Tiny):
+def test_the_indices_are_those_of_the_batch(tiny: Tiny):
     config, epoch, step = tiny(), 3, 4
     data = load(config.data)
     order = dict(batch_size=32, seed=5, epoch=epoch, shuffle=True)
@@ -75,9 +79,9 @@ def test_a_learning_rate_that_is_too_large(tiny: Tiny, precision: str):
     """The first step makes weights of 1e30; the second must be the last."""
     config = tiny(precision=precision, optim=OptimConfig(lr=1e30))
     folder, message = failed(config)
-    told = read(folder)
-    assert (told["epoch"], told["step"], told["learning_rate"]) == (1, 2, 1e30)
-    assert "there is no checkpoint yet" in message
+    divergence = read(folder)
+    assert (divergence["epoch"], divergence["step"], divergence["learning_rate"]) == (1, 2, 1e30)
+    assert_reports(message, folder.divergence)
     assert not folder.best.exists()
     assert not folder.last.exists()
 
@@ -96,13 +100,13 @@ def half(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("half")
 def test_a_learning_rate_that_is_too_large_in_half_precision(tiny: Tiny):
     folder, message = failed(tiny(optim=OptimConfig(lr=1e30)))
-    assert "the loss is non-finite" in message
+    assert_reports(message, "loss", folder.divergence)
     assert read(folder)["learning_rate"] == 1e30
     assert not folder.last.exists()
 
 
 @pytest.mark.usefixtures("half")
-def test_gradients_that_are_never_numbers(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+def test_gradients_that_are_always_non_finite(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
     """Half precision leaves such steps out and halves the scale of the loss, 65536 at first; not for ever, though."""
     gradients = Learner.backward
 
@@ -119,9 +123,7 @@ def test_gradients_that_are_never_numbers(tiny: Tiny, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_weight_that_is_no_number_is_seen_before_it_is_saved(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, value: float
-):
+def test_a_non_finite_weight_is_detected_before_it_is_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, value: float):
     descend, steps = Learner.optimizer_step, 0
 
     def spoil(self: Learner, lr: float) -> None:
@@ -143,7 +145,7 @@ def test_a_weight_that_is_no_number_is_seen_before_it_is_saved(
     assert all(torch.isfinite(tensor).all() for tensor in open_saved(folder.best).tensors().values())
 
 
-def test_what_an_evaluation_finds_is_never_the_best(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+def test_a_non_finite_evaluation_is_never_the_best(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
     evaluate, times = loop.Loop.evaluate, 0
 
     def spoiled(self: loop.Loop, *args: object, **options: object) -> object:

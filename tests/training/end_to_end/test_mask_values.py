@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig
-from skipweave.data.segmentation import open_mask, read_classes
+from skipweave.data.segmentation.class_list import read_classes
+from skipweave.data.segmentation.mask_files import open_mask
 from skipweave.plotting.mask_overlays import mask_image
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_run
 from skipweave_cli import main
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 # A class list, how masks are saved, and the mode in which predicted ones come out.
 TABLES = {
@@ -29,7 +30,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_predicted_mask_is_read_as_a_mask_of_the_set(tmp_path: Path, name: str):
+def test_a_predicted_mask_has_the_values_of_the_dataset(tmp_path: Path, name: str):
     text, saved, mode = TABLES[name]
     (tmp_path / "classes.csv").write_text(text)
     classes = read_classes(tmp_path / "classes.csv")
@@ -69,7 +70,7 @@ def test_a_predicted_mask_is_read_as_a_mask_of_the_set(tmp_path: Path, name: str
     assert (open_mask(made, classes).numpy() == labels).mean() > 0.8
 
 
-def test_a_description_keeps_the_values_and_older_files_have_labels(tmp_path: Path, class_list, make_pairs):
+def test_a_description_has_the_values_and_older_files_have_labels(tmp_path: Path, class_list, make_pairs):
     make_pairs(tmp_path, [str(number) for number in range(5)])
     class_list(tmp_path, "name,value\nground,0\nroad,1\nvoid,2\n")
     model = ModelConfig("fc_logdensenet103", {"units": [1], "growth": 2})
@@ -82,15 +83,15 @@ def test_a_description_keeps_the_values_and_older_files_have_labels(tmp_path: Pa
     old = Description.from_plain(plain, tmp_path)
     assert (old.values, old.colored) == ((0, 1), True)
     for wrong in ([0], [0, 0], [0, 70_000], ["a", "b"], 5):
-        with pytest.raises(SkipweaveError, match="damaged file"):
+        with raises(tmp_path):
             Description.from_plain(plain | {"values": wrong}, tmp_path)
 
 
-def test_classes_of_one_label_an_image_have_no_values(tmp_path: Path, make_tiny):
+def test_classification_datasets_have_no_mask_values(tmp_path: Path, make_tiny):
     description = load_run(fit(make_tiny(tmp_path, epochs=1)).run_dir)[2]
     assert not {"values", "colored"} & set(description.as_plain())
 
 
-def test_a_mask_of_no_known_value_is_not_made():
-    with pytest.raises(SkipweaveError, match="expected 0 to 1"):
+def test_a_label_without_a_mask_value_raises():
+    with raises("labels", 0, 1):
         mask_image(torch.full((2, 2), 2), (0, 255))

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from skipweave.training import Description, load_run, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import build_network
 from skipweave_cli import main
+from tests.errors import assert_reports
 from tests.onnx_session import onnx_session
 
 Capture = pytest.CaptureFixture[str]
+Rejects = Callable[..., None]
 NAMES = ("model.safetensors", "config.json", "README.md")
 
 
@@ -52,7 +55,7 @@ def save(path: Path, model: str, preprocessing: Preprocessing, **args: object) -
     return path
 
 
-def test_a_run_becomes_files_for_others(run: Path, exported: Path):
+def test_a_run_is_exported(run: Path, exported: Path):
     assert {path.name for path in exported.iterdir()} == {"model.onnx", *NAMES}
     network, _, description = load_run(run)
     images = torch.randn(2, 1, 8, 8)
@@ -68,15 +71,14 @@ def test_a_run_becomes_files_for_others(run: Path, exported: Path):
         assert torch.equal(timm.create_model(f"local-dir:{exported}", pretrained=True).eval()(images), logits)
 
 
-def test_what_was_compared_is_told(run: Path, tmp_path: Path, capsys: Capture):
+def test_the_comparison_is_printed(run: Path, tmp_path: Path, capsys: Capture):
     assert main(["export", str(run), "--output", str(tmp_path)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("logits: as the network's to ")
-    assert first.endswith(f"(onnxruntime {onnxruntime.__version__}, 2 random images)")
-    assert second == f"saved {tmp_path / 'model.onnx'} ({(tmp_path / 'model.onnx').stat().st_size:,} bytes)"
+    assert_reports(first, "logits", f"onnxruntime {onnxruntime.__version__}")
+    assert_reports(second, tmp_path / "model.onnx", f"{(tmp_path / 'model.onnx').stat().st_size:,} bytes")
 
 
-def test_the_card_tells_the_errors_of_these_weights(run: Path, exported: Path, tmp_path: Path):
+def test_the_model_card_has_the_errors_of_these_weights(run: Path, exported: Path, tmp_path: Path):
     summary = json.loads((run / "summary.json").read_text())
     card = (exported / "README.md").read_text()
     assert f"| top-1 error, validation images | {summary['val_metrics']['top1_error']:.2f} % |" in card
@@ -87,12 +89,12 @@ def test_the_card_tells_the_errors_of_these_weights(run: Path, exported: Path, t
     assert "error, " not in (tmp_path / "README.md").read_text()
 
 
-def test_the_file_of_weights_predicts_as_the_run(run: Path, exported: Path, tmp_path: Path, capsys: Capture):
+def test_the_weights_file_predicts_as_the_run(run: Path, exported: Path, tmp_path: Path, capsys: Capture):
     image = str(picture(tmp_path / "a.png"))
     assert main(["predict", image, "--run", str(run)]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert main(["predict", image, "--model", str(exported / "model.safetensors")]) == 0
-    assert capsys.readouterr().out == told
+    assert capsys.readouterr().out == printed
 
 
 def test_networks_from_the_hub_are_used_as_files(
@@ -119,73 +121,64 @@ def test_networks_from_the_hub_are_used_as_files(
         assert (tmp_path / "again" / name).read_bytes() == (exported / name).read_bytes()
 
 
-def test_a_failed_download_is_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_download_is_one_line(rejects: Rejects, monkeypatch: pytest.MonkeyPatch):
     def download(*_: object, **__: object) -> str:
         raise ConnectionError("no route\nto the hub")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert main(["predict", "a.png", "--model", "hf-hub:someone/digits"]) == 2
-    assert capsys.readouterr().err == (
-        "skipweave: error: cannot download model.safetensors of someone/digits from the Hugging Face Hub: "
-        "no route to the hub\n"
-    )
+    words = ["predict", "a.png", "--model", "hf-hub:someone/digits"]
+    rejects(words, "model.safetensors", "someone/digits", "no route to the hub")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", *NAMES])
-def test_nothing_is_written_over(name: str, run: Path, tmp_path: Path, capsys: Capture):
+def test_files_are_not_overwritten(name: str, run: Path, tmp_path: Path, rejects: Rejects):
     (tmp_path / name).write_text("mine")
-    assert main(["export", str(run), "--output", str(tmp_path), "--formats", "[timm, onnx]"]) == 2
-    assert f"{name} exists already: choose another --output" in capsys.readouterr().err
+    rejects(["export", run, "--output", tmp_path, "--formats", "[timm, onnx]"], name, "--output")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_nothing_is_left_of_what_cannot_be_written(
-    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_failed_write_leaves_no_files(run: Path, tmp_path: Path, rejects: Rejects, monkeypatch: pytest.MonkeyPatch):
     def full(self: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert main(["export", str(run), "--output", str(tmp_path)]) == 2
-    assert f"{tmp_path / 'model.onnx'}: No space left on device" in capsys.readouterr().err
+    rejects(["export", run, "--output", tmp_path], tmp_path / "model.onnx", "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_package_is_told(run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_package_is_reported(run: Path, tmp_path: Path, rejects: Rejects, monkeypatch: pytest.MonkeyPatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
-    assert main(["export", str(run), "--output", str(tmp_path), "--formats", "[onnx, timm]"]) == 2
-    assert capsys.readouterr().err == (
-        "skipweave: error: ONNX needs onnxscript, not installed here: pip install 'skipweave[export]'\n"
-    )
+    words = ["export", run, "--output", tmp_path, "--formats", "[onnx, timm]"]
+    rejects(words, "onnxscript", "pip install 'skipweave[export]'")
     assert list(tmp_path.iterdir()) == []
     assert main(["export", str(run), "--output", str(tmp_path), "--formats", "[timm]"]) == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "named"),
     [
-        (["--formats", "pickle"], "formats[0] is 'pickle'"),
-        (["--formats", "[]"], "formats is []"),
-        (["--which", "first"], "which is 'first'"),
+        (["--formats", "pickle"], ["formats[0]", "'pickle'"]),
+        (["--formats", "[]"], ["formats", []]),
+        (["--which", "first"], ["which", "'first'"]),
     ],
 )
-def test_wrong_options_are_told(words: list[str], told: str, run: Path, tmp_path: Path, capsys: Capture):
-    assert main(["export", str(run), "--output", str(tmp_path), *words]) == 2
-    assert told in capsys.readouterr().err
+def test_invalid_options_are_rejected(
+    words: list[str], named: list[object], run: Path, tmp_path: Path, rejects: Rejects
+):
+    rejects(["export", run, "--output", tmp_path, *words], *named)
 
 
 @pytest.mark.parametrize("place", ["nothing/here", "sparsenet40_12", "."])
 def test_only_trained_networks_are_exported(
-    place: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    place: str, tmp_path: Path, rejects: Rejects, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert main(["export", place]) == 2
-    assert "no such file" in (said := capsys.readouterr().err) or "not a run directory" in said or "config.yaml" in said
+    rejects(["export", place], place)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_network_that_labels_pixels_is_exported_too(tmp_path: Path):
+def test_a_segmentation_network_is_exported(tmp_path: Path):
     weights = save(
         tmp_path / "weights",
         "fc_logdensenet103",
@@ -208,20 +201,18 @@ def test_a_network_that_labels_pixels_is_exported_too(tmp_path: Path):
         assert torch.equal(loaded(images), logits)
 
 
-def test_a_thinned_network_is_exported_to_onnx_and_refused_for_timm(run: Path, tmp_path: Path, capsys: Capture):
+def test_a_sparse_network_is_exported_to_onnx_only(run: Path, tmp_path: Path, rejects: Rejects):
     words = "--model.args.units 1 --model.args.growth 4 --model.args.sparsify 0.5 --epochs 1 --batch_size 512"
     assert main(["fit", *words.split(), "--accelerator", "cpu", "--output", str(tmp_path)]) == 0
     sparse = tmp_path / "sparsenet40_12_digits_1"
     folder = tmp_path / "out"
-    capsys.readouterr()
-    assert main(["export", str(sparse), "--output", str(folder), "--formats", "[onnx, timm]"]) == 2
-    assert "sparsenet40_12 with sparsify" in capsys.readouterr().err
+    rejects(["export", sparse, "--output", folder, "--formats", "[onnx, timm]"], "sparsenet40_12", "sparsify")
     assert list(folder.iterdir()) == []
     assert main(["export", str(sparse), "--output", str(folder)]) == 0
     assert (folder / "model.onnx").stat().st_size > 0
 
 
-def test_a_run_that_is_not_finished_is_exported_without_errors(run: Path, tmp_path: Path):
+def test_the_card_of_an_unfinished_run_has_no_errors(run: Path, tmp_path: Path):
     copy = shutil.copytree(run, tmp_path / "run")
     (copy / "summary.json").unlink()
     assert main(["export", str(copy), "--formats", "[timm]", "--output", str(tmp_path / "out")]) == 0

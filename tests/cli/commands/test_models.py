@@ -1,10 +1,8 @@
-import pytest
-
 from skipweave_cli import main
 from skipweave_cli.commands.models import models
 from skipweave_cli.options import ModelsOptions
-from skipweave_config.errors import SkipweaveError
 from skipweave_config.model_table import model_table
+from tests.errors import raises
 
 
 def lines(capsys):
@@ -27,6 +25,5 @@ def test_all_models_are_listed_by_default(capsys):
 
 
 def test_a_filter_that_matches_nothing_is_reported():
-    with pytest.raises(SkipweaveError) as caught:
+    with raises("'squeezenet'"):
         models(ModelsOptions("squeezenet"))
-    assert "'squeezenet'" in str(caught.value)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_nothing_to_remove_is_not_an_error(run: Path, tmp_path: Path, capsys: Capture):
     assert main(["prune-links", str(run), "--below", "1e-9"]) == 0
-    assert "below 1e-09" in capsys.readouterr().out
+    assert "1e-09" in capsys.readouterr().out
     output = tmp_path / "new"
     assert main(["prune-links", str(run), "--below", "1e-9", "--output", str(output)]) == 0
-    assert f"{output} is not written" in capsys.readouterr().out
+    assert str(output) in capsys.readouterr().out
     assert not output.exists()
 
 
@@ -43,13 +44,12 @@ def test_links_are_listed_and_removed(run: Path, tmp_path: Path, capsys: Capture
 
 
 @pytest.mark.parametrize(
-    ("words", "part"),
+    ("words", "named"),
     [
-        (["--below", "2"], "below is 2.0"),
-        (["--below", "x"], "below is 'x'"),
-        (["--output", "."], "output is ."),
+        (["--below", "2"], ["below", 2.0]),
+        (["--below", "x"], ["below", "'x'"]),
+        (["--output", "."], ["output", "."]),
     ],
 )
-def test_wrong_values_have_exit_status_2(run: Path, capsys: Capture, words: list[str], part: str):
-    assert main(["prune-links", str(run), *words]) == 2
-    assert part in capsys.readouterr().err
+def test_invalid_values_are_rejected(run: Path, rejects: Callable[..., None], words: list[str], named: list[object]):
+    rejects(["prune-links", run, *words], *named)

@@ -15,28 +15,27 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path):
     break_even.measured.cache_clear()
 
 
-def test_it_tells_the_forms_and_why(capsys: Capture):
+def test_implementations_and_reasons_are_printed(capsys: Capture):
     assert cli.main(["env"]) == 0
     shown = capsys.readouterr().out
     assert torch.__version__ in shown
     assert str(c_library.library().path) in shown
-    assert "0.35 (1x1 kernels), 0.6 (larger kernels); not measured" in shown
+    assert "0.35 (1x1 kernels), 0.6 (larger kernels)" in shown
     expected = "dense" if c_library.library().problem else "library"
     assert any(line.split()[:5] == ["3x3,", "density", "0.1", expected, "few"] for line in shown.splitlines()) or (
         c_library.library().problem in shown
     )
 
 
-def test_without_the_library_it_says_why(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path):
+def test_the_reason_for_a_missing_library_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path):
     missing = c_library.Library(tmp_path / "library.so", "it was not built")
     monkeypatch.setattr(c_library, "library", lambda: missing)
     assert cli.main(["env"]) == 0
     shown = capsys.readouterr().out
-    assert "nothing: it was not built" in shown
-    assert "no C library: it was not built" in shown
+    assert shown.count("it was not built") >= 2
 
 
-def test_it_measures_when_asked(monkeypatch: pytest.MonkeyPatch, capsys: Capture):
+def test_break_even_densities_are_measured(monkeypatch: pytest.MonkeyPatch, capsys: Capture):
     monkeypatch.setattr(break_even, "_times", lambda *calls: [3, 2])
     assert cli.main(["env", "--measure", "true"]) == 0
-    assert "0 (1x1 kernels), 0 (larger kernels); measured, kept in" in capsys.readouterr().out
+    assert "0 (1x1 kernels), 0 (larger kernels)" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSu
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 BAD = ("train/ape/3.png", "train/cat/7.png")
 
@@ -81,23 +82,22 @@ def whole(tmp_path_factory: pytest.TempPathFactory, listener: Stop) -> RunSummar
     return fit(settings(tmp_path_factory.mktemp("whole")), callbacks=[listener])
 
 
-def test_by_default_a_bad_image_stops_the_run_and_is_named(config: FitConfig):
-    message = r"photos/train/(ape/3|cat/7)\.png .*`skipweave check-data` lists all"
-    with pytest.raises(SkipweaveError, match=message):
+def test_by_default_an_unreadable_image_stops_the_run_and_is_named(config: FitConfig):
+    with pytest.raises(SkipweaveError, match=r"photos/train/(ape/3|cat/7)\.png"):
         fit(replace(config, data=replace(config.data, on_bad="raise")))
 
 
-def test_what_is_skipped_is_named_and_counted(whole: RunSummary, listener: Stop):
+def test_skipped_images_are_named_and_counted(whole: RunSummary, listener: Stop):
     folder = RunDirectory(whole.run_dir)
     skipped = folder.read_skipped() or []
     assert whole.skipped == 2
     assert folder.read_summary() == whole
     assert [image.file.endswith(name) for image, name in zip(skipped, BAD, strict=True)] == [True, True]
-    assert f"2 training image(s) cannot be read and are left out: {folder.skipped} names them" in listener.notes
+    assert any(note.startswith("2 ") and str(folder.skipped) in note for note in listener.notes)
     assert listener.read[39:41] == [(40, 40), (1, 8)]
 
 
-def test_skipping_trains_as_if_the_files_were_not_there(whole: RunSummary, config: FitConfig, photos: Path):
+def test_skipping_trains_as_without_the_files(whole: RunSummary, config: FitConfig, photos: Path):
     for name in BAD:
         (photos / name).unlink()
     other = fit(replace(config, data=replace(config.data, on_bad="raise")))
@@ -106,9 +106,7 @@ def test_skipping_trains_as_if_the_files_were_not_there(whole: RunSummary, confi
     assert digest(other.run_dir) == digest(whole.run_dir)
 
 
-def test_a_resumed_run_leaves_out_the_same_images_whatever_became_of_them(
-    whole: RunSummary, config: FitConfig, photos: Path
-):
+def test_a_resumed_run_skips_the_same_images(whole: RunSummary, config: FitConfig, photos: Path):
     with pytest.raises(KeyboardInterrupt):
         fit(config, callbacks=[Stop(after=5)])
     run = config.output / "sparsenet40_24_folder_1"
@@ -120,7 +118,7 @@ def test_a_resumed_run_leaves_out_the_same_images_whatever_became_of_them(
     assert digest(run) == digest(whole.run_dir)
 
 
-def test_what_has_been_found_before_is_not_looked_for_again(whole: RunSummary, config: FitConfig):
+def test_known_unreadable_images_are_not_checked_again(whole: RunSummary, config: FitConfig):
     listener = Stop(after=0)
     run = fit(config, callbacks=[listener], skipped_images=RunDirectory(whole.run_dir).read_skipped())
     assert listener.read == []
@@ -128,38 +126,38 @@ def test_what_has_been_found_before_is_not_looked_for_again(whole: RunSummary, c
     assert digest(run.run_dir) == digest(whole.run_dir)
 
 
-def test_a_run_does_not_go_on_with_other_images(config: FitConfig, photos: Path):
+def test_resuming_with_other_images_raises(config: FitConfig, photos: Path):
     with pytest.raises(KeyboardInterrupt):
         fit(config, callbacks=[Stop(after=5)])
     run = config.output / "sparsenet40_24_folder_1"
     (photos / "train" / "ape" / "0.png").unlink()
-    with pytest.raises(SkipweaveError, match=r"are not those that .* began with: training image \d+ was"):
+    with raises("training image"):
         fit(config, resume=run)
     (run / "skipped.csv").write_text("index,file\n")
-    with pytest.raises(SkipweaveError, match=r"damaged file: .*skipped\.csv"):
+    with raises(run / "skipped.csv"):
         fit(config, resume=run)
 
 
 @pytest.mark.parametrize("on_bad", ["raise", "skip"])
-def test_evaluation_leaves_nothing_out(config: FitConfig, photos: Path, on_bad: str):
+def test_evaluation_skips_nothing(config: FitConfig, photos: Path, on_bad: str):
     for name in BAD:
         (photos / name).unlink()
     (photos / "val" / "cat" / "1.png").write_bytes(b"")
-    with pytest.raises(SkipweaveError, match=r"val/cat/1\.png .*`skipweave check-data` lists all"):
+    with raises(photos / "val" / "cat" / "1.png"):
         fit(replace(config, data=replace(config.data, on_bad=on_bad)))
-    if on_bad == "skip":  # and is told of before training
+    if on_bad == "skip":  # and raises before training
         assert not config.output.exists()
 
 
 @pytest.mark.slow
-def test_two_processes_leave_out_the_same_images(config: FitConfig):
+def test_two_processes_skip_the_same_images(config: FitConfig):
     config = replace(config, devices=2, epochs=1)
     summary = fit(config)
     assert summary.skipped == 2
     assert [image.index for image in RunDirectory(summary.run_dir).read_skipped() or ()] == [13, 37]
 
 
-def test_turned_photographs_are_upright_in_training_and_prediction(whole: RunSummary, tmp_path: Path):
+def test_exif_rotation_is_applied_in_training_and_prediction(whole: RunSummary, tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by a quarter, clockwise

@@ -10,7 +10,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 import skipweave
-from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 ALL = skipweave.list_models()
 # A small variant of each kind of network.
@@ -93,7 +93,7 @@ def test_classifier_can_be_replaced_and_omitted(name: str) -> None:
     assert model(x).shape == model.forward_features(x).shape
     model.reset_classifier(3, "catavgmax")
     assert model(x).shape == (2, 3)
-    with pytest.raises(SkipweaveError, match="num_classes 3"):
+    with raises("num_classes", 3):
         model.reset_classifier(3, "")
 
 

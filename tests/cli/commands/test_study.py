@@ -6,6 +6,7 @@ from skipweave_cli import main
 from skipweave_cli.options import StudyOptions
 from skipweave_cli.parser import parse
 from skipweave_config.study_config import StudyConfig
+from tests.errors import assert_reports
 
 SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1"]
 
@@ -34,7 +35,7 @@ def test_a_study_ends_with_its_answer_and_can_be_resumed(tmp_path, capsys):
     assert (folder / "report.html").is_file()
     trained = sorted(path.stat().st_mtime_ns for path in folder.rglob("model.safetensors"))
     assert main(["study", "--resume", str(folder)]) == 0
-    assert "2 of 2 runs were finished before" in capsys.readouterr().out
+    assert "2 of 2 runs" in capsys.readouterr().out
     assert sorted(path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")) == trained
 
 
@@ -48,11 +49,11 @@ def test_the_default_networks_can_be_trained(tmp_path, monkeypatch):
 def test_a_failing_network_shows_in_the_exit_status(tmp_path, capsys):
     assert main(["study", *SMALL, *networks(TINY, MISFIT), "--output", str(tmp_path)]) == 1
     said = capsys.readouterr().out
-    assert "Only one network finished: tiny" in said
-    assert "Failed: misfit: model densenet40_12 is asked for num_classes 7" in said
+    failure = next(line for line in said.splitlines() if "misfit: " in line)
+    assert_reports(failure, "misfit", "densenet40_12", "num_classes", 7)
 
 
-def test_the_config_can_be_printed_and_read_again(tmp_path, capsys):
+def test_the_printed_config_can_be_loaded(tmp_path, capsys):
     assert main(["study", "--epochs", "4", "--print_config"]) == 0
     file = tmp_path / "study.yaml"
     file.write_text(capsys.readouterr().out)
@@ -60,16 +61,13 @@ def test_the_config_can_be_printed_and_read_again(tmp_path, capsys):
     assert parsed.config == StudyConfig(epochs=4)
 
 
-@pytest.mark.parametrize(("words", "part"), [
-    (["--match", "flops"], "match is 'flops'"),
-    (["--resume", "nowhere"], "nowhere"),
-    (networks(BAD), "units is -1"),
-    (["--data.name", "mnist"], "data.root is None"),
-    (["--accelerator", "mps"], "accelerator is 'mps'"),
-    (["--optim.lr", "0"], "lr is 0"),
+@pytest.mark.parametrize(("words", "named"), [
+    (["--match", "flops"], ["match", "'flops'"]),
+    (["--resume", "nowhere"], ["nowhere"]),
+    (networks(BAD), ["units", -1]),
+    (["--data.name", "mnist"], ["data.root", None]),
+    (["--accelerator", "mps"], ["accelerator", "'mps'"]),
+    (["--optim.lr", "0"], ["optim.lr", 0]),
 ])  # fmt: skip
-def test_mistakes_are_reported_in_one_line(tmp_path, capsys, words, part):
-    assert main(["study", *SMALL[:-4], *words, "--output", str(tmp_path / "x")]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert part in error
+def test_invalid_values_are_rejected(tmp_path, rejects, words, named):
+    rejects(["study", *SMALL[:-4], *words, "--output", tmp_path / "x"], *named)

@@ -1,4 +1,5 @@
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,43 +47,38 @@ def test_bfloat16_and_compiled(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("words", "part"),
+    ("words", "named"),
     [
-        (["densenet41"], "unknown model 'densenet41'"),
-        (["densenet40_12", "--vs", "[keras:resnet]"], "unknown source 'keras' of keras:resnet"),
-        (["densenet40_12", "--vs", "[timm:no_such_net]"], "cannot build timm:no_such_net"),
-        (["densenet40_12", "--batches", "[1]", "--modes", "[step]"], "batches is [1]"),
-        (["torchvision:resnet18"], "torchvision:resnet18 has no input size"),
-        (["densenet40_12", "--save", "speeds.txt"], "speeds.txt"),
-        (["densenet40_12", "--repeats", "0"], "repeats is 0"),
-        (["densenet40_12", "--batches", "2,0"], "batches[1] is 0"),
-        (["densenet40_12", "--device", "tpu"], "device is 'tpu'"),
-        (["densenet40_12", "--device", "cuda:99"], "device is 'cuda:99'"),
-        (["densenet121_32", "--input_size", "3,16,16"], "densenet121_32 cannot take images of 16x16"),
+        (["densenet41"], ["'densenet41'"]),
+        (["densenet40_12", "--vs", "[keras:resnet]"], ["'keras'", "keras:resnet"]),
+        (["densenet40_12", "--vs", "[timm:no_such_net]"], ["timm:no_such_net"]),
+        (["densenet40_12", "--batches", "[1]", "--modes", "[step]"], ["batches", [1]]),
+        (["torchvision:resnet18"], ["torchvision:resnet18", "input size"]),
+        (["densenet40_12", "--save", "speeds.txt"], ["speeds.txt"]),
+        (["densenet40_12", "--repeats", "0"], ["repeats", 0]),
+        (["densenet40_12", "--batches", "2,0"], ["batches[1]", 0]),
+        (["densenet40_12", "--device", "tpu"], ["device", "'tpu'"]),
+        (["densenet40_12", "--device", "cuda:99"], ["device", "'cuda:99'"]),
+        (["densenet121_32", "--input_size", "3,16,16"], ["densenet121_32", "16x16"]),
     ],
 )
-def test_wrong_values_have_exit_status_2(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", *words]) == 2
-    assert part in capsys.readouterr().err
+def test_invalid_values_are_rejected(words: list[str], named: list[object], rejects: Callable[..., None]) -> None:
+    rejects(["bench", *words], *named)
 
 
 @pytest.mark.parametrize(
-    ("model", "mode", "why"),
-    [
-        ("tutorial_cifar10", "inference", "no published error of tutorial_cifar10"),
-        ("densenet40_12", "step", "inference was not timed"),
-    ],
+    ("model", "mode", "reason"),
+    [("tutorial_cifar10", "inference", "published error"), ("densenet40_12", "step", "inference")],
 )
-def test_the_reason_for_a_missing_plot_is_printed(tmp_path: Path, capsys, model: str, mode: str, why: str) -> None:
+def test_the_reason_for_a_missing_plot_is_printed(tmp_path: Path, capsys, model: str, mode: str, reason: str) -> None:
     words = ["--input_size", "3,32,32", "--batches", "2", "--repeats", "1", "--memory_formats", "contiguous"]
     assert main(["bench", model, *words, "--modes", mode, "--save", str(tmp_path / "a.csv")]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
     out = capsys.readouterr().out
-    assert f"no plot {tmp_path / 'a.svg'}" in out
-    assert why in out
+    (line,) = (line for line in out.splitlines() if str(tmp_path / "a.svg") in line)
+    assert reason in line
 
 
-def test_a_file_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_not_overwritten(tmp_path: Path, rejects: Callable[..., None]) -> None:
     (tmp_path / "speeds.svg").touch()
-    assert main(["bench", "densenet40_12", "--save", str(tmp_path / "speeds.csv")]) == 2
-    assert str(tmp_path / "speeds.svg") in capsys.readouterr().err
+    rejects(["bench", "densenet40_12", "--save", tmp_path / "speeds.csv"], tmp_path / "speeds.svg")

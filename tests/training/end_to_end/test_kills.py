@@ -22,8 +22,8 @@ def small(make_tiny: Tiny, output: Path) -> FitConfig:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> RunDirectory:
-    return RunDirectory(fit(small(make_tiny, tmp_path_factory.mktemp("undisturbed"))).run_dir)
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, make_tiny: Tiny) -> RunDirectory:
+    return RunDirectory(fit(small(make_tiny, tmp_path_factory.mktemp("uninterrupted"))).run_dir)
 
 
 def faults(rng: random.Random) -> Iterator[dict[str, object]]:
@@ -55,11 +55,11 @@ def assert_nothing_stale(folder: RunDirectory) -> None:
 
 
 def survive(
-    run_command, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory, kills: int, seed: int
+    run_command, make_tiny: Tiny, tmp_path: Path, uninterrupted: RunDirectory, kills: int, seed: int
 ) -> dict[str, int]:
     """Kill run after run, each until it has finished all the same; count the kills by kind."""
     rng = random.Random(seed)
-    expected = {name: open_saved(getattr(undisturbed, name)).info["sha256"] for name in ("last", "best", "weights")}
+    expected = {name: open_saved(getattr(uninterrupted, name)).info["sha256"] for name in ("last", "best", "weights")}
     counts: dict[str, int] = {}
     way, run = faults(rng), 0
     while sum(counts.values()) < kills:
@@ -90,13 +90,13 @@ def survive(
     return counts
 
 
-def test_a_few_random_kills(run_command, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory):
-    assert sum(survive(run_command, make_tiny, tmp_path, undisturbed, kills=5, seed=1).values()) == 5
+def test_a_few_random_kills(run_command, make_tiny: Tiny, tmp_path: Path, uninterrupted: RunDirectory):
+    assert sum(survive(run_command, make_tiny, tmp_path, uninterrupted, kills=5, seed=1).values()) == 5
 
 
 @pytest.mark.slow
-def test_two_hundred_random_kills(run_command, make_tiny: Tiny, tmp_path: Path, undisturbed: RunDirectory):
-    counts = survive(run_command, make_tiny, tmp_path, undisturbed, kills=200, seed=2)
+def test_two_hundred_random_kills(run_command, make_tiny: Tiny, tmp_path: Path, uninterrupted: RunDirectory):
+    counts = survive(run_command, make_tiny, tmp_path, uninterrupted, kills=200, seed=2)
     assert sum(counts.values()) == 200
     in_time = counts.pop("delay")  # how many of these meet a run that is not over depends on the machine
     assert in_time
