@@ -80,7 +80,7 @@ class DataConfig(Config):
         root: Directory of the dataset, in the layout that torchvision reads; not used by `digits`.
         download: Download the dataset into `root` if it is not there yet.
         extra: SVHN only: also train on the `extra` images, as papers do.
-        augment: Augment training images, as the following options say. False trains on the images as evaluated.
+        augment: Augment training images by the following options. False trains on the images as evaluated.
         flip: Flip half of the training images: `none`, `horizontal`, `vertical`, `both`, or `alternating`, which is
             horizontal for each image in every second epoch. By default horizontal for photographs, CIFAR and
             segmentation, else none.

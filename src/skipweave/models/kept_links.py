@@ -76,10 +76,11 @@ def _channels(widths: Sequence[int], dense: Sequence[int], kept: Sequence[int], 
 
 
 def _read(state: Mapping[str, Tensor], reader: DenseReader, channels: Tensor) -> dict[str, Tensor]:
-    read = {f"{reader.our_read}.{name}": state[f"{reader.our_read}.{name}"][channels] for name in ("gain", "bias")}
+    affine = [name for name in state if name.rpartition(".")[0] == reader.our_read]
+    read = {name: state[name][channels] for name in affine}
     if not reader.convs:  # the classifier, on pooled maps of one or more positions per channel
         weight = state["head.fc.weight"]
-        positions = weight.shape[1] // len(state[f"{reader.our_read}.gain"])
+        positions = weight.shape[1] // len(state[f"{reader.our_read}.bias"])
         return {**read, "head.fc.weight": weight.unflatten(1, (-1, positions))[:, channels].flatten(1)}
     _, first = reader.convs[0]
     return {**read, f"{first}.weight": state[f"{first}.weight"][:, channels]}
