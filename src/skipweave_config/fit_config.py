@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from skipweave_config.config_files import as_plain
-from skipweave_config.data_config import DataConfig
+from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fields import (
     FilePath,
     Flag,
@@ -20,7 +21,15 @@ from skipweave_config.fields import (
     Text,
 )
 from skipweave_config.model_table import COMPRESSION, check_args
-from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
+from skipweave_config.recipe import (
+    DensifyConfig,
+    EarlyStoppingConfig,
+    EmaConfig,
+    LossConfig,
+    MixConfig,
+    OptimConfig,
+    ScheduleConfig,
+)
 from skipweave_config.validation import Config, nested
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -36,6 +45,12 @@ FREE_TO_CHANGE = (
     "data.download",
     "data.workers",
 )
+
+#: Fields that may change to extend a run; `epochs` upwards only.
+FREE_TO_EXTEND = ("epochs", "early_stopping.patience")
+
+# Optimizers whose state of a weight is of its shape, so that links can be added to it.
+_MOMENTS_PER_WEIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 
 #: Fields of the data that a run computes from the training images if they are not given.
 COMPUTED_FIELDS = ("range", "mean", "std")
@@ -70,12 +85,36 @@ class ModelConfig(Config):
         return pretrained
 
 
-def check_last_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
-    """Validator of `epochs`: no fewer than `loss.last_epochs`."""
-    loss = info.data.get("loss")
-    if loss and loss.last_epochs > epochs:
-        raise ValueError(f"should be at least loss.last_epochs, which is {loss.last_epochs}")
+def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
+    """Validator of `epochs`: no fewer than `loss.last_epochs` and `mix.last_epochs`, and more than the warm-up."""
+    for name in ("loss", "mix"):
+        if (config := info.data.get(name)) and config.last_epochs > epochs:
+            raise ValueError(f"should be at least {name}.last_epochs, which is {config.last_epochs}")
+    if (schedule := info.data.get("schedule")) and schedule.warmup_epochs >= epochs:
+        raise ValueError(f"should be more than schedule.warmup_epochs, which is {schedule.warmup_epochs:g}")
     return epochs
+
+
+def check_label_smoothing(cls: type, loss: LossConfig, info: ValidationInfo) -> LossConfig:
+    """Validator of `loss`: no label smoothing of segmentation masks."""
+    if loss.label_smoothing and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        raise SkipweaveError(f"label_smoothing is not for the segmentation masks of {data.name}: leave it out")
+    return loss
+
+
+def check_mix(cls: type, mix: MixConfig, info: ValidationInfo) -> MixConfig:
+    """Validator of `mix`: no mixing of segmentation masks."""
+    asked = " and ".join(name for name in ("mixup", "cutmix") if getattr(mix, name))
+    if asked and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        raise SkipweaveError(f"{asked} cannot mix the segmentation masks of {data.name}: leave it out")
+    return mix
+
+
+def check_precision(cls: type, precision: str, info: ValidationInfo) -> str:
+    """Validator of `precision`: at least 32 bits for the weights where they are averaged."""
+    if precision == "bf16-true" and (ema := info.data.get("ema")) and ema.decay:
+        raise ValueError("should be bf16-mixed or 32-true with ema.decay: an average needs weights of 32 bits")
+    return precision
 
 
 class FitConfig(Config):
@@ -87,6 +126,9 @@ class FitConfig(Config):
         optim: The optimizer.
         schedule: The learning rate schedule.
         loss: The loss.
+        ema: An exponential moving average of the weights.
+        mix: Mixup and CutMix.
+        early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
         start: Weights to start from: a run directory, a file of weights (.safetensors of this library or timm, .pth of
             torchvision or timm) or, on the command line only, hf-hub:USER/REPO. If the classes differ, the classifier
@@ -95,7 +137,8 @@ class FitConfig(Config):
             but the classifier), or a number of stages from the stem on.
         freeze_norms: Whether the running statistics, weights and biases of all batch norms stay as they are.
         epochs: Passes over the training images.
-        batch_size: Images per step, over all processes together; an incomplete last batch of an epoch is dropped.
+        batch_size: Images per batch, over all processes together; a step takes one batch, or `optim.accumulate` of
+            them. An incomplete last one of an epoch is dropped.
         grad_checkpointing: Use activation checkpointing, which takes less memory and more time; for models with
             `set_grad_checkpointing`.
         compile_units: Compile the units with torch.compile at their first use, which takes minutes; for models of this
@@ -116,6 +159,9 @@ class FitConfig(Config):
     optim: OptimConfig = nested(OptimConfig)
     schedule: ScheduleConfig = nested(ScheduleConfig)
     loss: LossConfig = nested(LossConfig)
+    ema: EmaConfig = nested(EmaConfig)
+    mix: MixConfig = nested(MixConfig)
+    early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     densify: DensifyConfig = nested(DensifyConfig)
     start: FilePath | None = None
     freeze: Literal["none", "stem", "stages"] | PositiveInteger = "none"
@@ -132,7 +178,23 @@ class FitConfig(Config):
     precision: Precision = "32-true"
     checkpoint_every: NonNegativeInteger = 0
 
-    _check_last_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_last_epochs))
+    _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
+    _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
+    _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
+
+    @field_validator("densify")
+    @classmethod
+    def _check_densify(cls, densify: DensifyConfig, info: ValidationInfo) -> DensifyConfig:
+        ema, optim = info.data.get("ema"), info.data.get("optim")
+        if densify.every and ema and ema.decay:
+            raise SkipweaveError("every cannot be set with ema.decay: links are added to one network only")
+        if densify.every and optim and optim.name not in _MOMENTS_PER_WEIGHT:
+            raise SkipweaveError(
+                f"every cannot be set with the optimizer {optim.name}: links are added to the state of "
+                f"{', '.join(_MOMENTS_PER_WEIGHT)}"
+            )
+        return densify
 
     @field_validator("start")
     @classmethod
@@ -153,19 +215,19 @@ class FitConfig(Config):
         return devices
 
 
-def differences(ours: FitConfig, theirs: FitConfig) -> list[str]:
-    """Fields that differ and affect the result, each as `name: ours, not theirs`.
+def differences(ours: FitConfig, theirs: FitConfig) -> dict[str, str]:
+    """Fields that differ and affect the result, each with `name: ours, not theirs`.
 
     Args:
         ours: The config asked for.
         theirs: The config of an existing run.
     """
     mine, other = dict(_leaves(as_plain(ours))), dict(_leaves(as_plain(theirs)))
-    return [
-        f"{name}: {mine.get(name)}, not {other.get(name)}"
+    return {
+        name: f"{name}: {mine.get(name)}, not {other.get(name)}"
         for name in sorted(mine | other)
         if name not in FREE_TO_CHANGE and mine.get(name) != other.get(name)
-    ]
+    }
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -79,7 +79,8 @@ def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
     run = RunDirectory(run_dir)
     if different := differences(config, run.read_config()):
         raise SkipweaveError(
-            f"{run_dir} was started with another config ({'; '.join(different)}): use another --output, or that config"
+            f"{run_dir} was started with another config ({'; '.join(different.values())}): "
+            f"use another --output, or that config"
         )
     return run.read_summary()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.checkpoint.tensor_file import Saved
 from skipweave.training.checkpoint.weights_file import Description
-from skipweave.training.learner import NETWORK, Learner, check_moments
+from skipweave.training.learner import EMA, NETWORK, Learner, check_moments
 from skipweave.training.run.records import CHECKPOINT
 from skipweave.training.starting_weights import starting_weights
 from skipweave_config.errors import SkipweaveError
@@ -53,4 +53,6 @@ def check_same_network(saved: Saved, ours: Description) -> None:
             f"{saved.path} is of {theirs.model} with {theirs.args} on {theirs.data}: "
             f"expected {ours.model} with {ours.args} on {ours.data}, as in config.yaml"
         )
+    if any(name.startswith(EMA) for name in saved.shapes):
+        ours.expect(saved, EMA)
     check_moments(saved, ours.expect(saved, NETWORK))

@@ -12,18 +12,20 @@ from skipweave.models import check_pretrained
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, sketch
+from skipweave.training.optimization.optimizers import check_optimizer
 from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.model_table import COMPRESSION
-from skipweave_config.study_config import NetworkConfig
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
-def check_config(models: Mapping[str, ModelConfig | NetworkConfig], accelerator: str, precision: str) -> None:
+def check_config(models: Mapping[str, ModelConfig | NetworkConfig], config: FitConfig | StudyConfig) -> None:
     """Check that models can be built, without memory for their weights, and that there is a device for them.
 
     Raises:
-        SkipweaveError: A model or one of its arguments is unknown or does not fit, or there is no such device.
+        SkipweaveError: A model or the optimizer, or one of their arguments, is unknown or does not fit, or there is no
+            such device.
     """
     problems: list[str] = []
     for field, model in models.items():
@@ -34,7 +36,9 @@ def check_config(models: Mapping[str, ModelConfig | NetworkConfig], accelerator:
         except SkipweaveError as error:
             problems += [f"{field}: {problem}" for problem in error.problems]
     with noted_in(problems):
-        make_fabric(accelerator, precision=precision)
+        check_optimizer(config.optim)
+    with noted_in(problems):
+        make_fabric(config.accelerator, precision=config.precision)
     if problems:
         raise SkipweaveError(*problems)
 
@@ -51,7 +55,9 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
         check_classes(data)
     with noted_in(problems):
         if config.max_memory is None:  # else the batch is still to be chosen
-            check_batch(config.batch_size, data)
+            check_batch(config, data)
+    with noted_in(problems):
+        check_validation(config, data)
     with noted_in(problems):
         network = sketch(config.model.name, dense)
         check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
@@ -61,17 +67,32 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
         raise SkipweaveError(*problems)
 
 
-def check_batch(batch_size: int, data: Data) -> None:
-    """Check that there are enough training images for a batch.
+def check_batch(config: FitConfig | StudyConfig, data: Data) -> None:
+    """Check that there are enough training images for a step.
 
     Raises:
         SkipweaveError: there are not.
     """
-    if len(data.train) < batch_size:
+    parts = config.optim.accumulate
+    if len(data.train) < config.batch_size * parts:
+        times, less = (f" and optim.accumulate {parts}", f"a {parts}th of ") if parts > 1 else ("", "")
         raise SkipweaveError(
-            f"batch_size is {batch_size}, but there are only {len(data.train)} training images: "
-            f"give a batch_size of at most that"
+            f"batch_size is {config.batch_size}{times}, but there are only {len(data.train)} training images: "
+            f"give a batch_size of at most {less}that"
         )
+
+
+def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:
+    """Check that there are validation images where training depends on them.
+
+    Raises:
+        SkipweaveError: There are none.
+    """
+    plateau = "schedule.name is plateau" if config.schedule.name == "plateau" else ""
+    patience = config.early_stopping.patience
+    stopping = f"early_stopping.patience is {patience}" if patience else ""
+    if not data.val and (asked := list(filter(None, (plateau, stopping)))):
+        raise SkipweaveError(f"{' and '.join(asked)}, but {data.name} has no validation images: give data.validation")
 
 
 def check_sizes(network: nn.Module, data: Data, batch: int) -> None:

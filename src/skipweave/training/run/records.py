@@ -63,7 +63,7 @@ class Records:
             best = best_row(state.rows, metric)
             with self.folder.writing():
                 if best is row:
-                    save_weights(self.folder.best, learner.network.state_dict(), self.description, row.epoch)
+                    save_weights(self.folder.best, learner.evaluated.state_dict(), self.description, row.epoch)
                 self.save(learner, state)
                 self.folder.write_metrics(state.rows)
                 self._add_events(row)

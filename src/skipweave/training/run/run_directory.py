@@ -176,6 +176,12 @@ class RunDirectory:
         config = read(FitConfig, self.config)
         return replace(config, data=replace(config.data, download=False))
 
+    def extend(self, config: FitConfig) -> None:
+        """Reopen the run, finished or not, for the epochs and the early stopping of a config."""
+        own = self.read_config()
+        self.summary.unlink(missing_ok=True)  # first: with a summary the run would be finished
+        write_text(self.config, as_yaml(replace(own, epochs=config.epochs, early_stopping=config.early_stopping)))
+
     def keep_last(self) -> None:
         """Keep `last` as `previous`, before `last` is replaced."""
         if self.last.exists():

@@ -172,6 +172,11 @@ def of_heads(heads: Sequence[Metrics]) -> dict[str, float]:
     return {**last.compute(), **last.per_class(), **early}
 
 
+def of_raw(last: Metrics) -> dict[str, float]:
+    """The metrics of a network in training beside those of its average: by name, as `raw_top1_error`."""
+    return {f"raw_{name}": value for name, value in last.compute().items()}
+
+
 def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     """Count one batch as `ClassificationMetrics` adds it up.
 

@@ -64,17 +64,28 @@ class Task(ABC):
 
 
 class Classification(Task):
-    """Classification: one label per image."""
+    """Classification: one label per image.
+
+    Args:
+        classes: Number of classes.
+        label_smoothing: Part of each label that is spread evenly over all classes in the loss to minimize.
+    """
 
     labels_pixels = False
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, label_smoothing: float = 0.0) -> None:
         self.classes = classes
+        self.label_smoothing = label_smoothing
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
-        """Weighted sum of the heads' mean cross-entropies; heads are (N, classes), labels (N,)."""
+        """Weighted sum of the heads' mean cross-entropies.
+
+        Heads are (N, classes), labels (N,) or soft labels (N, classes).
+        """
         weighted = [
-            weight * self.head_loss(head, labels) for head, weight in zip(heads, head_weights, strict=True) if weight
+            weight * functional.cross_entropy(head, labels, label_smoothing=self.label_smoothing)
+            for head, weight in zip(heads, head_weights, strict=True)
+            if weight
         ]
         return torch.stack(weighted).sum()
 
@@ -152,7 +163,7 @@ def task_for(data: Data, loss: LossConfig) -> Task:
         raise SkipweaveError(
             f"loss.class_weights is {loss.class_weights}, but {data.name} has no segmentation masks: leave it out"
         )
-    return Classification(len(data.classes))
+    return Classification(len(data.classes), loss.label_smoothing)
 
 
 def evaluate_heads(
