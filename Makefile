@@ -68,7 +68,7 @@ type: $(READY) ## check the types of src
 
 lock: $(READY) ## update constraints.txt to the newest versions that pyproject.toml allows
 	@echo "Resolving the newest versions for every system and Python that skipweave supports, into constraints.txt."
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra export --upgrade --quiet --custom-compile-command "make lock" \
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --quiet --custom-compile-command "make lock" \
 		--universal --python-version 3.11 --generate-hashes --output-file constraints.txt
 	@echo "Done. Run 'make test-all' before committing it."
 

@@ -106,7 +106,7 @@ def make_pairs():
     """Write random images and masks of the values 0, 1 and 2 to two folders."""
 
     def make(root, names, size=(12, 10)):
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng([*root.name.encode()])
         for folder in ("images", "masks"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         for name in names:
@@ -126,3 +126,18 @@ def class_list():
         return root / "classes.csv"
 
     return write
+
+
+@pytest.fixture
+def make_images():
+    """Write small random images of different sizes into one folder per class."""
+
+    def make(root, counts):
+        rng = np.random.default_rng([*root.name.encode()])
+        for name, count in counts.items():
+            (root / name).mkdir(parents=True)
+            for number in range(count):
+                size = (*rng.integers(10, 30, 2), 3)
+                Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(root / name / f"{number}.png")
+
+    return make

@@ -42,6 +42,7 @@ FREE_TO_CHANGE = (
     "checkpoint_every",
     "data.root",
     "data.classes",
+    "data.labels",
     "data.download",
     "data.workers",
 )
@@ -53,7 +54,7 @@ FREE_TO_EXTEND = ("epochs", "early_stopping.patience")
 _MOMENTS_PER_WEIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 
 #: Fields of the data that a run computes from the training images if they are not given.
-COMPUTED_FIELDS = ("range", "mean", "std")
+COMPUTED_FIELDS = ("range", "window", "mean", "std")
 
 
 class ModelConfig(Config):

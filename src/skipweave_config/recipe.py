@@ -174,14 +174,15 @@ class LossConfig(Config):
         heads: Weights of auxiliary heads (`model.args.heads stages`): one half together, in equal parts (`halves`,
             Log-DenseNet's paper) or by `sieve` (its released code); or zero (`last`).
         last_epochs: Final epochs trained with the last head only (Log-DenseNet, section 3.1: one).
-        class_weights: Class weights for segmentation: `none`, or `median_frequency`, the median class frequency of the
-            training set over the frequency of the class.
+        class_weights: Class weights: `none`; for classification `balanced`, by the inverse class frequency of the
+            training split; for segmentation `median_frequency`, the median class frequency of the training split over
+            the frequency of the class.
     """
 
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     heads: Literal["halves", "sieve", "last"] = "halves"
     last_epochs: NonNegativeInteger = 0
-    class_weights: Literal["none", "median_frequency"] = "none"
+    class_weights: Literal["none", "balanced", "median_frequency"] = "none"
 
 
 class EmaConfig(Config):

@@ -16,7 +16,7 @@ def problems(**values):
 
 
 def test_every_name_has_a_reader_and_transforms():
-    assert set(IMAGE_NAMES) == set(_READERS) == set(_IMAGES)
+    assert set(IMAGE_NAMES) == {*_READERS, "python"} == set(_IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_an_unknown_name_is_reported_with_the_nearest(name, meant):
     assert_reports(problem, "name", repr(name), meant)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("digits", "csv", "hub", "python")])
 def test_every_dataset_but_digits_needs_a_directory(name):
     (problem,) = problems(name=name)
     assert_reports(problem, "root", None)
@@ -45,6 +45,10 @@ def test_validation_out_of_range_is_rejected(validation):
     assert_reports(problem, "validation", validation)
 
 
+def test_a_table_needs_no_directory():
+    assert DataConfig(name="csv", labels="photos/labels.csv").root is None
+
+
 def test_all_mistakes_are_reported_at_once():
     found = problems(name="cifar10", validation=-1, image_size=0, workers=-2)
     assert_each_reports(found, ("root", None), ("validation", -1), ("image_size", 0), ("workers", -2))
@@ -56,7 +60,13 @@ def test_all_mistakes_are_reported_at_once():
         ({"name": "camvid", "classes": "list.csv"}, ("classes", "camvid")),
         ({"name": "masks", "crop": 0}, ("crop", "0")),
         ({"name": "cifar10", "crop": 24}, ("crop", "24")),
-        ({"name": "folder", "mean": [0.5]}, ("mean", "[0.5]")),
+        ({"name": "folder", "mean": []}, ("mean", "[]")),
+        ({"name": "folder", "channels": 3, "mean": [0.5]}, ("mean", "[0.5]")),
+        ({"name": "folder", "channels": 0}, ("channels", "0")),
+        ({"name": "masks", "channels": 1}, ("channels", "1")),
+        ({"name": "folder", "range": [0, 9], "window": [4, 2]}, ("window", "[4, 2]")),
+        ({"name": "folder", "window": [4, 0]}, ("window",)),
+        ({"name": "folder", "window": "files"}, ("window",)),
         ({"name": "folder", "std": [0.5, 0, 1]}, ("std[1]", "0")),
         ({"name": "folder", "range": [3, 3]}, ("range", "[3, 3]")),
         ({"name": "camvid", "download": True}, ("download", "True")),
@@ -65,6 +75,18 @@ def test_all_mistakes_are_reported_at_once():
         ({"name": "mnist", "extra": True}, ("extra", "True")),
         ({"name": "digits"}, ("root", "'somewhere'")),
         ({"name": "mnist", "on_bad": "ignore"}, ("on_bad", "'ignore'")),
+        ({"name": "csv"}, ("labels", None)),
+        ({"name": "hub"}, ("hub", None)),
+        ({"name": "folder", "hub": "uoft-cs/cifar10"}, ("hub", "'uoft-cs/cifar10'")),
+        ({"name": "python"}, ("root", "'somewhere'")),
+        ({"name": "csv", "labels": "labels.xlsx"}, ("labels", "'labels.xlsx'")),
+        ({"name": "folder", "labels": "labels.csv"}, ("labels", "'labels.csv'")),
+        ({"name": "folder", "fold": 1}, ("fold", "1")),
+        ({"name": "folder", "folds": 5}, ("fold", None)),
+        ({"name": "folder", "folds": 5, "fold": 6}, ("fold", "6")),
+        ({"name": "folder", "folds": 5, "fold": 0}, ("fold", "0")),
+        ({"name": "folder", "folds": 1, "fold": 1}, ("folds", "1")),
+        ({"name": "masks", "folds": 5, "fold": 1}, ("folds", "5")),
     ],
 )
 def test_conflicting_values_are_rejected(values, named):

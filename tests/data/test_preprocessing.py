@@ -40,8 +40,9 @@ def test_an_image_that_fits_is_only_normalized():
     "preprocessing",
     [
         *(
-            eval_transform(DataConfig(name=name, root=None if name == "digits" else "somewhere"))
+            eval_transform(DataConfig(name=name, root="somewhere"))
             for name in IMAGE_NAMES
+            if name not in ("digits", "csv", "hub", "python")
         ),
         RESIZED,
         WHOLE,

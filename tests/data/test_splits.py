@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipweave.data.splits import stratified_split
+from skipweave.data.splits import stratified_folds, stratified_split
 from tests.errors import raises
 
 LABELS = st.lists(st.integers(0, 4), max_size=80).map(lambda labels: np.array(labels, dtype=np.int64))
@@ -42,3 +42,17 @@ def test_the_split_depends_on_the_seed_alone():
 def test_a_class_must_keep_an_image(count):
     with raises("validation", count, 10, 8):
         stratified_split(np.arange(10) % 2, count, 0, "validation")
+
+
+@given(LABELS, st.integers(1, 8), st.integers(0, 5))
+def test_folds_differ_by_at_most_one_image_overall_and_per_class(labels, folds, seed):
+    fold = stratified_folds(labels, folds, seed)
+    assert np.ptp(np.bincount(fold, minlength=folds)) <= 1
+    for label in np.unique(labels):
+        assert np.ptp(np.bincount(fold[labels == label], minlength=folds)) <= 1
+    assert np.array_equal(fold, stratified_folds(labels, folds, seed))
+
+
+def test_folds_depend_on_the_seed():
+    labels = np.arange(100) % 3
+    assert not np.array_equal(stratified_folds(labels, 5, 0), stratified_folds(labels, 5, 1))

@@ -39,6 +39,9 @@ _IMAGES = {
     "svhn": _Images(32, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "imagenet": _IMAGENET,
     "folder": _IMAGENET,
+    "csv": _IMAGENET,
+    "hub": _IMAGENET,
+    "python": _IMAGENET,
 }
 
 
@@ -62,14 +65,14 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
       CIFAR. SVHN is shifted but not flipped, as in Log-DenseNet.
     - ImageNet: random resized crops (area 8 to 100 %, aspect ratio 3/4 to 4/3), flips, brightness, contrast and
       saturation jitter of 0.4, PCA lighting of 0.1 (SparseNet, SeqConv, DelugeNets).
-    - Folders of photographs: as ImageNet, without color augmentation.
+    - Your own photographs: as ImageNet, without color augmentation.
 
     Raises:
         SkipweaveError: Color augmentation is asked for, and the images do not have 8 bits and 1 or 3 channels.
     """
     assert evaluation.crop is not None
     if not config.augment:
-        return TrainTransform(evaluation.fit, BatchAugmentation(evaluation.normalize))
+        return unaugmented(evaluation)
     images = _IMAGES[config.name]
     shift = 0 if images.photographs else evaluation.crop // 8
     steps = [*_geometry(config, evaluation), *_color(config, evaluation)]
@@ -86,6 +89,11 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
             cutout=config.cutout,
         ),
     )
+
+
+def unaugmented(evaluation: Preprocessing) -> TrainTransform:
+    """The evaluation transform as a training transform."""
+    return TrainTransform(evaluation, BatchAugmentation(None))
 
 
 def _geometry(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from skipweave.data.image_datasets import DatasetSplits, FileDataset
-from skipweave.data.images.decoding import have_high_bit_depth
+from skipweave.data.images.decoding import first_pixel_type
 from skipweave.data.images.image_files import EXTENSIONS, is_image, walk_files
-from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 
@@ -13,20 +12,18 @@ _LAYOUTS = "ROOT/train/CLASS/* with ROOT/val/CLASS/* and ROOT/test/CLASS/* if yo
 
 
 def read_folder(config: DataConfig) -> DatasetSplits:
-    """List ROOT/train, ROOT/val and ROOT/test where present; or ROOT/CLASS/* alone, with a fifth held out for testing.
+    """List ROOT/train, ROOT/val and ROOT/test where present; or ROOT/CLASS/* alone, which is not divided.
 
     Raises:
         SkipweaveError: The folder is missing or has no classes, a class has no images, or classes differ between
             splits.
     """
     parts = {name: _list_classes(place) for name, place in find_parts(config).items()}
-    high_bit_depth = have_high_bit_depth(parts["train" if "train" in parts else ""][1].paths)
+    pixel_type = first_pixel_type(parts["train" if "train" in parts else ""][1].paths)
     for _, images in parts.values():
-        images.high_bit_depth = high_bit_depth
+        images.set_kind(pixel_type, config.channels)
     if "" in parts:
-        classes, images = parts[""]
-        train, test = stratified_split(images.labels, TEST_FRACTION, config.split_seed, "testing")
-        return DatasetSplits(classes, images.subset(train), test=images.subset(test) if len(test) else None)
+        return DatasetSplits(*parts[""], divided=False)
     classes, root = parts["train"][0], Path(config.root or "").expanduser()
     for name, (others, _) in parts.items():
         if others != classes:
@@ -34,7 +31,9 @@ def read_folder(config: DataConfig) -> DatasetSplits:
                 f"{root / name} has {len(others)} classes, {root / 'train'} has {len(classes)}: "
                 f"expected the same classes; not in both: {', '.join(sorted(set(classes) ^ set(others)))}"
             )
-    return DatasetSplits(classes, **{name: images for name, (_, images) in parts.items()})
+    train, val, test = (parts[name][1] if name in parts else None for name in ("train", "val", "test"))
+    assert train is not None
+    return DatasetSplits(classes, train, val, test)
 
 
 def find_parts(config: DataConfig) -> dict[str, Path]:

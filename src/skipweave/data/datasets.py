@@ -1,16 +1,21 @@
 """Datasets of a config: splits and transforms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from skipweave.data.augmentation import TrainTransform, eval_transform, train_transform
+from torch import Tensor
+
+from skipweave.data.augmentation import TrainTransform, eval_transform, train_transform, unaugmented
+from skipweave.data.division import complete
 from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.named_datasets import read
 from skipweave.data.preprocessing import Preprocessing
+from skipweave.data.python_datasets import PythonDataset
 from skipweave.data.segmentation import SegmentationData, load_segmentation
-from skipweave.data.splits import stratified_split
+from skipweave.data.splits import Labels, class_counts
 from skipweave.data.value_statistics import fit_normalization
-from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
+from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig
 from skipweave_config.errors import SkipweaveError
 
 
@@ -26,6 +31,7 @@ class ClassificationData:
         test: Test split; None if there is none.
         train_transform: Images to normalized float32 tensors, with augmentation if enabled, for `epoch_loader`.
         eval_transform: Image to normalized float32 CHW tensor.
+        balanced: Whether every class is drawn equally often in training.
     """
 
     name: str
@@ -35,11 +41,27 @@ class ClassificationData:
     test: ImageDataset | None
     train_transform: TrainTransform
     eval_transform: Preprocessing
+    balanced: bool = False
+
+    @property
+    def balance(self) -> Labels | None:
+        """Labels by which training images are drawn; None draws every image once per epoch."""
+        return self.train.labels if self.balanced else None
 
     @property
     def preprocessing(self) -> Preprocessing:
         """Evaluation preprocessing, stored with the weights."""
         return self.eval_transform
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of labels, or exactly one."""
+        return self.train.labels.ndim > 1
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of training images of each class."""
+        return tuple(class_counts(self.train.labels, len(self.classes)).tolist())
 
     @property
     def in_chans(self) -> int:
@@ -54,7 +76,9 @@ class ClassificationData:
 
 
 def load(
-    config: DataConfig, progress: Callable[[int, int], None] | None = None
+    config: DataConfig,
+    progress: Callable[[int, int], None] | None = None,
+    datasets: Mapping[str, Any] | None = None,
 ) -> ClassificationData | SegmentationData:
     """Load a dataset for classification or segmentation, depending on its name.
 
@@ -65,46 +89,85 @@ def load(
         config: Dataset, its location and options.
         progress: Called with (images read, total images) after each image, if all training images have to be read to
             find the range of their values.
+        datasets: Map-style datasets of (image, label) by split (train, and optionally validation and test), for a
+            config of the name `python`.
 
     Raises:
         SkipweaveError: The dataset is missing or damaged, or has too few images for the split.
     """
     if config.name in SEGMENTATION_NAMES:
         return load_segmentation(config, progress)
-    return _load_classification(config, progress)
+    return _load_classification(config, progress, datasets)
 
 
 def check_classes(data: ClassificationData | SegmentationData) -> None:
-    """Check that a dataset has at least two classes.
+    """Check that a dataset has at least two classes, or one that an image has or has not.
 
     Raises:
-        SkipweaveError: The dataset has one class.
+        SkipweaveError: The dataset has one class, which all images have.
     """
-    if len(data.classes) == 1:
-        raise SkipweaveError(f"{data.name} has one class, {data.classes[0]}: expected at least two")
+    if len(data.classes) > 1 or (isinstance(data, ClassificationData) and data.multi_label):
+        return
+    advice = (
+        "add void or another class to the class list"
+        if isinstance(data, SegmentationData)
+        else "add images of another class, such as those without it"
+    )
+    raise SkipweaveError(f"{data.name} has one class, {data.classes[0]}: expected at least two; {advice}")
 
 
 def with_normalization(config: DataConfig, data: ClassificationData | SegmentationData) -> DataConfig:
-    """Return a config with the range, mean and std found while loading, so that loading it again finds the same."""
+    """Return a config with the range or window, mean and std found by loading, so that loading it again is the same."""
     own = data.preprocessing
-    return config if own.range is None else replace(config, range=own.range, mean=own.mean, std=own.std)
+    if own.range is None or config.name not in DEEP_NAMES:
+        return config
+    low, high = own.range
+    if own.clip:
+        return replace(config, window=((low + high) / 2, high - low), mean=own.mean, std=own.std)
+    return replace(config, range=own.range, mean=own.mean, std=own.std)
 
 
-def _load_classification(config: DataConfig, progress: Callable[[int, int], None] | None) -> ClassificationData:
-    splits = read(config)
-    train, val = splits.train, splits.val
-    if val is None and config.validation:
-        kept, held = stratified_split(train.labels, config.validation, config.split_seed, "validation")
-        train, val = train.subset(kept), train.subset(held) if len(held) else None
+def _load_classification(
+    config: DataConfig, progress: Callable[[int, int], None] | None, datasets: Mapping[str, Any] | None
+) -> ClassificationData:
+    splits = complete(read(config, datasets), config)
+    if config.sampling and splits.train.labels.ndim > 1:
+        raise SkipweaveError(
+            f"data.sampling is {config.sampling}, but images of {config.name} have several labels: use "
+            f"loss.class_weights balanced"
+        )
     evaluation = eval_transform(config)
-    if isinstance(train, FileDataset):
-        evaluation = fit_normalization(evaluation, config, train, progress)
+    if isinstance(splits.train, FileDataset):
+        evaluation = evaluation.with_channels(splits.train.in_chans)
+        evaluation = fit_normalization(evaluation, config, splits.train, progress)
+    unchanged = False
+    if isinstance(splits.train, PythonDataset):
+        image = splits.train.image(0)
+        unchanged = image.is_floating_point()
+        evaluation = _unchanged(config, image) if unchanged else evaluation.with_channels(len(image))
     return ClassificationData(
         name=config.name,
         classes=splits.classes,
-        train=train,
-        val=val,
+        train=splits.train,
+        val=splits.val,
         test=splits.test,
-        train_transform=train_transform(config, evaluation),
+        train_transform=unaugmented(evaluation) if unchanged else train_transform(config, evaluation),
         eval_transform=evaluation,
+        balanced=config.sampling == "balanced",
     )
+
+
+def _unchanged(config: DataConfig, image: Tensor) -> Preprocessing:
+    """Preprocessing that leaves a float image as it is, for a user's own transforms.
+
+    Raises:
+        SkipweaveError: The image is not square, or the config asks for another size.
+    """
+    channels, height, width = image.shape
+    if height != width or config.image_size not in (None, width):
+        raise SkipweaveError(
+            f"the first image of dataset train is a float tensor of {height} x {width}, which is not resized: expected "
+            f"{config.image_size or width} x {config.image_size or width}; uint8 tensors and PIL images are resized"
+        )
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    return Preprocessing(channels=channels, resize=width, crop=width, mean=mean, std=std, range=(0.0, 1.0))

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from skipweave.data.batch_augmentation import TrainTransform
-from skipweave.data.image_datasets import MemoryDataset
+from skipweave.data.image_datasets import Label, MemoryDataset
 from skipweave.data.loader_workers import Loader
-from skipweave.data.seeding import mix_seed, permutation
-from skipweave.data.splits import Indices
+from skipweave.data.sampling import epoch_order
+from skipweave.data.seeding import mix_seed
+from skipweave.data.splits import Indices, Labels
 from skipweave_config.errors import SkipweaveError
 
 Batch = tuple[Tensor, Tensor]
@@ -22,7 +23,7 @@ Transform = Callable[..., Any] | TrainTransform
 class _Dataset(Protocol):
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]: ...
+    def __getitem__(self, index: int) -> tuple[Tensor, Label | Tensor]: ...
 
 
 def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_last: bool = False) -> int:
@@ -41,7 +42,9 @@ def steps_per_epoch(size: int, batch_size: int, *, world_size: int = 1, drop_las
     return whole if drop_last or not left else whole + 1
 
 
-def batch_indices(size: int, batch_size: int, *, seed: int, epoch: int, step: int) -> list[int]:
+def batch_indices(
+    size: int, batch_size: int, *, seed: int, epoch: int, step: int, balance: Labels | None = None
+) -> list[int]:
     """Return the sample indices of a global batch of a shuffled epoch, in the order of `epoch_loader`.
 
     Args:
@@ -50,8 +53,10 @@ def batch_indices(size: int, batch_size: int, *, seed: int, epoch: int, step: in
         seed: Seed of the run.
         epoch: Epoch.
         step: Step within the epoch.
+        balance: As for `epoch_loader`.
     """
-    indices: list[int] = permutation(size, seed, epoch)[step * batch_size :][:batch_size].tolist()
+    order = epoch_order(size, seed, epoch, balance)
+    indices: list[int] = (order[step * batch_size :][:batch_size] % size).tolist()
     return indices
 
 
@@ -63,6 +68,7 @@ def epoch_loader(
     seed: int,
     epoch: int,
     shuffle: bool,
+    balance: Labels | None = None,
     start_step: int = 0,
     rank: int = 0,
     world_size: int = 1,
@@ -73,8 +79,8 @@ def epoch_loader(
     """Iterate over one epoch in batches of (images, labels).
 
     The order is a pure function of (seed, epoch), and the randomness of a sample's transform one of
-    (seed, epoch, sample index): torch's CPU generator is seeded for each sample and restored afterwards; what a
-    `TrainTransform` does to whole batches hashes the three. Batches are
+    (seed, epoch, sample index, repetition): torch's CPU generator is seeded for each sample and restored afterwards;
+    what a `TrainTransform` does to whole batches hashes the same. Batches are
     therefore bitwise equal for any number of workers and from any starting step, and torch's global random state does
     not change.
 
@@ -87,13 +93,15 @@ def epoch_loader(
     each worker imports torch, which takes seconds per epoch and only pays off for large images.
 
     Args:
-        dataset: Map-style dataset of (image, label); the label is a class index or a segmentation mask (H, W).
+        dataset: Map-style dataset of (image, label); the label is a class index, 0 and 1 per class, or a
+            segmentation mask (H, W).
         transform: Transform of an image, or of image and mask, whose randomness comes from torch's CPU generator; or a
             `TrainTransform`.
         batch_size: Samples per rank and step.
         seed: Seed of the run.
         epoch: Epoch; together with the seed it determines order and augmentation.
         shuffle: Whether to shuffle; otherwise samples are ordered by index.
+        balance: Class index of each sample, to draw every class equally often; None draws every sample once.
         start_step: Number of batches to skip without loading them.
         rank: Rank of this process, in [0, world_size).
         world_size: Number of ranks.
@@ -102,7 +110,7 @@ def epoch_loader(
         drop_last: Whether to drop an incomplete last global batch.
 
     Returns:
-        An iterator over (float images NCHW, int64 labels N or NHW).
+        An iterator over (float images NCHW, int64 labels N or NHW, or uint8 labels of 0 and 1, (N, classes)).
 
     Raises:
         SkipweaveError: A value is out of range; while iterating, an image cannot be read, also in a worker, or the
@@ -115,7 +123,7 @@ def epoch_loader(
     steps = steps_per_epoch(len(dataset), batch_size, world_size=world_size, drop_last=drop_last)
     if not 0 <= start_step <= steps:
         raise SkipweaveError(f"start_step is {start_step}: this epoch has {steps} steps")
-    order = permutation(len(dataset), seed, epoch) if shuffle else np.arange(len(dataset))
+    order = epoch_order(len(dataset), seed, epoch, balance) if shuffle else np.arange(len(dataset))
     stride = batch_size * world_size
     chunks = (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in range(start_step, steps))
     loader: Loader[Batch | SkipweaveError] = Loader(
@@ -153,18 +161,20 @@ class _Batches(Dataset[Batch | SkipweaveError]):
 
     def _read(self, indices: Indices) -> Batch:
         if self.transform is None and isinstance(self.dataset, MemoryDataset):
-            return self.dataset.images[indices], torch.from_numpy(self.dataset.labels[indices])
+            samples = indices % len(self.dataset)
+            return self.dataset.images[samples], torch.from_numpy(self.dataset.labels[samples])
         with torch.random.fork_rng(devices=[]):
-            samples = [self._sample(index) for index in indices.tolist()]
-        return _stack([image for image, _ in samples]), _stack([label for _, label in samples])
+            loaded = [self._sample(draw) for draw in indices.tolist()]
+        return _stack([image for image, _ in loaded]), _stack([label for _, label in loaded])
 
-    def _sample(self, index: int) -> Batch:
+    def _sample(self, draw: int) -> Batch:
+        """Load a sample by its number in `epoch_order`."""
+        # not torch.manual_seed, which would reseed accelerators too; before loading, as datasets may be random
+        torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, draw))
         try:
-            image, label = self.dataset[index]
+            image, label = self.dataset[draw % len(self.dataset)]
         except SkipweaveError as error:
             raise SkipweaveError(f"{error}; `skipweave check-data` lists all such files") from None
-        # not torch.manual_seed, which would reseed accelerators too
-        torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, index))
         if isinstance(label, Tensor) and self.transform:
             image, label = self.transform(image, label)
             return image, label

@@ -10,17 +10,27 @@ import torch
 from torch import Tensor
 
 from skipweave.data.images.decoding import open_image
-from skipweave.data.splits import Indices
+from skipweave.data.images.high_bit_depth import PixelType
+from skipweave.data.splits import Indices, Labels
+
+Label = int | Labels
+"""Class index, or 0 and 1 (classes,)."""
 
 
 class ImageDataset(Protocol):
-    """Map-style dataset of (image, label): CHW tensors (uint8, or float32 for more than 8 bits) and class indices."""
+    """Map-style dataset of (image, label): CHW tensors (uint8, or float32 for more than 8 bits) and labels.
 
-    labels: Indices
+    Attributes:
+        labels: Class indices (N,); for several labels per image 0 and 1, (N, classes).
+        groups: Group of each image, (N,), if images of one group belong in one split; else None.
+    """
+
+    labels: Labels
+    groups: Indices | None
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
+    def __getitem__(self, index: int) -> tuple[Tensor, Label]: ...
 
     def file(self, index: int) -> str:
         """Path of an image; empty if it is in memory."""
@@ -39,9 +49,11 @@ class MemoryDataset:
         labels: Class indices, (N,).
     """
 
-    def __init__(self, images: Tensor, labels: Sequence[int] | Indices) -> None:
+    groups: Indices | None = None
+
+    def __init__(self, images: Tensor, labels: Sequence[int] | Labels) -> None:
         self.images = images
-        self.labels: Indices = np.asarray(labels, dtype=np.int64)
+        self.labels: Labels = np.asarray(labels, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,29 +75,43 @@ class FileDataset:
 
     Args:
         paths: One file per image.
-        labels: Class indices.
-        in_chans: 1 for gray images, 3 for color.
+        labels: Class indices (N,); for several labels per image 0 and 1, (N, classes).
+        in_chans: Channels of the images: 1 for gray, 3 for color, or those of TIFF files.
         high_bit_depth: Whether the images have more than 8 bits per channel.
+        groups: Group of each image, (N,), if images of one group belong in one split.
     """
 
     def __init__(
         self,
         paths: Sequence[str | Path],
-        labels: Sequence[int] | Indices,
+        labels: Sequence[int] | Labels,
         in_chans: int,
         *,
         high_bit_depth: bool = False,
+        groups: Indices | None = None,
     ) -> None:
         self.paths = [str(path) for path in paths]
-        self.labels: Indices = np.asarray(labels, dtype=np.int64)
+        self.labels: Labels = np.asarray(labels)
+        self.groups = groups
         self.in_chans = in_chans
         self.high_bit_depth = high_bit_depth
+
+    def set_kind(self, pixel_type: PixelType, channels: int | None = None) -> None:
+        """Set channels and bit depth to those of images of a pixel type.
+
+        Args:
+            pixel_type: Pixel type of the images.
+            channels: Channels to convert gray and color images to; by default 3, and all channels of other images.
+        """
+        self.in_chans = channels or pixel_type.bands or 3
+        self.high_bit_depth = pixel_type.high_bit_depth
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.image(index), int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, Label]:
+        label = self.labels[index]
+        return self.image(index), label if label.ndim else int(label)
 
     def image(self, index: int) -> Tensor:
         """Load one image without its label."""
@@ -97,15 +123,29 @@ class FileDataset:
 
     def subset(self, indices: Indices) -> "FileDataset":
         """Subset of the images at these indices."""
-        paths = [self.paths[index] for index in indices]
-        return FileDataset(paths, self.labels[indices], self.in_chans, high_bit_depth=self.high_bit_depth)
+        return FileDataset(
+            [self.paths[index] for index in indices],
+            self.labels[indices],
+            self.in_chans,
+            high_bit_depth=self.high_bit_depth,
+            groups=None if self.groups is None else self.groups[indices],
+        )
 
 
 @dataclass(frozen=True)
 class DatasetSplits:
-    """Class names and splits of a dataset; None for a missing split."""
+    """Class names and splits of a dataset.
+
+    Attributes:
+        classes: Class names, by label.
+        train: Training split; all images of a dataset that is not divided.
+        val: Validation split; None if it is missing.
+        test: Test split; None if it is missing.
+        divided: Whether the dataset defines its splits.
+    """
 
     classes: tuple[str, ...]
     train: ImageDataset
     val: ImageDataset | None = None
     test: ImageDataset | None = None
+    divided: bool = True

@@ -1,17 +1,19 @@
 """Named classification datasets in their own splits, loaded by torchvision where it supports them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision import datasets
+from torchvision import datasets as torchvision_datasets
 
 from skipweave.data.class_folders import read_folder
+from skipweave.data.hub_datasets import read_hub
 from skipweave.data.image_datasets import DatasetSplits, FileDataset, MemoryDataset
-from skipweave.data.splits import TEST_FRACTION, stratified_split
+from skipweave.data.label_tables.table_dataset import read_csv
+from skipweave.data.python_datasets import from_python
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 
@@ -25,16 +27,26 @@ _LAYOUTS = {
 }
 
 
-def read(config: DataConfig) -> DatasetSplits:
+def read(config: DataConfig, datasets: Mapping[str, Any] | None = None) -> DatasetSplits:
     """Load the dataset of a config.
 
+    Args:
+        config: The config.
+        datasets: Datasets by split, for a config of the name `python`.
+
     Returns:
-        Its classes and splits. `digits`, which has no splits, is split by `config.split_seed`. ImageNet's validation
-        images, on which papers report, are the test split.
+        Its classes and its own splits. ImageNet's validation images, on which papers report, are the test split.
 
     Raises:
-        SkipweaveError: The dataset is missing or damaged.
+        SkipweaveError: The dataset is missing or damaged, or datasets and config do not fit.
     """
+    if (datasets is None) == (config.name == "python"):
+        raise SkipweaveError(
+            f"data.name is {config.name}, {'without' if datasets is None else 'with'} datasets: expected `python` and "
+            f"datasets together, as skipweave.training.fit(config, datasets=...) takes them"
+        )
+    if datasets is not None:
+        return from_python(datasets)
     return _READERS[config.name](config)
 
 
@@ -44,20 +56,19 @@ def _digits(config: DataConfig) -> DatasetSplits:
     scans = load_digits()
     pixels = torch.from_numpy(np.round(scans.images * (255 / 16)).astype(np.uint8))  # 17 gray levels
     images = MemoryDataset(pixels.unsqueeze(1), scans.target)
-    train, test = stratified_split(images.labels, TEST_FRACTION, config.split_seed, "testing")
-    return DatasetSplits(_DIGITS, images.subset(train), test=images.subset(test))
+    return DatasetSplits(_DIGITS, images, divided=False)
 
 
 def _mnist(config: DataConfig) -> DatasetSplits:
     def part(train: bool) -> MemoryDataset:
-        source = _open(datasets.MNIST, config, train=train)
+        source = _open(torchvision_datasets.MNIST, config, train=train)
         return MemoryDataset(source.data.unsqueeze(1), source.targets.numpy())
 
     return DatasetSplits(_DIGITS, part(train=True), test=part(train=False))
 
 
 def _cifar(config: DataConfig) -> DatasetSplits:
-    reader = datasets.CIFAR10 if config.name == "cifar10" else datasets.CIFAR100
+    reader = torchvision_datasets.CIFAR10 if config.name == "cifar10" else torchvision_datasets.CIFAR100
     train, test = (_open(reader, config, train=train) for train in (True, False))
     parts = [MemoryDataset(_channels_first(part.data), part.targets) for part in (train, test)]
     return DatasetSplits(tuple(train.classes), parts[0], test=parts[1])
@@ -65,7 +76,7 @@ def _cifar(config: DataConfig) -> DatasetSplits:
 
 def _svhn(config: DataConfig) -> DatasetSplits:
     def part(names: Iterable[str]) -> MemoryDataset:
-        sources = [_open(datasets.SVHN, config, split=name) for name in names]
+        sources = [_open(torchvision_datasets.SVHN, config, split=name) for name in names]
         images = torch.from_numpy(np.concatenate([source.data for source in sources]))
         return MemoryDataset(images, np.concatenate([source.labels for source in sources]))
 
@@ -73,7 +84,7 @@ def _svhn(config: DataConfig) -> DatasetSplits:
 
 
 def _imagenet(config: DataConfig) -> DatasetSplits:
-    train, test = (_open(datasets.ImageNet, config, split=split) for split in ("train", "val"))
+    train, test = (_open(torchvision_datasets.ImageNet, config, split=split) for split in ("train", "val"))
     parts = [FileDataset([path for path, _ in source.samples], source.targets, in_chans=3) for source in (train, test)]
     return DatasetSplits(tuple(", ".join(names) for names in train.classes), parts[0], test=parts[1])
 
@@ -86,6 +97,8 @@ _READERS: dict[str, Callable[[DataConfig], DatasetSplits]] = {
     "svhn": _svhn,
     "imagenet": _imagenet,
     "folder": read_folder,
+    "csv": read_csv,
+    "hub": lambda config: from_python(read_hub(config)),
 }
 
 

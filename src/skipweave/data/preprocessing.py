@@ -1,7 +1,7 @@
 """Evaluation preprocessing: resize, center crop and normalize, stored with the weights."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from skipweave_config.errors import SkipweaveError
 Range = tuple[float, float]
 """Lowest and highest value of images of more than 8 bits."""
 
-_OPTIONAL = {"crop", "range"}  # left out of the stored form where they are None
+_OPTIONAL = {"crop", "range", "clip"}  # left out of the stored form where they are None or False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +23,14 @@ class Preprocessing:
     """Evaluation transform of one image.
 
     Attributes:
-        channels: Channels of the image: 1 for gray, 3 for color.
+        channels: Channels of the image: 1 for gray, 3 for color, or more.
         resize: Length of the shorter side after resizing (bilinear, anti-aliased, before normalization); None keeps the
             size.
         crop: Side of the center crop, at most `resize`; None, as in segmentation, keeps the whole image.
         mean: Mean of each channel, on the scale [0, 1].
         std: Standard deviation of each channel, on the scale [0, 1].
         range: Values mapped to 0 and 1, for images of more than 8 bits; None for 8 bits, where 255 is mapped to 1.
+        clip: Whether values outside the range become 0 and 1, as in a window; otherwise they are scaled alike.
 
     Raises:
         SkipweaveError: The values do not fit together.
@@ -41,6 +42,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     range: Range | None = None
+    clip: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -80,7 +82,7 @@ class Preprocessing:
 
         Args:
             image: CHW tensor. Without a range uint8: (image / 255 - mean) / std. With a range (low, high) float:
-                ((image - low) / (high - low) - mean) / std; values outside the range are scaled alike.
+                ((image - low) / (high - low) - mean) / std; values outside the range are clipped or scaled alike.
 
         Raises:
             SkipweaveError: The image has 8 bits where a range is given, or more where none is.
@@ -90,7 +92,8 @@ class Preprocessing:
             return image.float().sub_(self._offset).mul_(self._scale)
         low, high = self.range
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        return image.sub(low).div_(high - low).sub_(mean).div_(std)
+        scaled = image.sub(low).div_(high - low)
+        return (scaled.clamp_(0, 1) if self.clip else scaled).sub_(mean).div_(std)
 
     def check_bit_depth(self, image: Tensor) -> None:
         """Check that an image has the bit depth of the training images.
@@ -115,7 +118,16 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as JSON values; `validate_json` is the inverse."""
-        return {name: value for name, value in asdict(self).items() if value is not None or name not in _OPTIONAL}
+        return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL}
+
+    def with_channels(self, channels: int) -> "Preprocessing":
+        """Return the preprocessing of gray images, with average mean and std, or of others, with mean 0 and std 1."""
+        if channels == self.channels:
+            return self
+        if channels > 1:
+            return replace(self, channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels)
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        return replace(self, channels=1, mean=(mean,), std=(std,))
 
     @cached_property
     def _offset(self) -> Tensor:

@@ -1,4 +1,6 @@
-"""Stratified splits of a labeled dataset, by seed."""
+"""Stratified splits and folds of a labeled dataset, by seed."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,12 +9,20 @@ from skipweave.data.seeding import permutation
 from skipweave_config.errors import SkipweaveError
 
 Indices = NDArray[np.int64]
+Labels = NDArray[np.integer[Any]]
+"""Class indices (N,); for several labels per image 0 and 1, (N, classes)."""
 
 # Held out for testing from a dataset without a test split.
 TEST_FRACTION = 0.2
 
 
-def stratified_split(labels: Indices, held_out: int | float, seed: int, purpose: str) -> tuple[Indices, Indices]:
+def class_counts(labels: Labels, classes: int) -> Indices:
+    """Count the images of each class, (classes,)."""
+    counts: Indices = labels.sum(0, dtype=np.int64) if labels.ndim > 1 else np.bincount(labels, minlength=classes)
+    return counts
+
+
+def stratified_split(labels: Labels, held_out: int | float, seed: int, purpose: str) -> tuple[Indices, Indices]:
     """Split the indices of a labeled dataset so that both parts have its class proportions.
 
     The result depends only on the labels and the seed. Each class contributes its exact quota rounded down to the
@@ -45,6 +55,24 @@ def stratified_split(labels: Indices, held_out: int | float, seed: int, purpose:
     chosen = np.zeros(size, dtype=bool)
     chosen[np.concatenate([*held, np.empty(0, dtype=np.int64)])] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def stratified_folds(labels: Labels, folds: int, seed: int) -> Indices:
+    """Divide a labeled dataset into folds whose sizes, overall and of each class, differ by at most one.
+
+    Args:
+        labels: Class index of each image.
+        folds: Number of folds.
+        seed: Seed of the division.
+
+    Returns:
+        The fold of each image, (N,), counted from 0.
+    """
+    order = permutation(len(labels), seed)
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(len(labels), dtype=np.int64)
+    fold[by_class] = np.arange(len(labels)) % folds
+    return fold
 
 
 def _quotas(sizes: Indices, count: int) -> Indices:

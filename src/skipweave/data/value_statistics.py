@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 
 from skipweave.data.image_datasets import FileDataset
-from skipweave.data.images.decoding import read_pixel_type
+from skipweave.data.images.decoding import dicom_window, read_pixel_type
 from skipweave.data.parallel_map import parallel_map
-from skipweave.data.preprocessing import Preprocessing
+from skipweave.data.preprocessing import Preprocessing, Range
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
@@ -36,19 +36,25 @@ def fit_normalization(
         progress: Called with (images read, total images) after each image.
 
     Raises:
-        SkipweaveError: An image cannot be read, all values are equal, or a range is configured for 8-bit images.
+        SkipweaveError: An image cannot be read, all values are equal, a range or window is configured for 8-bit images,
+            or mean or std for other channels.
     """
-    given = {"range": config.range, "mean": config.mean, "std": config.std}
+    given = {"range": config.range, "window": config.window, "mean": config.mean, "std": config.std}
     if not train.high_bit_depth:
-        if config.range is not None:
+        if asked := [name for name in ("range", "window") if given[name] is not None]:
             raise SkipweaveError(
-                f"range cannot be set for {config.name}: its images have 8 bits per channel, from 0 to 255"
+                f"{asked[0]} cannot be set for {config.name}: its images have 8 bits per channel, from 0 to 255"
             )
         return preprocessing
-    missing = None in given.values()
-    found = _measured(config, train, progress) if missing else None
-    if found is None:
-        return replace(preprocessing, range=config.range, mean=config.mean or (), std=config.std or ())
+    channels = preprocessing.channels
+    if wrong := [name for name in ("mean", "std") if len(given[name] or (0,) * channels) != channels]:
+        raise SkipweaveError(
+            f"data.{' and data.'.join(wrong)} should have {channels} numbers, as many as {config.name} has channels"
+        )
+    wanted, clip = _limits(config, train), config.window is not None
+    if wanted and config.mean and config.std:
+        return replace(preprocessing, range=wanted, clip=clip, mean=config.mean, std=config.std)
+    found = _measured(config, train, progress)
     numbers, low, high, pixels, means, squares = found
     if len(numbers) > 1:
         raise SkipweaveError(
@@ -59,14 +65,33 @@ def fit_normalization(
         raise SkipweaveError(
             f"all values of the training images of {config.name} are {low:g}: expected different values"
         )
-    low, high = limits = config.range or (low, high)
+    low, high = limits = wanted or (low, high)
     deviations = np.sqrt(squares / pixels) / (high - low)
     return replace(
         preprocessing,
         range=limits,
+        clip=clip,
         mean=config.mean or tuple(((means - low) / (high - low)).tolist()),
         std=config.std or tuple(np.where(deviations > 0, deviations, 1.0).tolist()),
     )
+
+
+def _limits(config: DataConfig, train: FileDataset | SegmentationDataset) -> Range | None:
+    """Return the range of a config, also as a window or that of the first training image; None if it has none.
+
+    Raises:
+        SkipweaveError: The window is that of the files, which have none.
+    """
+    if config.window is None:
+        return config.range
+    if config.window == "file":
+        found = next(filter(None, (dicom_window(train.file(index)) for index in range(len(train)))), None)
+        if found is None:
+            raise SkipweaveError(f"data.window is file, but no training image of {config.name} has a DICOM window")
+        center, width = found
+    else:
+        center, width = config.window
+    return center - width / 2, center + width / 2
 
 
 def _measured(

@@ -43,6 +43,7 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
         "label_names": list(description.classes),
         **({"label_values": list(description.values)} if description.palette else {}),
         **({"value_range": list(images.range)} if (images := description.preprocessing).range else {}),
+        **({"value_clip": True} if images.clip else {}),
         "model_args": dict(description.args),
         "pretrained_cfg": pretrained | _images(description.preprocessing, known["input_size"][1:]),
     }
@@ -98,7 +99,8 @@ def _values(description: Description) -> dict[str, str]:
     facts = {}
     if limits := description.preprocessing.range:
         facts["values of images"] = (
-            f"{limits[0]:g} to {limits[1]:g} are mapped to 0 to 1, before mean and std (not in timm)"
+            f"{limits[0]:g} to {limits[1]:g} are mapped to 0 to 1"
+            f"{', others clipped' if description.preprocessing.clip else ''}, before mean and std (not in timm)"
         )
     if description.palette:
         pairs = zip(description.values, description.classes, strict=True)

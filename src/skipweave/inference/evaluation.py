@@ -1,6 +1,8 @@
 """Evaluation of a run's network on a split of its dataset."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from skipweave.data import epoch_loader
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
@@ -19,6 +21,7 @@ def evaluate(
     root: Path | None = None,
     accelerator: str = "auto",
     workers: int = 0,
+    datasets: Mapping[str, Any] | None = None,
 ) -> list[Metrics]:
     """Evaluate every head of a run's network on a split of the run's dataset.
 
@@ -29,6 +32,7 @@ def evaluate(
         root: Where the data is now; by default where the run read it.
         accelerator: auto, cpu, gpu, cuda or mps.
         workers: Processes that load data.
+        datasets: Datasets by split, if the run was trained on such.
 
     Returns:
         Loss and metrics of each head, early exits first.
@@ -36,7 +40,9 @@ def evaluate(
     Raises:
         SkipweaveError: The run or its data is missing or does not fit, or there is no such split.
     """
-    return evaluate_images(load_run_images(run_dir, split, which, root), accelerator=accelerator, workers=workers)
+    return evaluate_images(
+        load_run_images(run_dir, split, which, root, datasets), accelerator=accelerator, workers=workers
+    )
 
 
 def evaluate_images(run: RunImages, *, accelerator: str = "auto", workers: int = 0) -> list[Metrics]:

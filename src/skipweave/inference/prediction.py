@@ -21,7 +21,7 @@ class Prediction:
     Attributes:
         path: Of the image.
         classes: The most probable ones, most probable first; empty if the image cannot be read.
-        probabilities: Of these classes, between 0 and 1.
+        probabilities: Of these classes, between 0 and 1; of each class by itself if images have any number of labels.
         problem: Why the image cannot be read, or nothing.
     """
 
@@ -138,7 +138,8 @@ def _classify(
 ) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
     parameter = next(network.parameters())
     with torch.inference_mode():
-        chances = network(images.to(parameter)).float().softmax(1)
+        logits = network(images.to(parameter)).float()
+        chances = logits.sigmoid() if description.multi_label else logits.softmax(1)
     best = chances.topk(min(top, len(description.classes)), dim=1)
     return [
         (tuple(description.classes[label] for label in labels), tuple(values))

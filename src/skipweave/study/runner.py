@@ -30,7 +30,7 @@ from skipweave.training.model_building import arguments_for
 from skipweave.training.preflight import check_batch, check_validation, notes_before
 from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
-from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, Metric
+from skipweave.training.tasks.metrics import MEAN_AP, MEAN_IOU, TOP1_ERROR, Metric
 from skipweave.training.tasks.task import Data, Task, task_for
 from skipweave_config.errors import SkipweaveError, Stopped, noted_in
 from skipweave_config.study_config import StudyConfig
@@ -123,7 +123,9 @@ class _Study:
     @property
     def metric(self) -> Metric:
         """What the networks are compared by."""
-        return MEAN_IOU if isinstance(self.data, SegmentationData) else TOP1_ERROR
+        if isinstance(self.data, SegmentationData):
+            return MEAN_IOU
+        return MEAN_AP if self.data.multi_label else TOP1_ERROR
 
     @property
     def processes(self) -> int:

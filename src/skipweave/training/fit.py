@@ -1,6 +1,6 @@
 """Train a network from a config to a finished run directory, or resume a run."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -33,7 +33,7 @@ from skipweave.training.run.skipped_images import skipped_note, unreadable
 from skipweave.training.run.summary import RunSummary
 from skipweave.training.signals import stop_requests
 from skipweave.training.tasks.metrics import of_heads
-from skipweave.training.tasks.task import Data, Segmentation, Task, task_for
+from skipweave.training.tasks.task import Data, Task, task_for
 from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import COMPUTED_FIELDS, FREE_TO_EXTEND, FitConfig, differences
 
@@ -44,6 +44,7 @@ def fit(
     resume: Path | None = None,
     callbacks: Sequence[Callback] = (),
     skipped_images: Sequence[Unreadable] | None = None,
+    datasets: Mapping[str, Any] | None = None,
 ) -> RunSummary:
     """Train a network.
 
@@ -58,6 +59,9 @@ def fit(
         callbacks: Called in the process of rank 0.
         skipped_images: Where `config.data.on_bad` is `skip`, the training images that cannot be read, if they have
             been found before; by default all images are read to find them.
+        datasets: Your own map-style datasets of (image, label) by split: `train`, and optionally `validation` and
+            `test`; `config.data.name` is `python`. PIL images and uint8 tensors (C, H, W) are resized and augmented as
+            those of `folder`, float tensors are taken as they are. Labels are class indices, or 0 and 1 per class.
 
     Returns:
         The finished run's figures; at once if the run to resume is finished and not to be extended.
@@ -85,6 +89,7 @@ def fit(
             extended=extended,
             callbacks=callbacks,
             skipped_images=skipped_images,
+            datasets=datasets,
         )
         path, stopped = fabric.launch(work)
     if stopped:
@@ -146,6 +151,7 @@ def _run(
     extended: str,
     callbacks: Sequence[Callback],
     skipped_images: Sequence[Unreadable] | None,
+    datasets: Mapping[str, Any] | None,
 ) -> _End:
     """Do the work of one process; what it returns must be as simple as what Fabric sends between processes."""
     if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
@@ -156,7 +162,7 @@ def _run(
     with ExitStack() as stack:
         for callback in callbacks:
             stack.callback(callback.teardown)
-        config, data, skipped = _load(fabric, config, resume, callbacks, skipped_images)
+        config, data, skipped = _load(fabric, config, resume, callbacks, skipped_images, datasets)
         args = arguments_for(config.model.name, config.model.args, data)
         check_before(config, args, data)
         task = task_for(data, config.loss)
@@ -183,7 +189,7 @@ def _run(
         notes = (
             *(warning, note, start, str(plan or ""), extended and _extension(loop, extended)),
             *notes_before(config, data),
-            *(_weights_of_classes(task), skipped_note(skipped, folder)),
+            *(_weights_of_classes(task, data.classes), skipped_note(skipped, folder)),
         )
         return str(folder.path), _train(loop, notes, skipped=len(skipped))
 
@@ -194,6 +200,7 @@ def _load(
     resume: Path | None,
     callbacks: Sequence[Callback],
     skipped_images: Sequence[Unreadable] | None,
+    datasets: Mapping[str, Any] | None,
 ) -> tuple[FitConfig, Data, list[Unreadable]]:
     """The config with the value range found in the data, the data, and the training images that are left out of it."""
 
@@ -204,10 +211,10 @@ def _load(
     data: Data | None = None
     with fabric.rank_zero_first():  # which downloads, if asked to
         if fabric.is_global_zero:
-            data = load(config.data, on_image_checked)
+            data = load(config.data, on_image_checked, datasets)
     known = with_normalization(config.data, data) if data else config.data
     config = replace(config, data=fabric.broadcast(known))
-    data = data or load(config.data)
+    data = data or load(config.data, datasets=datasets)
     skipped = unreadable(fabric, config, resume, data, on_image_checked, skipped_images)
     return config, exclude(data, skipped), skipped
 
@@ -292,11 +299,11 @@ def _within_memory(
     ), plan
 
 
-def _weights_of_classes(task: Task) -> str:
+def _weights_of_classes(task: Task, classes: Sequence[str]) -> str:
     """The class weights in a line; empty if there are none."""
-    if not isinstance(task, Segmentation) or task.pixels is None:
+    if task.weights is None:
         return ""
-    weights = zip(task.classes, task.pixels.weights(), strict=True)
+    weights = zip(classes, task.weights.tolist(), strict=True)
     return "class weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights)
 
 

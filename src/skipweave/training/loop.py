@@ -111,6 +111,7 @@ class Loop:
             epoch=state.epoch,
             start_step=state.step * config.optim.accumulate,
             shuffle=True,
+            balance=self.data.balance,
             drop_last=True,
         )
         clock = time.perf_counter()
@@ -291,7 +292,12 @@ class Loop:
         """
         folder, lr, state = self.records.folder, self.learning_rate(step), self.state
         indices = batch_indices(
-            len(self.data.train), self.step_images, seed=self.config.seed, epoch=state.epoch, step=step
+            len(self.data.train),
+            self.step_images,
+            seed=self.config.seed,
+            epoch=state.epoch,
+            step=step,
+            balance=self.data.balance,
         )
         files = [self.data.train.file(index) for index in indices]
         self.records.write_divergence(

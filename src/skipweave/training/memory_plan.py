@@ -103,7 +103,7 @@ def _step_bytes(
     with torch.device("meta"):
         network = make_network().train()
         images = torch.empty(batch, *image_shape)
-        labels = torch.empty(batch, *image_shape[1:] if task.labels_pixels else (), dtype=torch.long)
+        labels = torch.empty(batch, *task.label_shape(image_shape[1:]), dtype=torch.long)
     if grad_checkpointing:
         enable_grad_checkpointing("the network", network)
     heads = AllHeads(network)

@@ -7,17 +7,28 @@ from typing import Any
 from torch import nn
 
 from skipweave.analysis.image_sizes import check_image_size
-from skipweave.data import SegmentationData, SegmentationDataset, check_classes, read_header, workers_warning
+from skipweave.data import (
+    ClassificationData,
+    SegmentationData,
+    SegmentationDataset,
+    check_classes,
+    read_header,
+    workers_warning,
+)
 from skipweave.models import check_pretrained
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.optimization.optimizers import check_optimizer
 from skipweave.training.tasks.task import Data
+from skipweave_config.data_config import DEEP_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.model_table import COMPRESSION
 from skipweave_config.study_config import NetworkConfig, StudyConfig
+
+_MOST_COUNTS = 20  # classes whose numbers of images are printed
+_IMBALANCE = 5
 
 
 def check_config(models: Mapping[str, ModelConfig | NetworkConfig], config: FitConfig | StudyConfig) -> None:
@@ -146,9 +157,31 @@ def _smallest(images: SegmentationDataset, resize: int | None) -> Iterator[tuple
 
 def notes_before(config: FitConfig, data: Data) -> tuple[str, ...]:
     """Return notes to print before the first step, one line each."""
-    limits = data.preprocessing.range
+    limits = data.preprocessing.range if config.data.name in DEEP_NAMES else None
     scaled = f"images of more than 8 bits: values from {limits[0]:g} to {limits[1]:g} become 0 to 1" if limits else ""
     workers = workers_warning(config.data.workers, config.devices)
     validation = config.data.validation
     asked = f"no validation images: {validation:g} of {len(data.train)} is none" if validation and not data.val else ""
-    return tuple(filter(None, (scaled, asked, workers and f"warning: {workers}")))
+    classes = () if isinstance(data, SegmentationData) else class_notes(config, data)
+    return tuple(filter(None, (scaled, asked, *classes, workers and f"warning: {workers}")))
+
+
+def class_notes(config: FitConfig, data: ClassificationData) -> tuple[str, ...]:
+    """Return the number of training images of each class, and a warning if they differ much and nothing is done."""
+    counts = dict(zip(data.classes, data.class_counts, strict=True))
+    fewest, most = (choose(counts, key=lambda name: counts[name]) for choose in (min, max))
+    if len(counts) <= _MOST_COUNTS:
+        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    else:
+        shown = f"{counts[fewest]:,} ({fewest}) to {counts[most]:,} ({most})"
+    notes = (f"training images per class: {shown}",)
+    if not counts[fewest]:
+        return *notes, f"warning: no training image of {', '.join(name for name in counts if not counts[name])}"
+    if counts[most] < _IMBALANCE * counts[fewest] or data.balanced or config.loss.class_weights != "none":
+        return notes
+    advice = "loss.class_weights balanced" + ("" if data.multi_label else " or data.sampling balanced")
+    return (
+        *notes,
+        f"warning: imbalanced classes: {most} has {counts[most] / counts[fewest]:.1f} times as many training images as "
+        f"{fewest}; consider {advice}",
+    )

@@ -13,6 +13,7 @@ from skipweave_cli.options import CheckDataOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import BAR, complain, new_table, print_table, say
 
+_MOST_CLASSES = 10  # whose numbers of images are printed
 _KIND = {True: "bad", False: "note"}
 
 
@@ -67,9 +68,29 @@ def _show_values(report: DataReport) -> None:
         table.add_row(values.kind, f"{values.images:,}", f"{values.low:g}", f"{values.high:g}")
     if report.values:
         print_table(table)
+    _show_splits(report)
     if report.range:
         low, high = report.range
         say(f"values from {low:g} to {high:g} become 0 to 1 in training (data.range)")
+
+
+def _show_splits(report: DataReport) -> None:
+    """Print images, values, sizes and classes of each split."""
+    numbers = ("images", "values", "height", "width")
+    table = new_table("split", *numbers, "images per class", right=numbers)
+    for split in report.splits:
+        spans = (_span(span) for span in (split.values, split.heights, split.widths))
+        counts = sorted(split.classes.items(), key=lambda item: -item[1])
+        more = f", and {len(counts) - _MOST_CLASSES} more classes" if len(counts) > _MOST_CLASSES else ""
+        classes = ", ".join(f"{name} {count:,}" for name, count in counts[:_MOST_CLASSES])
+        table.add_row(split.name, f"{split.images:,}", *spans, classes + more)
+    if report.splits:
+        print_table(table)
+
+
+def _span(span: tuple[float, float]) -> str:
+    low, high = span
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _write(path: Path, findings: Sequence[Finding]) -> None:

@@ -7,6 +7,8 @@ from skipweave_cli.options import EvaluateOptions
 from skipweave_cli.tables import complain, say
 from skipweave_cli.training_display import metrics_text
 
+_KINDS = {"iou": "IoU", "ap": "AP"}
+
 
 def validate(options: EvaluateOptions) -> None:
     """Print the metrics of a run on its validation images."""
@@ -31,6 +33,7 @@ def _evaluate(options: EvaluateOptions, split: Split) -> None:
     values = metrics_text(last.compute())
     say(f"{split}: {values}, loss {last.mean_loss:.4f} ({last.images:,} images)")
     for name, value in last.per_class().items():
-        say(f"  {name.removeprefix('iou_'):<16} IoU {value:6.2f} %")
+        kind, _, class_name = name.partition("_")
+        say(f"  {class_name:<16} {_KINDS[kind]} {value:6.2f} %")
     for number, early in enumerate(exits, start=1):
         say(f"  exit {number:<11} {early.metric.label} {early.metric.text(early.value):>8}")

@@ -16,10 +16,10 @@ Rejects = Callable[..., None]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    for name in ("heron", "stork"):
+    for place, name in enumerate(("heron", "stork")):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(5):
-            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "photos" / name / f"{number}.png")
+            Image.new("RGB", (8, 8), (number, place, 0)).save(tmp_path / "photos" / name / f"{number}.png")
     return tmp_path / "photos"
 
 

@@ -134,13 +134,16 @@ def masks(tmp_path_factory: pytest.TempPathFactory, make_pairs, class_list) -> F
 
 @pytest.fixture(scope="module")
 def configuration(make_tiny: Callable[..., FitConfig], masks: FitConfig) -> Callable[..., FitConfig]:
-    """Labels, masks, or a network that gains links before the 6th, 11th, 16th and 21st step."""
+    """Balanced labels, masks, or a network that gains links before the 6th, 11th, 16th and 21st step."""
 
     def make(kind: str, output: Path, workers: int = 0, devices: int = 1) -> FitConfig:
         config = masks if kind == "masks" else make_tiny(output)
         if kind == "links":
             args = {"units": 1, "growth": 8, "drop_rate": 0.2, "sparsify": {"density": 0.1}}
             config = replace(config, model=ModelConfig("sparsenet40_24", args), densify=DensifyConfig(every=5))
+        if kind == "labels":
+            balanced = replace(config.data, sampling="balanced")
+            config = replace(config, data=balanced, loss=LossConfig(class_weights="balanced"))
         data = replace(config.data, workers=workers)
         return replace(config, data=data, devices=devices, output=output, checkpoint_every=4)
 

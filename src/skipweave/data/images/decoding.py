@@ -12,20 +12,23 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from skipweave.data.images import dicom, multispectral
 from skipweave.data.images.high_bit_depth import PixelType, high_bit_depth_pixels, pixel_type_of
+from skipweave.data.images.image_header import Header
 from skipweave.data.images.png_completeness import has_all_rows
 from skipweave_config.errors import SkipweaveError
 
 #: Accepted formats, whatever the file name. Pillow supports more, some of which run external programs.
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 MOST_PIXELS = 1 << 27
+MOST_CHANNELS = 1024
 _MOST_SCANS = 100  # of a JPEG file; photographs have about ten, and each takes as long as the whole image
 _SCAN = re.compile(rb"\xff\xda")
 _MODES = {1: "L", 3: "RGB"}
@@ -36,12 +39,12 @@ _HARMLESS = "Metadata Warning"
 def open_image(path: str | Path, in_chans: int, *, high_bit_depth: bool | None = None) -> Tensor:
     """Decode an image, apply its EXIF orientation and convert it to gray or color.
 
-    The alpha channel is dropped: pixels keep the colors of the file. Values of more than 8 bits, integer or float, are
-    not scaled.
+    DICOM files need pydicom, TIFF files of other channels than gray and RGB need tifffile. The alpha channel is
+    dropped: pixels keep the colors of the file. Values of more than 8 bits, integer or float, are not scaled.
 
     Args:
-        path: File of one of `FORMATS`, whatever its name.
-        in_chans: 1 for gray, 3 for color.
+        path: File of one of `FORMATS`, whatever its name, or DICOM file.
+        in_chans: 1 for gray, 3 for color; otherwise the number of channels of a TIFF file.
         high_bit_depth: Whether the other images of the dataset have more than 8 bits per channel; an image of another
             bit depth raises. None accepts both.
 
@@ -50,22 +53,52 @@ def open_image(path: str | Path, in_chans: int, *, high_bit_depth: bool | None =
 
     Raises:
         SkipweaveError: The file is missing, is not an image, is damaged, holds several images, more than 134 million
-            pixels or NaN or infinite values, or has another bit depth; or `in_chans` is neither 1 nor 3.
+            pixels or NaN or infinite values, or has another bit depth or number of channels.
     """
-    if in_chans not in _MODES:
-        raise SkipweaveError(f"in_chans is {in_chans}: expected 1 (gray) or 3 (color) for image files")
+    if not 1 <= in_chans <= MOST_CHANNELS:
+        raise SkipweaveError(f"in_chans is {in_chans}: expected 1 (gray), 3 (color), or up to {MOST_CHANNELS:,}")
+    if further := _further_format(path):
+        return _decode_further(path, further, in_chans, high_bit_depth)
     with _opened(path) as (image, pixel_type):
-        if high_bit_depth not in (None, pixel_type.high_bit_depth):
-            raise SkipweaveError(
-                f"{path} has {pixel_type} values, but the training images have "
-                f"{'more than 8 bits' if high_bit_depth else '8 bits'} per channel: expected one bit depth"
-            )
+        _check_bit_depth(path, pixel_type, high_bit_depth)
+        if in_chans not in _MODES:
+            raise SkipweaveError(f"{path} is a {pixel_type} image: expected a TIFF file of {in_chans} channels")
         if pixel_type.high_bit_depth:
             tiles = list(image.tile)
             image.load()
             return high_bit_depth_pixels(path, image, pixel_type, tiles, in_chans)
         ImageOps.exif_transpose(image, in_place=True)
         return pil_to_tensor(image.convert(_MODES[in_chans]))
+
+
+def _check_bit_depth(path: str | Path, pixel_type: PixelType, high_bit_depth: bool | None) -> None:
+    if high_bit_depth not in (None, pixel_type.high_bit_depth):
+        raise SkipweaveError(
+            f"{path} has {pixel_type} values, but the training images have "
+            f"{'more than 8 bits' if high_bit_depth else '8 bits'} per channel: expected one bit depth"
+        )
+
+
+def _further_format(path: str | Path) -> ModuleType | None:
+    """Return the module that decodes a file of a format that Pillow does not decode; None for the other files."""
+    with _errors_of(path):
+        _check_file(path)
+        return dicom if dicom.is_dicom(path) else multispectral if multispectral.is_multispectral(path) else None
+
+
+def _decode_further(path: str | Path, module: ModuleType, in_chans: int, high_bit_depth: bool | None) -> Tensor:
+    """Decode a file by the module of its format, and repeat a gray image for color."""
+    with _errors_of(path):
+        header, pixel_type = module.describe(path)
+        if not 0 < header.width * header.height * max(pixel_type.bands, 1) <= MOST_PIXELS:
+            raise ValueError(f"{header.width} x {header.height} pixels: expected 1 to {MOST_PIXELS:,}")
+        _check_bit_depth(path, pixel_type, high_bit_depth)
+        image: Tensor = module.decode(path)
+    if len(image) == 1 and in_chans == 3:
+        return image.expand(3, -1, -1)
+    if len(image) != in_chans:
+        raise SkipweaveError(f"{path} has {len(image)} channels: expected {in_chans}, as data.channels or other images")
+    return image
 
 
 @contextmanager
@@ -92,20 +125,15 @@ def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, PixelType]]
             _check_directory(image, caught)
 
 
-class Header(NamedTuple):
-    """Header of an image file: size before its EXIF orientation is applied, and Pillow's name of the format."""
-
-    width: int
-    height: int
-    format: str
-
-
 def read_pixel_type(path: str | Path) -> PixelType:
     """Read the pixel type of an image file from its header.
 
     Raises:
         SkipweaveError: The file is missing, or its header is none of `FORMATS`.
     """
+    if further := _further_format(path):
+        with _errors_of(path):
+            return PixelType(*further.describe(path)[1])
     with _opened_header(path) as image:
         return pixel_type_of(image)
 
@@ -116,18 +144,36 @@ def read_header(path: str | Path) -> Header:
     Raises:
         SkipweaveError: The file is missing, or its header is none of `FORMATS`.
     """
+    if further := _further_format(path):
+        with _errors_of(path):
+            return Header(*further.describe(path)[0])
     with _opened_header(path) as image:
         return Header(image.width, image.height, image.format or "")
 
 
-def have_high_bit_depth(paths: Iterable[str | Path]) -> bool:
-    """Whether the first image with a readable header has more than 8 bits per channel; the others must agree."""
+def dicom_window(path: str | Path) -> tuple[float, float] | None:
+    """Read the window of a DICOM file, (center, width); None if it has none, or the file is another or unreadable."""
+    try:
+        with _errors_of(path):
+            _check_file(path)
+            return dicom.window_of(path) if dicom.is_dicom(path) else None
+    except SkipweaveError:
+        return None
+
+
+def first_pixel_type(paths: Iterable[str | Path]) -> PixelType:
+    """Return the pixel type of the first image with a readable header, or 8-bit RGB; the others must agree."""
     for path in paths:
         try:
-            return read_pixel_type(path).high_bit_depth
+            return read_pixel_type(path)
         except SkipweaveError:
             continue
-    return False
+    return PixelType(8, "RGB")
+
+
+def have_high_bit_depth(paths: Iterable[str | Path]) -> bool:
+    """Whether the first image with a readable header has more than 8 bits per channel; the others must agree."""
+    return first_pixel_type(paths).high_bit_depth
 
 
 @contextmanager
@@ -161,8 +207,11 @@ def _unreadable(path: str | Path, reason: str) -> SkipweaveError:
 def _unknown_header(path: str | Path) -> str:
     """Describe a header that Pillow does not recognize."""
     with open(path, "rb") as file:
-        if file.read(4) in (b"II*\0", b"MM\0*"):
-            return "a TIFF file with unsupported channels or values: save it with 8 or 16 bits per channel"
+        if file.read(4) in multispectral.MAGIC:
+            return (
+                "a TIFF file with unsupported channels or values: save it with 8 or 16 bits per channel; if it has "
+                "other channels than gray and RGB, pip install 'skipweave[tiff]'"
+            )
     return f"its header is none of {', '.join(FORMATS)}"
 
 

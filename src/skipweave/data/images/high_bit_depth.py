@@ -34,19 +34,22 @@ class PixelType(NamedTuple):
         bits: Bits per channel.
         name: Channels: `gray`, `RGB`, `palette` and so on.
         floating: Whether the values are floating-point numbers.
+        bands: Number of channels that are neither gray nor RGB; 0 for those that are.
     """
 
     bits: int
     name: str
     floating: bool = False
+    bands: int = 0
 
     @property
     def high_bit_depth(self) -> bool:
-        """Whether the values do not fit 8 bits."""
-        return self.bits > 8 or self.floating
+        """Whether the values are loaded as they are: they do not fit 8 bits, or have a scale of their own."""
+        return self.bits > 8 or self.floating or self.bands > 0
 
     def __str__(self) -> str:
-        return f"{self.bits}-bit {'float ' if self.floating else ''}{self.name}"
+        channels = f"of {self.bands} channels" if self.bands else self.name
+        return f"{self.bits}-bit {'float ' if self.floating else ''}{channels}"
 
 
 def pixel_type_of(image: ImageFile.ImageFile) -> PixelType:

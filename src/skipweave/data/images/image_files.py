@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from skipweave.data.images import dicom
 from skipweave_config.errors import SkipweaveError
 
-EXTENSIONS: tuple[str, ...] = IMG_EXTENSIONS
+EXTENSIONS: tuple[str, ...] = (*IMG_EXTENSIONS, *dicom.ENDINGS)
 
 
 def is_image(path: str | Path) -> bool:

@@ -88,12 +88,13 @@ class PairingError(NamedTuple):
         return f"{self.file} {self.problem}"
 
 
-def pair_folders(images: Path, masks: Path, *, lenient: bool = False) -> list[tuple[Path, Path]]:
-    """Pair the files of two folders, including subfolders, by their names without suffix.
+def pair_folders(images: Path, masks: Path, *, suffix: str = "", lenient: bool = False) -> list[tuple[Path, Path]]:
+    """Pair the files of two folders, including subfolders, by their names without extension.
 
     Args:
         images: Folder of images.
         masks: Folder of masks.
+        suffix: End of the names of masks, such as `_mask` for a.jpg and a_mask.png.
         lenient: Whether to return pairs of different sizes and pairs with a missing file, which raise when loaded.
             Otherwise the headers are read and sizes are compared.
 
@@ -104,7 +105,7 @@ def pair_folders(images: Path, masks: Path, *, lenient: bool = False) -> list[tu
         SkipweaveError: A folder is missing or empty, or files have no partner, several, or one of another size; the
             message names the first ten.
     """
-    pairs, unpaired = find_pairs(images, masks)
+    pairs, unpaired = find_pairs(images, masks, suffix)
     if lenient:
         pairs += [error.pair for error in unpaired if error.pair]
         unpaired = [error for error in unpaired if not error.pair]
@@ -118,13 +119,13 @@ def pair_folders(images: Path, masks: Path, *, lenient: bool = False) -> list[tu
     return pairs
 
 
-def find_pairs(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list[PairingError]]:
+def find_pairs(images: Path, masks: Path, suffix: str = "") -> tuple[list[tuple[Path, Path]], list[PairingError]]:
     """Pair the files of two folders as `pair_folders` does, and return those that have not exactly one partner.
 
     Raises:
         SkipweaveError: A folder is missing or empty.
     """
-    first, second = _by_name(images), _by_name(masks)
+    first, second = _by_name(images), _by_name(masks, suffix)
     errors = [
         PairingError(paths[0], f"has the same name as {', '.join(map(str, paths[1:]))}: expected one file per name")
         for found in (first, second)
@@ -132,7 +133,11 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list
         if len(paths) > 1
     ]
     errors += [
-        PairingError(image, f"has no mask in {masks}", (image, masks / image.relative_to(images)))
+        PairingError(
+            image,
+            f"has no mask{suffix and f' {name.name}{suffix}'} in {masks}",
+            (image, masks / image.relative_to(images)),
+        )
         for name, (image, *_) in first.items()
         if name not in second
     ]
@@ -144,10 +149,14 @@ def find_pairs(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list
     return [(paths[0], second[name][0]) for name, paths in first.items() if name in second], errors
 
 
-def _by_name(folder: Path) -> dict[Path, list[Path]]:
+def _by_name(folder: Path, suffix: str = "") -> dict[Path, list[Path]]:
+    """List the images of a folder by their names without extension and suffix; those without the suffix by path."""
     found: dict[Path, list[Path]] = {}
     for path in list_images(folder):
-        found.setdefault(path.relative_to(folder).with_suffix(""), []).append(path)
+        name = path.relative_to(folder)
+        if path.stem.endswith(suffix):
+            name = name.with_name(path.stem.removesuffix(suffix)) if path.stem != suffix else name
+        found.setdefault(name, []).append(path)
     return found
 
 

@@ -1,6 +1,6 @@
 """Decoding of mask files, whose values or colors encode the class of each pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from skipweave.data.images.decoding import open_upright, read_pixel_type
-from skipweave.data.segmentation.class_list import ClassList, Code, pack, unpack
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList, Code, pack, unpack
 from skipweave_config.errors import SkipweaveError
 
 _SHOWN, _LISTED = 4, 12
@@ -20,7 +20,8 @@ def open_mask(path: str | Path, classes: ClassList) -> Tensor:
     """Decode a mask.
 
     Args:
-        path: Index image (one channel, or a palette, whose indices are used) or color image (its alpha is ignored).
+        path: Index image (one channel, or a palette, whose indices are used) or color image (its alpha is ignored). A
+            color image of grays is an index image if the class list has no colors.
         classes: Classes of the mask.
 
     Returns:
@@ -33,7 +34,10 @@ def open_mask(path: str | Path, classes: ClassList) -> Tensor:
         if len(image.getbands()) > 1:
             if (pixel_type := read_pixel_type(path)).high_bit_depth:  # whose lower bits Pillow drops
                 raise SkipweaveError(f"mask {path} is a {pixel_type} image: expected 8 bits per channel")
-            return _decode(path, pack(np.asarray(image.convert("RGB"))), classes.of_color, classes, "color")
+            colors = np.asarray(image.convert("RGB"))
+            if classes.colored or (colors != colors[..., :1]).any():
+                return _decode(path, pack(colors), classes.of_color, classes, "color")
+            return _decode(path, colors[..., 0].astype(np.int64), classes.of_value, classes, "value")
         values = np.asarray(image)
         if not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:
             raise SkipweaveError(f"mask {path} has floating-point values: expected integers or colors")
@@ -44,6 +48,27 @@ def open_mask(path: str | Path, classes: ClassList) -> Tensor:
                 f"{classes.source}: save it as RGB if the colors are right, as gray if the values are"
             )
         return _decode(path, values, classes.of_value, classes, "value")
+
+
+def binary_classes(paths: Iterable[Path], source: str) -> ClassList | None:
+    """Return the classes of binary masks: background 0, and foreground 255 or 1; None if masks have other values.
+
+    The first mask that is not all background decides; the others must agree when they are decoded.
+
+    Args:
+        paths: Masks.
+        source: Origin of the classes, for error messages.
+    """
+    for path in paths:
+        try:
+            with open_upright(path) as image:
+                values = np.unique(np.asarray(image if len(image.getbands()) == 1 else image.convert("RGB")))
+        except SkipweaveError:
+            continue  # reported when it is loaded, or skipped
+        if foreground := [value for value in values.tolist() if value]:
+            entries = ClassEntry("background", 0), ClassEntry("foreground", int(foreground[0]))
+            return ClassList(entries, source) if foreground in ([1], [255]) else None
+    return None
 
 
 def _decode(path: str | Path, numbers: NDArray[np.int64], code: Code, classes: ClassList, what: str) -> Tensor:

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from skipweave.data.images.decoding import have_high_bit_depth
+from skipweave.data.images.image_files import list_images
 from skipweave.data.segmentation.class_list import ClassEntry, ClassList, read_classes
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset, pair_folders
+from skipweave.data.segmentation.mask_files import binary_classes
 from skipweave.data.splits import TEST_FRACTION, stratified_split
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
@@ -53,7 +55,8 @@ def read_splits(config: DataConfig) -> Splits:
     parts = {
         # Incomplete pairs may be skipped in training, so they raise only when they are loaded.
         part: SegmentationDataset(
-            pair_folders(*place, lenient=config.on_bad == "skip" and part in ("", "train")), classes
+            pair_folders(*place, suffix=config.mask_suffix, lenient=config.on_bad == "skip" and part in ("", "train")),
+            classes,
         )
         for part, place in places.items()
     }
@@ -79,15 +82,21 @@ def find_places(config: DataConfig) -> dict[str, tuple[Path, Path]]:
 
 
 def find_classes(config: DataConfig) -> ClassList:
-    """Load the classes of a dataset.
+    """Load the classes of a dataset; without a class list, binary masks have the classes background and foreground.
 
     Raises:
         SkipweaveError: The class list is missing or invalid.
     """
     if config.name == "camvid":
         return CAMVID
-    root = Path(config.root or "").expanduser()
-    return read_classes(config.classes.expanduser() if config.classes else root / "classes.csv")
+    if config.classes:
+        return read_classes(config.classes.expanduser())
+    listed = Path(config.root or "").expanduser() / "classes.csv"
+    if not listed.exists():
+        _, masks = next(iter(find_places(config).values()))
+        if binary := binary_classes(list_images(masks), f"of binary masks (there is no {listed})"):
+            return binary
+    return read_classes(listed)
 
 
 def _camvid_places(root: Path) -> dict[str, tuple[Path, Path]]:

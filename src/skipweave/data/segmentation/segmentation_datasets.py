@@ -51,6 +51,11 @@ class SegmentationData:
     eval_transform: JointEvalTransform
 
     @property
+    def balance(self) -> None:
+        """Every image is drawn once per epoch."""
+        return None
+
+    @property
     def void(self) -> int:
         """Label of ignored pixels: one above the last class."""
         return len(self.classes)

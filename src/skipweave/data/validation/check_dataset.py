@@ -8,6 +8,8 @@ from skipweave.data.parallel_map import parallel_map
 from skipweave.data.preprocessing import Range
 from skipweave.data.validation.findings import Finding, Values, add_values, collect
 from skipweave.data.validation.folder_checks import check_folders
+from skipweave.data.validation.image_facts import ImageFacts
+from skipweave.data.validation.split_report import SplitReport, find_leaks, place_facts, summarize
 from skipweave_config.data_config import DataConfig
 
 
@@ -20,12 +22,14 @@ class DataReport:
         findings: Problems of folders, then of files.
         values: Value ranges of the images, by pixel type.
         range: Values that are mapped to 0 and 1, if the images have more than 8 bits per channel and can be loaded.
+        splits: Summary of each split, if the dataset can be loaded.
     """
 
     images: int
     findings: tuple[Finding, ...]
     values: tuple[Values, ...] = ()
     range: Range | None = None
+    splits: tuple[SplitReport, ...] = ()
 
     @property
     def bad(self) -> int:
@@ -48,12 +52,13 @@ def check_dataset(
     """
     found = check_folders(config)
     findings, total, done = found.findings, sum(map(len, found.parts)), 0
-    values = found.values
+    values, facts = found.values, dict[str, ImageFacts]()
     for part in found.parts:
         for checked in parallel_map(part.check, len(part), workers):
             findings += checked.findings
-            if checked.values:
-                add_values(values, checked.values)
+            if own := checked.facts:
+                facts[checked.file] = own
+                add_values(values, Values(own.kind, 1, own.low, own.high))
             done += 1
             if progress:
                 progress(done, total)
@@ -62,5 +67,9 @@ def check_dataset(
         data = collect(config.root or config.name, lambda: load(replace(config, workers=workers)), findings)
     if data:
         collect(config.root or config.name, lambda: check_classes(data), findings)
-    limits = data.preprocessing.range if data else None
-    return DataReport(total + found.in_memory, tuple(findings), tuple(values.values()), limits)
+    limits, splits = data.preprocessing.range if data else None, tuple[SplitReport, ...]()
+    if data:
+        placed = place_facts(data, facts)
+        splits = summarize(data, placed)
+        findings += find_leaks(placed)
+    return DataReport(total + found.in_memory, tuple(findings), tuple(values.values()), limits, splits)

@@ -9,9 +9,11 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from skipweave.data.images import dicom
 from skipweave.data.images.decoding import open_image, read_header, read_pixel_type
 from skipweave.data.images.image_files import EXTENSIONS
 from skipweave.data.segmentation import SegmentationDataset
+from skipweave.data.validation.image_facts import ImageFacts, facts_of
 from skipweave_config.errors import SkipweaveError
 
 Value = TypeVar("Value")
@@ -25,6 +27,7 @@ _ENDINGS = {
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
+    "DICOM": dicom.ENDINGS,
 }
 
 
@@ -73,11 +76,13 @@ class Checked:
 
     Attributes:
         findings: Problems.
-        values: Value range of the image; None if it cannot be read.
+        file: File of the image.
+        facts: Facts about the image; None if it cannot be read.
     """
 
     findings: Sequence[Finding]
-    values: Values | None = None
+    file: str
+    facts: ImageFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,12 @@ class ImageFiles:
     Attributes:
         paths: The files.
         high_bit_depth: Whether the images of the dataset have more than 8 bits per channel.
+        in_chans: Channels of the images of the dataset.
     """
 
     paths: Sequence[str | Path]
     high_bit_depth: bool = False
+    in_chans: int = 3
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -98,11 +105,11 @@ class ImageFiles:
     def check(self, index: int) -> Checked:
         """Check one image."""
         path, found = self.paths[index], list[Finding]()
-        image = collect(path, lambda: open_image(path, in_chans=3, high_bit_depth=self.high_bit_depth), found)
+        image = collect(path, lambda: open_image(path, self.in_chans, high_bit_depth=self.high_bit_depth), found)
         if image is None:
-            return Checked(found)
+            return Checked(found, str(path))
         _check_ending(path, found)
-        return Checked(found, _values(path, image))
+        return Checked(found, str(path), _facts(path, image))
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ class ImageMaskPairs:
             collect(mask_path, lambda: self.images.check_sizes(index, image, mask), found)
             _check_ending(image_path, found)
             _check_ending(mask_path, found)
-        return Checked(found, None if image is None else _values(image_path, image))
+        return Checked(found, str(image_path), None if image is None else _facts(image_path, image))
 
 
 def collect(place: str | Path, act: Callable[[], Value], found: list[Finding]) -> Value | None:
@@ -146,8 +153,8 @@ def _without(place: str, problem: str) -> str:
     return " ".join(problem.split())
 
 
-def _values(path: str | Path, image: Tensor) -> Values:
-    return Values(str(read_pixel_type(path)), 1, image.min().item(), image.max().item())
+def _facts(path: str | Path, image: Tensor) -> ImageFacts:
+    return facts_of(str(read_pixel_type(path)), image)
 
 
 def _check_ending(path: str | Path, found: list[Finding]) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from skipweave.data.class_folders import class_names, find_parts
 from skipweave.data.datasets import load
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
-from skipweave.data.images.decoding import have_high_bit_depth
+from skipweave.data.images.decoding import first_pixel_type, have_high_bit_depth
 from skipweave.data.images.image_files import is_image, walk_files
+from skipweave.data.label_tables.table_dataset import open_table
 from skipweave.data.segmentation import SegmentationDataset
 from skipweave.data.segmentation.image_mask_pairs import find_pairs
 from skipweave.data.segmentation.mask_folders import find_classes, find_places
@@ -43,6 +44,8 @@ def check_folders(config: DataConfig) -> FolderReport:
     check = _check_named_dataset
     if config.name == "folder":
         check = _check_class_folders
+    elif config.name == "csv":
+        check = _check_label_table
     elif config.name in SEGMENTATION_NAMES:
         check = _check_image_mask_folders
     collect(config.root or config.name, lambda: check(config, found), found.findings)
@@ -70,8 +73,19 @@ def _check_class_folders(config: DataConfig, found: FolderReport) -> None:
                 found.findings.append(Finding(str(place / name), "no image in the class folder"))
             _note_ignored_files(_not_images(files), "has no image extension", found)
             listed.setdefault(place, []).extend(images)
-    high_bit_depth = have_high_bit_depth(listed.get(places.get("train", places.get("", Path())), []))
-    found.parts += [ImageFiles(images, high_bit_depth) for images in listed.values()]
+    kind = first_pixel_type(listed.get(places.get("train", places.get("", Path())), []))
+    channels = config.channels or kind.bands or 3
+    found.parts += [ImageFiles(images, kind.high_bit_depth, channels) for images in listed.values()]
+
+
+def _check_label_table(config: DataConfig, found: FolderReport) -> None:
+    """Check a table of labels; its images are checked in one part."""
+    table = open_table(config)
+    found.findings += [Finding(row.place, row.problem) for row in table.problems]
+    if table.unused:
+        found.findings.append(Finding(str(table.source), f"columns not used: {', '.join(table.unused)}", bad=False))
+    kind = first_pixel_type(table.paths)
+    found.parts.append(ImageFiles(table.paths, kind.high_bit_depth, config.channels or kind.bands or 3))
 
 
 def _check_image_mask_folders(config: DataConfig, found: FolderReport) -> None:
@@ -79,7 +93,7 @@ def _check_image_mask_folders(config: DataConfig, found: FolderReport) -> None:
     places, classes = find_places(config), find_classes(config)
     high_bit_depth = None
     for images, masks in places.values():  # training images first
-        result = collect(images.parent, partial(find_pairs, images, masks), found.findings)
+        result = collect(images.parent, partial(find_pairs, images, masks, config.mask_suffix), found.findings)
         if result:
             pairs, errors = result
             found.findings += [Finding(str(error.file), error.problem) for error in errors]

@@ -34,6 +34,7 @@ class Description:
         palette: The RGB color of each label, the last for void, of a segmentation network; else none.
         values: The value of each class in masks, by label, likewise; by default the labels.
         colored: Whether masks may have the colors of the palette, likewise.
+        multi_label: Whether an image has any number of the classes, or exactly one.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Description:
     palette: tuple[tuple[Byte, Byte, Byte], ...] = ()
     values: tuple[Annotated[int, Field(ge=0, lt=1 << 16)], ...] = ()
     colored: bool = True
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         """Set values to the labels by default."""
@@ -55,7 +57,7 @@ class Description:
         """Describe a network to be trained on data."""
         described = cls(model, args, data.name, data.classes, data.preprocessing)
         if not isinstance(data, SegmentationData):
-            return described
+            return replace(described, multi_label=data.multi_label)
         return replace(described, palette=data.palette, values=data.values, colored=data.colored)
 
     def as_plain(self) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class Description:
             "preprocessing": self.preprocessing.to_dict(),
             "palette": [list(color) for color in self.palette],
             **({"values": list(self.values), "colored": self.colored} if self.palette else {}),
+            **({"multi_label": True} if self.multi_label else {}),
         }
 
     @classmethod

@@ -1,8 +1,9 @@
 """Load the network of a run, alone or with a split of the run's data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -64,7 +65,13 @@ class RunImages:
     images: ImageDataset | SegmentationDataset
 
 
-def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best", root: Path | None = None) -> RunImages:
+def load_run_images(
+    run_dir: Path,
+    split: Split = "test",
+    which: Which = "best",
+    root: Path | None = None,
+    datasets: Mapping[str, Any] | None = None,
+) -> RunImages:
     """Load the network of a run and a split of the run's data.
 
     Args:
@@ -72,12 +79,13 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
         split: train, validation or test.
         which: As for `load_run`.
         root: Where the data is now; by default where the run read it.
+        datasets: Datasets by split, if the run was trained on such.
 
     Raises:
         SkipweaveError: The run or its data is missing or does not fit, or there is no such split.
     """
     network, config, description = load_run(run_dir, which)
-    data = load(_moved(config.data, root) if root else config.data)
+    data = load(_moved(config.data, root) if root else config.data, datasets=datasets)
     if data.classes != description.classes:
         raise SkipweaveError(
             f"{run_dir} was trained on {len(description.classes)} classes, the data has {len(data.classes)} "
@@ -97,8 +105,10 @@ def load_run_images(run_dir: Path, split: Split = "test", which: Which = "best",
 
 
 def _moved(config: DataConfig, root: Path) -> DataConfig:
-    """The same dataset in another directory, with the class list if it was in the old one."""
-    classes = config.classes
-    if classes and config.root and classes.is_relative_to(config.root):
-        classes = root / classes.relative_to(config.root)
-    return replace(config, root=root, classes=classes)
+    """The same dataset in another directory, with class list and table of labels if they were in the old one."""
+    old = config.root or (config.labels.parent if config.labels else None)
+
+    def moved(path: Path | None) -> Path | None:
+        return root / path.relative_to(old) if path and old and path.is_relative_to(old) else path
+
+    return replace(config, root=root, classes=moved(config.classes), labels=moved(config.labels))

@@ -48,7 +48,12 @@ TOP1_ACCURACY = Metric("top1_accuracy", "top-1 accuracy", higher_is_better=True)
 TOP5_ERROR = Metric("top5_error", "top-5 error")
 MEAN_IOU = Metric("mean_iou", "mIoU", higher_is_better=True)
 PIXEL_ACCURACY = Metric("pixel_accuracy", "pixel accuracy", higher_is_better=True)
-METRICS = {metric.name: metric for metric in (TOP1_ERROR, TOP1_ACCURACY, TOP5_ERROR, MEAN_IOU, PIXEL_ACCURACY)}
+MEAN_AP = Metric("mean_average_precision", "mAP", higher_is_better=True)
+MACRO_F1 = Metric("macro_f1", "macro F1", higher_is_better=True)
+METRICS = {
+    metric.name: metric
+    for metric in (TOP1_ERROR, TOP1_ACCURACY, TOP5_ERROR, MEAN_IOU, PIXEL_ACCURACY, MEAN_AP, MACRO_F1)
+}
 
 #: Top-5 errors of fewer classes are uninteresting.
 TOP5_CLASSES = 20
@@ -86,6 +91,11 @@ class Metrics(ABC):
     def images(self) -> int:
         """Number of images."""
         return round(self.sums[_IMAGES].item())
+
+    @property
+    def counted(self) -> Tensor:
+        """Counts of the task, (counts,)."""
+        return self.sums[_OWN:]
 
     @property
     def mean_loss(self) -> float:
@@ -191,7 +201,7 @@ def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     above = (logits > logits.gather(1, labels[:, None])).sum(1)  # classes more probable than the right one
     wrong = (above > 0) | ~torch.isfinite(logits).all(1)
     counts = torch.stack([wrong.sum(), (above >= 5).sum()])
-    return _sums(loss, labels, counts)
+    return sums_of_batch(loss, labels, counts)
 
 
 def segmentation_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
@@ -202,7 +212,7 @@ def segmentation_sums(confusion: Tensor, labels: Tensor, loss: Tensor) -> Tensor
         labels: (N, H, W).
         loss: Mean over the batch.
     """
-    return _sums(loss, labels, confusion.flatten())
+    return sums_of_batch(loss, labels, confusion.flatten())
 
 
 def mean_loss(sums: Tensor) -> float:
@@ -210,7 +220,17 @@ def mean_loss(sums: Tensor) -> float:
     return (sums[_LOSS] / sums[_IMAGES]).item()
 
 
-def _sums(loss: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+def sums_of_batch(loss: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    """Sums of one batch as `Metrics` adds them up.
+
+    Args:
+        loss: Mean over the batch.
+        labels: (N, ...).
+        counts: Counts of the task, (counts,).
+
+    Returns:
+        (summed loss, images, counts), float64.
+    """
     exact = torch.float32 if loss.device.type == "mps" else torch.float64  # which Apple's GPUs lack
     images = torch.full((1,), len(labels), dtype=exact, device=loss.device)
     return torch.cat([(loss.detach() * len(labels))[None].to(exact), images, counts.to(exact)])

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 
 import torch
@@ -9,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skipweave.data import ClassificationData, PixelCounts, SegmentationData, count_pixels
+from skipweave.data import ClassificationData, SegmentationData, count_pixels
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
@@ -19,6 +20,7 @@ from skipweave.training.tasks.metrics import (
     classification_sums,
     segmentation_sums,
 )
+from skipweave.training.tasks.multi_label import MultiLabelMetrics, multi_label_sums
 from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, predicted_mask
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import LossConfig
@@ -32,9 +34,11 @@ class Task(ABC):
 
     Attributes:
         labels_pixels: Whether each pixel has a label, or the whole image.
+        weights: Weights of the classes in the loss to minimize; None for ones.
     """
 
     labels_pixels: bool
+    weights: Tensor | None
 
     @abstractmethod
     def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
@@ -59,6 +63,10 @@ class Task(ABC):
         """Metrics of no images yet."""
 
     @abstractmethod
+    def label_shape(self, image_size: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the labels of an image of (height, width)."""
+
+    @abstractmethod
     def evaluation_batch(self, batch_size: int) -> int:
         """Batch size of evaluation, for that of training."""
 
@@ -69,25 +77,32 @@ class Classification(Task):
     Args:
         classes: Number of classes.
         label_smoothing: Part of each label that is spread evenly over all classes in the loss to minimize.
+        weights: Weights of the classes in the loss to minimize; None for ones.
     """
 
     labels_pixels = False
 
-    def __init__(self, classes: int, label_smoothing: float = 0.0) -> None:
+    def __init__(self, classes: int, label_smoothing: float = 0.0, weights: Tensor | None = None) -> None:
         self.classes = classes
         self.label_smoothing = label_smoothing
+        self.weights = weights
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
-        """Weighted sum of the heads' mean cross-entropies.
-
-        Heads are (N, classes), labels (N,) or soft labels (N, classes).
-        """
+        """Weighted sum of the heads' losses; heads are (N, classes), labels (N,), or (N, classes) if they are mixed."""
         weighted = [
-            weight * functional.cross_entropy(head, labels, label_smoothing=self.label_smoothing)
+            weight * self.training_loss(head, labels)
             for head, weight in zip(heads, head_weights, strict=True)
             if weight
         ]
         return torch.stack(weighted).sum()
+
+    def training_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean over the images of the cross-entropy times the weight of the class.
+
+        It is not divided by the sum of the weights, as torch's weighted mean is, so that it is a mean over processes.
+        """
+        smoothed = partial(functional.cross_entropy, logits, labels, label_smoothing=self.label_smoothing)
+        return smoothed() if self.weights is None else smoothed(self._weights(logits), reduction="none").mean()
 
     def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy."""
@@ -97,13 +112,56 @@ class Classification(Task):
         """Loss, images and wrong predictions."""
         return classification_sums(logits, labels, loss)
 
-    def metrics(self) -> ClassificationMetrics:
+    def metrics(self) -> Metrics:
         """Metrics of no images yet."""
         return ClassificationMetrics(self.classes)
+
+    def label_shape(self, image_size: Sequence[int]) -> tuple[int, ...]:
+        """That of a number."""
+        return ()
 
     def evaluation_batch(self, batch_size: int) -> int:
         """That of training."""
         return batch_size
+
+    def _weights(self, logits: Tensor) -> Tensor | None:
+        """The class weights, on the device of the logits."""
+        if self.weights is not None:
+            self.weights = self.weights.to(logits.device)  # copied once
+        return None if self.weights is None else self.weights.to(logits.dtype)
+
+
+class MultiLabel(Classification):
+    """Classification with any number of labels per image, each class by itself.
+
+    Args:
+        classes: Names of the classes.
+        weights: Weight of the images with the label in the loss to minimize, by class; None for ones.
+    """
+
+    def __init__(self, classes: Sequence[str], weights: Tensor | None = None) -> None:
+        super().__init__(len(classes), weights=weights)
+        self.names = tuple(classes)
+
+    def training_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean binary cross-entropy, in which images with a label have the weight of its class."""
+        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits), pos_weight=self._weights(logits))
+
+    def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean binary cross-entropy; labels are 0 and 1, (N, classes)."""
+        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits))
+
+    def batch_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+        """Loss, images, and images by class, label and level of the logit."""
+        return multi_label_sums(logits, labels, loss)
+
+    def metrics(self) -> MultiLabelMetrics:
+        """Metrics of no images yet."""
+        return MultiLabelMetrics(self.names)
+
+    def label_shape(self, image_size: Sequence[int]) -> tuple[int, ...]:
+        """One number per class."""
+        return (self.classes,)
 
 
 class Segmentation(Task):
@@ -113,17 +171,13 @@ class Segmentation(Task):
         data: The dataset.
         balanced: Whether classes have median-frequency weights in the loss to minimize.
 
-    Attributes:
-        pixels: Pixels of each class in the training split; None if classes are not balanced.
-        weights: Weights of the classes in the loss to minimize; None for ones.
     """
 
     labels_pixels = True
 
     def __init__(self, data: SegmentationData, *, balanced: bool) -> None:
         self.classes = data.classes
-        self.pixels: PixelCounts | None = count_pixels(data.train) if balanced else None
-        self.weights = torch.tensor(self.pixels.weights()) if self.pixels else None
+        self.weights = torch.tensor(count_pixels(data.train).weights()) if balanced else None
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
         """The heads' weighted cross-entropies against soft labels; heads are (N, classes, h, w), labels (N, H, W)."""
@@ -146,6 +200,10 @@ class Segmentation(Task):
         """Metrics of no images yet."""
         return SegmentationMetrics(self.classes)
 
+    def label_shape(self, image_size: Sequence[int]) -> tuple[int, ...]:
+        """The size of the image."""
+        return tuple(image_size)
+
     def evaluation_batch(self, batch_size: int) -> int:
         """One, as images may differ in size."""
         return 1
@@ -157,13 +215,35 @@ def task_for(data: Data, loss: LossConfig) -> Task:
     Raises:
         SkipweaveError: The loss is not for this task.
     """
+    wanted = loss.class_weights
     if isinstance(data, SegmentationData):
-        return Segmentation(data, balanced=loss.class_weights == "median_frequency")
-    if loss.class_weights != "none":
-        raise SkipweaveError(
-            f"loss.class_weights is {loss.class_weights}, but {data.name} has no segmentation masks: leave it out"
-        )
-    return Classification(len(data.classes), loss.label_smoothing)
+        if wanted == "balanced":
+            raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has masks: use median_frequency")
+        return Segmentation(data, balanced=wanted == "median_frequency")
+    if wanted == "median_frequency":
+        raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has no masks: use balanced")
+    weights = torch.tensor(balanced_weights(data)) if wanted == "balanced" else None
+    return (
+        MultiLabel(data.classes, weights)
+        if data.multi_label
+        else Classification(len(data.classes), loss.label_smoothing, weights)
+    )
+
+
+def balanced_weights(data: ClassificationData) -> tuple[float, ...]:
+    """Class weights by inverse frequency: images / (classes * images of the class), whose mean over the images is 1.
+
+    With several labels per image: images without the label / images with it, the weight of the latter.
+
+    Raises:
+        SkipweaveError: A class has no training image.
+    """
+    images, counts = len(data.train), data.class_counts
+    if missing := [name for name, count in zip(data.classes, counts, strict=True) if not count]:
+        raise SkipweaveError(f"loss.class_weights is balanced, but no training image is of {', '.join(missing)}")
+    if data.multi_label:
+        return tuple((images - count) / count for count in counts)
+    return tuple(images / (len(counts) * count) for count in counts)
 
 
 def evaluate_heads(

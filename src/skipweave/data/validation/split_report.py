@@ -1,0 +1,136 @@
+"""Summary of each split of a dataset, and images that are in two splits."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from skipweave.data.datasets import ClassificationData
+from skipweave.data.image_datasets import ImageDataset, MemoryDataset
+from skipweave.data.segmentation import SegmentationData, SegmentationDataset
+from skipweave.data.splits import class_counts
+from skipweave.data.validation.findings import Finding
+from skipweave.data.validation.image_facts import ImageFacts, facts_of
+
+_PARTS = 4  # of a hash, which differ in fewer bits in copies
+Span = tuple[float, float]
+"""Lowest and highest."""
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """Summary of a split.
+
+    Attributes:
+        name: train, validation or test.
+        images: Number of images.
+        kinds: Number of images of each pixel type.
+        values: Lowest and highest value.
+        heights: Lowest and highest height in pixels.
+        widths: Lowest and highest width in pixels.
+        classes: Number of images of each class; empty for segmentation.
+    """
+
+    name: str
+    images: int
+    kinds: Mapping[str, int]
+    values: Span
+    heights: Span
+    widths: Span
+    classes: Mapping[str, int]
+
+
+Placed = dict[str, dict[str, ImageFacts]]
+"""Facts about the images of each split, by file, or by index in memory."""
+
+
+def place_facts(data: ClassificationData | SegmentationData, facts: Mapping[str, ImageFacts]) -> Placed:
+    """Sort facts by split.
+
+    Args:
+        data: The dataset.
+        facts: Facts by file; those about images in memory are gathered.
+    """
+    splits = {"train": data.train, "validation": data.val, "test": data.test}
+    return {name: dict(_facts(images, f"{data.name}, {name}", facts)) for name, images in splits.items() if images}
+
+
+def _facts(
+    images: ImageDataset | SegmentationDataset, name: str, facts: Mapping[str, ImageFacts]
+) -> Iterator[tuple[str, ImageFacts]]:
+    for index in range(len(images)):
+        if isinstance(images, MemoryDataset):
+            pixels = images.images[index]
+            kind = f"8-bit {'gray' if len(pixels) == 1 else 'RGB'}"
+            yield f"{name}, image {index}", facts_of(kind, pixels)
+        elif (file := images.file(index)) in facts:
+            yield file, facts[file]
+
+
+def summarize(data: ClassificationData | SegmentationData, placed: Placed) -> tuple[SplitReport, ...]:
+    """Summarize each split."""
+    return tuple(_summary(name, images, _classes(data, name)) for name, images in placed.items() if images)
+
+
+def _summary(name: str, images: Mapping[str, ImageFacts], classes: Mapping[str, int]) -> SplitReport:
+    facts = images.values()
+    kinds: dict[str, int] = {}
+    for one in facts:
+        kinds[one.kind] = kinds.get(one.kind, 0) + 1
+    values = min(one.low for one in facts), max(one.high for one in facts)
+    heights, widths = ((min(side), max(side)) for side in zip(*((one.height, one.width) for one in facts), strict=True))
+    return SplitReport(name, len(facts), kinds, values, heights, widths, classes)
+
+
+def _classes(data: ClassificationData | SegmentationData, name: str) -> dict[str, int]:
+    if isinstance(data, SegmentationData):
+        return {}
+    images = {"train": data.train, "validation": data.val, "test": data.test}[name]
+    assert images is not None
+    return dict(zip(data.classes, class_counts(images.labels, len(data.classes)).tolist(), strict=True))
+
+
+def find_leaks(placed: Placed) -> list[Finding]:
+    """Find images that are in two splits: with equal pixels, or with the same look."""
+    found: list[Finding] = []
+    by_pixels: dict[bytes, _Place] = {}
+    looks = _Looks()
+    for split, images in placed.items():
+        for file, facts in images.items():
+            same, alike = by_pixels.setdefault(facts.checksum, (split, file)), looks.find(facts.look, split)
+            if same[0] != split:
+                found.append(Finding(file, f"in {split}, has the pixels of {same[1]} in {same[0]}", bad=False))
+            elif alike:
+                found.append(Finding(file, f"in {split}, looks like {alike[1]} in {alike[0]}", bad=False))
+        for file, facts in images.items():
+            looks.add(facts.look, (split, file))
+    return found
+
+
+_Place = tuple[str, str]
+"""Split and file."""
+
+
+class _Looks:
+    """Index of difference hashes: two that differ by at most three of 64 bits are equal in one of four parts of 16."""
+
+    def __init__(self) -> None:
+        self._by_part: dict[tuple[int, int], list[tuple[int, _Place]]] = {}
+
+    def add(self, look: int | None, place: _Place) -> None:
+        """Add an image."""
+        for part in _parts(look):
+            self._by_part.setdefault(part, []).append((look or 0, place))
+
+    def find(self, look: int | None, split: str) -> _Place | None:
+        """Return the first image of another split that looks like an image; None if there is none."""
+        near = (
+            place
+            for part in _parts(look)
+            for other, place in self._by_part.get(part, ())
+            if place[0] != split and (other ^ (look or 0)).bit_count() <= _PARTS - 1
+        )
+        return next(near, None)
+
+
+def _parts(look: int | None) -> list[tuple[int, int]]:
+    """Parts of a hash with their places; none of an image without one."""
+    return [] if look is None else [(place, look >> 16 * place & 0xFFFF) for place in range(_PARTS)]
