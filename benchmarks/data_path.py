@@ -4,10 +4,10 @@ The data path is that of `skipweave fit`, one process, one thread:
 
 - `photographs`: CamVid's images as JPEG files of 500x400, random resized crops of 224x224, flips, normalized.
 - `segmentation`: CamVid's PNG pairs, crops of 224x224.
-- `CIFAR`: 32x32 in memory, shifts of up to 4 pixels, flips, normalized.
+- `CIFAR`: 32x32 in memory, shifts of up to 4 pixels, flips, normalized, a batch at once.
 
-Each is timed as `decode`, `augment` of the decoded image, and `loader`, the whole of `epoch_loader`. For CIFAR
-`batched` augments a whole batch at once instead of image by image, with separate random numbers for each image.
+Each is timed as `decode`, `augment` of decoded images, and `loader`, the whole of `epoch_loader`. For CIFAR `per image`
+is the loader with torchvision's transforms of each image in place of those of whole batches.
 """
 
 import argparse
@@ -15,16 +15,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import v2
 
 from benchmarks.timing import CPU, RESULTS, in_turns, write
 from skipweave import create_model
-from skipweave.data import DataConfig, epoch_loader, load, mix_seed
+from skipweave.data import ClassificationData, DataConfig, SegmentationData, epoch_loader, load
 
 STEPS = (("sparsenet_bc100_24", 32, 64), ("sparsenet121_32", 224, 16))
 Action = Callable[[], object]
@@ -59,53 +61,30 @@ def parts(config: DataConfig, count: int) -> dict[str, Action]:
     indices = np.arange(count)
     train = data.train.subset(indices)
     decoded = [train[index] for index in range(count)]
-    pairs = isinstance(decoded[0][1], Tensor)
 
-    def augment() -> None:
-        for image, label in decoded:
-            data.train_transform(image, label) if pairs else data.train_transform(image)  # type: ignore[call-arg]
-
-    def loader() -> None:
-        options = {"batch_size": count, "seed": 0, "epoch": 0, "shuffle": True}
-        for _ in epoch_loader(train, data.train_transform, **options):  # type: ignore[arg-type]
+    def loader(samples: Any = train, transform: Any = data.train_transform) -> None:
+        for _ in epoch_loader(samples, transform, batch_size=count, seed=0, epoch=0, shuffle=True):
             pass
 
-    return {"decode": lambda: [train[index] for index in range(count)], "augment": augment, "loader": loader}
+    return {
+        "decode": lambda: [train[index] for index in range(count)],
+        "augment": lambda: loader(decoded),
+        "loader": loader,
+        **({"per image": lambda: loader(transform=per_image(data))} if config.name == "cifar10" else {}),
+    }
 
 
-def draw(indices: Tensor, seed: int, epoch: int, shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Shift and flip of each image: functions of (seed, epoch, index)."""
-    draws = np.array([mix_seed(seed, epoch, index) for index in indices.tolist()])
-    side = 2 * shift + 1
-    return tuple(torch.from_numpy(part) for part in (draws % side, draws // side % side, draws // side**2 % 2 == 1))  # type: ignore[return-value]
-
-
-def augment_batch(images: Tensor, tops: Tensor, lefts: Tensor, mirrored: Tensor, shift: int) -> Tensor:
-    """Shift and flip the images of a batch (uint8 NCHW) on its device."""
-    height, width = images.shape[-2:]
-    rows = tops[:, None] + torch.arange(height, device=images.device)
-    columns = torch.arange(width, device=images.device).expand(len(images), -1)
-    columns = lefts[:, None] + torch.where(mirrored[:, None], width - 1 - columns, columns)
-    padded = F.pad(images, [shift] * 4)
-    number = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def batched(config: DataConfig, count: int, device: torch.device) -> Action:
-    """Data path of CIFAR for a whole batch at once, with images on the device."""
-    data = load(config)
-    images = data.train.images[:count].to(device)  # type: ignore[union-attr]
-    mean, std = (
-        torch.tensor(part, device=device).mul(255).view(-1, 1, 1)
-        for part in (data.preprocessing.mean, data.preprocessing.std)
+def per_image(data: ClassificationData | SegmentationData) -> Callable[[Tensor], Tensor]:
+    """CIFAR's transform by torchvision, image by image."""
+    size = data.preprocessing
+    return v2.Compose(
+        [
+            v2.RandomCrop(size.crop, padding=4),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(size.mean, size.std),
+        ]
     )
-
-    def action() -> None:
-        numbers = (part.to(device) for part in draw(torch.arange(count), 0, 0, 4))
-        augment_batch(images, *numbers, 4).float().sub_(mean).div_(std)
-        _wait(device)
-
-    return action
 
 
 def training_step(name: str, side: int, batch: int, device: torch.device) -> Action:
@@ -147,9 +126,7 @@ def rows(root: Path, repeats: int, count: int, device: torch.device) -> Iterator
     camvid = DataConfig(name="camvid", root=root, crop=224)
     yield from measure("segmentation", parts(camvid, count), count, repeats)
     cifar = DataConfig(name="cifar10", root=root, validation=0)
-    yield from measure("CIFAR", parts(cifar, 128) | {"batched": batched(cifar, 128, CPU)}, 128, repeats)
-    if device.type != "cpu":
-        yield from measure("CIFAR", {"batched": batched(cifar, 128, device)}, 128, repeats, device)
+    yield from measure("CIFAR", parts(cifar, 128), 128, repeats)
     for name, side, batch in STEPS:
         size = batch if device.type == "cpu" else 8 * batch
         yield from measure(name, {"step": training_step(name, side, size, device)}, size, repeats, device)

@@ -22,7 +22,7 @@ from torch import nn
 from benchmarks import keeping, timing
 from skipweave import create_model, profile
 from skipweave.analysis.profile import Profile
-from skipweave.analysis.speed import Case, Speed, measure_actions, timed_action
+from skipweave.analysis.speed import Case, Speed, measure_speeds, timed_action
 from skipweave.ops.triton import launch
 
 Make = Callable[[], nn.Module]
@@ -113,7 +113,7 @@ def measure(turns: Turns, repeats: int, device: torch.device) -> Iterator[Row]:
             except Exception as error:  # a failing network must not prevent the others
                 failed.append(f"{name} ({type(error).__name__}: {str(error).partition(chr(10))[0]})")
         costs = {name: cost(turns.networks[name], size) for name in actions}
-        speeds = measure_actions(actions, costs, turns.case, repeats=repeats, device=device) if actions else {}
+        speeds = measure_speeds(actions, costs, turns.case, repeats=repeats, device=device) if actions else {}
     yield from rows_of(turns, speeds, peaks, repeats)
     if failed:
         raise RuntimeError(f"these did not run: {', '.join(failed)}")

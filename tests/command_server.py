@@ -77,9 +77,9 @@ def trace(path):
     """Write digests of every batch and, after its step, of the weights; no fault."""
     backward, optimizer_step = loop.Learner.backward, loop.Learner.optimizer_step
 
-    def seen(self, images, labels, head_weights):
+    def seen(self, images, *rest):
         write(images)
-        return backward(self, images, labels, head_weights)
+        return backward(self, images, *rest)
 
     def stepped(self, lr):
         optimizer_step(self, lr)

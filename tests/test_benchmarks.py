@@ -285,17 +285,6 @@ def test_networks_of_every_family_are_compared_with_timm() -> None:
             assert {*gpu_networks.OURS, gpu_networks.FIRST} == set(turns.networks)
 
 
-def test_a_batch_is_augmented_like_single_images() -> None:
-    images = torch.randint(0, 256, (40, 3, 12, 10), dtype=torch.uint8)
-    tops, lefts, mirrored = data_path.draw(torch.arange(40), seed=0, epoch=1, shift=2)
-    assert set(tops.tolist()) == set(lefts.tolist()) == set(range(5))
-    assert set(mirrored.tolist()) == {False, True}
-    found = data_path.augment_batch(images, tops, lefts, mirrored, shift=2)
-    for image, top, left, mirror, ours in zip(images, tops, lefts, mirrored, found, strict=True):
-        shifted = torch.nn.functional.pad(image, [2] * 4)[:, top : top + 12, left : left + 10]
-        assert torch.equal(ours, shifted.flip(-1) if mirror else shifted)
-
-
 def test_the_data_path_of_training_is_timed(tmp_path: Path) -> None:
     folder = tmp_path / "CamVid" / "train"
     folder.mkdir(parents=True)

@@ -78,7 +78,7 @@ def test_the_header_is_correct(path: Path, tmp_path: Path):
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
 def test_the_optimizer_is_that_of_the_papers(path: Path, tmp_path: Path):
     config = recipe(path, tmp_path)
-    assert config.optim == OptimConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    assert config.optim == OptimConfig(lr=0.1, momentum=0.9, nesterov=True, decay_norms_and_biases=True)
     assert config.data.augment
     steps = SETS[config.data.name][0] // config.batch_size
     factors = [
@@ -93,7 +93,7 @@ def test_the_two_phases_of_segmentation_are_those_of_the_paper(path: Path, tmp_p
     config = recipe(path, tmp_path)
     second = config.data.crop is None
     assert (config.data.crop, config.batch_size, config.epochs) == ((None, 2, 300) if second else (224, 6, 700))
-    assert config.optim == OptimConfig("rmsprop", 5e-4 if second else 1e-3, 0, nesterov=False, weight_decay=1e-4)
+    assert config.optim == OptimConfig("rmsprop", 5e-4 if second else 1e-3, 0, decay_norms_and_biases=True)
     assert config.schedule.factor(61, 700 * 61, 1) == 0.995
     assert (config.loss.heads, config.loss.last_epochs) == ("halves", 1 if second else 0)
     assert config.loss.class_weights == "median_frequency"

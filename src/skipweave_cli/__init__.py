@@ -26,6 +26,7 @@ COMMANDS = {
     "ledger": Command("published figures beside those of the models here", "LedgerOptions", "ledger:ledger"),
     "check-data": Command("read a dataset and list what is wrong with it", "CheckDataOptions", "check_data:check_data"),
     "fit": Command("train a model, or resume a run", "FitOptions", "fit:fit"),
+    "find-lr": Command("find a learning rate by a short range test", "FindLrOptions", "find_lr:find_lr"),
     "validate": Command("evaluate a run on its validation images", "EvaluateOptions", "evaluate:validate"),
     "test": Command("evaluate a run on its test images", "EvaluateOptions", "evaluate:test"),
     "exits": Command("cost and error of each exit of a run's model, with figures", "ExitsOptions", "exits:exits"),

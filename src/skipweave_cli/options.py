@@ -97,11 +97,46 @@ class FitOptions(Config):
 
     Attributes:
         config: The config.
-        resume: Run directory to resume from its last checkpoint, with its config.
+        resume: Run directory to resume from its last checkpoint, with its config. With more --epochs the run is
+            extended, finished or not; from there on the learning rate is that of a run of so many epochs.
     """
 
     config: FitConfig
     resume: FilePath | None = None
+
+
+class FindLrOptions(Config):
+    """Train a few steps while the learning rate rises, and suggest one: a tenth of that of the lowest loss.
+
+    Losses are smoothed. The test ends early once the loss is four times its lowest. No run directory is written.
+
+    Attributes:
+        config: The config, as for `skipweave fit`; its learning rate and schedule are not used.
+        start_lr: First learning rate.
+        end_lr: Last learning rate.
+        steps: Number of steps.
+        save: A new .csv file for the losses; they are plotted in an SVG file of the same name.
+    """
+
+    config: FitConfig
+    start_lr: PositiveNumber = 1e-6
+    end_lr: PositiveNumber = 10.0
+    steps: Annotated[PositiveInteger, Field(ge=10, le=10_000)] = 100
+    save: FilePath | None = None
+
+    @field_validator("end_lr")
+    @classmethod
+    def _check_end_lr(cls, end_lr: float, info: ValidationInfo) -> float:
+        if end_lr <= info.data.get("start_lr", 0):
+            raise ValueError(f"should be more than start_lr, which is {info.data['start_lr']:g}")
+        return end_lr
+
+    @field_validator("save")
+    @classmethod
+    def _check_save(cls, save: Path | None) -> Path | None:
+        if save is not None and save.suffix != ".csv":
+            raise ValueError("should be a name that ends in .csv")
+        return save
 
 
 class StudyOptions(Config):

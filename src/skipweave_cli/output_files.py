@@ -10,10 +10,6 @@ from skipweave_config.errors import SkipweaveError
 def make_room(paths: Iterable[Path], option: str = "--save") -> None:
     """Make the directories of output files before the work starts. Existing files are not overwritten.
 
-    Args:
-        paths: The files.
-        option: Option of the command line that names them.
-
     Raises:
         SkipweaveError: One of the files exists already, or its directory cannot be made or written to.
     """
@@ -27,8 +23,3 @@ def make_room(paths: Iterable[Path], option: str = "--save") -> None:
             raise SkipweaveError(f"cannot make the directory {folder}: {error.strerror}") from error
         if not os.access(folder, os.W_OK):
             raise SkipweaveError(f"cannot write to the directory {folder}: choose another {option}")
-
-
-def pictures(prefix: Path) -> tuple[Path, Path]:
-    """The files that `skipweave.plotting.figure_files.save_figure` writes for a prefix."""
-    return prefix.with_name(prefix.name + ".png"), prefix.with_name(prefix.name + ".svg")

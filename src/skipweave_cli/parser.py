@@ -89,11 +89,6 @@ class Syntax:
 def parse(kind: Any, argv: Sequence[str], prog: str) -> Any:
     """Parse the words after a command.
 
-    Args:
-        kind: The class of its options.
-        argv: The words.
-        prog: The command, as in `skipweave fit`.
-
     Returns:
         The options; None after printing help or a config.
 
@@ -292,6 +287,8 @@ def _config(syntax: Syntax, tree: dict[str, Any], files: Sequence[Path], problem
     for file in sources:
         with noted_in(problems):
             values = _merged(values, read_values(file))
+    if str(values.get("start")).startswith("hf-hub:") and not tree.get("resume"):
+        problems.append(f"start is {values['start']!r} in a config file: give downloads as --start, or a local file")
     if tree.get("resume") and isinstance(values.get("data"), dict):
         values["data"].pop("download", None)  # downloaded when the run began
     values = _merged(values, given)

@@ -8,6 +8,7 @@ from torch import nn
 
 from skipweave.files.atomic_write import replacing
 from skipweave.inference import PredictedMask, segment
+from skipweave.plotting.figure_files import write_figure
 from skipweave.plotting.mask_overlays import mask_image, plot_overlay
 from skipweave.training import Description
 from skipweave_cli.tables import complain, new_table, print_table, say
@@ -57,8 +58,7 @@ def _write(prediction: PredictedMask, description: Description, folder: Path) ->
         prediction.path.name,
         description.values,
     )
-    with replacing(overlay) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    write_figure(figure, overlay)
 
 
 def _files(path: Path, folder: Path) -> tuple[Path, Path]:

@@ -20,11 +20,7 @@ _ENDLESS = 10_000
 
 
 class PlainConsole(Console):
-    """Console without markup, in which text from files cannot control the terminal.
-
-    Args:
-        **options: Options of `rich.console.Console`.
-    """
+    """Console without markup, in which text from files cannot control the terminal."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, **options)
@@ -67,6 +63,7 @@ def say(line: str) -> None:
     PlainConsole().print(line, soft_wrap=True)
 
 
-def complain(problem: str) -> None:
-    """Print a problem that does not end the command to stderr, in one line."""
-    print(printable(f"skipweave: error: {' '.join(problem.split())}"), file=sys.stderr)
+def complain(problem: str, kind: str = "error") -> None:
+    """Print a problem that does not end the command to stderr, in one line; nothing if it is empty."""
+    if problem:
+        print(printable(f"skipweave: {kind}: {' '.join(problem.split())}"), file=sys.stderr)

@@ -81,6 +81,8 @@ class RunDisplay(Callback):
         weights = "best by validation" if summary.weights == "best" else "of the last epoch"
         if summary.test_metrics:
             self._print(f"test {metrics_text(summary.test_metrics)}, weights {weights}")
+        if summary.stopped_early:
+            self._print(f"stopped early, after {summary.epochs} epochs: no improvement for early_stopping.patience")
         for phase in summary.phases:
             self._print(f"density {phase.density:g}: {phase.steps} steps, {phase.steps_per_second:.1f} per second")
         if summary.skipped:

@@ -8,11 +8,7 @@ from skipweave_config.model_table import model_table
 
 
 def problems_of_unlisted(values: Mapping[str, Any]) -> list[str]:
-    """The problems of models that are not listed, so that they are reported with the other mistakes of a config.
-
-    Args:
-        values: A config as it was given, not validated.
-    """
+    """The problems of models that are not listed, so that they are reported with the other mistakes of a config."""
     problems: list[str] = []
     for field, model in _models(values):
         name = model.get("name") if isinstance(model, Mapping) else None

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from skipweave_config.fields import (
     FilePath,
     Flag,
+    Fraction,
     Integer,
     NonNegativeInteger,
     Number,
@@ -44,11 +45,19 @@ _APPLIES_TO = {
     "folds": IMAGE_NAMES,
     "sampling": IMAGE_NAMES,
     "range": DEEP_NAMES,
+    "resize": IMAGE_NAMES,
+    "crop_scale": IMAGE_NAMES,
+    "shift": IMAGE_NAMES,
+    "color": IMAGE_NAMES,
+    "auto_augment": IMAGE_NAMES,
+    "erasing": IMAGE_NAMES,
+    "cutout": IMAGE_NAMES,
     "window": DEEP_NAMES,
     "channels": ("folder", "csv"),
-    "mean": DEEP_NAMES,
-    "std": DEEP_NAMES,
 }
+
+# Fields of training augmentation.
+_AUGMENTATION = ("flip", "crop_scale", "shift", "color", "auto_augment", "erasing", "cutout")
 
 Window = tuple[Number, PositiveNumber] | Literal["file"]
 Side = Annotated[Integer, Field(ge=1, le=MAX_SIDE * 7 // 8)]  # photographs are resized to 8/7 of it first
@@ -57,6 +66,12 @@ Side = Annotated[Integer, Field(ge=1, le=MAX_SIDE * 7 // 8)]  # photographs are 
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:
     if not value[0] < value[1]:
         raise ValueError("should be the lowest and the highest value")
+    return value
+
+
+def _not_descending(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] <= value[1]:
+        raise ValueError("should be the smallest and the largest fraction")
     return value
 
 
@@ -81,9 +96,21 @@ class DataConfig(Config):
             uoft-cs/cifar10, or a directory that the `datasets` package loads.
         download: Download the dataset into `root` if it is not there yet.
         extra: SVHN only: also train on the `extra` images, as papers do.
-        augment: Augment training images: random shifts of up to an eighth of the side (CIFAR: 4 pixels) and, except
-            for digits, horizontal flips; photographs are randomly resized and cropped, for ImageNet with color jitter.
-            Images with segmentation masks are flipped.
+        augment: Augment training images by the following options. False trains on the images as evaluated.
+        flip: Flip half of the training images: `none`, `horizontal`, `vertical`, `both`, or `alternating`, which is
+            horizontal for each image in every second epoch. By default horizontal for photographs, CIFAR and
+            segmentation, else none.
+        crop_scale: Random resized crops of training images: smallest and largest area, as a fraction of the image's. By
+            default 0.08,1 for photographs, else no such crops.
+        shift: Largest random translation of training images per axis, in pixels. By default 0 for photographs, else an
+            eighth of the side (CIFAR: 4 pixels).
+        padding: What translations fill in: `zeros`, which is the mean color, or `reflect`.
+        color: Jitter of brightness, contrast and saturation, as a fraction. By default 0.4 for ImageNet, where PCA
+            lighting of a quarter of it is added, else 0.
+        auto_augment: Random color and geometry operations, as in torchvision: `none`, `randaugment` (2 operations of
+            magnitude 9) or `trivialaugment`.
+        erasing: Probability of erasing a random rectangle of a training image.
+        cutout: Side of a random square of each training image set to the mean color, in pixels; 0 for none.
         crop: Segmentation only: side of the random square crop of training images; null for whole images.
         classes: `masks` only: class list, a CSV file with the columns name, value and r,g,b; ROOT/classes.csv by
             default. Entries of one name are one class, so a table of values may merge them. Without a list, masks of 0
@@ -100,6 +127,8 @@ class DataConfig(Config):
         split_seed: Seed of the splits that the dataset does not define; keep it fixed to compare models.
         image_size: Side that images are resized to, in pixels; by default the dataset's own, 224 for photographs. For
             segmentation the shorter side, by default unchanged; scores are computed at the masks' own size.
+        resize: Shorter side that images are resized to before the center crop of `image_size`, in evaluation. By
+            default 8/7 of `image_size` for photographs (256 for 224), else `image_size`.
         channels: `folder` and `csv`: channels of the images that the model gets: 1 converts color images to gray, 3
             repeats gray ones, and another number is that of the channels of TIFF files. By default 3 for gray and color
             images, so that models accept pretrained weights, and all channels of other images.
@@ -108,8 +137,9 @@ class DataConfig(Config):
             config.yaml.
         window: In place of range: center and width of a range outside of which values are clipped, such as 40,400 in CT
             scans; or `file`, the window of the first training image that has one (DICOM).
-        mean: Likewise: mean per channel after scaling; by default that of the training images.
-        std: Likewise: standard deviation per channel after scaling; by default that of the training images.
+        mean: Mean per channel on the scale from 0 to 1. By default the dataset's own, ImageNet's for your own 8-bit
+            images, and that of the training images for more bits.
+        std: Standard deviation per channel, likewise.
         workers: Worker processes that load data; 0 loads in the training process. Results do not depend on it.
         on_bad: `raise` stops at the first unreadable training image; `skip` reads all images once before training and
             leaves unreadable ones out. Evaluation always stops.
@@ -122,6 +152,14 @@ class DataConfig(Config):
     download: Flag = False
     extra: Flag = False
     augment: Flag = True
+    flip: Literal["none", "horizontal", "vertical", "both", "alternating"] | None = None
+    crop_scale: Annotated[tuple[Fraction, Fraction], AfterValidator(_not_descending)] | None = None
+    shift: NonNegativeInteger | None = None
+    padding: Literal["zeros", "reflect"] = "zeros"
+    color: Annotated[Number, Field(ge=0, le=1)] | None = None
+    auto_augment: Literal["none", "randaugment", "trivialaugment"] = "none"
+    erasing: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    cutout: NonNegativeInteger = 0
     crop: Side | None = None
     classes: FilePath | None = None
     mask_suffix: Text = ""
@@ -131,6 +169,7 @@ class DataConfig(Config):
     sampling: Literal["balanced"] | None = None
     split_seed: Integer = 0
     image_size: Side | None = None
+    resize: Side | None = None
     channels: Annotated[Integer, Field(ge=1, le=1024)] | None = None
     range: Annotated[tuple[Number, Number], AfterValidator(_ascending)] | None = None
     window: Window | None = None
@@ -192,9 +231,31 @@ class DataConfig(Config):
     @classmethod
     def _check_dataset(cls, value: Any, info: ValidationInfo) -> Any:
         names = _APPLIES_TO[str(info.field_name)]
-        if value not in (None, False, "") and (name := info.data.get("name")) and name not in names:
+        if value not in (None, False, "", "none") and (name := info.data.get("name")) and name not in names:
             raise ValueError(f"does not apply to dataset {name!r}, only to {', '.join(names)}: leave it out")
         return value
+
+    @field_validator(*_AUGMENTATION)
+    @classmethod
+    def _check_augment(cls, value: Any, info: ValidationInfo) -> Any:
+        if value not in (None, 0, "none") and info.data.get("augment") is False:
+            raise ValueError("does not apply with augment: false")
+        return value
+
+    @field_validator("flip")
+    @classmethod
+    def _check_flip(cls, flip: Any, info: ValidationInfo) -> Any:
+        if flip == "alternating" and info.data.get("name") in SEGMENTATION_NAMES:
+            raise ValueError("should be none, horizontal, vertical or both for segmentation")
+        return flip
+
+    @field_validator("resize")
+    @classmethod
+    def _check_resize(cls, resize: int | None, info: ValidationInfo) -> int | None:
+        side = info.data.get("image_size")
+        if resize is not None and side is not None and resize < side:
+            raise ValueError(f"should be at least image_size, which is {side}")
+        return resize
 
     @field_validator("validation")
     @classmethod

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from skipweave_config.config_files import as_plain
-from skipweave_config.data_config import DataConfig
+from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
+from skipweave_config.errors import SkipweaveError
 from skipweave_config.fields import (
     FilePath,
     Flag,
@@ -19,8 +20,16 @@ from skipweave_config.fields import (
     PositiveInteger,
     Text,
 )
-from skipweave_config.model_table import check_args
-from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
+from skipweave_config.model_table import COMPRESSION, check_args
+from skipweave_config.recipe import (
+    DensifyConfig,
+    EarlyStoppingConfig,
+    EmaConfig,
+    LossConfig,
+    MixConfig,
+    OptimConfig,
+    ScheduleConfig,
+)
 from skipweave_config.validation import Config, nested
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -38,6 +47,12 @@ FREE_TO_CHANGE = (
     "data.workers",
 )
 
+#: Fields that may change to extend a run; `epochs` upwards only.
+FREE_TO_EXTEND = ("epochs", "early_stopping.patience")
+
+# Optimizers whose state of a weight is of its shape, so that links can be added to it.
+_MOMENTS_PER_WEIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
+
 #: Fields of the data that a run computes from the training images if they are not given.
 COMPUTED_FIELDS = ("range", "window", "mean", "std")
 
@@ -51,20 +66,56 @@ class ModelConfig(Config):
             channels follow from the data. Every model takes `depth_multiplier` (0.5, or {alpha: 0.5, rule: ceil}) and
             `sparsify` (0.1, or {density: 0.1, pattern: block, keep: [...]}), with the arguments of
             `skipweave.depth_multiplier` and `skipweave.sparsify`.
+        pretrained: Start from the model's pretrained weights, which are downloaded if they are not in the cache. The
+            name may have a tag of weights, such as `densenet121_32.tv_in1k`. With `args.topology` a DenseNet's weights
+            of the links that the topology has.
     """
 
     name: Text = "sparsenet40_12"
     args: PlainValues = field(default_factory=dict)
+    pretrained: Flag = False
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
 
+    @field_validator("pretrained")
+    @classmethod
+    def _check_pretrained(cls, pretrained: bool, info: ValidationInfo) -> bool:
+        compressed = [name for name in COMPRESSION if name in info.data.get("args", {})]
+        if pretrained and compressed:
+            raise ValueError(f"does not apply with args.{compressed[0]}: pretrained weights are of the whole network")
+        return pretrained
 
-def check_last_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
-    """Validator of `epochs`: no fewer than `loss.last_epochs`."""
-    loss = info.data.get("loss")
-    if loss and loss.last_epochs > epochs:
-        raise ValueError(f"should be at least loss.last_epochs, which is {loss.last_epochs}")
+
+def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
+    """Validator of `epochs`: no fewer than `loss.last_epochs` and `mix.last_epochs`, and more than the warm-up."""
+    for name in ("loss", "mix"):
+        if (config := info.data.get(name)) and config.last_epochs > epochs:
+            raise ValueError(f"should be at least {name}.last_epochs, which is {config.last_epochs}")
+    if (schedule := info.data.get("schedule")) and schedule.warmup_epochs >= epochs:
+        raise ValueError(f"should be more than schedule.warmup_epochs, which is {schedule.warmup_epochs:g}")
     return epochs
+
+
+def check_label_smoothing(cls: type, loss: LossConfig, info: ValidationInfo) -> LossConfig:
+    """Validator of `loss`: no label smoothing of segmentation masks."""
+    if loss.label_smoothing and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        raise SkipweaveError(f"label_smoothing is not for the segmentation masks of {data.name}: leave it out")
+    return loss
+
+
+def check_mix(cls: type, mix: MixConfig, info: ValidationInfo) -> MixConfig:
+    """Validator of `mix`: no mixing of segmentation masks."""
+    asked = " and ".join(name for name in ("mixup", "cutmix") if getattr(mix, name))
+    if asked and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        raise SkipweaveError(f"{asked} cannot mix the segmentation masks of {data.name}: leave it out")
+    return mix
+
+
+def check_precision(cls: type, precision: str, info: ValidationInfo) -> str:
+    """Validator of `precision`: at least 32 bits for the weights where they are averaged."""
+    if precision == "bf16-true" and (ema := info.data.get("ema")) and ema.decay:
+        raise ValueError("should be bf16-mixed or 32-true with ema.decay: an average needs weights of 32 bits")
+    return precision
 
 
 class FitConfig(Config):
@@ -76,10 +127,19 @@ class FitConfig(Config):
         optim: The optimizer.
         schedule: The learning rate schedule.
         loss: The loss.
+        ema: An exponential moving average of the weights.
+        mix: Mixup and CutMix.
+        early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
-        start: Weights to start from, such as another run's model.safetensors; random initialization by default.
+        start: Weights to start from: a run directory, a file of weights (.safetensors of this library or timm, .pth of
+            torchvision or timm) or, on the command line only, hf-hub:USER/REPO. If the classes differ, the classifier
+            is random. Random initialization by default.
+        freeze: Parts of the network that are not trained, with their running statistics: `none`, `stem`, `stages` (all
+            but the classifier), or a number of stages from the stem on.
+        freeze_norms: Whether the running statistics, weights and biases of all batch norms stay as they are.
         epochs: Passes over the training images.
-        batch_size: Images per step, over all processes together; an incomplete last batch of an epoch is dropped.
+        batch_size: Images per batch, over all processes together; a step takes one batch, or `optim.accumulate` of
+            them. An incomplete last one of an epoch is dropped.
         grad_checkpointing: Use activation checkpointing, which takes less memory and more time; for models with
             `set_grad_checkpointing`.
         compile_units: Compile the units with torch.compile at their first use, which takes minutes; for models of this
@@ -100,8 +160,13 @@ class FitConfig(Config):
     optim: OptimConfig = nested(OptimConfig)
     schedule: ScheduleConfig = nested(ScheduleConfig)
     loss: LossConfig = nested(LossConfig)
+    ema: EmaConfig = nested(EmaConfig)
+    mix: MixConfig = nested(MixConfig)
+    early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     densify: DensifyConfig = nested(DensifyConfig)
     start: FilePath | None = None
+    freeze: Literal["none", "stem", "stages"] | PositiveInteger = "none"
+    freeze_norms: Flag = False
     epochs: PositiveInteger = 10
     batch_size: PositiveInteger = 64
     grad_checkpointing: Flag = False
@@ -114,7 +179,31 @@ class FitConfig(Config):
     precision: Precision = "32-true"
     checkpoint_every: NonNegativeInteger = 0
 
-    _check_last_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_last_epochs))
+    _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
+    _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
+    _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
+
+    @field_validator("densify")
+    @classmethod
+    def _check_densify(cls, densify: DensifyConfig, info: ValidationInfo) -> DensifyConfig:
+        ema, optim = info.data.get("ema"), info.data.get("optim")
+        if densify.every and ema and ema.decay:
+            raise SkipweaveError("every cannot be set with ema.decay: links are added to one network only")
+        if densify.every and optim and optim.name not in _MOMENTS_PER_WEIGHT:
+            raise SkipweaveError(
+                f"every cannot be set with the optimizer {optim.name}: links are added to the state of "
+                f"{', '.join(_MOMENTS_PER_WEIGHT)}"
+            )
+        return densify
+
+    @field_validator("start")
+    @classmethod
+    def _check_start(cls, start: Path | None, info: ValidationInfo) -> Path | None:
+        model = info.data.get("model")
+        if start is not None and model is not None and model.pretrained:
+            raise ValueError("does not apply with model.pretrained: give one of the two")
+        return start
 
     @field_validator("devices")
     @classmethod
@@ -127,19 +216,19 @@ class FitConfig(Config):
         return devices
 
 
-def differences(ours: FitConfig, theirs: FitConfig) -> list[str]:
-    """Fields that differ and affect the result, each as `name: ours, not theirs`.
+def differences(ours: FitConfig, theirs: FitConfig) -> dict[str, str]:
+    """Fields that differ and affect the result, each with `name: ours, not theirs`.
 
     Args:
         ours: The config asked for.
         theirs: The config of an existing run.
     """
     mine, other = dict(_leaves(as_plain(ours))), dict(_leaves(as_plain(theirs)))
-    return [
-        f"{name}: {mine.get(name)}, not {other.get(name)}"
+    return {
+        name: f"{name}: {mine.get(name)}, not {other.get(name)}"
         for name in sorted(mine | other)
         if name not in FREE_TO_CHANGE and mine.get(name) != other.get(name)
-    ]
+    }
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,13 +1,27 @@
 """Configuration of optimizer, learning rate schedule, loss and densification."""
 
 import math
+from dataclasses import field
 from fractions import Fraction as Exact
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from skipweave_config.fields import Flag, Fraction, NonNegativeInteger, NonNegativeNumber, Number, PositiveNumber
+from skipweave_config.errors import SkipweaveError
+from skipweave_config.fields import (
+    Flag,
+    Fraction,
+    NonNegativeInteger,
+    NonNegativeNumber,
+    Number,
+    PlainValues,
+    PositiveInteger,
+    PositiveNumber,
+    Text,
+)
+from skipweave_config.hints import nearest
+from skipweave_config.optimizer_table import OptimizerEntry, optimizer_table
 from skipweave_config.validation import Config
 
 
@@ -17,49 +31,130 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _check_name(name: str) -> str:
+    if name not in optimizer_table():
+        raise ValueError(f"{nearest(name, optimizer_table())}should be one of {', '.join(optimizer_table())}")
+    return name
+
+
+def _default_lr(lr: Any, info: ValidationInfo) -> Any:
+    if lr is not None or "name" not in info.data:
+        return 0.1 if lr is None else lr
+    if info.data["name"] != "sgd":
+        raise ValueError(f"should be given for {info.data['name']}, such as 0.001: only sgd has a default")
+    return 0.1
+
+
+def _default_momentum(momentum: Any, info: ValidationInfo) -> Any:
+    entry = optimizer_table().get(info.data.get("name", ""))
+    return (0.9 if entry and entry.momentum else 0.0) if momentum is None else momentum
+
+
+def _default_nesterov(nesterov: Any, info: ValidationInfo) -> Any:
+    entry = optimizer_table().get(info.data.get("name", ""))
+    return bool(entry and entry.nesterov and info.data.get("momentum") != 0) if nesterov is None else nesterov
+
+
 class OptimConfig(Config):
     """The optimizer; the defaults are those of the papers for classification.
 
     Attributes:
-        name: `sgd`, or `rmsprop` with a smoothing constant of 0.9, as in the libraries that both segmentation papers
-            used.
-        lr: Initial learning rate.
-        momentum: Momentum factor.
-        nesterov: Use Nesterov momentum (`sgd` only).
-        weight_decay: Weight decay (L2 penalty) of all parameters.
+        name: Name of an optimizer in timm: `sgd`, `adamw`, `lamb`, `lion`, `muon`, `rmsprop` (with a smoothing constant
+            of 0.9, as in the libraries that both segmentation papers used) and others.
+        lr: Highest learning rate; 0.1 by default for `sgd`, to be given for others.
+        momentum: Momentum factor of optimizers that have one; 0.9 by default.
+        nesterov: Use Nesterov momentum, in optimizers that can; by default as timm does, for `sgd` true.
+        weight_decay: Weight decay (L2 penalty, or decoupled, as the optimizer has it).
+        decay_norms_and_biases: Also apply weight decay to the weights of norms and to biases, as the papers do.
+        layer_decay: Factor on the learning rate from each group of layers to the one before it, for fine-tuning; 1 for
+            the same rate everywhere.
+        clip_grad: Clip gradients to this norm of all of them together, value, or ratio to the weights (`clip_mode`).
+        clip_mode: `norm`, `value`, or `agc` (adaptive gradient clipping, per filter and without the last layer).
+        accumulate: Batches per step, whose mean gradient is used, as for a batch of batch_size x accumulate images. The
+            images of an incomplete last step of an epoch are dropped.
+        args: Other arguments of the optimizer, such as betas, eps or ns_steps, with timm's defaults.
     """
 
-    name: Literal["sgd", "rmsprop"] = "sgd"
-    lr: PositiveNumber = 0.1
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    nesterov: Flag = True
+    name: Annotated[Text, AfterValidator(_check_name)] = "sgd"
+    lr: Annotated[PositiveNumber, BeforeValidator(_default_lr)] = cast(float, None)
+    momentum: Annotated[Number, Field(ge=0, lt=1), BeforeValidator(_default_momentum)] = cast(float, None)
+    nesterov: Annotated[Flag, BeforeValidator(_default_nesterov)] = cast(bool, None)
     weight_decay: NonNegativeNumber = 1e-4
+    decay_norms_and_biases: Flag = False
+    layer_decay: Fraction = 1.0
+    clip_grad: PositiveNumber | None = None
+    clip_mode: Literal["norm", "value", "agc"] = "norm"
+    accumulate: PositiveInteger = 1
+    args: PlainValues = field(default_factory=dict)
+
+    @property
+    def entry(self) -> OptimizerEntry:
+        """The optimizer's line in the table."""
+        return optimizer_table()[self.name]
+
+    @field_validator("momentum")
+    @classmethod
+    def _check_momentum(cls, momentum: float, info: ValidationInfo) -> float:
+        entry = optimizer_table().get(info.data.get("name", ""))
+        if momentum and entry and not entry.momentum:
+            other = " (its betas are in optim.args)" if "betas" in entry.arguments else ""
+            raise ValueError(f"should be 0 with the optimizer {entry.name}, which has none{other}")
+        return momentum
 
     @field_validator("nesterov")
     @classmethod
     def _check_nesterov(cls, nesterov: bool, info: ValidationInfo) -> bool:
-        if nesterov and info.data.get("name") == "rmsprop":
-            raise ValueError("should be false with the optimizer rmsprop")
+        entry = optimizer_table().get(info.data.get("name", ""))
+        if nesterov and entry and entry.nesterov is None:
+            raise ValueError(f"should be false with the optimizer {entry.name}")
         if nesterov and info.data.get("momentum") == 0:
             raise ValueError("should be false with a momentum of 0")
         return nesterov
 
+    @field_validator("args")
+    @classmethod
+    def _check_args(cls, args: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        entry = optimizer_table().get(info.data.get("name", ""))
+        unknown = [name for name in args if entry and name not in entry.arguments]
+        if entry and unknown:
+            listed = f"valid names: {', '.join(entry.arguments)}"
+            raise SkipweaveError(
+                *(
+                    f"unknown argument {one!r} of {entry.name}: {nearest(one, entry.arguments)}{listed}"
+                    for one in unknown
+                )
+            )
+        return args
+
 
 class ScheduleConfig(Config):
-    """The learning rate schedule.
+    """The learning rate schedule, step by step: a warm-up if asked for, then a curve over the remaining steps.
 
     Attributes:
-        milestones: Fractions of all steps at which the learning rate is multiplied by gamma.
-        gamma: Multiplicative factor of the milestones.
-        decay: Multiplicative factor of every epoch.
+        name: `step` (milestones and decay), `cosine`, `linear` (with a warm-up like one cycle) or `poly` to `min_lr`,
+            or `plateau`, which multiplies by gamma when the metric of the validation images stops improving.
+        warmup_epochs: Epochs, or a fraction of one, in which the learning rate rises linearly to `optim.lr`.
+        warmup_lr: Learning rate of the first step of the warm-up.
+        min_lr: Lowest learning rate; not of `step`.
+        milestones: Of `step`: fractions of all steps at which the learning rate is multiplied by gamma.
+        gamma: Multiplicative factor of the milestones, and of `plateau`.
+        decay: Of `step`: multiplicative factor of every epoch.
+        power: Of `poly`: exponent of the remaining fraction of the steps.
+        patience: Of `plateau`: epochs without improvement that change nothing.
     """
 
+    name: Literal["step", "cosine", "linear", "poly", "plateau"] = "step"
+    warmup_epochs: NonNegativeNumber = 0.0
+    warmup_lr: NonNegativeNumber = 1e-5
+    min_lr: NonNegativeNumber = 0.0
     milestones: Annotated[tuple[Annotated[Number, Field(gt=0, lt=1)], ...], AfterValidator(_ascending)] = (0.5, 0.75)
     gamma: Fraction = 0.1
     decay: Fraction = 1.0
+    power: PositiveNumber = 0.9
+    patience: NonNegativeInteger = 10
 
     def factor(self, step: int, steps: int, epoch: int) -> float:
-        """The factor of the initial learning rate at a step.
+        """The factor of the highest learning rate at a step of the schedule `step`, after its warm-up.
 
         Args:
             step: Step of the run, counted from 0.
@@ -75,6 +170,7 @@ class LossConfig(Config):
     """The loss: mean cross-entropy over all heads of the network.
 
     Attributes:
+        label_smoothing: Part of each label that is spread evenly over all classes, in training; not for segmentation.
         heads: Weights of auxiliary heads (`model.args.heads stages`): one half together, in equal parts (`halves`,
             Log-DenseNet's paper) or by `sieve` (its released code); or zero (`last`).
         last_epochs: Final epochs trained with the last head only (Log-DenseNet, section 3.1: one).
@@ -83,9 +179,50 @@ class LossConfig(Config):
             the frequency of the class.
     """
 
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     heads: Literal["halves", "sieve", "last"] = "halves"
     last_epochs: NonNegativeInteger = 0
     class_weights: Literal["none", "balanced", "median_frequency"] = "none"
+
+
+class EmaConfig(Config):
+    """An exponential moving average (EMA) of the network's weights and statistics, which is evaluated and saved.
+
+    Attributes:
+        decay: Decay per step, such as 0.9998 for long runs; 0 for no average.
+        warmup: Begin with a smaller decay: at most 1 - (1 + step)^(-2/3), as timm has it.
+    """
+
+    decay: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    warmup: Flag = False
+
+
+class MixConfig(Config):
+    """Mixup and CutMix: pairs of images of a batch are mixed, and so are their labels; not for segmentation.
+
+    If both are on, each batch is mixed by one of them, chosen at random.
+
+    Attributes:
+        mixup: Parameter alpha of mixup, such as 0.2; 0 for none.
+        cutmix: Parameter alpha of CutMix, such as 1; 0 for none.
+        probability: Probability that a batch is mixed.
+        last_epochs: Final epochs without mixing.
+    """
+
+    mixup: NonNegativeNumber = 0.0
+    cutmix: NonNegativeNumber = 0.0
+    probability: Fraction = 1.0
+    last_epochs: NonNegativeInteger = 0
+
+
+class EarlyStoppingConfig(Config):
+    """The end of a run whose metric of the validation images does not improve any more.
+
+    Attributes:
+        patience: Epochs without a new best one after which training stops; 0 to train to the end.
+    """
+
+    patience: NonNegativeInteger = 0
 
 
 class DensifyConfig(Config):

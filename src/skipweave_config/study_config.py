@@ -19,9 +19,26 @@ from skipweave_config.fields import (
     Text,
     not_empty,
 )
-from skipweave_config.fit_config import Accelerator, FitConfig, ModelConfig, Precision, check_last_epochs
+from skipweave_config.fit_config import (
+    Accelerator,
+    FitConfig,
+    ModelConfig,
+    Precision,
+    check_epochs,
+    check_label_smoothing,
+    check_mix,
+    check_precision,
+)
 from skipweave_config.model_table import check_args
-from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
+from skipweave_config.recipe import (
+    DensifyConfig,
+    EarlyStoppingConfig,
+    EmaConfig,
+    LossConfig,
+    MixConfig,
+    OptimConfig,
+    ScheduleConfig,
+)
 from skipweave_config.validation import Config, nested
 
 
@@ -77,9 +94,12 @@ class StudyConfig(Config):
         networks: The models to compare.
         seeds: Seeds; each model is trained once per seed.
         data: The dataset; without validation images, the default here, the last epoch's weights are tested.
-        optim: The optimizer.
+        optim: The optimizer; by default weight decay applies to norms and biases too, as in the papers.
         schedule: The learning rate schedule.
         loss: The loss.
+        ema: An exponential moving average of the weights.
+        mix: Mixup and CutMix.
+        early_stopping: When to stop before the last epoch.
         epochs: Passes over the training images.
         batch_size: Images per step.
         match: Scale growth or widths of all models to about the same `parameters` or `macs`; null for no scaling.
@@ -96,9 +116,12 @@ class StudyConfig(Config):
     networks: Annotated[list[NetworkConfig], AfterValidator(not_empty)] = field(default_factory=default_networks)
     seeds: Annotated[list[Integer], AfterValidator(not_empty)] = field(default_factory=lambda: [0, 1])
     data: DataConfig = field(default_factory=lambda: DataConfig(augment=False, validation=0))
-    optim: OptimConfig = nested(OptimConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(decay_norms_and_biases=True))
     schedule: ScheduleConfig = nested(ScheduleConfig)
     loss: LossConfig = nested(LossConfig)
+    ema: EmaConfig = nested(EmaConfig)
+    mix: MixConfig = nested(MixConfig)
+    early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     epochs: PositiveInteger = 30
     batch_size: PositiveInteger = 64
     match: Literal["parameters", "macs"] | None = "parameters"
@@ -111,7 +134,10 @@ class StudyConfig(Config):
     timing_repeats: NonNegativeInteger = 20
     checkpoint_every: NonNegativeInteger = 0
 
-    _check_last_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_last_epochs))
+    _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
+    _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
+    _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 
     @field_validator("networks")
     @classmethod
@@ -150,6 +176,9 @@ class StudyConfig(Config):
             optim=self.optim,
             schedule=self.schedule,
             loss=self.loss,
+            ema=self.ema,
+            mix=self.mix,
+            early_stopping=self.early_stopping,
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=seed,

@@ -139,7 +139,8 @@ def _wrong(name: str, value: Any, hint: Any, expected: str) -> str:
     hint = plain_hint(hint)
     near = advice = ""
     if get_origin(hint) is Literal:
-        near = nearest(value, map(str, get_args(hint)))
+        names = list(map(str, get_args(hint)))
+        near = "" if value in names else nearest(value, names)
     elif is_dataclass(hint):
         names = [own.name for own in fields(hint)]
         expected = f"should be a mapping of {', '.join(names)}"

@@ -84,14 +84,14 @@ def test_links_of_the_stages():
     assert (measured.units, measured.links) == (36, 3 * 37)
     assert measured.mean_in_degree == pytest.approx(37 / 12)
     assert measured.max_in_degree == 4
-    assert measured.max_distances == (3, 3, 3)
+    assert [topology.max_distance for topology in measured.topologies] == [3, 3, 3]
     assert profile(on_meta_device("densenet40_12")).links == 3 * 78
 
 
 def test_a_topology_that_spans_the_stages_is_one():
     measured = profile(on_meta_device("logdensenet_v1_12_16"))
     assert [topology.units for topology in measured.topologies] == [36]
-    assert (measured.links, measured.max_distances) == (159, (5,))
+    assert (measured.links, measured.topologies[0].max_distance) == (159, 5)
 
 
 def test_other_networks_have_no_links():

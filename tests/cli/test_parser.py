@@ -230,3 +230,11 @@ def test_help_of_a_config_is_grouped(capsys: pytest.CaptureFixture[str]):
     ]
     assert places == sorted(places)
     assert "--model " not in shown
+
+
+def test_downloads_are_named_on_the_command_line_only(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("start: hf-hub:user/repo\n")
+    with raises("start", "hf-hub:user/repo"):
+        parse(FitOptions, ["--config", str(file)], "skipweave fit")
+    assert str(parse(FitOptions, ["--start", "hf-hub:user/repo"], "skipweave fit").config.start) == "hf-hub:user/repo"

@@ -60,7 +60,6 @@ def test_all_mistakes_are_reported_at_once():
         ({"name": "camvid", "classes": "list.csv"}, ("classes", "camvid")),
         ({"name": "masks", "crop": 0}, ("crop", "0")),
         ({"name": "cifar10", "crop": 24}, ("crop", "24")),
-        ({"name": "cifar10", "mean": [0.5, 0.5, 0.5]}, ("mean", "[0.5, 0.5, 0.5]")),
         ({"name": "folder", "mean": []}, ("mean", "[]")),
         ({"name": "folder", "channels": 3, "mean": [0.5]}, ("mean", "[0.5]")),
         ({"name": "folder", "channels": 0}, ("channels", "0")),

@@ -55,11 +55,11 @@ def test_all_mistakes_are_reported_at_once():
     ("make", "named"),
     [
         (lambda: OptimConfig(lr=0), ("lr", "0")),
-        (lambda: OptimConfig("rmsprob"), ("name", "'rmsprob'", "rmsprop")),
-        (lambda: OptimConfig("rmsprop"), ("nesterov", "True")),
+        (lambda: OptimConfig("rmsprob", lr=0.1), ("name", "'rmsprob'", "rmsprop")),
+        (lambda: OptimConfig("rmsprop", lr=0.1, nesterov=True), ("nesterov", "True")),
         (lambda: OptimConfig(lr=float("nan")), ("lr", "nan")),
         (lambda: OptimConfig(momentum=1), ("momentum", "1")),
-        (lambda: OptimConfig(momentum=0), ("nesterov", "True")),
+        (lambda: OptimConfig(momentum=0, nesterov=True), ("nesterov", "True")),
         (lambda: OptimConfig(weight_decay=-1), ("weight_decay", "-1")),
         (lambda: ScheduleConfig(decay=1.1), ("decay", "1.1")),
         (lambda: ScheduleConfig(milestones=(0.75, 0.5)), ("milestones", "(0.75, 0.5)")),
@@ -96,6 +96,6 @@ def test_the_plain_form_has_plain_values_only():
 def test_differences_are_values_that_change_the_result():
     ours = FitConfig()
     moved = replace(ours, output=Path("elsewhere"), data=DataConfig(workers=2), checkpoint_every=5)
-    assert differences(moved, ours) == []
+    assert differences(moved, ours) == {}
     other = replace(ours, epochs=3, model=ModelConfig(args={"growth": 12}))
-    assert_each_reports(differences(other, ours), ("epochs", 3, 10), ("model.args.growth", 12, None))
+    assert_each_reports(differences(other, ours).values(), ("epochs", 3, 10), ("model.args.growth", 12, None))

@@ -17,7 +17,15 @@ from skipweave_config.config_files import as_plain
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig, ModelConfig
-from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
+from skipweave_config.recipe import (
+    DensifyConfig,
+    EarlyStoppingConfig,
+    EmaConfig,
+    LossConfig,
+    MixConfig,
+    OptimConfig,
+    ScheduleConfig,
+)
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 from skipweave_config.validation import validate
 
@@ -52,6 +60,9 @@ def changed(tree: Any, path: Place, value: Any) -> Any:
         OptimConfig,
         ScheduleConfig,
         LossConfig,
+        EmaConfig,
+        MixConfig,
+        EarlyStoppingConfig,
         DensifyConfig,
         StudyConfig,
         NetworkConfig,
@@ -107,6 +118,8 @@ def check_wrong_values(kind: Any, data: st.DataObject, file: Path) -> None:
     apart = [path for path in dict.fromkeys(chosen) if not any(path[:n] in chosen for n in range(1, len(path)))]
     if ("match",) in apart:
         apart = [path for path in apart if path != ("target",)]  # which null may be where match is null
+    if ("epochs",) in apart:
+        apart = [path for path in apart if path != ("loss", "last_epochs")]  # which any number may be without epochs
     wrong, alone = tree, []
     for path in apart:
         value = data.draw(junk)

@@ -1,12 +1,16 @@
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.functional import pad
 
-from skipweave.data import DataConfig
-from skipweave.data.augmentation import Lighting, RandomShift, eval_transform, train_transform
+from skipweave.data import DataConfig, epoch_loader
+from skipweave.data.augmentation import Lighting, eval_transform, train_transform
 from skipweave_config.data_config import IMAGE_NAMES
+from skipweave_config.errors import SkipweaveError
+
+SIDES = {"digits": 8, "mnist": 28, "cifar10": 32, "cifar100": 32, "svhn": 32}
 
 
 def transforms(name, **options):
@@ -16,42 +20,34 @@ def transforms(name, **options):
     return train_transform(config, evaluation), evaluation
 
 
-def shifts(image, pixels):
-    height, width = image.shape[-2:]
-    padded = pad(image, [pixels] * 4)
-    offsets = range(2 * pixels + 1)
-    return [padded[..., top : top + height, left : left + width] for top in offsets for left in offsets]
-
-
-def test_a_shift_is_one_of_those_possible_and_each_happens():
-    image = torch.arange(1, 37, dtype=torch.uint8).view(1, 6, 6)
-    wanted = [tuple(shifted.flatten().tolist()) for shifted in shifts(image, 1)]
-    torch.manual_seed(0)
-    got = [tuple(RandomShift(1)(image).flatten().tolist()) for _ in range(2000)]
-    assert set(got) == set(wanted)
-    assert all(abs(got.count(shifted) / 2000 - 1 / 9) < 0.04 for shifted in wanted)
+def batch(transform, images, seed=0, epoch=0):
+    """The batches that `epoch_loader` makes of images that are samples 0, 1, ..."""
+    loader = epoch_loader(
+        list(zip(images, range(len(images)), strict=True)),
+        transform,
+        batch_size=len(images),
+        seed=seed,
+        epoch=epoch,
+        shuffle=False,
+    )
+    return next(iter(loader))[0]
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "side", "pixels", "mirror"),
+    ("name", "shift", "flip"),
     [
-        ("digits", 1, 8, 1, False),
-        ("mnist", 1, 28, 3, False),
-        ("svhn", 3, 32, 4, False),
-        ("cifar10", 3, 32, 4, True),
-        ("cifar100", 3, 32, 4, True),
+        ("digits", 1, "none"),
+        ("mnist", 3, "none"),
+        ("svhn", 4, "none"),
+        ("cifar10", 4, "horizontal"),
+        ("cifar100", 4, "horizontal"),
+        ("imagenet", 0, "horizontal"),
+        ("folder", 0, "horizontal"),
     ],
 )
-def test_small_images_are_shifted_and_only_objects_mirrored(name, channels, side, pixels, mirror):
-    train, evaluation = transforms(name)
-    image = torch.randint(1, 256, (channels, side, side), dtype=torch.uint8)
-    straight = {evaluation.normalize(shifted).numpy().tobytes() for shifted in shifts(image, pixels)}
-    turned = {evaluation.normalize(shifted).numpy().tobytes() for shifted in shifts(image.flip(-1), pixels)}
-    torch.manual_seed(0)
-    got = [train(image).contiguous().numpy().tobytes() for _ in range(100)]
-    assert all(output in straight or output in turned for output in got)
-    assert any(output in turned for output in got) == mirror
-    assert any(output in straight for output in got)
+def test_defaults_are_those_of_the_papers(name, shift, flip):
+    per_batch = transforms(name)[0].per_batch
+    assert (per_batch.shift, per_batch.flip, per_batch.padding, per_batch.cutout) == (shift, flip, "zeros", 0)
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
@@ -60,27 +56,26 @@ def test_training_and_evaluation_give_the_same_shape(name, size):
     train, evaluation = transforms(name, image_size=size)
     side = size or evaluation.crop
     image = torch.randint(0, 256, (evaluation.channels, 50, 40), dtype=torch.uint8)
+    if name not in ("imagenet", "folder"):
+        image = torch.randint(0, 256, (evaluation.channels, SIDES[name], SIDES[name]), dtype=torch.uint8)
     for transform in (train, evaluation):
-        output = transform(image)
-        assert output.shape == (evaluation.channels, side, side)
+        output = batch(transform, [image])
+        assert output.shape == (1, evaluation.channels, side, side)
         assert output.dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_without_augmentation_training_equals_evaluation(name):
     train, evaluation = transforms(name, augment=False)
-    assert train is evaluation
+    images = torch.randint(0, 256, (3, evaluation.channels, 50, 40), dtype=torch.uint8)
+    assert torch.equal(batch(train, images), torch.stack([evaluation(image) for image in images]))
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_transforms_can_be_sent_to_a_worker(name):
     train, evaluation = transforms(name, image_size=16)
-    image = torch.randint(0, 256, (evaluation.channels, 20, 20), dtype=torch.uint8)
-    outputs = []
-    for transform in (train, pickle.loads(pickle.dumps(train))):
-        torch.manual_seed(0)
-        outputs.append(transform(image))
-    assert torch.equal(*outputs)
+    images = torch.randint(0, 256, (3, evaluation.channels, 20, 20), dtype=torch.uint8)
+    assert torch.equal(batch(train, images), batch(pickle.loads(pickle.dumps(train)), images))
 
 
 def test_photographs_are_evaluated_as_in_the_papers():
@@ -92,8 +87,7 @@ def test_photographs_are_evaluated_as_in_the_papers():
 def test_photographs_keep_their_mean_color(name):
     train, evaluation = transforms(name, image_size=32)
     image = torch.full((3, 60, 40), 127, dtype=torch.uint8)
-    torch.manual_seed(0)
-    outputs = torch.stack([train(image) for _ in range(200)])
+    outputs = batch(train, [image] * 200)
     plain = evaluation(image)
     assert outputs.mean(0).sub(plain).abs().max() < 0.3
     changed = (outputs - plain).abs().amax() > 0.1
@@ -106,3 +100,55 @@ def test_lighting_has_imagenets_covariance():
     colors = torch.stack([lighting(torch.zeros(3, 1, 1)).flatten() for _ in range(20000)])
     expected = 0.01 * lighting.components @ lighting.components.T
     torch.testing.assert_close(colors.T.cov(), expected, rtol=0.05, atol=1e-6)
+
+
+def test_every_option_changes_training_only():
+    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    plain = {"flip": "none", "shift": 0}
+    train, evaluation = transforms("cifar10", **plain)
+    assert torch.equal(batch(train, [image])[0], evaluation(image))
+    for options in (
+        {"flip": "vertical"},
+        {"shift": 2},
+        {"crop_scale": (0.2, 0.3)},
+        {"color": 0.5},
+        {"auto_augment": "randaugment"},
+        {"auto_augment": "trivialaugment"},
+        {"erasing": 1.0},
+        {"cutout": 8},
+    ):
+        train, evaluation = transforms("cifar10", **(plain | options))
+        outputs = batch(train, [image] * 20)
+        assert outputs.shape == (20, 3, 32, 32)
+        assert not all(torch.equal(output, evaluation(image)) for output in outputs), options
+
+
+def test_mean_std_and_resize_are_those_of_the_config():
+    _, evaluation = transforms("cifar10", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0), resize=40, image_size=36)
+    assert (evaluation.mean, evaluation.std) == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert (evaluation.resize, evaluation.crop) == (40, 36)
+
+
+@pytest.mark.parametrize("options", [{"color": 0.1}, {"auto_augment": "randaugment"}])
+def test_color_augmentation_needs_8_bits(options):
+    config = DataConfig(name="folder", root=Path("somewhere"), **options)
+    deep = replace(eval_transform(config), range=(0.0, 4095.0))
+    with pytest.raises(SkipweaveError, match=next(iter(options))):
+        train_transform(config, deep)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"augment": False, "flip": "horizontal"}, "flip"),
+        ({"augment": False, "cutout": 4}, "cutout"),
+        ({"name": "camvid", "flip": "alternating"}, "flip"),
+        ({"name": "camvid", "erasing": 0.1}, "erasing"),
+        ({"crop_scale": (0.5, 0.4)}, "crop_scale"),
+        ({"image_size": 64, "resize": 32}, "resize"),
+    ],
+)
+def test_contradictory_options_are_rejected(options, field):
+    with pytest.raises(SkipweaveError) as error:
+        DataConfig(**{"name": "cifar10", "root": Path("somewhere")} | options)
+    assert [problem.split()[0] for problem in error.value.problems] == [field]

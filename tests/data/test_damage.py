@@ -24,7 +24,8 @@ import torch
 from PIL import Image, ImageFile, ImageOps
 
 from skipweave.data import open_image
-from skipweave.data.segmentation import ClassEntry, ClassList, open_mask
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList
+from skipweave.data.segmentation.mask_files import open_mask
 from skipweave_config.errors import SkipweaveError
 from tests.data.high_bit_depth_files import png as png16
 from tests.data.high_bit_depth_files import ppm as ppm16

@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 from skipweave.data import DataConfig, Preprocessing
 from skipweave.data.augmentation import eval_transform
 from skipweave_config.data_config import IMAGE_NAMES
+from skipweave_config.validation import validate_json
 from tests.errors import raises
 
 CROPPED = Preprocessing(channels=3, resize=36, crop=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
@@ -50,7 +51,7 @@ def test_an_image_that_fits_is_only_normalized():
 )
 def test_it_survives_a_round_trip_through_json(preprocessing):
     values = json.loads(json.dumps(preprocessing.to_dict()))
-    assert Preprocessing.from_dict(values) == preprocessing
+    assert validate_json(Preprocessing, values) == preprocessing
 
 
 def test_it_can_be_pickled_after_use():
@@ -62,9 +63,9 @@ def test_it_can_be_pickled_after_use():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"color": 1}, ("'color'",)),
+        ({"color": 1}, ("preprocessing.color",)),
         ({"mean": None}, ("mean", None)),
-        ({"mean": ["a", 0, 0]}, ("mean", "'a'")),
+        ({"mean": ["a", 0, 0]}, ("mean[0]", "'a'")),
         ({"mean": [0.5]}, (1, 3)),
         ({"mean": [], "std": [], "channels": 0}, ("std", ())),
         ({"crop": 40}, ("crop", 40)),
@@ -76,4 +77,4 @@ def test_it_can_be_pickled_after_use():
 )
 def test_invalid_values_raise(change, named):
     with raises(*named):
-        Preprocessing.from_dict(CROPPED.to_dict() | change)
+        validate_json(Preprocessing, CROPPED.to_dict() | change, "preprocessing")

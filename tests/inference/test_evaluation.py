@@ -9,6 +9,7 @@ from skipweave.data import Preprocessing
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, RunSummary, fit, load_run, load_weights
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_config.validation import validate_json
 from tests.errors import raises
 
 
@@ -31,7 +32,7 @@ def test_best_and_last_are_loaded(run: RunSummary):
     assert description == same == described
     assert description.classes == tuple("0123456789")
     assert description.args == {**config.model.args, "num_classes": 10, "in_chans": 1}
-    assert Preprocessing.from_dict(description.preprocessing.to_dict()) == description.preprocessing
+    assert validate_json(Preprocessing, description.preprocessing.to_dict()) == description.preprocessing
     assert not best.training
     assert best.state_dict().keys() == last.state_dict().keys()
     for name, tensor in best.state_dict().items():

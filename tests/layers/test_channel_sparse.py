@@ -64,7 +64,7 @@ def test_round_trip_through_a_dense_convolution(case: str) -> None:
 
 def test_state_dict_holds_only_existing_links() -> None:
     layer = ChannelSparseConv2d(256, 256, 3, density=0.1, bias=False)
-    assert (layer.fan_in, layer.density) == (26, 26 / 256)
+    assert layer.fan_in == 26
     assert {name: tensor.numel() for name, tensor in layer.state_dict().items()} == {
         "weight": 256 * 26 * 9,
         "index": 256 * 26,
@@ -134,15 +134,10 @@ def test_invalid_state_dicts_raise(change, error, named: str) -> None:
 def test_construction_on_the_meta_device() -> None:
     layer = make(device="meta")
     assert layer(torch.empty(2, 12, 9, 9, device="meta")).shape == (2, 16, 9, 9)
-    layer = layer.to_empty(device="cpu")
-    layer.reset_pattern(), layer.reset_parameters()
-    assert torch.equal(layer.index, make().index)
     loaded = make(device="meta")
     loaded.load_state_dict(make().state_dict(), assign=True)
     x = torch.randn(1, 12, 5, 5)
     torch.testing.assert_close(loaded(x), make()(x), rtol=0, atol=0)
-    with raises("seed", "None"):
-        ChannelSparseConv2d(12, 16, 1, pattern=channel_patterns.exact(12, 16, 2)).reset_pattern()
 
 
 def test_conversion_to_bfloat16() -> None:

@@ -48,3 +48,22 @@ def test_layer_groups_do_not_grow_with_depth() -> None:
     with torch.device("meta"):
         model = timm.create_model("sparsenet_sum2000")
     assert len(timm.models.group_parameters(model, model.group_matcher())) == 14
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_stochastic_depth_drops_whole_units_per_sample(checkpointing: bool):
+    model = SparseSumNet(units=2, widths=(4, 4, 4), topology="dense", drop_path_rate=0.5)
+    model.set_grad_checkpointing(checkpointing)
+    units = [unit for stage in model.stages for unit in stage.units]
+    rates = [getattr(unit.body, "drop_path", nn.Identity()) for unit in units]
+    assert [getattr(rate, "drop_prob", 0.0) for rate in rates] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    plain = SparseSumNet(units=2, widths=(4, 4, 4), topology="dense")
+    plain.load_state_dict(model.state_dict())
+    x = torch.randn(64, 16, 4, 4)
+    torch.manual_seed(0)
+    outputs = units[-1](x, checkpointing=checkpointing)
+    kept = outputs.flatten(1).any(1)
+    assert 16 < kept.sum() < 48
+    torch.testing.assert_close(outputs, 2 * kept[:, None, None, None] * plain.stages[-1].units[-1](x))
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(model.eval()(images), plain.eval()(images))

@@ -31,7 +31,7 @@ def make(**changes: object) -> Learner:
 
 def test_steps_are_those_of_the_definition(batch: tuple[torch.Tensor, torch.Tensor]):
     """Nesterov momentum and weight decay, at another learning rate in each step."""
-    learner = make(optim=OptimConfig(weight_decay=0.01))
+    learner = make(optim=OptimConfig(weight_decay=0.01, decay_norms_and_biases=True))
     expected = deepcopy(learner.network).train()
     optimizer = torch.optim.SGD(expected.parameters(), 1.0, momentum=0.9, nesterov=True, weight_decay=0.01)
     images, labels = batch

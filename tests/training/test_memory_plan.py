@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 
+import pytest
 import torch
 from torch import nn
 
@@ -93,3 +94,24 @@ def test_the_run_s_config_has_the_chosen_values(tiny: Callable[..., FitConfig]) 
     assert settled.grad_checkpointing
     assert 2 <= settled.batch_size < config.batch_size
     assert settled == replace(config, grad_checkpointing=True, batch_size=settled.batch_size)
+
+
+def test_averaged_weights_take_memory_of_their_own():
+    plain, averaged = (
+        plan_memory(
+            make,
+            Classification(10),
+            OptimConfig(),
+            (3, SIDE, SIDE),
+            batch_size=4,
+            limit=10**12,
+            averaged=averaged,
+        )
+        for averaged in (False, True)
+    )
+    assert averaged.bytes - plain.bytes == pytest.approx(sum(t.nbytes for t in make().state_dict().values()), rel=0.01)
+
+
+def test_an_optimizer_that_reads_values_cannot_be_planned():
+    with raises("max_memory", "adamp"):
+        plan_memory(make, Classification(10), OptimConfig("adamp", lr=0.1), (3, SIDE, SIDE), batch_size=4, limit=10**12)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skipweave.data import DataConfig, check_workers, load, workers_warning
+from skipweave.data import DataConfig, load, workers_warning
+from skipweave.data.loader_workers import check_workers
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study

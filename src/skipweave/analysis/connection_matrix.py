@@ -36,9 +36,6 @@ def connection_matrix(network: nn.Module) -> ConnectionMatrix:
     Where the topology restarts in every stage, a reader of a stage's input reads the output of the previous stage: a
     transition adds no link (`skipweave.topology.join_stages`).
 
-    Args:
-        network: Network with stages, on any device.
-
     Raises:
         SkipweaveError: The network has no stages with a topology.
     """

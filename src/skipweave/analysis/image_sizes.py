@@ -1,5 +1,6 @@
 """Valid image sizes of a network, found by forward passes on the meta device."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -78,12 +79,9 @@ def _runs(twin: nn.Module, batch: int, shape: InputSize) -> bool:
 
 def _smallest_side(works: Callable[[int], bool], failed: int) -> int | None:
     """Smallest side above one that failed from which a network works; None if there is none up to 2048."""
-    side = failed
+    side = 2 * failed
     while not works(side):
-        failed, side = side, 2 * side
-        if failed >= _LARGEST:
+        if side >= _LARGEST:
             return None
-    while side - failed > 1:
-        middle = (failed + side) // 2
-        failed, side = (failed, middle) if works(middle) else (middle, side)
-    return side
+        side *= 2
+    return bisect_left(range(side), True, lo=max(side // 2, failed + 1), key=works)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from skipweave.tracing.held_tensors import tensors_of_tree
 
 
 def saved_bytes(model: nn.Module, images: Tensor) -> int:
@@ -52,12 +53,7 @@ def peak_inference_bytes(model: nn.Module, images: Tensor) -> int:
 
 
 def peak_bytes(work: Callable[[], object], others: Iterable[Tensor]) -> int:
-    """Compute the peak memory of tensors during a call, in bytes, counted as in `peak_inference_bytes`.
-
-    Args:
-        work: Function to call once.
-        others: Tensors that do not count.
-    """
+    """Compute the peak memory of tensors during a call, in bytes, counted as in `peak_inference_bytes`."""
     with _LiveTensors(others) as live:
         work()
     return live.peak
@@ -85,7 +81,7 @@ class _LiveTensors(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        for storage in (leaf.untyped_storage() for leaf in tree_leaves(made) if isinstance(leaf, Tensor)):
+        for storage in map(Tensor.untyped_storage, tensors_of_tree(made)):
             if (weak := StorageWeakRef(storage)) not in self._others:
                 self._total += storage.nbytes() - self._bytes.get(weak, 0)
                 self._bytes[weak] = storage.nbytes()

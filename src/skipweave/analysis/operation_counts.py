@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+from torch.utils.hooks import RemovableHandle
 
 from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv
 
@@ -100,88 +101,27 @@ def count(model: nn.Module, image: Tensor, forward: Callable[[Tensor], object] |
         image: (1, C, H, W).
         forward: Function to call instead of the model, for example to include all exits.
     """
-    with counting(model) as mode, _normalized_elements(model) as normalized:
+    with counting(model) as mode:
         (forward or model)(image)
-    return Counts(
-        macs=dict(sorted(mode.macs.items())),
-        linear_outputs=mode.linear_outputs,
-        normalized=normalized.total(),
-        rectified=mode.rectified,
-        added=mode.added,
-        max_pooled=mode.max_pooled,
-        mean_pooled=mode.mean_pooled,
-        means=mode.means,
-    )
+    return Counts(dict(sorted(mode.macs.items())), **mode.totals)
 
 
 @contextmanager
 def counting(model: nn.Module) -> Iterator["CountingMode"]:
-    """Context manager that counts the operations of a model in evaluation mode.
-
-    Args:
-        model: Network; it is set to evaluation mode.
-    """
+    """Context manager that counts the operations of a model in evaluation mode."""
     mode = CountingMode()
     model.eval()
-    with torch.no_grad(), _across_nodes(model, mode), _sparse(model, mode), mode:
-        yield mode
-
-
-@contextmanager
-def _normalized_elements(model: nn.Module) -> Iterator[Counter[str]]:
-    """Count the outputs of norms with weight and bias."""
-    elements: Counter[str] = Counter()
-
-    def add(module: nn.Module, _: object, output: Tensor) -> None:
-        nodes = module.sources if isinstance(module, CrossConv) else 1
-        elements[type(module).__name__] += nodes * output.numel()
-
-    hooks = [module.register_forward_hook(add) for module in model.modules() if is_affine_norm(module)]
+    hooks: list[RemovableHandle] = []
+    for module in model.modules():
+        if is_affine_norm(module):
+            hooks.append(module.register_forward_hook(mode.add_normalized))
+        if isinstance(module, CrossConv):
+            hooks.append(module.register_forward_hook(mode.add_across_nodes))
+        elif isinstance(module, ChannelSparseConv2d):
+            hooks += [module.register_forward_pre_hook(mode.pause), module.register_forward_hook(mode.add_sparse)]
     try:
-        yield elements
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextmanager
-def _across_nodes(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
-    """Count convolutions across nodes, which are not visible in torch's operations.
-
-    Over normalized nodes they sum batch norms, one per node; over raw nodes they multiply and accumulate.
-    """
-
-    def add(module: CrossConv, _: object, output: Tensor) -> None:
-        if module.normalized:
-            mode.added += (module.sources - 1) * output.numel()
-        else:
-            mode.macs["convolution across nodes"] += module.sources * output.numel()
-
-    hooks = [module.register_forward_hook(add) for module in model.modules() if isinstance(module, CrossConv)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextmanager
-def _sparse(model: nn.Module, mode: "CountingMode") -> Iterator[None]:
-    """Count channel-sparse convolutions by their links, independently of the implementation."""
-
-    def begin(*_: object) -> None:
-        mode.paused = True
-
-    def end(module: ChannelSparseConv2d, _: object, output: Tensor) -> None:
-        mode.paused = False
-        positions = output.numel() // module.out_channels
-        mode.macs["convolution " + "x".join(map(str, module.kernel_size))] += positions * module.weight.numel()
-
-    layers = [module for module in model.modules() if isinstance(module, ChannelSparseConv2d)]
-    hooks = [layer.register_forward_pre_hook(begin) for layer in layers]
-    hooks += [layer.register_forward_hook(end) for layer in layers]
-    try:
-        yield
+        with torch.no_grad(), mode:
+            yield mode
     finally:
         for hook in hooks:
             hook.remove()
@@ -197,64 +137,82 @@ def is_affine_norm(module: nn.Module) -> bool:
 class CountingMode(TorchDispatchMode):
     """Dispatch mode that counts operations on any device; multiply-accumulates come from torch's flop registry.
 
+    Its other methods are forward hooks, for what is not visible in torch's operations.
+
     Attributes:
-        paused: Whether counting is paused.
+        macs: Multiply-accumulates by type of layer.
+        totals: The other counts, by the names of `Counts`.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.paused = False
         self.macs: Counter[str] = Counter()
-        self.linear_outputs = self.rectified = self.added = 0
-        self.max_pooled = self.mean_pooled = self.means = 0
+        self.totals: dict[str, int] = {field.name: 0 for field in fields(Counts) if field.name != "macs"}
+        self._paused = False
+
+    def add_normalized(self, module: nn.Module, _: object, output: Tensor) -> None:
+        """Count the outputs of a norm with weight and bias; a convolution across nodes sums one norm per node."""
+        self.totals["normalized"] += (module.sources if isinstance(module, CrossConv) else 1) * output.numel()
+
+    def add_across_nodes(self, module: CrossConv, _: object, output: Tensor) -> None:
+        """Count a convolution across nodes: over normalized nodes a sum, over raw nodes multiply-accumulates."""
+        if module.normalized:
+            self.totals["added"] += (module.sources - 1) * output.numel()
+        else:
+            self.macs["convolution across nodes"] += module.sources * output.numel()
+
+    def pause(self, *_: object) -> None:
+        """Count no operations of a channel-sparse convolution, whose implementations differ."""
+        self._paused = True
+
+    def add_sparse(self, module: ChannelSparseConv2d, _: object, output: Tensor) -> None:
+        """Count a channel-sparse convolution by its links."""
+        self._paused = False
+        positions = output.numel() // module.out_channels
+        self.macs["convolution " + "x".join(map(str, module.kernel_size))] += positions * module.weight.numel()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        operation = func.overloadpacket
-        if self.paused:
+        operation, totals = func.overloadpacket, self.totals
+        if self._paused:
             return result
         if operation in flop_registry:
-            self._multiplied(operation, args, kwargs, result)
+            macs = flop_registry[operation](*args, **kwargs, out_val=result) // 2
+            if operation is aten.convolution:
+                self.macs["convolution " + "x".join(map(str, args[1].shape[2:]))] += macs
+            else:
+                self.macs["linear"] += macs
+                totals["linear_outputs"] += result.numel()
         elif operation in (aten.relu, aten.relu_):
-            self.rectified += result.numel()
+            totals["rectified"] += result.numel()
         elif operation in (aten.add, aten.add_):
             maps = [arg for arg in args if isinstance(arg, Tensor) and arg.dim() == 4]
-            self.added += result.numel() if len(maps) == 2 else 0
+            totals["added"] += result.numel() if len(maps) == 2 else 0
         elif operation is aten.max_pool2d_with_indices:
-            self.max_pooled += result[0].numel() * _area(args[1])
-        elif operation is aten.avg_pool2d:
-            self._averaged(result.numel() * _area(args[1]), result)
-        elif operation is aten._adaptive_avg_pool2d:
-            self._averaged(_adaptive_windows(args[0], result), result)
-        elif operation is aten.mean:
-            self._averaged(args[0].numel(), result)
+            totals["max_pooled"] += result[0].numel() * _area(args[1])
+        elif operation in (aten.avg_pool2d, aten._adaptive_avg_pool2d, aten.mean):
+            totals["means"] += result.numel()
+            totals["mean_pooled"] += _averaged(operation, args, result)
         return result
 
-    def _multiplied(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> None:
-        macs = flop_registry[operation](*args, **kwargs, out_val=result) // 2
-        if operation is aten.convolution:
-            self.macs["convolution " + "x".join(str(side) for side in args[1].shape[2:])] += macs
-        else:
-            self.macs["linear"] += macs
-            self.linear_outputs += result.numel()
 
-    def _averaged(self, windows: int, result: Tensor) -> None:
-        self.mean_pooled += windows
-        self.means += result.numel()
-
-
-def _area(kernel: Sequence[int]) -> int:
-    return kernel[0] * kernel[-1]
-
-
-def _adaptive_windows(x: Tensor, result: Tensor) -> int:
-    """Sum of the window sizes of an adaptive pool, whose windows may overlap."""
+def _averaged(operation: Any, args: tuple[Any, ...], result: Tensor) -> int:
+    """Sum of the window sizes of an average pool, whose windows may overlap."""
+    if operation is aten.avg_pool2d:
+        return result.numel() * _area(args[1])
+    if operation is aten.mean:
+        return args[0].numel()
 
     def total(size: int, cells: int) -> int:
         return sum(-(-(cell + 1) * size // cells) - cell * size // cells for cell in range(cells))
 
+    x = args[0]
     maps = result.shape[0] * result.shape[1]
     return maps * total(x.shape[-2], result.shape[-2]) * total(x.shape[-1], result.shape[-1])
+
+
+def _area(kernel: Sequence[int]) -> int:
+    return kernel[0] * kernel[-1]

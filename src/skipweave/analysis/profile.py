@@ -96,11 +96,6 @@ class Profile:
         """Largest number of nodes that a unit reads."""
         return max((topology.max_in_degree for topology in self.topologies), default=0)
 
-    @property
-    def max_distances(self) -> tuple[float, ...]:
-        """Maximum back-propagation distance of each topology."""
-        return tuple(topology.max_distance for topology in self.topologies)
-
 
 def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) -> Profile:
     """Profile a network on a copy on the meta device, without computing anything.

@@ -19,7 +19,6 @@ from skipweave_config.errors import SkipweaveError
 
 Mode = Literal["inference", "step"]
 Precision = Literal["float32", "bf16"]
-Make = Callable[[], nn.Module]
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 _WARM_UP = 2
@@ -77,34 +76,6 @@ class Speed:
 
 
 def measure_speeds(
-    networks: Mapping[str, Make],
-    costs: Mapping[str, Profile],
-    case: Case,
-    *,
-    input_size: tuple[int, int, int],
-    repeats: int,
-    device: torch.device,
-    progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Speed]:
-    """Time networks in interleaved rounds, so that all run under the same conditions.
-
-    Args:
-        networks: Function that builds each network, by name.
-        costs: Profile of each network, by name.
-        case: Benchmark case.
-        input_size: (C, H, W) of an image.
-        repeats: Rounds, after two warm-up rounds.
-        device: Device.
-        progress: Called with the number of rounds done.
-
-    Raises:
-        SkipweaveError: A network does not accept such images, or a step has fewer than two images.
-    """
-    actions = {name: timed_action(make(), case, input_size, device) for name, make in networks.items()}
-    return measure_actions(actions, costs, case, repeats=repeats, device=device, progress=progress)
-
-
-def measure_actions(
     actions: Mapping[str, Callable[[], object]],
     costs: Mapping[str, Profile],
     case: Case,
@@ -113,7 +84,16 @@ def measure_actions(
     device: torch.device,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Speed]:
-    """Time the results of `timed_action` for each network; arguments as for `measure_speeds`."""
+    """Time networks in interleaved rounds, so that all run under the same conditions.
+
+    Args:
+        actions: Result of `timed_action` for each network, by name.
+        costs: Profile of each network, by name.
+        case: Benchmark case.
+        repeats: Rounds, after two warm-up rounds.
+        device: Device.
+        progress: Called with the number of rounds done.
+    """
     benchmarks = _RateBenchmarks(_DTYPES[case.precision], device)
     seconds = _interleaved({**actions, **benchmarks.actions()}, repeats, device, progress)
     rates = benchmarks.rates(seconds)

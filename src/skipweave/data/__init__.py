@@ -4,12 +4,11 @@ from skipweave.data.datasets import ClassificationData, check_classes, load, wit
 from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
 from skipweave.data.images.decoding import open_image, read_header
-from skipweave.data.images.image_files import EXTENSIONS, list_images
-from skipweave.data.loader_workers import check_workers, workers_warning
+from skipweave.data.images.image_files import list_images
+from skipweave.data.loader_workers import workers_warning
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.seeding import mix_seed
 from skipweave.data.segmentation import (
-    Color,
     PixelCounts,
     SegmentationData,
     SegmentationDataset,
@@ -19,14 +18,10 @@ from skipweave.data.segmentation import (
 from skipweave.data.validation.check_dataset import DataReport, check_dataset
 from skipweave.data.validation.findings import Finding
 from skipweave.data.validation.unreadable_images import Unreadable, check_readable, exclude, find_unreadable
-from skipweave_config.data_config import NAMES, SEGMENTATION_NAMES, DataConfig
+from skipweave_config.data_config import DataConfig
 
 __all__ = [
-    "EXTENSIONS",
-    "NAMES",
-    "SEGMENTATION_NAMES",
     "ClassificationData",
-    "Color",
     "DataConfig",
     "DataReport",
     "FileDataset",
@@ -42,7 +37,6 @@ __all__ = [
     "check_classes",
     "check_dataset",
     "check_readable",
-    "check_workers",
     "count_pixels",
     "epoch_loader",
     "exclude",

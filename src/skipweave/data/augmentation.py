@@ -1,17 +1,17 @@
-"""Training and evaluation transforms of the classification datasets, as the papers define them."""
+"""Training and evaluation transforms of the classification datasets; the defaults are those of the papers."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torchvision.transforms import v2
 
+from skipweave.data.batch_augmentation import BatchAugmentation, TrainTransform, Transform
 from skipweave.data.preprocessing import Preprocessing
 from skipweave_config.data_config import DataConfig
+from skipweave_config.errors import SkipweaveError
 
-Transform = Callable[[Tensor], Tensor]
+_AUTO_AUGMENT = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
 
 
 @dataclass(frozen=True)
@@ -48,56 +48,78 @@ _IMAGES = {
 def eval_transform(config: DataConfig) -> Preprocessing:
     """Build the evaluation transform of a dataset.
 
-    Small images are resized to their side. Photographs are resized to 8/7 of it (256 for 224), then center cropped, as
-    in fb.resnet.torch.
+    By default small images are resized to their side; photographs are resized to 8/7 of it (256 for 224), then center
+    cropped, as in fb.resnet.torch.
     """
     images = _IMAGES[config.name]
     side = config.image_size or images.side
-    resize = round(side * 8 / 7) if images.photographs else side
-    return Preprocessing(channels=len(images.mean), resize=resize, crop=side, mean=images.mean, std=images.std)
+    resize = config.resize or (round(side * 8 / 7) if images.photographs else side)
+    mean, std = config.mean or images.mean, config.std or images.std
+    return Preprocessing(channels=len(images.mean), resize=resize, crop=side, mean=mean, std=std)
 
 
-def train_transform(config: DataConfig, evaluation: Preprocessing) -> Transform:
-    """Build the training transform of a dataset; the evaluation transform where augmentation is off.
+def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTransform:
+    """Build the training transform of a dataset, whose defaults are those of the papers.
 
-    - Small images: random shift by up to an eighth of the side with zero padding (CIFAR's "+": 4 of 32 pixels), and
-      horizontal flips for CIFAR. SVHN is shifted but not flipped, as in Log-DenseNet.
+    - Small images: random shift by up to an eighth of the side (CIFAR's "+": 4 of 32 pixels), and horizontal flips for
+      CIFAR. SVHN is shifted but not flipped, as in Log-DenseNet.
     - ImageNet: random resized crops (area 8 to 100 %, aspect ratio 3/4 to 4/3), flips, brightness, contrast and
       saturation jitter of 0.4, PCA lighting of 0.1 (SparseNet, SeqConv, DelugeNets).
     - Your own photographs: as ImageNet, without color augmentation.
+
+    Raises:
+        SkipweaveError: Color augmentation is asked for, and the images do not have 8 bits and 1 or 3 channels.
     """
-    images = _IMAGES[config.name]
-    if not config.augment:
-        return evaluation
     assert evaluation.crop is not None
-    if not images.photographs:
-        steps = [evaluation.fit, RandomShift(evaluation.crop // 8)]
-        return v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if images.flip else []), evaluation.normalize])
-    steps = [v2.RandomResizedCrop(evaluation.crop, antialias=True), v2.RandomHorizontalFlip()]
-    if config.name != "imagenet":
-        return v2.Compose([*steps, evaluation.normalize])
-    recolor = [v2.ColorJitter(0.4, 0.4, 0.4), v2.ToDtype(torch.float32, scale=True), Lighting(0.1)]
-    return v2.Compose([*steps, *recolor, v2.Normalize(evaluation.mean, evaluation.std)])
+    if not config.augment:
+        return unaugmented(evaluation)
+    images = _IMAGES[config.name]
+    shift = 0 if images.photographs else evaluation.crop // 8
+    steps = [*_geometry(config, evaluation), *_color(config, evaluation)]
+    normalized = any(isinstance(step, v2.Normalize) for step in steps)
+    if config.erasing:
+        steps += [*([] if normalized else [evaluation.normalize]), v2.RandomErasing(config.erasing)]
+    return TrainTransform(
+        per_image=v2.Compose(steps) if steps else None,
+        per_batch=BatchAugmentation(
+            normalize=None if normalized or config.erasing else evaluation.normalize,
+            flip=config.flip or ("horizontal" if images.flip else "none"),
+            shift=shift if config.shift is None else config.shift,
+            padding=config.padding,
+            cutout=config.cutout,
+        ),
+    )
 
 
-class RandomShift(nn.Module):
-    """Random translation of an image with zero padding.
+def unaugmented(evaluation: Preprocessing) -> TrainTransform:
+    """The evaluation transform as a training transform."""
+    return TrainTransform(evaluation, BatchAugmentation(None))
 
-    Equals `v2.RandomCrop(side, padding=pixels)` on images of that side, in a third of its time.
 
-    Args:
-        pixels: Largest shift per axis; shifts are drawn uniformly.
-    """
+def _geometry(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:
+    crop_scale = config.crop_scale or ((0.08, 1.0) if _IMAGES[config.name].photographs else None)
+    if crop_scale is None:  # images in memory have the side of their dataset
+        return [] if evaluation.resize == evaluation.crop == _IMAGES[config.name].side else [evaluation.fit]
+    assert evaluation.crop is not None
+    return [v2.RandomResizedCrop(evaluation.crop, scale=crop_scale, antialias=True)]
 
-    def __init__(self, pixels: int) -> None:
-        super().__init__()
-        self.pixels = pixels
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Shift one CHW image."""
-        height, width = image.shape[-2:]
-        top, left = torch.randint(2 * self.pixels + 1, (2,)).tolist()
-        return functional.pad(image, [self.pixels] * 4)[..., top : top + height, left : left + width]
+def _color(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:
+    imagenet = config.name == "imagenet"
+    jitter = config.color if config.color is not None else 0.4 if imagenet else 0.0
+    for name, value in (("color", jitter), ("auto_augment", config.auto_augment != "none")):
+        if value and (evaluation.range or evaluation.channels not in (1, 3)):
+            raise SkipweaveError(
+                f"data.{name} is {getattr(config, name)}, but the images of {config.name} have {evaluation.channels} "
+                f"channels and values in {evaluation.range or (0, 255)}: expected 8-bit images of 1 or 3 channels"
+            )
+    steps: list[Transform] = [_AUTO_AUGMENT[config.auto_augment]()] if config.auto_augment != "none" else []
+    if jitter:
+        steps.append(v2.ColorJitter(jitter, jitter, jitter))
+    if jitter and imagenet:
+        scale = v2.ToDtype(torch.float32, scale=True)
+        steps += [scale, Lighting(jitter / 4), v2.Normalize(evaluation.mean, evaluation.std)]
+    return steps
 
 
 class Lighting(nn.Module):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from skipweave.data.augmentation import Transform, eval_transform, train_transform
+from skipweave.data.augmentation import TrainTransform, eval_transform, train_transform, unaugmented
 from skipweave.data.division import complete
 from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.preprocessing import Preprocessing
@@ -29,8 +29,8 @@ class ClassificationData:
         train: Training split: CHW tensors (uint8, or float32 for more than 8 bits) with their labels, not transformed.
         val: Validation split, used to choose a checkpoint; None if there is none.
         test: Test split; None if there is none.
-        train_transform: Image to normalized float32 CHW tensor, with augmentation if enabled.
-        eval_transform: The same without augmentation.
+        train_transform: Images to normalized float32 tensors, with augmentation if enabled, for `epoch_loader`.
+        eval_transform: Image to normalized float32 CHW tensor.
         balanced: Whether every class is drawn equally often in training.
     """
 
@@ -39,7 +39,7 @@ class ClassificationData:
     train: ImageDataset
     val: ImageDataset | None
     test: ImageDataset | None
-    train_transform: Transform
+    train_transform: TrainTransform
     eval_transform: Preprocessing
     balanced: bool = False
 
@@ -151,7 +151,7 @@ def _load_classification(
         train=splits.train,
         val=splits.val,
         test=splits.test,
-        train_transform=evaluation if unchanged else train_transform(config, evaluation),
+        train_transform=unaugmented(evaluation) if unchanged else train_transform(config, evaluation),
         eval_transform=evaluation,
         balanced=config.sampling == "balanced",
     )

@@ -1,6 +1,5 @@
 """Reproducible epochs: batches are a function of (seed, epoch), for any number of workers, ranks and starting step."""
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -9,14 +8,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from skipweave.data.image_datasets import Label
-from skipweave.data.loader_workers import Loader, check_workers
+from skipweave.data.batch_augmentation import TrainTransform
+from skipweave.data.image_datasets import Label, MemoryDataset
+from skipweave.data.loader_workers import Loader
 from skipweave.data.sampling import epoch_order
 from skipweave.data.seeding import mix_seed
 from skipweave.data.splits import Indices, Labels
 from skipweave_config.errors import SkipweaveError
 
 Batch = tuple[Tensor, Tensor]
+Transform = Callable[..., Any] | TrainTransform
 
 
 class _Dataset(Protocol):
@@ -61,7 +62,7 @@ def batch_indices(
 
 def epoch_loader(
     dataset: _Dataset,
-    transform: Callable[..., Any],
+    transform: Transform,
     *,
     batch_size: int,
     seed: int,
@@ -78,8 +79,8 @@ def epoch_loader(
     """Iterate over one epoch in batches of (images, labels).
 
     The order is a pure function of (seed, epoch), and the randomness of a sample's transform one of
-    (seed, epoch, sample index, repetition): torch's CPU generator is seeded for each sample and restored afterwards.
-    Batches are
+    (seed, epoch, sample index, repetition): torch's CPU generator is seeded for each sample and restored afterwards;
+    what a `TrainTransform` does to whole batches hashes the same. Batches are
     therefore bitwise equal for any number of workers and from any starting step, and torch's global random state does
     not change.
 
@@ -94,7 +95,8 @@ def epoch_loader(
     Args:
         dataset: Map-style dataset of (image, label); the label is a class index, 0 and 1 per class, or a
             segmentation mask (H, W).
-        transform: Transform of an image, or of image and mask; its randomness comes from torch's CPU generator.
+        transform: Transform of an image, or of image and mask, whose randomness comes from torch's CPU generator; or a
+            `TrainTransform`.
         batch_size: Samples per rank and step.
         seed: Seed of the run.
         epoch: Epoch; together with the seed it determines order and augmentation.
@@ -118,7 +120,6 @@ def epoch_loader(
         raise SkipweaveError(f"batch_size is {batch_size}: expected at least 1")
     if not 0 <= rank < world_size:
         raise SkipweaveError(f"rank is {rank} of {world_size}: expected 0 <= rank < world_size")
-    check_workers(workers)
     steps = steps_per_epoch(len(dataset), batch_size, world_size=world_size, drop_last=drop_last)
     if not 0 <= start_step <= steps:
         raise SkipweaveError(f"start_step is {start_step}: this epoch has {steps} steps")
@@ -127,11 +128,8 @@ def epoch_loader(
     chunks = (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in range(start_step, steps))
     loader: Loader[Batch | SkipweaveError] = Loader(
         _Batches(dataset, transform, seed, epoch),
-        sampler=[chunk for chunk in chunks if len(chunk)],
-        batch_size=None,  # the sampler yields whole batches
-        collate_fn=_identity,
-        num_workers=workers,
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        workers,
+        sampler=[chunk for chunk in chunks if len(chunk)],  # whole batches
         pin_memory=pin_memory,
         generator=torch.Generator(),  # otherwise starting an epoch draws from the global generator
     )
@@ -141,19 +139,33 @@ def epoch_loader(
 class _Batches(Dataset[Batch | SkipweaveError]):
     """Dataset of whole batches; a user's error is returned as a value, since workers cannot raise it."""
 
-    def __init__(self, dataset: _Dataset, transform: Callable[..., Any], seed: int, epoch: int) -> None:
+    def __init__(self, dataset: _Dataset, transform: Transform, seed: int, epoch: int) -> None:
         self.dataset = dataset
-        self.transform = transform
         self.seed = seed
         self.epoch = epoch
+        self.per_batch = None
+        self.transform: Callable[..., Any] | None
+        if isinstance(transform, TrainTransform):
+            self.transform, self.per_batch = transform.per_image, transform.per_batch
+        else:
+            self.transform = transform
 
     def __getitem__(self, indices: Indices) -> Batch | SkipweaveError:
+        try:
+            images, labels = self._read(indices)
+        except SkipweaveError as error:
+            return SkipweaveError(str(error))
+        if self.per_batch:
+            images = self.per_batch(images, indices, seed=self.seed, epoch=self.epoch)
+        return images, labels
+
+    def _read(self, indices: Indices) -> Batch:
+        if self.transform is None and isinstance(self.dataset, MemoryDataset):
+            samples = indices % len(self.dataset)
+            return self.dataset.images[samples], torch.from_numpy(self.dataset.labels[samples])
         with torch.random.fork_rng(devices=[]):
-            try:
-                samples = [self._sample(draw) for draw in indices.tolist()]
-                return _stack([image for image, _ in samples]), _stack([label for _, label in samples])
-            except SkipweaveError as error:
-                return SkipweaveError(str(error))
+            loaded = [self._sample(draw) for draw in indices.tolist()]
+        return _stack([image for image, _ in loaded]), _stack([label for _, label in loaded])
 
     def _sample(self, draw: int) -> Batch:
         """Load a sample by its number in `epoch_order`."""
@@ -163,10 +175,10 @@ class _Batches(Dataset[Batch | SkipweaveError]):
             image, label = self.dataset[draw % len(self.dataset)]
         except SkipweaveError as error:
             raise SkipweaveError(f"{error}; `skipweave check-data` lists all such files") from None
-        if isinstance(label, Tensor):
+        if isinstance(label, Tensor) and self.transform:
             image, label = self.transform(image, label)
             return image, label
-        return self.transform(image), torch.tensor(label)
+        return self.transform(image) if self.transform else image, torch.as_tensor(label)
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:
@@ -178,10 +190,6 @@ def _stack(tensors: list[Tensor]) -> Tensor:
             f"expected one size: use crop, or a batch_size of 1"
         )
     return torch.stack(tensors)
-
-
-def _identity(batch: Any) -> Any:
-    return batch
 
 
 def _raising(loader: Loader[Batch | SkipweaveError]) -> Iterator[Batch]:

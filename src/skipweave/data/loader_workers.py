@@ -1,8 +1,9 @@
 """Data-loading workers: valid numbers and a warning for too many."""
 
-from typing import TypeVar
+import sys
+from typing import Any, TypeVar
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from skipweave.ops.cpu.processor import cores
 from skipweave_config.errors import SkipweaveError
@@ -12,19 +13,14 @@ Value = TypeVar("Value")
 MOST_WORKERS = 1024
 
 
-def workers_problem(workers: int) -> str:
-    """Describe what is wrong with a number of workers; empty if it is valid."""
-    return "" if 0 <= workers <= MOST_WORKERS else f"workers is {workers}: expected 0 to {MOST_WORKERS}"
-
-
 def check_workers(workers: int) -> None:
     """Check a number of workers.
 
     Raises:
         SkipweaveError: The number is negative or above 1024.
     """
-    if problem := workers_problem(workers):
-        raise SkipweaveError(problem)
+    if not 0 <= workers <= MOST_WORKERS:
+        raise SkipweaveError(f"workers is {workers}: expected 0 to {MOST_WORKERS}")
 
 
 def workers_warning(workers: int, processes: int = 1) -> str:
@@ -41,7 +37,34 @@ def workers_warning(workers: int, processes: int = 1) -> str:
 
 
 class Loader(DataLoader[Value]):
-    """`DataLoader` without its warning about more workers than cores, which `workers_warning` replaces."""
+    """`DataLoader` of a dataset's items as they are, not in batches, in forked workers on Linux.
+
+    It does not warn about more workers than cores, as `workers_warning` does.
+
+    Args:
+        dataset: Any dataset.
+        workers: Worker processes; 0 loads in the calling process.
+        **options: Other options of `DataLoader`.
+
+    Raises:
+        SkipweaveError: The number of workers is out of range.
+    """
+
+    def __init__(self, dataset: Dataset[Value], workers: int, **options: Any) -> None:
+        check_workers(workers)
+        fork = "fork" if workers and sys.platform == "linux" else None
+        super().__init__(
+            dataset,
+            batch_size=None,
+            collate_fn=_identity,
+            num_workers=workers,
+            multiprocessing_context=fork,
+            **options,
+        )
 
     def check_worker_number_rationality(self) -> None:
         """Do nothing."""
+
+
+def _identity(item: Any) -> Any:
+    return item

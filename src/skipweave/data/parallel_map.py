@@ -1,12 +1,11 @@
 """Ordered map over the indices of a dataset in worker processes."""
 
-import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from torch.utils.data import Dataset
 
-from skipweave.data.loader_workers import Loader, check_workers
+from skipweave.data.loader_workers import Loader
 from skipweave_config.errors import SkipweaveError
 
 Result = TypeVar("Result")
@@ -23,15 +22,7 @@ def parallel_map(function: Callable[[int], Result], count: int, workers: int) ->
     Raises:
         SkipweaveError: A worker was killed, or `workers` is out of range.
     """
-    check_workers(workers)
-    loader: Loader[Result] = Loader(
-        _Calls(function, count),
-        batch_size=None,
-        collate_fn=_identity,
-        num_workers=workers,
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        prefetch_factor=8 if workers else None,
-    )
+    loader: Loader[Result] = Loader(_Calls(function, count), workers, prefetch_factor=8 if workers else None)
     try:
         yield from loader
     except RuntimeError as error:
@@ -53,7 +44,3 @@ class _Calls(Dataset[Result], Generic[Result]):
 
     def __getitem__(self, index: int) -> Result:
         return self.function(index)
-
-
-def _identity(result: Any) -> Any:
-    return result

@@ -1,8 +1,7 @@
 """Evaluation preprocessing: resize, center crop and normalize, stored with the weights."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -49,19 +48,17 @@ class Preprocessing:
         """Check the values."""
         if not (len(self.mean) == len(self.std) == self.channels):
             raise SkipweaveError(
-                f"preprocessing of {self.channels} channels has {len(self.mean)} means and {len(self.std)} "
-                f"standard deviations: expected one of each per channel"
+                f"{self.channels} channels have {len(self.mean)} means and {len(self.std)} standard deviations: "
+                f"expected one of each per channel"
             )
         if min(self.std, default=0.0) <= 0:
-            raise SkipweaveError(f"preprocessing has std {self.std}: expected std above 0")
-        if problem := range_problem(self.range):
-            raise SkipweaveError(f"preprocessing: {problem}")
+            raise SkipweaveError(f"std is {self.std}: expected std above 0")
+        if self.range and not -math.inf < self.range[0] < self.range[1] < math.inf:
+            raise SkipweaveError(f"range is {list(self.range)}: expected the lowest and the highest value")
         if self.resize is not None and not 1 <= self.resize <= MAX_SIDE:
-            raise SkipweaveError(f"preprocessing has resize {self.resize}: expected 1 to {MAX_SIDE} pixels, or none")
+            raise SkipweaveError(f"resize is {self.resize}: expected 1 to {MAX_SIDE} pixels, or none")
         if self.crop is not None and not 1 <= self.crop <= (self.resize or 0):
-            raise SkipweaveError(
-                f"preprocessing has crop {self.crop}, resize {self.resize}: expected 1 <= crop <= resize"
-            )
+            raise SkipweaveError(f"crop is {self.crop} with resize {self.resize}: expected 1 <= crop <= resize")
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -120,33 +117,8 @@ class Preprocessing:
         return image.sub(low).mul_(255 / (high - low)).round_().clamp_(0, 255).byte()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as plain data; `from_dict` is the inverse, also after a round trip through JSON."""
+        """Return the values as JSON values; `validate_json` is the inverse."""
         return {name: value for name, value in asdict(self).items() if value or name not in _OPTIONAL}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Build the transform from the values that `to_dict` returned; lists may stand for tuples.
-
-        Raises:
-            SkipweaveError: A value is missing, unknown or of the wrong type.
-        """
-        names = {field.name for field in fields(cls)}
-        if set(values) | _OPTIONAL != names:
-            raise SkipweaveError(
-                f"preprocessing has {sorted(values)}: expected {sorted(names - _OPTIONAL)} and optionally "
-                f"{sorted(_OPTIONAL)}"
-            )
-        try:
-            sides = {name: None if values.get(name) is None else int(values[name]) for name in ("resize", "crop")}
-            mean, std = (tuple(float(value) for value in values[name]) for name in ("mean", "std"))
-            limits = None
-            if values.get("range") is not None:
-                low, high = values["range"]
-                limits = float(low), float(high)
-            channels = int(values["channels"])
-        except (TypeError, ValueError, OverflowError) as error:
-            raise SkipweaveError(f"preprocessing has a value of the wrong type: {dict(values)}") from error
-        return cls(channels=channels, **sides, mean=mean, std=std, range=limits, clip=values.get("clip") is True)
 
     def with_channels(self, channels: int) -> "Preprocessing":
         """Return the preprocessing of gray images, with average mean and std, or of others, with mean 0 and std 1."""
@@ -164,9 +136,3 @@ class Preprocessing:
     @cached_property
     def _scale(self) -> Tensor:
         return torch.tensor(self.std).mul(255).reciprocal().view(-1, 1, 1)
-
-
-def range_problem(values: Range | None) -> str:
-    """Describe what is wrong with a range; empty if it is None or two increasing finite numbers."""
-    valid = values is None or (len(values) == 2 and all(map(math.isfinite, values)) and values[0] < values[1])
-    return "" if valid else f"range is {list(values or ())}: expected two numbers, the lowest and the highest value"

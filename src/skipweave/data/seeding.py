@@ -41,6 +41,18 @@ def permutation(size: int, *seed: int) -> NDArray[np.int64]:
     return np.argsort(hashes, kind="stable")
 
 
+def draw(samples: NDArray[np.int64], below: int, *seed: int) -> NDArray[np.int64]:
+    """Draw a random integer per sample, by hashing its index under the seed.
+
+    Args:
+        samples: Indices of samples.
+        below: Integers are uniform in [0, below).
+        *seed: Integers that determine the values, as for `mix_seed`.
+    """
+    hashes = _absorb(mix_seed(*seed), samples.astype(np.uint64))
+    return (hashes % np.uint64(below)).astype(np.int64)
+
+
 def _absorb(state: int, value: Any) -> Any:
     """One round of SplitMix64 on integers or, element by element, on an array of 64-bit integers."""
     mixed = ((value ^ state) + _GAMMA) & _MASK

@@ -36,14 +36,14 @@ def fit_normalization(
         progress: Called with (images read, total images) after each image.
 
     Raises:
-        SkipweaveError: An image cannot be read, all values are equal, range, window, mean or std are configured for
-            8-bit images, or mean or std for other channels.
+        SkipweaveError: An image cannot be read, all values are equal, a range or window is configured for 8-bit images,
+            or mean or std for other channels.
     """
     given = {"range": config.range, "window": config.window, "mean": config.mean, "std": config.std}
     if not train.high_bit_depth:
-        if asked := [name for name, value in given.items() if value is not None]:
+        if asked := [name for name in ("range", "window") if given[name] is not None]:
             raise SkipweaveError(
-                f"{', '.join(asked)} cannot be set for {config.name}: its images have 8 bits per channel, from 0 to 255"
+                f"{asked[0]} cannot be set for {config.name}: its images have 8 bits per channel, from 0 to 255"
             )
         return preprocessing
     channels = preprocessing.channels

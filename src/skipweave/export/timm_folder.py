@@ -9,8 +9,8 @@ from torch import nn
 
 from skipweave.data import Preprocessing
 from skipweave.training import Description
-from skipweave.transforms import COMPRESSION
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.model_table import COMPRESSION
 from skipweave_config.printable import printable
 
 _FROM_THE_NETWORK = ("first_conv", "classifier", "fixed_input_size")

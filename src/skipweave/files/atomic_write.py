@@ -18,9 +18,6 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same directory; the file written there is synced and takes the final name.
 
     `path` is unchanged if the block raises.
-
-    Args:
-        path: the file to write or to replace.
     """
     temporary = path.with_name(path.name + _SUFFIX)
     try:

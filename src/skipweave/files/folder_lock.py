@@ -24,10 +24,6 @@ def held(folder: Path, patience: float = _PATIENCE) -> Iterator[None]:
 
     Does nothing if directories cannot be locked, as on some network file systems.
 
-    Args:
-        folder: there already.
-        patience: seconds to wait for another process to leave.
-
     Raises:
         SkipweaveError: Another process keeps it locked.
     """

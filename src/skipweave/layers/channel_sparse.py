@@ -110,7 +110,6 @@ class ChannelSparseConv2d(nn.Module):
                 pattern, in_channels, out_channels, reads, choice=choice, block=block, seed=self.seed
             )
         self.pattern_name = "given" if isinstance(pattern, ChannelPattern) else pattern
-        self.choice = choice
         self.register_buffer("index", torch.tensor(drawn.sources, device=device))
         self.weight = nn.Parameter(
             torch.empty(out_channels, drawn.fan_in, *self.kernel_size, device=device, dtype=dtype)
@@ -181,34 +180,10 @@ class ChannelSparseConv2d(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def reset_pattern(self) -> None:
-        """Draw the pattern from the seed again, for instance after `to_empty` of a layer created on the meta device.
-
-        Raises:
-            SkipweaveError: The pattern was given, not drawn from a seed.
-        """
-        if self.seed is None or self.pattern_name == "given":
-            raise SkipweaveError("seed is None, since the pattern was given: load it with the layer's state dict")
-        drawn = channel_patterns.draw(
-            self.pattern_name,
-            self.in_channels,
-            self.out_channels,
-            self.fan_in,
-            choice=self.choice,
-            block=self.block if self.pattern_name == "block" else None,
-            seed=self.seed,
-        )
-        self.index.copy_(torch.tensor(drawn.sources))
-
     @property
     def fan_in(self) -> int:
         """Input channels that each output reads."""
         return self.weight.shape[1]
-
-    @property
-    def density(self) -> float:
-        """`fan_in` as a fraction of the input channels."""
-        return self.fan_in / self.in_channels
 
     @property
     def block(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import torch
 import torch.nn.functional as F
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
@@ -75,11 +76,18 @@ def bottleneck_body(in_width: int, growth: int, *, drop_rate: float = 0.0, dilat
 
 
 def residual_body(
-    in_width: int, width: int, *, expansion: int = 4, stride: int = 1, dilation: int = 1
+    in_width: int,
+    width: int,
+    *,
+    expansion: int = 4,
+    stride: int = 1,
+    dilation: int = 1,
+    drop_path_rate: float = 0.0,
 ) -> nn.Sequential:
     """1x1, 3x3 and 1x1 convolutions with BN-ReLU between, from in_width through width to expansion x width.
 
-    The stride is that of the first convolution, as in the released pre-activation ResNets (He et al. 2016).
+    With a drop_path_rate, the output is zero at that rate for each sample in training (stochastic depth). The stride
+    is that of the first convolution, as in the released pre-activation ResNets (He et al. 2016).
     """
     return nn.Sequential(
         OrderedDict(
@@ -90,6 +98,7 @@ def residual_body(
             norm2=nn.BatchNorm2d(width),
             relu2=nn.ReLU(),
             conv3=conv1x1(width, expansion * width),
+            **(dict(drop_path=DropPath(drop_path_rate)) if drop_path_rate else {}),
         )
     )
 

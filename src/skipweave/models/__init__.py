@@ -3,9 +3,10 @@
 from skipweave.models.delugenet import DelugeNet
 from skipweave.models.densenet_state_dict import from_densenet_layout
 from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
+from skipweave.models.kept_links import keep_links
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
 from skipweave.models.plain import PlainNet
-from skipweave.models.registry import arguments_of, create_model, list_models
+from skipweave.models.registry import arguments_of, check_pretrained, create_model, list_models
 from skipweave.models.seqresnet import SeqResNet
 from skipweave.models.sparsenet import SparseNet
 from skipweave.models.sparsenet_sum import SparseSumNet
@@ -21,7 +22,9 @@ __all__ = [
     "SparseNet",
     "SparseSumNet",
     "arguments_of",
+    "check_pretrained",
     "create_model",
     "from_densenet_layout",
+    "keep_links",
     "list_models",
 ]

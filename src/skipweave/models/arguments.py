@@ -132,7 +132,7 @@ class Arguments:
         return _STEMS.get(stem, _STEMS["cifar"])
 
     def classifier(
-        self, *, heads: Heads, units: Sequence[int], num_classes: int, in_chans: int, drop_rate: float
+        self, heads: Heads, units: Sequence[int], num_classes: int, in_chans: int, drop_rate: float
     ) -> tuple[int, ...]:
         """Check the arguments of all classification networks; return the units with early exits (`exits`)."""
         self.integer("num_classes", num_classes, least=0)

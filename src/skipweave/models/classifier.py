@@ -256,13 +256,7 @@ def _make_exits(stages: Sequence[Stage | SeqStage], exit_units: Sequence[int], l
 
 
 def predictions(run: Iterator[Nodes], exits: nn.ModuleList, head: Callable[..., Tensor]) -> Iterator[Tensor]:
-    """Yield the output of each early exit, and at the end that of the head.
-
-    Args:
-        run: Yields, lazily, the nodes that each exit and finally the head reads.
-        exits: Early exits in the order of their units.
-        head: Called, like the exits, with one argument per node.
-    """
+    """Yield the output of each early exit, and finally of the head; `run` lazily yields the nodes that each reads."""
     for early in exits:
         yield early(*next(run))
     yield head(*next(run))

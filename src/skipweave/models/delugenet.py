@@ -25,13 +25,12 @@ from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.models.sparsenet_sum import residual_stages
 from skipweave.topology import Topology
 
-CrossName = Literal["normalized", "normalised", "plain", "sum"]
+CrossName = Literal["normalized", "plain", "sum"]
 ShortcutName = Literal["transition", "projection"]
 
 _EXPANSION = 2  # ratio of the channels of a node to those inside its unit
 _AGGREGATIONS: dict[CrossName, Callable[[], Aggregation]] = {
     "normalized": partial(Cross, normalized=True),
-    "normalised": partial(Cross, normalized=True),  # the British spelling of earlier configs
     "plain": partial(Cross, normalized=False),
     "sum": Sum,
 }
@@ -100,9 +99,7 @@ class DelugeNet(StagedNet):
         resolutions = check.resolutions(output_stride, spec.strides)
         if stem == "cifar" and not projects:
             lengths = (lengths[0] - 1, *lengths[1:])
-        exits = check.classifier(
-            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         topologies = check.topologies(topology, lengths)
         check.done()
 

@@ -45,7 +45,7 @@ def from_densenet_layout(
     _copy_norm(theirs, ours, "features.norm0", "stem.norm")
     order = torch.arange(0)
     for index, stage in enumerate(model.stages):  # type: ignore[arg-type]
-        for reader in _readers(index, stage, last=index + 1 == len(model.stages)):  # type: ignore[arg-type]
+        for reader in readers_of(index, stage, last=index + 1 == len(model.stages)):  # type: ignore[arg-type]
             order = _order(stage.widths, reader.sources, newest_first)
             _fold(theirs, ours, reader, stage.widths, order)
     if "classifier.weight" in theirs:
@@ -56,8 +56,8 @@ def from_densenet_layout(
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Names of the parts of a reader in both layouts."""
+class DenseReader:
+    """A reader of a DenseNet, with the names of its parts in both layouts."""
 
     node: int
     sources: tuple[int, ...]
@@ -72,7 +72,7 @@ class _Reader:
         return f"{self.our_stage}.entry.norm" if node == 0 else f"{self.our_stage}.units.{node - 1}.norm"
 
 
-def _readers(index: int, stage: Stage, last: bool) -> Iterator[_Reader]:
+def readers_of(index: int, stage: Stage, last: bool) -> Iterator[DenseReader]:
     """All readers of a stage's nodes: its units, then the transition or the classifier."""
     graph, here = stage.topology, f"stages.{index}"
     for node in range(1, graph.units + 1):
@@ -82,13 +82,13 @@ def _readers(index: int, stage: Stage, last: bool) -> Iterator[_Reader]:
             norms = [(f"{their}.norm2", f"{our}.body.norm")]
         else:
             convs, norms = [(f"{their}.conv1", f"{our}.body.conv")], []
-        yield _Reader(node, graph.sources(node), f"{their}.norm1", f"{our}.read", convs, norms, here)
+        yield DenseReader(node, graph.sources(node), f"{their}.norm1", f"{our}.read", convs, norms, here)
     if last:
-        yield _Reader(graph.units + 1, graph.output, "features.norm5", "norm", [], [], here)
+        yield DenseReader(graph.units + 1, graph.output, "features.norm5", "norm", [], [], here)
     else:
         their, our = f"features.transition{index + 1}", f"stages.{index + 1}.entry.carry"
         convs = [(f"{their}.conv", f"{our}.conv")]
-        yield _Reader(graph.units + 1, graph.output, f"{their}.norm", f"{our}.read", convs, [], here)
+        yield DenseReader(graph.units + 1, graph.output, f"{their}.norm", f"{our}.read", convs, [], here)
 
 
 def _order(widths: Sequence[int], sources: Sequence[int], newest_first: bool) -> Tensor:
@@ -101,7 +101,7 @@ def _order(widths: Sequence[int], sources: Sequence[int], newest_first: bool) ->
 
 
 def _fold(
-    theirs: Mapping[str, Tensor], ours: dict[str, Tensor], reader: _Reader, widths: Sequence[int], order: Tensor
+    theirs: Mapping[str, Tensor], ours: dict[str, Tensor], reader: DenseReader, widths: Sequence[int], order: Tensor
 ) -> None:
     """Convert a reader's batch norm into scale, shift and the statistics of nodes that no earlier reader has set."""
     found = {name: theirs.get(f"{reader.their_norm}.{name}") for name in _VECTORS}

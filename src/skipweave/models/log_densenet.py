@@ -75,9 +75,7 @@ class LogDenseNetV1(ClassifierNet):
     ) -> None:
         check = Arguments()
         spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
-        exits = check.classifier(
-            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         check.integer("min_inputs", min_inputs)
         check.integer("hub_multiplier", hub_multiplier)
         check.one_of("prune", prune, ["exact", "none"])
@@ -173,9 +171,7 @@ class LogDenseNetV2(StagedNet):
     ) -> None:
         check = Arguments()
         spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
-        exits = check.classifier(
-            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         check.done()
         make_body = partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate)
         stages = _compressing_stages(lengths, growth, width, make_body, spec.entry())

@@ -63,25 +63,12 @@ _ARCHITECTURES: Mapping[str, _Architecture] = {
 }
 
 
-class ConvLayer(nn.Module):
-    """Convolution with a bias or a batch norm, then ReLU."""
+class ConvLayer(Stem):
+    """Convolution with a bias or a batch norm, then ReLU; the first one of a network is its stem."""
 
     def __init__(self, in_width: int, width: int, kernel: int, *, padding: int, batch_norm: bool) -> None:
-        super().__init__()
+        super().__init__(in_width, width, stride=1)
         self.conv = nn.Conv2d(in_width, width, kernel, padding=padding, bias=not batch_norm)
-        self.norm = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activated map."""
-        return self.norm(self.conv(x)).relu()
-
-
-class PlainStem(Stem):
-    """The first `ConvLayer` of a network."""
-
-    def __init__(self, in_chans: int, width: int, kernel: int, *, batch_norm: bool) -> None:
-        super().__init__(in_chans, width, stride=1)
-        self.conv = nn.Conv2d(in_chans, width, kernel, padding=kernel // 2, bias=not batch_norm)
         self.norm = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -204,15 +191,13 @@ class PlainNet(ClassifierNet):
         shape = _ARCHITECTURES.get(architecture, _ARCHITECTURES["vgg"])
         widths = check.per_stage("widths", widths, len(shape.depths))
         hidden = check.per_stage("hidden", hidden, len(shape.hidden_kernels))
-        check.classifier(
-            heads="last", units=shape.depths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        check.classifier("last", shape.depths, num_classes, in_chans, drop_rate)
         check.done()
 
         stages = [_stage(shape, number, widths) for number in range(len(widths))]
         hidden_layers = _hidden_layers(shape, widths[-1], hidden)
         super().__init__(
-            PlainStem(in_chans, widths[0], shape.kernel, batch_norm=shape.batch_norm),
+            ConvLayer(in_chans, widths[0], shape.kernel, padding=shape.kernel // 2, batch_norm=shape.batch_norm),
             nn.Sequential(*stages),
             nn.Identity(),
             HiddenHead(hidden_layers, hidden[-1], num_classes, global_pool=global_pool, drop_rate=drop_rate),

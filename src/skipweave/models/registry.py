@@ -8,15 +8,17 @@ from typing import Any
 
 import timm
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 from torch import nn
 
 from skipweave.models.classifier import ClassifierNet, StagedNet
+from skipweave.models.published_weights import PUBLISHED
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import misplaced_file
 
 # Arguments of timm's builder.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
+Statistics = tuple[float, float, float]
 _VARIANTS: dict[str, dict[str, Any]] = {}  # arguments of each registered name
 
 
@@ -24,12 +26,14 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     """Create a registered model; the same as `timm.create_model` after `import skipweave`.
 
     Args:
-        name: One of `list_models()`, or any of timm's models.
+        name: One of `list_models()`, or any of timm's models, with a tag of its weights or without, such as
+            "densenet121_32.tv_in1k".
         **overrides: Arguments of the network that replace the registered ones (`num_classes`, `in_chans`, `growth`,
             `units`, `topology`, ...), and those of timm (`features_only`, `out_indices`, `pretrained`, ...).
 
     Raises:
-        SkipweaveError: The name or an override is unknown, or the value of an override is invalid.
+        SkipweaveError: The name or an override is unknown, the value of an override is invalid, or pretrained weights
+            do not exist, cannot be downloaded or do not fit.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -38,13 +42,53 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             f"unknown model {name!r}: {hint}`skipweave models` lists ours (timm knows them after `import skipweave`)"
             f"{misplaced_file(name)}"
         )
-    return timm.create_model(name, **overrides)
+    if not overrides.get("pretrained"):
+        return timm.create_model(name, **overrides)
+    try:
+        return timm.create_model(name, **overrides)
+    except SkipweaveError:
+        raise
+    except Exception as error:  # the hub's client, the network and torch raise various exceptions
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SkipweaveError(f"cannot load pretrained weights of {name}: {reason}") from error
 
 
-def list_models(filter: str = "") -> list[str]:
-    """Names of skipweave's models; `filter` is part of a name, or a pattern such as `"sparsenet*"`."""
+def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
+    """Names of skipweave's models.
+
+    Args:
+        filter: Part of a name, or a pattern such as `"sparsenet*"`.
+        pretrained: Whether to list models with pretrained weights only, with the tags of these.
+    """
     pattern = filter if any(sign in filter for sign in "*?[") else f"*{filter}*"
-    return [name for name in timm.list_models(pattern) if name in _VARIANTS]
+    return [name for name in timm.list_models(pattern, pretrained=pretrained) if name.partition(".")[0] in _VARIANTS]
+
+
+def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, Any] | None = None) -> None:
+    """Check that a model has pretrained weights.
+
+    Args:
+        name: Name of a registered model, ours or timm's, with a tag or without.
+        pretrained_cfg: As for `timm.create_model`.
+        overlay: Values that replace some of it, likewise.
+
+    Raises:
+        SkipweaveError: It has none, or no such tag.
+    """
+    model, _, tag = name.partition(".")
+    try:
+        cfg = resolve_pretrained_cfg(
+            model, pretrained_cfg=pretrained_cfg or tag or None, pretrained_cfg_overlay=overlay
+        )
+    except RuntimeError:
+        cfg = None
+    if cfg is None or not (cfg.has_weights or cfg.state_dict):
+        ours = list_models(pretrained=True)
+        own = [each for each in timm.list_models(f"{model}*", pretrained=True) if each.partition(".")[0] == model]
+        raise SkipweaveError(
+            f"{name} has no pretrained weights: "
+            + (f"{model} has {', '.join(own)}" if own else f"of skipweave's models these have: {', '.join(ours)}")
+        )
 
 
 def arguments_of(name: str) -> dict[str, Any]:
@@ -77,7 +121,8 @@ def register_variants(
     for name, arguments in variants.items():
         if timm.is_model(name):
             raise SkipweaveError(f"a model named {name!r} is registered already: choose another name")
-        cfgs[name] = dict(cfg)
+        tags: dict[str, Any] = {f"{name}.{tag}": {**cfg, **entries} for tag, entries in PUBLISHED.get(name, {}).items()}
+        cfgs |= generate_default_cfgs(tags or {name: dict(cfg)})
         entry_point = _entry_point(network, name, dict(arguments), filter_fn)
         setattr(module, name, register_model(entry_point))
         _VARIANTS[name] = dict(arguments)
@@ -85,52 +130,34 @@ def register_variants(
 
 def cifar_cfg(paper: str) -> dict[str, Any]:
     """Timm's `pretrained_cfg` of a CIFAR model, with the mean and standard deviation of CIFAR-10's training images."""
-    return dict(
-        url="",
-        num_classes=10,
-        input_size=(3, 32, 32),
-        pool_size=(8, 8),
-        crop_pct=1.0,
-        interpolation="bilinear",
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-        first_conv="stem.conv",
-        classifier="head.fc",
-        paper_ids=f"arXiv:{paper}",
-    )
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    return _cfg(paper, 10, 32, 1.0, mean, std, pool_size=(8, 8))
 
 
 def imagenet_cfg(paper: str) -> dict[str, Any]:
     """Timm's `pretrained_cfg` of an ImageNet model."""
-    return dict(
-        url="",
-        num_classes=1000,
-        input_size=(3, 224, 224),
-        pool_size=(7, 7),
-        crop_pct=0.875,
-        interpolation="bilinear",
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
-        first_conv="stem.conv",
-        classifier="head.fc",
-        paper_ids=f"arXiv:{paper}",
-    )
+    return _cfg(paper, 1000, 224, 0.875, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, pool_size=(7, 7))
 
 
 def segmentation_cfg(paper: str, *, first_conv: str, classifier: str) -> dict[str, Any]:
     """Timm's `pretrained_cfg` of a segmentation model, with the classes and crop size of CamVid."""
+    mean, std = (0.3907, 0.4052, 0.4143), (0.2965, 0.3051, 0.3008)
+    return _cfg(paper, 11, 224, 1.0, mean, std, pool_size=None, first_conv=first_conv, classifier=classifier)
+
+
+def _cfg(
+    paper: str, num_classes: int, side: int, crop_pct: float, mean: Statistics, std: Statistics, **own: Any
+) -> dict[str, Any]:
     return dict(
         url="",
-        num_classes=11,
-        input_size=(3, 224, 224),
-        pool_size=None,
-        crop_pct=1.0,
+        num_classes=num_classes,
+        input_size=(3, side, side),
+        crop_pct=crop_pct,
         interpolation="bilinear",
-        mean=(0.3907, 0.4052, 0.4143),
-        std=(0.2965, 0.3051, 0.3008),
-        first_conv=first_conv,
-        classifier=classifier,
+        mean=mean,
+        std=std,
         paper_ids=f"arXiv:{paper}",
+        **{"first_conv": "stem.conv", "classifier": "head.fc", **own},
     )
 
 
@@ -147,6 +174,8 @@ def _entry_point(
         **overrides: Any,
     ) -> nn.Module:
         _check_names(name, overrides, known)
+        if pretrained:
+            check_pretrained(name, pretrained_cfg, pretrained_cfg_overlay)
         if overrides.get("features_only") and not issubclass(network, ClassifierNet):
             raise SkipweaveError(f"features_only is not supported by {name}, which is a segmentation network")
         merged = {**arguments, **overrides}

@@ -1,6 +1,7 @@
 """SeqResNet, SeqResNet-B and SeqResNeXt (Huang et al. 2018, "Sequentially Aggregated Convolutional Networks")."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -70,7 +71,9 @@ class SeqResNet(StagedNet):
         check.integer("widening", widening)
         shape = _Shape(
             blocks=check.units(units, count),
-            widths=template.widened(widening) if widths is None else check.per_stage("widths", widths, count),
+            widths=tuple(widening * width for width in template.widths)
+            if widths is None
+            else check.per_stage("widths", widths, count),
             group_sizes=check.per_stage("group_size", group_size, count),
             subgroups=check.per_stage("subgroups", subgroups, count),
         )
@@ -80,9 +83,7 @@ class SeqResNet(StagedNet):
         check.one_of("bottleneck", bottleneck, [True, False])
         check.one_of("extension_twice", extension_twice, [True, False])
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-        exits = check.classifier(
-            heads=heads, units=shape.blocks, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        exits = check.classifier(heads, shape.blocks, num_classes, in_chans, drop_rate)
         shape.check(check, bottleneck=bottleneck, extension_twice=extension_twice)
         check.done()
 
@@ -102,7 +103,7 @@ class SeqResNet(StagedNet):
         super().__init__(
             template.stem(in_chans, width),
             stages,
-            _FinalUnit(features, drop_rate),
+            nn.Sequential(OrderedDict(drop=nn.Dropout2d(drop_rate), unit=ConvUnit(features, features, kernel_size=1))),
             Head(features, num_classes, global_pool=global_pool),
             exits,
             strides=[template.stride * 2**stage for stage in range(count)],
@@ -182,10 +183,6 @@ class _Template:
         """Stride of the first stage's output with respect to the image."""
         return math.prod(self.stem_strides) * (2 if self.opening_strides else 1)
 
-    def widened(self, factor: int) -> tuple[int, ...]:
-        """Widths of the stages."""
-        return tuple(factor * width for width in self.widths)
-
     def stem(self, in_chans: int, width: int) -> "_Stem":
         """Create the stem."""
         return _Stem(in_chans, width, self.stem_strides)
@@ -215,20 +212,6 @@ class _Stem(Stem):
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""
         activated: Tensor = self.units(x)
-        return activated
-
-
-class _FinalUnit(nn.Module):
-    """Channel-wise dropout and a 1x1 unit, (N, width, H, W) to the same."""
-
-    def __init__(self, width: int, drop_rate: float) -> None:
-        super().__init__()
-        self.drop = nn.Dropout2d(drop_rate)
-        self.unit = ConvUnit(width, width, kernel_size=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activated map."""
-        activated: Tensor = self.unit(self.drop(x))
         return activated
 
 

@@ -89,9 +89,7 @@ class SparseNet(StagedNet):
         check.one_of("bottleneck", bottleneck, [True, False])
         check.fraction("compression", compression, zero=False, one=True)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-        exits = check.classifier(
-            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         resolutions = check.resolutions(output_stride, spec.strides)
         topologies = check.topologies(topology, lengths)
         check.done()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from timm.layers import calculate_drop_path_rates
 from torch import nn
 
 from skipweave.layers import CifarStem, Head, Stage, Sum, SumRead, conv1x1, residual_body
@@ -29,6 +30,7 @@ class SparseSumNet(StagedNet):
         stem_width: Number of channels of the stem; None is the first of `widths`.
         depth: Number of layers, instead of `units`: 9n+2.
         num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `drop_rate`.
+        drop_path_rate: Rate of stochastic depth of the last unit, rising linearly from 0 at the first.
         output_stride: Maximum stride with respect to the image (1, 2 or 4); further strides become dilation. None is 4.
 
     Raises:
@@ -50,6 +52,7 @@ class SparseSumNet(StagedNet):
         global_pool: str = "avg",
         heads: Heads = "last",
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
         output_stride: int | None = None,
     ) -> None:
         check = Arguments()
@@ -59,14 +62,13 @@ class SparseSumNet(StagedNet):
         inner = check.per_stage("widths", widths, 3)
         width = inner[0] if stem_width is None else stem_width
         check.integer("stem_width", width)
-        exits = check.classifier(
-            heads=heads, units=lengths, num_classes=num_classes, in_chans=in_chans, drop_rate=drop_rate
-        )
+        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        check.fraction("drop_path_rate", drop_path_rate, zero=True, one=False)
         resolutions = check.resolutions(output_stride, [1, 2, 4])
         topologies = check.topologies(topology, lengths)
         check.done()
 
-        stages = residual_stages(topologies, inner, resolutions, width)
+        stages = residual_stages(topologies, inner, resolutions, width, drop_path_rate=drop_path_rate)
         features = stages[-1].out_width
         super().__init__(
             CifarStem(in_chans, width),
@@ -85,6 +87,7 @@ def residual_stages(
     resolutions: Sequence[Resolution],
     width: int,
     expansion: int = 4,
+    drop_path_rate: float = 0.0,
 ) -> list[Stage]:
     """Create stages of summed nodes, each beginning with its projection.
 
@@ -94,9 +97,12 @@ def residual_stages(
         resolutions: Resolution of each stage.
         width: Number of input channels of the first stage.
         expansion: Ratio of the channels of a node to those inside its unit.
+        drop_path_rate: Rate of stochastic depth of the last unit, rising linearly from 0 at the first.
     """
+    rates = iter(calculate_drop_path_rates(drop_path_rate, sum(graph.units for graph in topologies)))
 
     def body(in_width: int, width: int, **options: Any) -> nn.Module:
+        options["drop_path_rate"] = next(rates)
         return residual_body(in_width, width // expansion, expansion=expansion, **options)
 
     stages: list[Stage] = []

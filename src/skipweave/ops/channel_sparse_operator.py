@@ -10,6 +10,7 @@ from torch.library import CustomOpDef
 from skipweave.ops.cpu.channel_sparse_calls import output_shape
 from skipweave.ops.eager_execution import allows_kernel
 
+Pair = tuple[int, int]
 Function = Callable[..., Tensor]
 Gradients = tuple[Tensor | None, ...]
 
@@ -87,7 +88,19 @@ def differentiable(
 
     for operator, backward in zip(operators, (gradients, gradients_by_input, gradients_by_weight), strict=True):
         operator.register_autograd(backward, setup_context=save)
-    return convolve
+
+    def convolution(
+        x: Tensor,
+        weight: Tensor,
+        index: Tensor,
+        bias: Tensor | None = None,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+    ) -> Tensor:
+        return convolve(x, weight, index, bias, stride, padding, dilation)
+
+    return convolution
 
 
 def _direct(function: Function, operator: Function) -> Function:
@@ -105,60 +118,31 @@ def _operators(
 ) -> tuple[CustomOpDef, CustomOpDef, CustomOpDef]:
     """Register the operators."""
 
-    @torch.library.custom_op(name, mutates_args=(), device_types=device_types)
-    def convolve(
-        x: Tensor,
-        weight: Tensor,
-        index: Tensor,
-        bias: Tensor | None,
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-    ) -> Tensor:
-        return forward(x, weight, index, bias, stride, padding, dilation)
+    def register(suffix: str, function: Function, operands: str, fake: Function) -> CustomOpDef:
+        schema = f"({operands}, int[] stride, int[] padding, int[] dilation) -> Tensor"
+        operator = torch.library.custom_op(
+            name + suffix, function, mutates_args=(), device_types=device_types, schema=schema
+        )
+        operator.register_fake(fake)
+        return operator
 
-    @convolve.register_fake
-    def _(
-        x: Tensor,
-        weight: Tensor,
-        index: Tensor,
-        bias: Tensor | None,
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-    ) -> Tensor:
-        return x.new_empty(output_shape(x, weight, stride, padding, dilation))
-
-    @torch.library.custom_op(f"{name}_input_gradient", mutates_args=(), device_types=device_types)
-    def gradient_input(
-        gradient: Tensor,
-        shape: list[int],
-        weight: Tensor,
-        index: Tensor,
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-    ) -> Tensor:
-        return input_gradient(gradient, shape, weight, index, stride, padding, dilation)
-
-    @gradient_input.register_fake
-    def _(gradient: Tensor, shape: list[int], *_: Any) -> Tensor:
-        return gradient.new_empty(shape)
-
-    @torch.library.custom_op(f"{name}_weight_gradient", mutates_args=(), device_types=device_types)
-    def gradient_weight(
-        gradient: Tensor,
-        x: Tensor,
-        shape: list[int],
-        index: Tensor,
-        stride: list[int],
-        padding: list[int],
-        dilation: list[int],
-    ) -> Tensor:
-        return weight_gradient(gradient, x, shape, index, stride, padding, dilation)
-
-    @gradient_weight.register_fake
-    def _(gradient: Tensor, x: Tensor, shape: list[int], *_: Any) -> Tensor:
-        return gradient.new_empty(shape)
-
-    return convolve, gradient_input, gradient_weight
+    return (
+        register(
+            "",
+            forward,
+            "Tensor x, Tensor weight, Tensor index, Tensor? bias",
+            lambda x, weight, index, bias, *geometry: x.new_empty(output_shape(x, weight, *geometry)),
+        ),
+        register(
+            "_input_gradient",
+            input_gradient,
+            "Tensor gradient, int[] shape, Tensor weight, Tensor index",
+            lambda gradient, shape, *_: gradient.new_empty(shape),
+        ),
+        register(
+            "_weight_gradient",
+            weight_gradient,
+            "Tensor gradient, Tensor x, int[] shape, Tensor index",
+            lambda gradient, x, shape, *_: gradient.new_empty(shape),
+        ),
+    )

@@ -70,10 +70,6 @@ def plot_connection_matrix(network: nn.Module | ConnectionMatrix, title: str = "
 
     The color is the distance from source to reader, in nodes.
 
-    Args:
-        network: Model with stages, or a `ConnectionMatrix`.
-        title: Title.
-
     Raises:
         SkipweaveError: The model has no stages.
     """

@@ -9,12 +9,7 @@ from skipweave.plotting.figure_files import write_figure
 
 
 def plot_errors(networks: Mapping[str, tuple[float, float]], path: Path) -> None:
-    """Plot published errors against measured times, one point per network.
-
-    Args:
-        networks: Milliseconds per image and error in percent, by name.
-        path: SVG file to write.
-    """
+    """Plot published errors against measured times, one point per network."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for name, (ms, error) in networks.items():
@@ -24,4 +19,4 @@ def plot_errors(networks: Mapping[str, tuple[float, float]], path: Path) -> None
     axes.set_ylabel("published error [%]")
     axes.margins(0.15)
     axes.grid(alpha=0.15)
-    write_figure(figure, path, "svg")
+    write_figure(figure, path)

@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from skipweave.files.atomic_write import replacing
+from skipweave.plotting.figure_files import save_figure
 from skipweave.plotting.log_axes import set_log_scale
 
 Row = Mapping[str, float | None]
@@ -50,8 +50,6 @@ def draw_curves(rows: Sequence[Row], metric: str, axis_label: str, title: str) -
 
 def write_curves(path: Path, rows: Sequence[Row], metric: str, axis_label: str, title: str) -> None:
     """Draw the curves into PATH.png and PATH.svg; the other arguments are those of `draw_curves`."""
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skipweave", "text.parse_math": False}):
+    with rc_context({"text.parse_math": False}):
         figure = draw_curves(rows, metric, axis_label, title)
-        for kind, extra in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
-            with replacing(path.with_suffix(f".{kind}")) as temporary:
-                figure.savefig(temporary, format=kind, **extra)
+        save_figure(figure, path)

@@ -23,10 +23,6 @@ _PANELS = 3  # SeqConv layers per row
 def plot_cross_norms(network: nn.Module | Sequence[np.ndarray], title: str = "") -> Figure:
     """Plot the relative L2 norms of the weights that read whole stages: one panel per stage, one bar per node.
 
-    Args:
-        network: DelugeNet, or the result of `cross_norms`.
-        title: Title.
-
     Raises:
         SkipweaveError: The network has no such weights.
     """
@@ -48,10 +44,6 @@ def plot_cross_norms(network: nn.Module | Sequence[np.ndarray], title: str = "")
 
 def plot_reuse(network: nn.Module | Sequence[np.ndarray], title: str = "") -> Figure:
     """Plot the weight of each link: one panel per stage, one column per unit; links that do not exist are gray.
-
-    Args:
-        network: Network of concatenated nodes, or the result of `reuse_maps`.
-        title: Title.
 
     Raises:
         SkipweaveError: The network has no concatenated nodes.
@@ -75,10 +67,6 @@ def plot_groups(network: nn.Module | Sequence[GroupMap], title: str = "") -> Fig
 
     The groups of a layer's input are numbered up to 0, the newest, and its own from 1; a line separates them. Links
     that do not exist are gray.
-
-    Args:
-        network: Network with SeqConv layers, or results of `group_maps`.
-        title: Title.
 
     Raises:
         SkipweaveError: The network has no SeqConv layers.

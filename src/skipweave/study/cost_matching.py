@@ -1,6 +1,7 @@
 """Cost matching: networks scaled in width to about equal cost, with units and topology unchanged."""
 
 import inspect
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -60,21 +61,13 @@ def match_cost(
 def largest_within(cost_at: Callable[[int], int], target: int) -> int:
     """Find the largest scale whose cost is at most the target, for a cost that grows with the scale.
 
-    Args:
-        cost_at: Cost at a scale of 1 or more; at most the target at 1.
-        target: The bound.
-
     >>> largest_within(lambda scale: scale * scale, 50)
     7
     """
     high = 2
     while cost_at(high) <= target:
         high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost_at(middle) <= target else (low, middle)
-    return low
+    return bisect_right(range(high), target, lo=high // 2, key=cost_at) - 1
 
 
 def _knob(name: str, model: nn.Module) -> tuple[str, list[Fraction]]:

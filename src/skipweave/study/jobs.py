@@ -79,7 +79,8 @@ def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
     run = RunDirectory(run_dir)
     if different := differences(config, run.read_config()):
         raise SkipweaveError(
-            f"{run_dir} was started with another config ({'; '.join(different)}): use another --output, or that config"
+            f"{run_dir} was started with another config ({'; '.join(different.values())}): "
+            f"use another --output, or that config"
         )
     return run.read_summary()
 
@@ -99,15 +100,7 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
 
 
 def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:
-    """Train one network, and send the events of its callbacks as (method, arguments).
-
-    Args:
-        trainer: Trains it.
-        threads: Threads of PyTorch on the CPU.
-        skipped_images: Training images that cannot be read.
-        job: What to train.
-        send: Sends an event to the process of the study.
-    """
+    """Train one network, and send the events of its callbacks as (method, arguments)."""
     torch.set_num_threads(threads)
     return trainer(job.config, resume=job.resume, callbacks=[SendEvents(send)], skipped_images=skipped_images)
 

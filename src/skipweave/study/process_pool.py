@@ -37,14 +37,7 @@ def _never() -> bool:
 def run_serially(
     jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None], stopping: Callable[[], bool] = _never
 ) -> None:
-    """Run the jobs one after another in this process.
-
-    Args:
-        jobs: What to do.
-        work: Called with a job and a function that passes on progress.
-        on_event: Called with every event.
-        stopping: Whether to begin no more jobs.
-    """
+    """Run the jobs one after another in this process."""
     for index, job in enumerate(jobs):
         if stopping():
             return

@@ -37,11 +37,7 @@ class Display:
 
 
 class RichDisplay(Display):
-    """Shows a study on a terminal; to a file or pipe it writes the lines only.
-
-    Args:
-        console: Where to.
-    """
+    """Shows a study on a terminal; to a file or pipe it writes the lines only."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(

@@ -27,7 +27,7 @@ from skipweave.training import Callback, ModelConfig, fit
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import arguments_for
-from skipweave.training.preflight import check_batch, notes_before
+from skipweave.training.preflight import check_batch, check_validation, notes_before
 from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.tasks.metrics import MEAN_AP, MEAN_IOU, TOP1_ERROR, Metric
@@ -83,7 +83,9 @@ def _check_data(config: StudyConfig, data: Data) -> None:
     with noted_in(problems):
         check_classes(data)
     with noted_in(problems):
-        check_batch(config.batch_size, data)
+        check_batch(config, data)
+    with noted_in(problems):
+        check_validation(config, data)
     if problems:
         raise SkipweaveError(*problems)
 

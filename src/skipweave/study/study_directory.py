@@ -21,9 +21,6 @@ from skipweave_config.validation import validate_json
 class StudyDirectory:
     """The files of one study.
 
-    Args:
-        path: The folder; made if it is missing.
-
     Raises:
         SkipweaveError: It cannot be made.
     """
@@ -74,12 +71,7 @@ class StudyDirectory:
 
 
 def read_curve(run_dir: Path, metric: str) -> tuple[Epoch, ...]:
-    """A run's learning curve, from its metrics.csv; empty without one.
-
-    Args:
-        run_dir: The run directory.
-        metric: Name of the metric.
-    """
+    """A run's learning curve, from its metrics.csv; empty without one."""
     metrics = run_dir / "metrics.csv"
     if not metrics.is_file():
         return ()

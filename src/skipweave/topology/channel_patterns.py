@@ -65,16 +65,6 @@ class ChannelPattern:
         return self.out_channels // int(self.sources.shape[0])
 
     @property
-    def links(self) -> int:
-        """Number of (output, input) pairs in which the output reads the input."""
-        return self.out_channels * self.fan_in
-
-    @property
-    def density(self) -> float:
-        """Fraction of all (output, input) pairs that are links."""
-        return self.fan_in / self.in_channels
-
-    @property
     def readers(self) -> NDArray[np.int64]:
         """Number of outputs that read each input, of shape (in_channels,)."""
         return np.bincount(self.sources.ravel(), minlength=self.in_channels) * self.block

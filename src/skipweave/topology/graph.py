@@ -5,14 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from skipweave_config.errors import SkipweaveError
-
-if TYPE_CHECKING:
-    import networkx
 
 _UNREACHED = np.iinfo(np.int32).max // 2
 
@@ -188,16 +185,6 @@ class Topology:
         for reader, sources in enumerate(self.reads, start=1):
             matrix[reader, list(sources)] = True
         return matrix
-
-    def to_networkx(self) -> "networkx.DiGraph[Any]":
-        """Convert to a networkx graph with edges from source to reader; the virtual node is named `"output"`."""
-        import networkx
-
-        graph: networkx.DiGraph[Any] = networkx.DiGraph(name=self.name)
-        graph.add_nodes_from(range(self.units + 1))
-        for reader, sources in enumerate(self.reads, start=1):
-            graph.add_edges_from((source, reader if reader <= self.units else "output") for source in sources)
-        return graph
 
 
 def join_stages(stages: Sequence[Topology]) -> Topology:

@@ -53,10 +53,6 @@ def channel_graph(model: nn.Module, trials: Trials) -> ChannelGraph:
     layer's input then shows which channels it depends on, and the gradient of a sum weighted by channel index shows
     which input channels they become.
 
-    Args:
-        model: The network, on any device; not modified.
-        trials: Inputs to run it with.
-
     Raises:
         SkipweaveError: The replica cannot run.
     """
@@ -112,14 +108,7 @@ class _Differentiable(TorchFunctionMode):
 
 
 class _Tracer:
-    """Records inputs and outputs of every layer of a replica while it runs.
-
-    Args:
-        model: The network.
-        magnitude: Maximum absolute value of the substitutes' outputs.
-        signed: Whether they have both signs.
-        generator: Random number generator.
-    """
+    """Records inputs and outputs of every layer of a replica while it runs."""
 
     def __init__(self, model: nn.Module, magnitude: float, signed: bool, generator: torch.Generator) -> None:
         self.twin = _neutral(model)

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from skipweave.tracing.copies import has_hooks, in_mode, tensors_of
 from skipweave.tracing.example_inputs import Inputs
-from skipweave.tracing.held_tensors import tensors_in
+from skipweave.tracing.held_tensors import tensors_in, tensors_of_tree
 from skipweave.tracing.replicas import Trials, run
 from skipweave_config.errors import SkipweaveError
 
@@ -209,7 +209,7 @@ class _Recorder(TorchDispatchMode):
 
     def enter(self, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Record the inputs of a module."""
-        given = _tensors((args, kwargs))
+        given = tensors_of_tree((args, kwargs))
         if part in self._known.has_hooks and not self._within_whole():
             self._seen_by_hooks.update(self._read(tensors_in((args, kwargs))))
         self._inside.append((part, given, self._read(given)))
@@ -220,7 +220,7 @@ class _Recorder(TorchDispatchMode):
         if self._within_whole():
             return
         if part in self._known.whole:
-            self._note(self._known.whole[part], True, given, reads, _tensors(made))
+            self._note(self._known.whole[part], True, given, reads, tensors_of_tree(made))
         if part in self._known.has_hooks:
             self._seen_by_hooks.update(self._read(tensors_in(made)))
 
@@ -228,13 +228,13 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if self._within_whole():
             return func(*args, **kwargs)
-        given = _tensors((args, kwargs))
+        given = tensors_of_tree((args, kwargs))
         reads = self._read(given)
         self.shared.update(self._owners[id(tensor)] for tensor in given if id(tensor) in self._owners)
         made = func(*args, **kwargs)
         plain = tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args)
         written = _written(func, args, kwargs)
-        self._note(str(func), False, given, reads, _tensors(made), written, plain, tuple(func.tags))
+        self._note(str(func), False, given, reads, tensors_of_tree(made), written, plain, tuple(func.tags))
         return made
 
     def _within_whole(self) -> bool:
@@ -284,7 +284,7 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> lis
     known = func._schema.arguments
     named = {argument.name: value for argument, value in zip(known, args, strict=False)} | dict(kwargs)
     writes = (argument.name for argument in known if argument.alias_info and argument.alias_info.is_write)
-    return [tensor for name in writes for tensor in _tensors(named.get(name))]
+    return [tensor for name in writes for tensor in tensors_of_tree(named.get(name))]
 
 
 def _memory(tensor: Tensor) -> int:
@@ -293,7 +293,3 @@ def _memory(tensor: Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):
         return 0
-
-
-def _tensors(tree: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

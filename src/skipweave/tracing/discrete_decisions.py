@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from skipweave.tracing.held_tensors import tensors_of_tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +49,10 @@ class Decisions(TorchDispatchMode):
         return tensor in self._dependent
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = _tensors((args, kwargs))
+        given = tensors_of_tree((args, kwargs))
         dependent = True in [self.depends(tensor) for tensor in given]
         made = func(*args, **(kwargs or {}))
-        results = _tensors(made)
+        results = tensors_of_tree(made)
         for tensor in results if dependent else ():
             self._dependent[tensor] = True
         chosen = tuple(tensor for tensor in results if not (tensor.is_floating_point() or tensor.is_complex()))
@@ -79,7 +80,3 @@ def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
     finite = one.isfinite()
     largest = one[finite].abs().max().item() if finite.any() else 0.0
     return torch.allclose(one, other, rtol=0, atol=tolerance * largest, equal_nan=True)
-
-
-def _tensors(tree: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

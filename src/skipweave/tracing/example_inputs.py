@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
+from skipweave.tracing.held_tensors import tensors_of_tree
 from skipweave_config.errors import SkipweaveError
 
 InputSize = tuple[int, ...]
@@ -34,15 +35,15 @@ class Inputs:
         for value in (*self.args, *self.kwargs.values()):
             if _is_list_of_images(value):
                 return len(value)
-            for leaf in tree_leaves(value):
-                if isinstance(leaf, Tensor) and leaf.dim():
-                    return max(1, len(leaf))
+            for tensor in tensors_of_tree(value):
+                if tensor.dim():
+                    return max(1, len(tensor))
         return 1
 
     @property
     def are_meta(self) -> bool:
         """Whether a tensor is on the meta device."""
-        return any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((self.args, self.kwargs)))
+        return any(tensor.is_meta for tensor in tensors_of_tree((self.args, self.kwargs)))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
         """Return the inputs with a function applied to every tensor."""
@@ -64,7 +65,7 @@ class Inputs:
         """Show the shapes."""
         if len(self.args) == 1 and not self.kwargs and isinstance(self.args[0], Tensor) and self.args[0].dim() == 4:
             return f"images of size {tuple(self.args[0].shape[1:])} (a batch of {len(self.args[0])})"
-        shapes = [str(tuple(leaf.shape)) for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
+        shapes = [str(tuple(tensor.shape)) for tensor in tensors_of_tree((self.args, self.kwargs))]
         return f"inputs of shape {', '.join(shapes)}" if shapes else "these inputs"
 
 

@@ -6,6 +6,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 _NEVER = (str, bytes, int, float, complex, type, ModuleType, nn.Module)
 
@@ -30,3 +31,8 @@ def _tensors(value: object, seen: set[int]) -> Iterator[Tensor]:
             waiting += [found.__closure__, found.__defaults__]
         else:
             waiting += gc.get_referents(found)
+
+
+def tensors_of_tree(tree: object) -> list[Tensor]:
+    """Tensors in nested tuples, lists and dictionaries."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

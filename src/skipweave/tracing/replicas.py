@@ -78,10 +78,10 @@ def trials_of(model: nn.Module, input_size: InputSize | None, example_inputs: An
     raise failure
 
 
-def runs(twin: nn.Module, inputs: Inputs, method: str = "forward") -> bool:
+def runs(twin: nn.Module, inputs: Inputs) -> bool:
     """Whether a replica runs on these inputs."""
     try:
-        run(twin, inputs, method)
+        run(twin, inputs)
     except SkipweaveError:
         return False
     return True

@@ -7,7 +7,15 @@ from skipweave.training.run.loading import Split, Which, load_run, load_run_imag
 from skipweave.training.run.summary import EpochRow, Phase, RunSummary
 from skipweave.training.tasks.metrics import METRICS, ClassificationMetrics, Metric, Metrics, SegmentationMetrics
 from skipweave_config.fit_config import FitConfig, ModelConfig
-from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
+from skipweave_config.recipe import (
+    DensifyConfig,
+    EarlyStoppingConfig,
+    EmaConfig,
+    LossConfig,
+    MixConfig,
+    OptimConfig,
+    ScheduleConfig,
+)
 
 __all__ = [
     "METRICS",
@@ -15,11 +23,14 @@ __all__ = [
     "ClassificationMetrics",
     "DensifyConfig",
     "Description",
+    "EarlyStoppingConfig",
+    "EmaConfig",
     "EpochRow",
     "FitConfig",
     "LossConfig",
     "Metric",
     "Metrics",
+    "MixConfig",
     "ModelConfig",
     "OptimConfig",
     "Phase",

@@ -42,13 +42,7 @@ def count_heads(network: nn.Module) -> int:
 
 
 class LossWeights:
-    """The weight of each head's loss, by epoch.
-
-    Args:
-        loss: The loss config.
-        heads: Number of heads of the network.
-        epochs: Epochs of the run.
-    """
+    """The weight of each head's loss, by epoch."""
 
     def __init__(self, loss: LossConfig, heads: int, epochs: int) -> None:
         self._last_only = (0.0,) * (heads - 1) + (1.0,)

@@ -17,11 +17,6 @@ class Densifier:
 
     What there is to add at a step follows from the step and from the network's state, so a resumed run needs nothing
     else to continue as before.
-
-    Args:
-        config: when.
-        start: density that the network was made with.
-        seed: of the run.
     """
 
     def __init__(self, config: DensifyConfig, start: float, seed: int) -> None:
@@ -45,12 +40,6 @@ class Densifier:
 
 def make_densifier(config: DensifyConfig, network: nn.Module, args: Mapping[str, Any], seed: int) -> Densifier | None:
     """Create the densifier of a config, if it has one.
-
-    Args:
-        config: The config.
-        network: built.
-        args: its overrides.
-        seed: of the run.
 
     Raises:
         SkipweaveError: the network was not sparsified.

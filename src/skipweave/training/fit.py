@@ -35,7 +35,7 @@ from skipweave.training.signals import stop_requests
 from skipweave.training.tasks.metrics import of_heads
 from skipweave.training.tasks.task import Data, Task, task_for
 from skipweave_config.errors import SkipweaveError, Stopped
-from skipweave_config.fit_config import COMPUTED_FIELDS, FitConfig, differences
+from skipweave_config.fit_config import COMPUTED_FIELDS, FREE_TO_EXTEND, FitConfig, differences
 
 
 def fit(
@@ -53,8 +53,9 @@ def fit(
     Args:
         config: The config. The run gets a new folder in `config.output`.
         resume: Folder of a run to continue instead, from its last checkpoint to the end, as if it had never stopped;
-            `config` may then differ from the run's own in where it is computed and read from only
-            (`config.FREE_TO_CHANGE`).
+            `config` may then differ from the run's own in where it is computed and read from
+            (`fit_config.FREE_TO_CHANGE`). With more epochs, or another patience, the run is extended, finished or not:
+            from there on learning rates are those of a run of so many epochs.
         callbacks: Called in the process of rank 0.
         skipped_images: Where `config.data.on_bad` is `skip`, the training images that cannot be read, if they have
             been found before; by default all images are read to find them.
@@ -63,7 +64,7 @@ def fit(
             those of `folder`, float tensors are taken as they are. Labels are class indices, or 0 and 1 per class.
 
     Returns:
-        The finished run's figures; at once if the run to resume is finished.
+        The finished run's figures; at once if the run to resume is finished and not to be extended.
 
     Raises:
         SkipweaveError: The config, the data or the run to resume do not allow it, training diverged, or something
@@ -71,10 +72,11 @@ def fit(
         Stopped: SIGTERM, SIGINT or SIGUSR1 asked for it, in the main thread; the run is saved, and the message has
             the command to resume. It is a `SystemExit`: uncaught, it ends Python with the signal's exit status.
     """
+    extended = ""
     if resume is not None:
         folder = RunDirectory.reopen(resume)
-        config = _resumable(config, folder)
-        if finished := folder.read_summary():
+        config, extended = _resumable(config, folder)
+        if not extended and (finished := folder.read_summary()):
             for callback in callbacks:
                 callback.on_fit_end(finished)
             return finished
@@ -84,6 +86,7 @@ def fit(
             report,
             config=config,
             resume=resume,
+            extended=extended,
             callbacks=callbacks,
             skipped_images=skipped_images,
             datasets=datasets,
@@ -94,16 +97,39 @@ def fit(
     return _finished(RunDirectory(Path(path)))
 
 
-def _resumable(config: FitConfig, folder: RunDirectory) -> FitConfig:
-    """The config, with the value range that the run found in its images; it must not differ in what affects results."""
+def _resumable(config: FitConfig, folder: RunDirectory) -> tuple[FitConfig, str]:
+    """The config, with the value range that the run found in its images, and how it extends the run, if it does.
+
+    It must not differ otherwise in what affects results.
+    """
     own = folder.read_config()
     found = {name: getattr(own.data, name) for name in COMPUTED_FIELDS if getattr(config.data, name) is None}
     config = replace(config, data=replace(config.data, **found))
-    if different := differences(config, own):
+    different = differences(config, own)
+    wrong = [text for name, text in different.items() if name not in FREE_TO_EXTEND or config.epochs < own.epochs]
+    if wrong:
         raise SkipweaveError(
-            f"cannot resume {folder.path} with another config ({'; '.join(different)}): start a new run for those"
+            f"cannot resume {folder.path} with another config ({'; '.join(wrong)}): start a new run for those"
         )
-    return config
+    finished = folder.read_summary()
+    if finished and finished.stopped_early and list(different) == ["epochs"]:
+        raise SkipweaveError(
+            f"{folder.path} stopped early, after {finished.epochs} epochs: give early_stopping.patience too, 0 for none"
+        )
+    return config, "; ".join(different.values())
+
+
+def _extension(loop: Loop, extended: str) -> str:
+    """How a run is extended, and what that means for the learning rate, in a line."""
+    epochs = loop.config.epochs
+    if loop.finished:
+        return f"extended ({extended}), but no epoch is left to train"
+    rows = loop.state.rows
+    last = f", after {rows[-1].lr:.3g} in epoch {rows[-1].epoch}" if rows else ""
+    return (
+        f"extended ({extended}): the schedule is now that of a run of {epochs} epochs; "
+        f"the next step has a learning rate of {loop.learning_rate(loop.state.step):.3g}{last}"
+    )
 
 
 def _finished(folder: RunDirectory) -> RunSummary:
@@ -122,6 +148,7 @@ def _run(
     fabric: Fabric,
     config: FitConfig,
     resume: Path | None,
+    extended: str,
     callbacks: Sequence[Callback],
     skipped_images: Sequence[Unreadable] | None,
     datasets: Mapping[str, Any] | None,
@@ -140,24 +167,27 @@ def _run(
         check_before(config, args, data)
         task = task_for(data, config.loss)
         config, plan = (config, None) if resume else _within_memory(config, args, task, data)
-        check_batch(config.batch_size, data)
+        check_batch(config, data)
         description = Description.of(config.model.name, args, data)
         check = partial(check_same_network, ours=description)
         warning = _hold(stack, fabric, resume, check) if resume else ""
         saved, _ = RunDirectory(resume).newest(check) if resume else (None, "")
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
         learner = Learner(fabric, config, args, task)
-        state = first_state(config, saved, learner, description)
+        state, start = first_state(config, saved, learner, description)
         folder = _directory(stack, fabric, config, resume, report)
-        if fabric.is_global_zero and config.data.on_bad == "skip":
+        if fabric.is_global_zero:
             with folder.writing():
-                folder.write_skipped(skipped)
+                if config.data.on_bad == "skip":
+                    folder.write_skipped(skipped)
+                if extended:
+                    folder.extend(config)
         records = Records(folder, description, active=fabric.is_global_zero)
         stack.enter_context(warnings_once(partial(records.log, "warning"), shown=fabric.is_global_zero))
         request = stack.enter_context(stop_requests())
         loop = Loop(learner, data, config, state, records, callbacks, request)
         notes = (
-            *(warning, note, str(plan or "")),
+            *(warning, note, start, str(plan or ""), extended and _extension(loop, extended)),
             *notes_before(config, data),
             *(_weights_of_classes(task, data.classes), skipped_note(skipped, folder)),
         )
@@ -262,6 +292,7 @@ def _within_memory(
         (data.in_chans, *data.image_size),
         batch_size=config.batch_size // config.devices,
         limit=config.max_memory,
+        averaged=config.ema.decay > 0,
     )
     return replace(
         config, grad_checkpointing=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices
@@ -320,13 +351,14 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         step_seconds=median(row.step_seconds for row in rows),
         phases=tuple(loop.state.phases),
         skipped=skipped,
+        stopped_early=loop.stops_early,
     )
     if loop.fabric.is_global_zero:
         with folder.writing():
             if best:
                 keep_as(folder.best, folder.weights)
             else:
-                save_weights(folder.weights, learner.network.state_dict(), loop.records.description, len(rows))
+                save_weights(folder.weights, learner.evaluated.state_dict(), loop.records.description, len(rows))
             columns, title = [row.as_columns() for row in rows], f"{config.model.name} on {loop.data.name}"
             write_curves(folder.curves, columns, metric.name, metric.axis_label, title)
             folder.write_summary(summary)

@@ -1,48 +1,36 @@
 """The state in which a run starts: from a checkpoint, from the weights of another run, or from random weights."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from skipweave.training.checkpoint.run_state import RunState
-from skipweave.training.checkpoint.tensor_file import Saved, open_saved
-from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
-from skipweave.training.learner import NETWORK, Learner, check_moments
+from skipweave.training.checkpoint.tensor_file import Saved
+from skipweave.training.checkpoint.weights_file import Description
+from skipweave.training.learner import EMA, NETWORK, Learner, check_moments
 from skipweave.training.run.records import CHECKPOINT
+from skipweave.training.starting_weights import starting_weights
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
 
-def first_state(config: FitConfig, saved: Saved | None, learner: Learner, description: Description) -> RunState:
+def first_state(
+    config: FitConfig, saved: Saved | None, learner: Learner, description: Description
+) -> tuple[RunState, str]:
     """Load the network and the optimizer as the run starts or resumes.
 
-    Args:
-        config: The run's config.
-        saved: The checkpoint to resume from, if there is one.
-        learner: Gets the weights and the optimizer's state.
-        description: Description of the network.
+    Returns:
+        Where the run stands; and a line about the weights it starts from, empty if these are random or the run's own.
 
     Raises:
-        SkipweaveError: The checkpoint or the weights do not fit.
+        SkipweaveError: The checkpoint or the weights do not fit, or cannot be downloaded.
     """
     if saved:
         learner.load_state(saved)
-        return RunState.from_plain(saved.info.get("state"), learner.task.metrics())
-    if config.start:
-        _start_from(config.start, learner, description)
-    return RunState(learner.task.metrics())
-
-
-def _start_from(path: Path, learner: Learner, ours: Description) -> None:
-    """Load the weights of another run's network."""
-    saved = open_saved(path)
-    if saved.info.get("format") != WEIGHTS:
-        raise SkipweaveError(f"start is {path}: expected a file of weights, such as a run's model.safetensors")
-    theirs = Description.from_plain(saved.info.get("description"), path)
-    if theirs.classes != ours.classes:
-        raise SkipweaveError(
-            f"start is {path}, whose classes {theirs.classes} are not those of the data: {ours.classes}"
-        )
-    learner.load_weights(saved)
+        return RunState.from_plain(saved.info.get("state"), learner.task.metrics()), ""
+    note = ""
+    if config.start or config.model.pretrained:
+        tensors, note = starting_weights(config, description, learner.network)
+        learner.network.load_state_dict(tensors)
+    return RunState(learner.task.metrics()), note
 
 
 def check_same_network(saved: Saved, ours: Description) -> None:
@@ -65,4 +53,6 @@ def check_same_network(saved: Saved, ours: Description) -> None:
             f"{saved.path} is of {theirs.model} with {theirs.args} on {theirs.data}: "
             f"expected {ours.model} with {ours.args} on {ours.data}, as in config.yaml"
         )
+    if any(name.startswith(EMA) for name in saved.shapes):
+        ours.expect(saved, EMA)
     check_moments(saved, ours.expect(saved, NETWORK))

@@ -1,27 +1,31 @@
 """A network and its optimizer on their device: the training step, and their state in a checkpoint."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, distributed
+from timm.utils import ModelEmaV3
+from torch import Tensor, distributed, nn
 
 from skipweave.data import mix_seed
 from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
-from skipweave.training.checkpoint.optimizer_state import pack, unpack
+from skipweave.training.checkpoint.optimizer_state import names_in_order, pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier
 from skipweave.training.distributed.synchronization import sum_over_processes
+from skipweave.training.freezing import freeze
 from skipweave.training.model_building import build_network, check_labels, enable_grad_checkpointing
-from skipweave.training.optimizers import make_optimizer
+from skipweave.training.optimization.mixing import make_mixer
+from skipweave.training.optimization.optimizers import clip_gradients, make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave.transforms.regional_compilation import compile_units
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
-NETWORK, OPTIMIZER = "network/", "optimizer/"
+NETWORK, EMA, OPTIMIZER = "network/", "ema/", "optimizer/"
 
 
 class Learner:
@@ -38,6 +42,8 @@ class Learner:
 
     Attributes:
         network: Bare.
+        ema: Its exponential moving average, by timm; None without one.
+        optim: The optimizer's config.
         heads: The same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
         loss_weights: The weight of each head's loss, by epoch.
         density: Density of the network's sparse layers at the present step, if links are added; else None.
@@ -52,52 +58,88 @@ class Learner:
         check_labels(self.name, self.network, pixels=task.labels_pixels)
         if config.grad_checkpointing:
             enable_grad_checkpointing(self.name, self.network)
+        self._frozen = freeze(self.name, self.network, config.freeze, norms=config.freeze_norms)
         if config.compile_units:
             compile_units(self.network)
         self.loss_weights = LossWeights(config.loss, count_heads(self.network), config.epochs)
-        self.parameter_names = [name for name, _ in self.network.named_parameters()]
-        self.optimizer = make_optimizer(config.optim, self.network.parameters())
+        self.optim = config.optim
+        self.optimizer = make_optimizer(config.optim, self.network)
+        self.parameter_names = names_in_order(self.optimizer, self.network)
         self.density: float | None = None
         self._densifier = make_densifier(config.densify, self.network, args, config.seed)
+        self._mixer = make_mixer(config.mix, args["num_classes"])
+        self._mixed_epochs = config.epochs - config.mix.last_epochs
+        self._mixing = False
+        self._step = 0
+        self.ema = (
+            ModelEmaV3(self.network, config.ema.decay, use_warmup=config.ema.warmup) if config.ema.decay else None
+        )
         self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimizer)
+        self._ema_heads = fabric.setup_module(AllHeads(self.ema.module)) if self.ema else None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to evaluate and to save, bare: the average, or without one the network in training."""
+        return self.ema.module if self.ema else self.network
+
+    @property
+    def evaluated_heads(self) -> nn.Module:
+        """The same as Fabric wraps it: images to the logits of each head."""
+        return self._ema_heads or self.heads
 
     def start_step(self, step: int) -> None:
         """Add links if the config densifies the network before this step of the run, counted from 0."""
+        self._step = step
         if self._densifier:
             self.density = self._densifier.prepare(self.network, self.optimizer, step)
 
-    def start_epoch(self) -> None:
-        """Set training mode."""
+    def start_epoch(self, epoch: int = 0) -> None:
+        """Set training mode, except for what is frozen, and whether to mix images in this epoch, counted from 0."""
         self.heads.train()
+        for module in self._frozen:
+            module.eval()
+        self._mixing = epoch < self._mixed_epochs
 
-    def backward(self, images: Tensor, labels: Tensor, head_weights: Sequence[float]) -> Tensor:
-        """Compute the gradients of the loss of a batch, without waiting for the device.
+    def backward(self, images: Tensor, labels: Tensor, head_weights: Sequence[float], last: bool = True) -> Tensor:
+        """Add the gradients of the loss of a batch to those of the step, without waiting for the device.
 
         Args:
             images: Of this process.
             labels: Their labels.
             head_weights: The weight of each head's loss.
+            last: Whether this is the last batch of the step, after which processes average their gradients.
 
         Returns:
-            The batch's sums, as the task counts them, of this process and on its device.
+            The batch's sums, as the task counts them, of this process and on its device. Predictions of mixed images
+            are compared with the label of the largest weight.
         """
         images, labels = self.fabric.to_device((images, labels))
-        self._stepper.zero_grad()
-        heads = self.heads(images)
-        loss = self.task.loss(heads, labels, head_weights)
-        self.fabric.backward(loss)
+        targets = labels
+        if self._mixer and self._mixing:
+            images, targets = self._mixer(images, labels)
+            labels = targets.argmax(1) if targets.dim() > 1 else targets
+        with self.fabric.no_backward_sync(self.heads, enabled=not last):
+            heads = self.heads(images)
+            loss = self.task.loss(heads, targets, head_weights)
+            self.fabric.backward(loss / self.optim.accumulate)
         return self.task.batch_sums(heads[-1].detach(), labels, loss)
 
     def optimizer_step(self, lr: float) -> None:
-        """Update the weights with this learning rate."""
+        """Update the weights with this learning rate, and their average, and release the gradients."""
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1)
+        if self.optim.clip_grad is not None:
+            self.fabric.strategy.precision.unscale_gradients(self.optimizer)
+            clip_gradients(self.optim, self.network)
         self._stepper.step()
+        self._stepper.zero_grad()
+        if self.ema:
+            self.ema.update(self.network, step=self._step + 1)
 
     def start_evaluation(self) -> None:
         """Set evaluation mode, with the running statistics of the first process in every process."""
         if self.fabric.world_size > 1:
-            for buffer in self.network.buffers():
+            for buffer in (*self.network.buffers(), *(self.ema.buffers() if self.ema else ())):
                 distributed.broadcast(buffer, 0)
         self.heads.eval()
 
@@ -118,10 +160,13 @@ class Learner:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state that a step changes, as named tensors and plain values."""
-        moments, values = pack(self.optimizer, self.parameter_names)
+        moments, values, groups = pack(self.optimizer, self.parameter_names)
         tensors = {NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
+        if self.ema:
+            tensors |= {EMA + name: tensor for name, tensor in self.ema.module.state_dict().items()}
         tensors |= {OPTIMIZER + name: tensor for name, tensor in moments.items()}
-        return tensors, {"optimizer": values, "precision": self.fabric.strategy.precision.state_dict()}
+        precision = self.fabric.strategy.precision.state_dict()
+        return tensors, {"optimizer": values, "optimizer_groups": groups, "precision": precision}
 
     def load_state(self, saved: Saved) -> None:
         """Load what `state` returned.
@@ -131,31 +176,40 @@ class Learner:
         """
         match_fan_ins(self.network, without_prefix(saved.shapes, NETWORK))
         self._expect(saved, NETWORK)
+        if self.ema:
+            self._expect(saved, EMA)
         tensors = saved.tensors()
         moments = {name.removeprefix(OPTIMIZER): value for name, value in tensors.items() if name.startswith(OPTIMIZER)}
-        self._load_network(tensors, NETWORK)
+        self._load_network(self.network, tensors, NETWORK)
+        if self.ema:
+            self._load_network(self.ema.module, tensors, EMA)
         try:
-            unpack(self.optimizer, self.parameter_names, moments, saved.info["optimizer"])
+            groups = saved.info.get("optimizer_groups", [])  # not in older files
+            unpack(self.optimizer, self.parameter_names, moments, saved.info["optimizer"], groups)
             self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SkipweaveError(f"the optimizer's state in {saved.path} does not fit the config ({error})") from error
 
     def load_weights(self, saved: Saved) -> None:
-        """Load the tensors of a network only.
+        """Load the tensors of a network only, into the one in training and its average.
 
         Raises:
             SkipweaveError: The file is of another network, or damaged.
         """
         match_fan_ins(self.network, saved.shapes)
         self._expect(saved, "")
-        self._load_network(saved.tensors(), "")
+        tensors = saved.tensors()
+        self._load_network(self.network, tensors, "")
+        if self.ema:
+            self.ema.set(self.network)
 
     def _expect(self, saved: Saved, prefix: str) -> None:
         saved.expect(self.network.state_dict(), prefix, self.name)
 
-    def _load_network(self, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    @staticmethod
+    def _load_network(network: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        self.network.load_state_dict(own)
+        network.load_state_dict(own)
 
 
 def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
@@ -166,11 +220,10 @@ def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:
         network: The tensors, by name; they may be on the meta device.
 
     Raises:
-        SkipweaveError: A tensor is neither a number nor of the shape of the one that it is kept for, or is of neither
-            network nor optimizer.
+        SkipweaveError: A tensor is larger than the one that it is kept for, or is of neither network nor optimizer.
     """
     for name, shape in saved.shapes.items():
         kept_for = name.removeprefix(OPTIMIZER).rpartition("/")[0]
         whose = network.get(kept_for) if name.startswith(OPTIMIZER) else None
-        if not name.startswith(NETWORK) and (whose is None or shape not in ((), tuple(whose.shape))):
+        if not name.startswith((NETWORK, EMA)) and (whose is None or prod(shape) > whose.numel()):
             raise SkipweaveError(f"{saved.path} is not of this network: tensor {name} does not belong to its optimizer")

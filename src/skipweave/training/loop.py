@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -12,15 +13,17 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.data.epoch_loader import Transform
 from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Callback
-from skipweave.training.checkpoint.run_state import RunState
+from skipweave.training.checkpoint.run_state import RunState, best_row
 from skipweave.training.distributed.synchronization import StepBuffer, sum_over_processes
 from skipweave.training.learner import Learner
+from skipweave.training.optimization.schedules import Schedule
 from skipweave.training.run.records import Records
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
-from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads
+from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads, of_raw
 from skipweave.training.tasks.task import Data, evaluate_heads
 from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import FitConfig
@@ -57,26 +60,48 @@ class Loop:
     _loss: float | None = None  # of the last batch that is known to the host
 
     def __post_init__(self) -> None:
-        """Count the steps of an epoch."""
+        """Count the steps of an epoch, and bring the schedule to the present one."""
         self.fabric = self.learner.fabric
-        self.steps = steps_per_epoch(len(self.data.train), self.config.batch_size, drop_last=True)
+        self.step_images = self.config.batch_size * self.config.optim.accumulate
+        self.steps = steps_per_epoch(len(self.data.train), self.step_images, drop_last=True)
+        self.schedule = Schedule(
+            self.config.schedule,
+            self.config.optim.lr,
+            steps=self.steps,
+            epochs=self.config.epochs,
+            metric=self.state.metrics.metric,
+        )
+        for row in self.state.rows:
+            self.schedule.end_epoch(row)
         self.buffer = StepBuffer(self.fabric, self.request)
 
     def run(self) -> None:
-        """Train to the last epoch.
+        """Train to the last epoch, or until the metric has not improved for as long as the config allows.
 
         Raises:
             SkipweaveError: Training diverged, or something cannot be written.
             Stopped: A signal asked for it; all that was done is saved.
         """
-        while self.state.epoch < self.config.epochs:
+        while not self.finished:
             self.train_epoch()
             self.end_epoch()
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the best epoch lies as far back as the config allows."""
+        patience, rows = self.config.early_stopping.patience, self.state.rows
+        best = best_row(rows, self.state.metrics.metric)
+        return bool(patience and best and len(rows) - best.epoch >= patience)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left to train."""
+        return self.state.epoch >= self.config.epochs or self.stops_early
 
     def train_epoch(self) -> None:
         """Take the remaining steps of the present epoch."""
         config, state = self.config, self.state
-        self.learner.start_epoch()
+        self.learner.start_epoch(state.epoch)
         head_weights = self.learner.loss_weights(state.epoch)
         batches = self.batches(
             self.data.train,
@@ -84,16 +109,16 @@ class Loop:
             batch_size=config.batch_size,
             seed=config.seed,
             epoch=state.epoch,
-            start_step=state.step,
+            start_step=state.step * config.optim.accumulate,
             shuffle=True,
             balance=self.data.balance,
             drop_last=True,
         )
         clock = time.perf_counter()
-        for images, labels in batches:
+        for _ in range(state.step, self.steps):
             self.learner.start_step(self.steps_done)
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
-            self.buffer.add(self.learner.backward(images, labels, head_weights))
+            self.buffer.add(self.backward(batches, head_weights))
             self.learner.optimizer_step(self.learning_rate(state.step))
             state.count_step(self.learner.density)
             for callback in self.callbacks:
@@ -106,6 +131,13 @@ class Loop:
                 if asked:
                     raise self.stopped(asked)
                 clock = time.perf_counter()
+
+    def backward(self, batches: Iterator[Batch], head_weights: Sequence[float]) -> Tensor:
+        """Compute the gradients of a step, from one batch or several; return the sums of its images."""
+        parts = self.config.optim.accumulate
+        step = enumerate(islice(batches, parts), start=1)
+        sums = [self.learner.backward(images, labels, head_weights, part == parts) for part, (images, labels) in step]
+        return torch.stack(sums).sum(0) if parts > 1 else sums[0]
 
     def synchronize(self, since: float) -> signal.Signals | None:
         """Read the sums of the steps since the last synchronization; return the signal that asked to stop, if any.
@@ -136,7 +168,8 @@ class Loop:
         """Validate, record the epoch, and go to the start of the next."""
         self.check_weights()
         state, train, clock = self.state, self.state.metrics, time.perf_counter()
-        val = self.evaluate(self.data.val, on_stop=self.save) if self.data.val else []
+        val = self.evaluate(self.data.val, self.save) if self.data.val else []
+        raw = self.evaluate(self.data.val, self.save, raw=True) if self.data.val and self.learner.ema else []
         if val and not val[-1].finite:
             raise self.diverged("the validation loss is non-finite", state.step - 1)
         row = EpochRow(
@@ -146,24 +179,30 @@ class Loop:
             train_loss=train.mean_loss,
             train_metrics=train.compute(),
             val_loss=val[-1].mean_loss if val else None,
-            val_metrics=of_heads(val),
+            val_metrics={**of_heads(val), **(of_raw(raw[-1]) if raw else {})},
             seconds=state.seconds + time.perf_counter() - clock,
             step_seconds=median(self._step_seconds or [state.seconds / state.step]),
         )
         self._step_seconds.clear()
         state.finish_epoch(row)
+        self.schedule.end_epoch(row)
         self.records.end_epoch(self.learner, state)
         for callback in self.callbacks:
             callback.on_epoch_end(row)
 
     def evaluate(
-        self, images: ImageDataset | SegmentationDataset, on_stop: Callable[[], None] = lambda: None
+        self,
+        images: ImageDataset | SegmentationDataset,
+        on_stop: Callable[[], None] = lambda: None,
+        *,
+        raw: bool = False,
     ) -> list[Metrics]:
         """Evaluate every head on a split, every image once whatever the number of processes; the last head is last.
 
         Args:
             images: The split.
             on_stop: What to do before stopping when a signal asks for it.
+            raw: Evaluate the network in training, not its average.
         """
         self.learner.start_evaluation()
         task = self.learner.task
@@ -171,7 +210,8 @@ class Loop:
         batches = self.batches(images, self.data.eval_transform, batch_size=batch_size, seed=0, epoch=0, shuffle=False)
         steps = steps_per_epoch(len(images), self.process_batch_size(batch_size), world_size=self.fabric.world_size)
         batches = self.stoppable(batches, steps, on_stop)
-        own = evaluate_heads(self.fabric, self.learner.heads, count_heads(self.learner.network), batches, task)
+        heads = self.learner.heads if raw else self.learner.evaluated_heads
+        own = evaluate_heads(self.fabric, heads, count_heads(self.learner.network), batches, task)
         return over_processes(own, self.fabric)
 
     def stoppable(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:
@@ -185,7 +225,7 @@ class Loop:
     def batches(
         self,
         images: ImageDataset | SegmentationDataset,
-        transform: Callable[..., Any],
+        transform: Transform,
         *,
         batch_size: int,
         **order: Any,
@@ -208,8 +248,7 @@ class Loop:
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of a step of the present epoch."""
-        done, epoch = self.state.epoch * self.steps + step, self.state.epoch
-        return self.config.optim.lr * self.config.schedule.factor(done, self.steps * self.config.epochs, epoch)
+        return self.schedule(self.state.epoch * self.steps + step)
 
     @property
     def steps_done(self) -> int:
@@ -225,7 +264,7 @@ class Loop:
     @property
     def place(self) -> str:
         """Epoch and step, for messages."""
-        if self.state.epoch == self.config.epochs:
+        if self.finished:
             return "after the last epoch"
         return f"in epoch {self.state.epoch + 1} after {self.state.step} of {self.steps} steps"
 
@@ -254,7 +293,7 @@ class Loop:
         folder, lr, state = self.records.folder, self.learning_rate(step), self.state
         indices = batch_indices(
             len(self.data.train),
-            self.config.batch_size,
+            self.step_images,
             seed=self.config.seed,
             epoch=state.epoch,
             step=step,

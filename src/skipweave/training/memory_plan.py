@@ -9,7 +9,7 @@ from torch import nn
 from skipweave.analysis.memory import peak_bytes
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
 from skipweave.training.model_building import enable_grad_checkpointing
-from skipweave.training.optimizers import make_optimizer
+from skipweave.training.optimization.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import OptimConfig
@@ -45,6 +45,7 @@ def plan_memory(
     *,
     batch_size: int,
     limit: int,
+    averaged: bool = False,
 ) -> MemoryPlan:
     """Choose activation checkpointing and batch size; both stay unchanged if the step fits in memory.
 
@@ -62,15 +63,16 @@ def plan_memory(
         image_shape: (C, H, W) of the images of a batch.
         batch_size: Most images per step.
         limit: Memory in bytes.
+        averaged: Whether there is an average of weights and statistics.
 
     Raises:
-        SkipweaveError: Two images do not fit.
+        SkipweaveError: Two images do not fit, or the optimizer cannot run on the meta device.
     """
     with torch.device("meta"):
         can_checkpoint = hasattr(make_network(), "set_grad_checkpointing")
     for grad_checkpointing in (False, True) if can_checkpoint else (False,):
         small, large = (
-            _step_bytes(make_network, task, optim, image_shape, batch, grad_checkpointing) for batch in _TRIED
+            _step_bytes(make_network, task, optim, image_shape, batch, grad_checkpointing, averaged) for batch in _TRIED
         )
         image = (large - small) / (_TRIED[1] - _TRIED[0])
         fixed = small - _TRIED[0] * image
@@ -95,6 +97,7 @@ def _step_bytes(
     image_shape: tuple[int, int, int],
     batch: int,
     grad_checkpointing: bool,
+    averaged: bool,
 ) -> int:
     """Peak memory in bytes of the second training step, when the optimizer has its state."""
     with torch.device("meta"):
@@ -105,13 +108,21 @@ def _step_bytes(
         enable_grad_checkpointing("the network", network)
     heads = AllHeads(network)
     head_weights = [1.0] * count_heads(network)
-    optimizer = make_optimizer(optim, network.parameters())
+    optimizer = make_optimizer(optim, network)
 
     def steps() -> None:
         for _ in range(2):
             optimizer.zero_grad()
             task.loss(heads(images), labels, head_weights).backward()
-            optimizer.step()
+            try:
+                optimizer.step()
+            except RuntimeError as error:
+                raise SkipweaveError(
+                    f"max_memory is not for the optimizer {optim.name}, whose steps depend on values of tensors: "
+                    f"leave it out, or choose another optim.name"
+                ) from error
 
-    given = [*network.parameters(), *network.buffers(), images, labels]
-    return peak_bytes(steps, given) + sum(tensor.nbytes for tensor in given)
+    state = [*network.parameters(), *network.buffers()]
+    given = [*state, images, labels]
+    kept = [*given, *(state if averaged else ())]
+    return peak_bytes(steps, given) + sum(tensor.nbytes for tensor in kept)

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from skipweave.models import create_model
-from skipweave.transforms import COMPRESSION, build_compressed, check_compression
+from skipweave.transforms import build_compressed, check_compression
 from skipweave_config.errors import SkipweaveError, noted_in
+from skipweave_config.model_table import COMPRESSION
 
 if TYPE_CHECKING:
     from skipweave.training.tasks.task import Data
@@ -58,20 +59,23 @@ def check_labels(name: str, network: nn.Module, *, pixels: bool) -> None:
     raise SkipweaveError(f"{name} predicts segmentation masks, the data has one label per image: try sparsenet40_24")
 
 
-def build_network(name: str, args: Mapping[str, Any]) -> nn.Module:
+def build_network(name: str, args: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
     """Create a registered network.
 
     Args:
         name: Of `skipweave models`, or of timm.
         args: All of its overrides, `depth_multiplier` and `sparsify` too (`skipweave.transforms.build_compressed`).
+        pretrained: Whether to load its pretrained weights, which may have to be downloaded.
 
     Raises:
-        SkipweaveError: The name or an override is unknown or does not fit.
+        SkipweaveError: The name or an override is unknown or does not fit, or the weights cannot be loaded.
     """
     if forbidden := [key for key in args if key in _NOT_ARGUMENTS]:
-        raise SkipweaveError(f"{', '.join(forbidden)} cannot be set for {name}: networks are trained from scratch here")
+        raise SkipweaveError(
+            f"{', '.join(forbidden)} cannot be set for {name}: use model.pretrained, or start for other weights"
+        )
     try:
-        return build_compressed(partial(create_model, name), args)
+        return build_compressed(partial(create_model, name, **({"pretrained": True} if pretrained else {})), args)
     except SkipweaveError:
         raise
     except Exception as error:  # other timm models raise various errors

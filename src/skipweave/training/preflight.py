@@ -15,49 +15,47 @@ from skipweave.data import (
     read_header,
     workers_warning,
 )
+from skipweave.models import check_pretrained
 from skipweave.training.distributed.devices import make_fabric
+from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, sketch
+from skipweave.training.optimization.optimizers import check_optimizer
 from skipweave.training.tasks.task import Data
-from skipweave.transforms import COMPRESSION
 from skipweave_config.data_config import DEEP_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
-from skipweave_config.study_config import NetworkConfig
+from skipweave_config.model_table import COMPRESSION
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 _MOST_COUNTS = 20  # classes whose numbers of images are printed
 _IMBALANCE = 5
 
 
-def check_config(models: Mapping[str, ModelConfig | NetworkConfig], accelerator: str, precision: str) -> None:
+def check_config(models: Mapping[str, ModelConfig | NetworkConfig], config: FitConfig | StudyConfig) -> None:
     """Check that models can be built, without memory for their weights, and that there is a device for them.
 
-    Args:
-        models: Models by the name of their field.
-        accelerator: Device type.
-        precision: Precision, as Lightning Fabric calls it.
-
     Raises:
-        SkipweaveError: A model or one of its arguments is unknown or does not fit, or there is no such device.
+        SkipweaveError: A model or the optimizer, or one of their arguments, is unknown or does not fit, or there is no
+            such device.
     """
     problems: list[str] = []
     for field, model in models.items():
         try:
             check_network(model.name, model.args)
+            if isinstance(model, ModelConfig) and model.pretrained:
+                check_pretrained(model.name)
         except SkipweaveError as error:
             problems += [f"{field}: {problem}" for problem in error.problems]
     with noted_in(problems):
-        make_fabric(accelerator, precision=precision)
+        check_optimizer(config.optim)
+    with noted_in(problems):
+        make_fabric(config.accelerator, precision=config.precision)
     if problems:
         raise SkipweaveError(*problems)
 
 
 def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:
     """Check that a network can be trained on data, and evaluated, in batches as configured.
-
-    Args:
-        config: The config.
-        args: all of the network's overrides.
-        data: as it was loaded.
 
     Raises:
         SkipweaveError: every reason why it cannot.
@@ -68,35 +66,48 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
         check_classes(data)
     with noted_in(problems):
         if config.max_memory is None:  # else the batch is still to be chosen
-            check_batch(config.batch_size, data)
+            check_batch(config, data)
+    with noted_in(problems):
+        check_validation(config, data)
     with noted_in(problems):
         network = sketch(config.model.name, dense)
         check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
+        freeze(config.model.name, network, config.freeze, norms=config.freeze_norms)
         check_sizes(network, data, config.batch_size // config.devices)
     if problems:
         raise SkipweaveError(*problems)
 
 
-def check_batch(batch_size: int, data: Data) -> None:
-    """Check that there are enough training images for a batch.
+def check_batch(config: FitConfig | StudyConfig, data: Data) -> None:
+    """Check that there are enough training images for a step.
 
     Raises:
         SkipweaveError: there are not.
     """
-    if len(data.train) < batch_size:
+    parts = config.optim.accumulate
+    if len(data.train) < config.batch_size * parts:
+        times, less = (f" and optim.accumulate {parts}", f"a {parts}th of ") if parts > 1 else ("", "")
         raise SkipweaveError(
-            f"batch_size is {batch_size}, but there are only {len(data.train)} training images: "
-            f"give a batch_size of at most that"
+            f"batch_size is {config.batch_size}{times}, but there are only {len(data.train)} training images: "
+            f"give a batch_size of at most {less}that"
         )
+
+
+def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:
+    """Check that there are validation images where training depends on them.
+
+    Raises:
+        SkipweaveError: There are none.
+    """
+    plateau = "schedule.name is plateau" if config.schedule.name == "plateau" else ""
+    patience = config.early_stopping.patience
+    stopping = f"early_stopping.patience is {patience}" if patience else ""
+    if not data.val and (asked := list(filter(None, (plateau, stopping)))):
+        raise SkipweaveError(f"{' and '.join(asked)}, but {data.name} has no validation images: give data.validation")
 
 
 def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
     """Check that a network can be trained on the images as they are cropped, and evaluated.
-
-    Args:
-        network: on any device.
-        data: as it was loaded.
-        batch: training images at once, of a process.
 
     Raises:
         SkipweaveError: an image is too small for it, or a batch.

@@ -1,7 +1,7 @@
 """Transforms of a given CNN: conversion to SeqConv layers, compression, link removal, optimization for inference."""
 
 from skipweave.transforms.compression.compressed_model import CompressedLayer, CompressedModel
-from skipweave.transforms.compression.compression_overrides import COMPRESSION, build_compressed, check_compression
+from skipweave.transforms.compression.compression_overrides import build_compressed, check_compression
 from skipweave.transforms.compression.depth_multiplier import depth_multiplier
 from skipweave.transforms.compression.sparsify import sparsify
 from skipweave.transforms.convert import Conversion, convert
@@ -10,7 +10,6 @@ from skipweave.transforms.inference.optimize_for_inference import InferenceNet, 
 from skipweave.transforms.remove_links import Removal, remove_links
 
 __all__ = [
-    "COMPRESSION",
     "CompressedLayer",
     "CompressedModel",
     "Conversion",

@@ -62,15 +62,7 @@ def listed(reasons: Mapping[str, str], none: str) -> str:
 
 
 def carry_over(old: nn.Module, new: nn.Module) -> nn.Module:
-    """Copy training mode, hooks, attributes and `requires_grad` from a module to its replacement.
-
-    Args:
-        old: The module to be replaced.
-        new: Its replacement, modified in place.
-
-    Returns:
-        The replacement.
-    """
+    """Copy training mode, hooks, attributes and `requires_grad` from a module to its replacement, and return that."""
     new.train(old.training)
     for name in (*HOOKS, *_HOOK_FLAGS):
         getattr(new, name).update(getattr(old, name))

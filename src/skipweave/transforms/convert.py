@@ -16,6 +16,7 @@ from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, trials_of
 from skipweave.tracing.unsupported_networks import check_supported
 from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors
+from skipweave.transforms.compression.compressed_model import count_parameters
 from skipweave.transforms.verification import Reference
 from skipweave_config.errors import SkipweaveError
 
@@ -103,7 +104,7 @@ def convert(
         reasons = listed(kept, "none is larger than 1x1")
         raise SkipweaveError(f"the network has no convolution to replace ({reasons})")
     reference.require(converted, "the converted network", "Convert only the convolutional part of the network.")
-    return Conversion(converted, replaced, kept, (_parameters(model), _parameters(converted)))
+    return Conversion(converted, replaced, kept, (count_parameters(model), count_parameters(converted)))
 
 
 def _usual_size(model: nn.Module, example_inputs: Any) -> InputSize | None:
@@ -185,7 +186,3 @@ def _layer(conv: nn.Conv2d, group_size: int) -> RawSeqConv2d:
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
     return layer.to(conv.weight)
-
-
-def _parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

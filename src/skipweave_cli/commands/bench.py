@@ -1,11 +1,12 @@
 """`skipweave bench`: interleaved timing of networks."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -14,7 +15,7 @@ from rich.progress import Progress, TaskID
 from torch import nn
 
 from skipweave.analysis.profile import profile
-from skipweave.analysis.speed import Case, Speed, measure_speeds
+from skipweave.analysis.speed import Case, Speed, measure_speeds, timed_action
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ledger import rows
 from skipweave.models import create_model
@@ -25,31 +26,7 @@ from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import new_table, print_table, say
 from skipweave_config.errors import SkipweaveError
 
-
-@dataclass(frozen=True)
-class _Line:
-    """Line of the CSV file."""
-
-    date: str
-    machine: str
-    torch: str
-    threads: int
-    model: str
-    side: int
-    mode: str
-    batch: int
-    precision: str
-    memory_format: str
-    compiled: bool
-    repeats: int
-    ms: float
-    low_ms: float
-    high_ms: float
-    ratio: float
-    images_per_second: float
-    macs_ms: float
-    bytes_ms: float
-    error: str
+Line = dict[str, Any]  # of the CSV file
 
 
 def bench(options: BenchOptions) -> None:
@@ -75,7 +52,7 @@ def bench(options: BenchOptions) -> None:
     ]
     if not cases:
         raise SkipweaveError(f"batches is {list(options.batches)}: expected 2 or more for training steps")
-    lines: list[_Line] = []
+    lines: list[Line] = []
     with Progress(transient=True) as progress:
         for case in cases:
             task = progress.add_task(_title(case), total=repeats)
@@ -84,7 +61,12 @@ def bench(options: BenchOptions) -> None:
                 progress.update(task, completed=done)
 
             speeds = measure_speeds(
-                networks, costs, case, input_size=shape, repeats=repeats, device=on, progress=update
+                {name: timed_action(make(), case, shape, on) for name, make in networks.items()},
+                costs,
+                case,
+                repeats=repeats,
+                device=on,
+                progress=update,
             )
             lines += _lines(speeds, case, shape, repeats, on)
             progress.remove_task(task)
@@ -140,11 +122,11 @@ def _title(case: Case) -> str:
 
 def _lines(
     speeds: dict[str, Speed], case: Case, shape: tuple[int, int, int], repeats: int, device: torch.device
-) -> Iterator[_Line]:
+) -> Iterator[Line]:
     first = next(iter(speeds.values()))
     for name, speed in speeds.items():
         figures = {key: round(value, 3) for key, value in asdict(speed).items()}
-        yield _Line(
+        yield dict(
             date=date.today().isoformat(),
             machine=machine(device),
             torch=torch.__version__,
@@ -165,36 +147,35 @@ def _error(name: str) -> str:
     return next(found, "")
 
 
-def _is_of(line: _Line, case: Case) -> bool:
-    return all(getattr(line, key) == value for key, value in asdict(case).items())
+def _is_of(line: Line, case: Case) -> bool:
+    return all(line[key] == value for key, value in asdict(case).items())
 
 
-def _print(lines: Sequence[_Line]) -> None:
+def _print(lines: Sequence[Line]) -> None:
     columns = ("time, ms", "quartiles", "ratio", "images/s", "MACs bound, ms", "bytes bound, ms", "published error, %")
     table = new_table("network", *columns, right=columns)
     for line in lines:
         table.add_row(
-            line.model,
-            f"{line.ms:.2f}",
-            f"{line.low_ms:.2f} to {line.high_ms:.2f}",
-            f"{line.ratio:.2f}",
-            f"{line.images_per_second:.1f}",
-            f"{line.macs_ms:.2f}",
-            f"{line.bytes_ms:.2f}",
-            line.error,
+            line["model"],
+            f"{line['ms']:.2f}",
+            f"{line['low_ms']:.2f} to {line['high_ms']:.2f}",
+            f"{line['ratio']:.2f}",
+            f"{line['images_per_second']:.1f}",
+            f"{line['macs_ms']:.2f}",
+            f"{line['bytes_ms']:.2f}",
+            line["error"],
         )
     print_table(table)
 
 
-def _write(save: Path, lines: Sequence[_Line]) -> None:
-    rows = [asdict(line) for line in lines]
-    write_text(save, as_csv([rows[0], *(row.values() for row in rows)]))
+def _write(save: Path, lines: Sequence[Line]) -> None:
+    write_text(save, as_csv([lines[0], *(line.values() for line in lines)]))
     say(f"saved {save}")
     best: dict[str, tuple[float, float]] = {}
     for line in lines:
-        if line.mode == "inference" and line.error:
-            ms = min(line.ms / line.batch, best.get(line.model, (line.ms, 0.0))[0])
-            best[line.model] = (ms, float(line.error))
+        if line["mode"] == "inference" and line["error"]:
+            ms = min(line["ms"] / line["batch"], best.get(line["model"], (line["ms"], 0.0))[0])
+            best[line["model"]] = (ms, float(line["error"]))
     if best:
         plot_errors(best, save.with_suffix(".svg"))
         say(f"saved {save.with_suffix('.svg')}")
@@ -203,9 +184,9 @@ def _write(save: Path, lines: Sequence[_Line]) -> None:
         say(f"no plot {plot} of published errors against inference times: {_missing(lines)}")
 
 
-def _missing(lines: Sequence[_Line]) -> str:
+def _missing(lines: Sequence[Line]) -> str:
     """Reason for a missing plot of errors."""
-    if any(line.mode == "inference" for line in lines):
-        names = ", ".join(dict.fromkeys(line.model for line in lines))
+    if any(line["mode"] == "inference" for line in lines):
+        names = ", ".join(dict.fromkeys(line["model"] for line in lines))
         return f"no published error of {names}"
     return "inference was not timed"

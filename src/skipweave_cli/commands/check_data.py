@@ -6,13 +6,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from skipweave.data import DataConfig, DataReport, Finding, check_dataset
+from skipweave.data import DataConfig, DataReport, Finding, check_dataset, workers_warning
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ops.cpu.processor import cores
 from skipweave_cli.options import CheckDataOptions
 from skipweave_cli.output_files import make_room
-from skipweave_cli.tables import BAR, new_table, print_table, say
-from skipweave_cli.worker_warning import warn_of_workers
+from skipweave_cli.tables import BAR, complain, new_table, print_table, say
 
 _MOST_CLASSES = 10  # whose numbers of images are printed
 _KIND = {True: "bad", False: "note"}
@@ -31,7 +30,7 @@ def check_data(options: CheckDataOptions) -> int:
     if save:
         make_room([save])
     if options.workers is not None:
-        warn_of_workers(workers)
+        complain(workers_warning(workers), "warning")
     report = _read(options.config.data, workers)
     if report.findings:
         _show(report.findings)

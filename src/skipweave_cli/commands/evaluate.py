@@ -1,11 +1,11 @@
 """`skipweave validate` and `skipweave test`: evaluate a run."""
 
+from skipweave.data import workers_warning
 from skipweave.inference import evaluate
 from skipweave.training import Split
 from skipweave_cli.options import EvaluateOptions
-from skipweave_cli.tables import say
+from skipweave_cli.tables import complain, say
 from skipweave_cli.training_display import metrics_text
-from skipweave_cli.worker_warning import warn_of_workers
 
 _KINDS = {"iou": "IoU", "ap": "AP"}
 
@@ -21,7 +21,7 @@ def test(options: EvaluateOptions) -> None:
 
 
 def _evaluate(options: EvaluateOptions, split: Split) -> None:
-    warn_of_workers(options.workers)
+    complain(workers_warning(options.workers), "warning")
     *exits, last = evaluate(
         options.run,
         split,

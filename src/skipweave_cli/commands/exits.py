@@ -4,17 +4,16 @@ import torch
 from matplotlib.figure import Figure
 
 from skipweave.analysis.profile import profile
-from skipweave.data import SegmentationData
+from skipweave.data import SegmentationData, workers_warning
 from skipweave.inference.evaluation import evaluate_images
-from skipweave.plotting.figure_files import save_figure
+from skipweave.plotting.figure_files import figure_paths, save_figure
 from skipweave.plotting.mask_overlays import plot_masks
 from skipweave.training import load_run_images
 from skipweave.training.run.loading import RunImages
 from skipweave_cli.options import ExitsOptions
-from skipweave_cli.output_files import make_room, pictures
-from skipweave_cli.tables import new_table, print_table, say
+from skipweave_cli.output_files import make_room
+from skipweave_cli.tables import complain, new_table, print_table, say
 from skipweave_cli.training_display import metrics_text
-from skipweave_cli.worker_warning import warn_of_workers
 from skipweave_config.errors import SkipweaveError
 
 _DRAWN = 4  # exits in a figure, evenly spaced, as in Log-DenseNet's Fig. 2
@@ -27,9 +26,9 @@ def exits(options: ExitsOptions) -> None:
         SkipweaveError: The model has no exits, or there is no such run, split or image.
     """
     run, save = options.run, options.save
-    warn_of_workers(options.workers)
+    complain(workers_warning(options.workers), "warning")
     if save:
-        make_room(pictures(save))
+        make_room(figure_paths(save))
     loaded = load_run_images(run, options.split, options.which, options.root)
     macs = profile(loaded.network, (loaded.data.in_chans, *loaded.data.image_size)).exit_macs
     if not macs:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from torch import nn
 
-from skipweave.export import hub_config, local_weights, model_card, to_onnx
+from skipweave.export import hub_config, model_card, to_onnx
 from skipweave.files.atomic_write import replacing, write_text
+from skipweave.files.hub import local_weights
 from skipweave.training import METRICS, Description, Which, load_run, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import count_parameters

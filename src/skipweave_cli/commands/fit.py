@@ -13,5 +13,5 @@ def fit(options: FitOptions) -> None:
         SkipweaveError: The model cannot be built, or as `skipweave.training.fit`.
     """
     config = options.config
-    check_config({"model": config.model}, config.accelerator, config.precision)
+    check_config({"model": config.model}, config)
     train(config, resume=options.resume, callbacks=[RunDisplay()])

@@ -10,8 +10,8 @@ from matplotlib import rc_context
 from rich.table import Table
 from torch import nn
 
-from skipweave.export import local_weights
-from skipweave.files.atomic_write import as_csv, replacing
+from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.files.hub import local_weights
 from skipweave.models import create_model
 from skipweave.plotting import paper_figures
 from skipweave.plotting.figure_files import write_figure
@@ -98,14 +98,13 @@ def _files(plots: Sequence[Plot], save: Path | None) -> dict[Path, Plot]:
 
 
 def _write(made: Plot, title: str, path: Path) -> None:
-    with replacing(path) as temporary:
-        if path.suffix == ".csv":
-            rows = ((*value[:3], f"{value.value:.6g}") for value in made.values)
-            temporary.write_text(as_csv([Value._fields, *rows]), encoding="utf-8")
-        else:
-            with rc_context({"text.parse_math": False}):  # the description in a file is text
-                figure = made.draw(title)
-            write_figure(figure, temporary, path.suffix.removeprefix("."))
+    if path.suffix == ".csv":
+        rows = ((*value[:3], f"{value.value:.6g}") for value in made.values)
+        write_text(path, as_csv([Value._fields, *rows]))
+    else:
+        with rc_context({"text.parse_math": False}):  # the description in a file is text
+            figure = made.draw(title)
+        write_figure(figure, path)
 
 
 def _table(made: Plot) -> Table:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.data import list_images
-from skipweave.export import local_weights
 from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.files.hub import local_weights
 from skipweave.inference import Prediction
 from skipweave.inference import predict as predict_images
 from skipweave.training import load_run, load_weights

@@ -9,10 +9,10 @@ from rich.table import Table
 from skipweave.analysis.profile import Profile, profile
 from skipweave.models import create_model
 from skipweave.plotting.connections import plot_connections
-from skipweave.plotting.figure_files import save_figure
+from skipweave.plotting.figure_files import figure_paths, save_figure
 from skipweave.transforms import build_compressed
 from skipweave_cli.options import ShowOptions
-from skipweave_cli.output_files import make_room, pictures
+from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import new_table, print_table, say
 
 
@@ -25,7 +25,7 @@ def show(options: ShowOptions) -> None:
     name, save = options.model, options.save
     prefix = save / name if save is not None and save.is_dir() else save
     if prefix is not None:
-        make_room(pictures(prefix))
+        make_room(figure_paths(prefix))
     with torch.device("meta"):
         network = build_compressed(partial(create_model, name), options.args)
     title = " ".join([name, *(f"{key}={value}" for key, value in options.args.items())])

@@ -25,7 +25,7 @@ def study(options: StudyOptions) -> int:
     """
     config = options.config if options.resume is None else replace(options.config, output=options.resume)
     models = {f"networks[{number}]": network for number, network in enumerate(config.networks)}
-    check_config(models, config.accelerator, config.precision)
+    check_config(models, config)
     console = PlainConsole(soft_wrap=True)
     with RichDisplay(console) as display:
         results = run_study(config, display=display)

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from skipweave.data import DataConfig, PixelCounts, count_pixels, load_segmentation
-from skipweave.data.segmentation import ClassEntry, ClassList, SegmentationDataset
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList
+from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
 
 CLASSES = ClassList((ClassEntry("a", 0), ClassEntry("b", 1), ClassEntry("c", 2), ClassEntry("void", 3)), "list.csv")
 
@@ -18,22 +19,14 @@ def images(tmp_path, maps):
 
 
 def test_pixels_are_counted(tmp_path):
-    calls = []
-    counted = count_pixels(
-        images(tmp_path, [[[0, 0, 1, 3]], [[0, 3], [3, 3]], [[2, 2]]]), lambda done, of: calls.append((done, of))
-    )
-    assert counted == PixelCounts(("a", "b", "c"), pixels=(3, 1, 2), present=(4, 3, 2), total=10)
+    counted = count_pixels(images(tmp_path, [[[0, 0, 1, 3]], [[0, 3], [3, 3]], [[2, 2]]]))
+    assert counted == PixelCounts(("a", "b", "c"), pixels=(3, 1, 2), total=10)
     assert counted.frequencies() == (0.3, 0.1, 0.2)
     assert counted.weights() == pytest.approx((2 / 3, 2, 1))
-    assert counted.frequencies("present") == (3 / 4, 1 / 3, 1)
-    assert counted.weights("present") == pytest.approx((1, 9 / 4, 3 / 4))
-    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_class_that_never_occurs_has_weight_zero(tmp_path):
-    counted = count_pixels(images(tmp_path, [[[0, 0, 1, 0]]]))
-    assert counted.weights() == pytest.approx((2 / 3, 2, 0))
-    assert counted.weights("present") == pytest.approx((2 / 3, 2, 0))
+    assert count_pixels(images(tmp_path, [[[0, 0, 1, 0]]])).weights() == pytest.approx((2 / 3, 2, 0))
     assert count_pixels(images(tmp_path, [[[3, 3]]])).weights() == (0, 0, 0)
 
 
@@ -48,12 +41,6 @@ def test_the_frequencies_of_camvid(camvid):
     assert round(1 - sum(camvid.frequencies()), 5) == 0.03948
 
 
-@pytest.mark.parametrize(
-    ("of", "known"),
-    [
-        ("all", [0.266, 0.193, 4.564, 0.142, 1.0, 0.461, 3.825, 3.981, 0.765, 7.018, 15.382]),
-        ("present", [0.279, 0.202, 4.789, 0.149, 1.0, 0.424, 3.846, 1.980, 0.789, 6.385, 8.819]),
-    ],
-)
-def test_the_weights_of_camvid(camvid, of, known):
-    assert [round(weight, 3) for weight in camvid.weights(of)] == known
+def test_the_weights_of_camvid(camvid):
+    known = [0.266, 0.193, 4.564, 0.142, 1.0, 0.461, 3.825, 3.981, 0.765, 7.018, 15.382]
+    assert [round(weight, 3) for weight in camvid.weights()] == known

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipweave.data.segmentation import CAMVID, ClassEntry, ClassList, read_classes
-from skipweave.data.segmentation.class_list import pack, unpack
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList, pack, read_classes, unpack
+from skipweave.data.segmentation.mask_folders import CAMVID
 from tests.errors import raises
 
 

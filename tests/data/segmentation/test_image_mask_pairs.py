@@ -4,8 +4,9 @@ import torch
 from PIL import Image
 
 from skipweave.data import Preprocessing, epoch_loader
-from skipweave.data.segmentation import ClassEntry, ClassList, JointEvalTransform, SegmentationDataset
-from skipweave.data.segmentation.image_mask_pairs import pair_folders
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList
+from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset, pair_folders
+from skipweave.data.segmentation.joint_transforms import JointEvalTransform
 from tests.errors import raises
 
 CLASSES = ClassList((ClassEntry("ground", 0), ClassEntry("road", 1), ClassEntry("void", 2)), "list.csv")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave.data import Preprocessing, epoch_loader
-from skipweave.data.segmentation import JointEvalTransform, JointTrainTransform
+from skipweave.data.segmentation.joint_transforms import JointEvalTransform, JointTrainTransform
 
 VOID = 200
 PLAIN = Preprocessing(channels=3, resize=None, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)  # leaves bytes as they are
@@ -47,7 +47,7 @@ def test_labels_move_with_their_pixels(height, width, crop, flip, seed):
 
 def test_crops_and_flips_are_uniform():
     samples = Coordinates(5, 6, count=3000)
-    transform = JointTrainTransform(PLAIN, VOID, crop=4, flip=True)
+    transform = JointTrainTransform(PLAIN, VOID, crop=4, flip="horizontal")
     batches = epoch_loader(samples, transform, batch_size=3000, seed=0, epoch=0, shuffle=False)
     images, _ = next(iter(batches))
     corners = images.round()[:, :2, 0, [0, -1]].flatten(1)
@@ -59,7 +59,7 @@ def test_crops_and_flips_are_uniform():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_functions_of_seed_and_epoch(workers):
     samples = Coordinates(20, 20, count=12)
-    transform = JointTrainTransform(PLAIN, VOID, crop=8, flip=True)
+    transform = JointTrainTransform(PLAIN, VOID, crop=8, flip="horizontal")
 
     def epoch(number, **options):
         options = {"batch_size": 4, "seed": 3, "shuffle": True} | options
@@ -76,7 +76,7 @@ def test_batches_are_functions_of_seed_and_epoch(workers):
 def test_masks_are_resized_in_training_but_not_in_evaluation():
     half = Preprocessing(channels=3, resize=6, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
     image, labels = Coordinates(12, 18)[0]
-    small, small_labels = JointTrainTransform(half, VOID, crop=None, flip=False)(image, labels)
+    small, small_labels = JointTrainTransform(half, VOID, crop=None, flip="none")(image, labels)
     assert small.shape == (3, 6, 9)
     assert torch.equal(small_labels, labels[1::2, 1::2].long())
     evaluated, kept = JointEvalTransform(half)(image, labels)

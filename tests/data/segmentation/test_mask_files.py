@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from skipweave.data.segmentation import ClassEntry, ClassList, open_mask
+from skipweave.data.segmentation.class_list import ClassEntry, ClassList
+from skipweave.data.segmentation.mask_files import open_mask
 from tests.errors import raises
 
 CLASSES = ClassList(

@@ -22,7 +22,7 @@ def trained(kind: type[torch.optim.Optimizer], **settings: float) -> tuple[nn.Mo
 def test_state_comes_back_exactly(kind: type[torch.optim.Optimizer], settings: dict[str, float]):
     network, optimizer = trained(kind, **settings)
     names = [name for name, _ in network.named_parameters()]
-    tensors, values = pack(optimizer, names)
+    tensors, values, _ = pack(optimizer, names)
     assert all(name.partition("/")[0] in names for name in tensors)
     fresh = kind(network.parameters(), **settings)
     unpack(fresh, names, tensors, values)
@@ -35,7 +35,7 @@ def test_state_comes_back_exactly(kind: type[torch.optim.Optimizer], settings: d
 def test_moments_lie_in_memory_as_their_parameters_do():
     network, optimizer = trained(torch.optim.SGD, lr=0.1, momentum=0.9)
     names = [name for name, _ in network.named_parameters()]
-    tensors, values = pack(optimizer, names)
+    tensors, values, _ = pack(optimizer, names)
     unpack(optimizer, names, {name: tensor.contiguous() for name, tensor in tensors.items()}, values)
     for parameter, state in optimizer.state.items():
         assert state["momentum_buffer"].stride() == parameter.stride()
@@ -43,4 +43,4 @@ def test_moments_lie_in_memory_as_their_parameters_do():
 
 def test_a_fresh_optimizer_has_nothing_to_take_apart():
     network = nn.Linear(1, 1)
-    assert pack(torch.optim.SGD(network.parameters(), lr=1), ["weight", "bias"]) == ({}, {})
+    assert pack(torch.optim.SGD(network.parameters(), lr=1), ["weight", "bias"]) == ({}, {}, [{}])

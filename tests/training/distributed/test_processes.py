@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from skipweave.data import epoch_loader, load, mix_seed
 from skipweave.inference import evaluate
-from skipweave.training import FitConfig, ModelConfig, fit
+from skipweave.training import FitConfig, ModelConfig, OptimConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.model_building import arguments_for, build_network
 from skipweave.training.run.run_directory import RunDirectory
@@ -69,7 +69,9 @@ def in_turn(config: FitConfig, processes: int) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., FitConfig]) -> RunDirectory:
-    config = make_tiny(tmp_path_factory.mktemp("runs"), devices=2, precision="64-true")
+    config = make_tiny(
+        tmp_path_factory.mktemp("runs"), devices=2, precision="64-true", optim=OptimConfig(decay_norms_and_biases=True)
+    )
     return RunDirectory(fit(replace(config, data=replace(config.data, validation=701))).run_dir)
 
 

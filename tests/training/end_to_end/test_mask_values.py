@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from skipweave.data import DataConfig
-from skipweave.data.segmentation import open_mask, read_classes
+from skipweave.data.segmentation.class_list import read_classes
+from skipweave.data.segmentation.mask_files import open_mask
 from skipweave.plotting.mask_overlays import mask_image
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_run
 from skipweave_cli import main

@@ -13,7 +13,7 @@ from skipweave.training.tasks.segmentation_losses import (
     predicted_mask,
     scale_of,
     soft_cross_entropy,
-    soft_labels,
+    soft_label_pyramid,
 )
 from tests.errors import raises
 
@@ -74,7 +74,7 @@ def random_head(labels, scale, seed=1):
 def test_soft_labels_are_the_fractions_of_the_pixels(height, width, scale, seed):
     labels = random_labels(height, width, seed=seed)
     expected = torch.tensor([naive_targets(image, scale) for image in labels]).permute(0, 3, 1, 2)
-    assert torch.equal(soft_labels(labels, CLASSES, scale), expected)
+    assert torch.equal(soft_label_pyramid(labels, CLASSES, scale)[scale], expected)
 
 
 @settings(max_examples=30)
@@ -82,7 +82,7 @@ def test_soft_labels_are_the_fractions_of_the_pixels(height, width, scale, seed)
 def test_the_loss_is_its_definition(height, width, scale, seed):
     labels = random_labels(height, width, seed=seed)
     logits = random_head(labels, scale)
-    found = soft_cross_entropy(logits, soft_labels(labels, CLASSES, scale), WEIGHTS)
+    found = soft_cross_entropy(logits, soft_label_pyramid(labels, CLASSES, scale)[scale], WEIGHTS)
     assert found.item() == pytest.approx(naive_loss(logits, labels, scale), rel=1e-12, abs=1e-12)
 
 
@@ -91,7 +91,10 @@ def test_the_loss_is_its_definition(height, width, scale, seed):
 def test_the_hard_loss_is_the_soft_one_at_scale_0(weights, kind):
     labels = random_labels(7, 6).abs().to(kind)
     hard, soft = (random_head(labels, 0).requires_grad_() for _ in range(2))
-    losses = [hard_cross_entropy(hard, labels, weights), soft_cross_entropy(soft, soft_labels(labels, 4, 0), weights)]
+    losses = [
+        hard_cross_entropy(hard, labels, weights),
+        soft_cross_entropy(soft, soft_label_pyramid(labels, 4, 0)[0], weights),
+    ]
     torch.testing.assert_close(*losses)
     for loss in losses:
         loss.backward()

@@ -14,11 +14,7 @@ _PIECE = 1 << 20
 
 
 def has_all_rows(path: str | Path) -> bool:
-    """Whether the data of a PNG file decompresses to as many bytes as its size requires.
-
-    Args:
-        path: PNG file with valid chunks and checksums.
-    """
+    """Whether the data of a PNG file decompresses to as many bytes as its size requires."""
     with open(path, "rb") as file:
         file.seek(16)  # within the first chunk, the image header
         width, height, depth, colors, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))

@@ -121,11 +121,7 @@ class ClassList:
 
 
 class Code:
-    """Mapping of values or packed colors to labels.
-
-    Args:
-        labels: Label by value or packed color.
-    """
+    """Mapping of values or packed colors to labels."""
 
     def __init__(self, labels: Mapping[int, int]) -> None:
         self.numbers = np.array(sorted(labels), dtype=np.int64)

@@ -20,13 +20,13 @@ class JointTrainTransform:
         preprocessing: Size and normalization.
         void: Label of pixels to ignore, with which masks are padded; images are padded with their mean.
         crop: Side of the random crop; None for the whole image.
-        flip: Whether to flip half of the images horizontally.
+        flip: `none`, `horizontal`, `vertical` or `both`, each with probability 1/2.
     """
 
     preprocessing: Preprocessing
     void: int
     crop: int | None
-    flip: bool
+    flip: str
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Transform one pair.
@@ -42,8 +42,9 @@ class JointTrainTransform:
         mask = _resize_mask(mask, image.shape[-2:])
         if self.crop:
             image, mask = _random_window(image, mask, self.crop)
-        if self.flip and torch.rand(()) < 0.5:
-            image, mask = image.flip(-1), mask.flip(-1)
+        for dim, flips in ((-1, ("horizontal", "both")), (-2, ("vertical", "both"))):
+            if self.flip in flips and torch.rand(()) < 0.5:
+                image, mask = image.flip(dim), mask.flip(dim)
         image, mask = self.preprocessing.normalize(image), mask.long()
         if self.crop:
             missing = [0, self.crop - mask.shape[1], 0, self.crop - mask.shape[0]]

@@ -81,19 +81,16 @@ class SegmentationData:
 def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] | None = None) -> SegmentationData:
     """Load a segmentation dataset; images are decoded on access.
 
-    Args:
-        config: Dataset, its location and options.
-        progress: As for `skipweave.data.load`.
-
     Raises:
         SkipweaveError: Folders or the class list are missing or invalid, files cannot be paired, or there are too few
             images for the split.
     """
     splits = read_splits(config)
     classes = splits.train.classes
-    mean, std = _STATISTICS[config.name]
+    mean, std = (given or own for given, own in zip((config.mean, config.std), _STATISTICS[config.name], strict=True))
     plain = Preprocessing(channels=3, resize=config.image_size, mean=mean, std=std)
     preprocessing = fit_normalization(plain, config, splits.train, progress)
+    flip = (config.flip or "horizontal") if config.augment else "none"
     return SegmentationData(
         name=config.name,
         classes=classes.names,
@@ -103,6 +100,6 @@ def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] |
         train=splits.train,
         val=splits.val,
         test=splits.test,
-        train_transform=JointTrainTransform(preprocessing, classes.void, config.crop, config.augment),
+        train_transform=JointTrainTransform(preprocessing, classes.void, config.crop, flip),
         eval_transform=JointEvalTransform(preprocessing),
     )

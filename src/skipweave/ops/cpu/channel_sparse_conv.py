@@ -11,30 +11,11 @@ from skipweave.ops.channel_sparse_reference import dense_weight
 from skipweave.ops.cpu import channel_sparse_calls
 from skipweave.ops.cpu.break_even import break_even
 
-Pair = tuple[int, int]
-
-
-def channel_sparse_library(
-    x: Tensor,
-    weight: Tensor,
-    index: Tensor,
-    bias: Tensor | None = None,
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-) -> Tensor:
-    """`channel_sparse_dense` by the C library, for float32 tensors on the CPU and strides up to 2; same arguments."""
-    return _convolve(x, weight, index, bias, stride, padding, dilation)
+Pair = Sequence[int]
 
 
 def _input_gradient(
-    gradient: Tensor,
-    shape: Sequence[int],
-    weight: Tensor,
-    index: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    gradient: Tensor, shape: Pair, weight: Tensor, index: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
     """Computed by the C library, or as in a dense convolution where that is faster: for kernels as large as the map."""
     sparse = weight.shape[1] * prod(shape[2:]) / prod(stride)  # links x input positions
@@ -44,7 +25,8 @@ def _input_gradient(
     return conv2d_input(shape, dense_weight(weight, index, shape[1]), gradient, stride, padding, dilation)
 
 
-_convolve = differentiable(
+#: `channel_sparse_dense` by the C library, for float32 tensors on the CPU and strides up to 2; same arguments.
+channel_sparse_library = differentiable(
     "skipweave::channel_sparse",
     channel_sparse_calls.forward,
     _input_gradient,

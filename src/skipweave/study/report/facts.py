@@ -17,15 +17,7 @@ _OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
 
 
 def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir: Path, device: str) -> dict[str, Lines]:
-    """Return the facts of the report, by section in its order.
-
-    Args:
-        config: The study.
-        data: Dataset of the study.
-        networks: Trained networks.
-        run_dir: A finished run, whose versions are reported.
-        device: Device used for training.
-    """
+    """Return the facts of the report, by section in its order."""
     return {
         "Data and split": _data(config, data),
         "Recipe": _recipe(config, networks),

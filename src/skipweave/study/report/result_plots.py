@@ -9,10 +9,10 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
+from skipweave.plotting.figure_files import save_figure
 from skipweave.plotting.log_axes import set_log_scale
 from skipweave.study.report.distance_ordering import equal_links, links_of
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of, pareto_front
@@ -29,9 +29,7 @@ _DISTANCES = {
 }
 
 _STYLE: Any = {  # Any: matplotlib types these names one by one
-    "svg.fonttype": "none",
     "text.parse_math": False,  # labels are the user's
-    "svg.hashsalt": "skipweave",
     "font.family": "sans-serif",
     "font.size": 10.5,
     "text.color": INK,
@@ -59,7 +57,6 @@ def write_plots(folder: Path, results: Results) -> dict[str, Path]:
         Key (`parameters`, `macs`, `inference_ms`, `step_ms`, `distance`, `exits`, `curves`) to the SVG's path, in the
         report's order.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for key in COSTS:
         if any(cost_of(s, key) is not None for s in results.summaries):
@@ -76,10 +73,7 @@ def write_plots(folder: Path, results: Results) -> dict[str, Path]:
 def _save(draw: Any, path: Path, *args: Any) -> Path:
     with rc_context(_STYLE):
         figure = draw(*args)
-        FigureCanvasAgg(figure)
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(path.with_suffix(".png"), dpi=150)
-    return path.with_suffix(".svg")
+        return save_figure(figure, path)[1]
 
 
 def plot_styles(results: Results) -> dict[str, tuple[str, str]]:

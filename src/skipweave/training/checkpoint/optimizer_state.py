@@ -1,22 +1,26 @@
 """An optimizer's state as named tensors and plain values, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+_IN_CONFIG = ("params", "lr", "lr_scale", "initial_lr")
 
-def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+
+def names_in_order(optimizer: Optimizer, network: nn.Module) -> list[str]:
+    """The names of an optimizer's parameters, in the order of its groups."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Any], list[dict[str, Any]]]:
     """Convert the state to tensors and plain values.
 
-    Args:
-        optimizer: Any of torch's.
-        names: Of its parameters, in the optimizer's order.
-
     Returns:
-        Tensors by `<parameter>/<key>`, and the plain values by the same names.
+        Tensors by `<parameter>/<key>`, the plain values by the same names, and what each group counts, such as steps.
     """
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {}
@@ -24,10 +28,16 @@ def pack(optimizer: Optimizer, names: list[str]) -> tuple[dict[str, Tensor], dic
         for key, value in state.items():
             place = tensors if isinstance(value, Tensor) else values
             place[f"{names[index]}/{key}"] = value
-    return tensors, values
+    return tensors, values, [_counted(group, optimizer) for group in optimizer.param_groups]
 
 
-def unpack(optimizer: Optimizer, names: list[str], tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+def unpack(
+    optimizer: Optimizer,
+    names: list[str],
+    tensors: Mapping[str, Tensor],
+    values: Mapping[str, Any],
+    groups: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Load what `pack` returned; moments get the memory format of their parameters, for speed."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     index = {name: place for place, name in enumerate(names)}
@@ -38,4 +48,16 @@ def unpack(optimizer: Optimizer, names: list[str], tensors: Mapping[str, Tensor]
         if isinstance(value, Tensor) and value.shape == like.shape:
             value = torch.empty_like(like, dtype=value.dtype, device=value.device).copy_(value)
         state.setdefault(index[name], {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    made = optimizer.state_dict()["param_groups"]
+    counted = groups or [{}] * len(made)
+    param_groups = [{**group, **own} for group, own in zip(made, counted, strict=True)]
+    optimizer.load_state_dict({"state": state, "param_groups": param_groups})
+
+
+def _counted(group: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """The values of a group that are not set when the optimizer is made."""
+    made = (*optimizer.defaults, *_IN_CONFIG)
+    values = {
+        key: value.item() if isinstance(value, Tensor) else value for key, value in group.items() if key not in made
+    }
+    return {key: value for key, value in values.items() if isinstance(value, int | float)}

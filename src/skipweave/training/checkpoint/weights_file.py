@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from skipweave.data import Color, Preprocessing, SegmentationData
+from skipweave.data import Preprocessing, SegmentationData
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
 from skipweave.training.model_building import build_network, check_labels, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.fields import PlainValues
-from skipweave_config.validation import validate
+from skipweave_config.fields import plain_values
+from skipweave_config.validation import validate_json
 
 WEIGHTS = "skipweave weights 1"
+Byte = Annotated[int, Field(ge=0, lt=256)]
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,12 @@ class Description:
     """
 
     model: str
-    args: Mapping[str, Any]
+    args: Annotated[Mapping[str, Any], BeforeValidator(plain_values)]
     data: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    palette: tuple[Color, ...] = ()
-    values: tuple[int, ...] = ()
+    palette: tuple[tuple[Byte, Byte, Byte], ...] = ()
+    values: tuple[Annotated[int, Field(ge=0, lt=1 << 16)], ...] = ()
     colored: bool = True
     multi_label: bool = False
 
@@ -78,38 +80,24 @@ class Description:
         Raises:
             SkipweaveError: It is none.
         """
-        kinds = {"model": str, "args": dict, "data": str, "classes": list, "preprocessing": dict, "palette": list}
-        given = values if isinstance(values, Mapping) else {}
-        if wrong := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
-            raise SkipweaveError(f"damaged file: {path} has no valid {', '.join(wrong)}")
-        colors = [color for color in given["palette"] if not _is_color(color)]
-        if colors or len(given["palette"]) not in (0, len(given["classes"]) + 1):
-            raise SkipweaveError(f"damaged file: {path} has a palette that is not of three bytes a class, and void")
-        classes = tuple(str(name) for name in given["classes"])
-        palette = tuple((red, green, blue) for red, green, blue in given["palette"])
-        preprocessing = Preprocessing.from_dict(given["preprocessing"])
-        if (preprocessing.crop is None) != bool(palette):
-            raise SkipweaveError(
-                f"damaged file: {path} has crop {preprocessing.crop} and {len(palette)} palette colors"
-            )
-        args = validate(PlainValues, given["args"], "args")
-        follows = {"num_classes": len(classes), "in_chans": preprocessing.channels}
-        if wrong := [name for name, number in follows.items() if args.get(name) != number]:
+        try:
+            described = validate_json(cls, values)
+        except SkipweaveError as error:
+            raise SkipweaveError(*(f"damaged file: {path}: {problem}" for problem in error.problems)) from error
+        classes, labels_pixels = len(described.classes), bool(described.palette)
+        consistent = {
+            "palette": len(described.palette) in (0, classes + 1),
+            "values": not labels_pixels or len(set(described.values)) == len(described.values) == classes,
+            "crop": (described.preprocessing.crop is None) == labels_pixels,
+            "num_classes": described.args.get("num_classes") == classes,
+            "in_chans": described.args.get("in_chans") == described.preprocessing.channels,
+        }
+        if wrong := [name for name, fits in consistent.items() if not fits]:
             raise SkipweaveError(f"damaged file: {path} is inconsistent in {', '.join(wrong)}")
-        described = cls(given["model"], args, given["data"], classes, preprocessing, palette)
-        if not palette:
-            return replace(described, multi_label=given.get("multi_label") is True)
-        values, colored = given.get("values", list(described.values)), given.get("colored", True)  # not in older files
-        if not _are_values(values) or len(values) != len(classes) or not isinstance(colored, bool):
-            raise SkipweaveError(f"damaged file: {path} has values that are not one of 0 to 65535 a class")
-        return replace(described, values=tuple(values), colored=colored)
+        return described
 
     def build(self, saved: Saved, prefix: str = "") -> nn.Module:
         """Build the network with the weights of a file, in evaluation mode.
-
-        Args:
-            saved: The file.
-            prefix: Of the names of the network's tensors in it.
 
         Raises:
             SkipweaveError: The file is damaged, or of another network; shapes are compared before a tensor is read.
@@ -123,10 +111,6 @@ class Description:
     def expect(self, saved: Saved, prefix: str = "") -> dict[str, Tensor]:
         """Check that a file holds the tensors of this network, without allocating memory for them.
 
-        Args:
-            saved: The file.
-            prefix: Of the names of the network's tensors in it.
-
         Returns:
             The tensors that it has, on the meta device, with as many links as the file has.
 
@@ -139,15 +123,6 @@ class Description:
         expected = network.state_dict()
         saved.expect(expected, prefix, self.model)
         return expected
-
-
-def _are_values(values: Any) -> bool:
-    right = isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 16 for value in values)
-    return right and len(set(values)) == len(values)
-
-
-def _is_color(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part < 256 for part in value)
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int | None = None) -> None:

@@ -51,9 +51,6 @@ def _fabric(config: FitConfig) -> Fabric:
 def processes(config: FitConfig) -> Iterator[tuple[Fabric, ReportDirectory]]:
     """Prepare the processes of a run, which the Fabric launches within the block.
 
-    Args:
-        config: The run's config.
-
     Yields:
         The Fabric; and what the first process calls with the run directory, so that it is known here if a process is
         killed. With several devices, what is launched and what it returns are pickled.

@@ -16,10 +16,6 @@ STEPS_PER_SYNC = 10
 class StepBuffer:
     """Sums of the batches since the last synchronization, kept on the device.
 
-    Args:
-        fabric: Device and processes.
-        request: Whether this process was asked to stop.
-
     Attributes:
         interval: Most steps between two synchronizations; 1 for a single process on the CPU, where they cost nothing.
     """

@@ -10,7 +10,7 @@ from torch import nn
 from skipweave.data import DataConfig, ImageDataset, SegmentationData, SegmentationDataset, load
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.checkpoint.weights_file import Description, load_weights
-from skipweave.training.learner import NETWORK
+from skipweave.training.learner import EMA, NETWORK
 from skipweave.training.preflight import check_smallest_images
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Data
@@ -44,7 +44,8 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
         raise SkipweaveError(f"{run_dir} holds no checkpoint yet: resume it with `skipweave fit --resume {run_dir}`")
     saved = open_saved(folder.last)
     description = Description.from_plain(saved.info.get("description"), saved.path)
-    return description.build(saved, NETWORK), config, description
+    prefix = EMA if any(name.startswith(EMA) for name in saved.shapes) else NETWORK
+    return description.build(saved, prefix), config, description
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,6 @@ class Records:
     If the process is killed between two writes, nothing is lost: the checkpoint has every row, and resuming rewrites
     the files. A file that cannot be written raises a `SkipweaveError` with
     the remaining checkpoints.
-
-    Args:
-        folder: Run directory.
-        description: Description of the network.
-        active: Whether this process writes.
     """
 
     def __init__(self, folder: RunDirectory, description: Description, *, active: bool) -> None:
@@ -68,7 +63,7 @@ class Records:
             best = best_row(state.rows, metric)
             with self.folder.writing():
                 if best is row:
-                    save_weights(self.folder.best, learner.network.state_dict(), self.description, row.epoch)
+                    save_weights(self.folder.best, learner.evaluated.state_dict(), self.description, row.epoch)
                 self.save(learner, state)
                 self.folder.write_metrics(state.rows)
                 self._add_events(row)

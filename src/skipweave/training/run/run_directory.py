@@ -34,9 +34,6 @@ _PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "s
 class RunDirectory:
     """The files of one run.
 
-    Args:
-        path: The folder.
-
     Raises:
         SkipweaveError: It is not a run directory.
     """
@@ -140,9 +137,6 @@ class RunDirectory:
     def repair(self, check: Callable[[Saved], object]) -> str:
         """Remove partial files of a killed process, and replace a damaged `last` checkpoint by `previous`.
 
-        Args:
-            check: As of `newest`.
-
         Returns:
             A warning, or nothing.
 
@@ -181,6 +175,12 @@ class RunDirectory:
         self.check()
         config = read(FitConfig, self.config)
         return replace(config, data=replace(config.data, download=False))
+
+    def extend(self, config: FitConfig) -> None:
+        """Reopen the run, finished or not, for the epochs and the early stopping of a config."""
+        own = self.read_config()
+        self.summary.unlink(missing_ok=True)  # first: with a summary the run would be finished
+        write_text(self.config, as_yaml(replace(own, epochs=config.epochs, early_stopping=config.early_stopping)))
 
     def keep_last(self) -> None:
         """Keep `last` as `previous`, before `last` is replaced."""

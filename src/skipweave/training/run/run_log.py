@@ -41,12 +41,7 @@ class RunLog:
 
 @contextmanager
 def warnings_once(tell: Callable[[str], None], *, shown: bool) -> Iterator[None]:
-    """Log each of Python's warnings once while the block runs.
-
-    Args:
-        tell: Receives the text of each warning.
-        shown: Whether this process also shows it.
-    """
+    """Log each of Python's warnings once while the block runs."""
     show, seen = warnings.showwarning, set()
 
     def once(

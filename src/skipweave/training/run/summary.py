@@ -17,7 +17,8 @@ class EpochRow:
         train_loss: Mean loss over the epoch's batches, augmented and in training mode.
         train_metrics: Metrics of the same, by name; that to compare by first.
         val_loss: Mean cross-entropy of the last head over the validation split after the epoch.
-        val_metrics: Metrics of the same, by the names of `skipweave.training.tasks.metrics.of_heads`.
+        val_metrics: Metrics of the same, by the names of `skipweave.training.tasks.metrics.of_heads`; if weights are
+            averaged, those of the average, and of the network in training as `raw_NAME`.
         seconds: Wall-clock time of the epoch, its validation included.
         step_seconds: Median wall-clock time of a training step, data included.
     """
@@ -81,6 +82,7 @@ class RunSummary:
         step_seconds: Median over the epochs of their median time of a training step, data included.
         phases: By density, if the network gained links while it trained.
         skipped: Training images that were left out, as they cannot be read; skipped.csv names them.
+        stopped_early: Whether training stopped before the last epoch, as the metric did not improve any more.
     """
 
     run_dir: Path
@@ -97,6 +99,7 @@ class RunSummary:
     step_seconds: float
     phases: tuple[Phase, ...] = ()
     skipped: int = 0
+    stopped_early: bool = False
 
     @property
     def val_value(self) -> float | None:

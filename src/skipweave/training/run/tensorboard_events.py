@@ -16,9 +16,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 class Events:
     """A new file of events.
 
-    Args:
-        folder: Made for it.
-
     Raises:
         OSError: It cannot be written, here and in `add`.
     """

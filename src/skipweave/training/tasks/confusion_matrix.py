@@ -29,9 +29,6 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
 def class_iou(matrix: Tensor) -> Tensor:
     """Intersection over union of each class: I / (true + predicted - I).
 
-    Args:
-        matrix: As `confusion` counts it.
-
     Returns:
         float64 (classes,) in [0, 1]; NaN for a class that is neither true nor predicted anywhere.
     """

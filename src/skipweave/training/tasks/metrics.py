@@ -117,11 +117,7 @@ class Metrics(ABC):
 
 
 class ClassificationMetrics(Metrics):
-    """Metrics of images with one label each: top-1 and top-5 errors.
-
-    Args:
-        classes: Number of classes.
-    """
+    """Metrics of images with one label each: top-1 and top-5 errors."""
 
     metric = TOP1_ERROR
 
@@ -137,11 +133,7 @@ class ClassificationMetrics(Metrics):
 
 
 class SegmentationMetrics(Metrics):
-    """Metrics of images with segmentation masks, from the confusion matrix over all pixels with a label.
-
-    Args:
-        classes: Names of the classes.
-    """
+    """Metrics of images with segmentation masks, from the confusion matrix over all pixels with a label."""
 
     metric = MEAN_IOU
 
@@ -188,6 +180,11 @@ def of_heads(heads: Sequence[Metrics]) -> dict[str, float]:
     *exits, last = heads
     early = {f"exit{number}_{last.metric.name}": exit.value for number, exit in enumerate(exits, start=1)}
     return {**last.compute(), **last.per_class(), **early}
+
+
+def of_raw(last: Metrics) -> dict[str, float]:
+    """The metrics of a network in training beside those of its average: by name, as `raw_top1_error`."""
+    return {f"raw_{name}": value for name, value in last.compute().items()}
 
 
 def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:

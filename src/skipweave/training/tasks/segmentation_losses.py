@@ -13,25 +13,21 @@ from torch import Tensor
 from skipweave_config.errors import SkipweaveError
 
 
-def soft_labels(labels: Tensor, classes: int, scale: int) -> Tensor:
-    """The fraction of each class in the windows of a coarse mask.
+def soft_label_pyramid(labels: Tensor, classes: int, coarsest: int) -> list[Tensor]:
+    """The fraction of each class in the windows of a mask, at all scales from 0 to `coarsest`.
 
-    One-hot vectors, zero where void, are 2x2 average-pooled `scale` times, rounding sizes up; a window that reaches
+    One-hot vectors, zero where void, are 2x2 average-pooled once per scale, rounding sizes up; a window that reaches
     beyond the border averages the pixels that it has.
 
     Args:
         labels: Class indices (N, H, W).
         classes: Number of classes.
-        scale: Number of halvings.
+        coarsest: Largest number of halvings.
 
     Returns:
-        float32 (N, classes, ceil(H / 2^scale), ceil(W / 2^scale)); the sum over classes is the fraction not void.
+        For each scale s, float32 (N, classes, ceil(H / 2^s), ceil(W / 2^s)); the sum over classes is the fraction not
+        void.
     """
-    return soft_label_pyramid(labels, classes, scale)[scale]
-
-
-def soft_label_pyramid(labels: Tensor, classes: int, coarsest: int) -> list[Tensor]:
-    """The soft labels of all scales from 0 to `coarsest`, each made of the one before."""
     names = torch.arange(classes, device=labels.device).view(-1, 1, 1)
     scales = [(labels.unsqueeze(1) == names).float()]
     for _ in range(coarsest):
@@ -47,7 +43,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
 
     Args:
         logits: (N, C, H, W), of any floating type; half precision is computed in single.
-        targets: Y, (N, C, H, W), as `soft_labels` gives them.
+        targets: Y, (N, C, H, W), as `soft_label_pyramid` returns them.
         weights: W, (C,); None for ones.
 
     Returns:

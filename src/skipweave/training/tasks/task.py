@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 
 import torch
@@ -75,17 +76,19 @@ class Classification(Task):
 
     Args:
         classes: Number of classes.
+        label_smoothing: Part of each label that is spread evenly over all classes in the loss to minimize.
         weights: Weights of the classes in the loss to minimize; None for ones.
     """
 
     labels_pixels = False
 
-    def __init__(self, classes: int, weights: Tensor | None = None) -> None:
+    def __init__(self, classes: int, label_smoothing: float = 0.0, weights: Tensor | None = None) -> None:
         self.classes = classes
+        self.label_smoothing = label_smoothing
         self.weights = weights
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
-        """Weighted sum of the heads' losses; heads are (N, classes), labels (N,)."""
+        """Weighted sum of the heads' losses; heads are (N, classes), labels (N,), or (N, classes) if they are mixed."""
         weighted = [
             weight * self.training_loss(head, labels)
             for head, weight in zip(heads, head_weights, strict=True)
@@ -98,9 +101,8 @@ class Classification(Task):
 
         It is not divided by the sum of the weights, as torch's weighted mean is, so that it is a mean over processes.
         """
-        if self.weights is None:
-            return self.head_loss(logits, labels)
-        return functional.cross_entropy(logits, labels, self._weights(logits), reduction="none").mean()
+        smoothed = partial(functional.cross_entropy, logits, labels, label_smoothing=self.label_smoothing)
+        return smoothed() if self.weights is None else smoothed(self._weights(logits), reduction="none").mean()
 
     def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy."""
@@ -138,7 +140,7 @@ class MultiLabel(Classification):
     """
 
     def __init__(self, classes: Sequence[str], weights: Tensor | None = None) -> None:
-        super().__init__(len(classes), weights)
+        super().__init__(len(classes), weights=weights)
         self.names = tuple(classes)
 
     def training_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -221,7 +223,11 @@ def task_for(data: Data, loss: LossConfig) -> Task:
     if wanted == "median_frequency":
         raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has no masks: use balanced")
     weights = torch.tensor(balanced_weights(data)) if wanted == "balanced" else None
-    return MultiLabel(data.classes, weights) if data.multi_label else Classification(len(data.classes), weights)
+    return (
+        MultiLabel(data.classes, weights)
+        if data.multi_label
+        else Classification(len(data.classes), loss.label_smoothing, weights)
+    )
 
 
 def balanced_weights(data: ClassificationData) -> tuple[float, ...]:

@@ -91,14 +91,7 @@ class CompressedModel:
 
 
 def compare(before: nn.Module, after: nn.Module, changes: Mapping[str, str], trials: Trials) -> CompressedModel:
-    """Compare a network before and after compression.
-
-    Args:
-        before: The original network.
-        after: The compressed copy, with layers of the same names and map sizes.
-        changes: Change of each layer, by name.
-        trials: Inputs of the original network.
-    """
+    """Compare a network before and after compression."""
     layers = []
     for name, positions in output_positions(before, trials).items():
         old, new = before.get_submodule(name), after.get_submodule(name)
@@ -106,7 +99,7 @@ def compare(before: nn.Module, after: nn.Module, changes: Mapping[str, str], tri
         kind = "convolution " + "x".join(map(str, old.kernel_size)) if isinstance(old, _ConvNd) else "linear"
         macs = weights[0] * positions, weights[1] * positions
         layers.append(CompressedLayer(name, kind, weights, macs, changes.get(name, "")))
-    parameters = _parameters(before), _parameters(after)
+    parameters = count_parameters(before), count_parameters(after)
     return CompressedModel(after, tuple(layers), parameters, (_norm_parameters(before), _norm_parameters(after)))
 
 
@@ -144,12 +137,13 @@ def _weights(layer: nn.Module) -> int:
     return weight.numel()
 
 
-def _parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
+    """Number of learnable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _norm_parameters(model: nn.Module) -> int:
-    return sum(_parameters(part) for part in model.modules() if isinstance(part, NORMS))
+    return sum(count_parameters(part) for part in model.modules() if isinstance(part, NORMS))
 
 
 def _sum(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:

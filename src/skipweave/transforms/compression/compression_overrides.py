@@ -17,9 +17,6 @@ _TRANSFORMS: Mapping[str, tuple[Callable[..., CompressedModel], str, Callable[..
     "sparsify": (sparsify, "density", check_density),
 }
 
-#: Names of the overrides that compress a network.
-COMPRESSION = tuple(_TRANSFORMS)
-
 
 def build_compressed(make: Callable[..., nn.Module], overrides: Mapping[str, Any]) -> nn.Module:
     """Create a network and compress it according to its overrides.

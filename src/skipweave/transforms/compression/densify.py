@@ -87,12 +87,9 @@ def match_fan_ins(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> No
 def _widen(layer: ChannelSparseConv2d, fan_in: int, new: NewWeights, seed: int) -> Tensor:
     """Extend a layer to `fan_in` links per output; return the positions of the old links."""
     before = layer.pattern
-    if before.block > 1:
-        after = channel_patterns.shared(
-            before.in_channels, before.out_channels, fan_in, block=before.block, seed=seed, start=before
-        )
-    else:
-        after = channel_patterns.exact(before.in_channels, before.out_channels, fan_in, seed=seed, start=before)
+    after = channel_patterns.shared(
+        before.in_channels, before.out_channels, fan_in, block=before.block, seed=seed, start=before
+    )
     old = layer.outputs_index().long()
     device = layer.index.device
     layer.index = torch.tensor(after.sources, device=device)

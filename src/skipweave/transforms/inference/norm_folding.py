@@ -84,9 +84,6 @@ def fold_norms(model: nn.Module, flows: Sequence[Flow], skipped: Mapping[str, st
 class FoldedConvUnit(nn.Module):
     """A `ConvUnit` with a folded batch norm, whose raw map has other readers.
 
-    Args:
-        conv: The convolution.
-
     Shape: (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
     """
 

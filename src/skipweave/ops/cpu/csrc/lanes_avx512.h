@@ -1,28 +1,14 @@
 /* Vectors of sixteen floats: AVX-512 (F, DQ, VL). */
-#include <immintrin.h>
+#include "lanes_x86.h"
 
 #define LANES 16
 #define ACCUMULATORS 28
 #define WEIGHTS_IN_REGISTERS 21 /* accumulators that leave room for the nine weights of a 3x3 kernel */
 
 typedef __m512 vec;
-typedef __m128 quad;
 
-INLINE quad quad_load(const float *p) { return _mm_loadu_ps(p); }
-INLINE void quad_store(float *p, quad v) { _mm_storeu_ps(p, v); }
 INLINE vec splat(float a) { return _mm512_set1_ps(a); }
 INLINE void stream(float *p, vec v) { _mm512_stream_ps(p, v); } /* non-temporal; p is aligned */
-INLINE void streamed(void) { _mm_sfence(); } /* makes it visible to other threads */
-
-/* Elements first to last - 1 of four, for reach = 5 * first + last; zeros for the others, which are not accessed. */
-static const _Alignas(16) int32_t masks[25][4] = {
-    {0, 0, 0, 0}, {-1, 0, 0, 0}, {-1, -1, 0, 0}, {-1, -1, -1, 0}, {-1, -1, -1, -1},
-    {0, 0, 0, 0}, {0, 0, 0, 0},  {0, -1, 0, 0},  {0, -1, -1, 0},  {0, -1, -1, -1},
-    {0, 0, 0, 0}, {0, 0, 0, 0},  {0, 0, 0, 0},   {0, 0, -1, 0},   {0, 0, -1, -1},
-    {0, 0, 0, 0}, {0, 0, 0, 0},  {0, 0, 0, 0},   {0, 0, 0, 0},    {0, 0, 0, -1},
-};
-INLINE quad quad_part(const float *p, int reach) { return _mm_maskload_ps(p, *(const __m128i *)masks[reach]); }
-INLINE void quad_store_part(float *p, quad v, int reach) { _mm_maskstore_ps(p, *(const __m128i *)masks[reach], v); }
 
 /* Transpose the 4x4 blocks of four vectors. */
 INLINE void transpose_blocks(vec v[4])

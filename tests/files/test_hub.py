@@ -6,7 +6,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from skipweave.export import local_weights
+from skipweave.files.hub import local_weights
 from skipweave_config.errors import SkipweaveError
 from tests.errors import raises
 

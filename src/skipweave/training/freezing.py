@@ -1,0 +1,51 @@
+"""Layers of a network that are not trained."""
+
+from timm.models._manipulate import group_with_matcher
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from skipweave_config.errors import SkipweaveError
+
+Parts = str | int
+
+
+def freeze(name: str, network: nn.Module, parts: Parts, *, norms: bool) -> list[nn.Module]:
+    """Exclude layers from training: their parameters get no gradients.
+
+    Layers are those of timm's `group_matcher(coarse=True)`: the stem, the stages, and the rest with the classifier.
+
+    Args:
+        name: Name of the model, for messages.
+        network: The network, which is changed.
+        parts: `none`; `stem`; a number of stages, with the stem; or `stages`, all but the last layer.
+        norms: Whether to freeze the parameters of all batch norms.
+
+    Returns:
+        The modules that have to stay in evaluation mode, so that running statistics do not change.
+
+    Raises:
+        SkipweaveError: The network has no `group_matcher`, or too few stages.
+    """
+    kept: list[nn.Module] = []
+    if norms:
+        kept = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        for norm in kept:
+            norm.requires_grad_(False)
+    if parts == "none":
+        return kept
+    if not hasattr(network, "group_matcher"):
+        raise SkipweaveError(
+            f"freeze is {parts}, but {name} has no group_matcher, which names its layers: leave it out"
+        )
+    matcher = network.group_matcher(coarse=True)  # type: ignore[operator]
+    layers = group_with_matcher(network.named_parameters(), matcher, reverse=True)
+    last = max(layers.values())
+    frozen = {"stem": 1, "stages": last}.get(parts, 0) if isinstance(parts, str) else parts + 1
+    if frozen > last:
+        raise SkipweaveError(f"freeze is {parts}, but {name} has {last - 1} stages: expected at most that, or stages")
+    for parameter, layer in layers.items():
+        if layer < frozen:
+            network.get_parameter(parameter).requires_grad_(False)
+    modules = [(f"{path}.weight", module) for path, module in network.named_modules() if not any(module.children())]
+    of_modules = group_with_matcher(iter(modules), matcher, reverse=True)
+    return kept + [module for path, module in modules if of_modules[path] < frozen]

@@ -1,0 +1,1 @@
+"""What a step does to the weights: optimizers, schedules, averaged weights and mixed batches."""

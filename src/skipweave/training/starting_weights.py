@@ -1,0 +1,160 @@
+"""Weights that a run starts from: pretrained ones, those of another run, and those of timm and torchvision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from timm.models import adapt_input_conv, load_state_dict
+from torch import Tensor, nn
+
+from skipweave.files.hub import local_weights
+from skipweave.models import SparseNet, from_densenet_layout, keep_links
+from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
+from skipweave.training.model_building import build_network
+from skipweave_config.errors import SkipweaveError
+from skipweave_config.fit_config import FitConfig
+
+_WEIGHTS_FILE = "model.safetensors"
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from.
+
+    Attributes:
+        source: What they are, for messages.
+        state: State dict of the network, or of one with another classifier, input channels or topology.
+        classes: Class names; empty if they are not known.
+        dense: The network of the state dict, if it is a SparseNet, which may have more links.
+    """
+
+    source: str
+    state: Mapping[str, Tensor]
+    classes: tuple[str, ...] = ()
+    dense: SparseNet | None = None
+
+
+def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -> tuple[dict[str, Tensor], str]:
+    """The state dict that a network starts from, and a line that describes it.
+
+    Where the classes differ, the classifier keeps its random weights; where the number of input channels differs, the
+    first convolution's weights are summed or repeated, as in timm. Links that a SparseNet does not have are left out.
+
+    Args:
+        config: The config, with `start` or `model.pretrained`.
+        ours: Description of the network.
+        network: The network, with random weights; it is not changed.
+
+    Raises:
+        SkipweaveError: The weights cannot be downloaded or loaded, or do not fit.
+    """
+    start = _pretrained(ours) if config.model.pretrained else _from_file(config.start, ours)  # type: ignore[arg-type]
+    state, expected = dict(start.state), network.state_dict()
+    if start.dense is not None and isinstance(network, SparseNet) and _topologies(start.dense) != _topologies(network):
+        state = keep_links(start.dense, network)
+    notes = [f"starting from {start.source}"]
+    first = getattr(network, "pretrained_cfg", {}).get("first_conv")
+    for name in [first] if isinstance(first, str) else first or ():
+        key = f"{name}.weight"
+        if key in state and key in expected and state[key].shape[1:2] != expected[key].shape[1:2]:
+            state[key] = adapt_input_conv(expected[key].shape[1], state[key], base_chans=state[key].shape[1])
+            notes.append(f"first convolution adapted to {expected[key].shape[1]} channels")
+    if fresh := _of_classifier(network, state, expected, other_classes=start.classes not in ((), ours.classes)):
+        state |= {name: expected[name] for name in fresh}
+        notes.append(f"new head for {len(ours.classes)} classes")
+    _check(start.source, state, expected)
+    return {name: state[name] for name in expected}, ", ".join(notes)
+
+
+def _pretrained(ours: Description) -> Start:
+    network = build_network(ours.model, _without_topology(ours), pretrained=True)
+    dense = network if isinstance(network, SparseNet) else None
+    return Start(f"pretrained weights of {ours.model}", network.state_dict(), dense=dense)
+
+
+def _from_file(place: Path, ours: Description) -> Start:
+    path = local_weights(place)
+    if path.is_dir():
+        path = path / _WEIGHTS_FILE
+    if path.suffix not in _ENDINGS or not path.is_file():
+        raise SkipweaveError(
+            f"start is {place}: expected a run directory, a file of weights ({', '.join(_ENDINGS)}) or, on the command "
+            f"line, hf-hub:USER/REPO"
+        )
+    if path.suffix != ".safetensors" or "skipweave" not in _metadata(path):
+        return _foreign(path, ours)
+    saved = open_saved(path)
+    if saved.info.get("format") != WEIGHTS:
+        raise SkipweaveError(f"start is {place}: expected a file of weights, such as a run's model.safetensors")
+    theirs = Description.from_plain(saved.info.get("description"), path)
+    network = theirs.build(saved)
+    dense = network if isinstance(network, SparseNet) else None
+    return Start(f"{theirs.model} of {place}", network.state_dict(), theirs.classes, dense)
+
+
+def _metadata(path: Path) -> Mapping[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, MemoryError, RuntimeError) as error:
+        raise SkipweaveError(f"damaged file, or not one of safetensors: {path} ({error})") from error
+
+
+def _foreign(path: Path, ours: Description) -> Start:
+    """A state dict of timm, torchvision or the like; only tensors are loaded from it."""
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # unpickling raises various exceptions
+        raise SkipweaveError(f"start is {path}: not a file of weights ({' '.join(str(error).split())})") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SkipweaveError(f"start is {path}: expected a state dict, a mapping of names to tensors")
+    if "features.conv0.weight" not in state:
+        return Start(str(path), state)
+    read = {"in_chans": state["features.conv0.weight"].shape[1], "num_classes": len(state.get("classifier.weight", ()))}
+    network = build_network(ours.model, {**_without_topology(ours), **read})
+    if not isinstance(network, SparseNet):
+        return Start(str(path), state)
+    converted = from_densenet_layout(state, network)
+    _check(str(path), converted, network.state_dict())
+    network.load_state_dict(converted)
+    return Start(str(path), network.state_dict(), dense=network)
+
+
+def _without_topology(ours: Description) -> dict[str, Any]:
+    return {name: value for name, value in ours.args.items() if name not in ("topology", "num_classes", "in_chans")}
+
+
+def _topologies(network: SparseNet) -> list[Any]:
+    return [stage.topology for stage in network.stages]  # type: ignore[union-attr]
+
+
+def _of_classifier(
+    network: nn.Module, state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, other_classes: bool
+) -> list[str]:
+    """Parameters of classifiers that are missing from the state, or are for other classes."""
+    named = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    parts = [
+        f"{head}.{part}" for head in ((named,) if isinstance(named, str) else named) for part in ("weight", "bias")
+    ]
+    heads = [name for name in expected if name in parts or (name.startswith("exits.") and name.endswith(tuple(parts)))]
+    return [
+        name for name in heads if other_classes or name not in state or state[name].shape[0] != expected[name].shape[0]
+    ]
+
+
+def _check(source: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    problems = [
+        f"{name} is {'missing' if name not in state else tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name not in state or state[name].shape != value.shape
+    ]
+    problems += [f"{name} is not in the network" for name in state if name not in expected]
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise SkipweaveError(
+            f"start: the weights of {source} are not those of this network: {'; '.join(problems[:3])}{more}"
+        )

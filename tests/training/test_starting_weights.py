@@ -1,0 +1,164 @@
+"""What a run starts from, by the weights after a run whose learning rate changes nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision.models import DenseNet
+
+import skipweave
+from skipweave.models import from_densenet_layout, keep_links
+from skipweave.training import Callback, ModelConfig, fit, load_weights
+from skipweave_config.errors import SkipweaveError
+
+SMALL = {"units": 2, "growth": 6}
+
+
+class Notes(Callback):
+    """The notes printed before training."""
+
+    def on_fit_start(self, start):
+        self.notes = start.notes
+
+
+def started(config) -> tuple[dict[str, Tensor], str]:
+    """The parameters that a run starts from, and its note about them."""
+    still = replace(config.optim, lr=1e-12, weight_decay=0.0)
+    notes = Notes()
+    summary = fit(replace(config, optim=still, epochs=1), callbacks=[notes])
+    network, _ = load_weights(summary.run_dir / "model.safetensors")
+    return dict(network.named_parameters()), next((note for note in notes.notes if "starting from" in note), "")
+
+
+def assert_equal(ours, theirs, but=()):
+    """That all parameters are equal but the named ones, which all differ."""
+    differ = {name for name in ours if not torch.allclose(ours[name], theirs[name], rtol=0, atol=1e-8)}
+    assert differ == set(but)
+
+
+def without(parameters, *names):
+    return {name: value for name, value in parameters.items() if name not in names}
+
+
+@pytest.fixture(scope="module")
+def trained(make_tiny, tmp_path_factory) -> Path:
+    return fit(make_tiny(tmp_path_factory.mktemp("runs"), model=ModelConfig("densenet40_12", SMALL))).run_dir
+
+
+@pytest.mark.parametrize("file", ["", "model.safetensors"])
+def test_a_run_directory_or_its_weights(tiny, trained, file):
+    network, _ = load_weights(trained / "model.safetensors")
+    ours, note = started(tiny(model=ModelConfig("densenet40_12", SMALL), start=trained / file))
+    assert_equal(ours, dict(network.named_parameters()))
+    assert str(trained) in note
+    assert "head" not in note
+
+
+def test_other_classes_get_a_new_head(tiny, trained, tmp_path):
+    for number in range(16):
+        folder = tmp_path / "photos" / ("cat", "ape")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (16 * number, 0, 0)).save(folder / f"{number}.png")
+    config = tiny(model=ModelConfig("densenet40_12", SMALL), start=trained)
+    photos = replace(config.data, name="folder", root=tmp_path / "photos", validation=0.5, image_size=32)
+    network, _ = load_weights(trained / "model.safetensors")
+    ours, note = started(replace(config, data=photos, batch_size=4))
+    theirs = dict(network.named_parameters())
+    assert ours["head.fc.weight"].shape[0] == 2
+    assert "2 classes" in note
+    assert "3 channels" in note  # the digits are gray
+    assert_equal(without(ours, "stem.conv.weight", "head.fc.weight", "head.fc.bias"), theirs)
+    torch.testing.assert_close(ours["stem.conv.weight"].sum(1, keepdim=True), theirs["stem.conv.weight"])
+
+
+def test_a_sparser_topology_keeps_the_weights_of_its_links(tiny, trained):
+    dense, _ = load_weights(trained / "model.safetensors")
+    model = ModelConfig("densenet40_12", {**SMALL, "topology": "plain"})
+    sparse = skipweave.create_model(model.name, num_classes=10, in_chans=1, **model.args)
+    sparse.load_state_dict(keep_links(dense, sparse))
+    ours, _ = started(tiny(model=model, start=trained))
+    assert_equal(ours, dict(sparse.named_parameters()))
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_state_dicts_of_timm(tiny, tmp_path, ending):
+    args = {"num_classes": 7, "in_chans": 1}
+    theirs = timm.create_model("test_resnet", **args).state_dict()
+    path = tmp_path / f"weights.{ending}"
+    torch.save({"state_dict": theirs}, path) if ending == "pth" else save_file(theirs, path)
+    ours, note = started(tiny(model=ModelConfig("test_resnet"), start=path))
+    assert_equal(without(ours, "fc.weight", "fc.bias"), theirs)
+    assert "10 classes" in note
+
+
+def test_densenets_of_torchvision(tiny, tmp_path):
+    theirs = DenseNet(8, (2, 2, 2, 2), 16, num_classes=10)
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    model = ModelConfig("densenet121_32", {"units": 2, "growth": 8, "stem_width": 16, "topology": "plain"})
+    dense = skipweave.create_model(model.name, **{**model.args, "topology": "dense"}, num_classes=10)
+    dense.load_state_dict(from_densenet_layout(theirs.state_dict(), dense))
+    sparse = skipweave.create_model(model.name, **model.args, num_classes=10)
+    expected = keep_links(dense, sparse)
+    config = tiny(model=model, start=tmp_path / "weights.pth")
+    ours, note = started(replace(config, data=replace(config.data, image_size=32)))
+    assert_equal(without(ours, "stem.conv.weight"), expected)
+    gray = timm.models.adapt_input_conv(1, expected["stem.conv.weight"])
+    torch.testing.assert_close(ours["stem.conv.weight"], gray)
+    assert "head" not in note
+
+
+def test_pretrained_weights(tiny, tmp_path, monkeypatch):
+    theirs = timm.create_model("test_resnet.r160_in1k")
+    save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", lambda *_, **__: str(tmp_path / "model.safetensors"))
+    config = tiny(model=ModelConfig("test_resnet.r160_in1k", pretrained=True))
+    ours, note = started(config)
+    assert "pretrained weights of test_resnet" in note
+    assert_equal(without(ours, "conv1.0.weight", "fc.weight", "fc.bias"), dict(theirs.named_parameters()))
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"no weights", "weights.pth"),
+        (b"no weights", "weights.safetensors"),
+        (b"no weights", "weights.txt"),
+        (None, "weights.safetensors"),
+    ],
+)
+def test_files_without_weights_are_named_before_a_run_directory_is_made(tiny, tmp_path, content, name):
+    if content:
+        (tmp_path / name).write_bytes(content)
+    config = tiny(start=tmp_path / name)
+    with pytest.raises(SkipweaveError, match=name):
+        fit(config)
+    assert not config.output.exists()
+
+
+def test_weights_of_another_network_name_its_parameters(tiny, trained):
+    config = tiny(model=ModelConfig("densenet40_12", {"units": 2, "growth": 4}), start=trained)
+    with pytest.raises(SkipweaveError, match="of this network"):
+        fit(config)
+
+
+def test_code_in_a_file_is_not_run(tiny, tmp_path):
+    torch.save({"state_dict": Path("x"), "weight": print}, tmp_path / "weights.pth")
+    with pytest.raises(SkipweaveError, match=r"weights\.pth"):
+        fit(tiny(start=tmp_path / "weights.pth"))
+
+
+def test_models_without_pretrained_weights_are_named_first(tiny):
+    config = tiny(model=ModelConfig("sparsenet40_12", pretrained=True))
+    with pytest.raises(SkipweaveError, match="sparsenet40_12"):
+        fit(config)
+
+
+@pytest.mark.parametrize("args", [{"depth_multiplier": 0.5}, {"sparsify": 0.1}])
+def test_pretrained_excludes_compression_and_start(args):
+    with pytest.raises(SkipweaveError, match=f"pretrained.*{next(iter(args))}"):
+        ModelConfig("densenet121_32", args, pretrained=True)
