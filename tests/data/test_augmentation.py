@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from skipweave.data import DataConfig, epoch_loader
+from skipweave.data import DataConfig
 from skipweave.data.augmentation import Lighting, eval_transform, train_transform
 from skipweave_config.data_config import IMAGE_NAMES
 from skipweave_config.errors import SkipweaveError
+from tests.data.training_batch import training_batch
 
 SIDES = {"digits": 8, "mnist": 28, "cifar10": 32, "cifar100": 32, "svhn": 32}
 
@@ -18,19 +19,6 @@ def transforms(name, **options):
     config = DataConfig(name=name, **own.get(name, {"root": "somewhere"}), **options)
     evaluation = eval_transform(config)
     return train_transform(config, evaluation), evaluation
-
-
-def batch(transform, images, seed=0, epoch=0):
-    """The batches that `epoch_loader` makes of images that are samples 0, 1, ..."""
-    loader = epoch_loader(
-        list(zip(images, range(len(images)), strict=True)),
-        transform,
-        batch_size=len(images),
-        seed=seed,
-        epoch=epoch,
-        shuffle=False,
-    )
-    return next(iter(loader))[0]
 
 
 @pytest.mark.parametrize(
@@ -56,10 +44,10 @@ def test_training_and_evaluation_give_the_same_shape(name, size):
     train, evaluation = transforms(name, image_size=size)
     side = size or evaluation.crop
     image = torch.randint(0, 256, (evaluation.channels, 50, 40), dtype=torch.uint8)
-    if name not in ("imagenet", "folder"):
+    if name in SIDES:
         image = torch.randint(0, 256, (evaluation.channels, SIDES[name], SIDES[name]), dtype=torch.uint8)
     for transform in (train, evaluation):
-        output = batch(transform, [image])
+        output = training_batch(transform, [image])
         assert output.shape == (1, evaluation.channels, side, side)
         assert output.dtype == torch.float32
 
@@ -68,14 +56,14 @@ def test_training_and_evaluation_give_the_same_shape(name, size):
 def test_without_augmentation_training_equals_evaluation(name):
     train, evaluation = transforms(name, augment=False)
     images = torch.randint(0, 256, (3, evaluation.channels, 50, 40), dtype=torch.uint8)
-    assert torch.equal(batch(train, images), torch.stack([evaluation(image) for image in images]))
+    assert torch.equal(training_batch(train, images), torch.stack([evaluation(image) for image in images]))
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_transforms_can_be_sent_to_a_worker(name):
     train, evaluation = transforms(name, image_size=16)
     images = torch.randint(0, 256, (3, evaluation.channels, 20, 20), dtype=torch.uint8)
-    assert torch.equal(batch(train, images), batch(pickle.loads(pickle.dumps(train)), images))
+    assert torch.equal(training_batch(train, images), training_batch(pickle.loads(pickle.dumps(train)), images))
 
 
 def test_photographs_are_evaluated_as_in_the_papers():
@@ -87,7 +75,7 @@ def test_photographs_are_evaluated_as_in_the_papers():
 def test_photographs_keep_their_mean_color(name):
     train, evaluation = transforms(name, image_size=32)
     image = torch.full((3, 60, 40), 127, dtype=torch.uint8)
-    outputs = batch(train, [image] * 200)
+    outputs = training_batch(train, [image] * 200)
     plain = evaluation(image)
     assert outputs.mean(0).sub(plain).abs().max() < 0.3
     changed = (outputs - plain).abs().amax() > 0.1
@@ -106,7 +94,7 @@ def test_every_option_changes_training_only():
     image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     plain = {"flip": "none", "shift": 0}
     train, evaluation = transforms("cifar10", **plain)
-    assert torch.equal(batch(train, [image])[0], evaluation(image))
+    assert torch.equal(training_batch(train, [image])[0], evaluation(image))
     for options in (
         {"flip": "vertical"},
         {"shift": 2},
@@ -118,7 +106,7 @@ def test_every_option_changes_training_only():
         {"cutout": 8},
     ):
         train, evaluation = transforms("cifar10", **(plain | options))
-        outputs = batch(train, [image] * 20)
+        outputs = training_batch(train, [image] * 20)
         assert outputs.shape == (20, 3, 32, 32)
         assert not all(torch.equal(output, evaluation(image)) for output in outputs), options
 
