@@ -10,6 +10,7 @@ from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.errors import SkipweaveError
 
 tifffile = pytest.importorskip("tifffile")
+from tests.data.training_batch import training_batch
 
 
 def values(channels=5, kind=np.uint16):
@@ -105,7 +106,7 @@ def test_a_dataset_has_the_channels_of_its_images(tmp_path):
     scaled = ((pixels - low) / (high - low)).transpose(0, 1).flatten(1)
     assert data.preprocessing.mean == pytest.approx(scaled.mean(1).tolist())
     assert data.preprocessing.std == pytest.approx(scaled.std(1, correction=0).tolist())
-    assert data.train_transform(data.train[0][0]).shape == (5, 8, 8)
+    assert training_batch(data.train_transform, [data.train[0][0]]).shape == (1, 5, 8, 8)
     config = DataConfig(name="folder", root=tmp_path, image_size=8, mean=[0.5] * 3, std=[1.0] * 5)
     with pytest.raises(SkipweaveError, match=r"data\.mean should have 5 numbers"):
         fit_normalization(data.preprocessing, config, data.train)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from skipweave.data import DataConfig, load
 from skipweave_config.errors import SkipweaveError
+from tests.data.training_batch import training_batch
 
 
 def hub(path, **options):
@@ -37,7 +38,7 @@ def test_a_saved_dataset_keeps_its_splits(tmp_path):
     assert [part.labels.tolist() for part in (data.train, data.val, data.test)] == [[0, 1, 2, 0], [1], [2, 2]]
     image, label = data.train[1]
     assert (image.shape, image.max().item(), label) == ((3, 20, 24), 10, 1)
-    assert data.train_transform(image).shape == (3, 16, 16)
+    assert training_batch(data.train_transform, [image]).shape == (1, 3, 16, 16)
 
 
 def test_a_dataset_of_one_split_is_divided(tmp_path):

@@ -11,6 +11,7 @@ from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave_config.errors import SkipweaveError
 
 CONFIG = DataConfig(name="python")
+from tests.data.training_batch import training_batch
 
 
 class Shapes(Dataset):
@@ -56,7 +57,7 @@ def test_float_images_are_taken_as_they_are():
     assert (len(data.train), len(data.val), data.test) == (24, 6, None)
     assert data.train.labels.tolist() == [index % 3 for index in range(24)]
     image = torch.randn(1, 16, 16)
-    assert torch.equal(data.train_transform(image), image)
+    assert torch.equal(training_batch(data.train_transform, [image])[0], image)
     assert torch.equal(data.eval_transform(image), image)
 
 
@@ -90,7 +91,7 @@ def test_without_other_splits_they_are_held_out():
 def test_8_bit_images_are_resized_and_augmented(image, channels):
     data = load(DataConfig(name="python", image_size=16), datasets={"train": Photos(image)})
     assert (data.classes, data.in_chans) == (("ape", "cow"), channels)
-    assert data.train_transform(data.train[0][0]).shape == (channels, 16, 16)
+    assert training_batch(data.train_transform, [data.train[0][0]]).shape == (1, channels, 16, 16)
     assert data.eval_transform(data.train[0][0]).shape == (channels, 16, 16)
 
 

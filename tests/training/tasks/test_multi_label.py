@@ -102,7 +102,7 @@ def test_weighted_cross_entropy_is_the_mean_of_weighted_losses():
     torch.manual_seed(0)
     logits, labels, weights = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 0, 1]), torch.tensor([0.5, 1.0, 2.0])
     losses = -logits.log_softmax(1)[range(6), labels] * weights[labels]
-    task = Classification(3, weights)
+    task = Classification(3, weights=weights)
     assert task.loss([logits], labels, [1.0]).item() == pytest.approx(losses.mean().item())
     assert task.head_loss(logits, labels).item() == pytest.approx(functional.cross_entropy(logits, labels).item())
 
