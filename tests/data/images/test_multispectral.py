@@ -8,9 +8,9 @@ from skipweave.data.images import multispectral
 from skipweave.data.images.decoding import first_pixel_type, read_pixel_type
 from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.errors import SkipweaveError
+from tests.data.training_batch import training_batch
 
 tifffile = pytest.importorskip("tifffile")
-from tests.data.training_batch import training_batch
 
 
 def values(channels=5, kind=np.uint16):

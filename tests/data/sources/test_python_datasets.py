@@ -9,9 +9,9 @@ from skipweave.data import DataConfig, epoch_loader, load
 from skipweave.inference import evaluate
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave_config.errors import SkipweaveError
+from tests.data.training_batch import training_batch
 
 CONFIG = DataConfig(name="python")
-from tests.data.training_batch import training_batch
 
 
 class Shapes(Dataset):
