@@ -70,6 +70,8 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
     with noted_in(problems):
         check_validation(config, data)
     with noted_in(problems):
+        check_one_label(config, data)
+    with noted_in(problems):
         network = sketch(config.model.name, dense)
         check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
         freeze(config.model.name, network, config.freeze, norms=config.freeze_norms)
@@ -91,6 +93,22 @@ def check_batch(config: FitConfig | StudyConfig, data: Data) -> None:
             f"batch_size is {config.batch_size}{times}, but there are only {len(data.train)} training images: "
             f"give a batch_size of at most {less}that"
         )
+
+
+def check_one_label(config: FitConfig, data: Data) -> None:
+    """Check that images have one label each where labels are to be mixed or smoothed.
+
+    Raises:
+        SkipweaveError: They have several.
+    """
+    asked = {
+        "mix.mixup": config.mix.mixup,
+        "mix.cutmix": config.mix.cutmix,
+        "loss.label_smoothing": config.loss.label_smoothing,
+    }
+    given = [f"{name} is {value:g}" for name, value in asked.items() if value]
+    if given and not isinstance(data, SegmentationData) and data.multi_label:
+        raise SkipweaveError(f"{' and '.join(given)}, but images of {data.name} have several labels each: leave it out")
 
 
 def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:

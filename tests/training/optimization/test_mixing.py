@@ -70,7 +70,7 @@ def test_both_are_chosen_at_random_and_some_batches_stay(batch):
 def make(epochs: int = 3, **changes: object) -> Learner:
     config = FitConfig(ModelConfig("sparsenet40_24"), epochs=epochs, accelerator="cpu", **changes)
     args = {"units": 1, "growth": 4, "num_classes": 5, "in_chans": 3}
-    return Learner(make_fabric("cpu"), config, args, Classification(5, config.loss.label_smoothing))
+    return Learner(make_fabric("cpu"), config, args, Classification(5, label_smoothing=config.loss.label_smoothing))
 
 
 def test_the_loss_has_soft_labels_and_errors_count_the_heavier_one(batch):

@@ -1,6 +1,7 @@
 """Multi-label classification: exact oracles from scikit-learn for metrics, torch for losses."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from torch.nn import functional
 
 from skipweave.data import DataConfig, load, open_image
 from skipweave.inference import predict
-from skipweave.training import FitConfig, LossConfig, ModelConfig, fit, load_run
+from skipweave.training import FitConfig, LossConfig, MixConfig, ModelConfig, fit, load_run
 from skipweave.training.tasks.task import Classification, MultiLabel, balanced_weights, task_for
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 NAMES = ("beak", "fur", "wings")
 
@@ -132,3 +134,11 @@ def test_probabilities_of_predicted_classes_are_independent(table, tmp_path):
     for prediction, values, labels in zip(predict(network, description, paths), *expected, strict=True):
         assert prediction.probabilities == pytest.approx(values.tolist(), abs=1e-6)
         assert prediction.classes == tuple(description.classes[label] for label in labels)
+
+
+def test_several_labels_are_neither_mixed_nor_smoothed(table, tmp_path):
+    model = ModelConfig("sparsenet40_24", {"units": 1, "growth": 4})
+    config = FitConfig(model, table, batch_size=8, output=tmp_path / "runs", accelerator="cpu")
+    with raises("mix.mixup", "loss.label_smoothing"):
+        fit(replace(config, mix=MixConfig(mixup=0.2), loss=LossConfig(label_smoothing=0.1)))
+    assert not config.output.exists()

@@ -105,6 +105,7 @@ def _batches(config: FitConfig, data: Data) -> Iterator[tuple[Tensor, Tensor]]:
             seed=config.seed,
             epoch=epoch,
             shuffle=True,
+            balance=data.balance,
             workers=config.data.workers,
             drop_last=True,
         )

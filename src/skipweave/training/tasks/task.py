@@ -76,13 +76,13 @@ class Classification(Task):
 
     Args:
         classes: Number of classes.
-        label_smoothing: Part of each label that is spread evenly over all classes in the loss to minimize.
         weights: Weights of the classes in the loss to minimize; None for ones.
+        label_smoothing: Part of each label that is spread evenly over all classes in the loss to minimize.
     """
 
     labels_pixels = False
 
-    def __init__(self, classes: int, label_smoothing: float = 0.0, weights: Tensor | None = None) -> None:
+    def __init__(self, classes: int, weights: Tensor | None = None, label_smoothing: float = 0.0) -> None:
         self.classes = classes
         self.label_smoothing = label_smoothing
         self.weights = weights
@@ -226,7 +226,7 @@ def task_for(data: Data, loss: LossConfig) -> Task:
     return (
         MultiLabel(data.classes, weights)
         if data.multi_label
-        else Classification(len(data.classes), loss.label_smoothing, weights)
+        else Classification(len(data.classes), weights, loss.label_smoothing)
     )
 
 
