@@ -61,14 +61,16 @@ class ModelConfig(Config):
     """The model.
 
     Attributes:
-        name: Model name: one that `skipweave models` lists, or another timm model.
+        name: Model name: one that `skipweave models` lists, or another timm model; for segmentation also
+            `smp:DECODER:ENCODER`, such as smp:unet:tu-sparsenet121_32 or smp:deeplabv3plus:resnet18, with decoders and
+            encoders of segmentation_models_pytorch (`tu-` and a model's name for ours and timm's).
         args: Arguments of the model, such as growth, units, topology or drop_rate; the number of classes and of input
             channels follow from the data. Every model takes `depth_multiplier` (0.5, or {alpha: 0.5, rule: ceil}) and
             `sparsify` (0.1, or {density: 0.1, pattern: block, keep: [...]}), with the arguments of
             `skipweave.depth_multiplier` and `skipweave.sparsify`.
         pretrained: Start from the model's pretrained weights, which are downloaded if they are not in the cache. The
             name may have a tag of weights, such as `densenet121_32.tv_in1k`. With `args.topology` a DenseNet's weights
-            of the links that the topology has.
+            of the links that the topology has. Of `smp:DECODER:ENCODER` the encoder's pretrained weights.
     """
 
     name: Text = "sparsenet40_12"

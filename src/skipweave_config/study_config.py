@@ -46,7 +46,7 @@ class NetworkConfig(Config):
     """One model of a study.
 
     Attributes:
-        name: Model name, one that `skipweave models` lists.
+        name: Model name, as for `skipweave fit`.
         args: Arguments of the model, such as growth, units or topology.
         label: Name in tables and plots; by default the model name with its arguments.
         densify: Incremental densification, if its args sparsify it.
