@@ -98,10 +98,15 @@ def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
     return epochs
 
 
-def check_label_smoothing(cls: type, loss: LossConfig, info: ValidationInfo) -> LossConfig:
-    """Validator of `loss`: no label smoothing of segmentation masks."""
-    if loss.label_smoothing and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+def check_loss(cls: type, loss: LossConfig, info: ValidationInfo) -> LossConfig:
+    """Validator of `loss`: no label smoothing of segmentation masks, and no losses of masks for single labels."""
+    data = info.data.get("data")
+    if data and data.name in SEGMENTATION_NAMES and loss.label_smoothing:
         raise SkipweaveError(f"label_smoothing is not for the segmentation masks of {data.name}: leave it out")
+    if data and data.name not in SEGMENTATION_NAMES and loss.name != "cross_entropy":
+        raise SkipweaveError(
+            f"name {loss.name} is for segmentation masks, which {data.name} does not have: leave it out"
+        )
     return loss
 
 
@@ -182,7 +187,7 @@ class FitConfig(Config):
     checkpoint_every: NonNegativeInteger = 0
 
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
-    _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
+    _check_loss: ClassVar[Any] = field_validator("loss")(classmethod(check_loss))
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 

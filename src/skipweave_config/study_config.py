@@ -25,7 +25,7 @@ from skipweave_config.fit_config import (
     ModelConfig,
     Precision,
     check_epochs,
-    check_label_smoothing,
+    check_loss,
     check_mix,
     check_precision,
 )
@@ -135,7 +135,7 @@ class StudyConfig(Config):
     checkpoint_every: NonNegativeInteger = 0
 
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
-    _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
+    _check_loss: ClassVar[Any] = field_validator("loss")(classmethod(check_loss))
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 

@@ -65,6 +65,8 @@ def test_all_mistakes_are_reported_at_once():
         (lambda: ScheduleConfig(milestones=(0.75, 0.5)), ("milestones", "(0.75, 0.5)")),
         (lambda: ScheduleConfig(milestones=(0.5, 1.0)), ("milestones[1]", "1.0")),
         (lambda: ScheduleConfig(gamma=0), ("gamma", "0")),
+        (lambda: LossConfig("dize"), ("name", "'dize'", "dice")),
+        (lambda: FitConfig(loss=LossConfig("dice")), ("loss", "dice", "digits")),
         (lambda: LossConfig(heads="half"), ("heads", "'half'", "halves")),
         (lambda: LossConfig(last_epochs=-1), ("last_epochs", "-1")),
         (lambda: LossConfig(class_weights="median"), ("class_weights", "'median'", "median_frequency")),

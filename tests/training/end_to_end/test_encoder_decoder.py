@@ -17,7 +17,7 @@ from skipweave.study import run_study
 from skipweave.training import Callback, FitConfig, ModelConfig, fit, load_weights
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
-from skipweave_config.recipe import OptimConfig
+from skipweave_config.recipe import LossConfig, OptimConfig
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 from tests.errors import raises
 
@@ -34,6 +34,7 @@ def config(tmp_path: Path, make_pairs, class_list) -> FitConfig:
         model=SPARSE,
         data=DataConfig(name="masks", root=tmp_path / "pictures", crop=36, validation=2),
         optim=OptimConfig(lr=0.01),
+        loss=LossConfig("dice+cross_entropy", class_weights="median_frequency"),
         epochs=2,
         batch_size=2,
         output=tmp_path / "runs",
@@ -57,6 +58,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     return open_saved(RunDirectory(run).last).tensors()
 
 
+@pytest.mark.slow
 def test_trained_evaluated_predicted_and_exported(config: FitConfig):
     summary = fit(config)
     assert evaluate(summary.run_dir, "test")[-1].value == summary.test_value

@@ -21,9 +21,9 @@ from skipweave.training.tasks.metrics import (
     segmentation_sums,
 )
 from skipweave.training.tasks.multi_label import MultiLabelMetrics, multi_label_sums
-from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, predicted_mask
+from skipweave.training.tasks.segmentation_losses import deep_loss, hard_cross_entropy, predicted_mask
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.recipe import LossConfig
+from skipweave_config.recipe import LossConfig, LossName
 
 Data = ClassificationData | SegmentationData
 Heads = Callable[[Tensor], Sequence[Tensor]] | nn.Module
@@ -170,20 +170,21 @@ class Segmentation(Task):
     Args:
         data: The dataset.
         balanced: Whether classes have median-frequency weights in the loss to minimize.
-
+        loss_name: The loss to minimize.
     """
 
     labels_pixels = True
 
-    def __init__(self, data: SegmentationData, *, balanced: bool) -> None:
+    def __init__(self, data: SegmentationData, *, balanced: bool, loss_name: LossName = "cross_entropy") -> None:
         self.classes = data.classes
+        self.loss_name = loss_name
         self.weights = torch.tensor(count_pixels(data.train).weights()) if balanced else None
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
-        """The heads' weighted cross-entropies against soft labels; heads are (N, classes, h, w), labels (N, H, W)."""
+        """The weighted sum of the heads' losses against soft labels; heads are (N, classes, h, w), labels (N, H, W)."""
         if self.weights is not None:
             self.weights = self.weights.to(labels.device)  # copied once
-        return deep_cross_entropy(heads, labels, head_weights, self.weights)
+        return deep_loss(heads, labels, head_weights, self.weights, self.loss_name)
 
     def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy over the pixels with a label, without class weights."""
@@ -219,7 +220,7 @@ def task_for(data: Data, loss: LossConfig) -> Task:
     if isinstance(data, SegmentationData):
         if wanted == "balanced":
             raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has masks: use median_frequency")
-        return Segmentation(data, balanced=wanted == "median_frequency")
+        return Segmentation(data, balanced=wanted == "median_frequency", loss_name=loss.name)
     if wanted == "median_frequency":
         raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has no masks: use balanced")
     weights = torch.tensor(balanced_weights(data)) if wanted == "balanced" else None
