@@ -223,11 +223,9 @@ def task_for(data: Data, loss: LossConfig) -> Task:
     if wanted == "median_frequency":
         raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has no masks: use balanced")
     weights = torch.tensor(balanced_weights(data)) if wanted == "balanced" else None
-    return (
-        MultiLabel(data.classes, weights)
-        if data.multi_label
-        else Classification(len(data.classes), weights, loss.label_smoothing)
-    )
+    if data.multi_label:
+        return MultiLabel(data.classes, weights)
+    return Classification(len(data.classes), weights, loss.label_smoothing)
 
 
 def balanced_weights(data: ClassificationData) -> tuple[float, ...]:
