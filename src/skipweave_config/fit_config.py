@@ -20,8 +20,10 @@ from skipweave_config.fields import (
     PositiveInteger,
     Text,
 )
+from skipweave_config.hints import nearest
 from skipweave_config.model_table import COMPRESSION, check_args
 from skipweave_config.recipe import (
+    MONITORS,
     DensifyConfig,
     EarlyStoppingConfig,
     EmaConfig,
@@ -118,6 +120,17 @@ def check_precision(cls: type, precision: str, info: ValidationInfo) -> str:
     return precision
 
 
+def check_monitor(cls: type, monitor: str | None, info: ValidationInfo) -> str | None:
+    """Validator of `monitor`: a metric of the task, as far as the name of the dataset determines that."""
+    data = info.data.get("data")
+    masks = data is not None and data.name in SEGMENTATION_NAMES
+    tasks = ("segmentation",) if masks else ("classification", "multi-label") if data else tuple(MONITORS)
+    valid = list(dict.fromkeys(name for task in tasks for name in MONITORS[task]))
+    if monitor is not None and monitor not in valid:
+        raise ValueError(f"{nearest(monitor, valid)}should be one of {', '.join(valid)}")
+    return monitor
+
+
 class FitConfig(Config):
     """A training run. The defaults train a small SparseNet on scikit-learn's handwritten digits within half a minute.
 
@@ -129,6 +142,10 @@ class FitConfig(Config):
         loss: The loss.
         ema: An exponential moving average of the weights.
         mix: Mixup and CutMix.
+        monitor: Metric of the validation images by which the best epoch is chosen, and which `early_stopping` and the
+            schedule `plateau` watch: by default `top1_error`, `mean_average_precision` with several labels per image,
+            `mean_iou` for masks. Others are top1_accuracy, top5_error, balanced_accuracy and macro_f1; mean_dice and
+            pixel_accuracy for masks; loss.
         early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
         start: Weights to start from: a run directory, a file of weights (.safetensors of this library or timm, .pth of
@@ -162,6 +179,7 @@ class FitConfig(Config):
     loss: LossConfig = nested(LossConfig)
     ema: EmaConfig = nested(EmaConfig)
     mix: MixConfig = nested(MixConfig)
+    monitor: Text | None = None
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     densify: DensifyConfig = nested(DensifyConfig)
     start: FilePath | None = None
@@ -182,6 +200,7 @@ class FitConfig(Config):
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
     _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_monitor: ClassVar[Any] = field_validator("monitor")(classmethod(check_monitor))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 
     @field_validator("densify")

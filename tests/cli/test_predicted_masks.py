@@ -40,10 +40,13 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_scores_of_each_class_are_printed(run: Path, capsys: Capture):
     assert main(["test", str(run)]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
+    first, *lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert "mIoU" in first
-    assert [line.split()[0] for line in lines] == ["sky", "ground", "exit", "exit"]
-    assert float(lines[0].split()[2]) > 80  # so plain a picture is learned at once
+    rows = {line[0]: line[1:] for line in lines if line[0] in ("class", "sky", "ground")}
+    assert [word for word in rows["class"] if word != "%"] == ["pixels", "precision", "recall", "Dice", "IoU"]
+    assert len(rows["ground"]) == 5
+    assert float(rows["sky"][-1]) > 80  # so plain a picture is learned at once
+    assert [line[1] for line in lines if line[0] == "exit"] == ["1", "2"]
 
 
 def test_predictions_are_masks_and_overlays(

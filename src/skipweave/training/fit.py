@@ -165,7 +165,7 @@ def _run(
         config, data, skipped = _load(fabric, config, resume, callbacks, skipped_images, datasets)
         args = arguments_for(config.model.name, config.model.args, data)
         check_before(config, args, data)
-        task = task_for(data, config.loss)
+        task = task_for(data, config.loss, config.monitor)
         config, plan = (config, None) if resume else _within_memory(config, args, task, data)
         check_batch(config, data)
         description = Description.of(config.model.name, args, data)

@@ -117,7 +117,7 @@ def test_a_network_is_trained_and_loaded(table, tmp_path, weights):
     )
     summary = fit(config)
     assert summary.metric == "mean_average_precision"
-    assert {"mean_average_precision", "macro_f1", "ap_odd", "ap_rare"} == set(summary.test_metrics)
+    assert {"mean_average_precision", "macro_f1", "loss", "ap_odd", "ap_rare"} == set(summary.test_metrics)
     _, _, description = load_run(summary.run_dir)
     assert description.multi_label
     assert description.classes == ("odd", "rare")
