@@ -42,6 +42,7 @@ FREE_TO_CHANGE = (
     "output",
     "accelerator",
     "checkpoint_every",
+    "loggers",
     "data.root",
     "data.classes",
     "data.labels",
@@ -170,6 +171,8 @@ class FitConfig(Config):
             batch.
         precision: Precision of weights and operations, as Lightning Fabric calls it.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
+        loggers: Experiment trackers, if installed: wandb (offline unless WANDB_MODE is set) and mlflow. Their failures
+            are reported and do not stop the run. TensorBoard events are always written to the run directory.
     """
 
     model: ModelConfig = nested(ModelConfig)
@@ -196,6 +199,7 @@ class FitConfig(Config):
     devices: Annotated[PositiveInteger, Field(le=1024)] = 1
     precision: Precision = "32-true"
     checkpoint_every: NonNegativeInteger = 0
+    loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
 
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
     _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
@@ -242,7 +246,7 @@ def differences(ours: FitConfig, theirs: FitConfig) -> dict[str, str]:
         ours: The config asked for.
         theirs: The config of an existing run.
     """
-    mine, other = dict(_leaves(as_plain(ours))), dict(_leaves(as_plain(theirs)))
+    mine, other = dict(leaves(as_plain(ours))), dict(leaves(as_plain(theirs)))
     return {
         name: f"{name}: {mine.get(name)}, not {other.get(name)}"
         for name in sorted(mine | other)
@@ -250,9 +254,10 @@ def differences(ours: FitConfig, theirs: FitConfig) -> dict[str, str]:
     }
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a config as plain data, each with its name, such as `optim.lr`."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
