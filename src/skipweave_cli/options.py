@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from skipweave_config.fields import (
     FilePath,
     Flag,
+    Fraction,
     NonNegativeInteger,
     PlainValues,
     PositiveInteger,
@@ -256,15 +257,27 @@ class PredictOptions(Config):
         model: A weights file instead, such as a run's model.safetensors; or hf-hub:USER/REPO[@REVISION], whose
             model.safetensors is downloaded from the Hugging Face Hub.
         top: Number of classes to print per image.
-        output: A new .csv or .json file for the predictions; for segmentation a directory, `predictions` by default,
-            for NAME_labels.png, whose values are the labels, and NAME_overlay.png of each image.
+        threshold: Least probability of a predicted class, where images have any number of labels.
+        output: A new .csv or .json file for the predicted classes and the probability of every class; for segmentation
+            a directory, `predictions` by default, for NAME_labels.png, whose values are the labels, and
+            NAME_overlay.png of each image.
+        soft_masks: For segmentation also write NAME_probability_LABEL.png per class: 16-bit images, 65535 is 1.
+        tta: Test-time augmentation: `flip` averages logits over the image and its mirror image; `flip_shift` also over
+            crops shifted by one pixel, for classification.
+        batch_size: Images at a time; segmentation takes one, as sizes may differ.
+        accelerator: Device type.
     """
 
     images: Annotated[tuple[FilePath, ...], AfterValidator(not_empty)]
     run: FilePath | None = None
     model: FilePath | None = None
     top: PositiveInteger = 3
+    threshold: Fraction = 0.5
     output: FilePath | None = None
+    soft_masks: Flag = False
+    tta: TestTimeAugmentation = "none"
+    batch_size: PositiveInteger = 64
+    accelerator: Accelerator = "auto"
 
     @field_validator("model")
     @classmethod

@@ -73,6 +73,18 @@ def test_predictions_are_masks_and_overlays(
         rejects([*words[:-1], other], "output", other)
 
 
+def test_soft_masks_are_probabilities(run: Path, pictures: Path, tmp_path: Path, rejects: Rejects):
+    words = ["predict", str(pictures / "images" / "3.png"), "--run", str(run), "--soft_masks", "true", "--tta", "flip"]
+    out = tmp_path / "out"
+    assert main([*words, "--output", str(out)]) == 0
+    sky, ground = (np.asarray(Image.open(out / f"3_probability_{label}.png")).astype(int) for label in (0, 1))
+    assert sky.shape == (16, 24)
+    assert abs(sky + ground - 65535).max() <= 1
+    labels = np.asarray(Image.open(out / "3_labels.png"))
+    assert ((ground > sky) == labels)[sky != ground].all()
+    rejects([*words[:-1], "flip_shift", "--output", tmp_path / "other"], "tta", "'flip_shift'")
+
+
 def test_two_images_of_one_name_are_rejected(run: Path, pictures: Path, tmp_path: Path, rejects: Rejects):
     twin = tmp_path / "3.png"
     Image.open(pictures / "images" / "3.png").save(twin)

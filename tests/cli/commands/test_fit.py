@@ -135,7 +135,20 @@ def test_predictions_are_written_as_csv_and_json(run: Path, scan: Path, tmp_path
         (row,) = csv.DictReader(file)
     (entry,) = json.loads((tmp_path / "p.json").read_text())
     assert row["image"] == entry["image"] == str(scan)
-    assert entry["classes"] == {row[f"class_{rank}"]: float(row[f"probability_{rank}"]) for rank in (1, 2)}
+    assert list(row) == ["image", "label", *"0123456789", "problem"]
+    assert entry["classes"] == [row["label"]]
+    assert entry["probabilities"] == {name: float(row[name]) for name in "0123456789"}
+
+
+def test_of_many_images_the_first_are_printed(run: Path, scan: Path, tmp_path: Path, capsys: Capture):
+    for number in range(23):
+        (tmp_path / f"{number:02}.png").write_bytes(scan.read_bytes())
+    words = ["predict", str(tmp_path), "--run", str(run), "--accelerator", "cpu", "--output", str(tmp_path / "p.csv")]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert sum(".png" in line for line in shown.splitlines()) == 20
+    assert_reports(shown.splitlines()[-1], 20, 24, tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_text().count("\n") == 25
 
 
 def test_predictions_overwrite_no_file(run: Path, scan: Path, tmp_path: Path, rejects: Rejects):
