@@ -46,7 +46,7 @@ def test_weights_and_activations_have_the_fastest_memory_format(sparsify: float 
 def test_loss_weights_by_epoch():
     halves = LossWeights(LossConfig(last_epochs=1), 3, 4)
     assert [halves(epoch) for epoch in range(4)] == [(0.25, 0.25, 0.5)] * 3 + [(0, 0, 1)]
-    assert LossWeights(LossConfig("sieve"), 11, 4)(0) == sieve_loss_weights(11)
+    assert LossWeights(LossConfig(heads="sieve"), 11, 4)(0) == sieve_loss_weights(11)
     assert LossWeights(LossConfig("last"), 3, 4)(0) == (0, 0, 1)
     assert LossWeights(LossConfig(), 1, 4)(0) == (1,)
     assert LossWeights(LossConfig(last_epochs=1), 1, 4)(3) == (1,)

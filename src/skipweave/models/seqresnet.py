@@ -1,7 +1,6 @@
 """SeqResNet, SeqResNet-B and SeqResNeXt (Huang et al. 2018, "Sequentially Aggregated Convolutional Networks")."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +102,7 @@ class SeqResNet(StagedNet):
         super().__init__(
             template.stem(in_chans, width),
             stages,
-            nn.Sequential(OrderedDict(drop=nn.Dropout2d(drop_rate), unit=ConvUnit(features, features, kernel_size=1))),
+            _FinalUnit(features, drop_rate),
             Head(features, num_classes, global_pool=global_pool),
             exits,
             strides=[template.stride * 2**stage for stage in range(count)],
@@ -212,6 +211,20 @@ class _Stem(Stem):
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""
         activated: Tensor = self.units(x)
+        return activated
+
+
+class _FinalUnit(nn.Module):
+    """Channel-wise dropout and a 1x1 unit; not an `nn.Sequential`, which timm's `features_only` would dissolve."""
+
+    def __init__(self, width: int, drop_rate: float) -> None:
+        super().__init__()
+        self.drop = nn.Dropout2d(drop_rate)
+        self.unit = ConvUnit(width, width, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated map."""
+        activated: Tensor = self.unit(self.drop(x))
         return activated
 
 

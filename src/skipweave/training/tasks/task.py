@@ -268,11 +268,9 @@ def task_for(data: Data, loss: LossConfig, monitor: str | None = None) -> Task:
     if wanted == "median_frequency":
         raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has no masks: use balanced")
     weights = torch.tensor(balanced_weights(data)) if wanted == "balanced" else None
-    return (
-        MultiLabel(data.classes, weights, metric)
-        if data.multi_label
-        else Classification(len(data.classes), weights, loss.label_smoothing, metric)
-    )
+    if data.multi_label:
+        return MultiLabel(data.classes, weights, metric)
+    return Classification(len(data.classes), weights, loss.label_smoothing, metric)
 
 
 def balanced_weights(data: ClassificationData) -> tuple[float, ...]:
