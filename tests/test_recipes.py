@@ -13,7 +13,9 @@ from skipweave.training import FitConfig, OptimConfig
 from skipweave.training.model_building import count_parameters
 from skipweave_config.config_files import read
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+ALL = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+GENERAL = [path for path in ALL if path.stem in ("fast_cifar", "photos", "finetune")]
+RECIPES = [path for path in ALL if path not in GENERAL]  # those of the papers
 # Images to train on, after the recipe's validation split; classes; channels, height and width.
 SETS = {
     "digits": (1294, 10, (1, 8, 8)),
@@ -73,6 +75,19 @@ def test_the_header_is_correct(path: Path, tmp_path: Path):
     assert f"{count_parameters(network):,} parameters" in facts["Cost"]
     steps = images // config.batch_size
     assert f"{config.epochs} epochs of {steps:,} steps of {config.batch_size} images" in facts["Cost"]
+
+
+@pytest.mark.parametrize("path", GENERAL, ids=lambda path: path.stem)
+def test_the_headers_of_general_recipes_are_correct(path: Path, tmp_path: Path):
+    config, facts = recipe(path, tmp_path), header(path)
+    assert set(facts) == {"Command", "Cost", "Hardware", "Published", "Measured"}
+    with torch.device("meta"):
+        network = skipweave.create_model(config.model.name, num_classes=10)
+    macs = profile(network, (3, 32, 32) if config.data.name == "cifar10" else (3, 224, 224)).macs
+    shown = f"{macs / 1e9:.1f} billion" if macs >= 1e9 else f"{macs / 1e6:.1f} million"
+    assert f"{count_parameters(network):,} parameters" in facts["Cost"]
+    assert f"{shown} multiply-adds" in facts["Cost"]
+    assert f"{config.epochs} epochs" in facts["Cost"]
 
 
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)

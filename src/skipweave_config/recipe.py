@@ -222,6 +222,14 @@ class MixConfig(Config):
     last_epochs: NonNegativeInteger = 0
 
 
+#: Metrics that a run may be monitored by, for each task, the default first.
+MONITORS = {
+    "classification": ("top1_error", "top1_accuracy", "top5_error", "balanced_accuracy", "macro_f1", "loss"),
+    "multi-label": ("mean_average_precision", "macro_f1", "loss"),
+    "segmentation": ("mean_iou", "mean_dice", "pixel_accuracy", "loss"),
+}
+
+
 class EarlyStoppingConfig(Config):
     """The end of a run whose metric of the validation images does not improve any more.
 

@@ -55,6 +55,9 @@ def test_all_mistakes_are_reported_at_once():
     ("make", "named"),
     [
         (lambda: OptimConfig(lr=0), ("lr", "0")),
+        (lambda: FitConfig(monitor="mean_iou"), ("monitor", "'mean_iou'", "macro_f1")),
+        (lambda: FitConfig(monitor="macro_f2"), ("monitor", "'macro_f2'", "did you mean macro_f1?")),
+        (lambda: FitConfig(data=DataConfig("camvid", root="."), monitor="macro_f1"), ("monitor", "mean_dice")),
         (lambda: OptimConfig("rmsprob", lr=0.1), ("name", "'rmsprob'", "rmsprop")),
         (lambda: OptimConfig("rmsprop", lr=0.1, nesterov=True), ("nesterov", "True")),
         (lambda: OptimConfig(lr=float("nan")), ("lr", "nan")),

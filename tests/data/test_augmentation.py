@@ -10,6 +10,7 @@ from skipweave.data.augmentation import Lighting, eval_transform, train_transfor
 from skipweave_config.data_config import IMAGE_NAMES
 from skipweave_config.errors import SkipweaveError
 from tests.data.training_batch import training_batch
+from tests.errors import raises
 
 SIDES = {"digits": 8, "mnist": 28, "cifar10": 32, "cifar100": 32, "svhn": 32}
 
@@ -109,6 +110,15 @@ def test_every_option_changes_training_only():
         outputs = training_batch(train, [image] * 20)
         assert outputs.shape == (20, 3, 32, 32)
         assert not all(torch.equal(output, evaluation(image)) for output in outputs), options
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_images_of_other_channels_have_a_mean_and_std_per_channel(channels):
+    config = DataConfig(name="folder", root="somewhere", mean=(0.5,) * channels, std=(0.25,) * channels)
+    evaluation = eval_transform(config, channels)
+    assert (evaluation.channels, evaluation.mean, evaluation.std) == (channels, config.mean, config.std)
+    with raises(3, channels):
+        eval_transform(config)
 
 
 def test_mean_std_and_resize_are_those_of_the_config():

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from skipweave.data import DataConfig, epoch_loader, load
+from skipweave.data.datasets import with_normalization
 from tests.errors import raises
 
 
@@ -65,3 +67,17 @@ def test_validation_of_cifar_is_stratified(real_data):
     data = load(DataConfig(name="cifar10", root=real_data, validation=5000))
     assert np.bincount(data.val.labels).tolist() == [500] * 10
     assert np.bincount(data.train.labels).tolist() == [4500] * 10
+
+
+def test_gray_images_of_16_bits_are_loaded_again_with_what_was_found(tmp_path):
+    for name in ("cat", "ape"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            pixels = np.random.default_rng(number).integers(900, 2000, (9, 8)).astype(np.uint16)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    config = DataConfig(name="folder", root=tmp_path, image_size=8, channels=1, validation=0)
+    data = load(config)
+    assert (data.in_chans, len(data.preprocessing.mean)) == (1, 1)
+    found = with_normalization(config, data)
+    assert found.mean == data.preprocessing.mean
+    assert load(found).preprocessing == data.preprocessing

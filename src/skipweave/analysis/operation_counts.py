@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.hooks import RemovableHandle
 
-from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv
+from skipweave.layers import ChannelSparseConv2d, ConcatRead, CrossConv, GroupNorm2d
 
 aten = torch.ops.aten
 
@@ -131,7 +131,7 @@ def is_affine_norm(module: nn.Module) -> bool:
     """Whether a module is a batch norm in the papers' sense: a norm with the weight and bias of one reader."""
     if isinstance(module, CrossConv):
         return module.normalized
-    return isinstance(module, ConcatRead) or (isinstance(module, _BatchNorm) and module.affine)
+    return isinstance(module, ConcatRead) or (isinstance(module, _BatchNorm | GroupNorm2d) and module.affine)
 
 
 class CountingMode(TorchDispatchMode):

@@ -1,6 +1,6 @@
 """Training and evaluation transforms of the classification datasets; the defaults are those of the papers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -45,17 +45,25 @@ _IMAGES = {
 }
 
 
-def eval_transform(config: DataConfig) -> Preprocessing:
+def eval_transform(config: DataConfig, channels: int | None = None) -> Preprocessing:
     """Build the evaluation transform of a dataset.
 
     By default small images are resized to their side; photographs are resized to 8/7 of it (256 for 224), then center
     cropped, as in fb.resnet.torch.
+
+    Args:
+        config: Config of the dataset.
+        channels: Channels of the images, by default those that the images of this dataset usually have.
+
+    Raises:
+        SkipweaveError: The mean or std of the config does not have one number per channel.
     """
     images = _IMAGES[config.name]
     side = config.image_size or images.side
     resize = config.resize or (round(side * 8 / 7) if images.photographs else side)
-    mean, std = config.mean or images.mean, config.std or images.std
-    return Preprocessing(channels=len(images.mean), resize=resize, crop=side, mean=mean, std=std)
+    usual = Preprocessing(channels=len(images.mean), resize=resize, crop=side, mean=images.mean, std=images.std)
+    plain = usual.with_channels(channels or usual.channels)
+    return replace(plain, mean=config.mean or plain.mean, std=config.std or plain.std)
 
 
 def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTransform:

@@ -136,15 +136,15 @@ def _load_classification(
             f"data.sampling is {config.sampling}, but images of {config.name} have several labels: use "
             f"loss.class_weights balanced"
         )
-    evaluation = eval_transform(config)
-    if isinstance(splits.train, FileDataset):
-        evaluation = evaluation.with_channels(splits.train.in_chans)
-        evaluation = fit_normalization(evaluation, config, splits.train, progress)
     unchanged = False
-    if isinstance(splits.train, PythonDataset):
+    if isinstance(splits.train, FileDataset):
+        evaluation = fit_normalization(eval_transform(config, splits.train.in_chans), config, splits.train, progress)
+    elif isinstance(splits.train, PythonDataset):
         image = splits.train.image(0)
         unchanged = image.is_floating_point()
-        evaluation = _unchanged(config, image) if unchanged else evaluation.with_channels(len(image))
+        evaluation = _unchanged(config, image) if unchanged else eval_transform(config, len(image))
+    else:
+        evaluation = eval_transform(config)
     return ClassificationData(
         name=config.name,
         classes=splits.classes,

@@ -4,6 +4,16 @@ from skipweave.layers.activation_checkpointing import recompute
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Sum, SumRead
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.cross_layer_aggregation import Cross, CrossConv, CrossRead
+from skipweave.layers.norm import (
+    GroupNorm2d,
+    NodeGroupNorm,
+    NodeNorm,
+    NormLayer,
+    NormName,
+    make_node_norm,
+    make_norm,
+    norm_name,
+)
 from skipweave.layers.separable_max_pool import SeparableMaxPool
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
@@ -18,7 +28,6 @@ from skipweave.layers.transition import (
     carry_down,
 )
 from skipweave.layers.unit import (
-    NodeNorm,
     Read,
     Unit,
     basic_body,
@@ -43,10 +52,14 @@ __all__ = [
     "CrossRead",
     "DilatedAvgPool",
     "Downsampling",
+    "GroupNorm2d",
     "GroupUnit",
     "Head",
     "ImageNetStem",
+    "NodeGroupNorm",
     "NodeNorm",
+    "NormLayer",
+    "NormName",
     "NormTransition",
     "Opening",
     "RawSeqConv2d",
@@ -66,6 +79,9 @@ __all__ = [
     "carry_down",
     "conv1x1",
     "conv3x3",
+    "make_node_norm",
+    "make_norm",
+    "norm_name",
     "read_and_run",
     "recompute",
     "residual_body",

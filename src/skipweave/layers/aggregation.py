@@ -10,7 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from skipweave.layers.unit import NodeNorm, PendingAffine, Read, can_split, norm_relu, pending_affine
+from skipweave.layers.norm import NormLayer, make_node_norm, make_norm
+from skipweave.layers.unit import PendingAffine, Read, can_split, norm_relu, pending_affine
 from skipweave.ops import concat_read_fast, concatenate
 from skipweave_config.errors import SkipweaveError
 
@@ -56,8 +57,8 @@ def sum_nodes(nodes: Sequence[Tensor]) -> Tensor:
 class ConcatRead(Read):
     """Concatenation of normalized nodes, this reader's scale and shift, ReLU.
 
-    Together with the nodes' `NodeNorm`, this is the BN-ReLU before a convolution of DenseNet and SparseNet, with the
-    same number of parameters.
+    Together with the norm of the nodes (`make_node_norm`), this is the BN-ReLU before a convolution of DenseNet and
+    SparseNet, with the same number of parameters.
 
     Args:
         widths: Number of channels of each node read.
@@ -89,17 +90,18 @@ class ConcatRead(Read):
 
 
 class SumRead(Read):
-    """Sum of the nodes, batch norm, ReLU. Normalization does not commute with sums, so the sum is normalized.
+    """Sum of the nodes, norm, ReLU. Normalization does not commute with sums, so the sum is normalized.
 
     Args:
         width: Number of channels of every node read.
+        norm_layer: The norm (`make_norm`).
 
     Shape: one (N, width, H, W) per node to (N, width, H, W).
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm_layer: NormLayer = "batch") -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = make_norm(width, norm_layer)
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated sum of the nodes."""
@@ -121,7 +123,14 @@ class _Add(nn.Module):
 
 
 class Concat:
-    """Concatenation of nodes that are normalized once (DenseNet, SparseNet)."""
+    """Concatenation of nodes that are normalized once (DenseNet, SparseNet).
+
+    Args:
+        norm_layer: Norm of the nodes (`make_node_norm`).
+    """
+
+    def __init__(self, norm_layer: NormLayer = "batch") -> None:
+        self.norm_layer = norm_layer
 
     def width(self, widths: Sequence[int]) -> int:
         """Sum of the widths."""
@@ -129,7 +138,7 @@ class Concat:
 
     def node(self, width: int) -> nn.Module:
         """Normalization without affine parameters."""
-        return NodeNorm(width)
+        return make_node_norm(width, self.norm_layer)
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
         """Concatenation, the reader's own scale and shift, ReLU."""
@@ -145,7 +154,14 @@ class Concat:
 
 
 class Sum:
-    """Summation of raw nodes (ResNet, SparseNet[+])."""
+    """Summation of raw nodes (ResNet, SparseNet[+]).
+
+    Args:
+        norm_layer: Norm of the sums (`make_norm`).
+    """
+
+    def __init__(self, norm_layer: NormLayer = "batch") -> None:
+        self.norm_layer = norm_layer
 
     def width(self, widths: Sequence[int]) -> int:
         """The common width of the nodes.
@@ -160,8 +176,8 @@ class Sum:
         return nn.Identity()
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Sum, batch norm, ReLU."""
-        return SumRead(self.width(widths))
+        """Sum, norm, ReLU."""
+        return SumRead(self.width(widths), self.norm_layer)
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
         """Plain sum."""

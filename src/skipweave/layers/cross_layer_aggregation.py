@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead, SumRead, shared_width
-from skipweave.layers.unit import NodeNorm, PendingAffine, Read, can_split, norm_relu, pending_affine
+from skipweave.layers.norm import NormLayer, make_node_norm, make_norm
+from skipweave.layers.unit import PendingAffine, Read, can_split, norm_relu, pending_affine
 from skipweave.ops import cross_layer_fast
 
 
@@ -45,20 +46,21 @@ class CrossConv(nn.Module):
 
 
 class CrossRead(Read):
-    """Cross-layer depthwise convolution, batch norm, ReLU.
+    """Cross-layer depthwise convolution, norm, ReLU.
 
     Args:
         sources: Number of nodes L.
         width: Number of channels of each node.
         normalized: Whether the nodes are normalized (`CrossConv`).
+        norm_layer: The norm (`make_norm`).
 
     Shape: L of (N, width, H, W) to (N, width, H, W).
     """
 
-    def __init__(self, sources: int, width: int, *, normalized: bool) -> None:
+    def __init__(self, sources: int, width: int, *, normalized: bool, norm_layer: NormLayer = "batch") -> None:
         super().__init__()
         self.cross = CrossConv(sources, width, normalized=normalized)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = make_norm(width, norm_layer)
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated weighted sum of the nodes."""
@@ -75,10 +77,12 @@ class Cross:
     Args:
         normalized: Whether nodes are normalized, once, where they are computed (the released code normalizes them once
             per reader), or raw (Equation 1 of the paper).
+        norm_layer: Norm of nodes and of weighted sums.
     """
 
-    def __init__(self, *, normalized: bool) -> None:
+    def __init__(self, *, normalized: bool, norm_layer: NormLayer = "batch") -> None:
         self.normalized = normalized
+        self.norm_layer = norm_layer
 
     def width(self, widths: Sequence[int]) -> int:
         """The common width of the nodes.
@@ -90,13 +94,14 @@ class Cross:
 
     def node(self, width: int) -> nn.Module:
         """Normalization without affine parameters, or identity."""
-        return NodeNorm(width) if self.normalized else nn.Identity()
+        return make_node_norm(width, self.norm_layer) if self.normalized else nn.Identity()
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Cross-layer convolution, batch norm, ReLU; for a single node, batch norm and ReLU only."""
+        """Cross-layer convolution, norm, ReLU; for a single node, norm and ReLU only."""
         if len(widths) > 1:
-            return CrossRead(len(widths), shared_width(widths), normalized=self.normalized)
-        return ConcatRead(widths) if self.normalized else SumRead(shared_width(widths))
+            width = shared_width(widths)
+            return CrossRead(len(widths), width, normalized=self.normalized, norm_layer=self.norm_layer)
+        return ConcatRead(widths) if self.normalized else SumRead(shared_width(widths), self.norm_layer)
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
         """Cross-layer convolution alone: the stage's reader begins with a batch norm."""

@@ -4,12 +4,14 @@
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skipweave import topology as patterns
+from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import norm_relu
 from skipweave.ops import ConcatBuffer
 from skipweave_config.errors import SkipweaveError
@@ -19,7 +21,7 @@ _MAX_GROUPS = 4096
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch norm, ReLU.
+    """Convolution, norm, ReLU.
 
     Args:
         in_channels: Number of input channels.
@@ -28,6 +30,7 @@ class ConvUnit(nn.Module):
         stride: Stride of the convolution.
         dilation: Dilation of the convolution.
         groups: Groups of the convolution.
+        norm_layer: The norm (`make_norm`).
 
     Shape: (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
     """
@@ -41,13 +44,14 @@ class ConvUnit(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         super().__init__()
         padding = dilation * (kernel_size // 2)
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups=groups, bias=False
         )
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = make_norm(out_channels, norm_layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""
@@ -71,6 +75,7 @@ class GroupUnit(nn.Module):
         dilation: Dilation of the convolution.
         bottleneck: Whether a 1x1 unit with `group_size` output channels comes first.
         subgroups: Groups of the convolution.
+        norm_layer: The norm of each unit (`make_norm`).
 
     Shape: (N, in_channels, H, W) to a raw and an activated map (N, group_size, H, W).
     """
@@ -84,11 +89,13 @@ class GroupUnit(nn.Module):
         dilation: int = 1,
         bottleneck: bool = False,
         subgroups: int = 1,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         super().__init__()
-        self.reduce = ConvUnit(in_channels, group_size, kernel_size=1) if bottleneck else nn.Identity()
+        make_unit = partial(ConvUnit, norm_layer=norm_layer)
+        self.reduce = make_unit(in_channels, group_size, kernel_size=1) if bottleneck else nn.Identity()
         width = group_size if bottleneck else in_channels
-        self.make = ConvUnit(width, group_size, kernel_size, dilation=dilation, groups=subgroups)
+        self.make = make_unit(width, group_size, kernel_size, dilation=dilation, groups=subgroups)
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the group's raw map plus the shortcut (N, group_size, H, W), and its BN-ReLU."""
@@ -113,6 +120,7 @@ class SeqConv2d(nn.Module):
         subgroups: Groups of that convolution ("SeqResNeXt"); more than 1 only with `bottleneck`.
         dilation: Dilation of the convolutions.
         drop_rate: Rate of channel-wise dropout on the input of each group, independent between groups.
+        norm_layer: The norm of each group (`make_norm`).
 
     Attributes:
         topology: Links of the groups. Nodes are groups of channels: first those of the input (the whole input as one
@@ -136,6 +144,7 @@ class SeqConv2d(nn.Module):
         subgroups: int = 1,
         dilation: int = 1,
         drop_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         super().__init__()
         sizes = dict(
@@ -162,6 +171,7 @@ class SeqConv2d(nn.Module):
                 dilation=dilation,
                 bottleneck=bottleneck,
                 subgroups=subgroups,
+                norm_layer=norm_layer,
             )
             for made in range(out_channels // group_size)
         )
@@ -213,17 +223,25 @@ class SeqConv2d(nn.Module):
 
 
 class RawSeqConv2d(SeqConv2d):
-    """A `SeqConv2d` that returns its groups before batch norm and ReLU: replaces a `Conv2d` alone.
+    """A `SeqConv2d` that returns its groups before norm and ReLU: replaces a `Conv2d` alone.
 
-    No group reads the last one, so its batch norm has no affine parameters, which would get no gradient.
+    No group reads the last one, so its norm has no affine parameters, which would get no gradient.
 
     Shape: (N, in_channels, H, W) to (N, out_channels, H, W).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, **options: Any) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, **options)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        norm_layer: NormLayer = "batch",
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, norm_layer=norm_layer, **options)
         *_, last = (part for part in self.modules() if isinstance(part, GroupUnit))
-        last.make.norm = nn.BatchNorm2d(self.group_size, affine=False)
+        last.make.norm = make_norm(self.group_size, norm_layer, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw groups, concatenated."""

@@ -3,6 +3,7 @@
 from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
+from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import conv3x3
 from skipweave_config.errors import SkipweaveError
 
@@ -41,10 +42,10 @@ class ImageNetStem(Stem):
     The 3x3 stride-2 max pool that follows is part of the first stage's entry, so that a feature map of stride 2 exists.
     """
 
-    def __init__(self, in_chans: int, width: int) -> None:
+    def __init__(self, in_chans: int, width: int, norm_layer: NormLayer = "batch") -> None:
         super().__init__(in_chans, width, stride=2)
         self.conv = nn.Conv2d(in_chans, width, kernel_size=7, stride=2, padding=3, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = make_norm(width, norm_layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""

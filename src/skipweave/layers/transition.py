@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead
+from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import conv1x1, read_and_run
 from skipweave.ops import dilated_avg_pool2d
 
@@ -55,13 +56,14 @@ class NormTransition(nn.Module):
         in_width: Number of channels of the stage's output.
         width: Number of output channels.
         dilation: 0 convolves with stride 2; a positive number keeps the resolution and dilates the convolution.
+        norm_layer: The norm (`make_norm`).
 
     Shape: (N, in_width, H, W) to (N, width, H / 2, W / 2), or to (N, width, H, W) if dilated.
     """
 
-    def __init__(self, in_width: int, width: int, dilation: int = 0) -> None:
+    def __init__(self, in_width: int, width: int, dilation: int = 0, norm_layer: NormLayer = "batch") -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(in_width)
+        self.norm = make_norm(in_width, norm_layer)
         taps, stride = max(1, dilation), 1 if dilation else 2
         self.conv = nn.Conv2d(in_width, width, 3, stride=stride, padding=taps, dilation=taps, bias=False)
 

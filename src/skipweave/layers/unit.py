@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
-import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from skipweave.layers.activation_checkpointing import recompute
-from skipweave.ops import Geometry, concat_read_low_memory, normalize_low_memory, read_conv_fast, read_conv_low_memory
+from skipweave.layers.norm import GroupNorm2d, Norm, NormLayer, make_norm, normalize
+from skipweave.ops import Geometry, concat_read_low_memory, read_conv_fast, read_conv_low_memory
 from skipweave.ops.eager_execution import is_eager
 from skipweave.ops.triton import node_table
 
@@ -24,7 +24,7 @@ class Unit(nn.Module):
     Args:
         read: Aggregation of the nodes with the first BN-ReLU, called with one tensor per node (`ConcatRead`, ...).
         body: The convolutions: one module, or several in an `nn.Sequential`.
-        norm: Applied to the result (`NodeNorm`, or `nn.Identity`).
+        norm: Applied to the result (`make_node_norm`, or `nn.Identity`).
 
     Shape: one (N, C_s, H, W) per node read to (N, C, H', W').
     """
@@ -62,12 +62,14 @@ def basic_body(in_width: int, growth: int, *, drop_rate: float = 0.0, dilation: 
     return nn.Sequential(OrderedDict(conv=conv3x3(in_width, growth, dilation), **_dropout(drop_rate)))
 
 
-def bottleneck_body(in_width: int, growth: int, *, drop_rate: float = 0.0, dilation: int = 1) -> nn.Sequential:
+def bottleneck_body(
+    in_width: int, growth: int, *, drop_rate: float = 0.0, dilation: int = 1, norm_layer: NormLayer = "batch"
+) -> nn.Sequential:
     """1x1 convolution to 4 x growth, BN-ReLU, 3x3 convolution (DenseNet-B, section 3)."""
     return nn.Sequential(
         OrderedDict(
             conv1=conv1x1(in_width, 4 * growth),
-            norm=nn.BatchNorm2d(4 * growth),
+            norm=make_norm(4 * growth, norm_layer),
             relu=nn.ReLU(),
             conv2=conv3x3(4 * growth, growth, dilation),
             **_dropout(drop_rate),
@@ -83,6 +85,7 @@ def residual_body(
     stride: int = 1,
     dilation: int = 1,
     drop_path_rate: float = 0.0,
+    norm_layer: NormLayer = "batch",
 ) -> nn.Sequential:
     """1x1, 3x3 and 1x1 convolutions with BN-ReLU between, from in_width through width to expansion x width.
 
@@ -92,10 +95,10 @@ def residual_body(
     return nn.Sequential(
         OrderedDict(
             conv1=conv1x1(in_width, width, stride),
-            norm1=nn.BatchNorm2d(width),
+            norm1=make_norm(width, norm_layer),
             relu1=nn.ReLU(),
             conv2=conv3x3(width, width, dilation),
-            norm2=nn.BatchNorm2d(width),
+            norm2=make_norm(width, norm_layer),
             relu2=nn.ReLU(),
             conv3=conv1x1(width, expansion * width),
             **(dict(drop_path=DropPath(drop_path_rate)) if drop_path_rate else {}),
@@ -105,28 +108,6 @@ def residual_body(
 
 def _dropout(rate: float) -> dict[str, nn.Module]:
     return dict(drop=nn.Dropout(rate)) if rate else {}
-
-
-class NodeNorm(nn.BatchNorm2d):
-    """Normalization of a node, once, where it is computed: batch norm without affine parameters.
-
-    Per-channel normalization commutes with concatenation, so all readers of a concatenated node share it; each reader
-    has its own scale and shift (`ConcatRead`). In training only the node itself is saved for the backward pass, which
-    the node's readers save anyway.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, affine=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalized map (N, width, H, W).
-
-        Raises:
-            ValueError: In training, a channel has a single value.
-        """
-        if self.training or self.running_mean is None:
-            return _normalize(self, x)
-        return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
 
 
 class PendingAffine(NamedTuple):
@@ -148,26 +129,18 @@ class Read(nn.Module, ABC):
 
     @abstractmethod
     def pending_affine(self, *nodes: Tensor) -> PendingAffine | None:
-        """Compute everything up to scale, shift and ReLU, in training; None if the batch norm cannot be split."""
+        """Compute everything up to scale, shift and ReLU, in training; None if the norm cannot be split."""
 
 
-def pending_affine(norm: nn.BatchNorm2d, x: Tensor) -> PendingAffine:
-    """Normalize by batch statistics, as a batch norm in training does, and leave its scale and shift pending."""
-    return PendingAffine((_normalize(norm, x),), norm.weight, norm.bias)
+def pending_affine(norm: Norm, x: Tensor) -> PendingAffine:
+    """Normalize as a norm in training does, and leave its scale and shift pending."""
+    return PendingAffine((normalize(norm, x),), norm.weight, norm.bias)
 
 
 def norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
-    """Batch norm and ReLU, (N, C, H, W) to the same; ReLU runs in place where no hook can hold the norm's output."""
+    """Norm and ReLU, (N, C, H, W) to the same; ReLU runs in place where no hook can hold the norm's output."""
     normalized: Tensor = norm(x)
     return normalized.relu_() if is_eager(x) and is_unmodified(norm) else normalized.relu()
-
-
-def _normalize(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    momentum = norm.momentum
-    if norm.num_batches_tracked is not None and isinstance(x, Tensor):  # torch.fx traces with proxies
-        norm.num_batches_tracked.add_(1)
-        momentum = 1 / norm.num_batches_tracked.item() if momentum is None else momentum
-    return normalize_low_memory(x, norm.running_mean, norm.running_var, momentum or 0.0, norm.eps)
 
 
 def read_and_run(
@@ -175,7 +148,7 @@ def read_and_run(
 ) -> Tensor:
     """Equal to `nn.Sequential(*layers)(read(*nodes))` in value, gradients and running statistics, with less memory.
 
-    In training, a convolution does not save its activated input, and a batch norm before it saves only its normalized
+    In training, a convolution does not save its activated input, and a norm before it saves only its normalized
     output: concatenation, scale, shift and ReLU are recomputed in the backward pass, convolutions are not. In
     evaluation mode nothing is saved, and only GPU kernels fuse read and convolution. Modules with hooks or a replaced
     `forward` are called as they are, as are all modules outside of eager execution.
@@ -215,9 +188,11 @@ def _convolve(pending: PendingAffine, conv: Any, checkpointing: bool) -> Tensor:
     return convolve(*pending, conv.weight, conv.bias, geometry)
 
 
-def can_split(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-    """Whether `pending_affine` may replace a call of this norm: an unmodified affine `nn.BatchNorm2d` in training."""
-    return type(norm) is nn.BatchNorm2d and norm.affine and norm.training and is_unmodified(norm)
+def can_split(norm: nn.Module) -> TypeGuard[Norm]:
+    """Whether `pending_affine` may replace a call of this norm: an unmodified one of `make_norm`, in training."""
+    if type(norm) is not nn.BatchNorm2d and type(norm) is not GroupNorm2d:
+        return False
+    return norm.affine and norm.training and is_unmodified(norm)
 
 
 def is_unmodified(module: nn.Module) -> bool:
@@ -232,8 +207,8 @@ def is_unmodified(module: nn.Module) -> bool:
     return kind.forward is _ORIGINAL_FORWARDS.get(kind, kind.forward)
 
 
-_TORCH_MODULES: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Sequential)
-_ORIGINAL_FORWARDS = {kind: kind.forward for kind in _TORCH_MODULES}
+_FUSIBLE: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.BatchNorm2d, GroupNorm2d, nn.ReLU, nn.Sequential)
+_ORIGINAL_FORWARDS = {kind: kind.forward for kind in _FUSIBLE}
 
 
 def _is_conv(layer: nn.Module) -> TypeGuard[nn.Conv2d]:

@@ -1,7 +1,7 @@
 """Validation of the arguments of networks: all problems are reported at once."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, NamedTuple
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from skipweave import topology as patterns
-from skipweave.layers import CifarStem, ImageNetStem
+from skipweave.layers import CifarStem, ImageNetStem, NormLayer, NormName, Stem, norm_name
 from skipweave.topology import Topology, TopologySpec
 from skipweave_config.errors import SkipweaveError
 
@@ -41,12 +41,12 @@ class StemSpec:
     """What the argument `stem` selects: the stem, and the number and resolutions of the stages.
 
     Attributes:
-        make: Class of the stem.
+        make: Creates the stem, given image channels, its width and the norm.
         strides: Stride of each stage with respect to the image.
         max_pool: Whether the first stage begins with a 3x3 stride-2 max pool.
     """
 
-    make: type[CifarStem] | type[ImageNetStem]
+    make: Callable[[int, int, NormName], Stem]
     strides: tuple[int, ...]
     max_pool: bool
 
@@ -61,7 +61,7 @@ class StemSpec:
 
 
 _STEMS: dict[str, StemSpec] = {
-    "cifar": StemSpec(CifarStem, (1, 2, 4), max_pool=False),
+    "cifar": StemSpec(lambda in_chans, width, _: CifarStem(in_chans, width), (1, 2, 4), max_pool=False),
     "imagenet": StemSpec(ImageNetStem, (4, 8, 16, 32), max_pool=True),
 }
 
@@ -125,6 +125,14 @@ class Arguments:
     def one_of(self, name: str, value: object, choices: Sequence[object]) -> None:
         """Check that a value is one of several."""
         self.require(value in choices, f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
+
+    def norm_layer(self, value: NormLayer) -> NormName:
+        """Check the argument `norm_layer`; return the name of the norm."""
+        try:
+            return norm_name(value)
+        except SkipweaveError as error:
+            self.require(False, str(error))
+            return "batch"
 
     def stem(self, stem: StemName) -> StemSpec:
         """Check the argument `stem`; return what it selects."""

@@ -40,6 +40,8 @@ class ClassifierNet(nn.Module, ABC):
     - `heads`: `"last"` (default); `"stages"` for an early exit after every stage but the last; or the units, counted
       from 1 through all stages, after which there are exits (`forward_anytime`).
     - `drop_rate`: Dropout rate before the classifier.
+    - `norm_layer`: `"batch"` (default), or `"group"` or `"layer"`, which normalize each image separately, so that
+      batches of one image train (`skipweave.layers.make_norm`, also for timm's names).
 
     Args:
         stem: The stem.

@@ -11,6 +11,8 @@ from skipweave.layers import (
     Aggregation,
     Cross,
     Head,
+    NormLayer,
+    NormName,
     NormTransition,
     Stage,
     Sum,
@@ -29,9 +31,9 @@ CrossName = Literal["normalized", "plain", "sum"]
 ShortcutName = Literal["transition", "projection"]
 
 _EXPANSION = 2  # ratio of the channels of a node to those inside its unit
-_AGGREGATIONS: dict[CrossName, Callable[[], Aggregation]] = {
-    "normalized": partial(Cross, normalized=True),
-    "plain": partial(Cross, normalized=False),
+_AGGREGATIONS: dict[CrossName, Callable[[NormName], Aggregation]] = {
+    "normalized": lambda norm: Cross(normalized=True, norm_layer=norm),
+    "plain": lambda norm: Cross(normalized=False, norm_layer=norm),
     "sum": Sum,
 }
 
@@ -57,7 +59,8 @@ class DelugeNet(StagedNet):
             and `stem="cifar"`).
         stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
         stem_width: Number of channels of the stem; None is the first of `widths`.
-        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `drop_rate`.
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads`, `drop_rate` and
+            `norm_layer`.
         output_stride: Maximum stride with respect to the image; further strides become dilation. None: no limit.
 
     Raises:
@@ -81,6 +84,7 @@ class DelugeNet(StagedNet):
         global_pool: str = "avg",
         heads: Heads = "last",
         drop_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
         output_stride: int | None = None,
     ) -> None:
         check = Arguments()
@@ -97,6 +101,7 @@ class DelugeNet(StagedNet):
             f"shortcut is 'projection' with cross={cross!r} and stem={stem!r}: expected cross='sum' and stem='cifar'",
         )
         resolutions = check.resolutions(output_stride, spec.strides)
+        norm = check.norm_layer(norm_layer)
         if stem == "cifar" and not projects:
             lengths = (lengths[0] - 1, *lengths[1:])
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
@@ -104,14 +109,14 @@ class DelugeNet(StagedNet):
         check.done()
 
         if projects:
-            stages = residual_stages(topologies, inner, resolutions, width, _EXPANSION)
+            stages = residual_stages(topologies, inner, resolutions, width, _EXPANSION, norm=norm)
         else:
-            stages = _make_stages(topologies, inner, resolutions, width, _AGGREGATIONS[cross](), spec)
+            stages = _make_stages(topologies, inner, resolutions, width, _AGGREGATIONS[cross](norm), spec, norm)
         features = stages[-1].out_width
         super().__init__(
-            spec.make(in_chans, width),
+            spec.make(in_chans, width, norm),
             stages,
-            SumRead(features),
+            SumRead(features, norm),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
             exits,
             strides=[resolution.stride for resolution in resolutions],
@@ -126,31 +131,33 @@ def _make_stages(
     width: int,
     aggregation: Aggregation,
     spec: StemSpec,
+    norm: NormName,
 ) -> list[Stage]:
     """Create the stages, each later one beginning with a transition."""
     stages: list[Stage] = []
     for graph, narrow, resolution in zip(topologies, inner, resolutions, strict=True):
         wide = _EXPANSION * narrow
         if not stages:
-            entry = _first_entry(spec, width, wide, aggregation)
+            entry = _first_entry(spec, width, wide, aggregation, norm)
         else:
             dilation = 0 if resolution.downsamples else resolution.dilation // 2
-            carry = NormTransition(stages[-1].out_width, wide, dilation)
+            carry = NormTransition(stages[-1].out_width, wide, dilation, norm)
             entry = nn.Sequential(OrderedDict(carry=carry, norm=aggregation.node(wide)))
         widths = [wide] * (graph.units + 1)
-        stages.append(Stage(graph, aggregation, entry, widths, partial(_body, dilation=resolution.dilation)))
+        make_body = partial(_body, dilation=resolution.dilation, norm=norm)
+        stages.append(Stage(graph, aggregation, entry, widths, make_body))
     return stages
 
 
-def _first_entry(spec: StemSpec, width: int, wide: int, aggregation: Aggregation) -> nn.Module:
+def _first_entry(spec: StemSpec, width: int, wide: int, aggregation: Aggregation, norm: NormName) -> nn.Module:
     """Compute node 0 from the stem's output: by a unit (CIFAR), or max pool and 1x1 convolution (ImageNet)."""
     if not spec.max_pool:
-        return Unit(SumRead(width), _body(width, wide), aggregation.node(wide))
+        return Unit(SumRead(width, norm), _body(width, wide, norm=norm), aggregation.node(wide))
     return nn.Sequential(OrderedDict(pool=spec.entry(), conv=conv1x1(width, wide), norm=aggregation.node(wide)))
 
 
-def _body(in_width: int, width: int, dilation: int = 1) -> nn.Module:
-    return residual_body(in_width, width // _EXPANSION, expansion=_EXPANSION, dilation=dilation)
+def _body(in_width: int, width: int, *, dilation: int = 1, norm: NormName) -> nn.Module:
+    return residual_body(in_width, width // _EXPANSION, expansion=_EXPANSION, dilation=dilation, norm_layer=norm)
 
 
 def _cifar_variants() -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from skipweave.layers import Stage
+from skipweave.layers import GroupNorm2d, Stage
 from skipweave_config.errors import SkipweaveError
 
 _EPS = 1e-5
@@ -35,10 +35,12 @@ def from_densenet_layout(
         A state dict for `model.load_state_dict`.
 
     Raises:
-        SkipweaveError: A tensor is missing, or its shape does not match the network's topology.
+        SkipweaveError: A tensor is missing, its shape does not match the network's topology, or the network has other
+            norms.
     """
     if "features.conv0.weight" not in state:
         return dict(state)
+    require_batch_norm(model)
     # Old torchvision checkpoints have "norm.1" for "norm1".
     theirs = {re.sub(r"\.(norm|conv)\.(\d)\.", r".\1\2.", key): value for key, value in state.items()}
     ours = {"stem.conv.weight": theirs["features.conv0.weight"]}
@@ -53,6 +55,19 @@ def from_densenet_layout(
         ours["head.fc.weight"] = weight.unflatten(1, (len(order), -1))[:, order].flatten(1)
         ours["head.fc.bias"] = theirs["classifier.bias"]
     return ours
+
+
+def require_batch_norm(model: nn.Module) -> None:
+    """Raise unless the norms of a network have the statistics that weights of DenseNets come with.
+
+    Raises:
+        SkipweaveError: There are group or layer norms.
+    """
+    if other := [name for name, part in model.named_modules() if isinstance(part, GroupNorm2d)]:
+        raise SkipweaveError(
+            f"norm_layer of {type(model).__name__} is not 'batch' ({other[0]} is no batch norm): "
+            "weights of DenseNets are converted for batch norms only"
+        )
 
 
 @dataclass(frozen=True)

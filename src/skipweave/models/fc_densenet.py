@@ -11,12 +11,14 @@ from skipweave import topology as patterns
 from skipweave.layers import (
     Concat,
     ConcatRead,
-    NodeNorm,
+    NormLayer,
+    NormName,
     SpanningStages,
     Unit,
     basic_body,
     carry_down,
     conv3x3,
+    make_node_norm,
     read_and_run,
 )
 from skipweave.models.arguments import Arguments, Heads
@@ -67,6 +69,7 @@ class FCLogDenseNet(nn.Module):
         heads: `"stages"` (default) for a head after every stage (deep supervision, `forward_anytime`); `"last"`; or the
             units, counted from 1 through all stages, after which there are heads in addition to the last one.
         proj_drop_rate: Dropout rate on the output of each unit (0 in the released code, 0.2 in FC-DenseNet).
+        norm_layer: `"batch"`, `"group"` or `"layer"`, as in `ClassifierNet`.
 
     Raises:
         SkipweaveError: Arguments are invalid; names all of them.
@@ -88,6 +91,7 @@ class FCLogDenseNet(nn.Module):
         in_chans: int = 3,
         heads: Heads = "stages",
         proj_drop_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         super().__init__()
         check = Arguments()
@@ -96,6 +100,7 @@ class FCLogDenseNet(nn.Module):
         width = 3 * growth if stem_width is None else stem_width
         lengths = _check(check, units, growth, width, num_classes, in_chans, proj_drop_rate)
         exit_units = check.exits(heads, lengths)
+        norm = check.norm_layer(norm_layer)
         check.done()
         depth = len(lengths) // 2
         scales = (*range(depth), *range(depth, -1, -1))
@@ -104,8 +109,8 @@ class FCLogDenseNet(nn.Module):
         self.stem = conv3x3(in_chans, width)
         self.stages = SpanningStages(
             SpanningPlan(_log_and_first_stage(lengths), lengths, scales, prune, reuse_down),
-            Concat(),
-            NodeNorm(width),
+            Concat(norm),
+            make_node_norm(width, norm),
             [width] + [growth] * sum(lengths),
             partial(basic_body, drop_rate=proj_drop_rate),
             lambda channels, stage: carry_down(channels) if stage <= depth else _up(channels),
@@ -161,17 +166,18 @@ class DenseBlock(nn.Module):
         units: Number of units.
         growth: Channels that a unit adds.
         drop_rate: Dropout rate on the output of each unit.
+        norm: The norm.
     """
 
-    def __init__(self, widths: Sequence[int], units: int, growth: int, drop_rate: float) -> None:
+    def __init__(self, widths: Sequence[int], units: int, growth: int, drop_rate: float, norm: NormName) -> None:
         super().__init__()
         self.units = nn.ModuleList()
-        self.norms = nn.ModuleList([NodeNorm(widths[0])])
+        self.norms = nn.ModuleList([make_node_norm(widths[0], norm)])
         stack = list(widths)
         for _ in range(units):
             conv = nn.Conv2d(sum(stack), growth, kernel_size=3, padding=1)
             self.units.append(Unit(ConcatRead(stack), nn.Sequential(conv, nn.Dropout(drop_rate)), nn.Identity()))
-            self.norms.append(NodeNorm(growth))
+            self.norms.append(make_node_norm(growth, norm))
             stack.insert(0, growth)
         self.out_widths = tuple(stack)
 
@@ -197,6 +203,7 @@ class FCDenseNet(nn.Module):
         num_classes: Number of classes.
         in_chans: Number of image channels.
         proj_drop_rate: Dropout rate after every unit and in the transitions down.
+        norm_layer: `"batch"`, `"group"` or `"layer"`, as in `ClassifierNet`.
 
     Raises:
         SkipweaveError: Arguments are invalid; names all of them.
@@ -215,10 +222,12 @@ class FCDenseNet(nn.Module):
         num_classes: int = 11,
         in_chans: int = 3,
         proj_drop_rate: float = 0.2,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         super().__init__()
         check = Arguments()
         lengths = _check(check, units, growth, stem_width, num_classes, in_chans, proj_drop_rate)
+        norm = check.norm_layer(norm_layer)
         check.done()
         depth = len(lengths) // 2
         self.num_classes = num_classes
@@ -235,7 +244,7 @@ class FCDenseNet(nn.Module):
                 made = lengths[index - 1] * growth
                 self.ups.append(nn.ConvTranspose2d(made, made, kernel_size=3, stride=2))
                 widths = (made, *skips.pop())
-            block = DenseBlock(widths, count, growth, proj_drop_rate)
+            block = DenseBlock(widths, count, growth, proj_drop_rate, norm)
             self.blocks.append(block)
             if index < depth:
                 skips.append(block.out_widths)

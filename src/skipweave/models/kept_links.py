@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skipweave.layers import Stage
-from skipweave.models.densenet_state_dict import DenseReader, readers_of
+from skipweave.models.densenet_state_dict import DenseReader, readers_of, require_batch_norm
 from skipweave.models.sparsenet import SparseNet
 from skipweave_config.errors import SkipweaveError
 
@@ -27,8 +27,11 @@ def keep_links(dense: SparseNet, sparse: SparseNet) -> dict[str, Tensor]:
         A state dict of `sparse`; classifiers and first convolutions are those of `dense`.
 
     Raises:
-        SkipweaveError: The networks differ in units or growth, or `sparse` has a link that `dense` has not.
+        SkipweaveError: The networks differ in units or growth, `sparse` has a link that `dense` has not, or one of them
+            has other norms than batch norms.
     """
+    require_batch_norm(dense)
+    require_batch_norm(sparse)
     _check_links(dense, sparse)
     theirs = dense.state_dict()
     ours = {name: value for name, value in theirs.items() if name in sparse.state_dict()}

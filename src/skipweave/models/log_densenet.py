@@ -14,12 +14,14 @@ from skipweave.layers import (
     Concat,
     ConcatRead,
     Head,
-    NodeNorm,
+    NormLayer,
+    NormName,
     SpanningStages,
     Stage,
     basic_body,
     bottleneck_body,
     carry_down,
+    make_node_norm,
 )
 from skipweave.models.arguments import Arguments, Heads, PerStage, StemName, StemSpec
 from skipweave.models.classifier import ClassifierNet, Exit, Nodes, StagedNet, depth_groups, initialize
@@ -43,7 +45,8 @@ class LogDenseNetV1(ClassifierNet):
         prune: How far nodes are carried: `"exact"`, to their last reader, or `"none"`, to the last stage.
         stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
         stem_width: Number of channels of the stem; None is twice the growth.
-        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `drop_rate`.
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads`, `drop_rate` and
+            `norm_layer`.
         proj_drop_rate: Dropout rate on the output of each unit.
 
     Raises:
@@ -72,10 +75,12 @@ class LogDenseNetV1(ClassifierNet):
         heads: Heads = "last",
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
         spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        norm = check.norm_layer(norm_layer)
         check.integer("min_inputs", min_inputs)
         check.integer("hub_multiplier", hub_multiplier)
         check.one_of("prune", prune, ["exact", "none"])
@@ -87,18 +92,19 @@ class LogDenseNetV1(ClassifierNet):
         graph, hubs = _graph(topology, lengths, min_inputs)
         plan = SpanningPlan(graph, lengths, prune=prune)
         widths = [width] + [growth * (hub_multiplier if node in hubs else 1) for node in range(1, graph.units + 1)]
+        body = partial(bottleneck_body, norm_layer=norm) if bottleneck else basic_body
         spanning = SpanningStages(
             plan,
-            Concat(),
-            nn.Sequential(OrderedDict(carry=spec.entry(), norm=NodeNorm(width))),
+            Concat(norm),
+            nn.Sequential(OrderedDict(carry=spec.entry(), norm=make_node_norm(width, norm))),
             widths,
-            partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate),
+            partial(body, drop_rate=proj_drop_rate),
             lambda channels, stage: carry_down(channels),
         )
         reads = {unit: spanning.exit_widths(unit) for unit in sorted({*exits, *plan.ends})}
         make_head = partial(Head, num_classes=num_classes, global_pool=global_pool)
         super().__init__(
-            spec.make(in_chans, width),
+            spec.make(in_chans, width, norm),
             spanning,
             ConcatRead(reads[graph.units]),
             make_head(sum(reads[graph.units]), drop_rate=drop_rate),
@@ -168,16 +174,19 @@ class LogDenseNetV2(StagedNet):
         heads: Heads = "last",
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
         spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        norm = check.norm_layer(norm_layer)
         check.done()
-        make_body = partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate)
-        stages = _compressing_stages(lengths, growth, width, make_body, spec.entry())
+        body = partial(bottleneck_body, norm_layer=norm) if bottleneck else basic_body
+        make_body = partial(body, drop_rate=proj_drop_rate)
+        stages = _compressing_stages(lengths, growth, width, make_body, spec.entry(), norm)
         features = stages[-1].out_width
         super().__init__(
-            spec.make(in_chans, width),
+            spec.make(in_chans, width, norm),
             stages,
             ConcatRead([features]),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
@@ -229,6 +238,7 @@ def _compressing_stages(
     width: int,
     make_body: Callable[[int, int], nn.Module],
     entry: nn.Module,
+    norm: NormName,
 ) -> list[Stage]:
     """Create V2's stages."""
     kept = growth * (sum(lengths) + 1).bit_length()
@@ -236,8 +246,8 @@ def _compressing_stages(
     for index, units in enumerate(lengths):
         graph = _compressed(units, last=index + 1 == len(lengths))
         widths = [width] + [growth] * units
-        carry = nn.Sequential(OrderedDict(carry=entry, norm=NodeNorm(width)))
-        stages.append(Stage(graph, Concat(), carry, widths, make_body))
+        carry = nn.Sequential(OrderedDict(carry=entry, norm=make_node_norm(width, norm)))
+        stages.append(Stage(graph, Concat(norm), carry, widths, make_body))
         narrow = min(kept, units * growth)
         entry = BlockCompression(units * growth, width, narrow)
         width += narrow

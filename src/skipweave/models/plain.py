@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skipweave.layers import Head, Stem, recompute
+from skipweave.layers import Head, NormLayer, NormName, Stem, make_norm, recompute
 from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import ClassifierNet, Nodes, depth_groups
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
@@ -32,7 +32,7 @@ class _Architecture:
         make_pool: Creates the pool before every stage but the first.
         make_hidden_pool: Creates the pool before the hidden layers.
         response_norm: Whether stages have a local response norm.
-        batch_norm: Whether convolutions have a batch norm instead of a bias.
+        has_norm: Whether convolutions have a norm instead of a bias.
         hidden_kernels: Sides of the hidden layers' kernels, which are not padded.
         min_side: Minimum side of the map before the hidden layers' pool; smaller maps are zero-padded.
     """
@@ -42,7 +42,7 @@ class _Architecture:
     make_pool: Callable[[], nn.Module]
     make_hidden_pool: Callable[[], nn.Module]
     response_norm: bool
-    batch_norm: bool
+    has_norm: bool
     hidden_kernels: tuple[int, ...]
     min_side: int
 
@@ -64,12 +64,12 @@ _ARCHITECTURES: Mapping[str, _Architecture] = {
 
 
 class ConvLayer(Stem):
-    """Convolution with a bias or a batch norm, then ReLU; the first one of a network is its stem."""
+    """Convolution with a bias (`norm` is None) or a norm, then ReLU; the first one of a network is its stem."""
 
-    def __init__(self, in_width: int, width: int, kernel: int, *, padding: int, batch_norm: bool) -> None:
+    def __init__(self, in_width: int, width: int, kernel: int, *, padding: int, norm: NormName | None) -> None:
         super().__init__(in_width, width, stride=1)
-        self.conv = nn.Conv2d(in_width, width, kernel, padding=padding, bias=not batch_norm)
-        self.norm = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+        self.conv = nn.Conv2d(in_width, width, kernel, padding=padding, bias=norm is None)
+        self.norm = nn.Identity() if norm is None else make_norm(width, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""
@@ -168,6 +168,7 @@ class PlainNet(ClassifierNet):
         num_classes: See `ClassifierNet`, also for `in_chans` and `drop_rate`.
         global_pool: timm's name of the pooling after the hidden layers, whose output has one position for images of the
             paper's size; `""` omits the hidden layers.
+        norm_layer: See `ClassifierNet`; only `"vgg"` has norms.
 
     Raises:
         SkipweaveError: Arguments are invalid; names all of them.
@@ -185,6 +186,7 @@ class PlainNet(ClassifierNet):
         in_chans: int = 3,
         global_pool: str = "avg",
         drop_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
         check.one_of("architecture", architecture, list(_ARCHITECTURES))
@@ -192,12 +194,18 @@ class PlainNet(ClassifierNet):
         widths = check.per_stage("widths", widths, len(shape.depths))
         hidden = check.per_stage("hidden", hidden, len(shape.hidden_kernels))
         check.classifier("last", shape.depths, num_classes, in_chans, drop_rate)
+        chosen = check.norm_layer(norm_layer)
+        check.require(
+            shape.has_norm or chosen == "batch",
+            f"norm_layer is {norm_layer!r} with architecture {architecture!r}, which has no norms: leave it out",
+        )
         check.done()
 
-        stages = [_stage(shape, number, widths) for number in range(len(widths))]
-        hidden_layers = _hidden_layers(shape, widths[-1], hidden)
+        norm = chosen if shape.has_norm else None
+        stages = [_stage(shape, number, widths, norm) for number in range(len(widths))]
+        hidden_layers = _hidden_layers(shape, widths[-1], hidden, norm)
         super().__init__(
-            ConvLayer(in_chans, widths[0], shape.kernel, padding=shape.kernel // 2, batch_norm=shape.batch_norm),
+            ConvLayer(in_chans, widths[0], shape.kernel, padding=shape.kernel // 2, norm=norm),
             nn.Sequential(*stages),
             nn.Identity(),
             HiddenHead(hidden_layers, hidden[-1], num_classes, global_pool=global_pool, drop_rate=drop_rate),
@@ -233,12 +241,12 @@ class PlainNet(ClassifierNet):
         )
 
 
-def _stage(shape: _Architecture, number: int, widths: Sequence[int]) -> PlainStage:
+def _stage(shape: _Architecture, number: int, widths: Sequence[int], norm: NormName | None) -> PlainStage:
     """Create a stage; the first convolution of the first stage is the stem."""
     width, first = widths[number], number == 0
     count = shape.depths[number] - first
     sources = [width if first else widths[number - 1], *[width] * count][:count]
-    make = partial(ConvLayer, kernel=shape.kernel, padding=shape.kernel // 2, batch_norm=shape.batch_norm)
+    make = partial(ConvLayer, kernel=shape.kernel, padding=shape.kernel // 2, norm=norm)
     entry: list[nn.Module] = [] if first else [shape.make_pool()]
     leave: list[nn.Module] = []
     if shape.response_norm and not first:  # the tutorial's first norm follows a pool, the second one precedes one
@@ -252,8 +260,8 @@ def _response_norm() -> nn.Module:
     return nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0)
 
 
-def _hidden_layers(shape: _Architecture, in_width: int, widths: Sequence[int]) -> nn.Module:
-    make = partial(ConvLayer, padding=0, batch_norm=shape.batch_norm)
+def _hidden_layers(shape: _Architecture, in_width: int, widths: Sequence[int], norm: NormName | None) -> nn.Module:
+    make = partial(ConvLayer, padding=0, norm=norm)
     sources = [in_width, *widths[:-1]]
     layers = [make(*sizes) for sizes in zip(sources, widths, shape.hidden_kernels, strict=True)]
     return nn.Sequential(PadToMinSize(shape.min_side), shape.make_hidden_pool(), *layers)

@@ -1,7 +1,6 @@
 """SeqResNet, SeqResNet-B and SeqResNeXt (Huang et al. 2018, "Sequentially Aggregated Convolutional Networks")."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,19 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from skipweave.layers import ConvUnit, Downsampling, GroupUnit, Head, Opening, ResidualBlock, SeqConv2d, SeqStage, Stem
+from skipweave.layers import (
+    ConvUnit,
+    Downsampling,
+    GroupUnit,
+    Head,
+    NormLayer,
+    NormName,
+    Opening,
+    ResidualBlock,
+    SeqConv2d,
+    SeqStage,
+    Stem,
+)
 from skipweave.models.arguments import Arguments, Heads, PerStage, StemName
 from skipweave.models.classifier import StagedNet
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
@@ -34,7 +45,7 @@ class SeqResNet(StagedNet):
         stem_width: Number of channels of the stem; None is 16 (CIFAR) or 32 (ImageNet).
         extension_twice: Whether down-sampling reads the extension twice, as in the released SeqResNeXt code, instead of
             input and extension, as in the paper. It is not known which of them gave SeqResNeXt-24's published error.
-        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool` and `heads`.
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `norm_layer`.
         drop_rate: Rate of channel-wise dropout before the final 1x1 unit.
         proj_drop_rate: Rate of channel-wise dropout on the input of each group, in all SeqConv layers but the opening.
 
@@ -63,6 +74,7 @@ class SeqResNet(StagedNet):
         heads: Heads = "last",
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
         check.one_of("stem", stem, list(_TEMPLATES))
@@ -76,6 +88,7 @@ class SeqResNet(StagedNet):
             else check.per_stage("widths", widths, count),
             group_sizes=check.per_stage("group_size", group_size, count),
             subgroups=check.per_stage("subgroups", subgroups, count),
+            norm=check.norm_layer(norm_layer),
         )
         width = template.stem_width if stem_width is None else stem_width
         check.integer("stem_width", width)
@@ -87,7 +100,7 @@ class SeqResNet(StagedNet):
         shape.check(check, bottleneck=bottleneck, extension_twice=extension_twice)
         check.done()
 
-        make_layer = partial(SeqConv2d, bottleneck=bottleneck)
+        make_layer = partial(SeqConv2d, bottleneck=bottleneck, norm_layer=shape.norm)
         layers = partial(make_layer, windowed=windowed is True, drop_rate=proj_drop_rate)
         extensions = partial(make_layer, windowed=windowed is not False, drop_rate=proj_drop_rate)
         stages = [
@@ -101,9 +114,9 @@ class SeqResNet(StagedNet):
         ]
         features = stages[-1].out_width
         super().__init__(
-            template.stem(in_chans, width),
+            template.stem(in_chans, width, shape.norm),
             stages,
-            nn.Sequential(OrderedDict(drop=nn.Dropout2d(drop_rate), unit=ConvUnit(features, features, kernel_size=1))),
+            _FinalUnit(features, drop_rate, shape.norm),
             Head(features, num_classes, global_pool=global_pool),
             exits,
             strides=[template.stride * 2**stage for stage in range(count)],
@@ -114,12 +127,13 @@ class SeqResNet(StagedNet):
 
 @dataclass(frozen=True)
 class _Shape:
-    """Number of blocks N, width, group size k and subgroups c of each stage."""
+    """Number of blocks N, width, group size k and subgroups c of each stage, and the norm."""
 
     blocks: Sequence[int]
     widths: Sequence[int]
     group_sizes: Sequence[int]
     subgroups: Sequence[int]
+    norm: NormName
 
     def check(self, arguments: Arguments, *, bottleneck: bool, extension_twice: bool) -> None:
         """Add the problems of arguments that are not consistent."""
@@ -148,7 +162,7 @@ class _Shape:
         """Create the strided unit before a stage, with as many groups as the stage's layers have in total."""
         width = self.widths[stage]
         groups = width // self.group_sizes[stage] * self.subgroups[stage]
-        return ConvUnit(width, width, stride=2, groups=groups)
+        return ConvUnit(width, width, stride=2, groups=groups, norm_layer=self.norm)
 
     def downsampling(self, stage: int, make: Any, extension_twice: bool) -> Downsampling:
         """Create the entry of a later stage; its extension has the group size of the stage before."""
@@ -183,9 +197,9 @@ class _Template:
         """Stride of the first stage's output with respect to the image."""
         return math.prod(self.stem_strides) * (2 if self.opening_strides else 1)
 
-    def stem(self, in_chans: int, width: int) -> "_Stem":
+    def stem(self, in_chans: int, width: int, norm: NormName) -> "_Stem":
         """Create the stem."""
-        return _Stem(in_chans, width, self.stem_strides)
+        return _Stem(in_chans, width, self.stem_strides, norm)
 
     def opening(self, shape: _Shape, stem_width: int, make: Any) -> Opening:
         """Create the entry of the first stage: a dense layer without dropout."""
@@ -202,16 +216,30 @@ _TEMPLATES: dict[str, _Template] = {
 class _Stem(Stem):
     """3x3 units with BN-ReLU."""
 
-    def __init__(self, in_chans: int, width: int, strides: Sequence[int]) -> None:
+    def __init__(self, in_chans: int, width: int, strides: Sequence[int], norm: NormName) -> None:
         super().__init__(in_chans, width, math.prod(strides))
         self.units = nn.Sequential()
         for stride in strides:
-            self.units.append(ConvUnit(in_chans, width, stride=stride))
+            self.units.append(ConvUnit(in_chans, width, stride=stride, norm_layer=norm))
             in_chans = width
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""
         activated: Tensor = self.units(x)
+        return activated
+
+
+class _FinalUnit(nn.Module):
+    """Channel-wise dropout and a 1x1 unit; not an `nn.Sequential`, which timm's `features_only` would dissolve."""
+
+    def __init__(self, width: int, drop_rate: float, norm: NormName) -> None:
+        super().__init__()
+        self.drop = nn.Dropout2d(drop_rate)
+        self.unit = ConvUnit(width, width, kernel_size=1, norm_layer=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated map."""
+        activated: Tensor = self.unit(self.drop(x))
         return activated
 
 

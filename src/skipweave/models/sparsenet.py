@@ -12,10 +12,12 @@ from skipweave.layers import (
     ConcatRead,
     ConcatTransition,
     Head,
-    NodeNorm,
+    NormLayer,
+    NormName,
     Stage,
     basic_body,
     bottleneck_body,
+    make_node_norm,
 )
 from skipweave.models.arguments import (
     Arguments,
@@ -46,7 +48,8 @@ class SparseNet(StagedNet):
         stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
         stem_width: Number of channels of the stem; None is twice the first stage's growth.
         depth: Number of layers, instead of `units` (with the CIFAR stem 3n+4, with bottleneck 6n+4).
-        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `drop_rate`.
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads`, `drop_rate` and
+            `norm_layer`.
         head_grid: Side of the grid to which the head pools (`Head`).
         proj_drop_rate: Dropout rate on the output of each unit (DenseNet, section 3.4: 0.2 without augmentation).
         output_stride: Maximum stride with respect to the image; further pools become dilation. None: no limit.
@@ -75,6 +78,7 @@ class SparseNet(StagedNet):
         head_grid: int = 1,
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
         output_stride: int | None = None,
     ) -> None:
         check = Arguments()
@@ -91,14 +95,16 @@ class SparseNet(StagedNet):
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         resolutions = check.resolutions(output_stride, spec.strides)
+        norm = check.norm_layer(norm_layer)
         topologies = check.topologies(topology, lengths)
         check.done()
 
-        make_body = partial(bottleneck_body if bottleneck else basic_body, drop_rate=proj_drop_rate)
-        stages = _make_stages(topologies, growths, resolutions, width, make_body, spec.entry(), compression)
+        body = partial(bottleneck_body, norm_layer=norm) if bottleneck else basic_body
+        make_body = partial(body, drop_rate=proj_drop_rate)
+        stages = _make_stages(topologies, growths, resolutions, width, make_body, spec.entry(), compression, norm)
         features = stages[-1].out_width
         super().__init__(
-            spec.make(in_chans, width),
+            spec.make(in_chans, width, norm),
             stages,
             ConcatRead([features]),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate, grid=head_grid),
@@ -116,6 +122,7 @@ def _make_stages(
     make_body: Callable[..., nn.Module],
     entry: nn.Module,
     compression: float,
+    norm: NormName,
 ) -> list[Stage]:
     """Create the stages, each beginning with `entry` (the first) or a transition."""
     stages: list[Stage] = []
@@ -127,8 +134,8 @@ def _make_stages(
         stages.append(
             Stage(
                 graph,
-                Concat(),
-                nn.Sequential(OrderedDict(carry=entry, norm=NodeNorm(width))),
+                Concat(norm),
+                nn.Sequential(OrderedDict(carry=entry, norm=make_node_norm(width, norm))),
                 [width] + [growth] * graph.units,
                 partial(make_body, dilation=resolution.dilation),
             )

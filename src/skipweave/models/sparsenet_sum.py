@@ -7,7 +7,7 @@ from typing import Any
 from timm.layers import calculate_drop_path_rates
 from torch import nn
 
-from skipweave.layers import CifarStem, Head, Stage, Sum, SumRead, conv1x1, residual_body
+from skipweave.layers import CifarStem, Head, NormLayer, NormName, Stage, Sum, SumRead, conv1x1, residual_body
 from skipweave.models.arguments import Arguments, Heads, PerStage, Resolution, TopologyArgument, units_of_depth
 from skipweave.models.classifier import StagedNet, initialize
 from skipweave.models.registry import cifar_cfg, register_variants
@@ -29,7 +29,8 @@ class SparseSumNet(StagedNet):
         topology: Name of a pattern, `Topology` or list of lists, for all stages or per stage.
         stem_width: Number of channels of the stem; None is the first of `widths`.
         depth: Number of layers, instead of `units`: 9n+2.
-        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `drop_rate`.
+        num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads`, `drop_rate` and
+            `norm_layer`.
         drop_path_rate: Rate of stochastic depth of the last unit, rising linearly from 0 at the first.
         output_stride: Maximum stride with respect to the image (1, 2 or 4); further strides become dilation. None is 4.
 
@@ -53,6 +54,7 @@ class SparseSumNet(StagedNet):
         heads: Heads = "last",
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
+        norm_layer: NormLayer = "batch",
         output_stride: int | None = None,
     ) -> None:
         check = Arguments()
@@ -65,15 +67,16 @@ class SparseSumNet(StagedNet):
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         check.fraction("drop_path_rate", drop_path_rate, zero=True, one=False)
         resolutions = check.resolutions(output_stride, [1, 2, 4])
+        norm = check.norm_layer(norm_layer)
         topologies = check.topologies(topology, lengths)
         check.done()
 
-        stages = residual_stages(topologies, inner, resolutions, width, drop_path_rate=drop_path_rate)
+        stages = residual_stages(topologies, inner, resolutions, width, drop_path_rate=drop_path_rate, norm=norm)
         features = stages[-1].out_width
         super().__init__(
             CifarStem(in_chans, width),
             stages,
-            SumRead(features),
+            SumRead(features, norm),
             Head(features, num_classes, global_pool=global_pool, drop_rate=drop_rate),
             exits,
             strides=[resolution.stride for resolution in resolutions],
@@ -88,6 +91,7 @@ def residual_stages(
     width: int,
     expansion: int = 4,
     drop_path_rate: float = 0.0,
+    norm: NormName = "batch",
 ) -> list[Stage]:
     """Create stages of summed nodes, each beginning with its projection.
 
@@ -98,12 +102,13 @@ def residual_stages(
         width: Number of input channels of the first stage.
         expansion: Ratio of the channels of a node to those inside its unit.
         drop_path_rate: Rate of stochastic depth of the last unit, rising linearly from 0 at the first.
+        norm: The norm.
     """
     rates = iter(calculate_drop_path_rates(drop_path_rate, sum(graph.units for graph in topologies)))
 
     def body(in_width: int, width: int, **options: Any) -> nn.Module:
         options["drop_path_rate"] = next(rates)
-        return residual_body(in_width, width // expansion, expansion=expansion, **options)
+        return residual_body(in_width, width // expansion, expansion=expansion, norm_layer=norm, **options)
 
     stages: list[Stage] = []
     for graph, narrow, resolution in zip(topologies, inner, resolutions, strict=True):
@@ -111,7 +116,7 @@ def residual_stages(
         stages.append(
             Stage(
                 graph,
-                Sum(),
+                Sum(norm),
                 conv1x1(width, wide, stride),
                 [wide] * (graph.units + 1),
                 partial(body, dilation=resolution.dilation),

@@ -11,6 +11,7 @@ from skipweave.ops.concat_buffer import ConcatBuffer
 from skipweave.ops.concat_read import concat_read, concat_read_fast, concat_read_low_memory, concatenate
 from skipweave.ops.cross_layer import cross_layer, cross_layer_fast
 from skipweave.ops.normalize import normalize_low_memory
+from skipweave.ops.normalize_groups import normalize_groups, normalize_groups_low_memory
 from skipweave.ops.read_conv import Geometry, read_conv, read_conv_fast, read_conv_low_memory
 from skipweave.ops.spatial import crop, dilated_avg_pool2d
 
@@ -31,6 +32,8 @@ __all__ = [
     "dense_weight",
     "dilated_avg_pool2d",
     "implementation_for",
+    "normalize_groups",
+    "normalize_groups_low_memory",
     "normalize_low_memory",
     "read_conv",
     "read_conv_fast",

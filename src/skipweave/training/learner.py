@@ -111,14 +111,13 @@ class Learner:
 
         Returns:
             The batch's sums, as the task counts them, of this process and on its device. Predictions of mixed images
-            are compared with the label of the largest weight, or with all labels of the first image if it has several.
+            are compared with the label of the largest weight.
         """
         images, labels = self.fabric.to_device((images, labels))
         targets = labels
         if self._mixer and self._mixing:
-            several = labels.dim() > 1
-            images, targets = self._mixer(images, labels.float() if several else labels)
-            labels = targets.argmax(1) if targets.dim() > 1 and not several else labels
+            images, targets = self._mixer(images, labels)
+            labels = targets.argmax(1) if targets.dim() > 1 else targets
         with self.fabric.no_backward_sync(self.heads, enabled=not last):
             heads = self.heads(images)
             loss = self.task.loss(heads, targets, head_weights)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from skipweave.analysis.memory import peak_bytes
 from skipweave.training.auxiliary_heads import AllHeads, count_heads
@@ -66,10 +67,13 @@ def plan_memory(
         averaged: Whether there is an average of weights and statistics.
 
     Raises:
-        SkipweaveError: Two images do not fit, or the optimizer cannot run on the meta device.
+        SkipweaveError: Two images do not fit (or one, without batch norms), or the optimizer cannot run on the meta
+            device.
     """
     with torch.device("meta"):
-        can_checkpoint = hasattr(make_network(), "set_grad_checkpointing")
+        network = make_network()
+    can_checkpoint = hasattr(network, "set_grad_checkpointing")
+    least = 2 if any(isinstance(part, _BatchNorm) for part in network.modules()) else 1
     for grad_checkpointing in (False, True) if can_checkpoint else (False,):
         small, large = (
             _step_bytes(make_network, task, optim, image_shape, batch, grad_checkpointing, averaged) for batch in _TRIED
@@ -80,11 +84,11 @@ def plan_memory(
         plan = MemoryPlan(grad_checkpointing, fitting, round(fixed + fitting * image))
         if fitting == batch_size:
             return plan
-    if fitting < 2:
+    if fitting < least:
         even = " even with activation checkpointing" if can_checkpoint else ""
         raise SkipweaveError(
-            f"max_memory is {limit / 2**20:,.1f} MiB, but a batch of two images needs "
-            f"{(fixed + 2 * image) / 2**20:,.1f} MiB{even}: "
+            f"max_memory is {limit / 2**20:,.1f} MiB, but a batch of {least} needs "
+            f"{(fixed + least * image) / 2**20:,.1f} MiB{even}: "
             "increase max_memory, or use smaller images or a smaller network"
         )
     return plan

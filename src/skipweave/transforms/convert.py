@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.layers import RawSeqConv2d
+from skipweave.layers import NormLayer, RawSeqConv2d, norm_name
 from skipweave.tracing.copies import copied
 from skipweave.tracing.dataflow import Flow, data_flows
 from skipweave.tracing.example_inputs import InputSize
@@ -57,13 +57,14 @@ def convert(
     *,
     group_size: int | None = None,
     min_width: int = 64,
+    norm_layer: NormLayer = "batch",
     input_size: InputSize | None = None,
     example_inputs: Any = None,
 ) -> Conversion:
     """Replace the wide 3x3 convolutions of a network by windowed SeqConv layers with about as many parameters.
 
-    A window is as wide as the layer's input, so a layer keeps its number of weights; only the batch norms between its
-    groups are added. Each layer returns its groups before batch norm: the network's own batch norm, activation and
+    A window is as wide as the layer's input, so a layer keeps its number of weights; only the norms between its
+    groups are added. Each layer returns its groups before the norm: the network's own batch norm, activation and
     additions follow as before (Sequentially Aggregated Convolutional Networks, section 3). A convolution with a bias is
     replaced only if batch norms follow, which cancel any bias.
 
@@ -76,18 +77,20 @@ def convert(
         group_size: Number of channels per group; None is an eighth of the layer's output, or the next smaller common
             divisor of its input and output.
         min_width: Minimum number of input and output channels of convolutions that are replaced.
+        norm_layer: Norm of the groups, `"batch"`, `"group"` or `"layer"` (`skipweave.layers.make_norm`).
         input_size: Channels, height and width of an image for checking the result; the default is that of the model's
             `pretrained_cfg`, or 224x224 pixels.
         example_inputs: Arguments of one call, instead of a size: a tuple, a mapping of keyword arguments, or the only
             argument.
 
     Raises:
-        SkipweaveError: An argument is not a positive integer, the network is not supported, there is nothing to
-            replace, or structure, shapes or data types of the outputs would change.
+        SkipweaveError: A number is not a positive integer, the norm is unknown, the network is not supported, there is
+            nothing to replace, or structure, shapes or data types of the outputs would change.
     """
     for name, value in (("group_size", group_size), ("min_width", min_width)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise SkipweaveError(f"{name} is {value!r}: expected an integer of at least 1")
+    norm_name(norm_layer)
     check_supported(model)
     trials = trials_of(model, input_size or _usual_size(model, example_inputs), example_inputs)
     reference = Reference(model, trials, values=False)
@@ -98,7 +101,7 @@ def convert(
     for name, part in list(converted.named_modules(remove_duplicate=False)):
         if isinstance(part, nn.Conv2d) and name not in kept and set(part.kernel_size) != {1}:
             replaced[name] = _group_size(part) if group_size is None else group_size
-            layers[part] = layers.get(part) or carry_over(part, _layer(part, replaced[name]))
+            layers[part] = layers.get(part) or carry_over(part, _layer(part, replaced[name], norm_layer))
             converted.set_submodule(name, layers[part])
     if not replaced:
         reasons = listed(kept, "none is larger than 1x1")
@@ -180,8 +183,9 @@ def _why_not(conv: _ConvNd, group_size: int, min_width: int) -> str:
     return ""
 
 
-def _layer(conv: nn.Conv2d, group_size: int) -> RawSeqConv2d:
-    layer = RawSeqConv2d(conv.in_channels, conv.out_channels, group_size=group_size, dilation=conv.dilation[0])
+def _layer(conv: nn.Conv2d, group_size: int, norm_layer: NormLayer) -> RawSeqConv2d:
+    sizes = dict(group_size=group_size, dilation=conv.dilation[0])
+    layer = RawSeqConv2d(conv.in_channels, conv.out_channels, norm_layer=norm_layer, **sizes)
     for part in layer.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

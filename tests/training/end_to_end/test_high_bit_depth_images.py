@@ -115,7 +115,7 @@ def test_data_of_another_bit_depth_raises(whole: tuple[RunSummary, Stop], tmp_pa
     scans(tmp_path / "moved")
     for path in (tmp_path / "moved").rglob("*.png"):
         Image.new("L", (16, 16)).save(path)
-    with raises("range", "mean", "std"):
+    with raises("range", "folder"):
         evaluate(run.run_dir, root=tmp_path / "moved")
 
 

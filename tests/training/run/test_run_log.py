@@ -25,12 +25,12 @@ def test_each_event_and_warning_is_logged_once(tiny: Callable[..., FitConfig]):
         folder = RunDirectory(fit(tiny(), callbacks=[Warns()]).run_dir)
     assert [str(warning.message) for warning in shown] == ["the same at every step"]
     lines = [json.loads(line) for line in folder.log_lines.read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["started", "warning", "epoch", "epoch", "finished"]
+    assert [line["event"] for line in lines] == ["started", "note", "warning", "epoch", "epoch", "finished"]
     assert all(line["time"] <= following["time"] for line, following in pairwise(lines))
     assert [text[21:] for text in folder.log.read_text().splitlines()] == [line["text"] for line in lines]
     assert_reports(lines[0]["text"], "sparsenet40_24", "digits", "epoch 1")
-    assert lines[1]["text"] == "UserWarning: the same at every step"
-    assert [line["epoch"] for line in lines[2:4]] == [1, 2]
+    assert lines[2]["text"] == "UserWarning: the same at every step"
+    assert [line["epoch"] for line in lines[3:5]] == [1, 2]
 
 
 @pytest.mark.parametrize("left", ['{"time": "20', ""])

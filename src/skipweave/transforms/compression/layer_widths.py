@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from skipweave.layers import GroupNorm2d
 from skipweave.tracing.channel_layers import PRODUCERS, channel_dim, depthwise
 from skipweave_config.errors import SkipweaveError
 
@@ -45,6 +46,8 @@ def resize(part: nn.Module, name: str, widths: Widths) -> None:
         part.normalized_shape = (widths.inputs,)
         _renew(part, weight=(widths.inputs,), bias=(widths.inputs,))
     elif isinstance(part, nn.GroupNorm):
+        if isinstance(part, GroupNorm2d):
+            part.set_width(widths.inputs)
         _require_multiple(name, "groups", part.num_groups, widths.inputs)
         part.num_channels = widths.inputs
         _renew(part, weight=(widths.inputs,), bias=(widths.inputs,))
