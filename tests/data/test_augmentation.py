@@ -150,3 +150,8 @@ def test_contradictory_options_are_rejected(options, field):
     with pytest.raises(SkipweaveError) as error:
         DataConfig(**{"name": "cifar10", "root": Path("somewhere")} | options)
     assert [problem.split()[0] for problem in error.value.problems] == [field]
+
+
+def test_shifts_beyond_the_image_are_rejected():
+    with raises("data.shift", 8):
+        transforms("digits", shift=8)

@@ -1,4 +1,5 @@
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -164,3 +165,26 @@ def test_values_out_of_range_raise_before_loading(options, named):
 def test_steps_count_global_batches(size, batch_size, world_size):
     assert steps_per_epoch(size, batch_size, world_size=world_size) == -(-size // (batch_size * world_size))
     assert steps_per_epoch(size, batch_size, world_size=world_size, drop_last=True) == size // (batch_size * world_size)
+
+
+class RandomImages:
+    """Images made of random numbers of all three generators."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        values = [random.random(), np.random.rand(), torch.rand(()).item()]
+        return torch.tensor(values).view(3, 1, 1), index
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_may_draw_from_any_generator(workers):
+    def epoch(number, workers=workers):
+        options = {"batch_size": 2, "seed": 0, "epoch": number, "shuffle": False, "workers": workers}
+        return torch.cat([images for images, _ in epoch_loader(RandomImages(), lambda image: image, **options)])
+
+    states = random.getstate(), np.random.get_state()[1].tolist()
+    assert torch.equal(epoch(0), epoch(0, workers=0))
+    assert (epoch(0) != epoch(1)).all()
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states

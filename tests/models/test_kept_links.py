@@ -71,3 +71,10 @@ def test_other_networks_are_rejected(dense, sparse, named):
     networks = [skipweave.create_model("densenet40_12", **(shared | other)) for other in (dense, sparse)]
     with pytest.raises(SkipweaveError, match=named):
         keep_links(*networks)
+
+
+def test_networks_without_a_classifier_are_carried_over_too():
+    options = {"units": 3, "growth": 4, "num_classes": 0}
+    dense = randomized("densenet40_12", **options)
+    sparse = skipweave.create_model("densenet40_12", topology="plain", **options).double()
+    sparse.load_state_dict(keep_links(dense, sparse))

@@ -55,3 +55,17 @@ def test_frozen_norms_keep_statistics_and_parameters(tiny):
 def test_layers_that_do_not_exist_are_rejected(name, parts):
     with pytest.raises(SkipweaveError, match=f"freeze is {parts}.*{name}"):
         freeze(name, skipweave.create_model(name), parts, norms=False)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "vgg11_bn", "sparsenet40_12"])
+def test_statistics_of_frozen_layers_do_not_change(name):
+    model = timm.create_model(name, num_classes=3)
+    kept = freeze(name, model, "stages", norms=False)
+    model.train()
+    for module in kept:
+        module.eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model(torch.randn(2, 3, 64, 64))
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    trained = {key.rpartition(".")[0] for key in trained_parameters(model)}
+    assert {key.rpartition(".")[0] for key in changed} <= trained

@@ -83,6 +83,10 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
         return unaugmented(evaluation)
     images = _IMAGES[config.name]
     shift = 0 if images.photographs else evaluation.crop // 8
+    if (config.shift or 0) >= evaluation.crop:
+        raise SkipweaveError(
+            f"data.shift is {config.shift}: expected less than the side of the images, {evaluation.crop}"
+        )
     steps = [*_geometry(config, evaluation), *_color(config, evaluation)]
     normalized = any(isinstance(step, v2.Normalize) for step in steps)
     if config.erasing:

@@ -1,6 +1,8 @@
 """Reproducible epochs: batches are a function of (seed, epoch), for any number of workers, ranks and starting step."""
 
+import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -163,14 +165,16 @@ class _Batches(Dataset[Batch | SkipweaveError]):
         if self.transform is None and isinstance(self.dataset, MemoryDataset):
             samples = indices % len(self.dataset)
             return self.dataset.images[samples], torch.from_numpy(self.dataset.labels[samples])
-        with torch.random.fork_rng(devices=[]):
+        with _kept_generators():
             loaded = [self._sample(draw) for draw in indices.tolist()]
         return _stack([image for image, _ in loaded]), _stack([label for _, label in loaded])
 
     def _sample(self, draw: int) -> Batch:
         """Load a sample by its number in `epoch_order`."""
-        # not torch.manual_seed, which would reseed accelerators too; before loading, as datasets may be random
-        torch.default_generator.manual_seed(mix_seed(self.seed, self.epoch, draw))
+        seed = mix_seed(self.seed, self.epoch, draw)  # before loading, as datasets may be random
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed accelerators too
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
         try:
             image, label = self.dataset[draw % len(self.dataset)]
         except SkipweaveError as error:
@@ -179,6 +183,18 @@ class _Batches(Dataset[Batch | SkipweaveError]):
             image, label = self.transform(image, label)
             return image, label
         return self.transform(image) if self.transform else image, torch.as_tensor(label)
+
+
+@contextmanager
+def _kept_generators() -> Iterator[None]:
+    """Restore the CPU generators of torch, NumPy and Python afterwards."""
+    ours, numpys = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(numpys)
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:

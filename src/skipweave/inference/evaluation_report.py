@@ -18,7 +18,6 @@ from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_calibration_error,
     multiclass_confusion_matrix,
-    multilabel_confusion_matrix,
 )
 
 from skipweave.data import ClassificationData
@@ -171,5 +170,6 @@ def _calibration_error(probabilities: Tensor, labels: Tensor) -> float:
 def _confusion(probabilities: Tensor, labels: Tensor) -> Tensor:
     classes = probabilities.shape[1]
     if labels.dim() > 1:
-        return multilabel_confusion_matrix((probabilities >= 0.5).long(), labels.long(), classes)
+        cells = 2 * labels.long() + (probabilities >= 0.5)
+        return torch.stack([column.bincount(minlength=4) for column in cells.T]).view(classes, 2, 2)
     return multiclass_confusion_matrix(probabilities, labels, classes)

@@ -82,6 +82,8 @@ def _read(state: Mapping[str, Tensor], reader: DenseReader, channels: Tensor) ->
     affine = [name for name in state if name.rpartition(".")[0] == reader.our_read]
     read = {name: state[name][channels] for name in affine}
     if not reader.convs:  # the classifier, on pooled maps of one or more positions per channel
+        if "head.fc.weight" not in state:
+            return read
         weight = state["head.fc.weight"]
         positions = weight.shape[1] // len(state[f"{reader.our_read}.bias"])
         return {**read, "head.fc.weight": weight.unflatten(1, (-1, positions))[:, channels].flatten(1)}

@@ -104,7 +104,7 @@ def _resumable(config: FitConfig, folder: RunDirectory) -> tuple[FitConfig, str]
     It must not differ otherwise in what affects results.
     """
     own = folder.read_config()
-    found = {name: getattr(own.data, name) for name in COMPUTED_FIELDS if getattr(config.data, name) is None}
+    found = {name: getattr(own.data, name) for name in COMPUTED_FIELDS if getattr(config.data, name) in (None, "file")}
     config = replace(config, data=replace(config.data, **found))
     different = differences(config, own)
     wrong = [text for name, text in different.items() if name not in FREE_TO_EXTEND or config.epochs < own.epochs]

@@ -46,6 +46,10 @@ def freeze(name: str, network: nn.Module, parts: Parts, *, norms: bool) -> list[
     for parameter, layer in layers.items():
         if layer < frozen:
             network.get_parameter(parameter).requires_grad_(False)
-    modules = [(f"{path}.weight", module) for path, module in network.named_modules() if not any(module.children())]
-    of_modules = group_with_matcher(iter(modules), matcher, reverse=True)
-    return kept + [module for path, module in modules if of_modules[path] < frozen]
+    return kept + [module for module in network.modules() if _is_frozen(module)]
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters, and none of them is trained."""
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(trained) and not any(trained)

@@ -170,7 +170,7 @@ class Loop:
         state, train, clock = self.state, self.state.metrics, time.perf_counter()
         val = self.evaluate(self.data.val, self.save) if self.data.val else []
         raw = self.evaluate(self.data.val, self.save, raw=True) if self.data.val and self.learner.ema else []
-        if val and not val[-1].finite:
+        if not all(metrics.finite for metrics in (*val, *raw)):
             raise self.diverged("the validation loss is non-finite", state.step - 1)
         row = EpochRow(
             epoch=state.epoch + 1,

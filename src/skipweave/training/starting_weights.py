@@ -14,10 +14,12 @@ from skipweave.models import SparseNet, from_densenet_layout, keep_links
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
 from skipweave.training.model_building import build_network
+from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
 _WEIGHTS_FILE = "model.safetensors"
+_OF_OURS = ("topology", "num_classes", "in_chans", "heads")  # arguments in which the source of weights may differ
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -47,12 +49,14 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
     Args:
         config: The config, with `start` or `model.pretrained`.
         ours: Description of the network.
-        network: The network, with random weights; it is not changed.
+        network: The network, with random weights, which are not changed; sparse layers get as many links as the weights
+            have.
 
     Raises:
         SkipweaveError: The weights cannot be downloaded or loaded, or do not fit.
     """
     start = _pretrained(ours) if config.model.pretrained else _from_file(config.start, ours)  # type: ignore[arg-type]
+    match_fan_ins(network, {name: tuple(value.shape) for name, value in start.state.items()})
     state, expected = dict(start.state), network.state_dict()
     if start.dense is not None and isinstance(network, SparseNet) and _topologies(start.dense) != _topologies(network):
         state = keep_links(start.dense, network)
@@ -62,7 +66,7 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
         key = f"{name}.weight"
         if key in state and key in expected and state[key].shape[1:2] != expected[key].shape[1:2]:
             state[key] = adapt_input_conv(expected[key].shape[1], state[key], base_chans=state[key].shape[1])
-            notes.append(f"first convolution adapted to {expected[key].shape[1]} channels")
+            notes.append(f"first convolution adapted to in_chans {expected[key].shape[1]}")
     if fresh := _of_classifier(network, state, expected, other_classes=start.classes not in ((), ours.classes)):
         state |= {name: expected[name] for name in fresh}
         notes.append(f"new head for {len(ours.classes)} classes")
@@ -125,7 +129,7 @@ def _foreign(path: Path, ours: Description) -> Start:
 
 
 def _without_topology(ours: Description) -> dict[str, Any]:
-    return {name: value for name, value in ours.args.items() if name not in ("topology", "num_classes", "in_chans")}
+    return {name: value for name, value in ours.args.items() if name not in _OF_OURS}
 
 
 def _topologies(network: SparseNet) -> list[Any]:
@@ -141,7 +145,8 @@ def _of_classifier(
         f"{head}.{part}" for head in ((named,) if isinstance(named, str) else named) for part in ("weight", "bias")
     ]
     heads = [name for name in expected if name in parts or (name.startswith("exits.") and name.endswith(tuple(parts)))]
-    return [
+    exits = [name for name in expected if name.startswith("exits.") and name not in state and name not in heads]
+    return exits + [
         name for name in heads if other_classes or name not in state or state[name].shape[0] != expected[name].shape[0]
     ]
 

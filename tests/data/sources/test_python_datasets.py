@@ -10,6 +10,7 @@ from skipweave.inference import evaluate
 from skipweave.training import FitConfig, ModelConfig, fit
 from skipweave_config.errors import SkipweaveError
 from tests.data.training_batch import training_batch
+from tests.errors import raises
 
 CONFIG = DataConfig(name="python")
 
@@ -168,3 +169,32 @@ def test_transforms_of_torchvision_may_be_in_the_dataset():
 
     data = load(CONFIG, datasets={"train": Cropped(Image.effect_noise((20, 20), 50).convert("RGB"))})
     assert batches(data)[0][0].shape == (4, 3, 16, 16)
+
+
+class Modes:
+    """PIL images of the given modes."""
+
+    targets = (0, 1)
+
+    def __init__(self, *modes):
+        self.modes = modes
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return Image.new(self.modes[index], (16, 16)), index
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_pil_images_of_more_than_8_bits_are_rejected(mode):
+    with raises("train", mode):
+        load(DataConfig(name="python", image_size=16), datasets={"train": Modes(mode, "L")})
+
+
+@pytest.mark.parametrize(
+    ("modes", "channels"), [(("L", "RGB"), 1), (("RGB", "L"), 3), (("RGBA", "1"), 3), (("1", "L"), 1)]
+)
+def test_all_pil_images_have_the_channels_of_the_first(modes, channels):
+    data = load(DataConfig(name="python", image_size=16), datasets={"train": Modes(*modes)})
+    assert [len(data.train[index][0]) for index in range(len(data.train))] == [channels] * len(data.train)

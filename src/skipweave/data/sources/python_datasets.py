@@ -26,15 +26,17 @@ class PythonDataset:
         labels: Class indices (N,), or 0 and 1, (N, classes).
         indices: Indices of the images in the source.
         name: Name for messages.
+        mode: Mode that PIL images are converted to: L or RGB.
     """
 
     groups: Indices | None = None
 
-    def __init__(self, source: Any, labels: Labels, indices: Indices, name: str) -> None:
+    def __init__(self, source: Any, labels: Labels, indices: Indices, name: str, mode: str) -> None:
         self.source = source
         self.labels: Labels = labels
         self.indices = indices
         self.name = name
+        self.mode = mode
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -53,7 +55,12 @@ class PythonDataset:
         sample = self.source[place]
         image = sample[0] if isinstance(sample, tuple | list) and len(sample) == 2 else None
         if isinstance(image, Image.Image):
-            image = pil_to_tensor(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            if image.mode[0] in "IF":
+                raise SkipweaveError(
+                    f"sample {place} of dataset {self.name} is a PIL image of mode {image.mode}, of more than 8 bits: "
+                    f"expected a float tensor (C, H, W), scaled, or 8 bits"
+                )
+            image = pil_to_tensor(image.convert(self.mode))
         if not isinstance(image, Tensor) or image.ndim != 3:
             raise SkipweaveError(f"sample {place} of dataset {self.name} is {_shown(sample)}: {_SAMPLE}")
         return image if image.dtype == torch.uint8 else image.float()
@@ -64,7 +71,7 @@ class PythonDataset:
 
     def subset(self, indices: Indices) -> "PythonDataset":
         """Subset of the images at these indices."""
-        return PythonDataset(self.source, self.labels[indices], self.indices[indices], self.name)
+        return PythonDataset(self.source, self.labels[indices], self.indices[indices], self.name, self.mode)
 
 
 def from_python(datasets: Mapping[str, Any]) -> DatasetSplits:
@@ -85,7 +92,8 @@ def from_python(datasets: Mapping[str, Any]) -> DatasetSplits:
         unknown.append("datasets has no train: expected the training images")
     if unknown:
         raise SkipweaveError(*unknown)
-    splits = {name: _wrap(name, source) for name, source in datasets.items() if source is not None}
+    mode = _mode(datasets["train"])
+    splits = {name: _wrap(name, source, mode) for name, source in datasets.items() if source is not None}
     classes = _classes(datasets["train"], splits["train"].labels)
     problems = [problem for name, split in splits.items() for problem in _problems(name, split, len(classes))]
     if problems:
@@ -93,9 +101,16 @@ def from_python(datasets: Mapping[str, Any]) -> DatasetSplits:
     return DatasetSplits(classes, splits["train"], splits.get("validation"), splits.get("test"), len(splits) > 1)
 
 
-def _wrap(name: str, source: Any) -> PythonDataset:
+def _wrap(name: str, source: Any, mode: str) -> PythonDataset:
     labels = _labels(name, source)
-    return PythonDataset(source, labels, np.arange(len(labels)), name)
+    return PythonDataset(source, labels, np.arange(len(labels)), name, mode)
+
+
+def _mode(source: Any) -> str:
+    """The mode of all PIL images: L if the first one is gray, else RGB."""
+    sample = source[0] if len(source) else None
+    image = sample[0] if isinstance(sample, tuple | list) and sample else None
+    return "L" if isinstance(image, Image.Image) and image.mode in ("1", "L") else "RGB"
 
 
 def _labels(name: str, source: Any) -> Labels:

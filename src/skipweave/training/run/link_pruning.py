@@ -74,7 +74,7 @@ def _write(output: Path, removal: Removal, config: FitConfig, description: Descr
     def thinner(args: Mapping[str, Any]) -> dict[str, Any]:
         return {**args, "topology": removal.topology}
 
-    model = replace(config.model, args=thinner(config.model.args))
+    model = replace(config.model, args=thinner(config.model.args), pretrained=False)
     folder = RunDirectory.make(output, replace(config, model=model, start=output / "model.safetensors"))
     described = replace(description, args=thinner(description.args))
     save_weights(folder.weights, removal.model.state_dict(), described, epoch=0)
