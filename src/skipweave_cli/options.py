@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from skipweave_config.fields import (
     FilePath,
     Flag,
+    Fraction,
     NonNegativeInteger,
     PlainValues,
     PositiveInteger,
@@ -22,7 +23,8 @@ from skipweave_config.validation import Config
 
 POSITIONAL = "positional"
 
-Which = Literal["best", "last"]
+Which = Literal["best", "last", "raw"]
+TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
 InputSize = tuple[PositiveInteger, PositiveInteger, PositiveInteger]
 Workers = Annotated[NonNegativeInteger, Field(le=1024)]
 
@@ -155,12 +157,17 @@ class StudyOptions(Config):
 
 
 class EvaluateOptions(Config):
-    """Evaluate a run.
+    """Evaluate a run: overall metrics, and precision, recall and more of each class.
 
     Attributes:
         run: Run directory.
-        which: Checkpoint: `best` by validation error, or `last`.
+        which: Checkpoint: `best` by the monitored metric, `last`, or `raw`, the last without averaging (`ema.decay`).
         root: Directory of the dataset, if it has moved.
+        tta: Test-time augmentation: `flip` averages logits over the image and its mirror image; `flip_shift` also over
+            crops shifted by one pixel, for classification.
+        top: Print also the top-K error, of K = 2 to 10, for one label per image.
+        save: Directory for metrics.json, per_class.csv, confusion.csv, confusion.png and confusion.svg. Existing files
+            are not overwritten.
         accelerator: Device type.
         workers: Worker processes that load data.
     """
@@ -168,6 +175,9 @@ class EvaluateOptions(Config):
     run: FilePath
     which: Which = "best"
     root: FilePath | None = None
+    tta: TestTimeAugmentation = "none"
+    top: Annotated[PositiveInteger, Field(ge=2, le=10)] | None = None
+    save: FilePath | None = None
     accelerator: Accelerator = "auto"
     workers: Workers = 0
 
@@ -178,7 +188,7 @@ class ExitsOptions(Config):
     Attributes:
         run: Run directory.
         split: Split to evaluate; `train` is not augmented.
-        which: Checkpoint: `best` by validation error, or `last`.
+        which: Checkpoint: `best` by the monitored metric, `last`, or `raw`, the last without averaging.
         image: Index of the image to draw; 0 by default.
         save: Path of a figure of that image, its segmentation mask and the masks predicted by the exits, saved as
             SAVE.png and SAVE.svg. Existing files are not overwritten.
@@ -212,7 +222,7 @@ class PlotOptions(Config):
         kind: Plot; by default all that the network has.
         save: A directory for KIND.svg, KIND.png and the values as KIND.csv of each plot; or, for a single kind, a file
             that ends in .svg, .png, .pdf or .csv. Existing files are not overwritten.
-        which: Checkpoint of a run: `best` by validation error, or `last`.
+        which: Checkpoint of a run: `best` by the monitored metric, `last`, or `raw`, the last without averaging.
     """
 
     network: Text
@@ -229,7 +239,7 @@ class PruneLinksOptions(Config):
         below: Threshold, relative to the largest weight of the same unit.
         output: New directory for the model without these links, to be evaluated, or fine-tuned with `skipweave fit
             --config OUTPUT/config.yaml`; nothing is written by default.
-        which: Checkpoint: `best` by validation error, or `last`.
+        which: Checkpoint: `best` by the monitored metric, `last`, or `raw`, the last without averaging.
     """
 
     run: FilePath
@@ -247,15 +257,27 @@ class PredictOptions(Config):
         model: A weights file instead, such as a run's model.safetensors; or hf-hub:USER/REPO[@REVISION], whose
             model.safetensors is downloaded from the Hugging Face Hub.
         top: Number of classes to print per image.
-        output: A new .csv or .json file for the predictions; for segmentation a directory, `predictions` by default,
-            for NAME_labels.png, whose values are the labels, and NAME_overlay.png of each image.
+        threshold: Least probability of a predicted class, where images have any number of labels.
+        output: A new .csv or .json file for the predicted classes and the probability of every class; for segmentation
+            a directory, `predictions` by default, for NAME_labels.png, whose values are the labels, and
+            NAME_overlay.png of each image.
+        soft_masks: For segmentation also write NAME_probability_LABEL.png per class: 16-bit images, 65535 is 1.
+        tta: Test-time augmentation: `flip` averages logits over the image and its mirror image; `flip_shift` also over
+            crops shifted by one pixel, for classification.
+        batch_size: Images at a time; segmentation takes one, as sizes may differ.
+        accelerator: Device type.
     """
 
     images: Annotated[tuple[FilePath, ...], AfterValidator(not_empty)]
     run: FilePath | None = None
     model: FilePath | None = None
     top: PositiveInteger = 3
+    threshold: Fraction = 0.5
     output: FilePath | None = None
+    soft_masks: Flag = False
+    tta: TestTimeAugmentation = "none"
+    batch_size: PositiveInteger = 64
+    accelerator: Accelerator = "auto"
 
     @field_validator("model")
     @classmethod
@@ -273,7 +295,7 @@ class ExportOptions(Config):
         output: Directory for model.onnx, whose outputs are compared with the model's first; for timm
             model.safetensors, config.json and README.md. Existing files are not overwritten.
         formats: Formats.
-        which: Checkpoint of a run: `best` by validation error, or `last`.
+        which: Checkpoint of a run: `best` by the monitored metric, `last`, or `raw`, the last without averaging.
     """
 
     network: Text

@@ -4,21 +4,40 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from torch import nn
 
 from skipweave.files.atomic_write import replacing
 from skipweave.inference import PredictedMask, segment
+from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.plotting.figure_files import write_figure
 from skipweave.plotting.mask_overlays import mask_image, plot_overlay
 from skipweave.training import Description
-from skipweave_cli.tables import complain, new_table, print_table, say
+from skipweave_cli.tables import MOST_LINES, complain, new_table, print_table, say
 from skipweave_config.errors import SkipweaveError
 
 _LARGEST = 4  # classes printed per image
 
 
-def write_masks(network: nn.Module, description: Description, paths: Sequence[Path], folder: Path) -> int:
+def write_masks(
+    network: nn.Module,
+    description: Description,
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    soft: bool = False,
+    tta: TestTimeAugmentation = "none",
+) -> int:
     """Segment images, and write NAME_labels.png and NAME_overlay.png of each into a directory.
+
+    Args:
+        network: On the device that is to compute.
+        description: Of the network.
+        paths: Image files.
+        folder: The directory.
+        soft: Write also NAME_probability_LABEL.png per class.
+        tta: Test-time augmentation.
 
     Returns:
         The exit status: 2 if an image could not be read, which is reported on stderr; the others are written.
@@ -26,19 +45,26 @@ def write_masks(network: nn.Module, description: Description, paths: Sequence[Pa
     Raises:
         SkipweaveError: The folder is none, two images have one name, or a file to be written exists already.
     """
-    _check_output(paths, folder)
+    labels = range(len(description.classes) if soft else 0)
+    _check_output(paths, folder, labels)
     folder.mkdir(parents=True, exist_ok=True)
     table = new_table("image", "pixels")
-    problems = 0
-    for prediction in segment(network, description, paths):
+    problems = written = 0
+    for prediction in segment(network, description, paths, tta=tta):
         if prediction.labels is None:
             complain(prediction.problem)
             problems += 1
         else:
             _write(prediction, description, folder)
-            table.add_row(str(prediction.path), _class_fractions(prediction, description.classes))
-    if table.row_count:
+            for label in labels:
+                _write_probability(prediction, label, folder)
+            written += 1
+            if written <= MOST_LINES:
+                table.add_row(str(prediction.path), _class_fractions(prediction, description.classes))
+    if written:
         print_table(table)
+        if written > MOST_LINES:
+            say(f"{MOST_LINES} of {written} images")
         say(f"masks and overlays are in {folder}")
     return 2 if problems else 0
 
@@ -61,19 +87,32 @@ def _write(prediction: PredictedMask, description: Description, folder: Path) ->
     write_figure(figure, overlay)
 
 
+def _write_probability(prediction: PredictedMask, label: int, folder: Path) -> None:
+    """Write the probability of a class as a 16-bit gray image, in which 65535 is 1."""
+    assert prediction.probabilities is not None
+    values = (prediction.probabilities[label].double() * 65535).round().numpy().astype(np.uint16)
+    with replacing(_probability_file(prediction.path, label, folder)) as temporary:
+        Image.fromarray(values).save(temporary, format="png")
+
+
+def _probability_file(path: Path, label: int, folder: Path) -> Path:
+    return folder / f"{path.stem}_probability_{label}.png"
+
+
 def _files(path: Path, folder: Path) -> tuple[Path, Path]:
     return folder / f"{path.stem}_labels.png", folder / f"{path.stem}_overlay.png"
 
 
-def _check_output(paths: Sequence[Path], folder: Path) -> None:
+def _check_output(paths: Sequence[Path], folder: Path, labels: Sequence[int]) -> None:
     if folder.suffix in (".csv", ".json") or (folder.exists() and not folder.is_dir()):
         raise SkipweaveError(f"output is {folder}: expected the name of a directory for masks")
     names = Counter(path.stem for path in paths)
     twice = [str(path) for path in paths if names[path.stem] > 1]
     if twice:
         raise SkipweaveError(f"{', '.join(twice[:4])} would be written to the same file: predict them one by one")
-    there = [str(file) for path in paths for file in _files(path, folder) if file.exists()]
-    if there:
+    files = [file for path in paths for file in _files(path, folder)]
+    files += [_probability_file(path, label, folder) for path in paths for label in labels]
+    if there := [str(file) for file in files if file.exists()]:
         raise SkipweaveError(f"{there[0]} exists already ({len(there)} of them): choose another --output directory")
 
 

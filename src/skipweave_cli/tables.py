@@ -16,6 +16,9 @@ from skipweave_config.printable import printable
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 """Columns of a progress bar."""
 
+MOST_LINES = 20
+"""Rows of a table about images or classes, of which there may be any number."""
+
 _ENDLESS = 10_000
 
 

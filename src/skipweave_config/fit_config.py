@@ -20,8 +20,10 @@ from skipweave_config.fields import (
     PositiveInteger,
     Text,
 )
+from skipweave_config.hints import nearest
 from skipweave_config.model_table import COMPRESSION, check_args
 from skipweave_config.recipe import (
+    MONITORS,
     DensifyConfig,
     EarlyStoppingConfig,
     EmaConfig,
@@ -40,6 +42,7 @@ FREE_TO_CHANGE = (
     "output",
     "accelerator",
     "checkpoint_every",
+    "loggers",
     "data.root",
     "data.classes",
     "data.labels",
@@ -61,14 +64,16 @@ class ModelConfig(Config):
     """The model.
 
     Attributes:
-        name: Model name: one that `skipweave models` lists, or another timm model.
+        name: Model name: one that `skipweave models` lists, or another timm model; for segmentation also
+            `smp:DECODER:ENCODER`, such as smp:unet:tu-sparsenet121_32 or smp:deeplabv3plus:resnet18, with decoders and
+            encoders of segmentation_models_pytorch (`tu-` and a model's name for ours and timm's).
         args: Arguments of the model, such as growth, units, topology or drop_rate; the number of classes and of input
             channels follow from the data. Every model takes `depth_multiplier` (0.5, or {alpha: 0.5, rule: ceil}) and
             `sparsify` (0.1, or {density: 0.1, pattern: block, keep: [...]}), with the arguments of
             `skipweave.depth_multiplier` and `skipweave.sparsify`.
         pretrained: Start from the model's pretrained weights, which are downloaded if they are not in the cache. The
             name may have a tag of weights, such as `densenet121_32.tv_in1k`. With `args.topology` a DenseNet's weights
-            of the links that the topology has.
+            of the links that the topology has. Of `smp:DECODER:ENCODER` the encoder's pretrained weights.
     """
 
     name: Text = "sparsenet40_12"
@@ -96,10 +101,15 @@ def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
     return epochs
 
 
-def check_label_smoothing(cls: type, loss: LossConfig, info: ValidationInfo) -> LossConfig:
-    """Validator of `loss`: no label smoothing of segmentation masks."""
-    if loss.label_smoothing and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+def check_loss(cls: type, loss: LossConfig, info: ValidationInfo) -> LossConfig:
+    """Validator of `loss`: no label smoothing of segmentation masks, and no losses of masks for single labels."""
+    data = info.data.get("data")
+    if data and data.name in SEGMENTATION_NAMES and loss.label_smoothing:
         raise SkipweaveError(f"label_smoothing is not for the segmentation masks of {data.name}: leave it out")
+    if data and data.name not in SEGMENTATION_NAMES and loss.name != "cross_entropy":
+        raise SkipweaveError(
+            f"name {loss.name} is for segmentation masks, which {data.name} does not have: leave it out"
+        )
     return loss
 
 
@@ -118,6 +128,17 @@ def check_precision(cls: type, precision: str, info: ValidationInfo) -> str:
     return precision
 
 
+def check_monitor(cls: type, monitor: str | None, info: ValidationInfo) -> str | None:
+    """Validator of `monitor`: a metric of the task, as far as the name of the dataset determines that."""
+    data = info.data.get("data")
+    masks = data is not None and data.name in SEGMENTATION_NAMES
+    tasks = ("segmentation",) if masks else ("classification", "multi-label") if data else tuple(MONITORS)
+    valid = list(dict.fromkeys(name for task in tasks for name in MONITORS[task]))
+    if monitor is not None and monitor not in valid:
+        raise ValueError(f"{nearest(monitor, valid)}should be one of {', '.join(valid)}")
+    return monitor
+
+
 class FitConfig(Config):
     """A training run. The defaults train a small SparseNet on scikit-learn's handwritten digits within half a minute.
 
@@ -129,6 +150,10 @@ class FitConfig(Config):
         loss: The loss.
         ema: An exponential moving average of the weights.
         mix: Mixup and CutMix.
+        monitor: Metric of the validation images by which the best epoch is chosen, and which `early_stopping` and the
+            schedule `plateau` watch: by default `top1_error`, `mean_average_precision` with several labels per image,
+            `mean_iou` for masks. Others are top1_accuracy, top5_error, balanced_accuracy and macro_f1; mean_dice and
+            pixel_accuracy for masks; loss.
         early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
         start: Weights to start from: a run directory, a file of weights (.safetensors of this library or timm, .pth of
@@ -153,6 +178,8 @@ class FitConfig(Config):
             batch.
         precision: Precision of weights and operations, as Lightning Fabric calls it.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
+        loggers: Experiment trackers, if installed: wandb (offline unless WANDB_MODE is set) and mlflow. Their failures
+            are reported and do not stop the run. TensorBoard events are always written to the run directory.
     """
 
     model: ModelConfig = nested(ModelConfig)
@@ -162,6 +189,7 @@ class FitConfig(Config):
     loss: LossConfig = nested(LossConfig)
     ema: EmaConfig = nested(EmaConfig)
     mix: MixConfig = nested(MixConfig)
+    monitor: Text | None = None
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     densify: DensifyConfig = nested(DensifyConfig)
     start: FilePath | None = None
@@ -178,10 +206,12 @@ class FitConfig(Config):
     devices: Annotated[PositiveInteger, Field(le=1024)] = 1
     precision: Precision = "32-true"
     checkpoint_every: NonNegativeInteger = 0
+    loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
 
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
-    _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
+    _check_loss: ClassVar[Any] = field_validator("loss")(classmethod(check_loss))
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_monitor: ClassVar[Any] = field_validator("monitor")(classmethod(check_monitor))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 
     @field_validator("densify")
@@ -223,7 +253,7 @@ def differences(ours: FitConfig, theirs: FitConfig) -> dict[str, str]:
         ours: The config asked for.
         theirs: The config of an existing run.
     """
-    mine, other = dict(_leaves(as_plain(ours))), dict(_leaves(as_plain(theirs)))
+    mine, other = dict(leaves(as_plain(ours))), dict(leaves(as_plain(theirs)))
     return {
         name: f"{name}: {mine.get(name)}, not {other.get(name)}"
         for name in sorted(mine | other)
@@ -231,9 +261,10 @@ def differences(ours: FitConfig, theirs: FitConfig) -> dict[str, str]:
     }
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a config as plain data, each with its name, such as `optim.lr`."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

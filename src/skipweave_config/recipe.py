@@ -166,19 +166,26 @@ class ScheduleConfig(Config):
         return self.gamma**falls * self.decay**epoch
 
 
+LossName = Literal["cross_entropy", "dice", "focal", "dice+cross_entropy", "dice+focal"]
+
+
 class LossConfig(Config):
-    """The loss: mean cross-entropy over all heads of the network.
+    """The loss: the weighted sum of the losses of all heads of the network.
 
     Attributes:
+        name: `cross_entropy`; for segmentation also `dice` (of each batch, the mean over the classes that occur in it),
+            `focal` (with gamma 2) or a sum of two. Pixels without a label are ignored. Several processes average the
+            losses of their parts of a batch. Evaluation reports the cross-entropy.
         label_smoothing: Part of each label that is spread evenly over all classes, in training; not for segmentation.
         heads: Weights of auxiliary heads (`model.args.heads stages`): one half together, in equal parts (`halves`,
             Log-DenseNet's paper) or by `sieve` (its released code); or zero (`last`).
         last_epochs: Final epochs trained with the last head only (Log-DenseNet, section 3.1: one).
         class_weights: Class weights: `none`; for classification `balanced`, by the inverse class frequency of the
             training split; for segmentation `median_frequency`, the median class frequency of the training split over
-            the frequency of the class.
+            the frequency of the class. They weight pixels, in `dice` the classes.
     """
 
+    name: LossName = "cross_entropy"
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     heads: Literal["halves", "sieve", "last"] = "halves"
     last_epochs: NonNegativeInteger = 0
@@ -213,6 +220,14 @@ class MixConfig(Config):
     cutmix: NonNegativeNumber = 0.0
     probability: Fraction = 1.0
     last_epochs: NonNegativeInteger = 0
+
+
+#: Metrics that a run may be monitored by, for each task, the default first.
+MONITORS = {
+    "classification": ("top1_error", "top1_accuracy", "top5_error", "balanced_accuracy", "macro_f1", "loss"),
+    "multi-label": ("mean_average_precision", "macro_f1", "loss"),
+    "segmentation": ("mean_iou", "mean_dice", "pixel_accuracy", "loss"),
+}
 
 
 class EarlyStoppingConfig(Config):

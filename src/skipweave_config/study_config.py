@@ -25,8 +25,9 @@ from skipweave_config.fit_config import (
     ModelConfig,
     Precision,
     check_epochs,
-    check_label_smoothing,
+    check_loss,
     check_mix,
+    check_monitor,
     check_precision,
 )
 from skipweave_config.model_table import check_args
@@ -46,7 +47,7 @@ class NetworkConfig(Config):
     """One model of a study.
 
     Attributes:
-        name: Model name, one that `skipweave models` lists.
+        name: Model name, as for `skipweave fit`.
         args: Arguments of the model, such as growth, units or topology.
         label: Name in tables and plots; by default the model name with its arguments.
         densify: Incremental densification, if its args sparsify it.
@@ -99,6 +100,7 @@ class StudyConfig(Config):
         loss: The loss.
         ema: An exponential moving average of the weights.
         mix: Mixup and CutMix.
+        monitor: Metric to compare the models by, and by which the best epoch is chosen, as for `skipweave fit`.
         early_stopping: When to stop before the last epoch.
         epochs: Passes over the training images.
         batch_size: Images per step.
@@ -121,6 +123,7 @@ class StudyConfig(Config):
     loss: LossConfig = nested(LossConfig)
     ema: EmaConfig = nested(EmaConfig)
     mix: MixConfig = nested(MixConfig)
+    monitor: Text | None = None
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     epochs: PositiveInteger = 30
     batch_size: PositiveInteger = 64
@@ -135,8 +138,9 @@ class StudyConfig(Config):
     checkpoint_every: NonNegativeInteger = 0
 
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
-    _check_label_smoothing: ClassVar[Any] = field_validator("loss")(classmethod(check_label_smoothing))
+    _check_loss: ClassVar[Any] = field_validator("loss")(classmethod(check_loss))
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_monitor: ClassVar[Any] = field_validator("monitor")(classmethod(check_monitor))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 
     @field_validator("networks")
@@ -178,6 +182,7 @@ class StudyConfig(Config):
             loss=self.loss,
             ema=self.ema,
             mix=self.mix,
+            monitor=self.monitor,
             early_stopping=self.early_stopping,
             epochs=self.epochs,
             batch_size=self.batch_size,

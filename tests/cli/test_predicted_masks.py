@@ -40,10 +40,13 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_scores_of_each_class_are_printed(run: Path, capsys: Capture):
     assert main(["test", str(run)]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
+    first, *lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert "mIoU" in first
-    assert [line.split()[0] for line in lines] == ["sky", "ground", "exit", "exit"]
-    assert float(lines[0].split()[2]) > 80  # so plain a picture is learned at once
+    rows = {line[0]: line[1:] for line in lines if line[0] in ("class", "sky", "ground")}
+    assert [word for word in rows["class"] if word != "%"] == ["pixels", "precision", "recall", "Dice", "IoU"]
+    assert len(rows["ground"]) == 5
+    assert float(rows["sky"][-1]) > 80  # so plain a picture is learned at once
+    assert [line[1] for line in lines if line[0] == "exit"] == ["1", "2"]
 
 
 def test_predictions_are_masks_and_overlays(
@@ -68,6 +71,18 @@ def test_predictions_are_masks_and_overlays(
     rejects(words, out / "odd_labels.png")
     for other in ("new.csv", odd):
         rejects([*words[:-1], other], "output", other)
+
+
+def test_soft_masks_are_probabilities(run: Path, pictures: Path, tmp_path: Path, rejects: Rejects):
+    words = ["predict", str(pictures / "images" / "3.png"), "--run", str(run), "--soft_masks", "true", "--tta", "flip"]
+    out = tmp_path / "out"
+    assert main([*words, "--output", str(out)]) == 0
+    sky, ground = (np.asarray(Image.open(out / f"3_probability_{label}.png")).astype(int) for label in (0, 1))
+    assert sky.shape == (16, 24)
+    assert abs(sky + ground - 65535).max() <= 1
+    labels = np.asarray(Image.open(out / "3_labels.png"))
+    assert ((ground > sky) == labels)[sky != ground].all()
+    rejects([*words[:-1], "flip_shift", "--output", tmp_path / "other"], "tta", "'flip_shift'")
 
 
 def test_two_images_of_one_name_are_rejected(run: Path, pictures: Path, tmp_path: Path, rejects: Rejects):

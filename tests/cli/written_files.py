@@ -35,6 +35,7 @@ QUICK = [  # commands, and the status that each ends with
     (f"export {RUN} --output exported --formats [timm]", 0),
     (f"predict digit.png --run {RUN} --output predictions.csv", 0),
     (f"predict digit.png --run {RUN} --output predictions.json", 0),
+    (f"test {RUN} --save evaluated --accelerator cpu", 0),
     (f"plot {RUN} --kind reuse --save reuse.svg", 0),
     ("check-data --data.name masks --data.root data --save problems.csv", 0),
 ]

@@ -55,6 +55,9 @@ def test_all_mistakes_are_reported_at_once():
     ("make", "named"),
     [
         (lambda: OptimConfig(lr=0), ("lr", "0")),
+        (lambda: FitConfig(monitor="mean_iou"), ("monitor", "'mean_iou'", "macro_f1")),
+        (lambda: FitConfig(monitor="macro_f2"), ("monitor", "'macro_f2'", "did you mean macro_f1?")),
+        (lambda: FitConfig(data=DataConfig("camvid", root="."), monitor="macro_f1"), ("monitor", "mean_dice")),
         (lambda: OptimConfig("rmsprob", lr=0.1), ("name", "'rmsprob'", "rmsprop")),
         (lambda: OptimConfig("rmsprop", lr=0.1, nesterov=True), ("nesterov", "True")),
         (lambda: OptimConfig(lr=float("nan")), ("lr", "nan")),
@@ -65,6 +68,8 @@ def test_all_mistakes_are_reported_at_once():
         (lambda: ScheduleConfig(milestones=(0.75, 0.5)), ("milestones", "(0.75, 0.5)")),
         (lambda: ScheduleConfig(milestones=(0.5, 1.0)), ("milestones[1]", "1.0")),
         (lambda: ScheduleConfig(gamma=0), ("gamma", "0")),
+        (lambda: LossConfig("dize"), ("name", "'dize'", "dice")),
+        (lambda: FitConfig(loss=LossConfig("dice")), ("loss", "dice", "digits")),
         (lambda: LossConfig(heads="half"), ("heads", "'half'", "halves")),
         (lambda: LossConfig(last_epochs=-1), ("last_epochs", "-1")),
         (lambda: LossConfig(class_weights="median"), ("class_weights", "'median'", "median_frequency")),

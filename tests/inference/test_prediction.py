@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from skipweave.data import open_image
 from skipweave.inference import predict
+from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_weights
-from tests.errors import raises
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +30,43 @@ def scans(tmp_path: Path) -> list[Path]:
 
 
 def test_digits_are_recognized(trained: tuple[torch.nn.Module, Description], scans: list[Path]):
-    predictions = list(predict(*trained, scans, top=3, batch_size=16))
+    predictions = list(predict(*trained, scans, batch_size=16))
     assert [prediction.path for prediction in predictions] == scans
     truth = [str(label) for label in load_digits().target[:40]]
     right = sum(prediction.classes[0] == label for prediction, label in zip(predictions, truth, strict=True))
     assert right >= 30
     for prediction in predictions:
-        assert len(prediction.classes) == 3
-        assert list(prediction.probabilities) == sorted(prediction.probabilities, reverse=True)
-        assert 0 <= sum(prediction.probabilities) <= 1 + 1e-6
+        assert list(prediction.probabilities) == [*"0123456789"]
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert prediction.top(1) == ((prediction.classes[0], max(prediction.probabilities.values())),)
+
+
+@pytest.mark.parametrize("tta", ["none", "flip", "flip_shift"])
+def test_batches_do_not_change_predictions(
+    trained: tuple[torch.nn.Module, Description], scans: list[Path], tta: TestTimeAugmentation
+):
+    together, single = (list(predict(*trained, scans[:9], batch_size=size, tta=tta)) for size in (9, 1))
+    for one, other in zip(together, single, strict=True):
+        assert one.classes == other.classes
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_augmented_predictions_are_those_of_mean_logits(
+    trained: tuple[torch.nn.Module, Description], scans: list[Path]
+):
+    network, description = trained
+    image = description.preprocessing(open_image(scans[0], 1))[None]
+    with torch.inference_mode():
+        logits = (network(image) + network(image.flip(-1))) / 2
+    (found,) = predict(network, description, scans[:1], tta="flip")
+    assert list(found.probabilities.values()) == pytest.approx(logits.softmax(1)[0].tolist(), abs=1e-6)
 
 
 def test_a_color_photograph_of_any_size_is_classified(trained: tuple[torch.nn.Module, Description], tmp_path: Path):
     Image.new("RGB", (50, 30), "red").save(tmp_path / "photo.jpg")
-    (prediction,) = predict(*trained, [tmp_path / "photo.jpg"], top=99)
-    assert len(prediction.classes) == 10
-    assert sum(prediction.probabilities) == pytest.approx(1)
+    (prediction,) = predict(*trained, [tmp_path / "photo.jpg"])
+    assert len(prediction.top(99)) == 10
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
 
 
 def test_an_unreadable_image_does_not_stop_the_others(trained: tuple[torch.nn.Module, Description], scans: list[Path]):
@@ -53,8 +75,3 @@ def test_an_unreadable_image_does_not_stop_the_others(trained: tuple[torch.nn.Mo
     assert first.classes
     assert not second.classes
     assert str(scans[1]) in second.problem
-
-
-def test_an_invalid_top_raises(trained: tuple[torch.nn.Module, Description]):
-    with raises("top", "0"):
-        list(predict(*trained, [], top=0))

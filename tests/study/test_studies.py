@@ -37,6 +37,7 @@ def test_studies_are_found():
         "windows_digits",
         "delugenet_digits",
         "delugenet_cifar10",
+        "masks_backbones",
     }
 
 

@@ -47,7 +47,7 @@ def test_loss_weights_by_epoch():
     halves = LossWeights(LossConfig(last_epochs=1), 3, 4)
     assert [halves(epoch) for epoch in range(4)] == [(0.25, 0.25, 0.5)] * 3 + [(0, 0, 1)]
     assert LossWeights(LossConfig(heads="sieve"), 11, 4)(0) == sieve_loss_weights(11)
-    assert LossWeights(LossConfig("last"), 3, 4)(0) == (0, 0, 1)
+    assert LossWeights(LossConfig(heads="last"), 3, 4)(0) == (0, 0, 1)
     assert LossWeights(LossConfig(), 1, 4)(0) == (1,)
     assert LossWeights(LossConfig(last_epochs=1), 1, 4)(3) == (1,)
 
@@ -64,5 +64,6 @@ def test_exits_are_trained_and_scored_except_in_the_last_epochs(tiny: Tiny, devi
     assert not torch.equal(before["head.fc.weight"], after["head.fc.weight"])
     heads = evaluate(two.run_dir, "test")
     assert [head.value for head in heads[:-1]] == list(two.test_exit_values)
-    assert list(two.test_metrics) == ["top1_error", "top1_accuracy", "exit1_top1_error", "exit2_top1_error"]
+    last = ["top1_error", "top1_accuracy", "balanced_accuracy", "macro_f1", "loss"]
+    assert list(two.test_metrics) == [*last, "exit1_top1_error", "exit2_top1_error"]
     assert heads[-1].value == two.test_value

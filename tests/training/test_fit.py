@@ -52,7 +52,13 @@ def test_metrics_have_one_row_per_epoch(run: RunSummary):
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "11"), ("2", "22"), ("3", "33")]
     assert [float(row["lr"]) for row in rows] == pytest.approx([0.1, 0.01, 0.001])  # falls at steps 17 and 25 of 33
     assert all(0 <= float(row[name]) <= 100 for row in rows for name in ("train_top1_error", "val_top1_error"))
-    assert {name for name in rows[0] if name.startswith("val_")} == {"val_loss", "val_top1_error", "val_top1_accuracy"}
+    assert {name for name in rows[0] if name.startswith("val_")} == {
+        "val_loss",
+        "val_top1_error",
+        "val_top1_accuracy",
+        "val_balanced_accuracy",
+        "val_macro_f1",
+    }
     assert run.val_value == min(float(row["val_top1_error"]) for row in rows)
     assert run.val_metrics["top1_accuracy"] == 100 - run.val_value
 

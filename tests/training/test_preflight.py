@@ -176,6 +176,8 @@ def test_an_image_may_have_one_label_or_none(tmp_path):
     data = DataConfig(name="csv", labels=root / "labels.csv", image_size=16, validation=0)
     run = fit(FitConfig(SMALL, data, epochs=1, batch_size=4, output=tmp_path / "runs", accelerator="cpu"))
     assert run.metric == "mean_average_precision"
+    with raises("monitor", "balanced_accuracy", "macro_f1"):
+        fit(FitConfig(SMALL, data, monitor="balanced_accuracy", batch_size=4, output=tmp_path, accelerator="cpu"))
     with pytest.raises(SkipweaveError, match=r"data\.sampling is balanced"):
         load(replace(data, sampling="balanced"))
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import timm
 from torch import nn
 
 from skipweave.data import Preprocessing
@@ -28,8 +29,13 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
         description: Description of the network.
 
     Raises:
-        SkipweaveError: The network was thinned after it was built, so timm cannot build it.
+        SkipweaveError: timm cannot build the network, which was thinned after it was built or is not in its registry.
     """
+    if not timm.is_model(description.model):
+        raise SkipweaveError(
+            f"timm has no model {description.model}: export it to ONNX, or share the weights file, which skipweave "
+            "loads"
+        )
     if thinned := [name for name in COMPRESSION if description.args.get(name) is not None]:
         raise SkipweaveError(
             f"timm cannot build {description.model} with {', '.join(thinned)}, as it was thinned after it was built: "

@@ -1,14 +1,16 @@
 """Prediction: classification and segmentation of image files by a trained network."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import open_image
+from skipweave.inference.test_time_augmentation import Heads, TestTimeAugmentation, augmented
 from skipweave.training.checkpoint.weights_file import Description
 from skipweave.training.tasks.segmentation_losses import predicted_mask
 from skipweave_config.errors import SkipweaveError
@@ -20,42 +22,51 @@ class Prediction:
 
     Attributes:
         path: Of the image.
-        classes: The most probable ones, most probable first; empty if the image cannot be read.
-        probabilities: Of these classes, between 0 and 1; of each class by itself if images have any number of labels.
+        classes: The most probable class; if images have any number of labels, those of at least the threshold, most
+            probable first. Empty if the image cannot be read.
+        probabilities: Of every class, between 0 and 1, in the network's order; empty likewise.
         problem: Why the image cannot be read, or nothing.
     """
 
     path: Path
     classes: tuple[str, ...] = ()
-    probabilities: tuple[float, ...] = ()
+    probabilities: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
+
+    def top(self, number: int) -> tuple[tuple[str, float], ...]:
+        """The most probable classes with their probabilities, most probable first."""
+        return tuple(sorted(self.probabilities.items(), key=lambda item: -item[1])[:number])
 
 
 def predict(
-    network: nn.Module, description: Description, paths: Sequence[Path], *, top: int = 5, batch_size: int = 64
+    network: nn.Module,
+    description: Description,
+    paths: Sequence[Path],
+    *,
+    threshold: float = 0.5,
+    batch_size: int = 64,
+    tta: TestTimeAugmentation = "none",
 ) -> Iterator[Prediction]:
     """Classify image files. One that cannot be read is reported in its place and does not stop the others.
 
     Args:
-        network: In evaluation mode, as `load_run` and `load_weights` give it.
+        network: In evaluation mode, as `load_run` and `load_weights` give it, on the device that is to compute.
         description: Of the network.
         paths: Image files.
-        top: Number of classes per image, most probable first.
+        threshold: Least probability of a predicted class, if images have any number of labels.
         batch_size: Images at a time.
+        tta: Test-time augmentation, as for `augmented`.
 
     Returns:
         One prediction a path, in order, as they are made.
-
-    Raises:
-        SkipweaveError: `top` is below 1.
     """
-    if top < 1:
-        raise SkipweaveError(f"top is {top}: expected at least 1")
+    heads = augmented(lambda images: [network(images)], tta)
     for start in range(0, len(paths), batch_size):
         chunk = paths[start : start + batch_size]
         read = {path: _read(path, description) for path in chunk}
         good = [image for image in read.values() if isinstance(image, Tensor)]
-        named = iter(_classify(network, description, torch.stack(good), top) if good else ())
+        like = next(network.parameters())
+        named = iter(_classify(heads, description, torch.stack(good).to(like), threshold) if good else ())
         for path in chunk:
             image = read[path]
             yield Prediction(path, *next(named)) if isinstance(image, Tensor) else Prediction(path, problem=image)
@@ -70,16 +81,20 @@ class PredictedMask:
         image: uint8 (3, H, W), as the file has it, or of more than 8 bits scaled from the range of the training images;
             None if it cannot be read or is too small.
         labels: int64 (H, W), of the same size; None likewise.
+        probabilities: float32 (classes, H, W), between 0 and 1; None likewise.
         problem: Why there are no labels, or nothing.
     """
 
     path: Path
     image: Tensor | None = None
     labels: Tensor | None = None
+    probabilities: Tensor | None = None
     problem: str = ""
 
 
-def segment(network: nn.Module, description: Description, paths: Sequence[Path]) -> Iterator[PredictedMask]:
+def segment(
+    network: nn.Module, description: Description, paths: Sequence[Path], *, tta: TestTimeAugmentation = "none"
+) -> Iterator[PredictedMask]:
     """Segment image files one by one, as sizes may differ.
 
     A file that cannot be read, or is too small for the network, is reported in its place and does not stop the others.
@@ -88,23 +103,29 @@ def segment(network: nn.Module, description: Description, paths: Sequence[Path])
         network: In evaluation mode, as `load_run` and `load_weights` give it.
         description: Of the network.
         paths: Image files.
+        tta: Test-time augmentation, as for `augmented`.
 
     Returns:
         One prediction a path, in order, as they are made.
+
+    Raises:
+        SkipweaveError: The test-time augmentation is not for masks.
     """
+    heads = augmented(lambda images: [network(images)], tta, pixels=True)
     for path in paths:
         try:
             image = _open(path, description)
-            labels = _label(network, description, image)
+            logits = _logits(network, heads, description, image)
         except SkipweaveError as error:
             told = str(error) if str(path) in str(error) else f"{path}: {error}"
             yield PredictedMask(path, problem=told)
             continue
-        yield PredictedMask(path, description.preprocessing.as_bytes(image), labels)
+        labels = predicted_mask(logits, image.shape[-2:])[0]
+        yield PredictedMask(path, description.preprocessing.as_bytes(image), labels, logits[0].softmax(0))
 
 
-def _label(network: nn.Module, description: Description, image: Tensor) -> Tensor:
-    """The predicted mask of an image, (H, W).
+def _logits(network: nn.Module, heads: Heads, description: Description, image: Tensor) -> Tensor:
+    """The logits of an image, float32 (1, classes, H, W), at its size and on the CPU.
 
     Raises:
         SkipweaveError: It is too small.
@@ -112,12 +133,14 @@ def _label(network: nn.Module, description: Description, image: Tensor) -> Tenso
     taken = description.preprocessing(image)[None].to(next(network.parameters()))
     with torch.inference_mode():
         try:
-            logits = network(taken)
+            logits = heads(taken)[-1].float()
         except RuntimeError:
             _, channels, height, width = taken.shape
             check_image_size(network, (channels, height, width))
             raise
-    return predicted_mask(logits, image.shape[-2:])[0].cpu()
+    if logits.shape[-2:] != image.shape[-2:]:
+        logits = functional.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
+    return logits.cpu()
 
 
 def _open(path: Path, description: Description) -> Tensor:
@@ -134,14 +157,16 @@ def _read(path: Path, description: Description) -> Tensor | str:
 
 
 def _classify(
-    network: nn.Module, description: Description, images: Tensor, top: int
-) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
-    parameter = next(network.parameters())
+    heads: Heads, description: Description, images: Tensor, threshold: float
+) -> list[tuple[tuple[str, ...], dict[str, float]]]:
+    """Predicted classes, and probabilities of all, of each image."""
     with torch.inference_mode():
-        logits = network(images.to(parameter)).float()
+        logits = heads(images)[-1].float()
         chances = logits.sigmoid() if description.multi_label else logits.softmax(1)
-    best = chances.topk(min(top, len(description.classes)), dim=1)
-    return [
-        (tuple(description.classes[label] for label in labels), tuple(values))
-        for labels, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
+    found = []
+    for values in chances.tolist():
+        by_class = dict(zip(description.classes, values, strict=True))
+        ranked = sorted(by_class, key=lambda name: -by_class[name])
+        chosen = [name for name in ranked if by_class[name] >= threshold] if description.multi_label else ranked[:1]
+        found.append((tuple(chosen), by_class))
+    return found

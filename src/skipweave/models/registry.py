@@ -12,6 +12,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from skipweave.models.classifier import ClassifierNet, StagedNet
+from skipweave.models.encoder_decoder import EncoderDecoder, is_encoder_decoder, parse
 from skipweave.models.published_weights import PUBLISHED
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import misplaced_file
@@ -27,7 +28,7 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
 
     Args:
         name: One of `list_models()`, or any of timm's models, with a tag of its weights or without, such as
-            "densenet121_32.tv_in1k".
+            "densenet121_32.tv_in1k"; or for segmentation `smp:DECODER:ENCODER` (`EncoderDecoder`).
         **overrides: Arguments of the network that replace the registered ones (`num_classes`, `in_chans`, `growth`,
             `units`, `topology`, ...), and those of timm (`features_only`, `out_indices`, `pretrained`, ...).
 
@@ -35,7 +36,8 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
         SkipweaveError: The name or an override is unknown, the value of an override is invalid, or pretrained weights
             do not exist, cannot be downloaded or do not fit.
     """
-    if not timm.is_model(name):
+    build = EncoderDecoder if is_encoder_decoder(name) else timm.create_model
+    if build is timm.create_model and not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise SkipweaveError(
@@ -43,9 +45,9 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             f"{misplaced_file(name)}"
         )
     if not overrides.get("pretrained"):
-        return timm.create_model(name, **overrides)
+        return build(name, **overrides)
     try:
-        return timm.create_model(name, **overrides)
+        return build(name, **overrides)
     except SkipweaveError:
         raise
     except Exception as error:  # the hub's client, the network and torch raise various exceptions
@@ -68,13 +70,18 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
     """Check that a model has pretrained weights.
 
     Args:
-        name: Name of a registered model, ours or timm's, with a tag or without.
+        name: Name of a registered model, ours or timm's, with a tag or without; or `smp:DECODER:ENCODER`, whose
+            encoder is meant.
         pretrained_cfg: As for `timm.create_model`.
         overlay: Values that replace some of it, likewise.
 
     Raises:
         SkipweaveError: It has none, or no such tag.
     """
+    if is_encoder_decoder(name):
+        name = parse(name).timm_model
+        if not name:  # all of SMP's own encoders have weights
+            return
     model, _, tag = name.partition(".")
     try:
         cfg = resolve_pretrained_cfg(

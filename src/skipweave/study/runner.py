@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import SegmentationData, Unreadable, check_classes, epoch_loader, exclude, load, with_normalization
+from skipweave.data import Unreadable, check_classes, epoch_loader, exclude, load, with_normalization
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
@@ -30,8 +30,8 @@ from skipweave.training.model_building import arguments_for
 from skipweave.training.preflight import check_batch, check_validation, notes_before
 from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
-from skipweave.training.tasks.metrics import MEAN_AP, MEAN_IOU, TOP1_ERROR, Metric
-from skipweave.training.tasks.task import Data, Task, task_for
+from skipweave.training.tasks.metrics import TOP1_ACCURACY, TOP1_ERROR, Metric
+from skipweave.training.tasks.task import Data, Task, metric_for, task_for
 from skipweave_config.errors import SkipweaveError, Stopped, noted_in
 from skipweave_config.study_config import StudyConfig
 
@@ -86,6 +86,8 @@ def _check_data(config: StudyConfig, data: Data) -> None:
         check_batch(config, data)
     with noted_in(problems):
         check_validation(config, data)
+    with noted_in(problems):
+        metric_for(data, config.monitor)
     if problems:
         raise SkipweaveError(*problems)
 
@@ -123,9 +125,7 @@ class _Study:
     @property
     def metric(self) -> Metric:
         """What the networks are compared by."""
-        if isinstance(self.data, SegmentationData):
-            return MEAN_IOU
-        return MEAN_AP if self.data.multi_label else TOP1_ERROR
+        return metric_for(self.data, self.config.monitor)
 
     @property
     def processes(self) -> int:
@@ -234,9 +234,11 @@ class _Study:
             networks=self.networks,
             runs=runs,
             timings=timings,
-            weights="the weights with the lowest validation error" if self.data.val else "the last epoch's weights",
+            weights=f"the weights with the best validation {self.metric.label}"
+            if self.data.val
+            else "the last epoch's weights",
             metric=self.metric,
-            test_images=0 if isinstance(self.data, SegmentationData) else len(self.data.test or ()),
+            test_images=len(self.data.test or ()) if self.metric in (TOP1_ERROR, TOP1_ACCURACY) else 0,
             facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device)),
             timing_note=self.timing_note,
             commands=_commands(self.folder),

@@ -26,6 +26,7 @@ from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.model_building import arguments_for, build_network, count_parameters
 from skipweave.training.preflight import check_batch, check_before, notes_before
+from skipweave.training.run.experiment_loggers import make_loggers
 from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import warnings_once
@@ -158,14 +159,14 @@ def _run(
         if begun.read_summary():
             return str(begun.path), None
         config, resume = begun.read_config(), begun.path
-    callbacks = callbacks if fabric.is_global_zero else ()
+    callbacks = (*callbacks, *make_loggers(config)) if fabric.is_global_zero else ()
     with ExitStack() as stack:
         for callback in callbacks:
             stack.callback(callback.teardown)
         config, data, skipped = _load(fabric, config, resume, callbacks, skipped_images, datasets)
         args = arguments_for(config.model.name, config.model.args, data)
         check_before(config, args, data)
-        task = task_for(data, config.loss)
+        task = task_for(data, config.loss, config.monitor)
         config, plan = (config, None) if resume else _within_memory(config, args, task, data)
         check_batch(config, data)
         description = Description.of(config.model.name, args, data)

@@ -54,7 +54,8 @@ def check_labels(name: str, network: nn.Module, *, pixels: bool) -> None:
         return
     if pixels:
         raise SkipweaveError(
-            f"{name} predicts one label per image, the data has segmentation masks: try fc_logdensenet103"
+            f"{name} predicts one label per image, the data has segmentation masks: try fc_logdensenet103, or "
+            f"smp:unet:tu-{name}, which has {name} as its encoder"
         )
     raise SkipweaveError(f"{name} predicts segmentation masks, the data has one label per image: try sparsenet40_24")
 

@@ -20,7 +20,7 @@ from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.optimization.optimizers import check_optimizer
-from skipweave.training.tasks.task import Data
+from skipweave.training.tasks.task import Data, metric_for
 from skipweave_config.data_config import DEEP_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
@@ -71,6 +71,8 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
         check_validation(config, data)
     with noted_in(problems):
         check_one_label(config, data)
+    with noted_in(problems):
+        metric_for(data, config.monitor)
     with noted_in(problems):
         network = sketch(config.model.name, dense)
         check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))

@@ -1,13 +1,15 @@
 """`skipweave validate` and `skipweave test`: evaluate a run."""
 
 from skipweave.data import workers_warning
-from skipweave.inference import evaluate
-from skipweave.training import Split
+from skipweave.inference.evaluation_report import EvaluationReport, report
+from skipweave.training import Split, load_run_images
+from skipweave_cli.evaluation_files import evaluation_files, write_evaluation
 from skipweave_cli.options import EvaluateOptions
-from skipweave_cli.tables import complain, say
+from skipweave_cli.output_files import make_room
+from skipweave_cli.tables import MOST_LINES, complain, new_table, print_table, say
 from skipweave_cli.training_display import metrics_text
 
-_KINDS = {"iou": "IoU", "ap": "AP"}
+_HEADINGS = {"f1": "F1", "average_precision": "AP", "auroc": "AUROC", "dice": "Dice", "iou": "IoU"}
 
 
 def validate(options: EvaluateOptions) -> None:
@@ -22,18 +24,36 @@ def test(options: EvaluateOptions) -> None:
 
 def _evaluate(options: EvaluateOptions, split: Split) -> None:
     complain(workers_warning(options.workers), "warning")
-    *exits, last = evaluate(
-        options.run,
-        split,
-        options.which,
-        root=options.root,
+    if options.save:
+        make_room(evaluation_files(options.save))
+    made = report(
+        load_run_images(options.run, split, options.which, options.root),
         accelerator=options.accelerator,
         workers=options.workers,
+        tta=options.tta,
+        top=options.top,
     )
-    values = metrics_text(last.compute())
-    say(f"{split}: {values}, loss {last.mean_loss:.4f} ({last.images:,} images)")
-    for name, value in last.per_class().items():
-        kind, _, class_name = name.partition("_")
-        say(f"  {class_name:<16} {_KINDS[kind]} {value:6.2f} %")
+    *exits, last = made.heads
+    say(f"{split}: {metrics_text(made.overall)} ({last.images:,} images)")
+    _print_classes(made)
     for number, early in enumerate(exits, start=1):
         say(f"  exit {number:<11} {early.metric.label} {early.metric.text(early.value):>8}")
+    if options.save:
+        write_evaluation(options.save, made, f"{options.run.name}, {split}")
+        say(f"metrics, table of classes and confusion matrix are in {options.save}")
+
+
+def _print_classes(made: EvaluationReport) -> None:
+    """Print a row per class; of many classes those with the lowest F1 or IoU, NaN last."""
+    key = "f1" if "f1" in made.per_class else "iou"
+    worst = made.per_class[key].argsort(stable=True).tolist()
+    shown = sorted(worst[:MOST_LINES])
+    number, *values = made.per_class
+    headings = [number, *(f"{_HEADINGS.get(name, name)} %" for name in values)]
+    table = new_table("class", *headings, right=headings)
+    for label in shown:
+        cells = [f"{made.per_class[name][label]:.2f}" for name in values]
+        table.add_row(made.classes[label], f"{made.per_class[number][label]:,.0f}", *cells)
+    print_table(table)
+    if len(shown) < len(worst):
+        say(f"{len(shown)} of {len(worst)} classes, those of lowest {_HEADINGS[key]}; --save DIR writes all")

@@ -10,10 +10,11 @@ from skipweave.files.hub import local_weights
 from skipweave.inference import Prediction
 from skipweave.inference import predict as predict_images
 from skipweave.training import load_run, load_weights
+from skipweave.training.distributed.devices import make_fabric
 from skipweave_cli.options import PredictOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.predicted_masks import write_masks
-from skipweave_cli.tables import complain, new_table, print_table
+from skipweave_cli.tables import MOST_LINES, complain, new_table, print_table, say
 from skipweave_config.errors import SkipweaveError
 
 
@@ -32,41 +33,62 @@ def predict(options: PredictOptions) -> int:
     else:
         network, description = load_weights(local_weights(options.model or Path()))
     paths = [path for place in options.images for path in list_images(place)]
+    network.to(make_fabric(options.accelerator).device)
     if description.palette:
-        return write_masks(network, description, paths, output or Path("predictions"))
+        place = output or Path("predictions")
+        return write_masks(network, description, paths, place, soft=options.soft_masks, tta=options.tta)
+    if options.soft_masks:
+        raise SkipweaveError(
+            "soft_masks is true, but this is no segmentation network: --output FILE.csv has probabilities"
+        )
     if output and output.suffix not in (".csv", ".json"):
         raise SkipweaveError(f"output is {str(output)!r}: should be a name that ends in .csv or .json")
     if output:
         make_room([output], "--output")
-    predictions = list(predict_images(network, description, paths, top=options.top))
-    _show(predictions)
+    predictions = list(
+        predict_images(
+            network,
+            description,
+            paths,
+            threshold=options.threshold,
+            batch_size=options.batch_size,
+            tta=options.tta,
+        )
+    )
+    _show(predictions, options.top, output)
     if output:
-        write_text(output, _as_csv(predictions) if output.suffix == ".csv" else _as_json(predictions))
+        as_table = output.suffix == ".csv"
+        write_text(output, _as_csv(predictions, description.classes) if as_table else _as_json(predictions))
     unreadable = [prediction.problem for prediction in predictions if prediction.problem]
     for problem in unreadable:
         complain(problem)
     return 2 if unreadable else 0
 
 
-def _show(predictions: Sequence[Prediction]) -> None:
-    table = new_table("image", "class", "probability", "next")
-    for prediction in predictions:
-        if not prediction.problem:
-            first, *others = zip(prediction.classes, prediction.probabilities, strict=True)
-            others_text = ", ".join(f"{name} {chance:.1%}" for name, chance in others)
-            table.add_row(str(prediction.path), first[0], f"{first[1]:.1%}", others_text)
-    if table.row_count:
+def _show(predictions: Sequence[Prediction], top: int, output: Path | None) -> None:
+    """Print a row per image; of many images the first ones."""
+    table = new_table("image", "class", "probabilities")
+    readable = [prediction for prediction in predictions if not prediction.problem]
+    for prediction in readable[:MOST_LINES]:
+        chances = ", ".join(f"{name} {chance:.1%}" for name, chance in prediction.top(top))
+        table.add_row(str(prediction.path), _joined(prediction), chances)
+    if readable:
         print_table(table)
+    if len(readable) > MOST_LINES:
+        where = f"all are in {output}" if output else "--output FILE.csv writes all"
+        say(f"{MOST_LINES} of {len(readable)} images; {where}")
 
 
-def _as_csv(predictions: Sequence[Prediction]) -> str:
-    ranks = range(1, 1 + max((len(prediction.classes) for prediction in predictions), default=0))
-    rows: list[list[object]] = [
-        ["image", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")), "problem"]
-    ]
+def _joined(prediction: Prediction) -> str:
+    """The predicted classes, as in a table of labels."""
+    return ";".join(prediction.classes)
+
+
+def _as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
+    rows: list[list[object]] = [["image", "label", *classes, "problem"]]
     for prediction in predictions:
-        named = [word for pair in zip(prediction.classes, prediction.probabilities, strict=True) for word in pair]
-        rows.append([prediction.path, *(named or [""] * 2 * len(ranks)), prediction.problem])
+        chances = [prediction.probabilities.get(name, "") for name in classes]
+        rows.append([prediction.path, _joined(prediction), *chances, prediction.problem])
     return as_csv(rows)
 
 
@@ -74,7 +96,8 @@ def _as_json(predictions: Sequence[Prediction]) -> str:
     entries = [
         {
             "image": str(prediction.path),
-            "classes": dict(zip(prediction.classes, prediction.probabilities, strict=True)),
+            "classes": prediction.classes,
+            "probabilities": prediction.probabilities,
             **({"problem": prediction.problem} if prediction.problem else {}),
         }
         for prediction in predictions

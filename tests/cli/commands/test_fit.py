@@ -84,6 +84,27 @@ def test_a_run_is_scored_on_a_split(run: Path, capsys: Capture, command: str, sp
         assert f"top-1 error {metrics['top1_error']:.2f} %" in shown
 
 
+def test_an_evaluation_is_saved(run: Path, tmp_path: Path, capsys: Capture, rejects: Rejects):
+    words = ["test", str(run), "--save", str(tmp_path / "saved"), "--tta", "flip_shift", "--top", "3"]
+    assert main([*words, "--accelerator", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "saved" / "metrics.json").read_text())
+    assert f"top-3 error {metrics['top3_error']:.2f} %" in shown
+    with (tmp_path / "saved" / "per_class.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [*"0123456789"]
+    assert sum(int(row["images"]) for row in rows) == 359 == metrics["images"]
+    recalls = [float(row["recall"]) for row in rows]
+    assert metrics["balanced_accuracy"] == pytest.approx(sum(recalls) / 10)
+    with (tmp_path / "saved" / "confusion.csv").open(newline="") as file:
+        header, *counts = csv.reader(file)
+    assert header == ["true", *"0123456789"]
+    hits = [int(line[1 + number]) for number, line in enumerate(counts)]
+    assert 100 * sum(hits) / 359 == pytest.approx(metrics["top1_accuracy"])
+    assert {path.suffix for path in (tmp_path / "saved").iterdir()} == {".json", ".csv", ".png", ".svg"}
+    rejects(words, tmp_path / "saved" / "metrics.json", "--save")
+
+
 def test_predict_takes_a_run_or_a_weights_file(run: Path, scan: Path, capsys: Capture):
     assert main(["predict", str(scan), "--run", str(run)]) == 0
     by_run = capsys.readouterr().out
@@ -114,7 +135,20 @@ def test_predictions_are_written_as_csv_and_json(run: Path, scan: Path, tmp_path
         (row,) = csv.DictReader(file)
     (entry,) = json.loads((tmp_path / "p.json").read_text())
     assert row["image"] == entry["image"] == str(scan)
-    assert entry["classes"] == {row[f"class_{rank}"]: float(row[f"probability_{rank}"]) for rank in (1, 2)}
+    assert list(row) == ["image", "label", *"0123456789", "problem"]
+    assert entry["classes"] == [row["label"]]
+    assert entry["probabilities"] == {name: float(row[name]) for name in "0123456789"}
+
+
+def test_of_many_images_the_first_are_printed(run: Path, scan: Path, tmp_path: Path, capsys: Capture):
+    for number in range(23):
+        (tmp_path / f"{number:02}.png").write_bytes(scan.read_bytes())
+    words = ["predict", str(tmp_path), "--run", str(run), "--accelerator", "cpu", "--output", str(tmp_path / "p.csv")]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert sum(".png" in line for line in shown.splitlines()) == 20
+    assert_reports(shown.splitlines()[-1], 20, 24, tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_text().count("\n") == 25
 
 
 def test_predictions_overwrite_no_file(run: Path, scan: Path, tmp_path: Path, rejects: Rejects):

@@ -17,7 +17,7 @@ def row(epoch: int, val_error: float | None) -> EpochRow:
 
 def test_the_state_survives_json_exactly():
     state = RunState(ClassificationMetrics(10), epoch=2, step=7, seconds=1.1, rows=[row(1, 2.0), row(2, None)])
-    state.metrics.add(torch.tensor([0.1 + 0.2, 64, 3, 0], dtype=torch.float64))
+    state.metrics.add(torch.arange(33, dtype=torch.float64) / 10)
     again = RunState.from_plain(json.loads(json.dumps(state.as_plain())), ClassificationMetrics(10))
     assert again.as_plain() == state.as_plain()
     assert again.rows == state.rows
@@ -34,7 +34,7 @@ def test_a_state_of_another_version_raises():
 
 def test_an_epoch_ends_with_its_row_and_a_fresh_count():
     state = RunState(ClassificationMetrics(10), step=5, seconds=2.0)
-    state.metrics.add(torch.ones(4, dtype=torch.float64))
+    state.metrics.add(torch.ones(33, dtype=torch.float64))
     state.finish_epoch(row(1, 3.0))
     assert state.as_plain() == RunState(ClassificationMetrics(10), epoch=1, rows=[row(1, 3.0)]).as_plain()
 

@@ -33,6 +33,7 @@ KINDS = {
     "lamb": dict(  # counts its steps in groups
         optim=OptimConfig("lamb", lr=0.01, clip_grad=0.01, clip_mode="agc", accumulate=2, layer_decay=0.8),
         schedule=ScheduleConfig("plateau", warmup_epochs=0.5, patience=0, gamma=0.5),
+        monitor="macro_f1",
     ),
     "muon": dict(
         optim=OptimConfig("muon", lr=0.02, clip_grad=0.1, clip_mode="value", accumulate=2),

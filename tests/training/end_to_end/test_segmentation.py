@@ -77,7 +77,7 @@ def test_a_run_is_scored_at_full_resolution_and_describes_its_weights(config: Fi
     summary = fit(config, callbacks=[recorder])
     assert recorder.notes[0].startswith("class weights: ground ")
     classes, exits = {"iou_ground", "iou_road"}, {"exit1_mean_iou", "exit2_mean_iou"}
-    assert {"mean_iou", "pixel_accuracy"} | classes | exits == set(summary.test_metrics)
+    assert {"mean_iou", "mean_dice", "pixel_accuracy", "loss"} | classes | exits == set(summary.test_metrics)
     assert summary.test_value == summary.test_metrics["mean_iou"]
     assert summary.val_value == max(row["val_metrics"]["mean_iou"] for row in rows_of(summary.run_dir))
     heads = evaluate(summary.run_dir, "test")

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from skipweave.training.tasks.confusion_matrix import class_iou, confusion, global_accuracy, mean_iou
+from skipweave.training.tasks.class_counts import ClassCounts
+from skipweave.training.tasks.confusion_matrix import confusion
 
 CLASSES, VOID = 5, 5
 
@@ -29,10 +30,12 @@ def test_it_equals_torchmetrics(seed):
     options = {"num_classes": CLASSES, "ignore_index": VOID}
     assert torch.equal(matrix, MulticlassConfusionMatrix(**options)(predicted, labels))
     per_class = MulticlassJaccardIndex(average="none", **options)(predicted, labels)
-    torch.testing.assert_close(class_iou(matrix).float(), per_class)
-    assert mean_iou(matrix) == pytest.approx(MulticlassJaccardIndex(**options)(predicted, labels).item())
+    torch.testing.assert_close(ClassCounts.of(matrix).iou.float(), per_class)
+    assert ClassCounts.of(matrix).iou.nanmean().item() == pytest.approx(
+        MulticlassJaccardIndex(**options)(predicted, labels).item()
+    )
     accuracy = MulticlassAccuracy(average="micro", **options)(predicted, labels).item()
-    assert global_accuracy(matrix) == pytest.approx(accuracy)
+    assert ClassCounts.of(matrix).accuracy == pytest.approx(accuracy)
 
 
 @given(st.integers(0, 999), st.integers(1, 3))
@@ -52,14 +55,14 @@ def test_rows_are_true_and_columns_predicted():
 
 def test_classes_that_occur_nowhere_have_no_score():
     matrix = confusion(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 0]), 3)
-    assert class_iou(matrix)[:2].tolist() == pytest.approx([2 / 3, 1 / 2])
-    assert class_iou(matrix)[2].isnan()
-    assert mean_iou(matrix) == pytest.approx(7 / 12)
-    assert global_accuracy(matrix) == 0.75
+    assert ClassCounts.of(matrix).iou[:2].tolist() == pytest.approx([2 / 3, 1 / 2])
+    assert ClassCounts.of(matrix).iou[2].isnan()
+    assert ClassCounts.of(matrix).iou.nanmean().item() == pytest.approx(7 / 12)
+    assert ClassCounts.of(matrix).accuracy == 0.75
 
 
 def test_nothing_labeled_has_no_scores():
     matrix = confusion(torch.zeros(4), torch.full((4,), VOID), CLASSES)
     assert matrix.eq(0).all()
-    assert math.isnan(mean_iou(matrix))
-    assert math.isnan(global_accuracy(matrix))
+    assert math.isnan(ClassCounts.of(matrix).iou.nanmean().item())
+    assert math.isnan(ClassCounts.of(matrix).accuracy)

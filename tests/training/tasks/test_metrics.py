@@ -1,10 +1,11 @@
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score, f1_score
 from torch.nn import functional
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score, multiclass_jaccard_index
 
 from skipweave.data import DataConfig, load_segmentation
-from skipweave.training.tasks.metrics import ClassificationMetrics, Metrics, SegmentationMetrics, of_heads
+from skipweave.training.tasks.metrics import METRICS, ClassificationMetrics, Metrics, SegmentationMetrics, of_heads
 from skipweave.training.tasks.task import Classification, Segmentation, Task
 
 NAMES = ("sky", "road", "tree")
@@ -48,9 +49,39 @@ def test_scores_of_masks_equal_torchmetrics(maps: Segmentation, batch: int):
     accuracy = multiclass_accuracy(logits, labels, num_classes=3, average="micro", ignore_index=3)
     mean = 100 * of_classes.mean().item()
     assert scores.value == pytest.approx(mean, abs=1e-4)
-    assert scores.compute() == pytest.approx({"mean_iou": mean, "pixel_accuracy": 100 * accuracy.item()}, abs=1e-4)
+    dice = 100 * multiclass_f1_score(logits, labels, num_classes=3, average="macro", ignore_index=3).item()
+    expected = {"mean_iou": mean, "mean_dice": dice, "pixel_accuracy": 100 * accuracy.item(), "loss": scores.mean_loss}
+    assert scores.compute() == pytest.approx(expected, abs=1e-4)
     ious = {f"iou_{name}": 100 * iou.item() for name, iou in zip(NAMES, of_classes, strict=True)}
     assert scores.per_class() == pytest.approx(ious, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("batch", [1, 7, 60])
+def test_values_of_classes_equal_scikit_learn_with_absent_classes(batch: int):
+    """Class 4 is predicted but absent, class 5 is neither: means leave out what is undefined."""
+    torch.manual_seed(1)
+    logits, labels = torch.randn(60, 6), torch.randint(4, (60,))
+    logits[:, 5] = -9
+    predicted = logits.argmax(1)
+    assert (predicted == 4).any()
+    values = scored(Classification(6), logits, labels, batch).compute()
+    assert values["balanced_accuracy"] == pytest.approx(100 * balanced_accuracy_score(labels, predicted))
+    assert values["macro_f1"] == pytest.approx(100 * f1_score(labels, predicted, average="macro"))
+
+
+@pytest.mark.parametrize("name", ["loss", "balanced_accuracy", "macro_f1", "top5_error"])
+def test_the_monitored_metric_is_the_first(name: str):
+    scores = scored(Classification(20, metric=METRICS[name]), torch.randn(30, 20), torch.randint(20, (30,)), 30)
+    assert next(iter(scores.compute().items())) == (name, scores.value)
+    assert next(iter(of_heads([scores, scores]))) == name
+    assert f"exit1_{name}" in of_heads([scores, scores])
+
+
+def test_equal_logits_are_one_prediction():
+    """A constant network is right for one class only."""
+    scores = scored(Classification(4), torch.zeros(8, 4), torch.arange(4).repeat(2), 8)
+    assert scores.value == 75
 
 
 def test_a_coarse_head_is_scored_at_the_size_of_the_labels(maps: Segmentation):

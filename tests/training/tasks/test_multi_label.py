@@ -117,7 +117,7 @@ def test_a_network_is_trained_and_loaded(table, tmp_path, weights):
     )
     summary = fit(config)
     assert summary.metric == "mean_average_precision"
-    assert {"mean_average_precision", "macro_f1", "ap_odd", "ap_rare"} == set(summary.test_metrics)
+    assert {"mean_average_precision", "macro_f1", "loss", "ap_odd", "ap_rare"} == set(summary.test_metrics)
     _, _, description = load_run(summary.run_dir)
     assert description.multi_label
     assert description.classes == ("odd", "rare")
@@ -130,10 +130,13 @@ def test_probabilities_of_predicted_classes_are_independent(table, tmp_path):
     paths = [table.labels.parent / "all" / f"{number}.png" for number in range(3)]
     images = torch.stack([description.preprocessing(open_image(path, 3)) for path in paths])
     with torch.inference_mode():
-        expected = network(images).sigmoid().sort(1, descending=True)
-    for prediction, values, labels in zip(predict(network, description, paths), *expected, strict=True):
-        assert prediction.probabilities == pytest.approx(values.tolist(), abs=1e-6)
-        assert prediction.classes == tuple(description.classes[label] for label in labels)
+        expected = network(images).sigmoid().tolist()
+    threshold = sorted(value for values in expected for value in values)[3] - 1e-5
+    for prediction, values in zip(predict(network, description, paths, threshold=threshold), expected, strict=True):
+        assert list(prediction.probabilities.values()) == pytest.approx(values, abs=1e-6)
+        above = {name for name, value in zip(description.classes, values, strict=True) if value >= threshold}
+        assert set(prediction.classes) == above
+        assert prediction.classes == tuple(name for name, _ in prediction.top(len(above)))
 
 
 def test_several_labels_are_neither_mixed_nor_smoothed(table, tmp_path):

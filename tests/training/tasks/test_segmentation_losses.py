@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from skipweave.training.tasks.deep_supervision import halves_loss_weights
 from skipweave.training.tasks.segmentation_losses import (
-    deep_cross_entropy,
+    deep_loss,
     hard_cross_entropy,
     predicted_mask,
     scale_of,
@@ -105,7 +105,7 @@ def test_gradients_are_those_of_differences():
     labels = random_labels(5, 6)
     heads = tuple(random_head(labels, scale).requires_grad_() for scale in (1, 2, 0))
     assert torch.autograd.gradcheck(
-        lambda *heads: deep_cross_entropy(heads, labels, halves_loss_weights(3), WEIGHTS), heads, atol=1e-7
+        lambda *heads: deep_loss(heads, labels, halves_loss_weights(3), WEIGHTS), heads, atol=1e-7
     )
 
 
@@ -117,16 +117,14 @@ def test_heads_count_by_their_loss_weights():
         share * naive_loss(head, labels, scale)
         for head, scale, share in zip(heads, scales, halves_loss_weights(4), strict=True)
     )
-    assert deep_cross_entropy(heads, labels, halves_loss_weights(4), WEIGHTS).item() == pytest.approx(
-        expected, rel=1e-12
-    )
+    assert deep_loss(heads, labels, halves_loss_weights(4), WEIGHTS).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_head_of_weight_zero_gets_no_gradient():
     labels = random_labels(4, 4)
     broken = torch.full((2, CLASSES, 2, 2), math.nan, requires_grad=True)
     last = random_head(labels, 0)
-    loss = deep_cross_entropy([broken, last], labels, (0.0, 1.0), WEIGHTS)
+    loss = deep_loss([broken, last], labels, (0.0, 1.0), WEIGHTS)
     torch.testing.assert_close(loss, hard_cross_entropy(last, labels, WEIGHTS))
 
 
@@ -134,7 +132,7 @@ def test_a_head_of_weight_zero_gets_no_gradient():
 def test_without_a_labeled_pixel_loss_and_gradients_are_zero(scale):
     labels = torch.full((1, 4, 4), CLASSES)
     head = random_head(labels, scale).requires_grad_()
-    loss = deep_cross_entropy([head], labels, (1.0,))
+    loss = deep_loss([head], labels, (1.0,))
     loss.backward()
     assert loss.item() == 0
     assert head.grad.eq(0).all()
@@ -145,7 +143,7 @@ def test_without_a_labeled_pixel_loss_and_gradients_are_zero(scale):
 def test_large_logits_stay_finite(scale, kind):
     labels = random_labels(4, 4)
     head = (random_head(labels, scale) * 1e4).to(kind).requires_grad_()
-    loss = deep_cross_entropy([head], labels, (1.0,), WEIGHTS.float())
+    loss = deep_loss([head], labels, (1.0,), WEIGHTS.float())
     loss.backward()
     assert loss.isfinite()
     assert loss.dtype == torch.float32
@@ -172,9 +170,9 @@ def test_scales_follow_from_sizes(height, width, scale):
 
 def test_a_head_of_another_size_raises():
     with raises("3 x 4", "8 x 8"):
-        deep_cross_entropy([torch.zeros(1, 2, 3, 4)], torch.zeros(1, 8, 8), (1.0,))
+        deep_loss([torch.zeros(1, 2, 3, 4)], torch.zeros(1, 8, 8), (1.0,))
     with raises(1, 2):
-        deep_cross_entropy([torch.zeros(1, 2, 8, 8)], torch.zeros(1, 8, 8), (0.5, 0.5))
+        deep_loss([torch.zeros(1, 2, 8, 8)], torch.zeros(1, 8, 8), (0.5, 0.5))
 
 
 def test_predicted_masks_have_the_size_of_the_images():

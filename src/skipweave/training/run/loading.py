@@ -17,7 +17,7 @@ from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
-Which = Literal["best", "last"]
+Which = Literal["best", "last", "raw"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -26,7 +26,8 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
 
     Args:
         run_dir: The run directory.
-        which: `best` by validation error, or `last`; without a validation split the last is the best.
+        which: `best` by the monitored metric, `last`, or `raw`, the last in training, where `best` and `last` are
+            averages (`ema.decay`); without a validation split the last is the best.
 
     Returns:
         The network in evaluation mode, the run's config, and the description of the network.
@@ -44,7 +45,8 @@ def load_run(run_dir: Path, which: Which = "best") -> tuple[nn.Module, FitConfig
         raise SkipweaveError(f"{run_dir} holds no checkpoint yet: resume it with `skipweave fit --resume {run_dir}`")
     saved = open_saved(folder.last)
     description = Description.from_plain(saved.info.get("description"), saved.path)
-    prefix = EMA if any(name.startswith(EMA) for name in saved.shapes) else NETWORK
+    averaged = which != "raw" and any(name.startswith(EMA) for name in saved.shapes)
+    prefix = EMA if averaged else NETWORK
     return description.build(saved, prefix), config, description
 
 

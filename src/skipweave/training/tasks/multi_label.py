@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skipweave.training.tasks.metrics import MACRO_F1, MEAN_AP, Metrics, sums_of_batch
+from skipweave.training.tasks.class_counts import ClassCounts
+from skipweave.training.tasks.metrics import MACRO_F1, MEAN_AP, Metric, Metrics, sums_of_batch
 from skipweave_config.errors import SkipweaveError
 
 LEVELS = 256
@@ -23,12 +24,11 @@ class MultiLabelMetrics(Metrics):
 
     Args:
         classes: Names of the classes.
+        metric: The metric to choose checkpoints and to compare networks by.
     """
 
-    metric = MEAN_AP
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        super().__init__(len(classes) * 2 * LEVELS)
+    def __init__(self, classes: Sequence[str], metric: Metric = MEAN_AP) -> None:
+        super().__init__(len(classes) * 2 * LEVELS, metric)
         self.classes = tuple(classes)
 
     @property
@@ -36,8 +36,14 @@ class MultiLabelMetrics(Metrics):
         """Images, float64 (2, classes, levels): without and with the label."""
         return self.counted.view(2, len(self.classes), LEVELS)
 
-    def compute(self) -> dict[str, float]:
-        """Mean average precision and mean F1, over the classes that occur.
+    @property
+    def class_counts(self) -> ClassCounts:
+        """Labels by class; those of a probability of at least one half are predicted."""
+        predicted = self.counts[..., _ZERO:].sum(-1)
+        return ClassCounts(predicted[1], predicted.sum(0), self.counts[1].sum(-1))
+
+    def of_counts(self) -> dict[str, float]:
+        """Mean average precision of the classes that occur, and mean F1 of those that occur or were predicted.
 
         Raises:
             SkipweaveError: No image has a label.
@@ -46,7 +52,7 @@ class MultiLabelMetrics(Metrics):
             raise SkipweaveError(f"none of the {self.images} images scored has a label: average precision needs some")
         return {
             MEAN_AP.name: 100 * average_precision(self.counts).nanmean().item(),
-            MACRO_F1.name: 100 * f1(self.counts).nanmean().item(),
+            MACRO_F1.name: 100 * self.class_counts.f1.nanmean().item(),
         }
 
     def per_class(self) -> dict[str, float]:
@@ -83,14 +89,3 @@ def average_precision(counts: Tensor) -> Tensor:
     negatives, positives = counts.flip(-1)
     precision = positives.cumsum(-1) / (positives + negatives).cumsum(-1).clamp(min=1)
     return (precision * positives).sum(-1) / positives.sum(-1)
-
-
-def f1(counts: Tensor) -> Tensor:
-    """F1 of each class, with the labels of a probability of at least one half; NaN for a class that does not occur.
-
-    Args:
-        counts: As for `average_precision`.
-    """
-    predicted = counts[..., _ZERO:].sum(-1)
-    occurs = counts[1].sum(-1)
-    return torch.where(occurs > 0, 2 * predicted[1] / (predicted.sum(0) + occurs), math.nan)

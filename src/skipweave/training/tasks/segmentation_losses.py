@@ -1,4 +1,4 @@
-"""Losses of segmentation networks with heads at several scales (Log-DenseNet).
+"""Losses of segmentation networks with heads at one scale or several (Log-DenseNet).
 
 A head at scale s predicts a mask that was halved s times, rounding up. Its targets are soft: the fraction of each class
 in a pixel's window. Labels are class indices; every other value, such as the number of classes, is void.
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.recipe import LossName
 
 
 def soft_label_pyramid(labels: Tensor, classes: int, coarsest: int) -> list[Tensor]:
@@ -54,6 +55,39 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
     return _mean(losses, targets.sum(1) > 0.5)
 
 
+def soft_focal(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Class-weighted focal loss (Lin et al. 2017, gamma 2) over softmax probabilities p against soft labels.
+
+    The mean over the pixels that are mostly labeled of -sum_c w_c y_c (1 - p_c)^2 log p_c. Arguments and result are
+    those of `soft_cross_entropy`.
+    """
+    log_p = _at_least_single(logits).log_softmax(1)
+    losses = -targets.to(log_p.dtype) * (1 - log_p.exp()) ** 2 * log_p
+    if weights is not None:
+        losses = losses * weights.to(log_p).view(-1, 1, 1)
+    return _mean(losses.sum(1), targets.sum(1) > 0.5)
+
+
+def soft_dice(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Class-weighted Dice loss of softmax probabilities p against soft labels, of all pixels of a batch together.
+
+    The weighted mean over the classes that occur of sum |p_c - y_c| / sum (p_c + y_c), which for hard labels is one
+    minus the Dice coefficient 2 sum p_c y_c / sum (p_c + y_c), and for soft ones 0 where p = y. Sums are over the
+    pixels that are mostly labeled. Arguments and result are those of `soft_cross_entropy`.
+
+    The loss of a batch is not the mean of the losses of its parts: several processes, and batches of one step
+    (`optim.accumulate`), average the losses of theirs.
+    """
+    valid = targets.sum(1, keepdim=True) > 0.5
+    p = _at_least_single(logits).softmax(1) * valid
+    y = targets.to(p.dtype) * valid
+    dims = (0, 2, 3)
+    pixels = y.sum(dims)
+    by_class = (p - y).abs().sum(dims) / (p.sum(dims) + pixels).clamp(min=torch.finfo(p.dtype).tiny)
+    counted = (pixels > 0).to(p.dtype) if weights is None else (pixels > 0) * weights.to(p)
+    return (by_class * counted).sum() / counted.sum().clamp(min=torch.finfo(p.dtype).tiny)
+
+
 def hard_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """`soft_cross_entropy` at scale 0, computed from the labels without one-hot maps.
 
@@ -74,16 +108,24 @@ def hard_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
     return _mean(losses, valid)
 
 
-def deep_cross_entropy(
-    heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float], weights: Tensor | None = None
+_SOFT_LOSSES = {"cross_entropy": soft_cross_entropy, "dice": soft_dice, "focal": soft_focal}
+
+
+def deep_loss(
+    heads: Sequence[Tensor],
+    labels: Tensor,
+    head_weights: Sequence[float],
+    weights: Tensor | None = None,
+    name: LossName = "cross_entropy",
 ) -> Tensor:
-    """The loss of a network with heads at several scales: the weighted sum of their cross-entropies.
+    """The loss of a network with heads at several scales: the weighted sum of their losses.
 
     Args:
         heads: Logits (N, C, h, w), whose scales follow from their sizes.
         labels: Class indices (N, H, W), at the size of scale 0.
         head_weights: Weight of each head's loss, as of `halves_loss_weights`; heads of weight 0 are not computed.
         weights: Of the classes, (C,); None for ones.
+        name: The loss of a head, or the sum of two.
 
     Returns:
         A scalar.
@@ -96,12 +138,19 @@ def deep_cross_entropy(
         raise SkipweaveError(f"{len(heads)} heads have {len(head_weights)} loss weights: expected one each")
     counted = [(head, by, scale_of(head, labels)) for head, by in zip(heads, head_weights, strict=True) if by]
     coarsest = max((scale for _, _, scale in counted), default=0)
-    targets = soft_label_pyramid(labels, heads[0].shape[1], coarsest) if coarsest else []
+    soft = coarsest or name != "cross_entropy"
+    targets = soft_label_pyramid(labels, heads[0].shape[1], coarsest) if soft else []
     losses = [
-        soft_cross_entropy(head, targets[scale], weights) if scale else hard_cross_entropy(head, labels, weights)
-        for head, _, scale in counted
+        by
+        * (
+            hard_cross_entropy(head, labels, weights)
+            if term == "cross_entropy" and not scale
+            else _SOFT_LOSSES[term](head, targets[scale], weights)
+        )
+        for head, by, scale in counted
+        for term in name.split("+")
     ]
-    return torch.stack([by * loss for (_, by, _), loss in zip(counted, losses, strict=True)]).sum()
+    return torch.stack(losses).sum()
 
 
 def scale_of(head: Tensor, labels: Tensor) -> int:

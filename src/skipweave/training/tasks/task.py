@@ -14,16 +14,23 @@ from skipweave.data import ClassificationData, SegmentationData, count_pixels
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
 from skipweave.training.tasks.confusion_matrix import confusion
 from skipweave.training.tasks.metrics import (
+    MEAN_AP,
+    MEAN_IOU,
+    METRICS,
+    TOP1_ERROR,
+    TOP5_CLASSES,
+    TOP5_ERROR,
     ClassificationMetrics,
+    Metric,
     Metrics,
     SegmentationMetrics,
     classification_sums,
     segmentation_sums,
 )
 from skipweave.training.tasks.multi_label import MultiLabelMetrics, multi_label_sums
-from skipweave.training.tasks.segmentation_losses import deep_cross_entropy, hard_cross_entropy, predicted_mask
+from skipweave.training.tasks.segmentation_losses import deep_loss, hard_cross_entropy, predicted_mask
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.recipe import LossConfig
+from skipweave_config.recipe import MONITORS, LossConfig, LossName
 
 Data = ClassificationData | SegmentationData
 Heads = Callable[[Tensor], Sequence[Tensor]] | nn.Module
@@ -78,12 +85,20 @@ class Classification(Task):
         classes: Number of classes.
         weights: Weights of the classes in the loss to minimize; None for ones.
         label_smoothing: Part of each label that is spread evenly over all classes in the loss to minimize.
+        metric: The metric to choose checkpoints and to compare networks by.
     """
 
     labels_pixels = False
 
-    def __init__(self, classes: int, weights: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        classes: int,
+        weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        metric: Metric = TOP1_ERROR,
+    ) -> None:
         self.classes = classes
+        self.metric = metric
         self.label_smoothing = label_smoothing
         self.weights = weights
 
@@ -114,7 +129,7 @@ class Classification(Task):
 
     def metrics(self) -> Metrics:
         """Metrics of no images yet."""
-        return ClassificationMetrics(self.classes)
+        return ClassificationMetrics(self.classes, self.metric)
 
     def label_shape(self, image_size: Sequence[int]) -> tuple[int, ...]:
         """That of a number."""
@@ -137,10 +152,11 @@ class MultiLabel(Classification):
     Args:
         classes: Names of the classes.
         weights: Weight of the images with the label in the loss to minimize, by class; None for ones.
+        metric: The metric to choose checkpoints and to compare networks by.
     """
 
-    def __init__(self, classes: Sequence[str], weights: Tensor | None = None) -> None:
-        super().__init__(len(classes), weights=weights)
+    def __init__(self, classes: Sequence[str], weights: Tensor | None = None, metric: Metric = MEAN_AP) -> None:
+        super().__init__(len(classes), weights=weights, metric=metric)
         self.names = tuple(classes)
 
     def training_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -157,7 +173,7 @@ class MultiLabel(Classification):
 
     def metrics(self) -> MultiLabelMetrics:
         """Metrics of no images yet."""
-        return MultiLabelMetrics(self.names)
+        return MultiLabelMetrics(self.names, self.metric)
 
     def label_shape(self, image_size: Sequence[int]) -> tuple[int, ...]:
         """One number per class."""
@@ -170,20 +186,30 @@ class Segmentation(Task):
     Args:
         data: The dataset.
         balanced: Whether classes have median-frequency weights in the loss to minimize.
-
+        metric: The metric to choose checkpoints and to compare networks by.
+        loss_name: The loss to minimize.
     """
 
     labels_pixels = True
 
-    def __init__(self, data: SegmentationData, *, balanced: bool) -> None:
+    def __init__(
+        self,
+        data: SegmentationData,
+        *,
+        balanced: bool,
+        metric: Metric = MEAN_IOU,
+        loss_name: LossName = "cross_entropy",
+    ) -> None:
         self.classes = data.classes
+        self.metric = metric
+        self.loss_name = loss_name
         self.weights = torch.tensor(count_pixels(data.train).weights()) if balanced else None
 
     def loss(self, heads: Sequence[Tensor], labels: Tensor, head_weights: Sequence[float]) -> Tensor:
-        """The heads' weighted cross-entropies against soft labels; heads are (N, classes, h, w), labels (N, H, W)."""
+        """The weighted sum of the heads' losses against soft labels; heads are (N, classes, h, w), labels (N, H, W)."""
         if self.weights is not None:
             self.weights = self.weights.to(labels.device)  # copied once
-        return deep_cross_entropy(heads, labels, head_weights, self.weights)
+        return deep_loss(heads, labels, head_weights, self.weights, self.loss_name)
 
     def head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy over the pixels with a label, without class weights."""
@@ -198,7 +224,7 @@ class Segmentation(Task):
 
     def metrics(self) -> SegmentationMetrics:
         """Metrics of no images yet."""
-        return SegmentationMetrics(self.classes)
+        return SegmentationMetrics(self.classes, self.metric)
 
     def label_shape(self, image_size: Sequence[int]) -> tuple[int, ...]:
         """The size of the image."""
@@ -209,23 +235,51 @@ class Segmentation(Task):
         return 1
 
 
-def task_for(data: Data, loss: LossConfig) -> Task:
-    """The task of a dataset.
+def metric_for(data: Data, monitor: str | None = None) -> Metric:
+    """The metric to choose checkpoints and to compare networks by.
+
+    Args:
+        data: The dataset.
+        monitor: Name of the metric; None for top-1 error, mean average precision with several labels, or mIoU of masks.
 
     Raises:
-        SkipweaveError: The loss is not for this task.
+        SkipweaveError: It is not a metric of this task.
     """
-    wanted = loss.class_weights
+    if isinstance(data, SegmentationData):
+        valid, default = MONITORS["segmentation"], MEAN_IOU
+    elif data.multi_label:
+        valid, default = MONITORS["multi-label"], MEAN_AP
+    else:
+        valid, default = MONITORS["classification"], TOP1_ERROR
+    if monitor and monitor not in valid:
+        raise SkipweaveError(f"monitor is {monitor}, which is no metric of {data.name}: give one of {', '.join(valid)}")
+    if monitor == TOP5_ERROR.name and len(data.classes) < TOP5_CLASSES:
+        raise SkipweaveError(f"monitor is {monitor}, which needs {TOP5_CLASSES} classes: {data.name} has fewer")
+    return METRICS[monitor] if monitor else default
+
+
+def task_for(data: Data, loss: LossConfig, monitor: str | None = None) -> Task:
+    """The task of a dataset.
+
+    Args:
+        data: The dataset.
+        loss: The loss.
+        monitor: As for `metric_for`.
+
+    Raises:
+        SkipweaveError: The loss or the metric is not for this task.
+    """
+    wanted, metric = loss.class_weights, metric_for(data, monitor)
     if isinstance(data, SegmentationData):
         if wanted == "balanced":
             raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has masks: use median_frequency")
-        return Segmentation(data, balanced=wanted == "median_frequency")
+        return Segmentation(data, balanced=wanted == "median_frequency", metric=metric, loss_name=loss.name)
     if wanted == "median_frequency":
         raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has no masks: use balanced")
     weights = torch.tensor(balanced_weights(data)) if wanted == "balanced" else None
     if data.multi_label:
-        return MultiLabel(data.classes, weights)
-    return Classification(len(data.classes), weights, loss.label_smoothing)
+        return MultiLabel(data.classes, weights, metric)
+    return Classification(len(data.classes), weights, loss.label_smoothing, metric)
 
 
 def balanced_weights(data: ClassificationData) -> tuple[float, ...]:

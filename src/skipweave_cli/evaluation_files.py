@@ -1,0 +1,49 @@
+"""Files of an evaluation: metrics.json, per_class.csv, confusion.csv and a picture of the confusion matrix."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.inference.evaluation_report import EvaluationReport
+from skipweave.plotting.confusion_plot import plot_confusion
+from skipweave.plotting.figure_files import figure_paths, save_figure
+
+_CELLS = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+
+
+def evaluation_files(folder: Path) -> tuple[Path, ...]:
+    """The files that `write_evaluation` may write."""
+    names = ("metrics.json", "per_class.csv", "confusion.csv")
+    return (*(folder / name for name in names), *figure_paths(folder / "confusion"))
+
+
+def write_evaluation(folder: Path, report: EvaluationReport, title: str) -> None:
+    """Write the files into an existing directory; with several labels per image there is no picture.
+
+    Args:
+        folder: The directory.
+        report: The report.
+        title: Title of the picture.
+    """
+    metrics, per_class, confusion, *_ = evaluation_files(folder)
+    plain = {name: None if math.isnan(value) else value for name, value in report.overall.items()}
+    write_text(metrics, json.dumps({"images": report.heads[-1].images, **plain}, indent=2) + "\n")
+    columns = zip(*(values.tolist() for values in report.per_class.values()), strict=True)
+    write_text(per_class, _table(["class", *report.per_class], report.classes, columns))
+    if report.confusion.dim() == 3:
+        write_text(confusion, _table(["class", *_CELLS], report.classes, report.confusion.flatten(1).tolist()))
+        return
+    write_text(confusion, _table(["true", *report.classes], report.classes, report.confusion.tolist()))
+    save_figure(plot_confusion(report.confusion, report.classes, title), folder / "confusion")
+
+
+def _table(header: Sequence[str], names: Sequence[str], rows: Iterable[Iterable[float]]) -> str:
+    cells = ([name, *values] for name, values in zip(names, rows, strict=True))
+    return as_csv([header, *([_cell(value) for value in row] for row in cells)])
+
+
+def _cell(value: object) -> object:
+    """Whole numbers without a point."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
