@@ -22,6 +22,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "sparsenet": ("sparsenet40_24", dict(units=3, growth=4, **EXITS)),
     "sparsenet, given topology": ("sparsenet40_24", dict(units=1, growth=2, topology=[[0], [0, 1]])),
     "sparsenet, imagenet": ("sparsenet201_48", dict(FOUR, units=(2, 4, 2, 2))),
+    "sparsenet, group norm": ("sparsenet40_24", dict(units=3, growth=4, norm_layer="group", **EXITS)),
     "sparsenet, sparse": ("sparsenet40_24", dict(units=2, growth=8, sparsify={"density": 0.3})),
     "sparsenet, sparse in blocks": (
         "sparsenet40_24", dict(units=2, growth=8, sparsify=dict(density=0.3, pattern="block"))
@@ -34,8 +35,10 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "log v2": ("logdensenet_v2_12_16", dict(units=3, growth=4, **EXITS)),
     "deluge": ("delugenet146", dict(units=2, widths=(2, 4, 6), **EXITS)),
     "deluge, plain": ("delugenet146", dict(units=2, widths=(2, 4, 6), cross="plain")),
+    "deluge, layer norm": ("delugenet146", dict(units=2, widths=(2, 4, 6), norm_layer="layer")),
     "deluge, imagenet": ("delugenet92", dict(units=(2, 1, 2, 1), widths=(2, 4, 6, 8))),
     "seqresnet": ("seqresnet_k8_r4_n1", dict(group_size=4, widening=1, **EXITS)),
+    "seqresnet, group norm": ("seqresnet_k8_r4_n1", dict(group_size=4, widening=1, norm_layer="group")),
     "seqresnet_b": ("seqresnet_b_k16_r7_n1", dict(group_size=8, widening=1)),
     "seqresnext": ("seqresnext24", dict(units=1, group_size=8, subgroups=2, widths=(8, 16, 24, 32))),
     "vgg": ("vgg16n", dict(widths=(4, 6, 8, 12, 16), hidden=(20,))),
@@ -46,8 +49,11 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "timm's": ("test_resnet", {}),
     "fc_densenet": ("fc_densenet103", dict(units=(1, 2, 2, 2, 1), growth=4, stem_width=6)),
     "fc_logdensenet": ("fc_logdensenet103", dict(units=(1, 2, 1, 1, 1), growth=4)),
+    "fc_logdensenet, group norm": (
+        "fc_logdensenet103", dict(units=(1, 2, 1, 1, 1), growth=4, norm_layer="group")
+    ),
 }  # fmt: skip
-LABEL_PIXELS = ("fc_densenet", "fc_logdensenet")
+LABEL_PIXELS = ("fc_densenet", "fc_logdensenet", "fc_logdensenet, group norm")
 THINNED = tuple(name for name, (_, args) in NETWORKS.items() if {"sparsify", "depth_multiplier"} & args.keys())
 
 Trained = tuple[nn.Module, Description]

@@ -176,3 +176,11 @@ def test_weights_of_another_network_raise() -> None:
     other = SparseNet(units=5, growth=(3, 4, 5), topology=topology.plain(5), bottleneck=True, compression=0.5)
     with raises("denselayer2.norm1.weight"):
         from_densenet_layout(plain.state_dict(), other)
+
+
+def test_networks_with_other_norms_raise() -> None:
+    _, plain = pair("dense", bottleneck=True, newest_first=True)
+    other = SparseNet(units=5, growth=(3, 4, 5), bottleneck=True, compression=0.5, norm_layer="group")
+    with raises("norm_layer", "SparseNet", "'batch'"):
+        from_densenet_layout(plain.state_dict(), other)
+    assert from_densenet_layout(other.state_dict(), other).keys() == other.state_dict().keys()

@@ -64,6 +64,8 @@ def test_a_stage_is_the_dense_one_whose_other_links_are_zero(bottleneck):
         ({"topology": "exponential"}, {"topology": "dense"}, "node 3 of stage 0"),
         ({}, {"growth": 8}, "growth"),
         ({}, {"units": 5}, "units"),
+        ({"norm_layer": "group"}, {}, "norm_layer"),
+        ({}, {"norm_layer": "layer"}, "norm_layer"),
     ],
 )
 def test_other_networks_are_rejected(dense, sparse, named):

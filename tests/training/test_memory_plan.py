@@ -70,6 +70,31 @@ def test_too_little_memory_raises() -> None:
         plan(2**19)
 
 
+def test_without_batch_norms_one_image_is_enough() -> None:
+    def chosen(limit: int, norm_layer: str) -> MemoryPlan:
+        build = partial(make, norm_layer=norm_layer)
+        return plan_memory(build, Classification(10), OptimConfig(), (3, SIDE, SIDE), batch_size=BATCH, limit=limit)
+
+    one = plan_memory(
+        lambda: checkpointed(make(norm_layer="group")),
+        Classification(10),
+        OptimConfig(),
+        (3, SIDE, SIDE),
+        batch_size=1,
+        limit=2**40,
+    ).bytes
+    assert chosen(one, "group") == MemoryPlan(True, 1, one)
+    with raises("max_memory"):
+        chosen(one - 1, "group")
+    with raises("max_memory"):
+        chosen(one, "batch")
+
+
+def checkpointed(network: nn.Module) -> nn.Module:
+    network.set_grad_checkpointing()
+    return network
+
+
 def test_without_activation_checkpointing_the_batch_is_reduced() -> None:
     def chosen(limit: int) -> MemoryPlan:
         return plan_memory(

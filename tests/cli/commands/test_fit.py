@@ -192,3 +192,19 @@ def test_a_damaged_checkpoint_is_reported(run: Path, tmp_path: Path, rejects: Re
     (tmp_path / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
     (tmp_path / "checkpoints" / "best.safetensors").write_bytes(b"x" * 50)
     rejects(["test", tmp_path], tmp_path / "checkpoints" / "best.safetensors")
+
+
+@pytest.mark.parametrize("norm_layer", ["group", "layer"])
+def test_batches_of_one_image_train_without_batch_norms(tmp_path: Path, norm_layer: str):
+    for number in range(12):
+        folder = tmp_path / "photos" / f"class {number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), 20 * number, dtype=np.uint8)).save(folder / f"{number}.png")
+    data = ["--data.name", "folder", "--data.root", str(tmp_path / "photos"), "--data.image_size", "4"]
+    options = [*data, "--data.validation", "0", "--batch_size", "1", "--output", str(tmp_path / "runs")]
+    assert main(["fit", *TINY, *options]) == 2  # its last maps have one position
+    assert main(["fit", *TINY, *options, "--model.args.norm_layer", norm_layer]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    network, description = load_weights(run / "model.safetensors")
+    assert description.args["norm_layer"] == norm_layer
+    assert not dict(network.named_buffers())
