@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import skipweave
+from skipweave.analysis.memory import saved_bytes
 from skipweave.analysis.operation_counts import count
 from skipweave.layers import ConcatRead, CrossRead, GroupNorm2d, SeqConv2d, SumRead
 from skipweave.training.auxiliary_heads import AllHeads
@@ -145,6 +146,18 @@ def test_parameters_and_operations_are_those_of_batch_norm(name: str) -> None:
         assert models[0].state_dict().keys() == default.state_dict().keys()
         counts = [count(model, torch.empty(1, 3, 32, 32)) for model in models]
     assert counts[1:] == counts[:1] * 2
+
+
+@pytest.mark.parametrize("name", ["sparsenet40_24", "densenet_bc100_12", "sparsenet_sum110", "delugenet146"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_no_more_is_saved_for_the_backward_pass_than_with_batch_norm(name: str, checkpointing: bool) -> None:
+    saved = []
+    for norm_layer in ("batch", "group"):
+        with torch.device("meta"):
+            model = timm.create_model(name, norm_layer=norm_layer, **FAMILIES[name])
+            model.set_grad_checkpointing(checkpointing)
+            saved.append(saved_bytes(model, torch.empty(2, 3, 32, 32)))
+    assert saved[1] <= 1.01 * saved[0]  # statistics are per image
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
