@@ -23,6 +23,14 @@ from skipweave_config.validation import Config
 
 POSITIONAL = "positional"
 
+
+def _ends_in_csv(path: Path) -> Path:
+    if path.suffix != ".csv":
+        raise ValueError("should be a name that ends in .csv")
+    return path
+
+
+CsvPath = Annotated[FilePath, AfterValidator(_ends_in_csv)]
 Which = Literal["best", "last", "raw"]
 TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
 InputSize = tuple[PositiveInteger, PositiveInteger, PositiveInteger]
@@ -81,14 +89,12 @@ class CheckDataOptions(Config):
     """
 
     config: FitConfig
-    save: FilePath | None = None
+    save: CsvPath | None = None
     workers: Workers | None = None
 
     @field_validator("save")
     @classmethod
     def _check_save(cls, save: Path | None, info: ValidationInfo) -> Path | None:
-        if save is not None and save.suffix != ".csv":
-            raise ValueError("should be a name that ends in .csv")
         if save is None and "config" in info.data and info.data["config"].output.suffix == ".csv":
             raise ValueError("should be the .csv file; output is the directory of runs")
         return save
@@ -124,7 +130,7 @@ class FindLrOptions(Config):
     start_lr: PositiveNumber = 1e-6
     end_lr: PositiveNumber = 10.0
     steps: Annotated[PositiveInteger, Field(ge=10, le=10_000)] = 100
-    save: FilePath | None = None
+    save: CsvPath | None = None
 
     @field_validator("end_lr")
     @classmethod
@@ -132,13 +138,6 @@ class FindLrOptions(Config):
         if end_lr <= info.data.get("start_lr", 0):
             raise ValueError(f"should be more than start_lr, which is {info.data['start_lr']:g}")
         return end_lr
-
-    @field_validator("save")
-    @classmethod
-    def _check_save(cls, save: Path | None) -> Path | None:
-        if save is not None and save.suffix != ".csv":
-            raise ValueError("should be a name that ends in .csv")
-        return save
 
 
 class StudyOptions(Config):
@@ -335,14 +334,7 @@ class BenchOptions(Config):
     modes: tuple[Literal["inference", "step"], ...] = ("inference", "step")
     repeats: PositiveInteger = 10
     device: Text = "cpu"
-    save: FilePath | None = None
-
-    @field_validator("save")
-    @classmethod
-    def _check_save(cls, save: Path | None) -> Path | None:
-        if save is not None and save.suffix != ".csv":
-            raise ValueError("should be a name that ends in .csv")
-        return save
+    save: CsvPath | None = None
 
 
 class EnvOptions(Config):

@@ -44,6 +44,11 @@ class ClassificationData:
     balanced: bool = False
 
     @property
+    def splits(self) -> dict[str, ImageDataset | None]:
+        """The splits by name: train, validation and test."""
+        return {"train": self.train, "validation": self.val, "test": self.test}
+
+    @property
     def balance(self) -> Labels | None:
         """Labels by which training images are drawn; None draws every image once per epoch."""
         return self.train.labels if self.balanced else None

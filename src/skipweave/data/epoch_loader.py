@@ -19,7 +19,7 @@ from skipweave.data.splits import Indices, Labels
 from skipweave_config.errors import SkipweaveError
 
 Batch = tuple[Tensor, Tensor]
-Transform = Callable[..., Any] | TrainTransform
+LoaderTransform = Callable[..., Any] | TrainTransform
 
 
 class _Dataset(Protocol):
@@ -64,7 +64,7 @@ def batch_indices(
 
 def epoch_loader(
     dataset: _Dataset,
-    transform: Transform,
+    transform: LoaderTransform,
     *,
     batch_size: int,
     seed: int,
@@ -141,7 +141,7 @@ def epoch_loader(
 class _Batches(Dataset[Batch | SkipweaveError]):
     """Dataset of whole batches; a user's error is returned as a value, since workers cannot raise it."""
 
-    def __init__(self, dataset: _Dataset, transform: Transform, seed: int, epoch: int) -> None:
+    def __init__(self, dataset: _Dataset, transform: LoaderTransform, seed: int, epoch: int) -> None:
         self.dataset = dataset
         self.seed = seed
         self.epoch = epoch

@@ -8,7 +8,8 @@ from skipweave_config.errors import SkipweaveError
 HUB = "hf-hub:"
 """Prefix of repositories on the Hub, as in timm."""
 
-_FILE = "model.safetensors"
+WEIGHTS_FILE = "model.safetensors"
+"""File of weights in a repository, and in a run directory."""
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 
 
@@ -38,9 +39,11 @@ def local_weights(place: Path) -> Path:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # otherwise every attempt is logged
     try:
-        return Path(hf_hub_download(named[1], _FILE, revision=named[2]))
+        return Path(hf_hub_download(named[1], WEIGHTS_FILE, revision=named[2]))
     except Exception as error:  # the client, the network and the disk raise various exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise SkipweaveError(f"cannot download {_FILE} of {named[1]} from the Hugging Face Hub: {reason}") from error
+        raise SkipweaveError(
+            f"cannot download {WEIGHTS_FILE} of {named[1]} from the Hugging Face Hub: {reason}"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import Unreadable, check_classes, epoch_loader, exclude, load, with_normalization
+from skipweave.data import Unreadable, epoch_loader, exclude, load, with_normalization
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
@@ -27,7 +27,7 @@ from skipweave.training import Callback, ModelConfig, fit
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import arguments_for
-from skipweave.training.preflight import check_batch, check_validation, notes_before
+from skipweave.training.preflight import check_data, notes_before
 from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.tasks.metrics import TOP1_ACCURACY, TOP1_ERROR, Metric
@@ -81,13 +81,7 @@ def _check_data(config: StudyConfig, data: Data) -> None:
     if data.test is None:
         problems.append(f"dataset {data.name} has no test split, but a study reports test metrics: add one")
     with noted_in(problems):
-        check_classes(data)
-    with noted_in(problems):
-        check_batch(config, data)
-    with noted_in(problems):
-        check_validation(config, data)
-    with noted_in(problems):
-        metric_for(data, config.monitor)
+        check_data(config, data)
     if problems:
         raise SkipweaveError(*problems)
 

@@ -310,13 +310,12 @@ def _weights_of_classes(task: Task, classes: Sequence[str]) -> str:
 
 def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
     data, state, fabric = loop.data, loop.state, loop.fabric
-    splits = {"train": data.train, "validation": data.val, "test": data.test}
     return RunStart(
         run_dir=loop.records.folder.path,
         model=loop.config.model.name,
         parameters=count_parameters(loop.learner.network),
         data=data.name,
-        images={name: len(images) for name, images in splits.items() if images},
+        images={name: len(images) for name, images in data.splits.items() if images},
         device=str(fabric.device),
         processes=fabric.world_size,
         metric=state.metrics.metric,

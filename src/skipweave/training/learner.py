@@ -179,12 +179,12 @@ class Learner:
         if self.ema:
             self._expect(saved, EMA)
         tensors = saved.tensors()
-        moments = {name.removeprefix(OPTIMIZER): value for name, value in tensors.items() if name.startswith(OPTIMIZER)}
-        self._load_network(self.network, tensors, NETWORK)
+        self.network.load_state_dict(without_prefix(tensors, NETWORK))
         if self.ema:
-            self._load_network(self.ema.module, tensors, EMA)
+            self.ema.module.load_state_dict(without_prefix(tensors, EMA))
         try:
             groups = saved.info.get("optimizer_groups", [])  # not in older files
+            moments = without_prefix(tensors, OPTIMIZER)
             unpack(self.optimizer, self.parameter_names, moments, saved.info["optimizer"], groups)
             self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -198,18 +198,12 @@ class Learner:
         """
         match_fan_ins(self.network, saved.shapes)
         self._expect(saved, "")
-        tensors = saved.tensors()
-        self._load_network(self.network, tensors, "")
+        self.network.load_state_dict(saved.tensors())
         if self.ema:
             self.ema.set(self.network)
 
     def _expect(self, saved: Saved, prefix: str) -> None:
         saved.expect(self.network.state_dict(), prefix, self.name)
-
-    @staticmethod
-    def _load_network(network: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
-        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        network.load_state_dict(own)
 
 
 def check_moments(saved: Saved, network: Mapping[str, Tensor]) -> None:

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
-from skipweave.data.epoch_loader import Transform
+from skipweave.data.epoch_loader import LoaderTransform
 from skipweave.training.auxiliary_heads import count_heads
 from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState, best_row
@@ -225,7 +225,7 @@ class Loop:
     def batches(
         self,
         images: ImageDataset | SegmentationDataset,
-        transform: Transform,
+        transform: LoaderTransform,
         *,
         batch_size: int,
         **order: Any,

@@ -63,21 +63,34 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
     problems: list[str] = []
     dense = {key: value for key, value in args.items() if key not in COMPRESSION}
     with noted_in(problems):
-        check_classes(data)
-    with noted_in(problems):
-        if config.max_memory is None:  # else the batch is still to be chosen
-            check_batch(config, data)
-    with noted_in(problems):
-        check_validation(config, data)
+        check_data(config, data)
     with noted_in(problems):
         check_one_label(config, data)
-    with noted_in(problems):
-        metric_for(data, config.monitor)
     with noted_in(problems):
         network = sketch(config.model.name, dense)
         check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
         freeze(config.model.name, network, config.freeze, norms=config.freeze_norms)
         check_sizes(network, data, config.batch_size // config.devices)
+    if problems:
+        raise SkipweaveError(*problems)
+
+
+def check_data(config: FitConfig | StudyConfig, data: Data) -> None:
+    """Check that data has what training depends on, whatever the model.
+
+    Raises:
+        SkipweaveError: Every reason why it has not.
+    """
+    problems: list[str] = []
+    with noted_in(problems):
+        check_classes(data)
+    with noted_in(problems):
+        if not (isinstance(config, FitConfig) and config.max_memory):  # else the batch is still to be chosen
+            check_batch(config, data)
+    with noted_in(problems):
+        check_validation(config, data)
+    with noted_in(problems):
+        metric_for(data, config.monitor)
     if problems:
         raise SkipweaveError(*problems)
 

@@ -9,16 +9,15 @@ from safetensors import SafetensorError, safe_open
 from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
-from skipweave.files.hub import local_weights
+from skipweave.files.hub import WEIGHTS_FILE, local_weights
 from skipweave.models import SparseNet, from_densenet_layout, keep_links
-from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.checkpoint.tensor_file import open_saved, shapes_of
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
 from skipweave.training.model_building import build_network
 from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
-_WEIGHTS_FILE = "model.safetensors"
 _OF_OURS = ("topology", "num_classes", "in_chans", "heads")  # arguments in which the source of weights may differ
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -39,6 +38,12 @@ class Start:
     classes: tuple[str, ...] = ()
     dense: SparseNet | None = None
 
+    @classmethod
+    def of(cls, source: str, network: nn.Module, classes: tuple[str, ...] = ()) -> "Start":
+        """The weights of a network."""
+        dense = network if isinstance(network, SparseNet) else None
+        return cls(source, network.state_dict(), classes, dense)
+
 
 def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -> tuple[dict[str, Tensor], str]:
     """The state dict that a network starts from, and a line that describes it.
@@ -56,7 +61,7 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
         SkipweaveError: The weights cannot be downloaded or loaded, or do not fit.
     """
     start = _pretrained(ours) if config.model.pretrained else _from_file(config.start, ours)  # type: ignore[arg-type]
-    match_fan_ins(network, {name: tuple(value.shape) for name, value in start.state.items()})
+    match_fan_ins(network, shapes_of(start.state))
     state, expected = dict(start.state), network.state_dict()
     if start.dense is not None and isinstance(network, SparseNet) and _topologies(start.dense) != _topologies(network):
         state = keep_links(start.dense, network)
@@ -76,14 +81,13 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
 
 def _pretrained(ours: Description) -> Start:
     network = build_network(ours.model, _without_topology(ours), pretrained=True)
-    dense = network if isinstance(network, SparseNet) else None
-    return Start(f"pretrained weights of {ours.model}", network.state_dict(), dense=dense)
+    return Start.of(f"pretrained weights of {ours.model}", network)
 
 
 def _from_file(place: Path, ours: Description) -> Start:
     path = local_weights(place)
     if path.is_dir():
-        path = path / _WEIGHTS_FILE
+        path = path / WEIGHTS_FILE
     if path.suffix not in _ENDINGS or not path.is_file():
         raise SkipweaveError(
             f"start is {place}: expected a run directory, a file of weights ({', '.join(_ENDINGS)}) or, on the command "
@@ -95,9 +99,7 @@ def _from_file(place: Path, ours: Description) -> Start:
     if saved.info.get("format") != WEIGHTS:
         raise SkipweaveError(f"start is {place}: expected a file of weights, such as a run's model.safetensors")
     theirs = Description.from_plain(saved.info.get("description"), path)
-    network = theirs.build(saved)
-    dense = network if isinstance(network, SparseNet) else None
-    return Start(f"{theirs.model} of {place}", network.state_dict(), theirs.classes, dense)
+    return Start.of(f"{theirs.model} of {place}", theirs.build(saved), theirs.classes)
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
@@ -125,7 +127,7 @@ def _foreign(path: Path, ours: Description) -> Start:
     converted = from_densenet_layout(state, network)
     _check(str(path), converted, network.state_dict())
     network.load_state_dict(converted)
-    return Start(str(path), network.state_dict(), dense=network)
+    return Start.of(str(path), network)
 
 
 def _without_topology(ours: Description) -> dict[str, Any]:

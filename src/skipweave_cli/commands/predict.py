@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.data import list_images
+from skipweave.data.sources.table_files import SEPARATOR
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.files.hub import local_weights
 from skipweave.inference import Prediction
@@ -81,7 +82,7 @@ def _show(predictions: Sequence[Prediction], top: int, output: Path | None) -> N
 
 def _joined(prediction: Prediction) -> str:
     """The predicted classes, as in a table of labels."""
-    return ";".join(prediction.classes)
+    return SEPARATOR.join(prediction.classes)
 
 
 def _as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:

@@ -10,11 +10,12 @@ from PIL import Image
 
 from skipweave.data import DataConfig, FileDataset
 from skipweave.inference import predict
-from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, load_run
+from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.errors import SkipweaveError
 from tests.errors import raises
+from tests.training.end_to_end.interruption import Interruption
 
 BAD = ("train/ape/3.png", "train/cat/7.png")
 
@@ -47,37 +48,17 @@ def photos(config: FitConfig, tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-class Stop(Callback):
-    """Ends a run after some steps; hears its notes."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-        self.notes: tuple[str, ...] = ()
-        self.read: list[tuple[int, int]] = []
-
-    def on_image_checked(self, done: int, total: int) -> None:
-        self.read.append((done, total))
-
-    def on_fit_start(self, start: RunStart) -> None:
-        self.notes = start.notes
-
-    def on_step_end(self, epoch: int, step: int) -> None:
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
-
 def digest(run: Path) -> str:
     return open_saved(RunDirectory(run).weights).info["sha256"]
 
 
 @pytest.fixture(scope="module")
-def listener() -> Stop:
-    return Stop(after=0)
+def listener() -> Interruption:
+    return Interruption(after=0)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, listener: Stop) -> RunSummary:
+def whole(tmp_path_factory: pytest.TempPathFactory, listener: Interruption) -> RunSummary:
     """A run that skips, never disturbed."""
     return fit(settings(tmp_path_factory.mktemp("whole")), callbacks=[listener])
 
@@ -87,7 +68,7 @@ def test_by_default_an_unreadable_image_stops_the_run_and_is_named(config: FitCo
         fit(replace(config, data=replace(config.data, on_bad="raise")))
 
 
-def test_skipped_images_are_named_and_counted(whole: RunSummary, listener: Stop):
+def test_skipped_images_are_named_and_counted(whole: RunSummary, listener: Interruption):
     folder = RunDirectory(whole.run_dir)
     skipped = folder.read_skipped() or []
     assert whole.skipped == 2
@@ -108,10 +89,10 @@ def test_skipping_trains_as_without_the_files(whole: RunSummary, config: FitConf
 
 def test_a_resumed_run_skips_the_same_images(whole: RunSummary, config: FitConfig, photos: Path):
     with pytest.raises(KeyboardInterrupt):
-        fit(config, callbacks=[Stop(after=5)])
+        fit(config, callbacks=[Interruption(after=5)])
     run = config.output / "sparsenet40_24_folder_1"
     Image.new("RGB", (8, 8)).save(photos / BAD[0])  # mended
-    listener = Stop(after=0)
+    listener = Interruption(after=0)
     resumed = fit(replace(config, data=replace(config.data, workers=2)), resume=run, callbacks=[listener])
     assert listener.read == []
     assert (resumed.skipped, resumed.run_dir) == (2, run)
@@ -119,7 +100,7 @@ def test_a_resumed_run_skips_the_same_images(whole: RunSummary, config: FitConfi
 
 
 def test_known_unreadable_images_are_not_checked_again(whole: RunSummary, config: FitConfig):
-    listener = Stop(after=0)
+    listener = Interruption(after=0)
     run = fit(config, callbacks=[listener], skipped_images=RunDirectory(whole.run_dir).read_skipped())
     assert listener.read == []
     assert run.skipped == 2
@@ -128,7 +109,7 @@ def test_known_unreadable_images_are_not_checked_again(whole: RunSummary, config
 
 def test_resuming_with_other_images_raises(config: FitConfig, photos: Path):
     with pytest.raises(KeyboardInterrupt):
-        fit(config, callbacks=[Stop(after=5)])
+        fit(config, callbacks=[Interruption(after=5)])
     run = config.output / "sparsenet40_24_folder_1"
     (photos / "train" / "ape" / "0.png").unlink()
     with raises("training image"):

@@ -14,12 +14,13 @@ from skipweave.data import DataConfig
 from skipweave.export import hub_config, to_onnx
 from skipweave.inference import evaluate, segment
 from skipweave.study import run_study
-from skipweave.training import Callback, FitConfig, ModelConfig, fit, load_weights
+from skipweave.training import FitConfig, ModelConfig, fit, load_weights
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.recipe import LossConfig, OptimConfig
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 from tests.errors import raises
+from tests.training.end_to_end.interruption import Interruption
 
 SMALL = {"units": [1, 1, 1, 1], "growth": 4, "decoder_channels": [8, 8, 4, 4, 4]}
 SPARSE = ModelConfig("smp:unet:tu-sparsenet121_32", SMALL)
@@ -40,18 +41,6 @@ def config(tmp_path: Path, make_pairs, class_list) -> FitConfig:
         output=tmp_path / "runs",
         accelerator="cpu",
     )
-
-
-class Interrupt(Callback):
-    """Interrupts a run after some steps."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def on_step_end(self, epoch: int, step: int) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
@@ -78,7 +67,7 @@ def test_a_run_resumed_within_an_epoch_equals_the_uninterrupted_one(config: FitC
     uninterrupted = tensors(fit(config).run_dir)
     config = replace(config, output=config.output.with_name("stopped"), checkpoint_every=2)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, callbacks=[Interrupt(after=5)])
+        fit(config, callbacks=[Interruption(after=5)])
     (run,) = config.output.iterdir()
     resumed = tensors(fit(config, resume=run).run_dir)
     assert [name for name in uninterrupted if not torch.equal(uninterrupted[name], resumed[name])] == []

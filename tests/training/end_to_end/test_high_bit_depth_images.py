@@ -12,12 +12,13 @@ from skipweave.data import DataConfig
 from skipweave.export.timm_folder import hub_config, model_card
 from skipweave.inference import evaluate, predict, segment
 from skipweave.study.runner import run_study
-from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, RunSummary, fit, load_run, load_run_images
+from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, load_run, load_run_images
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import read
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 from tests.errors import assert_reports, raises
+from tests.training.end_to_end.interruption import Interruption
 
 
 def scans(place: Path) -> Path:
@@ -38,22 +39,6 @@ def settings(place: Path, **options: object) -> FitConfig:
     return replace(config, **{"output": place / "runs", "accelerator": "cpu", "checkpoint_every": 2, **options})
 
 
-class Stop(Callback):
-    """Ends a run after some steps; hears its notes."""
-
-    def __init__(self, after: int = -1) -> None:
-        self.left = after
-        self.notes: tuple[str, ...] = ()
-
-    def on_fit_start(self, start: RunStart) -> None:
-        self.notes = start.notes
-
-    def on_step_end(self, epoch: int, step: int) -> None:
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("deep")
@@ -62,18 +47,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(place: Path) -> tuple[RunSummary, Stop]:
-    listener = Stop()
+def whole(place: Path) -> tuple[RunSummary, Interruption]:
+    listener = Interruption()
     return fit(settings(place), callbacks=[listener]), listener
 
 
-def test_classes_that_8_bits_cannot_distinguish_are_learned(whole: tuple[RunSummary, Stop]):
+def test_classes_that_8_bits_cannot_distinguish_are_learned(whole: tuple[RunSummary, Interruption]):
     run, listener = whole
     assert run.test_value == 0
     assert any("963" in note and "1132" in note for note in listener.notes)
 
 
-def test_the_run_s_config_has_the_measured_range(whole: tuple[RunSummary, Stop], place: Path):
+def test_the_run_s_config_has_the_measured_range(whole: tuple[RunSummary, Interruption], place: Path):
     run, _ = whole
     _, config, description = load_run(run.run_dir)
     own = description.preprocessing
@@ -83,7 +68,7 @@ def test_the_run_s_config_has_the_measured_range(whole: tuple[RunSummary, Stop],
     assert evaluate(run.run_dir)[-1].value == run.test_value
 
 
-def test_evaluation_reads_no_training_image(whole: tuple[RunSummary, Stop], tmp_path: Path):
+def test_evaluation_reads_no_training_image(whole: tuple[RunSummary, Interruption], tmp_path: Path):
     run, _ = whole
     scans(tmp_path / "moved")
     brighter = Image.fromarray(np.full((16, 16), 60_000, dtype=np.uint16))
@@ -92,25 +77,25 @@ def test_evaluation_reads_no_training_image(whole: tuple[RunSummary, Stop], tmp_
     assert loaded.data.preprocessing == load_run(run.run_dir)[2].preprocessing
 
 
-def test_a_resumed_run_has_the_same_range(whole: tuple[RunSummary, Stop], place: Path, tmp_path: Path):
+def test_a_resumed_run_has_the_same_range(whole: tuple[RunSummary, Interruption], place: Path, tmp_path: Path):
     run, _ = whole
     output = tmp_path / "runs"
     with pytest.raises(KeyboardInterrupt):
-        fit(settings(place, output=output), callbacks=[Stop(after=7)])
+        fit(settings(place, output=output), callbacks=[Interruption(after=7)])
     (stopped,) = output.iterdir()
     resumed = fit(settings(place, output=output), resume=stopped)  # settings that do not name the range
     digests = [open_saved(RunDirectory(folder).weights).info["sha256"] for folder in (run.run_dir, resumed.run_dir)]
     assert digests[0] == digests[1]
 
 
-def test_another_range_is_another_run(whole: tuple[RunSummary, Stop], place: Path):
+def test_another_range_is_another_run(whole: tuple[RunSummary, Interruption], place: Path):
     run, _ = whole
     config = settings(place)
     with raises("data.range"):
         fit(replace(config, data=replace(config.data, range=(0, 4095))), resume=run.run_dir)
 
 
-def test_data_of_another_bit_depth_raises(whole: tuple[RunSummary, Stop], tmp_path: Path):
+def test_data_of_another_bit_depth_raises(whole: tuple[RunSummary, Interruption], tmp_path: Path):
     run, _ = whole
     scans(tmp_path / "moved")
     for path in (tmp_path / "moved").rglob("*.png"):
@@ -119,7 +104,7 @@ def test_data_of_another_bit_depth_raises(whole: tuple[RunSummary, Stop], tmp_pa
         evaluate(run.run_dir, root=tmp_path / "moved")
 
 
-def test_exported_files_have_the_range(whole: tuple[RunSummary, Stop]):
+def test_exported_files_have_the_range(whole: tuple[RunSummary, Interruption]):
     network, _, description = load_run(whole[0].run_dir)
     assert hub_config(network, description)["value_range"] == [963, 1132]
     assert "963 to 1132" in model_card(description, 1, {})
@@ -149,7 +134,7 @@ def test_a_study_measures_the_range_once_for_all_runs(place: Path, tmp_path: Pat
 
 
 def test_an_image_of_another_bit_depth_is_named_and_does_not_stop_the_others(
-    whole: tuple[RunSummary, Stop], place: Path, tmp_path: Path
+    whole: tuple[RunSummary, Interruption], place: Path, tmp_path: Path
 ):
     run, _ = whole
     network, _, description = load_run(run.run_dir)
@@ -172,7 +157,7 @@ def test_a_network_for_8_bits_rejects_more(tmp_path: Path, make_tiny, place: Pat
 
 
 @pytest.mark.slow
-def test_two_processes_measure_the_same_range(whole: tuple[RunSummary, Stop], place: Path, tmp_path: Path):
+def test_two_processes_measure_the_same_range(whole: tuple[RunSummary, Interruption], place: Path, tmp_path: Path):
     run = fit(settings(place, output=tmp_path, devices=2, epochs=1))
     assert load_run(run.run_dir)[1].data == load_run(whole[0].run_dir)[1].data
 

@@ -11,12 +11,10 @@ from PIL import Image
 from skipweave.data import DataConfig, count_pixels, load_segmentation
 from skipweave.inference import evaluate
 from skipweave.training import (
-    Callback,
     FitConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
-    RunStart,
     ScheduleConfig,
     fit,
     load_weights,
@@ -26,6 +24,7 @@ from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Segmentation
 from skipweave_config.errors import SkipweaveError
 from tests.errors import raises
+from tests.training.end_to_end.interruption import Interruption
 
 SMALL = ModelConfig("fc_logdensenet103", {"units": [1, 1, 1], "growth": 4, "proj_drop_rate": 0.1})
 
@@ -48,22 +47,6 @@ def config(tmp_path: Path, make_pairs, class_list) -> FitConfig:
     )
 
 
-class Recorder(Callback):
-    """Records the notes of the start, and may interrupt."""
-
-    def __init__(self, stop_after: int = 0) -> None:
-        self.left = stop_after
-        self.notes: tuple[str, ...] = ()
-
-    def on_fit_start(self, start: RunStart) -> None:
-        self.notes = start.notes
-
-    def on_step_end(self, epoch: int, step: int) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-
 def tensors(run: Path) -> dict[str, torch.Tensor]:
     return open_saved(RunDirectory(run).last).tensors()
 
@@ -73,7 +56,7 @@ def rows_of(run: Path) -> list[dict[str, dict[str, float]]]:
 
 
 def test_a_run_is_scored_at_full_resolution_and_describes_its_weights(config: FitConfig):
-    recorder = Recorder()
+    recorder = Interruption()
     summary = fit(config, callbacks=[recorder])
     assert recorder.notes[0].startswith("class weights: ground ")
     classes, exits = {"iou_ground", "iou_road"}, {"exit1_mean_iou", "exit2_mean_iou"}
@@ -94,7 +77,7 @@ def test_a_run_resumed_within_an_epoch_equals_the_uninterrupted_one(config: FitC
     uninterrupted = tensors(fit(config).run_dir)
     config = replace(config, output=config.output.with_name("stopped"), checkpoint_every=2)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, callbacks=[Recorder(stop_after=9)])
+        fit(config, callbacks=[Interruption(after=9)])
     (run,) = config.output.iterdir()
     resumed = tensors(fit(config, resume=run).run_dir)
     assert [name for name in uninterrupted if not torch.equal(uninterrupted[name], resumed[name])] == []

@@ -51,6 +51,11 @@ class SegmentationData:
     eval_transform: JointEvalTransform
 
     @property
+    def splits(self) -> dict[str, SegmentationDataset | None]:
+        """The splits by name: train, validation and test."""
+        return {"train": self.train, "validation": self.val, "test": self.test}
+
+    @property
     def balance(self) -> None:
         """Every image is drawn once per epoch."""
         return None

@@ -49,8 +49,7 @@ def place_facts(data: ClassificationData | SegmentationData, facts: Mapping[str,
         data: The dataset.
         facts: Facts by file; those about images in memory are gathered.
     """
-    splits = {"train": data.train, "validation": data.val, "test": data.test}
-    return {name: dict(_facts(images, f"{data.name}, {name}", facts)) for name, images in splits.items() if images}
+    return {name: dict(_facts(images, f"{data.name}, {name}", facts)) for name, images in data.splits.items() if images}
 
 
 def _facts(
@@ -83,7 +82,7 @@ def _summary(name: str, images: Mapping[str, ImageFacts], classes: Mapping[str, 
 def _classes(data: ClassificationData | SegmentationData, name: str) -> dict[str, int]:
     if isinstance(data, SegmentationData):
         return {}
-    images = {"train": data.train, "validation": data.val, "test": data.test}[name]
+    images = data.splits[name]
     assert images is not None
     return dict(zip(data.classes, class_counts(images.labels, len(data.classes)).tolist(), strict=True))
 

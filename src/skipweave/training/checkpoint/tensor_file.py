@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,7 @@ from skipweave.files.atomic_write import replacing
 from skipweave_config.errors import SkipweaveError
 
 Shapes = Mapping[str, tuple[int, ...]]
+Value = TypeVar("Value")
 
 _FLOATING = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _WHOLE = {
@@ -97,7 +98,7 @@ class Saved:
             tensors = {name: file.get_tensor(name) for name in self.shapes}
         if _digest(tensors) != self.info.get("sha256"):
             raise SkipweaveError(f"damaged file (its contents are not what was written): {self.path}")
-        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        return without_prefix(tensors, prefix)
 
     def expect(self, tensors: Mapping[str, Tensor], prefix: str, model: str) -> None:
         """Check by the header that this file holds exactly the tensors of a model.
@@ -174,9 +175,9 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def without_prefix(shapes: Shapes, prefix: str) -> Shapes:
-    """The shapes whose name starts with a prefix, by the rest of their name."""
-    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+def without_prefix(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """The tensors or shapes whose name starts with a prefix, by the rest of their name."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

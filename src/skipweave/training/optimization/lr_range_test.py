@@ -14,7 +14,7 @@ from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.initial_state import first_state
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import arguments_for
-from skipweave.training.preflight import check_batch, check_before
+from skipweave.training.preflight import check_before
 from skipweave.training.tasks.metrics import mean_loss
 from skipweave.training.tasks.task import Data, task_for
 from skipweave_config.fit_config import FitConfig
@@ -67,12 +67,11 @@ def lr_range_test(
     Raises:
         SkipweaveError: The config or the data do not allow it.
     """
-    config = replace(config, devices=1)
+    config = replace(config, devices=1, max_memory=None)
     fabric = make_fabric(config.accelerator, precision=config.precision)
     data = load(config.data)
     args = arguments_for(config.model.name, config.model.args, data)
     check_before(config, args, data)
-    check_batch(config, data)
     learner = Learner(fabric, config, args, task_for(data, config.loss))
     first_state(config, None, learner, Description.of(config.model.name, args, data))
     learner.start_epoch()

@@ -7,6 +7,7 @@ from typing import Any
 
 from skipweave.analysis.profile import Profile, profile
 from skipweave.analysis.weak_links import WeakLinks, weak_links
+from skipweave.files.hub import WEIGHTS_FILE
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.model_building import build_network
 from skipweave.training.run.loading import Which, load_run
@@ -75,6 +76,6 @@ def _write(output: Path, removal: Removal, config: FitConfig, description: Descr
         return {**args, "topology": removal.topology}
 
     model = replace(config.model, args=thinner(config.model.args), pretrained=False)
-    folder = RunDirectory.make(output, replace(config, model=model, start=output / "model.safetensors"))
+    folder = RunDirectory.make(output, replace(config, model=model, start=output / WEIGHTS_FILE))
     described = replace(description, args=thinner(description.args))
     save_weights(folder.weights, removal.model.state_dict(), described, epoch=0)

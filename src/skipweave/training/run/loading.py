@@ -98,7 +98,7 @@ def load_run_images(
             f"{run_dir} was trained on images preprocessed by {description.preprocessing.to_dict()}, those of "
             f"the data are preprocessed by {data.preprocessing.to_dict()}: expected the same, of the same depth"
         )
-    images = {"train": data.train, "validation": data.val, "test": data.test}[split]
+    images = data.splits[split]
     if images is None:
         raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
     if isinstance(data, SegmentationData) and isinstance(images, SegmentationDataset):

@@ -18,6 +18,7 @@ from typing import Any
 
 from skipweave.data import Unreadable
 from skipweave.files.atomic_write import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
+from skipweave.files.hub import WEIGHTS_FILE
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.distributed import torchrun
 from skipweave.training.run.summary import EpochRow, RunSummary
@@ -45,7 +46,7 @@ class RunDirectory:
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
         self.job = self.path / "torchrun_job.txt"
-        self.weights = self.path / "model.safetensors"
+        self.weights = self.path / WEIGHTS_FILE
         self.skipped = self.path / "skipped.csv"
         self.curves = self.path / "curves"
         self.events = self.path / "events"

@@ -47,15 +47,14 @@ def unreadable(
         return own
     if known is not None:
         return list(known)
-    splits = {"training": data.train, "validation": data.val, "test": data.test}
     found: dict[str, list[Unreadable]] = {}
-    for split, images in splits.items():
+    for split, images in data.splits.items():
         part = range(fabric.global_rank, len(images or ()), fabric.world_size)
         here = find_unreadable(images, part, workers=config.data.workers, progress=progress) if images else []
         found[split] = _of_all_processes(fabric, here)
     check_readable("validation", found["validation"])
     check_readable("test", found["test"])
-    return found["training"]
+    return found["train"]
 
 
 def _of_all_processes(fabric: Fabric, own: list[Unreadable]) -> list[Unreadable]:

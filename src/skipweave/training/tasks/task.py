@@ -124,7 +124,7 @@ class Classification(Task):
         return functional.cross_entropy(logits, labels)
 
     def batch_sums(self, logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-        """Loss, images and wrong predictions."""
+        """Loss, images, and images by class: predicted, true, and both."""
         return classification_sums(logits, labels, loss)
 
     def metrics(self) -> Metrics:
