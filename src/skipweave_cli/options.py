@@ -32,6 +32,8 @@ def _ends_in_csv(path: Path) -> Path:
 
 CsvPath = Annotated[FilePath, AfterValidator(_ends_in_csv)]
 Which = Literal["best", "last", "raw"]
+Engine = Literal["torch", "onnxruntime", "openvino"]
+Precision = Literal["float32", "bf16"]
 TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
 InputSize = tuple[PositiveInteger, PositiveInteger, PositiveInteger]
 Workers = Annotated[NonNegativeInteger, Field(le=1024)]
@@ -253,8 +255,8 @@ class PredictOptions(Config):
     Attributes:
         images: Image files, or directories of images.
         run: Run directory, finished or not.
-        model: A weights file instead, such as a run's model.safetensors; or hf-hub:USER/REPO[@REVISION], whose
-            model.safetensors is downloaded from the Hugging Face Hub.
+        model: A weights file instead, such as a run's model.safetensors; an exported .onnx or .xml file; or
+            hf-hub:USER/REPO[@REVISION], whose model.safetensors is downloaded from the Hugging Face Hub.
         top: Number of classes to print per image.
         threshold: Least probability of a predicted class, where images have any number of labels.
         output: A new .csv or .json file for the predicted classes and the probability of every class; for segmentation
@@ -264,7 +266,10 @@ class PredictOptions(Config):
         tta: Test-time augmentation: `flip` averages logits over the image and its mirror image; `flip_shift` also over
             crops shifted by one pixel, for classification.
         batch_size: Images at a time; segmentation takes one, as sizes may differ.
-        accelerator: Device type.
+        engine: Engine that runs the network: torch by default; for .onnx files onnxruntime, for .xml files openvino.
+            The other engines than torch run on the CPU.
+        precision: Precision of computation; bf16 is for openvino.
+        accelerator: Device type, for torch.
     """
 
     images: Annotated[tuple[FilePath, ...], AfterValidator(not_empty)]
@@ -276,6 +281,8 @@ class PredictOptions(Config):
     soft_masks: Flag = False
     tta: TestTimeAugmentation = "none"
     batch_size: PositiveInteger = 64
+    engine: Engine | None = None
+    precision: Precision = "float32"
     accelerator: Accelerator = "auto"
 
     @field_validator("model")
@@ -287,27 +294,35 @@ class PredictOptions(Config):
 
 
 class ExportOptions(Config):
-    """Export a trained model to ONNX, or as a directory that timm and the Hugging Face Hub take.
+    """Export a trained model to ONNX or OpenVINO, or as a directory that timm and the Hugging Face Hub take.
+
+    Outputs of engines are compared with the model's first.
 
     Attributes:
         network: A run directory, a weights file, or hf-hub:USER/REPO.
-        output: Directory for model.onnx, whose outputs are compared with the model's first; for timm
-            model.safetensors, config.json and README.md. Existing files are not overwritten.
+        output: Directory for model.onnx; for openvino model.xml and model.bin; for timm model.safetensors, config.json
+            and README.md. Existing files are not overwritten.
         formats: Formats.
+        weights: Weights of onnx and openvino: float16 halves the files and computes in float32; int8 quantizes weights
+            and activations, calibrated on 300 training images of the run. The metric of a run's validation images is
+            printed before and after.
         which: Checkpoint of a run: `best` by the monitored metric, `last`, or `raw`, the last without averaging.
+        root: Directory of the run's dataset, if it has moved; for weights other than float32.
     """
 
     network: Text
     output: FilePath = Path("exported")
-    formats: Annotated[tuple[Literal["onnx", "timm"], ...], AfterValidator(not_empty)] = ("onnx",)
+    formats: Annotated[tuple[Literal["onnx", "openvino", "timm"], ...], AfterValidator(not_empty)] = ("onnx",)
+    weights: Literal["float32", "float16", "int8"] = "float32"
     which: Which = "best"
+    root: FilePath | None = None
 
 
 class BenchOptions(Config):
     """Time inference and training steps of models in interleaved rounds, with lower bounds of the machine.
 
-    Ratios are relative to the first model of --vs, or else the first model. Inference is measured after
-    `skipweave.optimize_for_inference`. Run it on an idle machine.
+    Ratios are relative to the first model of --vs, or else the first model. Inference in torch is measured after
+    `skipweave.optimize_for_inference`, in other engines after `skipweave.export_model`. Run it on an idle machine.
 
     Attributes:
         models: Names that `skipweave models` lists.
@@ -315,8 +330,9 @@ class BenchOptions(Config):
         input_size: Channels, height and width of the images; those of the first model by default.
         batches: Batch sizes; training steps are measured for 2 or more.
         precisions: Precisions.
-        memory_formats: Memory formats.
-        compiled: Whether to use torch.compile: false, true, or both.
+        engines: Engines of inference; float32 in all of them, bf16 in torch and openvino.
+        memory_formats: Memory formats, for torch.
+        compiled: Whether to use torch.compile, for torch: false, true, or both.
         modes: What to time.
         repeats: Number of rounds; the median is reported.
         device: Device: cpu or cuda.
@@ -328,7 +344,8 @@ class BenchOptions(Config):
     vs: tuple[Text, ...] = ()
     input_size: InputSize | None = None
     batches: Annotated[tuple[PositiveInteger, ...], AfterValidator(not_empty)] = (1, 8)
-    precisions: tuple[Literal["float32", "bf16"], ...] = ("float32",)
+    precisions: tuple[Precision, ...] = ("float32",)
+    engines: Annotated[tuple[Engine, ...], AfterValidator(not_empty)] = ("torch",)
     memory_formats: tuple[Literal["contiguous", "channels_last"], ...] = ("contiguous", "channels_last")
     compiled: tuple[Flag, ...] = (False,)
     modes: tuple[Literal["inference", "step"], ...] = ("inference", "step")

@@ -10,7 +10,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, distributed, nn
 
 from skipweave.data import mix_seed
-from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
+from skipweave.models.heads import count_heads
+from skipweave.training.auxiliary_heads import AllHeads, LossWeights
 from skipweave.training.checkpoint.optimizer_state import names_in_order, pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
 from skipweave.training.densification import make_densifier

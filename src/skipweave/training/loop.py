@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
 from skipweave.data.epoch_loader import LoaderTransform
-from skipweave.training.auxiliary_heads import count_heads
+from skipweave.models.heads import count_heads
 from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState, best_row
 from skipweave.training.distributed.synchronization import StepBuffer, sum_over_processes

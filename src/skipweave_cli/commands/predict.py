@@ -4,13 +4,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import nn
+
 from skipweave.data import list_images
 from skipweave.data.sources.table_files import SEPARATOR
+from skipweave.export.exported_network import ENDINGS, in_engine, load_exported
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.files.hub import local_weights
 from skipweave.inference import Prediction
 from skipweave.inference import predict as predict_images
-from skipweave.training import load_run, load_weights
+from skipweave.training import Description, load_run, load_weights
 from skipweave.training.distributed.devices import make_fabric
 from skipweave_cli.options import PredictOptions
 from skipweave_cli.output_files import make_room
@@ -29,12 +32,8 @@ def predict(options: PredictOptions) -> int:
         SkipweaveError: There is no such model or image, or a file exists already.
     """
     output = options.output
-    if options.run:
-        network, _, description = load_run(options.run)
-    else:
-        network, description = load_weights(local_weights(options.model or Path()))
+    network, description = _network(options)
     paths = [path for place in options.images for path in list_images(place)]
-    network.to(make_fabric(options.accelerator).device)
     if description.palette:
         place = output or Path("predictions")
         return write_masks(network, description, paths, place, soft=options.soft_masks, tta=options.tta)
@@ -64,6 +63,19 @@ def predict(options: PredictOptions) -> int:
     for problem in unreadable:
         complain(problem)
     return 2 if unreadable else 0
+
+
+def _network(options: PredictOptions) -> tuple[nn.Module, Description]:
+    """The network, in its engine or on its device, and its description."""
+    if options.model and options.model.suffix in ENDINGS:
+        return load_exported(options.model, options.engine, options.precision)
+    if options.run:
+        network, _, description = load_run(options.run)
+    else:
+        network, description = load_weights(local_weights(options.model or Path()))
+    engine = options.engine or "torch"
+    run = in_engine(network, description, engine, options.precision)
+    return run.to(make_fabric(options.accelerator).device) if engine == "torch" else run, description
 
 
 def _show(predictions: Sequence[Prediction], top: int, output: Path | None) -> None:

@@ -1,0 +1,22 @@
+"""Images of a run's training split for the calibration of quantized models."""
+
+from itertools import islice
+
+from torch import Tensor
+
+from skipweave.data import epoch_loader
+from skipweave.training.run.loading import RunImages
+
+
+def calibration_images(run: RunImages, count: int = 300) -> list[Tensor]:
+    """Draw training images at random, preprocessed as in evaluation.
+
+    Args:
+        run: Network and images of the training split.
+        count: Largest number of images.
+
+    Returns:
+        Images (C, H, W), which differ in size for segmentation.
+    """
+    batches = epoch_loader(run.images, run.data.eval_transform, batch_size=1, seed=0, epoch=0, shuffle=True)
+    return [images[0] for images, _ in islice(batches, count)]
