@@ -7,7 +7,6 @@ import numpy as np
 from skipweave.data.seeding import permutation
 from skipweave.data.splits import Indices, Labels
 
-
 _SCALE = 1 << 64  # of the integer weights of the classes
 
 
@@ -42,7 +41,7 @@ def grouped_parts(labels: Labels, groups: Indices, shares: Sequence[int], seed: 
         classes = np.flatnonzero(counts[group])
         wanted = lack[:, classes] @ (weights[classes] * counts[group, classes])
         size = whole * int(sizes[group])
-        if (roomy := np.flatnonzero(lack_of_images >= size)).size:
+        if roomy := np.flatnonzero(lack_of_images >= size).tolist():
             chosen = max(roomy, key=lambda index: (wanted[index], lack_of_images[index]))
         else:
             chosen = max(range(len(shares)), key=lambda index: (lack_of_images[index], wanted[index]))
