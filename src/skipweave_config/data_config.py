@@ -38,6 +38,7 @@ _APPLIES_TO = {
     "download": ("mnist", "cifar10", "cifar100", "svhn"),
     "extra": ("svhn",),
     "crop": SEGMENTATION_NAMES,
+    "scale": SEGMENTATION_NAMES,
     "classes": ("masks",),
     "mask_suffix": ("masks",),
     "labels": ("csv",),
@@ -57,9 +58,10 @@ _APPLIES_TO = {
 }
 
 # Fields of training augmentation.
-_AUGMENTATION = ("flip", "crop_scale", "shift", "color", "auto_augment", "erasing", "cutout")
+_AUGMENTATION = ("flip", "crop_scale", "shift", "color", "auto_augment", "erasing", "cutout", "scale")
 
 Window = tuple[Number, PositiveNumber] | Literal["file"]
+Factor = Annotated[Number, Field(ge=0.1, le=10)]
 Side = Annotated[Integer, Field(ge=1, le=MAX_SIDE * 7 // 8)]  # photographs are resized to 8/7 of it first
 
 
@@ -71,7 +73,7 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
 
 def _not_descending(value: tuple[float, float]) -> tuple[float, float]:
     if not value[0] <= value[1]:
-        raise ValueError("should be the smallest and the largest fraction")
+        raise ValueError("should be the smallest and the largest")
     return value
 
 
@@ -112,6 +114,8 @@ class DataConfig(Config):
         erasing: Probability of erasing a random rectangle of a training image.
         cutout: Side of a random square of each training image set to the mean color, in pixels; 0 for none.
         crop: Segmentation only: side of the random square crop of training images; null for whole images.
+        scale: Segmentation only, with `crop`: smallest and largest factor, such as 0.5,2, by which training images and
+            masks are resized before the crop, uniform between the two. By default none.
         classes: `masks` only: class list, a CSV file with the columns name, value and r,g,b; ROOT/classes.csv by
             default. Entries of one name are one class, so a table of values may merge them. Without a list, masks of 0
             and 255 (or 1) have the classes background and foreground.
@@ -161,6 +165,7 @@ class DataConfig(Config):
     erasing: Annotated[Number, Field(ge=0, le=1)] = 0.0
     cutout: NonNegativeInteger = 0
     crop: Side | None = None
+    scale: Annotated[tuple[Factor, Factor], AfterValidator(_not_descending)] | None = None
     classes: FilePath | None = None
     mask_suffix: Text = ""
     validation: Integer | Number = 0.1
@@ -241,6 +246,13 @@ class DataConfig(Config):
         if value not in (None, 0, "none") and info.data.get("augment") is False:
             raise ValueError("does not apply with augment: false")
         return value
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: Any, info: ValidationInfo) -> Any:
+        if scale is not None and info.data.get("crop", 0) is None:
+            raise ValueError("needs crop, so that all images of a batch have one size")
+        return scale
 
     @field_validator("flip")
     @classmethod

@@ -8,7 +8,6 @@ from torch import nn
 
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import (
-    ClassificationData,
     SegmentationData,
     SegmentationDataset,
     check_classes,
@@ -20,15 +19,14 @@ from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, sketch
 from skipweave.training.optimization.optimizers import check_optimizer
+from skipweave.training.split_notes import class_notes, shown, size_note
+from skipweave.training.tasks.metrics import Metric
 from skipweave.training.tasks.task import Data, metric_for
 from skipweave_config.data_config import DEEP_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.model_table import COMPRESSION
 from skipweave_config.study_config import NetworkConfig, StudyConfig
-
-_MOST_COUNTS = 20  # classes whose numbers of images are printed
-_IMBALANCE = 5
 
 
 def check_config(models: Mapping[str, ModelConfig | NetworkConfig], config: FitConfig | StudyConfig) -> None:
@@ -90,7 +88,7 @@ def check_data(config: FitConfig | StudyConfig, data: Data) -> None:
     with noted_in(problems):
         check_validation(config, data)
     with noted_in(problems):
-        metric_for(data, config.monitor)
+        check_labeled(data, metric_for(data, config.monitor))
     if problems:
         raise SkipweaveError(*problems)
 
@@ -137,6 +135,21 @@ def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:
     stopping = f"early_stopping.patience is {patience}" if patience else ""
     if not data.val and (asked := list(filter(None, (plateau, stopping)))):
         raise SkipweaveError(f"{' and '.join(asked)}, but {data.name} has no validation images: give data.validation")
+
+
+def check_labeled(data: Data, metric: Metric) -> None:
+    """Check that some image of each split has a label, without which metrics of several labels cannot be computed.
+
+    Raises:
+        SkipweaveError: A split has images without labels only.
+    """
+    if isinstance(data, SegmentationData) or not data.multi_label:
+        return
+    if empty := [name for name, images in data.splits.items() if images and not images.labels.any()]:
+        raise SkipweaveError(
+            f"no image of split {', '.join(empty)} has any of the labels {shown(data.classes)}: {metric.label} cannot "
+            f"be computed; give images with labels, or another data.split_seed or larger split"
+        )
 
 
 def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
@@ -196,25 +209,5 @@ def notes_before(config: FitConfig, data: Data) -> tuple[str, ...]:
     validation = config.data.validation
     asked = f"no validation images: {validation:g} of {len(data.train)} is none" if validation and not data.val else ""
     classes = () if isinstance(data, SegmentationData) else class_notes(config, data)
-    return tuple(filter(None, (scaled, asked, *classes, workers and f"warning: {workers}")))
-
-
-def class_notes(config: FitConfig, data: ClassificationData) -> tuple[str, ...]:
-    """Return the number of training images of each class, and a warning if they differ much and nothing is done."""
-    counts = dict(zip(data.classes, data.class_counts, strict=True))
-    fewest, most = (choose(counts, key=lambda name: counts[name]) for choose in (min, max))
-    if len(counts) <= _MOST_COUNTS:
-        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    else:
-        shown = f"{counts[fewest]:,} ({fewest}) to {counts[most]:,} ({most})"
-    notes = (f"training images per class: {shown}",)
-    if not counts[fewest]:
-        return *notes, f"warning: no training image of {', '.join(name for name in counts if not counts[name])}"
-    if counts[most] < _IMBALANCE * counts[fewest] or data.balanced or config.loss.class_weights != "none":
-        return notes
-    advice = "loss.class_weights balanced" + ("" if data.multi_label else " or data.sampling balanced")
-    return (
-        *notes,
-        f"warning: imbalanced classes: {most} has {counts[most] / counts[fewest]:.1f} times as many training images as "
-        f"{fewest}; consider {advice}",
-    )
+    small = size_note(data, metric_for(data, config.monitor))
+    return tuple(filter(None, (scaled, asked, *classes, small, workers and f"warning: {workers}")))
