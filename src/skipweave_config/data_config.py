@@ -137,8 +137,9 @@ class DataConfig(Config):
             config.yaml.
         window: In place of range: center and width of a range outside of which values are clipped, such as 40,400 in CT
             scans; or `file`, the window of the first training image that has one (DICOM).
-        mean: Mean per channel on the scale from 0 to 1. By default the dataset's own, ImageNet's for your own 8-bit
-            images, and that of the training images for more bits.
+        mean: Mean per channel on the scale from 0 to 1. By default, for 8-bit images, that of pretrained weights or of
+            `start`, or else the dataset's own (ImageNet's for your own images); for more bits that of the training
+            images.
         std: Standard deviation per channel, likewise.
         workers: Worker processes that load data; 0 loads in the training process. Results do not depend on it.
         on_bad: `raise` stops at the first unreadable training image; `skip` reads all images once before training and

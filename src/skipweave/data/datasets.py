@@ -132,6 +132,22 @@ def with_normalization(config: DataConfig, data: ClassificationData | Segmentati
     return replace(config, range=own.range, mean=own.mean, std=own.std)
 
 
+def renormalize(
+    config: DataConfig, data: ClassificationData | SegmentationData
+) -> ClassificationData | SegmentationData:
+    """Return 8-bit data whose images are normalized by the mean and std of a config, as if it was loaded by that."""
+    assert config.mean
+    assert config.std
+    assert data.preprocessing.range is None
+    preprocessing = replace(data.preprocessing, mean=config.mean, std=config.std)
+    if isinstance(data, SegmentationData):
+        training, evaluation = (
+            replace(transform, preprocessing=preprocessing) for transform in (data.train_transform, data.eval_transform)
+        )
+        return replace(data, train_transform=training, eval_transform=evaluation)
+    return replace(data, train_transform=train_transform(config, preprocessing), eval_transform=preprocessing)
+
+
 def _load_classification(
     config: DataConfig, progress: Callable[[int, int], None] | None, datasets: Mapping[str, Any] | None
 ) -> ClassificationData:

@@ -12,7 +12,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from skipweave.models.classifier import ClassifierNet, StagedNet
-from skipweave.models.encoder_decoder import EncoderDecoder, is_encoder_decoder, parse
+from skipweave.models.encoder_decoder import EncoderDecoder, encoder_statistics, is_encoder_decoder, parse
 from skipweave.models.published_weights import PUBLISHED
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import misplaced_file
@@ -96,6 +96,21 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
             f"{name} has no pretrained weights: "
             + (f"{model} has {', '.join(own)}" if own else f"of skipweave's models these have: {', '.join(ours)}")
         )
+
+
+def pretrained_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and std per channel that a model's pretrained weights expect, on the scale [0, 1]; None if it has no such.
+
+    Args:
+        name: As for `check_pretrained`.
+    """
+    if is_encoder_decoder(name):
+        parts = parse(name)
+        if not parts.timm_model:
+            return encoder_statistics(parts)
+        name = parts.timm_model
+    cfg = timm.get_pretrained_cfg(name)
+    return (tuple(cfg.mean), tuple(cfg.std)) if cfg else None
 
 
 def arguments_of(name: str) -> dict[str, Any]:
