@@ -33,6 +33,8 @@ NAMES = IMAGE_NAMES + SEGMENTATION_NAMES
 DEEP_NAMES = ("folder", "csv", "masks")  # datasets whose images may have more than 8 bits per channel
 TABLES = (".csv", ".parquet")  # files with the labels of dataset `csv`
 
+MULTI_LABEL_NAMES = ("csv", "python")  # datasets whose images may have several labels
+
 # Fields that apply to some datasets only.
 _APPLIES_TO = {
     "download": ("mnist", "cifar10", "cifar100", "svhn"),
@@ -264,3 +266,14 @@ class DataConfig(Config):
         if not 0 <= value < (1 if isinstance(value, float) else math.inf):
             raise ValueError("should be a number of images (an integer, 0 for none) or a fraction from 0 to below 1")
         return value
+
+
+def tasks_of(name: str) -> tuple[str, ...]:
+    """The tasks that a dataset may be for, as far as its name determines them.
+
+    >>> tasks_of("digits")
+    ('classification',)
+    """
+    if name in SEGMENTATION_NAMES:
+        return ("segmentation",)
+    return ("classification", "multi-label") if name in MULTI_LABEL_NAMES else ("classification",)

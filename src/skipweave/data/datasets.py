@@ -11,6 +11,7 @@ from skipweave.data.division import complete
 from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation import SegmentationData, load_segmentation
+from skipweave.data.segmentation.joint_transforms import JointEvalTransform
 from skipweave.data.sources.named_datasets import read
 from skipweave.data.sources.python_datasets import PythonDataset
 from skipweave.data.splits import Labels, class_counts
@@ -141,10 +142,8 @@ def renormalize(
     assert data.preprocessing.range is None
     preprocessing = replace(data.preprocessing, mean=config.mean, std=config.std)
     if isinstance(data, SegmentationData):
-        training, evaluation = (
-            replace(transform, preprocessing=preprocessing) for transform in (data.train_transform, data.eval_transform)
-        )
-        return replace(data, train_transform=training, eval_transform=evaluation)
+        training = replace(data.train_transform, preprocessing=preprocessing)
+        return replace(data, train_transform=training, eval_transform=JointEvalTransform(preprocessing))
     return replace(data, train_transform=train_transform(config, preprocessing), eval_transform=preprocessing)
 
 

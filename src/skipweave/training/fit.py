@@ -20,12 +20,13 @@ from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
+from skipweave.training.freezing import freeze
 from skipweave.training.initial_state import check_same_network, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.model_building import arguments_for, build_network, count_parameters
-from skipweave.training.preflight import check_batch, check_before, notes_before
+from skipweave.training.preflight import check_batch, check_before, check_config, notes_before
 from skipweave.training.run.experiment_loggers import make_loggers
 from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
@@ -82,6 +83,7 @@ def fit(
             for callback in callbacks:
                 callback.on_fit_end(finished)
             return finished
+    check_config(config, resumed=resume is not None)
     with processes(config) as (fabric, report):
         work = partial(
             _run,
@@ -299,6 +301,7 @@ def _within_memory(
         batch_size=config.batch_size // config.devices,
         limit=config.max_memory,
         averaged=config.ema.decay > 0,
+        freeze=partial(freeze, config.model.name, parts=config.freeze, norms=config.freeze_norms),
     )
     return replace(
         config, grad_checkpointing=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices

@@ -84,6 +84,19 @@ def _pretrained(ours: Description) -> Start:
     return Start.of(f"pretrained weights of {ours.model}", network)
 
 
+def check_start(place: Path) -> None:
+    """Check that weights to start from exist and can be loaded; whether they fit a network follows from the data.
+
+    Args:
+        place: `start` of a config.
+
+    Raises:
+        SkipweaveError: The weights cannot be downloaded, do not exist, or are damaged.
+    """
+    if describe_start(place) is None:
+        _tensors(_local(place))
+
+
 def describe_start(place: Path) -> Description | None:
     """The description of weights of this library; None for those of others.
 

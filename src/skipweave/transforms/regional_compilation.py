@@ -36,10 +36,20 @@ def compile_units(model: nn.Module, **options: Any) -> int:
     >>> compile_units(skipweave.create_model("sparsenet40_12"))
     36
     """
-    units = [module for module in model.modules() if isinstance(module, Unit | GroupUnit)]
-    if not units:
-        raise SkipweaveError(f"{type(model).__name__} has no units to compile: use model.compile()")
+    units = find_units(model)
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_VARIANTS)
     for unit in units:
         unit.compile(**{"dynamic": False, **options})
     return len(units)
+
+
+def find_units(model: nn.Module) -> list[nn.Module]:
+    """The units of a network that can be compiled.
+
+    Raises:
+        SkipweaveError: The network has none.
+    """
+    units: list[nn.Module] = [module for module in model.modules() if isinstance(module, Unit | GroupUnit)]
+    if not units:
+        raise SkipweaveError(f"{type(model).__name__} has no units to compile: use model.compile()")
+    return units
