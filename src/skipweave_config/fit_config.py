@@ -171,10 +171,10 @@ class FitConfig(Config):
         loss: The loss.
         ema: An exponential moving average of the weights.
         mix: Mixup and CutMix.
-        monitor: Metric of the validation images by which the best epoch is chosen, and which `early_stopping` and the
-            schedule `plateau` watch: by default `top1_error`, `mean_average_precision` with several labels per image,
-            `mean_iou` for masks. Others are top1_accuracy, top5_error, balanced_accuracy and macro_f1; mean_dice and
-            pixel_accuracy for masks; loss.
+        monitor: Metric of the validation images by which the best epoch is chosen (of equal values that with the lowest
+            validation loss), and which `early_stopping` and the schedule `plateau` watch: by default `top1_error`,
+            `mean_average_precision` with several labels per image, `mean_iou` for masks. Others are top1_accuracy,
+            top5_error, balanced_accuracy and macro_f1; mean_dice and pixel_accuracy for masks; loss.
         early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
         start: Weights to start from: a run directory, a file of weights (.safetensors of this library or timm, .pth of

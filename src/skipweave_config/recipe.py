@@ -234,7 +234,7 @@ class EarlyStoppingConfig(Config):
     """The end of a run whose metric of the validation images does not improve any more.
 
     Attributes:
-        patience: Epochs without a new best one after which training stops; 0 to train to the end.
+        patience: Epochs without a better value after which training stops; 0 to train to the end.
     """
 
     patience: NonNegativeInteger = 0
