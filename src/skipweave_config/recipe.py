@@ -34,8 +34,8 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 def _check_name(name: str) -> str:
     if name not in optimizer_table():
         raise ValueError(
-            f"{nearest(name, optimizer_table(), 3)}should be one of timm.optim.list_optimizers(), without kron and those "
-            "that need another package or second derivatives"
+            f"{nearest(name, optimizer_table(), 3)}should be one of timm.optim.list_optimizers(), but not kron or "
+            "those that need another package or second derivatives"
         )
     return name
 
