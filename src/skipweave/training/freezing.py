@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skipweave.layers import ConcatRead, NodeNorm
-from skipweave_config.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError, noted_in
 
 Parts = str | int
 
@@ -29,14 +29,28 @@ def freeze(name: str, network: nn.Module, parts: Parts, *, norms: bool) -> list[
         SkipweaveError: The network has no `group_matcher`, too few stages, or no batch norms to freeze.
     """
     kept: list[nn.Module] = []
+    problems: list[str] = []
     if norms:
-        kept = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-        if not kept:
-            raise SkipweaveError(f"freeze_norms is true, but {name} has no batch norms: leave it out")
-        for module in (*kept, *_affine_of_nodes(network)):
-            module.requires_grad_(False)
-    if parts == "none":
-        return kept
+        with noted_in(problems):
+            kept += _freeze_norms(name, network)
+    if parts != "none":
+        with noted_in(problems):
+            kept += _freeze_layers(name, network, parts)
+    if problems:
+        raise SkipweaveError(*problems)
+    return kept
+
+
+def _freeze_norms(name: str, network: nn.Module) -> list[nn.Module]:
+    norms: list[nn.Module] = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        raise SkipweaveError(f"freeze_norms is true, but {name} has no batch norms: leave it out")
+    for module in (*norms, *_affine_of_nodes(network)):
+        module.requires_grad_(False)
+    return norms
+
+
+def _freeze_layers(name: str, network: nn.Module, parts: Parts) -> list[nn.Module]:
     if not hasattr(network, "group_matcher"):
         raise SkipweaveError(
             f"freeze is {parts}, but {name} has no group_matcher, which names its layers: leave it out"
@@ -50,7 +64,7 @@ def freeze(name: str, network: nn.Module, parts: Parts, *, norms: bool) -> list[
     for parameter, layer in layers.items():
         if layer < frozen:
             network.get_parameter(parameter).requires_grad_(False)
-    return kept + [module for module in network.modules() if _is_frozen(module)]
+    return [module for module in network.modules() if _is_frozen(module)]
 
 
 def _affine_of_nodes(network: nn.Module) -> list[nn.Module]:

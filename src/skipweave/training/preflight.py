@@ -75,20 +75,19 @@ def check_study_config(config: StudyConfig) -> None:
 
 def _check_model(field: str, model: ModelConfig | NetworkConfig, config: FitConfig | StudyConfig) -> nn.Module:
     """Build a model on the meta device; problems begin with the field."""
-    problems: list[str] = []
-    with noted_in(problems, field):
+    try:
         network = check_network(model.name, model.args)
         check_labels(model.name, network, pixels=config.data.name in SEGMENTATION_NAMES)
-        return network
-    raise SkipweaveError(*problems)
+    except SkipweaveError as error:
+        raise SkipweaveError(*(f"{field}: {problem}" for problem in error.problems)) from error
+    return network
 
 
 def _check_training(config: FitConfig, network: nn.Module) -> None:
     """Check that a network has what the config trains it with; it is changed."""
     name, problems = config.model.name, list[str]()
-    if config.compile_units:
-        with noted_in(problems, "compile_units"):
-            find_units(network)
+    if config.compile_units and not find_units(network):
+        problems.append(f"compile_units is true, but {name} has no units of this library: leave it out")
     if config.grad_checkpointing:
         with noted_in(problems):
             enable_grad_checkpointing(name, network)

@@ -37,6 +37,8 @@ def compile_units(model: nn.Module, **options: Any) -> int:
     36
     """
     units = find_units(model)
+    if not units:
+        raise SkipweaveError(f"{type(model).__name__} has no units to compile: use model.compile()")
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_VARIANTS)
     for unit in units:
         unit.compile(**{"dynamic": False, **options})
@@ -44,12 +46,5 @@ def compile_units(model: nn.Module, **options: Any) -> int:
 
 
 def find_units(model: nn.Module) -> list[nn.Module]:
-    """The units of a network that can be compiled.
-
-    Raises:
-        SkipweaveError: The network has none.
-    """
-    units: list[nn.Module] = [module for module in model.modules() if isinstance(module, Unit | GroupUnit)]
-    if not units:
-        raise SkipweaveError(f"{type(model).__name__} has no units to compile: use model.compile()")
-    return units
+    """The units of a network that can be compiled; empty for networks of other libraries."""
+    return [module for module in model.modules() if isinstance(module, Unit | GroupUnit)]
