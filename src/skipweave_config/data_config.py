@@ -33,6 +33,8 @@ NAMES = IMAGE_NAMES + SEGMENTATION_NAMES
 DEEP_NAMES = ("folder", "csv", "masks")  # datasets whose images may have more than 8 bits per channel
 TABLES = (".csv", ".parquet")  # files with the labels of dataset `csv`
 
+MULTI_LABEL_NAMES = ("csv", "python")  # datasets whose images may have several labels
+
 # Fields that apply to some datasets only.
 _APPLIES_TO = {
     "download": ("mnist", "cifar10", "cifar100", "svhn"),
@@ -141,8 +143,9 @@ class DataConfig(Config):
             config.yaml.
         window: In place of range: center and width of a range outside of which values are clipped, such as 40,400 in CT
             scans; or `file`, the window of the first training image that has one (DICOM).
-        mean: Mean per channel on the scale from 0 to 1. By default the dataset's own, ImageNet's for your own 8-bit
-            images, and that of the training images for more bits.
+        mean: Mean per channel on the scale from 0 to 1. By default, for 8-bit images, that of pretrained weights or of
+            `start`, or else the dataset's own (ImageNet's for your own images); for more bits that of the training
+            images.
         std: Standard deviation per channel, likewise.
         workers: Worker processes that load data; 0 loads in the training process. Results do not depend on it.
         on_bad: `raise` stops at the first unreadable training image; `skip` reads all images once before training and
@@ -275,3 +278,14 @@ class DataConfig(Config):
         if not 0 <= value < (1 if isinstance(value, float) else math.inf):
             raise ValueError("should be a number of images (an integer, 0 for none) or a fraction from 0 to below 1")
         return value
+
+
+def tasks_of(name: str) -> tuple[str, ...]:
+    """The tasks that a dataset may be for, as far as its name determines them.
+
+    >>> tasks_of("digits")
+    ('classification',)
+    """
+    if name in SEGMENTATION_NAMES:
+        return ("segmentation",)
+    return ("classification", "multi-label") if name in MULTI_LABEL_NAMES else ("classification",)

@@ -157,3 +157,10 @@ def test_names_that_cannot_be_encoded_are_replaced(made_before: Trained):
     metadata = {entry.key: entry.value for entry in onnx.load_from_string(model.content).metadata_props}
     assert metadata["data"] == "??"
     assert json.loads(metadata["classes"]) == ["\ud800", "b", "c", "d"]
+
+
+def test_metadata_have_whether_images_have_several_labels(made_before: Trained):
+    network, description = made_before
+    model = to_onnx(network, replace(description, multi_label=True))
+    metadata = {entry.key: entry.value for entry in onnx.load_from_string(model.content).metadata_props}
+    assert metadata["multi_label"] == "true"

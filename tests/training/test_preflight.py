@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from skipweave.data import DataConfig, load, workers_warning
@@ -12,7 +13,7 @@ from skipweave.data.loader_workers import check_workers
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
-from skipweave.training import Callback, FitConfig, ModelConfig, RunStart, fit, load_run
+from skipweave.training import Callback, FitConfig, ModelConfig, OptimConfig, RunStart, fit, load_run
 from skipweave.training.preflight import notes_before
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
@@ -78,6 +79,39 @@ def test_too_small_images_are_reported_with_the_smallest_size(tmp_path, model, s
     config = settings(tmp_path, {"cat": 5, "ape": 5}, model=model, batch_size=batch_size)
     (found,) = problems(replace(config, data=replace(config.data, image_size=side)))
     assert_reports(found, *named)
+
+
+def test_mistakes_of_the_config_are_reported_before_data_is_read(tmp_path):
+    """With data that does not exist, which would be the only problem if it was read first."""
+    config = FitConfig(
+        ModelConfig("inception_v3"),
+        DataConfig("folder", root=tmp_path / "nowhere"),
+        OptimConfig("adamw", lr=0.1, args={"betas": "x"}),
+        start=tmp_path / "nothing.pth",
+        freeze=99,
+        grad_checkpointing=True,
+        compile_units=True,
+        output=tmp_path / "runs",
+    )
+    named = [("compile_units",), ("grad_checkpointing", "inception_v3"), ("freeze", 99, "inception_v3")]
+    named += [("start", tmp_path / "nothing.pth"), ("optim", "adamw")]
+    assert_each_reports(problems(config), *named)
+    norms = replace(config, model=ModelConfig("sparsenet40_12", {"norm_layer": "group"}), freeze=9)
+    norms = replace(norms, compile_units=False, start=None, optim=OptimConfig(), freeze_norms=True)
+    assert_each_reports(problems(norms), ("freeze_norms", "sparsenet40_12"), ("freeze", 9, "sparsenet40_12"))
+    norms = replace(norms, freeze="none")
+    masks = replace(norms, model=ModelConfig("fc_densenet56", pretrained=True), freeze_norms=False)
+    assert_each_reports(problems(masks), ("model", "fc_densenet56"), ("model", "fc_densenet56"))
+    wrong = replace(norms, model=ModelConfig("sparsenet40_12", {"norm_layer": "instance"}), freeze_norms=False)
+    assert_each_reports(problems(wrong), ("model", "norm_layer", "'instance'"))
+
+
+@pytest.mark.parametrize("content", [b"no weights", None])
+def test_a_damaged_file_to_start_from_is_reported_before_data_is_read(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content) if content else torch.save({"epoch": 1}, path)
+    data = DataConfig("folder", root=tmp_path / "nowhere")
+    assert_each_reports(problems(FitConfig(SMALL, data, start=path, output=tmp_path / "runs")), ("start", path))
 
 
 def test_the_least_size_trains(tmp_path):
