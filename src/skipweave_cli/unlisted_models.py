@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from skipweave_config.errors import SkipweaveError
+from skipweave_config.errors import noted_in
 from skipweave_config.model_table import model_table
 
 
@@ -17,10 +17,8 @@ def problems_of_unlisted(values: Mapping[str, Any]) -> list[str]:
         from skipweave.training.model_building import check_network
 
         args = model.get("args", {})
-        try:
+        with noted_in(problems, field):
             check_network(name, args if isinstance(args, Mapping) else {})
-        except SkipweaveError as error:
-            problems += [f"{field}: {problem}" for problem in error.problems]
     return problems
 
 

@@ -33,11 +33,14 @@ NAMES = IMAGE_NAMES + SEGMENTATION_NAMES
 DEEP_NAMES = ("folder", "csv", "masks")  # datasets whose images may have more than 8 bits per channel
 TABLES = (".csv", ".parquet")  # files with the labels of dataset `csv`
 
+MULTI_LABEL_NAMES = ("csv", "python")  # datasets whose images may have several labels
+
 # Fields that apply to some datasets only.
 _APPLIES_TO = {
     "download": ("mnist", "cifar10", "cifar100", "svhn"),
     "extra": ("svhn",),
     "crop": SEGMENTATION_NAMES,
+    "scale": SEGMENTATION_NAMES,
     "classes": ("masks",),
     "mask_suffix": ("masks",),
     "labels": ("csv",),
@@ -57,9 +60,10 @@ _APPLIES_TO = {
 }
 
 # Fields of training augmentation.
-_AUGMENTATION = ("flip", "crop_scale", "shift", "color", "auto_augment", "erasing", "cutout")
+_AUGMENTATION = ("flip", "crop_scale", "shift", "color", "auto_augment", "erasing", "cutout", "scale")
 
 Window = tuple[Number, PositiveNumber] | Literal["file"]
+Factor = Annotated[Number, Field(ge=0.1, le=10)]
 Side = Annotated[Integer, Field(ge=1, le=MAX_SIDE * 7 // 8)]  # photographs are resized to 8/7 of it first
 
 
@@ -71,7 +75,7 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
 
 def _not_descending(value: tuple[float, float]) -> tuple[float, float]:
     if not value[0] <= value[1]:
-        raise ValueError("should be the smallest and the largest fraction")
+        raise ValueError("should be the smallest and the largest")
     return value
 
 
@@ -112,6 +116,8 @@ class DataConfig(Config):
         erasing: Probability of erasing a random rectangle of a training image.
         cutout: Side of a random square of each training image set to the mean color, in pixels; 0 for none.
         crop: Segmentation only: side of the random square crop of training images; null for whole images.
+        scale: Segmentation only, with `crop`: smallest and largest factor, such as 0.5,2, by which training images and
+            masks are resized before the crop, uniform between the two. By default none.
         classes: `masks` only: class list, a CSV file with the columns name, value and r,g,b; ROOT/classes.csv by
             default. Entries of one name are one class, so a table of values may merge them. Without a list, masks of 0
             and 255 (or 1) have the classes background and foreground.
@@ -137,8 +143,9 @@ class DataConfig(Config):
             config.yaml.
         window: In place of range: center and width of a range outside of which values are clipped, such as 40,400 in CT
             scans; or `file`, the window of the first training image that has one (DICOM).
-        mean: Mean per channel on the scale from 0 to 1. By default the dataset's own, ImageNet's for your own 8-bit
-            images, and that of the training images for more bits.
+        mean: Mean per channel on the scale from 0 to 1. By default, for 8-bit images, that of pretrained weights or of
+            `start`, or else the dataset's own (ImageNet's for your own images); for more bits that of the training
+            images.
         std: Standard deviation per channel, likewise.
         workers: Worker processes that load data; 0 loads in the training process. Results do not depend on it.
         on_bad: `raise` stops at the first unreadable training image; `skip` reads all images once before training and
@@ -161,6 +168,7 @@ class DataConfig(Config):
     erasing: Annotated[Number, Field(ge=0, le=1)] = 0.0
     cutout: NonNegativeInteger = 0
     crop: Side | None = None
+    scale: Annotated[tuple[Factor, Factor], AfterValidator(_not_descending)] | None = None
     classes: FilePath | None = None
     mask_suffix: Text = ""
     validation: Integer | Number = 0.1
@@ -242,6 +250,13 @@ class DataConfig(Config):
             raise ValueError("does not apply with augment: false")
         return value
 
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: Any, info: ValidationInfo) -> Any:
+        if scale is not None and info.data.get("crop", 0) is None:
+            raise ValueError("needs crop, so that all images of a batch have one size")
+        return scale
+
     @field_validator("flip")
     @classmethod
     def _check_flip(cls, flip: Any, info: ValidationInfo) -> Any:
@@ -263,3 +278,14 @@ class DataConfig(Config):
         if not 0 <= value < (1 if isinstance(value, float) else math.inf):
             raise ValueError("should be a number of images (an integer, 0 for none) or a fraction from 0 to below 1")
         return value
+
+
+def tasks_of(name: str) -> tuple[str, ...]:
+    """The tasks that a dataset may be for, as far as its name determines them.
+
+    >>> tasks_of("digits")
+    ('classification',)
+    """
+    if name in SEGMENTATION_NAMES:
+        return ("segmentation",)
+    return ("classification", "multi-label") if name in MULTI_LABEL_NAMES else ("classification",)

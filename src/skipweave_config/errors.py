@@ -26,8 +26,12 @@ class SkipweaveError(ValueError):
 
 
 @contextmanager
-def noted_in(problems: list[str]) -> Iterator[None]:
+def noted_in(problems: list[str], field: str = "") -> Iterator[None]:
     """Append the problems of a SkipweaveError raised in the block to a list, so that later checks run too.
+
+    Args:
+        problems: The list.
+        field: Name of the field that the problems are of, put in front of them.
 
     >>> problems = []
     >>> with noted_in(problems):
@@ -38,7 +42,7 @@ def noted_in(problems: list[str]) -> Iterator[None]:
     try:
         yield
     except SkipweaveError as error:
-        problems += error.problems
+        problems += [f"{field}: {problem}" if field else problem for problem in error.problems]
 
 
 class Stopped(SystemExit):

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from skipweave_config.config_files import as_plain
-from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig
-from skipweave_config.errors import SkipweaveError
+from skipweave_config.data_config import SEGMENTATION_NAMES, DataConfig, tasks_of
+from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fields import (
     FilePath,
     Flag,
@@ -21,7 +21,7 @@ from skipweave_config.fields import (
     Text,
 )
 from skipweave_config.hints import nearest
-from skipweave_config.model_table import COMPRESSION, check_args
+from skipweave_config.model_table import COMPRESSION, check_args, sparsify_density
 from skipweave_config.recipe import (
     MONITORS,
     DensifyConfig,
@@ -102,14 +102,25 @@ def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
 
 
 def check_loss(cls: type, loss: LossConfig, info: ValidationInfo) -> LossConfig:
-    """Validator of `loss`: no label smoothing of segmentation masks, and no losses of masks for single labels."""
+    """Validator of `loss`: no label smoothing of masks, no losses of masks for labels of images, and class weights."""
     data = info.data.get("data")
-    if data and data.name in SEGMENTATION_NAMES and loss.label_smoothing:
-        raise SkipweaveError(f"label_smoothing is not for the segmentation masks of {data.name}: leave it out")
-    if data and data.name not in SEGMENTATION_NAMES and loss.name != "cross_entropy":
-        raise SkipweaveError(
-            f"name {loss.name} is for segmentation masks, which {data.name} does not have: leave it out"
-        )
+    if data is None:
+        return loss
+    problems = []
+    if data.name in SEGMENTATION_NAMES:
+        if loss.label_smoothing:
+            problems.append(f"label_smoothing is not for the segmentation masks of {data.name}: leave it out")
+        if loss.class_weights == "balanced":
+            problems.append(f"class_weights is balanced, but {data.name} has masks: use median_frequency")
+    else:
+        if loss.name != "cross_entropy":
+            problems.append(
+                f"name {loss.name} is for segmentation masks, which {data.name} does not have: leave it out"
+            )
+        if loss.class_weights == "median_frequency":
+            problems.append(f"class_weights is median_frequency, but {data.name} has no masks: use balanced")
+    if problems:
+        raise SkipweaveError(*problems)
     return loss
 
 
@@ -131,12 +142,22 @@ def check_precision(cls: type, precision: str, info: ValidationInfo) -> str:
 def check_monitor(cls: type, monitor: str | None, info: ValidationInfo) -> str | None:
     """Validator of `monitor`: a metric of the task, as far as the name of the dataset determines that."""
     data = info.data.get("data")
-    masks = data is not None and data.name in SEGMENTATION_NAMES
-    tasks = ("segmentation",) if masks else ("classification", "multi-label") if data else tuple(MONITORS)
+    tasks = tasks_of(data.name) if data else tuple(MONITORS)
     valid = list(dict.fromkeys(name for task in tasks for name in MONITORS[task]))
     if monitor is not None and monitor not in valid:
         raise ValueError(f"{nearest(monitor, valid)}should be one of {', '.join(valid)}")
     return monitor
+
+
+def check_links(densify: DensifyConfig, args: Mapping[str, Any] | None) -> DensifyConfig:
+    """Check that a model's arguments sparsify the network that links are to be added to; None if they are not known.
+
+    Raises:
+        SkipweaveError: They do not.
+    """
+    if densify.every and args is not None and sparsify_density(args) is None:
+        raise SkipweaveError("every needs a network to add links to: give model.args.sparsify a density to start from")
+    return densify
 
 
 class FitConfig(Config):
@@ -150,10 +171,10 @@ class FitConfig(Config):
         loss: The loss.
         ema: An exponential moving average of the weights.
         mix: Mixup and CutMix.
-        monitor: Metric of the validation images by which the best epoch is chosen, and which `early_stopping` and the
-            schedule `plateau` watch: by default `top1_error`, `mean_average_precision` with several labels per image,
-            `mean_iou` for masks. Others are top1_accuracy, top5_error, balanced_accuracy and macro_f1; mean_dice and
-            pixel_accuracy for masks; loss.
+        monitor: Metric of the validation images by which the best epoch is chosen (of equal values that with the lowest
+            validation loss), and which `early_stopping` and the schedule `plateau` watch: by default `top1_error`,
+            `mean_average_precision` with several labels per image, `mean_iou` for masks. Others are top1_accuracy,
+            top5_error, balanced_accuracy and macro_f1; mean_dice and pixel_accuracy for masks; loss.
         early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
         start: Weights to start from: a run directory, a file of weights (.safetensors of this library or timm, .pth of
@@ -161,7 +182,8 @@ class FitConfig(Config):
             is random. Random initialization by default.
         freeze: Parts of the network that are not trained, with their running statistics: `none`, `stem`, `stages` (all
             but the classifier), or a number of stages from the stem on.
-        freeze_norms: Whether the running statistics, weights and biases of all batch norms stay as they are.
+        freeze_norms: Whether the running statistics, weights and biases of all batch norms stay as they are; for models
+            with batch norms.
         epochs: Passes over the training images.
         batch_size: Images per batch, over all processes together; a step takes one batch, or `optim.accumulate` of
             them. An incomplete last one of an epoch is dropped.
@@ -217,14 +239,19 @@ class FitConfig(Config):
     @field_validator("densify")
     @classmethod
     def _check_densify(cls, densify: DensifyConfig, info: ValidationInfo) -> DensifyConfig:
-        ema, optim = info.data.get("ema"), info.data.get("optim")
+        ema, optim, model = (info.data.get(name) for name in ("ema", "optim", "model"))
+        problems: list[str] = []
+        with noted_in(problems):
+            check_links(densify, model.args if model else None)
         if densify.every and ema and ema.decay:
-            raise SkipweaveError("every cannot be set with ema.decay: links are added to one network only")
+            problems.append("every cannot be set with ema.decay: links are added to one network only")
         if densify.every and optim and optim.name not in _MOMENTS_PER_WEIGHT:
-            raise SkipweaveError(
+            problems.append(
                 f"every cannot be set with the optimizer {optim.name}: links are added to the state of "
                 f"{', '.join(_MOMENTS_PER_WEIGHT)}"
             )
+        if problems:
+            raise SkipweaveError(*problems)
         return densify
 
     @field_validator("start")

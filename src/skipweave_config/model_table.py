@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,3 +62,14 @@ def check_args(cls: type, args: dict[str, Any], info: ValidationInfo) -> dict[st
         listed = f"valid names: {', '.join(valid)}"
         raise SkipweaveError(*(f"unknown argument {one!r} of {name}: {nearest(one, valid)}{listed}" for one in unknown))
     return args
+
+
+def sparsify_density(args: Mapping[str, Any]) -> float | None:
+    """The density that a model's arguments ask `sparsify` for; None if they do not.
+
+    >>> sparsify_density({"sparsify": {"density": 0.1, "pattern": "block"}})
+    0.1
+    """
+    asked = args.get("sparsify")
+    density = asked.get("density") if isinstance(asked, Mapping) else asked
+    return float(density) if isinstance(density, int | float) else None

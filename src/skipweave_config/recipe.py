@@ -33,7 +33,10 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 
 def _check_name(name: str) -> str:
     if name not in optimizer_table():
-        raise ValueError(f"{nearest(name, optimizer_table())}should be one of {', '.join(optimizer_table())}")
+        raise ValueError(
+            f"{nearest(name, optimizer_table(), 3)}should be one of timm.optim.list_optimizers(), but not kron or "
+            "those that need another package or second derivatives"
+        )
     return name
 
 
@@ -234,7 +237,7 @@ class EarlyStoppingConfig(Config):
     """The end of a run whose metric of the validation images does not improve any more.
 
     Attributes:
-        patience: Epochs without a new best one after which training stops; 0 to train to the end.
+        patience: Epochs without a better value after which training stops; 0 to train to the end.
     """
 
     patience: NonNegativeInteger = 0

@@ -25,6 +25,7 @@ from skipweave_config.fit_config import (
     ModelConfig,
     Precision,
     check_epochs,
+    check_links,
     check_loss,
     check_mix,
     check_monitor,
@@ -59,6 +60,11 @@ class NetworkConfig(Config):
     densify: DensifyConfig = nested(DensifyConfig)
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
+
+    @field_validator("densify")
+    @classmethod
+    def _check_densify(cls, densify: DensifyConfig, info: ValidationInfo) -> DensifyConfig:
+        return check_links(densify, info.data.get("args"))
 
     @property
     def title(self) -> str:

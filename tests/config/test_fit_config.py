@@ -8,6 +8,7 @@ from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig, ModelConfig, differences
 from skipweave_config.recipe import DensifyConfig, LossConfig, OptimConfig, ScheduleConfig
+from skipweave_config.study_config import NetworkConfig
 from tests.errors import assert_each_reports, assert_reports
 
 
@@ -39,6 +40,13 @@ def test_a_decay_falls_after_every_epoch():
     assert [schedule.factor(step, 40, step // 20) for step in (0, 19, 20)] == [1, 1, 0.995]
 
 
+CAMVID = DataConfig("camvid", root=".")
+
+
+def sparse(sparsify):
+    return ModelConfig("sparsenet40_12", {"sparsify": sparsify})
+
+
 def problems(make):
     with pytest.raises(SkipweaveError) as caught:
         make()
@@ -57,7 +65,7 @@ def test_all_mistakes_are_reported_at_once():
         (lambda: OptimConfig(lr=0), ("lr", "0")),
         (lambda: FitConfig(monitor="mean_iou"), ("monitor", "'mean_iou'", "macro_f1")),
         (lambda: FitConfig(monitor="macro_f2"), ("monitor", "'macro_f2'", "did you mean macro_f1?")),
-        (lambda: FitConfig(data=DataConfig("camvid", root="."), monitor="macro_f1"), ("monitor", "mean_dice")),
+        (lambda: FitConfig(data=CAMVID, monitor="macro_f1"), ("monitor", "mean_dice")),
         (lambda: OptimConfig("rmsprob", lr=0.1), ("name", "'rmsprob'", "rmsprop")),
         (lambda: OptimConfig("rmsprop", lr=0.1, nesterov=True), ("nesterov", "True")),
         (lambda: OptimConfig(lr=float("nan")), ("lr", "nan")),
@@ -82,7 +90,13 @@ def test_all_mistakes_are_reported_at_once():
             lambda: FitConfig(epochs=1, loss=LossConfig(last_epochs=2)),
             ("epochs", "1"),
         ),
-        (lambda: FitConfig(devices=2, densify=DensifyConfig(every=1)), ("devices", "2")),
+        (lambda: FitConfig(sparse(0.1), devices=2, densify=DensifyConfig(every=1)), ("devices", "2")),
+        (lambda: FitConfig(densify=DensifyConfig(every=1)), ("densify", "every", "model.args.sparsify")),
+        (lambda: FitConfig(sparse({"rule": "ceil"}), densify=DensifyConfig(every=1)), ("model.args.sparsify",)),
+        (lambda: NetworkConfig("sparsenet40_12", densify=DensifyConfig(every=1)), ("model.args.sparsify",)),
+        (lambda: FitConfig(loss=LossConfig(class_weights="median_frequency")), ("class_weights", "digits", "balanced")),
+        (lambda: FitConfig(data=CAMVID, loss=LossConfig(class_weights="balanced")), ("class_weights", "camvid")),
+        (lambda: FitConfig(monitor="mean_average_precision"), ("monitor", "'mean_average_precision'", "top1_error")),
         (lambda: FitConfig(max_memory="8 bananas"), ("max_memory", "'8 bananas'")),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.fit_config import FitConfig
+from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.recipe import DensifyConfig, EmaConfig, LossConfig, MixConfig, OptimConfig, ScheduleConfig
 from skipweave_config.study_config import StudyConfig
 
@@ -33,7 +33,7 @@ def test_fields_that_do_not_go_together(kind: type, values: dict[str, object], b
 )
 def test_links_are_added_to_one_network_and_to_moments_of_its_shape(values: dict[str, object], name: str):
     with pytest.raises(SkipweaveError) as caught:
-        FitConfig(densify=DensifyConfig(every=5), **values)
+        FitConfig(ModelConfig(args={"sparsify": 0.1}), densify=DensifyConfig(every=5), **values)
     (problem,) = caught.value.problems
     assert problem.startswith("densify: every cannot be set with")
     assert name in problem

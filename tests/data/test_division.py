@@ -99,8 +99,10 @@ def test_folds_without_images_raise(photos):
 
 
 def test_a_class_of_one_group_cannot_be_divided(tmp_path, make_images):
-    make_images(tmp_path, {"all": 8})
-    rows = [f"all/{number}.png,{'ape' if number < 4 else 'cow'},{'p' if number < 4 else number}" for number in range(8)]
+    make_images(tmp_path, {"all": 12})
+    rows = [
+        f"all/{number}.png,{'ape' if number < 4 else 'cow'},{'p' if number < 4 else number}" for number in range(12)
+    ]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label,group", *rows]))
     data = csv(tmp_path / "labels.csv", folds=2, fold=2, validation=0)
     assert set(data.test.labels) == {1}

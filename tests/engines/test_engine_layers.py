@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import skipweave
-from skipweave.engines.engine_layers import BlockConv, ConcatNorm, engine_form
+from skipweave.engines.engine_layers import ConcatNorm, GroupedConv, engine_form
 from skipweave.layers import ChannelSparseConv2d, ConcatRead
 
 
@@ -29,17 +29,17 @@ def test_a_reader_as_a_batch_norm(widths: tuple[int, ...]):
         dict(kernel_size=3, padding="same", padding_mode="reflect"),
     ],
 )
-def test_blocks_as_gathers_and_dense_convolutions(arguments: dict):
+def test_blocks_as_a_gather_and_a_grouped_convolution(arguments: dict):
     layer = ChannelSparseConv2d(24, 32, density=0.5, pattern="block", block=8, seed=1, **arguments)
     images = torch.randn(2, 24, 9, 7)
     with torch.inference_mode():
-        torch.testing.assert_close(BlockConv(layer)(images), layer.to_dense()(images), rtol=0, atol=1e-5)
+        torch.testing.assert_close(GroupedConv(layer)(images), layer.to_dense()(images), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("sparsify", "kind"),
     [
-        (dict(density=0.5, pattern="block", block=8), BlockConv),
+        (dict(density=0.5, pattern="block", block=8), GroupedConv),
         (dict(density=0.5, pattern="block", block=4), nn.Conv2d),
         (dict(density=0.5), nn.Conv2d),
     ],

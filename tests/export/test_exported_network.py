@@ -196,3 +196,10 @@ def test_models_without_a_description_raise(tmp_path: Path):
     export_model(nn.Conv2d(3, 2, 1), tmp_path, input_size=(3, 8, 8))
     with raises("damaged", "model.onnx"):
         load_exported(tmp_path / "model.onnx")
+
+
+def test_metadata_have_whether_images_have_several_labels(made_before: Trained):
+    network, description = made_before
+    model = to_onnx(network, replace(description, multi_label=True))
+    metadata = {entry.key: entry.value for entry in onnx.load_from_string(model.content).metadata_props}
+    assert metadata["multi_label"] == "true"

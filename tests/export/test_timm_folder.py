@@ -56,6 +56,22 @@ def test_timm_gets_the_preprocessing(tmp_path: Path):
     assert tuple(normalize.std.tolist()) == pytest.approx(description.preprocessing.std)
 
 
+def test_several_labels_per_image_are_in_config_and_card(tmp_path: Path):
+    network, description = trained("sparsenet")
+    several = replace(description, multi_label=True)
+    config = hub_config(network, several)
+    assert config["problem_type"] == "multi_label_classification"
+    assert "problem_type" not in hub_config(network, description)
+    assert "sigmoid" in model_card(several, 1, {})
+    assert "sigmoid" not in model_card(description, 1, {})
+    save_weights(tmp_path / "model.safetensors", network.state_dict(), several)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), network(images))
+
+
 def test_a_loaded_network_takes_other_classes(tmp_path: Path):
     network, description = trained("densenet_bc")
     save_weights(tmp_path / "model.safetensors", network.state_dict(), description)

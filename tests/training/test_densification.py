@@ -15,7 +15,6 @@ from skipweave.training.run.run_directory import RunDirectory
 from skipweave.transforms import sparsify
 from skipweave.transforms.compression.densify import sparse_layers
 from skipweave_config.config_files import as_plain
-from tests.errors import raises
 
 
 @pytest.mark.parametrize(
@@ -138,8 +137,3 @@ def test_the_network_is_loaded_with_the_added_links(uninterrupted: RunDirectory)
 def summary_parameters(folder: RunDirectory) -> int:
     summary = folder.read_summary()
     return summary.parameters if summary else 0
-
-
-def test_a_network_without_links_to_add_raises(tiny: Callable[..., FitConfig]) -> None:
-    with raises("densify", "model.args.sparsify"):
-        fit(tiny(densify=DensifyConfig(every=5)))

@@ -7,6 +7,7 @@ from skipweave.training import ModelConfig, fit, load_weights
 from skipweave.training.freezing import freeze
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import OptimConfig
+from tests.errors import raises
 
 MODELS = ["sparsenet40_12", "delugenet146", "seqresnet_k8_r4_n1", "logdensenet_v1_12_16", "resnet18"]
 
@@ -49,6 +50,27 @@ def test_frozen_norms_keep_statistics_and_parameters(tiny):
     assert norms
     for name, value in after.state_dict().items():
         assert torch.equal(value, theirs[name]) == (name.rpartition(".")[0] in norms), name
+
+
+@pytest.mark.parametrize(
+    "name", ["densenet40_12", "sparsenet_sum56", "delugenet146", "fc_densenet56", "efficientnet_b0"]
+)
+def test_frozen_norms_have_no_parameter_of_one_dimension_left(name):
+    """But for biases of convolutions and of the classifier, and the depthwise weights across nodes."""
+    model = timm.create_model(name)
+    kept = freeze(name, model, "none", norms=True)
+    assert kept == [part for part in model.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+    owners = {key.rpartition(".")[0] for key in trained_parameters(model)}
+    assert owners
+    assert {type(model.get_submodule(owner)).__name__ for owner in owners} <= {
+        *("Conv2d", "ConvTranspose2d", "Linear", "CrossConv"),
+    }
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vit_tiny_patch16_224", "resnet50_gn"])
+def test_a_network_without_batch_norms_has_none_to_freeze(name):
+    with raises("freeze_norms", name):
+        freeze(name, timm.create_model(name), "none", norms=True)
 
 
 @pytest.mark.parametrize(("name", "parts"), [("sparsenet40_12", 4), ("fc_densenet56", "stem"), ("fc_densenet56", 1)])

@@ -11,6 +11,7 @@ from torch import nn
 from skipweave import create_model
 from skipweave.analysis.memory import peak_bytes
 from skipweave.training import FitConfig, OptimConfig, fit
+from skipweave.training.freezing import freeze
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Classification
@@ -140,3 +141,56 @@ def test_averaged_weights_take_memory_of_their_own():
 def test_an_optimizer_that_reads_values_cannot_be_planned():
     with raises("max_memory", "adamp"):
         plan_memory(make, Classification(10), OptimConfig("adamp", lr=0.1), (3, SIDE, SIDE), batch_size=4, limit=10**12)
+
+
+def frozen_plan(parts: str | int, *, norms: bool = False, batch_size: int = 4, limit: int = 10**12) -> MemoryPlan:
+    freezing = partial(freeze, "sparsenet_bc100_24", parts=parts, norms=norms)
+    task = Classification(10)
+    shape = (3, SIDE, SIDE)
+    return plan_memory(make, task, OptimConfig(), shape, batch_size=batch_size, limit=limit, freeze=freezing)
+
+
+def test_frozen_stages_need_less_memory() -> None:
+    needed = [frozen_plan(parts).bytes for parts in ("none", 1, 2, "stages")]
+    assert needed[0] == plan(10**12, 4).bytes
+    assert needed == sorted(set(needed), reverse=True)
+
+
+def test_frozen_stages_are_planned_as_they_train() -> None:
+    network = make()
+    for module in freeze("sparsenet_bc100_24", network.train(), 2, norms=False):
+        module.eval()
+    images, labels = torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(10, (BATCH,))
+    optimizer = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], lr=0.1, momentum=0.9)
+
+    def steps() -> None:
+        for _ in range(2):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            optimizer.step()
+
+    given = [*network.parameters(), *network.buffers(), images, labels]
+    held = peak_bytes(steps, given) + sum(tensor.nbytes for tensor in given)
+    assert 0.95 < frozen_plan(2, batch_size=BATCH).bytes / held < 1.25
+
+
+def test_a_single_image_is_enough_with_frozen_norms() -> None:
+    one = frozen_plan("none", norms=True, batch_size=1).bytes
+    assert frozen_plan("none", norms=True, limit=one).batch_size >= 1
+    with raises("max_memory"):
+        frozen_plan("none", limit=one)
+
+
+def test_a_run_with_frozen_stages_has_a_larger_batch(tiny: Callable[..., FitConfig]) -> None:
+    settled = [
+        RunDirectory(fit(tiny(epochs=1, max_memory="1MB", freeze=parts)).run_dir).read_config()
+        for parts in ("none", "stages")
+    ]
+    plain, frozen = ((not each.grad_checkpointing, each.batch_size) for each in settled)
+    assert plain < frozen
+
+
+def test_networks_that_do_not_support_activation_checkpointing_are_planned_without() -> None:
+    build = partial(create_model, "vgg11", num_classes=10)
+    with raises("max_memory"):
+        plan_memory(build, Classification(10), OptimConfig(), (3, 32, 32), batch_size=4, limit=2**20)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from skipweave.data import DataConfig, load, workers_warning
@@ -12,7 +13,7 @@ from skipweave.data.loader_workers import check_workers
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
-from skipweave.training import Callback, FitConfig, LossConfig, ModelConfig, RunStart, fit, load_run
+from skipweave.training import Callback, FitConfig, ModelConfig, OptimConfig, RunStart, fit, load_run
 from skipweave.training.preflight import notes_before
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
@@ -80,6 +81,39 @@ def test_too_small_images_are_reported_with_the_smallest_size(tmp_path, model, s
     assert_reports(found, *named)
 
 
+def test_mistakes_of_the_config_are_reported_before_data_is_read(tmp_path):
+    """With data that does not exist, which would be the only problem if it was read first."""
+    config = FitConfig(
+        ModelConfig("inception_v3"),
+        DataConfig("folder", root=tmp_path / "nowhere"),
+        OptimConfig("adamw", lr=0.1, args={"betas": "x"}),
+        start=tmp_path / "nothing.pth",
+        freeze=99,
+        grad_checkpointing=True,
+        compile_units=True,
+        output=tmp_path / "runs",
+    )
+    named = [("compile_units",), ("grad_checkpointing", "inception_v3"), ("freeze", 99, "inception_v3")]
+    named += [("start", tmp_path / "nothing.pth"), ("optim", "adamw")]
+    assert_each_reports(problems(config), *named)
+    norms = replace(config, model=ModelConfig("sparsenet40_12", {"norm_layer": "group"}), freeze=9)
+    norms = replace(norms, compile_units=False, start=None, optim=OptimConfig(), freeze_norms=True)
+    assert_each_reports(problems(norms), ("freeze_norms", "sparsenet40_12"), ("freeze", 9, "sparsenet40_12"))
+    norms = replace(norms, freeze="none")
+    masks = replace(norms, model=ModelConfig("fc_densenet56", pretrained=True), freeze_norms=False)
+    assert_each_reports(problems(masks), ("model", "fc_densenet56"), ("model", "fc_densenet56"))
+    wrong = replace(norms, model=ModelConfig("sparsenet40_12", {"norm_layer": "instance"}), freeze_norms=False)
+    assert_each_reports(problems(wrong), ("model", "norm_layer", "'instance'"))
+
+
+@pytest.mark.parametrize("content", [b"no weights", None])
+def test_a_damaged_file_to_start_from_is_reported_before_data_is_read(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content) if content else torch.save({"epoch": 1}, path)
+    data = DataConfig("folder", root=tmp_path / "nowhere")
+    assert_each_reports(problems(FitConfig(SMALL, data, start=path, output=tmp_path / "runs")), ("start", path))
+
+
 def test_the_least_size_trains(tmp_path):
     config = settings(tmp_path, {"cat": 5, "ape": 5})
     fit(replace(config, data=replace(config.data, image_size=4)))
@@ -140,7 +174,7 @@ def test_more_workers_than_cores_are_reported(tmp_path):
     many = replace(config, data=replace(config.data, workers=cores() + 1))
     *_, note = notes_before(many, load(many.data))
     assert_reports(note, "workers", cores() + 1, cores())
-    assert notes_before(config, load(config.data)) == ("training images per class: ape 2, cat 3",)
+    assert not any("workers" in note for note in notes_before(config, load(config.data)))
     assert workers_warning(cores()) == ""
     assert_reports(workers_warning(cores(), 2), "2 processes")
     for wrong in (-1, 1025):
@@ -148,25 +182,6 @@ def test_more_workers_than_cores_are_reported(tmp_path):
             check_workers(wrong)
         with raises("workers", wrong):
             DataConfig(workers=wrong)
-
-
-def test_imbalanced_classes_are_noted_unless_they_are_balanced(tmp_path):
-    config = settings(tmp_path, {"cat": 3, "ape": 15})
-    counts, warning = notes_before(config, load(config.data))
-    assert counts == "training images per class: ape 12, cat 2"
-    assert "ape has 6.0 times" in warning
-    assert all(option in warning for option in ("loss.class_weights balanced", "data.sampling balanced"))
-    weighted = replace(config, loss=LossConfig(class_weights="balanced"))
-    sampled = replace(config, data=replace(config.data, sampling="balanced"))
-    for balanced in (weighted, sampled):
-        assert notes_before(balanced, load(balanced.data)) == (counts,)
-    run = fit(replace(weighted, data=sampled.data))
-    assert "class weights: ape 0.583, cat 3.500" in (run.run_dir / "log.txt").read_text()
-
-
-def test_many_classes_are_summarized(tmp_path):
-    config = settings(tmp_path, {f"c{number:02}": 2 + (number == 7) for number in range(21)})
-    assert notes_before(config, load(config.data)) == ("training images per class: 1 (c00) to 2 (c07)",)
 
 
 def test_an_image_may_have_one_label_or_none(tmp_path):
@@ -180,6 +195,19 @@ def test_an_image_may_have_one_label_or_none(tmp_path):
         fit(FitConfig(SMALL, data, monitor="balanced_accuracy", batch_size=4, output=tmp_path, accelerator="cpu"))
     with pytest.raises(SkipweaveError, match=r"data\.sampling is balanced"):
         load(replace(data, sampling="balanced"))
+
+
+def test_a_split_without_any_label_raises_before_training(tmp_path):
+    root = pictures(tmp_path / "photos", {"all": 12})
+    splits = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
+    rows = [f"all/{number}.png,{int(number < 6)},{int(number < 2)},{split}" for number, split in enumerate(splits)]
+    (root / "labels.csv").write_text("\n".join(["path,lesion,scar,split", *rows]))
+    data = DataConfig(name="csv", labels=root / "labels.csv", image_size=16)
+    config = FitConfig(SMALL, data, epochs=1, batch_size=4, output=tmp_path / "runs", accelerator="cpu")
+    (problem,) = problems(config)
+    assert_reports(problem, "validation, test", "lesion, scar", "mAP")
+    (problem,) = problems(replace(config, monitor="macro_f1"))
+    assert_reports(problem, "macro F1")
 
 
 def masks(root: Path, sides: list[int], classes: str = "name\nground\nroad\n") -> DataConfig:

@@ -1,6 +1,6 @@
 """Image datasets: splits, transforms, checks and reproducible loading."""
 
-from skipweave.data.datasets import ClassificationData, check_classes, load, with_normalization
+from skipweave.data.datasets import ClassificationData, check_classes, load, renormalize, with_normalization
 from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
 from skipweave.data.images.decoding import open_image, read_header
@@ -47,6 +47,7 @@ __all__ = [
     "mix_seed",
     "open_image",
     "read_header",
+    "renormalize",
     "steps_per_epoch",
     "with_normalization",
     "workers_warning",

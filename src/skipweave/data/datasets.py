@@ -11,6 +11,7 @@ from skipweave.data.division import complete
 from skipweave.data.image_datasets import FileDataset, ImageDataset
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation import SegmentationData, load_segmentation
+from skipweave.data.segmentation.joint_transforms import JointEvalTransform
 from skipweave.data.sources.named_datasets import read
 from skipweave.data.sources.python_datasets import PythonDataset
 from skipweave.data.splits import Labels, class_counts
@@ -130,6 +131,20 @@ def with_normalization(config: DataConfig, data: ClassificationData | Segmentati
     if own.clip:
         return replace(config, window=((low + high) / 2, high - low), mean=own.mean, std=own.std)
     return replace(config, range=own.range, mean=own.mean, std=own.std)
+
+
+def renormalize(
+    config: DataConfig, data: ClassificationData | SegmentationData
+) -> ClassificationData | SegmentationData:
+    """Return 8-bit data whose images are normalized by the mean and std of a config, as if it was loaded by that."""
+    assert config.mean
+    assert config.std
+    assert data.preprocessing.range is None
+    preprocessing = replace(data.preprocessing, mean=config.mean, std=config.std)
+    if isinstance(data, SegmentationData):
+        training = replace(data.train_transform, preprocessing=preprocessing)
+        return replace(data, train_transform=training, eval_transform=JointEvalTransform(preprocessing))
+    return replace(data, train_transform=train_transform(config, preprocessing), eval_transform=preprocessing)
 
 
 def _load_classification(

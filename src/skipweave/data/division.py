@@ -40,7 +40,7 @@ def _hold_out_fold(splits: DatasetSplits, config: DataConfig) -> DatasetSplits:
     if train.groups is None and train.labels.ndim == 1:
         fold = stratified_folds(train.labels, folds, config.split_seed)
     else:
-        fold = grouped_parts(train.labels, _groups(train), [1 / folds] * folds, config.split_seed)
+        fold = grouped_parts(train.labels, _groups(train), [1] * folds, config.split_seed)
     if empty := [number + 1 for number in range(folds) if number not in fold]:
         raise SkipweaveError(
             f"fold(s) {', '.join(map(str, empty))} of {folds} would be empty: there are {len(train)} images"
@@ -55,10 +55,10 @@ def _hold_out(splits: DatasetSplits, name: str, held_out: int | float, seed: int
     train, purpose = splits.train, {"val": "validation", "test": "testing"}[name]
     if train.groups is None and train.labels.ndim == 1:
         return _with_held_out(splits, name, *stratified_split(train.labels, held_out, seed, purpose))
-    fraction = held_out if isinstance(held_out, float) else held_out / max(len(train), 1)
-    if not fraction < 1:
+    count = round(held_out * len(train)) if isinstance(held_out, float) else held_out
+    if not count < len(train):
         raise SkipweaveError(f"cannot take {held_out} of {len(train)} images for {purpose}")
-    held = grouped_parts(train.labels, _groups(train), [1 - fraction, fraction], seed) == 1
+    held = grouped_parts(train.labels, _groups(train), [len(train) - count, count], seed) == 1
     return _with_held_out(splits, name, np.flatnonzero(~held), np.flatnonzero(held))
 
 

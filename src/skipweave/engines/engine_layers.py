@@ -7,7 +7,7 @@ from skipweave.layers import ChannelSparseConv2d, ConcatRead
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.transforms import optimize_for_inference
 
-_SMALLEST_BLOCK = 8  # output channels: below, the gathers of a block cost more than the links that it leaves out
+_SMALLEST_BLOCK = 8  # output channels: below, the gather costs more than the links that are left out
 
 
 class ConcatNorm(nn.Module):
@@ -28,51 +28,43 @@ class ConcatNorm(nn.Module):
         return self.norm(torch.cat(nodes, 1) if len(nodes) > 1 else nodes[0]).relu()
 
 
-class BlockConv(nn.Module):
-    """A channel-sparse convolution as a gather and a dense convolution for each block of outputs.
+class GroupedConv(nn.Module):
+    """A channel-sparse convolution as a gather of the inputs of all blocks and one grouped convolution.
 
     Shape: (N, in_channels, H, W) to (N, out_channels, H', W').
     """
 
+    sources: Tensor
+
     def __init__(self, layer: ChannelSparseConv2d) -> None:
         super().__init__()
-        self.sources = [f"sources_{number}" for number in range(len(layer.index))]
-        for name, sources in zip(self.sources, layer.index.long(), strict=True):
-            self.register_buffer(name, sources)
-        biases = layer.bias.split(layer.block) if layer.bias is not None else [None] * len(layer.index)
-        self.convs = nn.ModuleList(
-            _dense(layer, weight, bias) for weight, bias in zip(layer.weight.split(layer.block), biases, strict=True)
-        )
+        self.register_buffer("sources", layer.index.flatten().long())
+        self.conv = nn.Conv2d(
+            len(self.sources),
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            groups=len(layer.index),
+            bias=layer.bias is not None,
+            padding_mode=layer.padding_mode,
+        ).to(layer.weight)
+        self.conv.load_state_dict({name: tensor for name, tensor in layer.state_dict().items() if name != "index"})
+        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved map."""
-        gathered = (x.index_select(1, getattr(self, name)) for name in self.sources)
-        return torch.cat([conv(inputs) for conv, inputs in zip(self.convs, gathered, strict=True)], 1)
-
-
-def _dense(layer: ChannelSparseConv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """The dense convolution of one block, from its gathered inputs."""
-    conv = nn.Conv2d(
-        weight.shape[1],
-        weight.shape[0],
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        bias=bias is not None,
-        padding_mode=layer.padding_mode,
-    ).to(weight)
-    state = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    conv.load_state_dict(state)
-    return conv.eval()
+        convolved: Tensor = self.conv(x.index_select(1, self.sources))
+        return convolved
 
 
 def engine_form(network: nn.Module, input_size: InputSize) -> nn.Module:
     """A copy of a network, with the same outputs, in the layers that inference engines run fastest.
 
     Batch norms are folded (`skipweave.optimize_for_inference`), the scale and shift of readers become batch norms, and
-    channel-sparse convolutions become dense ones: one per block where at least 8 outputs share their inputs, otherwise
-    one with zeros.
+    channel-sparse convolutions become a gather and a grouped convolution where at least 8 outputs share their inputs,
+    otherwise a dense convolution with zeros.
 
     Args:
         network: In evaluation mode, on the CPU.
@@ -92,4 +84,4 @@ def engine_form(network: nn.Module, input_size: InputSize) -> nn.Module:
 
 def _engine_conv(layer: ChannelSparseConv2d) -> nn.Module:
     in_blocks = layer.block >= _SMALLEST_BLOCK and len(layer.index) > 1
-    return BlockConv(layer) if in_blocks else layer.to_dense()
+    return GroupedConv(layer) if in_blocks else layer.to_dense()

@@ -27,7 +27,8 @@ def to_onnx(network: nn.Module, description: Description) -> OnnxModel:
 
     The input `images` is (N, C, H, W) float32, preprocessed as in the description, with dynamic N; for segmentation, H
     and W are dynamic too. The outputs are `logits`, then those of the exits. The model's metadata hold the description:
-    `model`, `args`, `data`, `classes`, `preprocessing`, `palette`; all but strings are JSON.
+    `model`, `args`, `data`, `classes`, `preprocessing`, `palette`, and `multi_label` if images have any number of
+    labels; all but strings are JSON.
 
     Args:
         network: Network in evaluation mode on the CPU, as returned by `load_run` and `load_weights`.

@@ -22,7 +22,8 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
 
     timm builds the network by its registered name and arguments, and preprocesses images by `pretrained_cfg`. It
     resizes with Pillow, not torch: resized pixels may differ by 1 of 255. timm has no value range for images of more
-    than 8 bits; it is stored as `value_range`.
+    than 8 bits; it is stored as `value_range`. If an image has any number of labels, so that probabilities are sigmoids
+    of the logits, `problem_type` is `multi_label_classification`, as in transformers; timm does not use it.
 
     Args:
         network: Network whose `pretrained_cfg` names its first and last layer.
@@ -47,6 +48,7 @@ def hub_config(network: nn.Module, description: Description) -> dict[str, Any]:
         "architecture": description.model,
         "num_classes": len(description.classes),
         "label_names": list(description.classes),
+        **({"problem_type": "multi_label_classification"} if description.multi_label else {}),
         **({"label_values": list(description.values)} if description.palette else {}),
         **({"value_range": list(images.range)} if (images := description.preprocessing).range else {}),
         **({"value_clip": True} if images.clip else {}),
@@ -91,6 +93,7 @@ def model_card(description: Description, parameters: int, metrics: Mapping[str, 
         "network": f"`{_code(description.model)}`",
         "arguments": f"`{_code(json.dumps(dict(description.args)))}`",
         "trained on": f"`{_code(description.data)}`, {len(description.classes)} classes",
+        **({"labels": "any number per image; probabilities are sigmoids"} if description.multi_label else {}),
         "parameters": f"{parameters:,}",
         "images": f"{'gray' if images.channels == 1 else f'{images.channels} channels'}, {size}",
         **_values(description),

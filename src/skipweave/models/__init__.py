@@ -6,7 +6,7 @@ from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
 from skipweave.models.kept_links import keep_links
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
 from skipweave.models.plain import PlainNet
-from skipweave.models.registry import arguments_of, check_pretrained, create_model, list_models
+from skipweave.models.registry import arguments_of, check_pretrained, create_model, list_models, pretrained_statistics
 from skipweave.models.seqresnet import SeqResNet
 from skipweave.models.sparsenet import SparseNet
 from skipweave.models.sparsenet_sum import SparseSumNet
@@ -27,4 +27,5 @@ __all__ = [
     "from_densenet_layout",
     "keep_links",
     "list_models",
+    "pretrained_statistics",
 ]

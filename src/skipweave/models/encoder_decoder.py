@@ -138,6 +138,14 @@ def parse(name: str) -> Parts:
     return parts
 
 
+def encoder_statistics(parts: Parts) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and std per channel that the pretrained weights of SMP's own encoder expect, of RGB images on [0, 1]."""
+    settings = _smp().encoders.encoders[parts.encoder]["pretrained_settings"][_weights(parts)]
+    mean, std = settings.get("mean"), settings.get("std")
+    plain = settings.get("input_space", "RGB") == "RGB" and list(settings.get("input_range") or [0, 1]) == [0, 1]
+    return (tuple(mean), tuple(std)) if mean and std and plain else None
+
+
 def _smp() -> ModuleType:
     """The package, which is imported when it is first needed.
 

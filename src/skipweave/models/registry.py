@@ -1,6 +1,5 @@
 """Registration of models with timm, which takes place when skipweave is imported."""
 
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -12,10 +11,10 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from skipweave.models.classifier import ClassifierNet, StagedNet
-from skipweave.models.encoder_decoder import EncoderDecoder, is_encoder_decoder, parse
+from skipweave.models.encoder_decoder import EncoderDecoder, encoder_statistics, is_encoder_decoder, parse
 from skipweave.models.published_weights import PUBLISHED
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.hints import misplaced_file
+from skipweave_config.hints import misplaced_file, nearest
 
 # Arguments of timm's builder.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
@@ -38,11 +37,9 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     """
     build = EncoderDecoder if is_encoder_decoder(name) else timm.create_model
     if build is timm.create_model and not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise SkipweaveError(
-            f"unknown model {name!r}: {hint}`skipweave models` lists ours (timm knows them after `import skipweave`)"
-            f"{misplaced_file(name)}"
+            f"unknown model {name!r}: {nearest(name, timm.list_models(), 3)}`skipweave models` lists ours, "
+            f"timm.list_models() those of timm, and ours after `import skipweave`{misplaced_file(name)}"
         )
     if not overrides.get("pretrained"):
         return build(name, **overrides)
@@ -96,6 +93,21 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
             f"{name} has no pretrained weights: "
             + (f"{model} has {', '.join(own)}" if own else f"of skipweave's models these have: {', '.join(ours)}")
         )
+
+
+def pretrained_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and std per channel that a model's pretrained weights expect, on the scale [0, 1]; None if it has no such.
+
+    Args:
+        name: As for `check_pretrained`.
+    """
+    if is_encoder_decoder(name):
+        parts = parse(name)
+        if not parts.timm_model:
+            return encoder_statistics(parts)
+        name = parts.timm_model
+    cfg = timm.get_pretrained_cfg(name)
+    return (tuple(cfg.mean), tuple(cfg.std)) if cfg else None
 
 
 def arguments_of(name: str) -> dict[str, Any]:
@@ -218,6 +230,6 @@ def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict
 def _check_names(model: str, overrides: Mapping[str, Any], known: list[str]) -> None:
     unknown = [name for name in overrides if name not in known and name not in _BUILDER_ARGUMENTS]
     if unknown:
-        near = [hit for name in unknown for hit in difflib.get_close_matches(name, known, n=1)]
-        hint = f" (did you mean {', '.join(near)}?)" if near else ""
-        raise SkipweaveError(f"{model} has no argument {', '.join(unknown)}{hint}: it takes {', '.join(known)}")
+        raise SkipweaveError(
+            *(f"{model} has no argument {one}: {nearest(one, known)}it takes {', '.join(known)}" for one in unknown)
+        )

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from skipweave.data import mix_seed
 from skipweave.transforms.compression.densify import add_links, scatter_old, sparse_layers
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.model_table import sparsify_density
 from skipweave_config.recipe import DensifyConfig
 
 
@@ -46,10 +47,9 @@ def make_densifier(config: DensifyConfig, network: nn.Module, args: Mapping[str,
     """
     if not config.every:
         return None
-    asked = args.get("sparsify")
-    start = asked.get("density") if isinstance(asked, Mapping) else asked
-    if not sparse_layers(network) or not isinstance(start, int | float):
+    start = sparsify_density(args)
+    if not sparse_layers(network) or start is None:
         raise SkipweaveError(
             "densify needs a network to add links to: give model.args.sparsify a density to start from"
         )
-    return Densifier(config, float(start), seed)
+    return Densifier(config, start, seed)

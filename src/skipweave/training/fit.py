@@ -20,12 +20,13 @@ from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
+from skipweave.training.freezing import freeze
 from skipweave.training.initial_state import check_same_network, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
 from skipweave.training.model_building import arguments_for, build_network, count_parameters
-from skipweave.training.preflight import check_batch, check_before, notes_before
+from skipweave.training.preflight import check_batch, check_before, check_config, notes_before
 from skipweave.training.run.experiment_loggers import make_loggers
 from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
@@ -33,6 +34,7 @@ from skipweave.training.run.run_log import warnings_once
 from skipweave.training.run.skipped_images import skipped_note, unreadable
 from skipweave.training.run.summary import RunSummary
 from skipweave.training.signals import stop_requests
+from skipweave.training.start_normalization import normalize_for_start
 from skipweave.training.tasks.metrics import of_heads
 from skipweave.training.tasks.task import Data, Task, task_for
 from skipweave_config.errors import SkipweaveError, Stopped
@@ -81,6 +83,7 @@ def fit(
             for callback in callbacks:
                 callback.on_fit_end(finished)
             return finished
+    check_config(config, resumed=resume is not None)
     with processes(config) as (fabric, report):
         work = partial(
             _run,
@@ -163,7 +166,7 @@ def _run(
     with ExitStack() as stack:
         for callback in callbacks:
             stack.callback(callback.teardown)
-        config, data, skipped = _load(fabric, config, resume, callbacks, skipped_images, datasets)
+        config, data, skipped, normalized = _load(fabric, config, resume, callbacks, skipped_images, datasets)
         args = arguments_for(config.model.name, config.model.args, data)
         check_before(config, args, data)
         task = task_for(data, config.loss, config.monitor)
@@ -188,7 +191,7 @@ def _run(
         request = stack.enter_context(stop_requests())
         loop = Loop(learner, data, config, state, records, callbacks, request)
         notes = (
-            *(warning, note, start, str(plan or ""), extended and _extension(loop, extended)),
+            *(warning, note, start, normalized, str(plan or ""), extended and _extension(loop, extended)),
             *notes_before(config, data),
             *(_weights_of_classes(task, data.classes), skipped_note(skipped, folder)),
         )
@@ -202,22 +205,26 @@ def _load(
     callbacks: Sequence[Callback],
     skipped_images: Sequence[Unreadable] | None,
     datasets: Mapping[str, Any] | None,
-) -> tuple[FitConfig, Data, list[Unreadable]]:
-    """The config with the value range found in the data, the data, and the training images that are left out of it."""
+) -> tuple[FitConfig, Data, list[Unreadable], str]:
+    """The config with the normalization, the data, the training images that are left out of it, and a note."""
 
     def on_image_checked(done: int, total: int) -> None:
         for callback in callbacks:
             callback.on_image_checked(done, total)
 
     data: Data | None = None
+    note = ""
+    known = config.data
     with fabric.rank_zero_first():  # which downloads, if asked to
         if fabric.is_global_zero:
             data = load(config.data, on_image_checked, datasets)
-    known = with_normalization(config.data, data) if data else config.data
+            known = with_normalization(config.data, data)
+            if resume is None:
+                known, data, note = normalize_for_start(replace(config, data=known), data)
     config = replace(config, data=fabric.broadcast(known))
     data = data or load(config.data, datasets=datasets)
     skipped = unreadable(fabric, config, resume, data, on_image_checked, skipped_images)
-    return config, exclude(data, skipped), skipped
+    return config, exclude(data, skipped), skipped, note
 
 
 def _hold(stack: ExitStack, fabric: Fabric, resume: Path, check: Callable[[Saved], object]) -> str:
@@ -294,6 +301,7 @@ def _within_memory(
         batch_size=config.batch_size // config.devices,
         limit=config.max_memory,
         averaged=config.ema.decay > 0,
+        freeze=partial(freeze, config.model.name, parts=config.freeze, norms=config.freeze_norms),
     )
     return replace(
         config, grad_checkpointing=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices

@@ -16,7 +16,7 @@ from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epo
 from skipweave.data.epoch_loader import LoaderTransform
 from skipweave.models.heads import count_heads
 from skipweave.training.callbacks import Callback
-from skipweave.training.checkpoint.run_state import RunState, best_row
+from skipweave.training.checkpoint.run_state import RunState, last_improvement
 from skipweave.training.distributed.synchronization import StepBuffer, sum_over_processes
 from skipweave.training.learner import Learner
 from skipweave.training.optimization.schedules import Schedule
@@ -88,10 +88,10 @@ class Loop:
 
     @property
     def stops_early(self) -> bool:
-        """Whether the best epoch lies as far back as the config allows."""
+        """Whether the metric improved last as many epochs ago as the config allows."""
         patience, rows = self.config.early_stopping.patience, self.state.rows
-        best = best_row(rows, self.state.metrics.metric)
-        return bool(patience and best and len(rows) - best.epoch >= patience)
+        improved = last_improvement(rows, self.state.metrics.metric)
+        return bool(patience and improved and len(rows) - improved.epoch >= patience)
 
     @property
     def finished(self) -> bool:

@@ -1,6 +1,6 @@
 """Activation checkpointing and batch size chosen for a given memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from skipweave.training.optimization.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.recipe import OptimConfig
+
+Freeze = Callable[[nn.Module], Collection[nn.Module]]
 
 _TRIED = (2, 4)  # batch sizes from which the memory per image follows
 
@@ -48,10 +50,11 @@ def plan_memory(
     batch_size: int,
     limit: int,
     averaged: bool = False,
+    freeze: Freeze = lambda network: (),
 ) -> MemoryPlan:
     """Choose activation checkpointing and batch size; both stay unchanged if the step fits in memory.
 
-    Otherwise activation checkpointing is turned on, if the network has `set_grad_checkpointing`; if that does not
+    Otherwise activation checkpointing is turned on, if the network supports it; if that does not
     suffice, the batch size is lowered as well.
 
     The estimate includes weights and statistics, their gradients, the optimizer's state, the batch, and every tensor of
@@ -66,6 +69,7 @@ def plan_memory(
         batch_size: Most images per step.
         limit: Memory in bytes.
         averaged: Whether there is an average of weights and statistics.
+        freeze: Excludes layers of a network from training, and returns the modules that stay in evaluation mode.
 
     Raises:
         SkipweaveError: Two images do not fit (or one, without batch norms), or the optimizer cannot run on the meta
@@ -73,11 +77,13 @@ def plan_memory(
     """
     with torch.device("meta"):
         network = make_network()
-    can_checkpoint = hasattr(network, "set_grad_checkpointing")
-    least = 2 if any(isinstance(part, _BatchNorm) for part in network.modules()) else 1
+    frozen = freeze(network)
+    least = 2 if any(isinstance(part, _BatchNorm) and part not in frozen for part in network.modules()) else 1
+    can_checkpoint = _can_checkpoint(network)
     for grad_checkpointing in (False, True) if can_checkpoint else (False,):
         small, large = (
-            _step_bytes(make_network, task, optim, image_shape, batch, grad_checkpointing, averaged) for batch in _TRIED
+            _step_bytes(make_network, task, optim, image_shape, batch, grad_checkpointing, averaged, freeze)
+            for batch in _TRIED
         )
         image = (large - small) / (_TRIED[1] - _TRIED[0])
         fixed = small - _TRIED[0] * image
@@ -95,6 +101,15 @@ def plan_memory(
     return plan
 
 
+def _can_checkpoint(network: nn.Module) -> bool:
+    """Whether a network supports activation checkpointing, which is turned on."""
+    try:
+        enable_grad_checkpointing("the network", network)
+    except SkipweaveError:
+        return False
+    return True
+
+
 def _step_bytes(
     make_network: Callable[[], nn.Module],
     task: Task,
@@ -103,10 +118,13 @@ def _step_bytes(
     batch: int,
     grad_checkpointing: bool,
     averaged: bool,
+    freeze: Freeze,
 ) -> int:
     """Peak memory in bytes of the second training step, when the optimizer has its state."""
     with torch.device("meta"):
         network = make_network().train()
+        for module in freeze(network):
+            module.eval()
         images = torch.empty(batch, *image_shape)
         labels = torch.empty(batch, *task.label_shape(image_shape[1:]), dtype=torch.long)
     if grad_checkpointing:

@@ -83,19 +83,23 @@ def build_network(name: str, args: Mapping[str, Any], *, pretrained: bool = Fals
         raise SkipweaveError(f"cannot build {name} with {dict(args)}: {' '.join(str(error).split())}") from error
 
 
-def check_network(name: str, args: Mapping[str, Any]) -> None:
+def check_network(name: str, args: Mapping[str, Any]) -> nn.Module:
     """Check a network by building it without memory for its weights, and not thinned, which may take seconds.
+
+    Returns:
+        The network on the meta device.
 
     Raises:
         SkipweaveError: The name or an override is unknown or does not fit.
     """
     problems: list[str] = []
-    dense = {key: value for key, value in args.items() if key not in COMPRESSION}
-    for check in (partial(check_compression, args), partial(sketch, name, dense)):
-        with noted_in(problems):
-            check()
+    with noted_in(problems):
+        check_compression(args)
+    with noted_in(problems):
+        network = sketch(name, {key: value for key, value in args.items() if key not in COMPRESSION})
     if problems:
         raise SkipweaveError(*problems)
+    return network
 
 
 def sketch(name: str, args: Mapping[str, Any]) -> nn.Module:
@@ -130,11 +134,15 @@ def enable_grad_checkpointing(name: str, network: nn.Module) -> None:
     """Turn on activation checkpointing.
 
     Raises:
-        SkipweaveError: The network has no `set_grad_checkpointing`.
+        SkipweaveError: The network has no `set_grad_checkpointing`, or one that does not support it.
     """
-    if not hasattr(network, "set_grad_checkpointing"):
-        raise SkipweaveError(f"grad_checkpointing is true, but {name} has no set_grad_checkpointing: leave it out")
-    network.set_grad_checkpointing()  # type: ignore[operator]
+    try:
+        if hasattr(network, "set_grad_checkpointing"):
+            network.set_grad_checkpointing()  # type: ignore[operator]
+            return
+    except AssertionError:  # as in timm's Inception, DLA and others
+        pass
+    raise SkipweaveError(f"grad_checkpointing is true, but {name} does not support it: leave it out")
 
 
 def count_parameters(network: nn.Module) -> int:

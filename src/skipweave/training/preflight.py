@@ -8,7 +8,6 @@ from torch import nn
 
 from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import (
-    ClassificationData,
     SegmentationData,
     SegmentationDataset,
     check_classes,
@@ -18,40 +17,89 @@ from skipweave.data import (
 from skipweave.models import check_pretrained
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
-from skipweave.training.model_building import check_labels, check_network, sketch
+from skipweave.training.model_building import check_labels, check_network, enable_grad_checkpointing, sketch
 from skipweave.training.optimization.optimizers import check_optimizer
+from skipweave.training.split_notes import class_notes, shown, size_note
+from skipweave.training.starting_weights import check_start
+from skipweave.training.tasks.metrics import Metric
 from skipweave.training.tasks.task import Data, metric_for
-from skipweave_config.data_config import DEEP_NAMES
+from skipweave.transforms.regional_compilation import find_units
+from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.model_table import COMPRESSION
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
-_MOST_COUNTS = 20  # classes whose numbers of images are printed
-_IMBALANCE = 5
 
+def check_config(config: FitConfig, *, resumed: bool = False) -> None:
+    """Check what can be checked before data is read: models, without memory for weights, optimizer, device and weights.
 
-def check_config(models: Mapping[str, ModelConfig | NetworkConfig], config: FitConfig | StudyConfig) -> None:
-    """Check that models can be built, without memory for their weights, and that there is a device for them.
+    Args:
+        config: The config.
+        resumed: Whether the run continues from a checkpoint, not from `start`.
 
     Raises:
-        SkipweaveError: A model or the optimizer, or one of their arguments, is unknown or does not fit, or there is no
-            such device.
+        SkipweaveError: Every reason why there can be no such run.
     """
     problems: list[str] = []
-    for field, model in models.items():
-        try:
-            check_network(model.name, model.args)
-            if isinstance(model, ModelConfig) and model.pretrained:
-                check_pretrained(model.name)
-        except SkipweaveError as error:
-            problems += [f"{field}: {problem}" for problem in error.problems]
+    with noted_in(problems):
+        network = _check_model("model", config.model, config)
+        _check_training(config, network)
+    if config.model.pretrained:
+        with noted_in(problems, "model"):
+            check_pretrained(config.model.name)
+    if config.start and not resumed:
+        with noted_in(problems):
+            check_start(config.start)
+    _check_optimizer_and_device(config, problems)
+    if problems:
+        raise SkipweaveError(*problems)
+
+
+def check_study_config(config: StudyConfig) -> None:
+    """Check what can be checked before data is read, as `check_config`.
+
+    Raises:
+        SkipweaveError: Every reason why there can be no such study.
+    """
+    problems: list[str] = []
+    for number, model in enumerate(config.networks):
+        with noted_in(problems):
+            _check_model(f"networks[{number}]", model, config)
+    _check_optimizer_and_device(config, problems)
+    if problems:
+        raise SkipweaveError(*problems)
+
+
+def _check_model(field: str, model: ModelConfig | NetworkConfig, config: FitConfig | StudyConfig) -> nn.Module:
+    """Build a model on the meta device; problems begin with the field."""
+    try:
+        network = check_network(model.name, model.args)
+        check_labels(model.name, network, pixels=config.data.name in SEGMENTATION_NAMES)
+    except SkipweaveError as error:
+        raise SkipweaveError(*(f"{field}: {problem}" for problem in error.problems)) from error
+    return network
+
+
+def _check_training(config: FitConfig, network: nn.Module) -> None:
+    """Check that a network has what the config trains it with; it is changed."""
+    name, problems = config.model.name, list[str]()
+    if config.compile_units and not find_units(network):
+        problems.append(f"compile_units is true, but {name} has no units of this library: leave it out")
+    if config.grad_checkpointing:
+        with noted_in(problems):
+            enable_grad_checkpointing(name, network)
+    with noted_in(problems):
+        freeze(name, network, config.freeze, norms=config.freeze_norms)
+    if problems:
+        raise SkipweaveError(*problems)
+
+
+def _check_optimizer_and_device(config: FitConfig | StudyConfig, problems: list[str]) -> None:
     with noted_in(problems):
         check_optimizer(config.optim)
     with noted_in(problems):
         make_fabric(config.accelerator, precision=config.precision)
-    if problems:
-        raise SkipweaveError(*problems)
 
 
 def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:
@@ -67,10 +115,7 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
     with noted_in(problems):
         check_one_label(config, data)
     with noted_in(problems):
-        network = sketch(config.model.name, dense)
-        check_labels(config.model.name, network, pixels=isinstance(data, SegmentationData))
-        freeze(config.model.name, network, config.freeze, norms=config.freeze_norms)
-        check_sizes(network, data, config.batch_size // config.devices)
+        check_sizes(sketch(config.model.name, dense), data, config.batch_size // config.devices)
     if problems:
         raise SkipweaveError(*problems)
 
@@ -90,7 +135,7 @@ def check_data(config: FitConfig | StudyConfig, data: Data) -> None:
     with noted_in(problems):
         check_validation(config, data)
     with noted_in(problems):
-        metric_for(data, config.monitor)
+        check_labeled(data, metric_for(data, config.monitor))
     if problems:
         raise SkipweaveError(*problems)
 
@@ -137,6 +182,21 @@ def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:
     stopping = f"early_stopping.patience is {patience}" if patience else ""
     if not data.val and (asked := list(filter(None, (plateau, stopping)))):
         raise SkipweaveError(f"{' and '.join(asked)}, but {data.name} has no validation images: give data.validation")
+
+
+def check_labeled(data: Data, metric: Metric) -> None:
+    """Check that some image of each split has a label, without which metrics of several labels cannot be computed.
+
+    Raises:
+        SkipweaveError: A split has images without labels only.
+    """
+    if isinstance(data, SegmentationData) or not data.multi_label:
+        return
+    if empty := [name for name, images in data.splits.items() if images and not images.labels.any()]:
+        raise SkipweaveError(
+            f"no image of split {', '.join(empty)} has any of the labels {shown(data.classes)}: {metric.label} cannot "
+            f"be computed; give images with labels, or another data.split_seed or larger split"
+        )
 
 
 def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
@@ -196,25 +256,5 @@ def notes_before(config: FitConfig, data: Data) -> tuple[str, ...]:
     validation = config.data.validation
     asked = f"no validation images: {validation:g} of {len(data.train)} is none" if validation and not data.val else ""
     classes = () if isinstance(data, SegmentationData) else class_notes(config, data)
-    return tuple(filter(None, (scaled, asked, *classes, workers and f"warning: {workers}")))
-
-
-def class_notes(config: FitConfig, data: ClassificationData) -> tuple[str, ...]:
-    """Return the number of training images of each class, and a warning if they differ much and nothing is done."""
-    counts = dict(zip(data.classes, data.class_counts, strict=True))
-    fewest, most = (choose(counts, key=lambda name: counts[name]) for choose in (min, max))
-    if len(counts) <= _MOST_COUNTS:
-        shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    else:
-        shown = f"{counts[fewest]:,} ({fewest}) to {counts[most]:,} ({most})"
-    notes = (f"training images per class: {shown}",)
-    if not counts[fewest]:
-        return *notes, f"warning: no training image of {', '.join(name for name in counts if not counts[name])}"
-    if counts[most] < _IMBALANCE * counts[fewest] or data.balanced or config.loss.class_weights != "none":
-        return notes
-    advice = "loss.class_weights balanced" + ("" if data.multi_label else " or data.sampling balanced")
-    return (
-        *notes,
-        f"warning: imbalanced classes: {most} has {counts[most] / counts[fewest]:.1f} times as many training images as "
-        f"{fewest}; consider {advice}",
-    )
+    small = size_note(data, metric_for(data, config.monitor))
+    return tuple(filter(None, (scaled, asked, *classes, small, workers and f"warning: {workers}")))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skipweave.files.hub import WEIGHTS_FILE, local_weights
 from skipweave.models import SparseNet, from_densenet_layout, keep_links
-from skipweave.training.checkpoint.tensor_file import open_saved, shapes_of
+from skipweave.training.checkpoint.tensor_file import Saved, open_saved, shapes_of
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
 from skipweave.training.model_building import build_network
 from skipweave.transforms.compression.densify import match_fan_ins
@@ -84,7 +84,42 @@ def _pretrained(ours: Description) -> Start:
     return Start.of(f"pretrained weights of {ours.model}", network)
 
 
+def check_start(place: Path) -> None:
+    """Check that weights to start from exist and can be loaded; whether they fit a network follows from the data.
+
+    Args:
+        place: `start` of a config.
+
+    Raises:
+        SkipweaveError: The weights cannot be downloaded, do not exist, or are damaged.
+    """
+    if describe_start(place) is None:
+        _tensors(_local(place))
+
+
+def describe_start(place: Path) -> Description | None:
+    """The description of weights of this library; None for those of others.
+
+    Args:
+        place: `start` of a config.
+
+    Raises:
+        SkipweaveError: The weights cannot be downloaded, do not exist, or are damaged.
+    """
+    path = _local(place)
+    return _described(place, path)[1] if _is_ours(path) else None
+
+
 def _from_file(place: Path, ours: Description) -> Start:
+    path = _local(place)
+    if not _is_ours(path):
+        return _foreign(path, ours)
+    saved, theirs = _described(place, path)
+    return Start.of(f"{theirs.model} of {place}", theirs.build(saved), theirs.classes)
+
+
+def _local(place: Path) -> Path:
+    """The file of weights that `start` names."""
     path = local_weights(place)
     if path.is_dir():
         path = path / WEIGHTS_FILE
@@ -93,13 +128,18 @@ def _from_file(place: Path, ours: Description) -> Start:
             f"start is {place}: expected a run directory, a file of weights ({', '.join(_ENDINGS)}) or, on the command "
             f"line, hf-hub:USER/REPO"
         )
-    if path.suffix != ".safetensors" or "skipweave" not in _metadata(path):
-        return _foreign(path, ours)
+    return path
+
+
+def _is_ours(path: Path) -> bool:
+    return path.suffix == ".safetensors" and "skipweave" in _metadata(path)
+
+
+def _described(place: Path, path: Path) -> tuple[Saved, Description]:
     saved = open_saved(path)
     if saved.info.get("format") != WEIGHTS:
         raise SkipweaveError(f"start is {place}: expected a file of weights, such as a run's model.safetensors")
-    theirs = Description.from_plain(saved.info.get("description"), path)
-    return Start.of(f"{theirs.model} of {place}", theirs.build(saved), theirs.classes)
+    return saved, Description.from_plain(saved.info.get("description"), path)
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
@@ -111,13 +151,8 @@ def _metadata(path: Path) -> Mapping[str, str]:
 
 
 def _foreign(path: Path, ours: Description) -> Start:
-    """A state dict of timm, torchvision or the like; only tensors are loaded from it."""
-    try:
-        state = load_state_dict(str(path), weights_only=True)
-    except Exception as error:  # unpickling raises various exceptions
-        raise SkipweaveError(f"start is {path}: not a file of weights ({' '.join(str(error).split())})") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise SkipweaveError(f"start is {path}: expected a state dict, a mapping of names to tensors")
+    """A state dict of timm, torchvision or the like."""
+    state = _tensors(path)
     if "features.conv0.weight" not in state:
         return Start(str(path), state)
     read = {"in_chans": state["features.conv0.weight"].shape[1], "num_classes": len(state.get("classifier.weight", ()))}
@@ -128,6 +163,17 @@ def _foreign(path: Path, ours: Description) -> Start:
     _check(str(path), converted, network.state_dict())
     network.load_state_dict(converted)
     return Start.of(str(path), network)
+
+
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a state dict; nothing else is loaded from the file."""
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # unpickling raises various exceptions
+        raise SkipweaveError(f"start is {path}: not a file of weights ({' '.join(str(error).split())})") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SkipweaveError(f"start is {path}: expected a state dict, a mapping of names to tensors")
+    return state
 
 
 def _without_topology(ours: Description) -> dict[str, Any]:

@@ -36,10 +36,15 @@ def compile_units(model: nn.Module, **options: Any) -> int:
     >>> compile_units(skipweave.create_model("sparsenet40_12"))
     36
     """
-    units = [module for module in model.modules() if isinstance(module, Unit | GroupUnit)]
+    units = find_units(model)
     if not units:
         raise SkipweaveError(f"{type(model).__name__} has no units to compile: use model.compile()")
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_VARIANTS)
     for unit in units:
         unit.compile(**{"dynamic": False, **options})
     return len(units)
+
+
+def find_units(model: nn.Module) -> list[nn.Module]:
+    """The units of a network that can be compiled; empty for networks of other libraries."""
+    return [module for module in model.modules() if isinstance(module, Unit | GroupUnit)]

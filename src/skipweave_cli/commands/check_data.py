@@ -1,5 +1,6 @@
 """`skipweave check-data`: what is wrong with a dataset."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import BAR, complain, new_table, print_table, say
 
 _MOST_CLASSES = 10  # whose numbers of images are printed
+_EXAMPLES = 3  # of findings of one kind
 _KIND = {True: "bad", False: "note"}
 
 
@@ -54,10 +56,15 @@ def _read(config: DataConfig, workers: int) -> DataReport:
 
 
 def _show(findings: Sequence[Finding]) -> None:
-    table = new_table("", "where", "problem", right=("",))
+    table, shown = new_table("", "where", "problem", right=("",)), Counter[str]()
     for finding in sorted(findings, key=lambda finding: not finding.bad):
-        table.add_row(_KIND[finding.bad], finding.place, finding.problem)
+        shown[finding.kind] += 1
+        if not finding.kind or shown[finding.kind] <= _EXAMPLES:
+            table.add_row(_KIND[finding.bad], finding.place, finding.problem)
     print_table(table)
+    for kind, count in shown.items():
+        if kind and count > _EXAMPLES:
+            say(f"{count:,} {kind}, of which {_EXAMPLES} are shown; --save FILE lists all")
 
 
 def _show_values(report: DataReport) -> None:

@@ -5,7 +5,6 @@ from rich.progress import Progress
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.plotting.lr_range_plot import plot_lr_range
 from skipweave.training.optimization.lr_range_test import LrRangeTest, lr_range_test
-from skipweave.training.preflight import check_config
 from skipweave_cli.options import FindLrOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import BAR, new_table, print_table, say
@@ -17,10 +16,9 @@ def find_lr(options: FindLrOptions) -> None:
     """Print the losses at rising learning rates, and a suggestion.
 
     Raises:
-        SkipweaveError: The model cannot be built, a file exists already, or as `skipweave.training.fit`.
+        SkipweaveError: A file exists already, or as `skipweave.training.fit`.
     """
     config = options.config
-    check_config({"model": config.model}, config)
     if options.save:
         make_room((options.save, options.save.with_suffix(".svg")))
     with Progress(*BAR, transient=True) as bars:

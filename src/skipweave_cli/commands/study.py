@@ -9,7 +9,7 @@ from skipweave.study.progress_display import RichDisplay
 from skipweave.study.report.verdict import verdict
 from skipweave.study.results import Results
 from skipweave.study.runner import run_study
-from skipweave.training.preflight import check_config
+from skipweave.training.preflight import check_study_config
 from skipweave_cli.options import StudyOptions
 from skipweave_cli.tables import PlainConsole
 
@@ -24,8 +24,7 @@ def study(options: StudyOptions) -> int:
         SkipweaveError: A model cannot be built, or as `skipweave.study.run_study`.
     """
     config = options.config if options.resume is None else replace(options.config, output=options.resume)
-    models = {f"networks[{number}]": network for number, network in enumerate(config.networks)}
-    check_config(models, config)
+    check_study_config(config)
     console = PlainConsole(soft_wrap=True)
     with RichDisplay(console) as display:
         results = run_study(config, display=display)

@@ -69,7 +69,10 @@ def test_engines_are_timed_in_one_table(tmp_path: Path) -> None:
         (["densenet40_12", "--vs", "[keras:resnet]"], ["'keras'", "keras:resnet"]),
         (["densenet40_12", "--vs", "[timm:no_such_net]"], ["timm:no_such_net"]),
         (["densenet40_12", "--batches", "[1]", "--modes", "[step]"], ["batches", [1]]),
-        (["densenet40_12", "--engines", "[onnxruntime]", "--precisions", "bf16", "--modes", "inference"], ["onnxruntime", "float32"]),
+        (
+            ["densenet40_12", "--engines", "[onnxruntime]", "--precisions", "bf16", "--modes", "inference"],
+            ["onnxruntime", "float32"],
+        ),
         (["densenet40_12", "--engines", "tflite"], ["engines", "'tflite'", "openvino"]),
         (["torchvision:resnet18"], ["torchvision:resnet18", "input size"]),
         (["densenet40_12", "--save", "speeds.txt"], ["speeds.txt"]),

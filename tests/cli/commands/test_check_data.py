@@ -85,6 +85,23 @@ def test_notes_do_not_change_the_exit_status(photos: Path, capsys: Capture):
     assert_reports(capsys.readouterr().out.splitlines()[-1], "10 images", "0 bad", "1 notes")
 
 
+def test_a_few_images_that_look_alike_are_printed_and_all_saved(tmp_path: Path, capsys: Capture):
+    for split in ("train", "test"):
+        for name in ("heron", "stork"):
+            (tmp_path / split / name).mkdir(parents=True)
+    for number in range(10):
+        small = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        image = Image.fromarray(small).resize((40, 40), Image.Resampling.BICUBIC)
+        image.save(tmp_path / "train" / ("heron" if number % 2 else "stork") / f"{number}.png")
+        image.resize((80, 80)).save(tmp_path / "test" / ("heron" if number % 2 else "stork") / f"{number}.png")
+    table = tmp_path / "notes.csv"
+    assert main(words(tmp_path, "--save", str(table))) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("looks like") == 3
+    assert_reports(next(line for line in shown.splitlines() if "--save" in line), 10, 3)
+    assert table.read_text().count("looks like") == 10
+
+
 def test_the_config_of_a_run_is_accepted(photos: Path, tmp_path: Path, capsys: Capture):
     settings = tmp_path / "fit.yaml"
     settings.write_text(f"model: {{name: sparsenet40_12}}\nepochs: 3\ndata: {{name: folder, root: {photos}}}\n")

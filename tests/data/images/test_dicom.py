@@ -86,11 +86,20 @@ def test_the_first_window_of_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("tags", "named"),
-    [({"NumberOfFrames": "2"}, "2 images"), ({"PhotometricInterpretation": "RGB"}, "without a gray image")],
+    [({"NumberOfFrames": "2"}, "2 frames"), ({"PhotometricInterpretation": "RGB"}, "RGB pixels")],
 )
 def test_other_kinds_raise(tmp_path, tags, named):
     write(tmp_path / "a.dcm", stored(), **tags)
     with pytest.raises(SkipweaveError, match=rf"a\.dcm.*{named}"):
+        open_image(tmp_path / "a.dcm", 1)
+
+
+def test_a_file_without_an_image_raises(tmp_path):
+    write(tmp_path / "a.dcm", stored())
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    del file.Rows, file.PixelData
+    file.save_as(tmp_path / "a.dcm")
+    with pytest.raises(SkipweaveError, match=r"a\.dcm.*without an image"):
         open_image(tmp_path / "a.dcm", 1)
 
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -93,3 +95,55 @@ def test_masks_are_not_interpolated():
         )(image, labels)
         assert resized.shape == (side, side)
         assert set(resized.unique().tolist()) == {0, 100}
+
+
+@given(st.integers(15, 40), st.integers(15, 40), st.integers(2, 30), st.floats(0.1, 10), st.integers(0, 9))
+def test_scaled_crops_have_the_size_of_the_crop_and_labels_of_the_mask(height, width, crop, factor, seed):
+    torch.manual_seed(seed)
+    given_image, given_labels = Coordinates(height, width)[0]
+    image, labels = JointTrainTransform(PLAIN, VOID, crop, "both", (factor, factor))(given_image, given_labels)
+    assert image.shape[1:] == labels.shape == (crop, crop)
+    assert set(labels.unique().tolist()) <= {*given_labels.unique().tolist(), VOID}
+    assert torch.equal(labels == VOID, image[2] == 0)
+    filled = [min(max(round(min(side, math.ceil(crop / factor)) * factor), 1), crop) for side in (height, width)]
+    assert (labels != VOID).sum() == math.prod(filled)
+
+
+@given(st.integers(0, 99))
+def test_scaled_images_and_masks_stay_aligned(seed):
+    """The mask is the sign of a smooth image, which is kept but for one pixel at borders of segments."""
+    torch.manual_seed(seed)
+    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    image = (128 + 60 * torch.sin(rows / 13) + 60 * torch.cos(columns / 17)).byte().expand(3, -1, -1)
+    scaled, labels = JointTrainTransform(PLAIN, VOID, 48, "both", (0.5, 2.0))(image, (image[0] > 128).byte())
+    inside = labels != VOID
+    assert torch.equal((scaled[0] > 128)[inside & far(scaled[0])], labels.bool()[inside & far(scaled[0])])
+    assert far(scaled[0])[inside].float().mean() > 0.3
+
+
+def far(image):
+    """Pixels whose value is farther from the limit than those of their neighbors can be."""
+    return (image - 128).abs() > 10
+
+
+def test_a_factor_of_one_keeps_pixels():
+    torch.manual_seed(0)
+    image, labels = JointTrainTransform(PLAIN, VOID, 8, "none", (1.0, 1.0))(*Coordinates(20, 20)[0])
+    assert torch.equal(labels, expected_labels(image.round()))
+    assert torch.equal(image, image.round())
+
+
+def test_factors_are_uniform_and_functions_of_seed_and_epoch():
+    samples = Coordinates(100, 100, count=2000)
+    transform = JointTrainTransform(PLAIN, VOID, 20, "none", (0.5, 2.0))
+
+    def factors(epoch, workers=0):
+        batches = epoch_loader(samples, transform, batch_size=500, seed=0, epoch=epoch, shuffle=False, workers=workers)
+        images = torch.cat([images for images, _ in batches])
+        return 18 / (images[:, 0, 19, 0] - images[:, 0, 1, 0]).clamp(min=1)
+
+    first = factors(0)
+    assert torch.equal(first, factors(0, workers=2))
+    assert not torch.equal(first, factors(1))
+    assert first.mean() == pytest.approx(1.25, abs=0.05)
+    assert (first.min(), first.max()) == (pytest.approx(0.5, abs=0.03), pytest.approx(2, abs=0.2))

@@ -84,8 +84,15 @@ def test_unknown_colors_are_named(tmp_path):
 
 def test_colors_that_are_not_in_the_class_list_raise(tmp_path):
     plain = ClassList((ClassEntry("ground", 0), ClassEntry("cell", 1)), "list.csv")
-    with raises("colors", "list.csv"):
+    with raises((200, 0, 100), "r,g,b", "list.csv"):
         open_mask(save(tmp_path, COLORS), plain)
+
+
+@pytest.mark.parametrize("name", ["mask.dcm", "mask.png"])
+def test_a_dicom_mask_raises(tmp_path, name):
+    (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(99))
+    with raises(name, "DICOM", "PNG"):
+        open_mask(tmp_path / name, CLASSES)
 
 
 def test_a_jpeg_mask_raises(tmp_path):

@@ -70,6 +70,24 @@ def test_flat_images_and_gradients_have_no_look(image):
     assert difference_hash(image) is None
 
 
+@pytest.mark.parametrize("period", [1, 8, 13])
+def test_textures_have_no_look(period):
+    """Stripes and noise, whose hash is that of all images with their period."""
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 10, (96, 96))).float()
+    stripes = 60 * torch.sin(2 * torch.pi * torch.arange(96) / period)
+    assert difference_hash((128 + noise + stripes)[None]) is None
+
+
+def test_a_look_that_many_images_share_is_not_reported(splits):
+    """Scans with one layout, each with its own noise, beside a copy of one of the pictures."""
+    layout, rng = np.array(picture(7)).astype(float), np.random.default_rng(0)
+    for number in range(16):
+        scan = np.clip(layout + rng.normal(0, 3, layout.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(scan).save(splits / ("train" if number % 2 else "test") / "cow" / f"scan{number}.png")
+    picture(0, 40).resize((60, 60)).save(splits / "test" / "ape" / "copy.jpg")
+    assert notes(splits) == {"test/ape/copy.jpg": "in test, looks like train/ape/0.png in train"}
+
+
 def test_small_images_are_compared_by_pixels_only():
     image = torch.from_numpy(np.array(picture(0, 31))).permute(2, 0, 1)
     assert facts_of("8-bit RGB", image).look is None
@@ -79,10 +97,9 @@ def test_small_images_are_compared_by_pixels_only():
 
 def test_bits_are_comparisons_of_neighbors():
     rng = np.random.default_rng(0)
-    blocks = torch.from_numpy(rng.permutation(72).reshape(8, 9)).float()
-    image = blocks.repeat_interleave(4, 0).repeat_interleave(4, 1)[None]
-    bits = "".join(str(int(row[place] < row[place + 1])) for row in blocks for place in range(8))
-    assert difference_hash(image) == int(bits, 2)
+    image = torch.from_numpy(rng.permutation(72).reshape(8, 9)).float()
+    bits = "".join(str(int(row[place] < row[place + 1])) for row in image for place in range(8))
+    assert difference_hash(image[None]) == int(bits, 2)
 
 
 def test_digits_in_memory_are_summarized():

@@ -4,7 +4,7 @@ from math import nan
 
 import torch
 
-from skipweave.training.checkpoint.run_state import RunState, best_row
+from skipweave.training.checkpoint.run_state import RunState, best_row, last_improvement
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.tasks.metrics import MEAN_IOU, TOP1_ERROR, ClassificationMetrics
 from tests.errors import raises
@@ -44,6 +44,15 @@ def test_the_best_epoch_is_the_first_of_lowest_error():
     assert best_row([row(1, nan), row(2, 4.0)], TOP1_ERROR) == row(2, 4.0)
     assert best_row([row(1, None)], TOP1_ERROR) is None
     assert best_row([], TOP1_ERROR) is None
+
+
+def test_ties_are_broken_by_the_lower_loss_and_then_by_the_earlier_epoch():
+    values = ((1, 3.0, 0.1), (2, 1.0, 0.5), (3, 1.0, 0.3), (4, 1.0, 0.3), (5, 1.0, 0.4))
+    rows = [replace(row(epoch, error), val_loss=loss) for epoch, error, loss in values]
+    assert [best_row(rows[:count], TOP1_ERROR).epoch for count in range(1, 6)] == [1, 2, 3, 3, 3]
+    assert [last_improvement(rows[:count], TOP1_ERROR).epoch for count in range(1, 6)] == [1, 2, 2, 2, 2]
+    higher = [replace(each, val_metrics={"mean_iou": -each.val_metrics["top1_error"]}) for each in rows]
+    assert best_row(higher, MEAN_IOU) == higher[2]
 
 
 def test_a_higher_mean_iou_is_better():

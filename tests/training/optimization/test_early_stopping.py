@@ -9,6 +9,7 @@ import pytest
 from skipweave.data import DataConfig
 from skipweave.inference import evaluate
 from skipweave.training import EarlyStoppingConfig, FitConfig, ScheduleConfig, fit
+from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.errors import SkipweaveError
 
@@ -44,6 +45,24 @@ def test_the_monitored_metric_chooses_the_best_epoch_and_the_end(tiny: Tiny, mon
     assert summary.val_value == best
     assert summary.epochs == min(9, values.index(best) + 3)
     assert evaluate(summary.run_dir, "validation")[-1].value == pytest.approx(best)
+
+
+def test_the_best_of_equal_values_has_the_lowest_loss_also_after_a_kill(tiny: Tiny):
+    config = tiny(epochs=6, batch_size=128, data=DataConfig(validation=10, augment=False))
+    summary = fit(config)
+    folder = RunDirectory(summary.run_dir)
+    columns = ("val_top1_error", "val_loss", "epoch")
+    with folder.metrics.open(newline="") as file:
+        rows = [tuple(float(row[name]) for name in columns) for row in csv.DictReader(file)]
+    *_, best = min(rows)
+    assert [value for value, *_ in rows].count(min(rows)[0]) > 1  # else it tests nothing
+    assert best != min(rows, key=lambda row: row[0])[2]
+    assert open_saved(folder.best).info["epoch"] == best
+    digest = open_saved(folder.weights).info["sha256"]
+    for path in (folder.summary, folder.weights):
+        path.unlink()
+    fit(config, resume=folder.path)
+    assert open_saved(folder.weights).info["sha256"] == digest
 
 
 @pytest.mark.parametrize(

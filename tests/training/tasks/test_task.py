@@ -4,12 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from skipweave.data import DataConfig, load
-from skipweave.training import LossConfig
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.synchronization import STEPS_PER_SYNC
-from skipweave.training.tasks.task import Classification, evaluate_heads, task_for
-from tests.errors import raises
+from skipweave.training.tasks.task import Classification, evaluate_heads
 
 
 def test_the_loss_is_the_weighted_sum_of_the_heads():
@@ -34,8 +31,3 @@ def test_every_head_is_evaluated_on_every_batch(batches: int):
             assert head.value == pytest.approx(100 * wrong)
             expected = functional.cross_entropy(sign * images.flatten(0, 1), labels.flatten()).item()
             assert head.mean_loss == pytest.approx(expected, rel=1e-5)
-
-
-def test_class_weights_are_for_segmentation():
-    with raises("loss.class_weights", "median_frequency"):
-        task_for(load(DataConfig()), LossConfig(class_weights="median_frequency"))

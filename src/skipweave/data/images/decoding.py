@@ -206,6 +206,8 @@ def _unreadable(path: str | Path, reason: str) -> SkipweaveError:
 
 def _unknown_header(path: str | Path) -> str:
     """Describe a header that Pillow does not recognize."""
+    if dicom.is_dicom(path):
+        return "a DICOM file, as only images may be: save masks as PNG"
     with open(path, "rb") as file:
         if file.read(4) in multispectral.MAGIC:
             return (
@@ -250,7 +252,7 @@ def _check_size(image: Image.Image) -> None:
             f"{image.width} x {image.height} pixels: expected 1 to {MOST_PIXELS:,}, as more may be a decompression bomb"
         )
     if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
-        raise ValueError(f"it holds {frames} images (animated, or several pages): expected one")
+        raise ValueError(f"it holds {frames} images (animated, or several pages): expected one; save each as a file")
 
 
 def _check_rows(path: str | Path, image: Image.Image) -> None:

@@ -77,10 +77,12 @@ def _open(path: str | Path, *, stop_before_pixels: bool) -> Any:
     except ImportError:
         raise SkipweaveError(f"{path} is a DICOM file: pip install 'skipweave[dicom]' to load it") from None
     dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
-    if "Rows" not in dataset or not str(dataset.get("PhotometricInterpretation")).startswith("MONOCHROME"):
-        raise ValueError("a DICOM file without a gray image: save color images as PNG")
+    if "Rows" not in dataset:
+        raise ValueError("a DICOM file without an image: leave it out")
+    if not (kind := str(dataset.get("PhotometricInterpretation"))).startswith("MONOCHROME"):
+        raise ValueError(f"a DICOM file with {kind} pixels: expected gray ones (MONOCHROME); save color images as PNG")
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
-        raise ValueError(f"it holds {frames} images: expected one")
+        raise ValueError(f"a DICOM file of {frames} frames: expected one; save each frame as a file of its own")
     return dataset
 
 

@@ -1,5 +1,7 @@
 """Joint transforms of an image and its mask."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,21 +14,24 @@ from skipweave.data.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class JointTrainTransform:
-    """Training transform: resize, random crop, random flip, normalize.
+    """Training transform: resize, random scale and crop, random flip, normalize.
 
-    Masks are resized with nearest-neighbor interpolation.
+    Images are resized with anti-aliased bilinear interpolation, masks with nearest-neighbor interpolation.
 
     Attributes:
         preprocessing: Size and normalization.
         void: Label of pixels to ignore, with which masks are padded; images are padded with their mean.
         crop: Side of the random crop; None for the whole image.
         flip: `none`, `horizontal`, `vertical` or `both`, each with probability 1/2.
+        scale: Smallest and largest factor by which both are resized before the crop, uniform between the two; None for
+            no resizing. Only with a crop.
     """
 
     preprocessing: Preprocessing
     void: int
     crop: int | None
     flip: str
+    scale: tuple[float, float] | None = None
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Transform one pair.
@@ -41,7 +46,7 @@ class JointTrainTransform:
         image = self.preprocessing.fit(image)
         mask = _resize_mask(mask, image.shape[-2:])
         if self.crop:
-            image, mask = _random_window(image, mask, self.crop)
+            image, mask = self._random_crop(image, mask, self.crop)
         for dim, flips in ((-1, ("horizontal", "both")), (-2, ("vertical", "both"))):
             if self.flip in flips and torch.rand(()) < 0.5:
                 image, mask = image.flip(dim), mask.flip(dim)
@@ -50,6 +55,13 @@ class JointTrainTransform:
             missing = [0, self.crop - mask.shape[1], 0, self.crop - mask.shape[0]]
             image, mask = F.pad(image, missing), F.pad(mask, missing, value=self.void)
         return image, mask
+
+    def _random_crop(self, image: Tensor, mask: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Crop both as if they had been resized by a random factor before; only the window is resized."""
+        factor = torch.empty(()).uniform_(*self.scale).item() if self.scale else 1.0
+        image, mask = _random_window(image, mask, math.ceil(side / factor))
+        size = [min(max(round(length * factor), 1), side) for length in mask.shape]
+        return _resize_image(image, size), _resize_mask(mask, size)
 
 
 @dataclass(frozen=True)
@@ -67,9 +79,14 @@ class JointEvalTransform:
         return self.preprocessing(image), mask.long()
 
 
-def _resize_mask(mask: Tensor, size: torch.Size) -> Tensor:
+def _resize_image(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize an image by anti-aliased bilinear interpolation."""
+    return image if list(image.shape[-2:]) == list(size) else functional.resize(image, list(size), antialias=True)
+
+
+def _resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     """Resize a mask by nearest-neighbor interpolation."""
-    if mask.shape == size:
+    if list(mask.shape) == list(size):
         return mask
     return functional.resize(mask[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT)[0]
 

@@ -78,7 +78,7 @@ def _decode(path: str | Path, numbers: NDArray[np.int64], code: Code, classes: C
     found, counts = np.unique(numbers[~known], return_counts=True)
     by_count = found[np.argsort(-counts, kind="stable")].tolist()
     valid = code.numbers.tolist()
-    expected = f"the {what}s {_some(valid, what, _LISTED)} of" if valid else f"no {what}s, as there are none in"
+    expected = f"the {what}s {_some(valid, what, _LISTED)} of" if valid else "the columns r,g,b for them in"
     lossy = "; JPEG changes values: save masks as PNG" if str(path).lower().endswith((".jpg", ".jpeg")) else ""
     raise SkipweaveError(
         f"mask {path} has the {what}(s) {_some(by_count, what, _SHOWN)} in {counts.sum()} of {numbers.size} "

@@ -35,7 +35,7 @@ class SegmentationData:
         train: Training split: pairs of a CHW image and a uint8 HW mask, not transformed.
         val: Validation split, used to choose a checkpoint; None if there is none.
         test: Test split; None if there is none.
-        train_transform: (image, mask) to (normalized float32 CHW, int64 HW), with random crops and flips if enabled.
+        train_transform: (image, mask) to (normalized float32 CHW, int64 HW), augmented if enabled.
         eval_transform: (image, mask) to (normalized whole image, int64 mask of full resolution).
     """
 
@@ -105,6 +105,6 @@ def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] |
         train=splits.train,
         val=splits.val,
         test=splits.test,
-        train_transform=JointTrainTransform(preprocessing, classes.void, config.crop, flip),
+        train_transform=JointTrainTransform(preprocessing, classes.void, config.crop, flip, config.scale),
         eval_transform=JointEvalTransform(preprocessing),
     )

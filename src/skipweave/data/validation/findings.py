@@ -39,11 +39,13 @@ class Finding:
         place: File, folder or image.
         problem: The problem, in one sentence.
         bad: Whether training or evaluation stops there; otherwise it is a note.
+        kind: Name of findings of which a few examples are enough to print.
     """
 
     place: str
     problem: str
     bad: bool = True
+    kind: str = ""
 
 
 @dataclass(frozen=True)

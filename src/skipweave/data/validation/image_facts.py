@@ -10,6 +10,7 @@ from torch.nn import functional
 _SIDE = 8  # of the hashed image, whose differences are 64 bits
 _SMALLEST = 32  # shorter side of images that are large enough to be compared by their look
 _FLAT = 8  # fewest differing and equal neighbors of an image that is not flat
+_CONTRAST = 0.25  # least contrast of the hashed image to that of the image, which is lower for textures
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class ImageFacts:
         height: Height in pixels.
         width: Width in pixels.
         checksum: Checksum of size and pixels, which are equal in copies in other formats without loss.
-        look: `difference_hash`, equal in most copies of another size or compression; None of small and flat images.
+        look: `difference_hash`, equal in most copies of another size or compression; None of small and flat images
+            and of textures.
     """
 
     kind: str
@@ -51,10 +53,13 @@ def difference_hash(image: Tensor) -> int | None:
         image: (C, H, W).
 
     Returns:
-        64 bits, each set if a pixel is darker than its right neighbor; None for an image that is nearly flat or a plain
-        gradient, as many different images are.
+        64 bits, each set if a pixel is darker than its right neighbor; None for an image that is nearly flat, a plain
+        gradient or a texture, whose detail averages out, as many different images are.
     """
-    small = functional.adaptive_avg_pool2d(image.float().mean(0, keepdim=True), (_SIDE, _SIDE + 1))[0]
+    gray = image.float().mean(0, keepdim=True)
+    small = functional.interpolate(gray[None], (_SIDE, _SIDE + 1), mode="bilinear", antialias=True)[0, 0]
+    if small.std() < _CONTRAST * gray.std():
+        return None
     darker = (small[:, :-1] < small[:, 1:]).flatten()
     if not _FLAT <= int(darker.sum()) <= darker.numel() - _FLAT:
         return None

@@ -1,6 +1,6 @@
 """Summary of each split of a dataset, and images that are in two splits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from skipweave.data.datasets import ClassificationData
@@ -10,7 +10,9 @@ from skipweave.data.splits import class_counts
 from skipweave.data.validation.findings import Finding
 from skipweave.data.validation.image_facts import ImageFacts, facts_of
 
+ALIKE = "images of two splits that look alike"
 _PARTS = 4  # of a hash, which differ in fewer bits in copies
+_FEW, _COMMON = 10, 0.05  # most images of one look, as a number and as a fraction of all
 Span = tuple[float, float]
 """Lowest and highest."""
 
@@ -88,19 +90,23 @@ def _classes(data: ClassificationData | SegmentationData, name: str) -> dict[str
 
 
 def find_leaks(placed: Placed) -> list[Finding]:
-    """Find images that are in two splits: with equal pixels, or with the same look."""
+    """Find images that are in two splits: with equal pixels, or with the same look.
+
+    Looks that many images share, as scans of one kind do, are no sign of a copy.
+    """
     found: list[Finding] = []
     by_pixels: dict[bytes, _Place] = {}
-    looks = _Looks()
+    looks = _Looks((facts.look, (split, file)) for split, images in placed.items() for file, facts in images.items())
+    earlier: list[str] = []
     for split, images in placed.items():
         for file, facts in images.items():
-            same, alike = by_pixels.setdefault(facts.checksum, (split, file)), looks.find(facts.look, split)
+            same = by_pixels.setdefault(facts.checksum, (split, file))
+            alike = next((place for place in looks.near(facts.look) if place[0] in earlier), None)
             if same[0] != split:
                 found.append(Finding(file, f"in {split}, has the pixels of {same[1]} in {same[0]}", bad=False))
             elif alike:
-                found.append(Finding(file, f"in {split}, looks like {alike[1]} in {alike[0]}", bad=False))
-        for file, facts in images.items():
-            looks.add(facts.look, (split, file))
+                found.append(Finding(file, f"in {split}, looks like {alike[1]} in {alike[0]}", bad=False, kind=ALIKE))
+        earlier.append(split)
     return found
 
 
@@ -109,27 +115,34 @@ _Place = tuple[str, str]
 
 
 class _Looks:
-    """Index of difference hashes: two that differ by at most three of 64 bits are equal in one of four parts of 16."""
+    """Index of difference hashes: two that differ by at most three of 64 bits are equal in one of four parts of 16.
 
-    def __init__(self) -> None:
-        self._by_part: dict[tuple[int, int], list[tuple[int, _Place]]] = {}
+    Args:
+        images: Hash, None without one, and place of each image.
+    """
 
-    def add(self, look: int | None, place: _Place) -> None:
-        """Add an image."""
-        for part in _parts(look):
-            self._by_part.setdefault(part, []).append((look or 0, place))
+    def __init__(self, images: Iterable[tuple[int | None, _Place]]) -> None:
+        self._places: dict[int, list[_Place]] = {}
+        for look, place in images:
+            if look is not None:
+                self._places.setdefault(look, []).append(place)
+        self._by_part: dict[tuple[int, int], list[int]] = {}
+        for look in self._places:
+            for part in _parts(look):
+                self._by_part.setdefault(part, []).append(look)
+        self._most = max(_FEW, _COMMON * sum(map(len, self._places.values())))
 
-    def find(self, look: int | None, split: str) -> _Place | None:
-        """Return the first image of another split that looks like an image; None if there is none."""
-        near = (
-            place
-            for part in _parts(look)
-            for other, place in self._by_part.get(part, ())
-            if place[0] != split and (other ^ (look or 0)).bit_count() <= _PARTS - 1
-        )
-        return next(near, None)
+    def near(self, look: int | None) -> list[_Place]:
+        """Return the images that look like one, itself included; none if they are many."""
+        if look is None:
+            return []
+        candidates = dict.fromkeys(other for part in _parts(look) for other in self._by_part[part])
+        near = [other for other in candidates if (other ^ look).bit_count() < _PARTS]
+        if sum(len(self._places[other]) for other in near) > self._most:
+            return []
+        return [place for other in near for place in self._places[other]]
 
 
-def _parts(look: int | None) -> list[tuple[int, int]]:
-    """Parts of a hash with their places; none of an image without one."""
-    return [] if look is None else [(place, look >> 16 * place & 0xFFFF) for place in range(_PARTS)]
+def _parts(look: int) -> list[tuple[int, int]]:
+    """Parts of a hash with their places."""
+    return [(place, look >> 16 * place & 0xFFFF) for place in range(_PARTS)]

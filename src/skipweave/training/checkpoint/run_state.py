@@ -89,9 +89,22 @@ class RunState:
 
 
 def best_row(rows: Sequence[EpochRow], metric: Metric) -> EpochRow | None:
-    """Return the epoch with the best validation value of a metric, the first on ties, or None if there is none.
+    """Return the epoch with the best validation value of a metric, or None if there is none.
 
-    A non-finite value is never the best.
+    Of equal values, as small validation splits often have, that with the lowest validation loss is the best; of equal
+    losses the first. A non-finite value is never the best.
     """
-    validated = [row for row in rows if math.isfinite(row.val_metrics.get(metric.name, math.nan))]
-    return min(validated, key=lambda row: metric.rank(row.val_metrics[metric.name]), default=None)
+    return min(_validated(rows, metric), key=lambda row: (_rank(row, metric), row.val_loss or 0.0), default=None)
+
+
+def last_improvement(rows: Sequence[EpochRow], metric: Metric) -> EpochRow | None:
+    """Return the first epoch with the best validation value of a metric, or None if there is none."""
+    return min(_validated(rows, metric), key=lambda row: _rank(row, metric), default=None)
+
+
+def _validated(rows: Sequence[EpochRow], metric: Metric) -> list[EpochRow]:
+    return [row for row in rows if math.isfinite(row.val_metrics.get(metric.name, math.nan))]
+
+
+def _rank(row: EpochRow, metric: Metric) -> float:
+    return metric.rank(row.val_metrics[metric.name])

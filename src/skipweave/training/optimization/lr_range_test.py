@@ -14,7 +14,8 @@ from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.initial_state import first_state
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import arguments_for
-from skipweave.training.preflight import check_before
+from skipweave.training.preflight import check_before, check_config
+from skipweave.training.start_normalization import normalize_for_start
 from skipweave.training.tasks.metrics import mean_loss
 from skipweave.training.tasks.task import Data, task_for
 from skipweave_config.fit_config import FitConfig
@@ -68,8 +69,10 @@ def lr_range_test(
         SkipweaveError: The config or the data do not allow it.
     """
     config = replace(config, devices=1, max_memory=None)
+    check_config(config)
     fabric = make_fabric(config.accelerator, precision=config.precision)
     data = load(config.data)
+    _, data, _ = normalize_for_start(config, data)
     args = arguments_for(config.model.name, config.model.args, data)
     check_before(config, args, data)
     learner = Learner(fabric, config, args, task_for(data, config.loss))

@@ -4,8 +4,11 @@ A tracker is imported when the run starts, so it need not be installed otherwise
 """
 
 import os
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain, count
 from typing import Any
 
 from skipweave.training.callbacks import Callback, RunStart
@@ -13,9 +16,11 @@ from skipweave.training.run.summary import EpochRow, RunSummary
 from skipweave_config.config_files import as_plain
 from skipweave_config.fit_config import FitConfig, leaves
 
+_MAX_NAME = 240  # MLflow allows 250 characters
+
 
 class Guarded(Callback):
-    """A callback that is dropped with a warning at its first exception.
+    """A callback that is torn down and dropped with a warning at its first exception.
 
     Args:
         callback: The callback.
@@ -39,18 +44,27 @@ class Guarded(Callback):
         self._call(lambda callback: callback.on_fit_end(summary))
 
     def teardown(self) -> None:
-        """Pass the event on."""
-        self._call(lambda callback: callback.teardown())
+        """Pass the event on, unless that was done after an exception."""
+        callback, self._callback = self._callback, None
+        if callback:
+            self._guard(callback.teardown)
 
     def _call(self, event: Callable[[Callback], None]) -> None:
-        if self._callback is None:
-            return
-        try:
-            event(self._callback)
-        except (Exception, SystemExit) as error:
+        callback = self._callback
+        if callback and not self._guard(lambda: event(callback)):
             self._callback = None
+            with suppress(Exception, SystemExit):  # one warning is enough
+                callback.teardown()
+
+    def _guard(self, event: Callable[[], None]) -> bool:
+        """Whether an event raises no exception; one becomes a warning."""
+        try:
+            event()
+        except (Exception, SystemExit) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             warnings.warn(f"{self._name} logs no more of this run ({reason})", stacklevel=1)
+            return False
+        return True
 
 
 class WandbLogger(Callback):
@@ -59,6 +73,7 @@ class WandbLogger(Callback):
     def __init__(self, config: FitConfig) -> None:
         self._config = config
         self._run: Any = None
+        self._failed = True
 
     def on_fit_start(self, start: RunStart) -> None:
         """Start a run of the name of the run directory."""
@@ -78,12 +93,13 @@ class WandbLogger(Callback):
 
     def on_fit_end(self, summary: RunSummary) -> None:
         """Log the test metrics."""
+        self._failed = False
         self._run.summary.update({f"test_{name}": value for name, value in summary.test_metrics.items()})
 
     def teardown(self) -> None:
-        """Finish the run."""
+        """Finish the run, as failed if training did not end."""
         if self._run:
-            self._run.finish()
+            self._run.finish(exit_code=int(self._failed))
 
 
 class MlflowLogger(Callback):
@@ -93,6 +109,7 @@ class MlflowLogger(Callback):
         self._config = config
         self._step = 0
         self._mlflow: Any = None
+        self._failed = True
 
     def on_fit_start(self, start: RunStart) -> None:
         """Start a run, with the config as parameters."""
@@ -100,22 +117,23 @@ class MlflowLogger(Callback):
 
         mlflow.start_run(run_name=start.run_dir.name)
         self._mlflow = mlflow
-        mlflow.log_params(dict(leaves(as_plain(self._config))))
+        mlflow.log_params(_mlflow_names(dict(leaves(as_plain(self._config)))))
 
     def on_epoch_end(self, row: EpochRow) -> None:
         """Log the epoch's row."""
         self._step = row.step
-        self._mlflow.log_metrics(_figures(row), step=row.step)
+        self._mlflow.log_metrics(_mlflow_names(_figures(row)), step=row.step)
 
     def on_fit_end(self, summary: RunSummary) -> None:
         """Log the test metrics."""
+        self._failed = False
         test = {f"test_{name}": value for name, value in summary.test_metrics.items()}
-        self._mlflow.log_metrics(test, step=self._step)
+        self._mlflow.log_metrics(_mlflow_names(test), step=self._step)
 
     def teardown(self) -> None:
-        """End the run."""
+        """End the run, as failed if training did not end."""
         if self._mlflow:
-            self._mlflow.end_run()
+            self._mlflow.end_run(status="FAILED" if self._failed else "FINISHED")
 
 
 _LOGGERS: dict[str, Callable[[FitConfig], Callback]] = {"wandb": WandbLogger, "mlflow": MlflowLogger}
@@ -128,3 +146,17 @@ def make_loggers(config: FitConfig) -> Sequence[Callback]:
 
 def _figures(row: EpochRow) -> dict[str, float]:
     return {name: value for name, value in row.as_columns().items() if value is not None}
+
+
+def _mlflow_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by names that MLflow accepts: other characters, as of class names, are replaced by underscores.
+
+    >>> _mlflow_names({"val_iou_a/b": 1, "val_iou_a:b": 2})
+    {'val_iou_a_b': 1, 'val_iou_a_b_2': 2}
+    """
+    named: dict[str, Any] = {}
+    for name, value in values.items():
+        valid = re.sub(r"[^\w.\- ]", "_", name)[:_MAX_NAME]
+        numbered = (f"{valid}_{number}" for number in count(2))
+        named[next(one for one in chain([valid], numbered) if one not in named)] = value
+    return named

@@ -267,15 +267,11 @@ def task_for(data: Data, loss: LossConfig, monitor: str | None = None) -> Task:
         monitor: As for `metric_for`.
 
     Raises:
-        SkipweaveError: The loss or the metric is not for this task.
+        SkipweaveError: The metric is not for this task, or a class to be weighted has no training image.
     """
     wanted, metric = loss.class_weights, metric_for(data, monitor)
     if isinstance(data, SegmentationData):
-        if wanted == "balanced":
-            raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has masks: use median_frequency")
         return Segmentation(data, balanced=wanted == "median_frequency", metric=metric, loss_name=loss.name)
-    if wanted == "median_frequency":
-        raise SkipweaveError(f"loss.class_weights is {wanted}, but {data.name} has no masks: use balanced")
     weights = torch.tensor(balanced_weights(data)) if wanted == "balanced" else None
     if data.multi_label:
         return MultiLabel(data.classes, weights, metric)
