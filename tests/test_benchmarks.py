@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from benchmarks import (
-    bf16,
     channel_sparse,
     channel_sparse_gpu,
     compiling,
@@ -21,6 +20,7 @@ from benchmarks import (
     data_path,
     delugenet,
     depth,
+    engines,
     gpu,
     gpu_kernels,
     gpu_networks,
@@ -77,11 +77,14 @@ def test_delugenet_is_compared_with_its_baseline() -> None:
     assert [(row.network, row.ratio == 1) for row in rows] == [("3x3 baseline", True), ("delugenet146", False)]
 
 
-def test_sparse_networks_are_compared_with_dense_ones_in_bfloat16() -> None:
-    rows = list(bf16.compare("vgg16n", batch=1, repeats=1, side=32))
-    forms = ["dense, bfloat16", "dense, float32", "sparse 0.1, float32", "sparse 0.01, float32"]
-    assert [row.form for row in rows] == forms
-    assert rows[0].ratio == 1
+def test_networks_are_timed_in_engines() -> None:
+    networks = {"resnet": engines.network("timm:test_resnet"), "exact": engines.network("timm:test_resnet")}
+    rows = list(engines.compare(networks, side=32, precision="float32", batch=1, repeats=1, compiled=False))
+    assert [(row.network, row.engine) for row in rows] == [
+        *(("resnet", engine) for engine in ("torch", "onnxruntime", "openvino")),
+        ("exact", "torch"),
+    ]
+    assert [row.ratio for row in rows[:3]] == [1, 1, 1]
 
 
 @pytest.mark.slow
