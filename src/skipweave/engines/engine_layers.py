@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from skipweave.engines.gather_folding import fold_gathers
+from skipweave.engines.grouped_conv import GroupedConv
 from skipweave.layers import ChannelSparseConv2d, ConcatRead
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.transforms import optimize_for_inference
@@ -28,43 +30,13 @@ class ConcatNorm(nn.Module):
         return self.norm(torch.cat(nodes, 1) if len(nodes) > 1 else nodes[0]).relu()
 
 
-class GroupedConv(nn.Module):
-    """A channel-sparse convolution as a gather of the inputs of all blocks and one grouped convolution.
-
-    Shape: (N, in_channels, H, W) to (N, out_channels, H', W').
-    """
-
-    sources: Tensor
-
-    def __init__(self, layer: ChannelSparseConv2d) -> None:
-        super().__init__()
-        self.register_buffer("sources", layer.index.flatten().long())
-        self.conv = nn.Conv2d(
-            len(self.sources),
-            layer.out_channels,
-            layer.kernel_size,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            groups=len(layer.index),
-            bias=layer.bias is not None,
-            padding_mode=layer.padding_mode,
-        ).to(layer.weight)
-        self.conv.load_state_dict({name: tensor for name, tensor in layer.state_dict().items() if name != "index"})
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolved map."""
-        convolved: Tensor = self.conv(x.index_select(1, self.sources))
-        return convolved
-
-
 def engine_form(network: nn.Module, input_size: InputSize) -> nn.Module:
     """A copy of a network, with the same outputs, in the layers that inference engines run fastest.
 
     Batch norms are folded (`skipweave.optimize_for_inference`), the scale and shift of readers become batch norms, and
     channel-sparse convolutions become a gather and a grouped convolution where at least 8 outputs share their inputs,
-    otherwise a dense convolution with zeros.
+    otherwise a dense convolution with zeros. A gather of the outputs of a dense convolution without other readers is
+    folded into its weights.
 
     Args:
         network: In evaluation mode, on the CPU.
@@ -79,6 +51,7 @@ def engine_form(network: nn.Module, input_size: InputSize) -> nn.Module:
             form.set_submodule(name, ConcatNorm(part))
         elif isinstance(part, ChannelSparseConv2d):
             form.set_submodule(name, _engine_conv(part))
+    fold_gathers(form, input_size)
     return form.requires_grad_(False).to(memory_format=torch.contiguous_format)
 
 
