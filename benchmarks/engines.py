@@ -7,7 +7,7 @@ package's C library. All forms of one precision and batch size run in interleave
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,7 +70,9 @@ def network(name: str) -> nn.Module:
     return (timm.create_model(rest) if source == "timm" else create_model(rest)).eval()
 
 
-def in_engines(model: nn.Module, images: Tensor, precision: str, compiled: bool = False) -> dict[str, Action]:
+def in_engines(
+    model: nn.Module, images: Tensor, precision: str, *, compiled: bool = False, torch_only: bool = False
+) -> dict[str, Action]:
     """Functions that run a network in each engine that has the precision."""
     size = tuple(images.shape[1:])
     actions: dict[str, Action] = {}
@@ -79,6 +81,8 @@ def in_engines(model: nn.Module, images: Tensor, precision: str, compiled: bool 
         actions[name] = partial(_run, fast, images)
     if compiled:
         actions["AOTInductor"] = ahead_of_time(model, images, precision)
+    if torch_only:
+        return actions
     content = onnx_model(model, size, batch=len(images)).content
     if precision == "float32":
         actions["onnxruntime"] = partial(load_onnx(content), images)
@@ -121,9 +125,9 @@ def compare(
     images = torch.randn(batch, 3, side, side)
     actions: dict[tuple[str, str], Action] = {}
     for name, model in networks.items():
-        engines = in_engines(model, images, precision, compiled and name in COMPILED)
-        kept = {"torch": engines["torch"]} if "exact" in name else engines
-        actions |= {(name, engine): action for engine, action in kept.items()}
+        choice = dict(compiled=compiled and name in COMPILED, torch_only="exact" in name)
+        engines = in_engines(model, images, precision, **choice)
+        actions |= {(name, engine): action for engine, action in engines.items()}
     times = in_turns({"\0".join(key): action for key, action in actions.items()}, repeats)
     first = next(iter(networks))
     macs = {name: profile(model, (3, side, side)).macs for name, model in networks.items()}
@@ -151,8 +155,7 @@ def measured(part: str, precisions: list[str], batches: list[int], repeats: int)
 
 def _named(row: Row, name: str) -> Row:
     """The row of a form of a network, under the network's name."""
-    values = row.__dict__ | ({"network": name, "form": row.network} if name else {})
-    return Row(**values)
+    return replace(row, network=name, form=row.network) if name else row
 
 
 def main() -> None:

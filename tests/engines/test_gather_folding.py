@@ -68,6 +68,36 @@ def test_gathers_of_outputs_without_other_readers_are_folded(between: nn.Module,
     assert network.dense.out_channels == (24 if folds else 16)
 
 
+class Unpooled(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        pooled, places = nn.functional.max_pool2d(self.dense(x), 2, return_indices=True)
+        return nn.functional.max_unpool2d(pooled, places, 2).mean() + self.sparse(pooled)
+
+
+class Tied(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv_transpose2d(self.next(self.sparse(self.dense(x))), self.dense.weight)
+
+
+class Aliased(Net):
+    def __init__(self) -> None:
+        super().__init__(nn.ReLU())
+        self.both = nn.Sequential(nn.ReLU(), self.sparse)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.next(self.both(self.dense(x)))
+
+
+@pytest.mark.parametrize("make", [lambda: Unpooled(nn.ReLU()), lambda: Tied(nn.ReLU()), Aliased])
+def test_outputs_do_not_change(make: Callable[[], nn.Module]):
+    network = make().eval()
+    images = torch.randn(2, *SIZE)
+    with torch.no_grad():
+        expected = network(images)
+        fold_gathers(network, SIZE)
+        torch.testing.assert_close(network(images), expected, rtol=0, atol=1e-5)
+
+
 def test_outputs_are_not_computed_many_times():
     network = Net(nn.ReLU(), fan_in=16).eval()  # gathers 48 of 16
     fold_gathers(network, SIZE)

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipweave.analysis.profile import Profile
-from skipweave.engines import EngineName, load_onnx, load_openvino, onnx_model
+from skipweave.engines import load_onnx, load_openvino, onnx_model
 from skipweave.transforms import optimize_for_inference
 from skipweave.transforms.memory_format import FORMATS, MemoryFormat
+from skipweave_config.engines import Engine, Precision
 from skipweave_config.errors import SkipweaveError
 
 Mode = Literal["inference", "step"]
-Precision = Literal["float32", "bf16"]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -46,7 +46,7 @@ class Case:
     precision: Precision = "float32"
     memory_format: MemoryFormat = "contiguous"
     compiled: bool = False
-    engine: Literal["torch", EngineName] = "torch"
+    engine: Engine = "torch"
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,19 @@
 """Smaller weights in exported models: float16, or int8 by post-training quantization."""
 
-import importlib.util
 import io
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skipweave.engines.sessions import INPUT
+from skipweave.engines.sessions import INPUT, reason
 from skipweave_config.errors import SkipweaveError
-
-Weights = Literal["float32", "float16", "int8"]
 
 _SMALLEST = 64  # values: smaller tensors stay in float32
 _QUANTIZED = ["Conv", "Gemm", "MatMul"]
@@ -24,14 +21,26 @@ _QUANTIZED = ["Conv", "Gemm", "MatMul"]
 Images = Tensor | Sequence[Tensor]
 
 
+def check_float16(content: bytes) -> None:
+    """Check that float16 can store the weights of an ONNX model.
+
+    Raises:
+        SkipweaveError: It cannot: they would become infinite, or be clipped without a word.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    for tensor in onnx.load_from_string(content).graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size and not np.abs(values).max() <= np.finfo(np.float16).max:
+            raise SkipweaveError(f"a weight of {tensor.name} is above 65504: expected weights float32")
+
+
 def half_onnx(content: bytes) -> bytes:
     """Store the weights of an ONNX model in float16; it computes in float32 as before.
 
     Args:
-        content: Content of the file.
-
-    Raises:
-        SkipweaveError: A weight is too large for float16.
+        content: Content of the file, whose weights float16 can store.
     """
     import onnx
     from onnx import numpy_helper
@@ -44,8 +53,6 @@ def half_onnx(content: bytes) -> bytes:
         if values.dtype != np.float32 or values.size < _SMALLEST:
             kept.append(tensor)
             continue
-        if np.abs(values).max() > np.finfo(np.float16).max:
-            raise SkipweaveError(f"a weight of {tensor.name} is above 65504: it cannot be stored in float16")
         half = f"{tensor.name}_float16"
         kept.append(numpy_helper.from_array(values.astype(np.float16), half))
         casts.append(onnx.helper.make_node("Cast", [half], [tensor.name], to=onnx.TensorProto.FLOAT))
@@ -63,10 +70,8 @@ def int8_onnx(content: bytes, images: Images) -> bytes:
         images: Preprocessed images (C, H, W).
 
     Raises:
-        SkipweaveError: ONNX Runtime is not installed.
+        SkipweaveError: The quantizer cannot quantize the model.
     """
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise SkipweaveError("int8 in ONNX needs the package onnxruntime: pip install 'skipweave[export]'")
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -78,7 +83,7 @@ def int8_onnx(content: bytes, images: Images) -> bytes:
             image = next(self.images, None)
             return None if image is None else {INPUT: image}
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, _quantizing("ONNX Runtime"):
         quantized = Path(folder, "quantized.onnx")
         quantize_static(
             onnx.load_from_string(content),
@@ -101,13 +106,11 @@ def int8_openvino(model: Any, images: Images) -> Any:
         images: Preprocessed images (C, H, W).
 
     Raises:
-        SkipweaveError: NNCF is not installed.
+        SkipweaveError: The quantizer cannot quantize the model.
     """
-    if importlib.util.find_spec("nncf") is None:
-        raise SkipweaveError("int8 in OpenVINO needs the package nncf: pip install 'skipweave[openvino]'")
     import nncf
 
-    with _quiet():
+    with _quantizing("NNCF"):
         return nncf.quantize(model, nncf.Dataset(list(_arrays(images))), subset_size=len(images))
 
 
@@ -117,12 +120,14 @@ def _arrays(images: Images) -> Iterator[NDArray[np.float32]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quantizing(quantizer: str) -> Iterator[None]:
     """Run a quantizer without its progress bars and its advice to preprocess the model, which is done already."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with redirect_stdout(io.StringIO()):
             yield
+    except Exception as error:  # of the quantizers' own classes
+        raise SkipweaveError(f"{quantizer} cannot quantize the model: {reason(error)}") from error
     finally:
         logging.disable(before)

@@ -1,15 +1,19 @@
 """A network in the layers that inference engines run fastest."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor, nn
 
-from skipweave.engines.gather_folding import fold_gathers
+from skipweave.engines.gather_folding import fold_gathers, replace_everywhere
 from skipweave.engines.grouped_conv import GroupedConv
-from skipweave.layers import ChannelSparseConv2d, ConcatRead
+from skipweave.layers import ChannelSparseConv2d, ConcatRead, SeparableMaxPool
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.transforms import optimize_for_inference
 
-_SMALLEST_BLOCK = 8  # output channels: below, the gather costs more than the links that are left out
+# Of blocks as grouped convolutions; beyond, the gather costs more than the links that are left out.
+_SMALLEST_BLOCK = 8  # output channels
+_MOST_GATHERED = 4  # times the input channels
 
 
 class ConcatNorm(nn.Module):
@@ -33,10 +37,10 @@ class ConcatNorm(nn.Module):
 def engine_form(network: nn.Module, input_size: InputSize) -> nn.Module:
     """A copy of a network, with the same outputs, in the layers that inference engines run fastest.
 
-    Batch norms are folded (`skipweave.optimize_for_inference`), the scale and shift of readers become batch norms, and
-    channel-sparse convolutions become a gather and a grouped convolution where at least 8 outputs share their inputs,
-    otherwise a dense convolution with zeros. A gather of the outputs of a dense convolution without other readers is
-    folded into its weights.
+    Batch norms are folded (`skipweave.optimize_for_inference`), and the scale and shift of readers become batch norms.
+    Channel-sparse convolutions become a gather and a grouped convolution where at least 8 outputs share their inputs
+    and no more than four times the inputs are gathered, otherwise a dense convolution with zeros. A gather of the
+    outputs of a dense convolution without other readers is folded into its weights.
 
     Args:
         network: In evaluation mode, on the CPU.
@@ -45,16 +49,26 @@ def engine_form(network: nn.Module, input_size: InputSize) -> nn.Module:
     Raises:
         SkipweaveError: The network is not supported, or does not accept the images.
     """
-    form = optimize_for_inference(network, memory_format="channels_last", input_size=input_size).network
-    for name, part in list(form.named_modules()):
-        if type(part) is ConcatRead:
-            form.set_submodule(name, ConcatNorm(part))
-        elif isinstance(part, ChannelSparseConv2d):
-            form.set_submodule(name, _engine_conv(part))
+    form = optimize_for_inference(network, memory_format="contiguous", input_size=input_size).network
+    for part in list(form.modules()):
+        if type(part) in _FORMS:
+            replace_everywhere(form, part, _FORMS[type(part)](part))
     fold_gathers(form, input_size)
-    return form.requires_grad_(False).to(memory_format=torch.contiguous_format)
+    return form.requires_grad_(False)
 
 
 def _engine_conv(layer: ChannelSparseConv2d) -> nn.Module:
-    in_blocks = layer.block >= _SMALLEST_BLOCK and len(layer.index) > 1
+    gathers_little = len(layer.index) * layer.fan_in <= _MOST_GATHERED * layer.in_channels
+    in_blocks = layer.block >= _SMALLEST_BLOCK and len(layer.index) > 1 and gathers_little
     return GroupedConv(layer) if in_blocks else layer.to_dense()
+
+
+def _max_pool(pool: SeparableMaxPool) -> nn.Module:
+    return nn.MaxPool2d(pool.kernel_size, pool.stride, pool.padding)
+
+
+_FORMS: Mapping[type, Callable[..., nn.Module]] = {
+    ConcatRead: ConcatNorm,
+    ChannelSparseConv2d: _engine_conv,
+    SeparableMaxPool: _max_pool,
+}

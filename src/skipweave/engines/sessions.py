@@ -3,33 +3,46 @@
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skipweave_config.engines import Precision
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.printable import printable
 
 INPUT = "images"
 """Name of a model's input."""
 
-EngineName = Literal["onnxruntime", "openvino"]
-EnginePrecision = Literal["float32", "bf16"]
-Run = Callable[[NDArray[np.float32]], Sequence[Any]]
-
 OPENVINO_INFO = "skipweave"
 """Where an OpenVINO file's runtime information has the metadata."""
 
+_EXTRAS = {
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "openvino": "openvino",
+    "nncf": "openvino",
+}
+_HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
+
+Run = Callable[[NDArray[np.float32]], Sequence[Any]]
+
 
 class Session(nn.Module):
-    """An exported network in an engine, on the CPU. It has no parameters, and records no gradients.
+    """An exported network in an engine, on the CPU. It has no parameters, records no gradients and cannot be pickled.
 
     Attributes:
         runtime: Name and version of the engine.
         metadata: The model's metadata; all values but those of strings are JSON.
+
+    Raises:
+        SkipweaveError: The engine cannot run the images, for example of another size than the model was exported for.
 
     Shape: images (N, C, H, W), converted to float32, to the outputs of all heads, the last head first.
     """
@@ -37,14 +50,19 @@ class Session(nn.Module):
     def __init__(self, run: Run, runtime: str, metadata: Mapping[str, str]) -> None:
         super().__init__()
         self._run = run
+        self._lock = Lock()  # a request of OpenVINO runs one batch at a time
         self.runtime = runtime
         self.metadata = dict(metadata)
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs."""
-        outputs = self._run(images.detach().to("cpu", torch.float32).contiguous().numpy())
-        return tuple(torch.from_numpy(np.array(output)) for output in outputs)
+        values = images.detach().to("cpu", torch.float32).contiguous().numpy()
+        try:
+            with self._lock:
+                return tuple(torch.from_numpy(np.array(output)) for output in self._run(values))
+        except Exception as error:  # engines raise RuntimeError and classes of their own
+            raise SkipweaveError(f"{self.runtime} cannot run {tuple(images.shape)}: {reason(error)}") from error
 
 
 class EngineNet(nn.Module):
@@ -74,19 +92,19 @@ def load_onnx(content: bytes, *, threads: int | None = None) -> Session:
     Raises:
         SkipweaveError: ONNX Runtime is not installed, or cannot load the model.
     """
-    runtime = engine_package("onnxruntime")
+    runtime = package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()  # more threads busy-wait for each other
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of ONNX Runtime's own classes
-        raise SkipweaveError(f"ONNX Runtime cannot load the model: {_line(error)}") from error
+        raise SkipweaveError(f"ONNX Runtime cannot load the model: {reason(error)}") from error
     metadata = session.get_modelmeta().custom_metadata_map
     return Session(lambda images: session.run(None, {INPUT: images}), f"onnxruntime {runtime.__version__}", metadata)
 
 
 def load_openvino(
-    model: bytes | Path | tuple[bytes, bytes], *, precision: EnginePrecision = "float32", threads: int | None = None
+    model: bytes | Path | tuple[bytes, bytes], *, precision: Precision = "float32", threads: int | None = None
 ) -> Session:
     """Load a model in OpenVINO.
 
@@ -97,22 +115,28 @@ def load_openvino(
         threads: Number of threads; that of torch by default.
 
     Raises:
-        SkipweaveError: OpenVINO is not installed, or cannot load the model.
+        SkipweaveError: OpenVINO is not installed, cannot load the model, or has no such precision on this processor.
     """
-    openvino = engine_package("openvino")
+    openvino = package("openvino")
     options = {
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
+    core = openvino.Core()
     try:
-        read = openvino.Core().read_model(*model) if isinstance(model, tuple) else openvino.Core().read_model(model)
-        request = openvino.compile_model(read, "CPU", options).create_infer_request()
+        read = core.read_model(*model) if isinstance(model, tuple) else core.read_model(model)
+        compiled = core.compile_model(read, "CPU", options)
     except Exception as error:  # OpenVINO raises RuntimeError and others
-        raise SkipweaveError(f"OpenVINO cannot load the model: {_line(error)}") from error
+        raise SkipweaveError(f"OpenVINO cannot load the model: {reason(error)}") from error
+    if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() != _HINTS[precision]:
+        raise SkipweaveError(f"precision is {precision}, which OpenVINO has not on this processor: expected float32")
+    request = compiled.create_infer_request()
+    names = [output.get_any_name() for output in compiled.outputs]
 
     def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        return list(request.infer({INPUT: images}).values())
+        outputs = request.infer({INPUT: images})
+        return [outputs[name] for name in names]
 
     return Session(run, f"openvino {openvino.__version__.split('-')[0]}", openvino_metadata(read))
 
@@ -131,22 +155,40 @@ def reference_evaluator(content: bytes) -> Session:
 
 
 def openvino_metadata(model: Any) -> dict[str, str]:
-    """The metadata of a model of OpenVINO, read from an ONNX file or from one that `openvino_files` wrote."""
+    """The metadata of a model of OpenVINO, read from an ONNX file or from one that `model_files` made."""
     place = next((name for name in (OPENVINO_INFO, "framework") if model.has_rt_info([name])), None)
     return dict(model.get_rt_info([place]).value) if place else {}  # that of ONNX files is in "framework"
 
 
-def engine_package(name: EngineName) -> ModuleType:
-    """Import the package of an engine.
+def installed(name: str) -> bool:
+    """Whether a package is installed."""
+    return importlib.util.find_spec(name) is not None
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """What to install of these packages: empty if they are there."""
+    extras: dict[str, list[str]] = {}
+    for name in names:
+        if not installed(name):
+            extras.setdefault(_EXTRAS[name], []).append(name)
+    return [
+        f"not installed here: {', '.join(lost)}; pip install 'skipweave[{extra}]'" for extra, lost in extras.items()
+    ]
+
+
+def package(name: str) -> ModuleType:
+    """Import a package.
 
     Raises:
         SkipweaveError: It is not installed.
     """
-    if importlib.util.find_spec(name) is None:
-        extra = {"onnxruntime": "export", "openvino": "openvino"}[name]
-        raise SkipweaveError(f"{name} is not installed here: pip install 'skipweave[{extra}]'")
+    if problems := missing([name]):
+        raise SkipweaveError(*problems)
     return importlib.import_module(name)
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def reason(error: BaseException) -> str:
+    """First line of the first cause."""
+    while error.__cause__:
+        error = error.__cause__
+    return printable(" ".join(str(error).split()))[:200]

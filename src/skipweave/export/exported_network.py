@@ -3,15 +3,14 @@
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
-from skipweave.engines import EngineNet, EnginePrecision, OnnxModel, Session, load_onnx, load_openvino, onnx_model
+from skipweave.engines import EngineNet, OnnxModel, Session, load_onnx, load_openvino, onnx_model
 from skipweave.training import Description
+from skipweave_config.engines import Engine, Precision
 from skipweave_config.errors import SkipweaveError
-
-Engine = Literal["torch", "onnxruntime", "openvino"]
 
 _ANY_SIZE = (64, 96)  # example height and width for networks that accept any
 _KEYS = {field.name for field in fields(Description)}  # quantizers add others
@@ -22,7 +21,7 @@ ENDINGS = tuple(_ENGINES)
 """Endings of the files that `load_exported` loads."""
 
 
-def to_onnx(network: nn.Module, description: Description) -> OnnxModel:
+def to_onnx(network: nn.Module, description: Description, batch: int | None = None) -> OnnxModel:
     """Export a trained network to ONNX, run the model, and compare its outputs.
 
     The input `images` is (N, C, H, W) float32, preprocessed as in the description, with dynamic N; for segmentation, H
@@ -33,6 +32,7 @@ def to_onnx(network: nn.Module, description: Description) -> OnnxModel:
     Args:
         network: Network in evaluation mode on the CPU, as returned by `load_run` and `load_weights`.
         description: Description of the network.
+        batch: N; None is dynamic.
 
     Returns:
         The model with its weights.
@@ -47,12 +47,13 @@ def to_onnx(network: nn.Module, description: Description) -> OnnxModel:
         (preprocessing.channels, *(preprocessing.image_size or _ANY_SIZE)),
         name=description.model,
         dynamic_size=preprocessing.image_size is None,
+        batch=batch,
         metadata=description.as_plain(),
     )
 
 
 def in_engine(
-    network: nn.Module, description: Description, engine: Engine, precision: EnginePrecision = "float32"
+    network: nn.Module, description: Description, engine: Engine, precision: Precision = "float32"
 ) -> nn.Module:
     """A trained network, run by an engine.
 
@@ -73,7 +74,7 @@ def in_engine(
 
 
 def load_exported(
-    path: Path, engine: Engine | None = None, precision: EnginePrecision = "float32"
+    path: Path, engine: Engine | None = None, precision: Precision = "float32"
 ) -> tuple[EngineNet, Description]:
     """Load a network that was exported with its description, and run it in an engine.
 
@@ -107,6 +108,6 @@ def _description(session: Session) -> dict[str, Any]:
     return {key: value(key, text) for key, text in session.metadata.items() if key in _KEYS}
 
 
-def _check_precision(engine: Engine, precision: EnginePrecision) -> None:
+def _check_precision(engine: Engine, precision: Precision) -> None:
     if precision == "bf16" and engine != "openvino":
         raise SkipweaveError(f"precision is bf16 and the engine is {engine}: expected openvino, or float32")

@@ -12,4 +12,5 @@ def all_heads(network: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
 
 def count_heads(network: nn.Module) -> int:
     """The number of early exits and the last head."""
-    return 1 + len(getattr(network, "exits", ()))
+    exits = getattr(network, "exits", ()) if hasattr(network, "forward_anytime") else ()
+    return 1 + len(exits)

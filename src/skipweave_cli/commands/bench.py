@@ -43,7 +43,7 @@ def bench(options: BenchOptions) -> None:
     with torch.device("meta"):
         shape = options.input_size or _input_size(options.models[0], networks[options.models[0]]())
         costs = {name: profile(make(), shape) for name, make in networks.items()}
-    groups = _groups(options)
+    groups = _groups(options, on)
     lines: list[Line] = []
     with Progress(transient=True) as progress:
         for cases in groups:
@@ -66,12 +66,12 @@ def bench(options: BenchOptions) -> None:
             progress.remove_task(task)
     for cases in groups:
         say(_title(cases[0]))
-        _print([line for line in lines if any(_is_of(line, case) for case in cases)])
+        _print([line for line in lines if _is_of(line, cases[0])])
     if options.save:
         _write(options.save, lines)
 
 
-def _groups(options: BenchOptions) -> list[list[Case]]:
+def _groups(options: BenchOptions, on: torch.device) -> list[list[Case]]:
     """The cases; those of one mode, batch size and precision are measured in the same rounds.
 
     Raises:
@@ -79,6 +79,12 @@ def _groups(options: BenchOptions) -> list[list[Case]]:
     """
     torch_only = list(product(options.memory_formats, options.compiled))
     groups = []
+    if on.type != "cpu" and set(options.engines) != {"torch"}:
+        raise SkipweaveError(
+            f"device is {on} and engines is {list(options.engines)}: expected torch, or the device cpu"
+        )
+    if "inference" not in options.modes and "torch" not in options.engines:
+        raise SkipweaveError(f"engines is {list(options.engines)}: expected torch for training steps")
     for mode, batch, precision in product(options.modes, options.batches, options.precisions):
         if mode == "step" and batch == 1:
             continue
@@ -163,7 +169,7 @@ def _lines(
             ratio=round(speed.ms / first.ms, 3),
             repeats=repeats,
             error=_error(name),
-            **asdict(case),
+            **asdict(case) | ({} if case.engine == "torch" else dict(memory_format="", compiled="")),
             **figures,
         )
 
@@ -175,7 +181,7 @@ def _error(name: str) -> str:
 
 
 def _is_of(line: Line, case: Case) -> bool:
-    return all(line[key] == value for key, value in asdict(case).items())
+    return (line["mode"], line["batch"], line["precision"]) == (case.mode, case.batch, case.precision)
 
 
 def _print(lines: Sequence[Line]) -> None:

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from skipweave.engines import FILES, EngineNet, Format, load_onnx, load_openvino, model_files
+from skipweave.engines import FILES, EngineNet, Format, check_formats, load_onnx, load_openvino, model_files
 from skipweave.export import hub_config, model_card, to_onnx
 from skipweave.files.atomic_write import write_bytes, write_text
 from skipweave.files.hub import local_weights
@@ -88,24 +89,26 @@ def _for_timm(network: nn.Module, description: Description, metrics: Mapping[str
 def _for_engines(
     network: nn.Module, description: Description, formats: list[Format], options: ExportOptions
 ) -> dict[str, Writer]:
-    model = to_onnx(network, description)
-    say(
-        f"{', '.join(model.outputs)}: as the network's to {model.difference:.1e}, the largest being "
-        f"{model.largest:.3g} ({model.checked_by}, 2 random images)"
-    )
-    run = Path(options.network)
-    images = None
+    run, images = Path(options.network), None
     if options.weights == "int8":
         images = calibration_images(load_run_images(run, "train", options.which, options.root))
-    files = model_files(model, formats, options.weights, images)
+    check_formats(formats, options.weights, images)
+    model = to_onnx(network, description, batch=options.batch)
+    files, compared = model_files(model, formats, options.weights, images)
+    for name, comparison in compared.items():
+        say(f"{name}, {', '.join(model.outputs)}: {comparison}")
     if options.weights != "float32" and run.is_dir():
         _say_metrics(options, files)
-    return {name: lambda path, content=content: write_bytes(path, content) for name, content in files.items()}  # type: ignore[misc]
+    return {name: partial(write_bytes, content=content) for name, content in files.items()}
 
 
 def _say_metrics(options: ExportOptions, files: Mapping[str, bytes]) -> None:
     """Print the metrics of the validation images before and after the weights were compressed."""
-    run = load_run_images(Path(options.network), "validation", options.which, options.root)
+    try:
+        run = load_run_images(Path(options.network), "validation", options.which, options.root)
+    except SkipweaveError as error:
+        say(f"no metrics of validation images: {error}")
+        return
     networks = {"float32": run.network}
     if "model.onnx" in files:
         networks[f"{options.weights}, onnxruntime"] = EngineNet(load_onnx(files["model.onnx"]))

@@ -8,6 +8,7 @@ from torch import nn
 
 from skipweave.data import list_images
 from skipweave.data.sources.table_files import SEPARATOR
+from skipweave.engines import EngineNet
 from skipweave.export.exported_network import ENDINGS, in_engine, load_exported
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.files.hub import local_weights
@@ -33,18 +34,12 @@ def predict(options: PredictOptions) -> int:
     """
     output = options.output
     network, description = _network(options)
+    _check_output(options, description)
     paths = [path for place in options.images for path in list_images(place)]
+    network = _placed(network, description, options)
     if description.palette:
         place = output or Path("predictions")
         return write_masks(network, description, paths, place, soft=options.soft_masks, tta=options.tta)
-    if options.soft_masks:
-        raise SkipweaveError(
-            "soft_masks is true, but this is no segmentation network: --output FILE.csv has probabilities"
-        )
-    if output and output.suffix not in (".csv", ".json"):
-        raise SkipweaveError(f"output is {str(output)!r}: should be a name that ends in .csv or .json")
-    if output:
-        make_room([output], "--output")
     predictions = list(
         predict_images(
             network,
@@ -66,16 +61,34 @@ def predict(options: PredictOptions) -> int:
 
 
 def _network(options: PredictOptions) -> tuple[nn.Module, Description]:
-    """The network, in its engine or on its device, and its description."""
-    if options.model and options.model.suffix in ENDINGS:
-        return load_exported(options.model, options.engine, options.precision)
+    """The network of a file, which may be an exported one, or of a run; and its description."""
     if options.run:
         network, _, description = load_run(options.run)
-    else:
-        network, description = load_weights(local_weights(options.model or Path()))
+        return network, description
+    path = local_weights(options.model or Path())
+    return load_exported(path, options.engine, options.precision) if path.suffix in ENDINGS else load_weights(path)
+
+
+def _check_output(options: PredictOptions, description: Description) -> None:
+    if description.palette:
+        return
+    if options.soft_masks:
+        raise SkipweaveError(
+            "soft_masks is true, but this is no segmentation network: --output FILE.csv has probabilities"
+        )
+    if options.output and options.output.suffix not in (".csv", ".json"):
+        raise SkipweaveError(f"output is {str(options.output)!r}: should be a name that ends in .csv or .json")
+    if options.output:
+        make_room([options.output], "--output")
+
+
+def _placed(network: nn.Module, description: Description, options: PredictOptions) -> nn.Module:
+    """The network in its engine, or on its device."""
+    if isinstance(network, EngineNet):
+        return network
     engine = options.engine or "torch"
     run = in_engine(network, description, engine, options.precision)
-    return run.to(make_fabric(options.accelerator).device) if engine == "torch" else run, description
+    return run.to(make_fabric(options.accelerator).device) if engine == "torch" else run
 
 
 def _show(predictions: Sequence[Prediction], top: int, output: Path | None) -> None:

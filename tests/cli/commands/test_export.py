@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_a_run_is_exported(run: Path, exported: Path):
 def test_the_comparison_is_printed(run: Path, tmp_path: Path, capsys: Capture):
     assert main(["export", str(run), "--output", str(tmp_path)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert_reports(first, "logits", f"onnxruntime {onnxruntime.__version__}")
+    assert_reports(first, "onnx", "logits", f"onnxruntime {onnxruntime.__version__}")
     assert_reports(second, tmp_path / "model.onnx", f"{(tmp_path / 'model.onnx').stat().st_size:,} bytes")
 
 
@@ -100,7 +101,10 @@ def test_engines_predict_as_the_run(run: Path, tmp_path: Path, capsys: Capture):
 def test_metrics_are_printed_before_and_after_compression(weights: str, run: Path, tmp_path: Path, capsys: Capture):
     words = ["--formats", "[onnx, openvino]", "--weights", weights, "--output", str(tmp_path)]
     assert main(["export", str(run), *words]) == 0
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("validation")]
+    lines = capsys.readouterr().out.splitlines()
+    assert_reports(lines[0], "onnx", "logits", "onnxruntime")
+    assert_reports(lines[1], "openvino", "logits", f"openvino {version('openvino').split('-')[0]}")
+    printed = [line for line in lines if line.startswith("validation")]
     summary = json.loads((run / "summary.json").read_text())
     assert_reports(printed[0], "float32", f"{summary['val_metrics']['top1_error']:.2f}")
     assert_reports(printed[1], f"{weights}, onnxruntime", "top-1 error")
@@ -114,7 +118,8 @@ def test_weights_that_cannot_be_exported_are_rejected(exported: Path, rejects: R
     model = str(exported / "model.safetensors")
     rejects(["export", model, "--weights", "int8", "--output", str(tmp_path)], "int8", model)
     rejects(["export", model, "--weights", "float16", "--formats", "[timm]"], "float16", "timm")
-    rejects(["predict", str(exported), "--model", model, "--engine", "onnxruntime", "--precision", "bf16"], "bf16")
+    image = str(picture(tmp_path / "a.png"))
+    rejects(["predict", image, "--model", model, "--engine", "onnxruntime", "--precision", "bf16"], "bf16")
 
 
 def test_the_model_card_has_the_errors_of_these_weights(run: Path, exported: Path, tmp_path: Path):

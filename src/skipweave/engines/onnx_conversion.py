@@ -1,6 +1,5 @@
 """Conversion of a network to ONNX, verified against the network."""
 
-import importlib.util
 import json
 import re
 from collections.abc import Mapping
@@ -12,34 +11,82 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from skipweave.engines.engine_layers import engine_form
-from skipweave.engines.sessions import INPUT, load_onnx, reference_evaluator
+from skipweave.engines.sessions import (
+    INPUT,
+    Session,
+    installed,
+    load_onnx,
+    load_openvino,
+    missing,
+    reason,
+    reference_evaluator,
+)
 from skipweave.models.heads import all_heads, count_heads
 from skipweave.tracing.example_inputs import InputSize
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.printable import printable
 
 _DYNAMIC = {0: "batch", 2: "height", 3: "width"}
-_NEEDED = ("onnx", "onnxscript")
-_LARGEST_DIFFERENCE = 1e-3  # relative to the largest output
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Comparison of the outputs of a model with the network's.
+
+    Attributes:
+        runtime: Engine that ran the model.
+        images: Number of random images.
+        difference: Largest absolute difference of an output from the network's.
+        largest: Largest absolute output of the network.
+    """
+
+    runtime: str
+    images: int
+    difference: float
+    largest: float
+
+    def __str__(self) -> str:
+        """Describe it in a line."""
+        return (
+            f"as the network's to {self.difference:.1e}, the largest being {self.largest:.3g} ({self.runtime}, "
+            f"{self.images} random images)"
+        )
+
+    def require(self, tolerance: float) -> None:
+        """Check that the difference is at most a part of the largest output.
+
+        Raises:
+            SkipweaveError: It is larger, or not finite.
+        """
+        if not self.difference <= tolerance * self.largest:
+            raise SkipweaveError(
+                f"the model differs from the network by {self.difference:.2g}, with outputs up to {self.largest:.2g} "
+                f"({self.runtime}): expected at most {tolerance:g} of that"
+            )
 
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """ONNX model and its numerical difference from the network.
+    """ONNX model, with random images and the network's outputs for them.
 
     Attributes:
         content: Content of the ONNX file.
         outputs: Names of the outputs: `logits`, and for a network with exits `exit_1`, `exit_2`, ...
-        difference: Largest absolute difference of an output from the network's, on two random images.
-        largest: Largest absolute output of the network.
-        checked_by: Runtime that ran the model.
+        images: Random images.
+        expected: The network's outputs for these images.
     """
 
     content: bytes
     outputs: tuple[str, ...]
-    difference: float
-    largest: float
-    checked_by: str
+    images: Tensor
+    expected: tuple[Tensor, ...]
+
+    def compare(self, session: Session) -> Comparison:
+        """Compare the outputs of a form of the model with the network's."""
+        pairs = list(zip(session(self.images), self.expected, strict=True))
+        difference = max(float((one - other).abs().max()) for one, other in pairs)
+        largest = max(float(other.abs().max()) for _, other in pairs)
+        return Comparison(session.runtime, len(self.images), difference, largest)
 
 
 def onnx_model(
@@ -54,10 +101,10 @@ def onnx_model(
     """Convert a network to ONNX, run the model, and compare its outputs.
 
     The network is exported in `engine_form`. The input `images` is (N, C, H, W) float32. The outputs are `logits`, then
-    those of the exits.
+    those of the exits. The model runs in ONNX Runtime, OpenVINO, or if neither is installed in onnx's slow evaluator.
 
     Args:
-        network: Network in evaluation mode, on the CPU.
+        network: Network in evaluation mode, in float32 on the CPU.
         input_size: Channels, height and width of an image.
         name: Name of the network in errors.
         batch: N; None is dynamic.
@@ -65,31 +112,45 @@ def onnx_model(
         metadata: Values of the model's metadata; all but strings are stored as JSON.
 
     Raises:
-        SkipweaveError: A package is missing, torch cannot export the network, or the model's outputs differ from the
+        SkipweaveError: A package is missing, the network cannot be exported, or the model's outputs differ from the
             network's by more than a thousandth of the largest.
     """
-    if missing := [needed for needed in _NEEDED if importlib.util.find_spec(needed) is None]:
-        raise SkipweaveError(f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'skipweave[export]'")
+    _check(network, name)
     outputs = ("logits", *(f"exit_{number}" for number in range(1, count_heads(network))))
     dynamic = (0,) * (batch is None) + (2, 3) * dynamic_size
     example = torch.zeros(batch or 2, *input_size)
+    images = _random_images(example, dynamic)
     try:
         with torch.inference_mode(False), torch.no_grad():  # torch.export cannot run in inference mode
+            expected = _checked(all_heads(network, images))
             model = _export(network, example, outputs, dynamic)
         _describe(model, metadata or {})
-        images = _random_images(example, dynamic_size)
-        return _compared(model.SerializeToString(deterministic=True), _LogitsFirst(network), outputs, images)
+        content = model.SerializeToString(deterministic=True)
+        made = OnnxModel(content, outputs, images, (expected[-1], *expected[:-1]))
+        made.compare(_any_engine(content)).require(1e-3)
     except SkipweaveError:
         raise
     except Exception as error:  # torch, onnxscript and the runtime raise various exceptions
-        raise SkipweaveError(f"{name} cannot be exported to ONNX: {_reason(error)}") from error
+        raise SkipweaveError(f"{name} cannot be exported to ONNX: {reason(error)}") from error
+    return made
 
 
-def _reason(error: BaseException) -> str:
-    """First line of the first cause."""
-    while error.__cause__:
-        error = error.__cause__
-    return printable(" ".join(str(error).split()))[:200]
+def _check(network: nn.Module, name: str) -> None:
+    problems = missing(("onnx", "onnxscript"))
+    if network.training:
+        problems.append(f"{name} is in training mode: call eval() first")
+    kinds = {(parameter.dtype, parameter.device.type) for parameter in network.parameters()}
+    if other := kinds - {(torch.float32, "cpu")}:
+        found = ", ".join(f"{dtype} on {device}" for dtype, device in sorted(other, key=str))
+        problems.append(f"parameters of {name} are {found}: expected torch.float32 on cpu")
+    if problems:
+        raise SkipweaveError(*problems)
+
+
+def _checked(heads: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    if wrong := [head for head in heads if not isinstance(head, Tensor)]:
+        raise TypeError(f"it returns a {type(wrong[0]).__name__}: expected a tensor")
+    return heads
 
 
 class _LogitsFirst(nn.Module):
@@ -106,10 +167,9 @@ class _LogitsFirst(nn.Module):
         return (logits, *exits)
 
 
-def _random_images(example: Tensor, dynamic_size: bool) -> Tensor:
-    """Images to compare outputs on; if the model accepts other sizes than the example's, of another one."""
-    batch, channels, height, width = example.shape
-    size = (batch, channels, height + 3, width - 6) if dynamic_size else example.shape
+def _random_images(example: Tensor, dynamic: tuple[int, ...]) -> Tensor:
+    """Images to compare outputs on, of other sizes than the example's where the model accepts any."""
+    size = [length + (3 if dim in dynamic else 0) for dim, length in enumerate(example.shape)]
     return torch.randn(size, generator=torch.Generator().manual_seed(0))
 
 
@@ -151,16 +211,7 @@ def _describe(model: Any, metadata: Mapping[str, Any]) -> None:
     )
 
 
-def _compared(content: bytes, heads: nn.Module, outputs: tuple[str, ...], images: Tensor) -> OnnxModel:
-    with torch.inference_mode():
-        wanted = heads(images)
-    session = load_onnx(content) if importlib.util.find_spec("onnxruntime") else reference_evaluator(content)
-    found = session(images)
-    difference = max(float((one - other).abs().max()) for one, other in zip(found, wanted, strict=True))
-    largest = max(float(head.abs().max()) for head in wanted)
-    if not difference <= _LARGEST_DIFFERENCE * largest:
-        raise SkipweaveError(
-            f"the ONNX model differs from the network by {difference:.2g}, with outputs up to {largest:.2g} "
-            f"({session.runtime}): expected at most {_LARGEST_DIFFERENCE:g} of that"
-        )
-    return OnnxModel(content, outputs, difference, largest, session.runtime)
+def _any_engine(content: bytes) -> Session:
+    if installed("onnxruntime"):
+        return load_onnx(content)
+    return load_openvino(content) if installed("openvino") else reference_evaluator(content)
