@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skipweave.engines.gather_folding import fold_gathers, replace_everywhere
 from skipweave.engines.grouped_conv import GroupedConv
-from skipweave.layers import ChannelSparseConv2d, ConcatRead, SeparableMaxPool
+from skipweave.layers import ChannelSparseConv2d, ConcatRead
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.transforms import optimize_for_inference
 
@@ -63,12 +63,4 @@ def _engine_conv(layer: ChannelSparseConv2d) -> nn.Module:
     return GroupedConv(layer) if in_blocks else layer.to_dense()
 
 
-def _max_pool(pool: SeparableMaxPool) -> nn.Module:
-    return nn.MaxPool2d(pool.kernel_size, pool.stride, pool.padding)
-
-
-_FORMS: Mapping[type, Callable[..., nn.Module]] = {
-    ConcatRead: ConcatNorm,
-    ChannelSparseConv2d: _engine_conv,
-    SeparableMaxPool: _max_pool,
-}
+_FORMS: Mapping[type, Callable[..., nn.Module]] = {ConcatRead: ConcatNorm, ChannelSparseConv2d: _engine_conv}
