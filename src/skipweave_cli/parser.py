@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -235,9 +235,18 @@ def _value(hint: Any, text: str) -> Any:
     kind, optional = plain_hint(hint), type(None) in get_args(hint)
     if kind in (str, Path) or (get_origin(kind) is Literal and all(isinstance(name, str) for name in get_args(kind))):
         return None if optional and text == "null" else text
-    if get_origin(kind) in (list, tuple) and text[:1] not in ("[", "{") and text != "null":
+    if text[:1] not in ("[", "{") and text != "null" and (_is_sequence(kind) or (_may_be_sequence(kind) and "," in text)):
         text = f"[{text}]"
     return _parsed(text)
+
+
+def _is_sequence(kind: Any) -> bool:
+    return get_origin(kind) in (list, tuple)
+
+
+def _may_be_sequence(kind: Any) -> bool:
+    """Whether a type is a union with a list or tuple, as of two numbers or a word."""
+    return get_origin(kind) is Union and any(map(_is_sequence, get_args(kind)))
 
 
 def _free_value(text: str) -> Any:
