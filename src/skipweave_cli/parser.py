@@ -235,18 +235,16 @@ def _value(hint: Any, text: str) -> Any:
     kind, optional = plain_hint(hint), type(None) in get_args(hint)
     if kind in (str, Path) or (get_origin(kind) is Literal and all(isinstance(name, str) for name in get_args(kind))):
         return None if optional and text == "null" else text
-    if text[:1] not in ("[", "{") and text != "null" and (_is_sequence(kind) or (_may_be_sequence(kind) and "," in text)):
+    if text[:1] not in ("[", "{") and text != "null" and _is_sequence(kind, text):
         text = f"[{text}]"
     return _parsed(text)
 
 
-def _is_sequence(kind: Any) -> bool:
+def _is_sequence(kind: Any, text: str) -> bool:
+    """Whether a word is the items of a list or tuple; where another type is valid too, it is if it has a comma."""
+    if get_origin(kind) is Union:
+        return "," in text and any(_is_sequence(part, text) for part in get_args(kind))
     return get_origin(kind) in (list, tuple)
-
-
-def _may_be_sequence(kind: Any) -> bool:
-    """Whether a type is a union with a list or tuple, as of two numbers or a word."""
-    return get_origin(kind) is Union and any(map(_is_sequence, get_args(kind)))
 
 
 def _free_value(text: str) -> Any:

@@ -101,7 +101,9 @@ def test_words_are_yaml_values_where_no_text_is_expected(words: list[str], expec
     assert parse(Pick, words, "x") == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [("2,3", (2, 3)), ("[-2, 3]", (-2, 3)), ("auto", "auto"), ("null", None)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2,3", (2, 3)), ("[-2, 3]", (-2, 3)), ("auto", "auto"), ("null", None)]
+)
 def test_a_list_or_a_word_needs_no_brackets(text: str, expected: object):
     assert parse(PickEither, ["--shape", text], "x").shape == expected
 
@@ -110,8 +112,8 @@ def _unions_with_a_sequence() -> Iterator[Option]:
     """Options of all commands that take a tuple or list, or something else."""
     for command in COMMANDS.values():
         for option in syntax_of(getattr(options, command.options), "x").options:
-            parts = get_args(plain_hint(option.hint))
-            if get_origin(plain_hint(option.hint)) is Union and any(get_origin(part) in (tuple, list) for part in parts):
+            kind = plain_hint(option.hint)
+            if get_origin(kind) is Union and any(get_origin(part) in (tuple, list) for part in get_args(kind)):
                 yield option
 
 

@@ -18,7 +18,7 @@ from skipweave.models import check_pretrained
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, enable_grad_checkpointing, sketch
-from skipweave.training.optimization.optimizers import check_optimizer
+from skipweave.training.optimization.optimizers import check_layer_decay, check_optimizer
 from skipweave.training.split_notes import class_notes, shown, size_note
 from skipweave.training.starting_weights import check_start
 from skipweave.training.tasks.metrics import Metric
@@ -65,7 +65,8 @@ def check_study_config(config: StudyConfig) -> None:
     problems: list[str] = []
     for number, model in enumerate(config.networks):
         with noted_in(problems):
-            _check_model(f"networks[{number}]", model, config)
+            network = _check_model(f"networks[{number}]", model, config)
+            check_layer_decay(model.name, network, config.optim)
     _check_optimizer_and_device(config, problems)
     if problems:
         raise SkipweaveError(*problems)
@@ -84,6 +85,8 @@ def _check_model(field: str, model: ModelConfig | NetworkConfig, config: FitConf
 def _check_training(config: FitConfig, network: nn.Module) -> None:
     """Check that a network has what the config trains it with; it is changed."""
     name, problems = config.model.name, list[str]()
+    with noted_in(problems):
+        check_layer_decay(name, network, config.optim)
     if config.compile_units and not find_units(network):
         problems.append(f"compile_units is true, but {name} has no units of this library: leave it out")
     if config.grad_checkpointing:
