@@ -14,6 +14,24 @@ def nearest(name: object, valid: Iterable[str], most: int = 1) -> str:
     return f"did you mean {', '.join(near)}? " if near else ""
 
 
+def one_edit_apart(name: str, other: str) -> bool:
+    """Whether two names differ by a missing, additional, other or swapped letter, or not at all.
+
+    >>> [one_edit_apart(name, "group") for name in ("groups", "gruop", "grup", "patient")]
+    [True, True, True, False]
+    """
+    start = _common(name, other)
+    end = _common(name[start:][::-1], other[start:][::-1])
+    ours, theirs = name[start : len(name) - end], other[start : len(other) - end]
+    return max(len(ours), len(theirs)) <= 1 or (len(ours) == 2 and ours == theirs[::-1])
+
+
+def _common(name: str, other: str) -> int:
+    """Length of the common start of two names."""
+    letters = zip(name, other, strict=False)
+    return next((place for place, (ours, theirs) in enumerate(letters) if ours != theirs), min(len(name), len(other)))
+
+
 def misplaced_file(value: object) -> str:
     """Advice on a config file given where another value is expected; an empty string for other values."""
     if not str(value).endswith((".yaml", ".yml")):

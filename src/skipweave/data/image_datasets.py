@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skipweave.data.images.decoding import open_image
 from skipweave.data.images.high_bit_depth import PixelType
-from skipweave.data.splits import Indices, Labels
+from skipweave.data.splits import Groups, Indices, Labels
 
 Label = int | Labels
 """Class index, or 0 and 1 (classes,)."""
@@ -26,7 +26,7 @@ class ImageDataset(Protocol):
     """
 
     labels: Labels
-    groups: Indices | None
+    groups: Groups | None
 
     def __len__(self) -> int: ...
 
@@ -49,7 +49,7 @@ class MemoryDataset:
         labels: Class indices, (N,).
     """
 
-    groups: Indices | None = None
+    groups: Groups | None = None
 
     def __init__(self, images: Tensor, labels: Sequence[int] | Labels) -> None:
         self.images = images
@@ -88,7 +88,7 @@ class FileDataset:
         in_chans: int,
         *,
         high_bit_depth: bool = False,
-        groups: Indices | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self.paths = [str(path) for path in paths]
         self.labels: Labels = np.asarray(labels)
@@ -142,6 +142,7 @@ class DatasetSplits:
         val: Validation split; None if it is missing.
         test: Test split; None if it is missing.
         divided: Whether the dataset defines its splits.
+        notes: Notes about how the dataset was read, one line each.
     """
 
     classes: tuple[str, ...]
@@ -149,3 +150,4 @@ class DatasetSplits:
     val: ImageDataset | None = None
     test: ImageDataset | None = None
     divided: bool = True
+    notes: tuple[str, ...] = ()
