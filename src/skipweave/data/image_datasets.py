@@ -36,6 +36,10 @@ class ImageDataset(Protocol):
         """Path of an image; empty if it is in memory."""
         ...
 
+    def image_name(self, index: int) -> str:
+        """Path of an image; if it is in memory, its index in the dataset that the split was taken from."""
+        ...
+
     def subset(self, indices: Indices) -> "ImageDataset":
         """Subset of the images at these indices."""
         ...
@@ -47,13 +51,15 @@ class MemoryDataset:
     Args:
         images: Images, uint8, (N, C, H, W).
         labels: Class indices, (N,).
+        indices: Indices of the images in the dataset that they were taken from; 0 to N - 1 by default.
     """
 
     groups: Groups | None = None
 
-    def __init__(self, images: Tensor, labels: Sequence[int] | Labels) -> None:
+    def __init__(self, images: Tensor, labels: Sequence[int] | Labels, indices: Indices | None = None) -> None:
         self.images = images
         self.labels: Labels = np.asarray(labels, dtype=np.int64)
+        self.indices: Indices = np.arange(len(self.labels)) if indices is None else indices
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,9 +71,13 @@ class MemoryDataset:
         """Empty: the images are in memory."""
         return ""
 
+    def image_name(self, index: int) -> str:
+        """Index of an image in the dataset that it was taken from."""
+        return str(self.indices[index])
+
     def subset(self, indices: Indices) -> "MemoryDataset":
         """Subset of the images at these indices."""
-        return MemoryDataset(self.images[torch.from_numpy(indices)], self.labels[indices])
+        return MemoryDataset(self.images[torch.from_numpy(indices)], self.labels[indices], self.indices[indices])
 
 
 class FileDataset:
@@ -118,6 +128,10 @@ class FileDataset:
         return open_image(self.paths[index], self.in_chans, high_bit_depth=self.high_bit_depth)
 
     def file(self, index: int) -> str:
+        """Path of an image."""
+        return self.paths[index]
+
+    def image_name(self, index: int) -> str:
         """Path of an image."""
         return self.paths[index]
 

@@ -182,6 +182,7 @@ def _run(
         folder = _directory(stack, fabric, config, resume, report)
         if fabric.is_global_zero:
             with folder.writing():
+                folder.write_splits(data, config.data.fold)
                 if config.data.on_bad == "skip":
                     folder.write_skipped(skipped)
                 if extended:
@@ -360,6 +361,7 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         phases=tuple(loop.state.phases),
         skipped=skipped,
         stopped_early=loop.stops_early,
+        fold=config.data.fold,
     )
     if loop.fabric.is_global_zero:
         with folder.writing():

@@ -83,6 +83,7 @@ class RunSummary:
         phases: By density, if the network gained links while it trained.
         skipped: Training images that were left out, as they cannot be read; skipped.csv names them.
         stopped_early: Whether training stopped before the last epoch, as the metric did not improve any more.
+        fold: Fold of a cross-validation that was held out (`data.fold`); None without folds.
     """
 
     run_dir: Path
@@ -100,6 +101,7 @@ class RunSummary:
     phases: tuple[Phase, ...] = ()
     skipped: int = 0
     stopped_early: bool = False
+    fold: int | None = None
 
     @property
     def val_value(self) -> float | None:
