@@ -277,7 +277,7 @@ def _unknown(syntax: Syntax, name: str, text: str | None) -> str:
     for option in syntax.positional:
         if name in (option.flag, option.flag.removesuffix("s")):
             return f"unknown option {name}: give the value alone; usage: {syntax.usage}{misplaced_file(text)}"
-    return f"unknown option {name}: {nearest(name, syntax.flags)}`{syntax.prog} --help` lists all options"
+    return f"unknown option {name}: {nearest(name, syntax.flags, inner=True)}`{syntax.prog} --help` lists all options"
 
 
 def _config(syntax: Syntax, tree: dict[str, Any], files: Sequence[Path], problems: list[str]) -> Any:

@@ -4,12 +4,24 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: object, valid: Iterable[str], most: int = 1) -> str:
+def nearest(name: object, valid: Iterable[str], most: int = 1, *, inner: bool = False) -> str:
     """`did you mean X? ` for the closest valid names, or an empty string if none is close.
+
+    Args:
+        name: The wrong name.
+        valid: Valid names.
+        most: Number of names at most.
+        inner: Whether names of which it is the last part, such as `--optim.lr` of `--lr`, are the closest ones.
 
     >>> nearest("Epoch", ["seed", "epochs"])
     'did you mean epochs? '
+    >>> nearest("--lr", ["--optim.lr", "--seed"], inner=True)
+    'did you mean --optim.lr? '
     """
+    valid = list(valid)
+    last = str(name).lower().lstrip("-").rpartition(".")[2]
+    if inner and (named := [one for one in valid if one.lstrip("-").rpartition(".")[2] == last]):
+        return f"did you mean {' or '.join(named)}? "
     near = difflib.get_close_matches(str(name).lower(), list(valid), n=most, cutoff=0.5)
     return f"did you mean {', '.join(near)}? " if near else ""
 

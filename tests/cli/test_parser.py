@@ -128,6 +128,20 @@ def test_every_such_option_takes_commas():
         fit(*words, "wide")
 
 
+@pytest.mark.parametrize(
+    ("option", "meant"), [("--lr", "--optim.lr"), ("--group_column", "--data.group_column"), ("--sede", "--seed")]
+)
+def test_a_nested_option_is_found_by_its_last_part(option: str, meant: str):
+    with raises(option, meant):
+        fit(option, "1")
+
+
+def test_a_prediction_needs_a_run_or_weights():
+    assert_each_reports(problems(options.PredictOptions, "a.png"), ("--run", "--model"))
+    both = problems(options.PredictOptions, "a.png", "--run", "runs/a", "--model", "a.safetensors")
+    assert_each_reports(both, ("model", "a.safetensors", "--run"))
+
+
 def test_options_of_a_config():
     assert fit() == FitOptions(FitConfig())
     assert fit("--schedule.milestones", "0.3,0.6").config.schedule == ScheduleConfig(milestones=(0.3, 0.6))

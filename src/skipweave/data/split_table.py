@@ -28,7 +28,7 @@ def split_table(data: ClassificationData | SegmentationData, fold: int | None = 
             assert images
             cells: list[object] = [images.image_name(index), split]
             if not isinstance(images, SegmentationDataset):
-                cells.insert(1, label_text(data.classes, images.labels[index]))
+                cells.insert(1, label_text(data.classes, images.labels[index]) or SEPARATOR)  # none of several labels
                 cells += [] if images.groups is None else [images.groups[index]]
             yield [*cells, *([] if fold is None else [fold])]
 
