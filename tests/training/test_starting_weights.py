@@ -145,7 +145,7 @@ def test_weights_of_another_network_name_its_parameters(tiny, trained):
     args = {**SMALL, "units": 1}
     for model, named in (
         (ModelConfig("densenet40_12", args), ("units", SMALL["units"], 1)),
-        (ModelConfig("sparsenet40_24", SMALL), ("model.name", "densenet40_12", "sparsenet40_24")),
+        (ModelConfig("sparsenet40_24", {"units": 2, "growth": 8}), ("model.name", "densenet40_12", "growth", 6, 8)),
     ):
         with raises("start", *named):
             fit(tiny(model=model, start=trained))

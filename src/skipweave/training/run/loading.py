@@ -115,7 +115,7 @@ def load_data(config: DataConfig, root: Path | None = None, datasets: Mapping[st
         datasets: Datasets by split, if the run was trained on such.
 
     Raises:
-        SkipweaveError: The data is missing or damaged; if it has moved, the message says how to give its directory.
+        SkipweaveError: The data is missing or damaged; if it has moved, with the option that gives its directory.
     """
     try:
         return load(_moved(config, root) if root else config, datasets=datasets)
