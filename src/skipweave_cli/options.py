@@ -166,8 +166,9 @@ class EvaluateOptions(Config):
         tta: Test-time augmentation: `flip` averages logits over the image and its mirror image; `flip_shift` also over
             crops shifted by one pixel, for classification.
         top: Print also the top-K error, of K = 2 to 10, for one label per image.
-        save: Directory for metrics.json, per_class.csv, confusion.csv, confusion.png and confusion.svg. Existing files
-            are not overwritten.
+        save: Directory for metrics.json, per_class.csv, confusion.csv, and for one label per image or mask
+            confusion.png and confusion.svg; for classification also predictions.csv, with the label and probabilities
+            of each image. Existing files are not overwritten.
         accelerator: Device type.
         workers: Worker processes that load data.
     """
@@ -288,7 +289,7 @@ class PredictOptions(Config):
     @classmethod
     def _check_model(cls, model: Path | None, info: ValidationInfo) -> Path | None:
         if "run" in info.data and (info.data["run"] is None) == (model is None):
-            raise ValueError("should be a weights file, or left out and a run directory given as --run, not both")
+            raise ValueError("should be left out with --run" if model else "is missing: give --run or --model")
         return model
 
 

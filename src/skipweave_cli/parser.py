@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -235,9 +235,16 @@ def _value(hint: Any, text: str) -> Any:
     kind, optional = plain_hint(hint), type(None) in get_args(hint)
     if kind in (str, Path) or (get_origin(kind) is Literal and all(isinstance(name, str) for name in get_args(kind))):
         return None if optional and text == "null" else text
-    if get_origin(kind) in (list, tuple) and text[:1] not in ("[", "{") and text != "null":
+    if text[:1] not in ("[", "{") and text != "null" and _is_sequence(kind, text):
         text = f"[{text}]"
     return _parsed(text)
+
+
+def _is_sequence(kind: Any, text: str) -> bool:
+    """Whether a word is the items of a list or tuple; where another type is valid too, it is if it has a comma."""
+    if get_origin(kind) is Union:
+        return "," in text and any(_is_sequence(part, text) for part in get_args(kind))
+    return get_origin(kind) in (list, tuple)
 
 
 def _free_value(text: str) -> Any:
@@ -270,7 +277,7 @@ def _unknown(syntax: Syntax, name: str, text: str | None) -> str:
     for option in syntax.positional:
         if name in (option.flag, option.flag.removesuffix("s")):
             return f"unknown option {name}: give the value alone; usage: {syntax.usage}{misplaced_file(text)}"
-    return f"unknown option {name}: {nearest(name, syntax.flags)}`{syntax.prog} --help` lists all options"
+    return f"unknown option {name}: {nearest(name, syntax.flags, inner=True)}`{syntax.prog} --help` lists all options"
 
 
 def _config(syntax: Syntax, tree: dict[str, Any], files: Sequence[Path], problems: list[str]) -> Any:

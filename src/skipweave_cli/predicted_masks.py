@@ -55,6 +55,7 @@ def write_masks(
             complain(prediction.problem)
             problems += 1
         else:
+            complain(prediction.warning, "warning")
             _write(prediction, description, folder)
             for label in labels:
                 _write_probability(prediction, label, folder)

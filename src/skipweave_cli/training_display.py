@@ -8,6 +8,8 @@ from rich.progress import Progress, TaskID
 from skipweave.training import METRICS, Callback, EpochRow, RunStart, RunSummary
 from skipweave_cli.tables import BAR, PlainConsole
 
+_WIDEST = len("100.00 %")
+
 
 def metrics_text(values: Mapping[str, float]) -> str:
     """The metrics of a split in one line: that to compare by, and the others in brackets."""
@@ -17,8 +19,9 @@ def metrics_text(values: Mapping[str, float]) -> str:
 
 
 def _first(values: Mapping[str, float]) -> str:
-    """The metric to compare by."""
-    return metrics_text(dict([next(iter(values.items()))]))
+    """The metric to compare by, so wide that lines align."""
+    name, value = next(iter(values.items()))
+    return f"{METRICS[name].label} {METRICS[name].text(value):>{_WIDEST}}"
 
 
 class RunDisplay(Callback):
@@ -47,7 +50,9 @@ class RunDisplay(Callback):
         self._epochs = start.epochs
         images = ", ".join(f"{number:,} {split}" for split, number in start.images.items())
         processes = f", {start.processes} processes" if start.processes > 1 else ""
-        self._print(f"{start.model}, {start.parameters:,} parameters, on {start.data} ({images} images)")
+        frozen = start.trained_parameters != start.parameters
+        trained = f" ({start.trained_parameters:,} trained)" if frozen else ""
+        self._print(f"{start.model}, {start.parameters:,} parameters{trained}, on {start.data} ({images} images)")
         self._print(f"{start.device}{processes}; run directory: {start.run_dir}")
         for note in start.notes:
             self._print(note)
@@ -71,8 +76,8 @@ class RunDisplay(Callback):
         splits = {"training": row.train_metrics, "validation": row.val_metrics}
         shown = [f"   {split} {_first(values)}" for split, values in splits.items() if values]
         self._print(
-            f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}   lr {row.lr:<7.3g} loss {row.train_loss:.4f}"
-            f"{''.join(shown)}   {row.seconds:.1f} s"
+            f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}   lr {row.lr:<8.3g} "
+            f"loss {row.train_loss:<8.4f}{''.join(shown)}   {row.seconds:>6.1f} s"
         )
 
     def on_fit_end(self, summary: RunSummary) -> None:

@@ -44,6 +44,7 @@ _APPLIES_TO = {
     "classes": ("masks",),
     "mask_suffix": ("masks",),
     "labels": ("csv",),
+    **dict.fromkeys(("path_column", "label_column", "split_column", "group_column"), ("csv",)),
     "hub": ("hub",),
     "folds": IMAGE_NAMES,
     "sampling": IMAGE_NAMES,
@@ -96,6 +97,10 @@ class DataConfig(Config):
         labels: `csv` only: the table, a .csv or .parquet file with the columns path, label, and optionally split
             (train, validation or test) and group (images of one group, such as a patient, are in one split). Several
             labels of an image are separated by semicolons, or the table has a column of 0 and 1 per class.
+        path_column: `csv` only: name of the column of image files, `path` by default.
+        label_column: `csv` only: name of the column of labels, `label` by default.
+        split_column: `csv` only: name of the column of splits, `split` by default.
+        group_column: `csv` only: name of the column of groups, such as patient; `group` by default.
         hub: `hub` only: name of a dataset of the Hugging Face Hub with images and class labels, such as
             uoft-cs/cifar10, or a directory that the `datasets` package loads.
         download: Download the dataset into `root` if it is not there yet.
@@ -124,6 +129,8 @@ class DataConfig(Config):
         mask_suffix: `masks` only: end of the names of masks, such as `_mask` for a.jpg and a_mask.png.
         validation: Validation images, taken from the training split class by class: a count, or a fraction below 1;
             0 for none. Not used by datasets with a validation split of their own, such as camvid or ROOT/val.
+        test: Test images, likewise, before the validation images are taken. Not used by datasets with splits of their
+            own, nor with `folds`.
         folds: Cross-validation: number of equal parts, stratified by class, into which the images are divided that are
             not in a split of the dataset's own.
         fold: The part, from 1 to `folds`, that is the test split; if the dataset has a test split of its own, the
@@ -155,6 +162,10 @@ class DataConfig(Config):
     name: Dataset = "digits"
     root: FilePath | None = None
     labels: FilePath | None = None
+    path_column: Text | None = None
+    label_column: Text | None = None
+    split_column: Text | None = None
+    group_column: Text | None = None
     hub: Text | None = None
     download: Flag = False
     extra: Flag = False
@@ -172,6 +183,7 @@ class DataConfig(Config):
     classes: FilePath | None = None
     mask_suffix: Text = ""
     validation: Integer | Number = 0.1
+    test: Integer | Number = 0.2
     folds: Annotated[Integer, Field(ge=2, le=1000)] | None = None
     fold: PositiveInteger | None = None
     sampling: Literal["balanced"] | None = None
@@ -272,9 +284,9 @@ class DataConfig(Config):
             raise ValueError(f"should be at least image_size, which is {side}")
         return resize
 
-    @field_validator("validation")
+    @field_validator("validation", "test")
     @classmethod
-    def _check_validation(cls, value: float) -> float:
+    def _check_held_out(cls, value: float) -> float:
         if not 0 <= value < (1 if isinstance(value, float) else math.inf):
             raise ValueError("should be a number of images (an integer, 0 for none) or a fraction from 0 to below 1")
         return value

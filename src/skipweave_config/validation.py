@@ -154,7 +154,15 @@ def _wrong(name: str, value: Any, hint: Any, expected: str) -> str:
 def _unknown(name: str, parent: str, kind: Any) -> str:
     valid = [own.name for own in fields(plain_hint(kind))]
     where = f"{parent}." if parent else ""
-    return f"unknown name {where}{shown(name)[1:-1]}: {nearest(name, valid)}valid names: {', '.join(valid)}"
+    near = nearest(name, [*valid, *_nested_names(plain_hint(kind))], inner=True)
+    return f"unknown name {where}{shown(name)[1:-1]}: {near}valid names: {', '.join(valid)}"
+
+
+def _nested_names(kind: Any) -> list[str]:
+    """Dotted names of the fields of the configs within a config."""
+    hints = get_type_hints(kind, include_extras=True)
+    inner = {name: plain_hint(hint) for name, hint in hints.items() if is_dataclass(plain_hint(hint))}
+    return [f"{name}.{own.name}" for name, config in inner.items() for own in fields(config)]
 
 
 def _located(kind: Any, loc: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], Any]:

@@ -1,16 +1,18 @@
 import sys
+from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import pytest
 
+from skipweave_cli import COMMANDS, options
 from skipweave_cli.options import FitOptions
-from skipweave_cli.parser import parse
+from skipweave_cli.parser import Option, parse, syntax_of
 from skipweave_config.fields import FilePath, Integer, Text
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.recipe import ScheduleConfig
-from skipweave_config.validation import Config
+from skipweave_config.validation import Config, plain_hint
 from tests.errors import assert_each_reports, assert_reports, raises
 
 
@@ -56,6 +58,16 @@ class Pick(Config):
     filter: Annotated[Text, "positional"] = ""
 
 
+class PickEither(Config):
+    """Pick.
+
+    Attributes:
+        shape: Shape, or auto.
+    """
+
+    shape: tuple[Integer, Integer] | Literal["auto"] | None = None
+
+
 def fit(*words: str) -> FitOptions:
     return parse(FitOptions, words, "x fit")
 
@@ -87,6 +99,47 @@ def test_fields_without_default_are_positional_and_the_others_options():
 )
 def test_words_are_yaml_values_where_no_text_is_expected(words: list[str], expected: Pick):
     assert parse(Pick, words, "x") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2,3", (2, 3)), ("[-2, 3]", (-2, 3)), ("auto", "auto"), ("null", None)]
+)
+def test_a_list_or_a_word_needs_no_brackets(text: str, expected: object):
+    assert parse(PickEither, ["--shape", text], "x").shape == expected
+
+
+def _unions_with_a_sequence() -> Iterator[Option]:
+    """Options of all commands that take a tuple or list, or something else."""
+    for command in COMMANDS.values():
+        for option in syntax_of(getattr(options, command.options), "x").options:
+            kind = plain_hint(option.hint)
+            if get_origin(kind) is Union and any(get_origin(part) in (tuple, list) for part in get_args(kind)):
+                yield option
+
+
+def test_every_such_option_takes_commas():
+    found = {option.name for option in _unions_with_a_sequence()}
+    assert found == {"data.window"}
+    words = ["--data.name", "folder", "--data.root", "x", "--data.window"]
+    assert fit(*words, "1400,600").config.data.window == (1400, 600)
+    assert fit(*words, "-600,1500").config.data.window == (-600, 1500)
+    assert fit(*words, "file").config.data.window == "file"
+    with raises("data.window", "wide"):
+        fit(*words, "wide")
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"), [("--lr", "--optim.lr"), ("--group_column", "--data.group_column"), ("--sede", "--seed")]
+)
+def test_a_nested_option_is_found_by_its_last_part(option: str, meant: str):
+    with raises(option, meant):
+        fit(option, "1")
+
+
+def test_a_prediction_needs_a_run_or_weights():
+    assert_each_reports(problems(options.PredictOptions, "a.png"), ("--run", "--model"))
+    both = problems(options.PredictOptions, "a.png", "--run", "runs/a", "--model", "a.safetensors")
+    assert_each_reports(both, ("model", "a.safetensors", "--run"))
 
 
 def test_options_of_a_config():

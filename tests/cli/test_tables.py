@@ -28,7 +28,8 @@ def test_cells_lines_and_problems_have_no_control_characters(capsys: pytest.Capt
 def test_printed_runs_have_no_control_characters(capsys: pytest.CaptureFixture[str]):
     images = {"train": 1}
     display = RunDisplay()
-    display.on_fit_start(RunStart(Path("runs"), "m", 1, HOSTILE, images, "cpu", 1, TOP1_ERROR, 1, 1, 0, 0, (HOSTILE,)))
+    start = RunStart(Path("runs"), "m", 1, 1, HOSTILE, images, "cpu", 1, TOP1_ERROR, 1, 1, 0, 0, (HOSTILE,))
+    display.on_fit_start(start)
     display.teardown()
     shown = capsys.readouterr().out
     assert f"on {PRINTED} (1 train images)" in shown

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from skipweave.data import DataConfig, load
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 
 @pytest.fixture
@@ -92,10 +94,28 @@ def test_class_folders_have_folds(tmp_path, make_images):
 
 
 def test_folds_without_images_raise(photos):
-    with pytest.raises(SkipweaveError, match=r"of 20 would be empty.*10 groups"):
+    with pytest.raises(SkipweaveError, match=r"data\.folds is 20, of which 10 .*10 groups"):
         csv(photos("group"), folds=20, fold=1)
-    with pytest.raises(SkipweaveError, match="of 40 would be empty"):
+    with pytest.raises(SkipweaveError, match=r"data\.folds is 40, of which 10 "):
         csv(photos(), folds=40, fold=1)
+
+
+@pytest.mark.parametrize(("options", "field"), [({}, "data.test"), ({"test": 0}, "data.validation")])
+def test_images_of_one_group_are_not_trained_on_without_other_splits(photos, options, field):
+    labels = photos("group")
+    labels.write_text(re.sub("g[0-9]", "g", labels.read_text()).replace("group", "patient"))
+    with raises(field, "patient", "1 group"):
+        csv(labels, group_column="patient", **options)
+    data = csv(labels, group_column="patient", test=0, validation=0)
+    assert (len(data.train), data.val, data.test) == (30, None, None)
+
+
+@pytest.mark.parametrize(("test", "count"), [(0, 0), (3, 3), (0.5, 15)])
+def test_test_images_are_a_count_or_a_fraction(photos, test, count):
+    for columns in ((), ("group",)):
+        data = csv(photos(*columns), test=test)
+        assert len(data.test or ()) == count
+        assert len(set(all_files(data))) == 30
 
 
 def test_a_class_of_one_group_cannot_be_divided(tmp_path, make_images):

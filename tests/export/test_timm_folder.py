@@ -56,6 +56,16 @@ def test_timm_gets_the_preprocessing(tmp_path: Path):
     assert tuple(normalize.std.tolist()) == pytest.approx(description.preprocessing.std)
 
 
+@pytest.mark.parametrize(
+    ("model", "ours"), [("resnet10t", False), ("resnet18.a1_in1k", False), ("densenet40_12", True)]
+)
+def test_the_card_imports_skipweave_for_its_own_models_only(model: str, ours: bool):
+    _, description = trained("sparsenet")
+    card = model_card(replace(description, model=model), 1, {})
+    assert ("import skipweave" in card) == ours
+    assert "import timm" in card
+
+
 def test_several_labels_per_image_are_in_config_and_card(tmp_path: Path):
     network, description = trained("sparsenet")
     several = replace(description, multi_label=True)

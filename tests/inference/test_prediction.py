@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from skipweave.data import open_image
 from skipweave.inference import predict
 from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_weights
+from tests.errors import assert_reports
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,25 @@ def test_digits_are_recognized(trained: tuple[torch.nn.Module, Description], sca
         assert list(prediction.probabilities) == [*"0123456789"]
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
         assert prediction.top(1) == ((prediction.classes[0], max(prediction.probabilities.values())),)
+
+
+@pytest.mark.parametrize(
+    ("values", "clip", "warned"),
+    [((900, 2200), False, False), ((0, 3400), False, False), ((900, 60000), False, True), ((0, 60000), True, False)],
+)
+def test_values_far_outside_the_training_range_are_warned_of(
+    trained: tuple[torch.nn.Module, Description], tmp_path: Path, values: tuple[int, int], clip: bool, warned: bool
+):
+    network, description = trained
+    pixels = np.full((8, 8), values[0], dtype=np.uint16)
+    pixels[0] = values[1]
+    Image.fromarray(pixels).save(tmp_path / "scan.png")
+    preprocessing = replace(description.preprocessing, range=(900.0, 2200.0), clip=clip)
+    (found,) = predict(network, replace(description, preprocessing=preprocessing), [tmp_path / "scan.png"])
+    assert len(found.classes) == 1
+    assert bool(found.warning) == warned
+    if warned:
+        assert_reports(found.warning, tmp_path / "scan.png", 60000, 900, 2200)
 
 
 @pytest.mark.parametrize("tta", ["none", "flip", "flip_shift"])

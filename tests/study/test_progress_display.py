@@ -14,7 +14,7 @@ from skipweave.training.tasks.metrics import TOP1_ERROR
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_is_printed(results, terminal):
     text = io.StringIO()
-    start = RunStart(Path("runs/a"), "m", 9, "digits", {}, "cpu", 1, TOP1_ERROR, 4, 10, 2, 5, ())
+    start = RunStart(Path("runs/a"), "m", 9, 9, "digits", {}, "cpu", 1, TOP1_ERROR, 4, 10, 2, 5, ())
     row = EpochRow(3, 30, 0.1, 1.0, {"top1_error": 9.0}, None, {"top1_error": 2.5}, 1.0, 0.1)
     done, failed = results.runs[0], results.runs[3]
     with RichDisplay(Console(file=text, width=160, force_terminal=terminal)) as display:

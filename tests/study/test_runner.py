@@ -30,7 +30,7 @@ class Trainer:
         self.calls.append((config.model.name, config.seed, resume is not None))
         folder = RunDirectory(resume) if resume else RunDirectory.create(config)
         start = RunStart(
-            folder.path, config.model.name, 1, "digits", {}, "cpu", 1, TOP1_ERROR, config.epochs, 2, 0, 0, ()
+            folder.path, config.model.name, 1, 1, "digits", {}, "cpu", 1, TOP1_ERROR, config.epochs, 2, 0, 0, ()
         )
         (callback,) = callbacks
         callback.on_fit_start(start)

@@ -32,7 +32,9 @@ def test_stem_stages_and_numbers_of_stages_are_frozen(name):
 def test_frozen_layers_do_not_change_and_the_others_do(tiny):
     model = ModelConfig("sparsenet40_12", {"units": 2, "growth": 6})
     first = fit(tiny(model=model)).run_dir
-    last = fit(tiny(model=model, start=first, freeze=2)).run_dir
+    run = fit(tiny(model=model, start=first, freeze=2))
+    assert 0 < run.trained_parameters < run.parameters
+    last = run.run_dir
     (before, _), (after, _) = (load_weights(run / "model.safetensors") for run in (first, last))
     theirs, frozen = before.state_dict(), ("stem.", "stages.0.", "stages.1.")
     for name, value in after.state_dict().items():

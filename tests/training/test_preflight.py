@@ -161,6 +161,16 @@ def test_an_empty_validation_split_is_none_and_is_reported(tmp_path):
         evaluate(run.run_dir, "validation")
 
 
+def test_unused_columns_of_a_table_are_noted_before_training(tmp_path):
+    root = pictures(tmp_path / "photos", {"cat": 9, "ape": 9})
+    rows = [f"{name}/{number}.png,{name},{number // 2}" for name in ("cat", "ape") for number in range(9)]
+    (root / "labels.csv").write_text("\n".join(["path,label,patient", *rows]))
+    data = DataConfig(name="csv", labels=root / "labels.csv", image_size=16)
+    unused, group, *_ = notes_before(FitConfig(SMALL, data), load(data))
+    assert_reports(unused, "patient")
+    assert_reports(group, "patient", "--data.group_column patient")
+
+
 def test_an_empty_test_split_is_none(tmp_path):
     config = settings(tmp_path, {"cat": 1, "ape": 1}, batch_size=2)
     run = fit(config)

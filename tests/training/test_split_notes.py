@@ -6,8 +6,8 @@ import pytest
 from skipweave.data import DataConfig, load
 from skipweave.data.image_datasets import MemoryDataset
 from skipweave.training import FitConfig, LossConfig
-from skipweave.training.split_notes import class_notes, shown, size_note
-from skipweave.training.tasks.metrics import MACRO_F1, TOP1_ERROR
+from skipweave.training.split_notes import class_notes, class_warnings, shown, size_note
+from skipweave.training.tasks.metrics import BALANCED_ACCURACY, MACRO_F1, TOP1_ERROR
 from tests.errors import assert_reports
 
 CONFIG = FitConfig(accelerator="cpu")
@@ -54,6 +54,41 @@ def test_classes_without_images_of_a_split_are_named(digits):
     assert_reports(training, "training", "c01")
     assert_reports(validation, "validation", "c03")
     assert "c00" not in training + validation
+
+
+def test_a_double_correction_of_imbalance_is_noted(digits):
+    data = replace(with_classes(digits, {0: 12, 1: 2}), balanced=True)
+    (warning,) = class_warnings(replace(CONFIG, loss=LossConfig(class_weights="balanced")), data)
+    assert_reports(warning, "loss.class_weights", "data.sampling balanced")
+
+
+@pytest.mark.parametrize(
+    ("rare", "common", "noted"),
+    [
+        ("bengin", "benign", True),
+        ("Benign", "benign", True),
+        ("be nign", "be_nign", True),
+        ("c1", "c2", False),
+        ("grade 1", "grade 2", False),
+        ("car", "cat", False),
+        ("malignant", "benign", False),
+    ],
+)
+def test_similar_class_names_are_noted(digits, rare, common, noted):
+    data = replace(with_classes(digits, {0: 1, 1: 20}), classes=(rare, common), balanced=True)
+    found = list(class_warnings(CONFIG, data))
+    assert len(found) == noted
+    if noted:
+        assert_reports(found[0], rare, common)
+    many = replace(with_classes(digits, {0: 20, 1: 20}), classes=(rare, common))
+    assert bool(list(class_warnings(CONFIG, many))) == (noted and rare != "bengin")
+
+
+def test_balanced_accuracy_is_as_coarse_as_an_image_of_the_smallest_class(digits):
+    data = with_classes(digits, {0: 30, 1: 30, 2: 30}, val={0: 20, 1: 100, 2: 3})
+    assert_reports(size_note(data, BALANCED_ACCURACY), "balanced accuracy", "validation", "11.1 %")
+    enough = of_counts(digits.train, {0: 50, 1: 100})
+    assert size_note(replace(data, val=enough), BALANCED_ACCURACY) == ""
 
 
 def test_metrics_of_few_images_are_coarse(digits):

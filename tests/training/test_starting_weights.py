@@ -8,13 +8,14 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import DenseNet
 
 import skipweave
 from skipweave.models import from_densenet_layout, keep_links
 from skipweave.training import Callback, ModelConfig, fit, load_weights
 from skipweave_config.errors import SkipweaveError
+from tests.errors import raises
 
 SMALL = {"units": 2, "growth": 6}
 
@@ -141,9 +142,31 @@ def test_files_without_weights_are_named_before_a_run_directory_is_made(tiny, tm
 
 
 def test_weights_of_another_network_name_its_parameters(tiny, trained):
-    config = tiny(model=ModelConfig("densenet40_12", {"units": 2, "growth": 4}), start=trained)
-    with pytest.raises(SkipweaveError, match="of this network"):
-        fit(config)
+    args = {**SMALL, "units": 1}
+    for model, named in (
+        (ModelConfig("densenet40_12", args), ("units", SMALL["units"], 1)),
+        (ModelConfig("sparsenet40_24", {"units": 2, "growth": 8}), ("model.name", "densenet40_12", "growth", 6, 8)),
+    ):
+        with raises("start", *named):
+            fit(tiny(model=model, start=trained))
+
+
+def test_a_pickled_model_is_no_state_dict(tiny, tmp_path):
+    torch.save(nn.Linear(1, 1), tmp_path / "weights.pth")
+    with raises("start", tmp_path / "weights.pth", "model.state_dict()"):
+        fit(tiny(start=tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize("name", ["lost", "lost.pth"])
+def test_a_missing_start_does_not_exist(tiny, tmp_path, name):
+    with raises("start", tmp_path / name, "does not exist"):
+        fit(tiny(start=tmp_path / name))
+
+
+def test_a_run_without_final_weights_is_to_be_finished(tiny, tmp_path):
+    (tmp_path / "config.yaml").touch()
+    with raises("start", tmp_path, f"--resume {tmp_path}"):
+        fit(tiny(start=tmp_path))
 
 
 def test_code_in_a_file_is_not_run(tiny, tmp_path):

@@ -33,6 +33,7 @@ class ClassificationData:
         train_transform: Images to normalized float32 tensors, with augmentation if enabled, for `epoch_loader`.
         eval_transform: Image to normalized float32 CHW tensor.
         balanced: Whether every class is drawn equally often in training.
+        notes: Notes about how the dataset was read, one line each.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ClassificationData:
     train_transform: TrainTransform
     eval_transform: Preprocessing
     balanced: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, ImageDataset | None]:
@@ -174,6 +176,7 @@ def _load_classification(
         train_transform=unaugmented(evaluation) if unchanged else train_transform(config, evaluation),
         eval_transform=evaluation,
         balanced=config.sampling == "balanced",
+        notes=splits.notes,
     )
 
 

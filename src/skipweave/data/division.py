@@ -6,7 +6,7 @@ import numpy as np
 
 from skipweave.data.group_splits import grouped_parts
 from skipweave.data.image_datasets import DatasetSplits, ImageDataset
-from skipweave.data.splits import TEST_FRACTION, Indices, class_counts, stratified_folds, stratified_split
+from skipweave.data.splits import Indices, class_counts, stratified_folds, stratified_split
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 
@@ -23,10 +23,10 @@ def complete(splits: DatasetSplits, config: DataConfig) -> DatasetSplits:
     """
     if config.folds:
         splits = _hold_out_fold(splits, config)
-    elif not splits.divided:
-        splits = _hold_out(splits, "test", TEST_FRACTION, config.split_seed)
+    elif not splits.divided and config.test:
+        splits = _hold_out(splits, "test", config.test, config)
     if splits.val is None and config.validation:
-        splits = _hold_out(splits, "val", config.validation, config.split_seed)
+        splits = _hold_out(splits, "val", config.validation, config)
     return splits
 
 
@@ -43,22 +43,32 @@ def _hold_out_fold(splits: DatasetSplits, config: DataConfig) -> DatasetSplits:
         fold = grouped_parts(train.labels, _groups(train), [1] * folds, config.split_seed)
     if empty := [number + 1 for number in range(folds) if number not in fold]:
         raise SkipweaveError(
-            f"fold(s) {', '.join(map(str, empty))} of {folds} would be empty: there are {len(train)} images"
-            + (f" in {len(np.unique(_groups(train)))} groups" if train.groups is not None else "")
+            f"data.folds is {folds}, of which {len(empty)} would be empty: there are {len(train)} images"
+            + (f" in {_described_groups(train, config)}" if train.groups is not None else "")
         )
     held = fold == (config.fold or 1) - 1
     return _with_held_out(splits, "val" if splits.test else "test", np.flatnonzero(~held), np.flatnonzero(held))
 
 
-def _hold_out(splits: DatasetSplits, name: str, held_out: int | float, seed: int) -> DatasetSplits:
-    """Move a count or a fraction of the training images to a missing split."""
-    train, purpose = splits.train, {"val": "validation", "test": "testing"}[name]
+def _hold_out(splits: DatasetSplits, name: str, held_out: int | float, config: DataConfig) -> DatasetSplits:
+    """Move a count or a fraction of the training images to a missing split.
+
+    Raises:
+        SkipweaveError: There are too few images, or none is held out because of the groups.
+    """
+    train, seed = splits.train, config.split_seed
+    purpose, field = {"val": ("validation", "data.validation"), "test": ("testing", "data.test")}[name]
     if train.groups is None and train.labels.ndim == 1:
         return _with_held_out(splits, name, *stratified_split(train.labels, held_out, seed, purpose))
     count = round(held_out * len(train)) if isinstance(held_out, float) else held_out
     if not count < len(train):
         raise SkipweaveError(f"cannot take {held_out} of {len(train)} images for {purpose}")
     held = grouped_parts(train.labels, _groups(train), [len(train) - count, count], seed) == 1
+    if count and not held.any():
+        raise SkipweaveError(
+            f"cannot take {count} of {len(train)} images for {purpose}: all are in "
+            f"{_described_groups(train, config)}, which stay together: expected more groups, or {field} 0"
+        )
     return _with_held_out(splits, name, np.flatnonzero(~held), np.flatnonzero(held))
 
 
@@ -77,6 +87,12 @@ def _with_held_out(splits: DatasetSplits, name: str, kept: Indices, held: Indice
         )
     part = splits.train.subset(held) if len(held) else None
     return replace(splits, train=train, val=part) if name == "val" else replace(splits, train=train, test=part)
+
+
+def _described_groups(images: ImageDataset, config: DataConfig) -> str:
+    """The number of groups, and the column that has them."""
+    number = len(np.unique(_groups(images)))
+    return f"{number} group{'s' if number > 1 else ''} (column {config.group_column or 'group'})"
 
 
 def _groups(images: ImageDataset) -> Indices:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skipweave.data.images.decoding import open_image
 from skipweave.data.images.high_bit_depth import PixelType
-from skipweave.data.splits import Indices, Labels
+from skipweave.data.splits import Groups, Indices, Labels
 
 Label = int | Labels
 """Class index, or 0 and 1 (classes,)."""
@@ -26,7 +26,7 @@ class ImageDataset(Protocol):
     """
 
     labels: Labels
-    groups: Indices | None
+    groups: Groups | None
 
     def __len__(self) -> int: ...
 
@@ -34,6 +34,10 @@ class ImageDataset(Protocol):
 
     def file(self, index: int) -> str:
         """Path of an image; empty if it is in memory."""
+        ...
+
+    def image_name(self, index: int) -> str:
+        """Path of an image; if it is in memory, its index in the dataset that the split was taken from."""
         ...
 
     def subset(self, indices: Indices) -> "ImageDataset":
@@ -47,13 +51,15 @@ class MemoryDataset:
     Args:
         images: Images, uint8, (N, C, H, W).
         labels: Class indices, (N,).
+        indices: Indices of the images in the dataset that they were taken from; 0 to N - 1 by default.
     """
 
-    groups: Indices | None = None
+    groups: Groups | None = None
 
-    def __init__(self, images: Tensor, labels: Sequence[int] | Labels) -> None:
+    def __init__(self, images: Tensor, labels: Sequence[int] | Labels, indices: Indices | None = None) -> None:
         self.images = images
         self.labels: Labels = np.asarray(labels, dtype=np.int64)
+        self.indices: Indices = np.arange(len(self.labels)) if indices is None else indices
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,9 +71,13 @@ class MemoryDataset:
         """Empty: the images are in memory."""
         return ""
 
+    def image_name(self, index: int) -> str:
+        """Index of an image in the dataset that it was taken from."""
+        return str(self.indices[index])
+
     def subset(self, indices: Indices) -> "MemoryDataset":
         """Subset of the images at these indices."""
-        return MemoryDataset(self.images[torch.from_numpy(indices)], self.labels[indices])
+        return MemoryDataset(self.images[torch.from_numpy(indices)], self.labels[indices], self.indices[indices])
 
 
 class FileDataset:
@@ -88,7 +98,7 @@ class FileDataset:
         in_chans: int,
         *,
         high_bit_depth: bool = False,
-        groups: Indices | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self.paths = [str(path) for path in paths]
         self.labels: Labels = np.asarray(labels)
@@ -121,6 +131,10 @@ class FileDataset:
         """Path of an image."""
         return self.paths[index]
 
+    def image_name(self, index: int) -> str:
+        """Path of an image."""
+        return self.paths[index]
+
     def subset(self, indices: Indices) -> "FileDataset":
         """Subset of the images at these indices."""
         return FileDataset(
@@ -142,6 +156,7 @@ class DatasetSplits:
         val: Validation split; None if it is missing.
         test: Test split; None if it is missing.
         divided: Whether the dataset defines its splits.
+        notes: Notes about how the dataset was read, one line each.
     """
 
     classes: tuple[str, ...]
@@ -149,3 +164,4 @@ class DatasetSplits:
     val: ImageDataset | None = None
     test: ImageDataset | None = None
     divided: bool = True
+    notes: tuple[str, ...] = ()

@@ -12,8 +12,8 @@ Indices = NDArray[np.int64]
 Labels = NDArray[np.integer[Any]]
 """Class indices (N,); for several labels per image 0 and 1, (N, classes)."""
 
-# Held out for testing from a dataset without a test split.
-TEST_FRACTION = 0.2
+Groups = NDArray[Any]
+"""Group of each image, (N,): numbers or names."""
 
 
 def class_counts(labels: Labels, classes: int) -> Indices:

@@ -9,6 +9,7 @@ import timm
 from torch import nn
 
 from skipweave.data import Preprocessing
+from skipweave.models import list_models
 from skipweave.training import Description
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.model_table import COMPRESSION
@@ -100,7 +101,14 @@ def model_card(description: Description, parameters: int, metrics: Mapping[str, 
         **metrics,
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return _CARD.format(task=task, title=_code(description.model), table=table)
+    ours = description.model.partition(".")[0] in list_models() or not timm.is_model(description.model)
+    return _CARD.format(
+        task=task,
+        title=_code(description.model),
+        table=table,
+        loading=_LOADING[ours],
+        imports="import skipweave\n" if ours else "",
+    )
 
 
 def _values(description: Description) -> dict[str, str]:
@@ -122,6 +130,10 @@ def _code(text: str) -> str:
     return printable(" ".join(text.split())).replace("`", "'").replace("|", "\\|")
 
 
+_LOADING = {
+    True: "timm loads the network after skipweave is imported, which registers the model",
+    False: "The network is one of timm's",
+}
 _CARD = """\
 ---
 library_name: timm
@@ -138,11 +150,10 @@ tags:
 |---|---|
 {table}
 
-timm loads the network after skipweave is imported, which registers the model:
+{loading}:
 
 ```python
-import skipweave
-import timm
+{imports}import timm
 
 model = timm.create_model("hf-hub:USER/REPOSITORY", pretrained=True).eval()
 ```

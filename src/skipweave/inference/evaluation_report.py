@@ -6,7 +6,7 @@ torchmetrics from the logits of the whole split.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +51,9 @@ class EvaluationReport:
         per_class: By column, float64 (classes,): `images` or `pixels`, then precision, recall, and so on.
         confusion: int64 (classes, classes), row = true class, column = predicted class; with several labels per image
             (classes, 2, 2), row = without and with the label, column = predicted so.
+        images: Path of each image, or its index in a dataset in memory; empty for masks.
+        labels: True label of each image, (images,) or (images, classes); None for masks.
+        probabilities: Of the classes, float64 (images, classes); None for masks.
     """
 
     heads: tuple[Metrics, ...]
@@ -58,6 +61,9 @@ class EvaluationReport:
     overall: dict[str, float]
     per_class: dict[str, Tensor]
     confusion: Tensor
+    images: tuple[str, ...] = ()
+    labels: Tensor | None = None
+    probabilities: Tensor | None = None
 
 
 def report(
@@ -90,7 +96,8 @@ def report(
     if isinstance(heads[-1], SegmentationMetrics):
         return report_of_masks(heads, classes)
     assert outputs
-    return report_of_images(heads, classes, outputs.logits, outputs.labels, top)
+    made = report_of_images(heads, classes, outputs.logits, outputs.labels, top)
+    return replace(made, images=tuple(map(run.images.image_name, range(len(run.images)))))
 
 
 def report_of_masks(heads: Sequence[Metrics], classes: Sequence[str]) -> EvaluationReport:
@@ -136,7 +143,15 @@ def report_of_images(
     if top:
         hits = multiclass_accuracy(probabilities, labels, len(classes), average="micro", top_k=top)
         overall[top_error(top).name] = 100 * (1 - hits.item())
-    return EvaluationReport(tuple(heads), tuple(classes), overall, columns, _confusion(probabilities, labels))
+    return EvaluationReport(
+        heads=tuple(heads),
+        classes=tuple(classes),
+        overall=overall,
+        per_class=columns,
+        confusion=_confusion(probabilities, labels),
+        labels=labels,
+        probabilities=probabilities,
+    )
 
 
 def _rates(counts: ClassCounts) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skipweave.analysis.image_sizes import check_image_size
-from skipweave.data import open_image
+from skipweave.data import Preprocessing, open_image
 from skipweave.inference.test_time_augmentation import Heads, TestTimeAugmentation, augmented
 from skipweave.training.checkpoint.weights_file import Description
 from skipweave.training.tasks.segmentation_losses import predicted_mask
@@ -26,12 +26,14 @@ class Prediction:
             probable first. Empty if the image cannot be read.
         probabilities: Of every class, between 0 and 1, in the network's order; empty likewise.
         problem: Why the image cannot be read, or nothing.
+        warning: Why the prediction may be wrong, or nothing.
     """
 
     path: Path
     classes: tuple[str, ...] = ()
     probabilities: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
+    warning: str = ""
 
     def top(self, number: int) -> tuple[tuple[str, float], ...]:
         """The most probable classes with their probabilities, most probable first."""
@@ -63,12 +65,16 @@ def predict(
     heads = augmented(lambda images: [network(images)], tta)
     for start in range(0, len(paths), batch_size):
         chunk = paths[start : start + batch_size]
-        read = {path: _read(path, description) for path in chunk}
+        warnings: dict[Path, str] = {}
+        read = {path: _read(path, description, warnings) for path in chunk}
         good = [image for image in read.values() if isinstance(image, Tensor)]
         named = iter(_classify(heads, description, _placed(network, torch.stack(good)), threshold) if good else ())
         for path in chunk:
             image = read[path]
-            yield Prediction(path, *next(named)) if isinstance(image, Tensor) else Prediction(path, problem=image)
+            if isinstance(image, Tensor):
+                yield Prediction(path, *next(named), warning=warnings[path])
+            else:
+                yield Prediction(path, problem=image)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class PredictedMask:
         labels: int64 (H, W), of the same size; None likewise.
         probabilities: float32 (classes, H, W), between 0 and 1; None likewise.
         problem: Why there are no labels, or nothing.
+        warning: Why the labels may be wrong, or nothing.
     """
 
     path: Path
@@ -89,6 +96,7 @@ class PredictedMask:
     labels: Tensor | None = None
     probabilities: Tensor | None = None
     problem: str = ""
+    warning: str = ""
 
 
 def segment(
@@ -120,7 +128,9 @@ def segment(
             yield PredictedMask(path, problem=told)
             continue
         labels = predicted_mask(logits, image.shape[-2:])[0]
-        yield PredictedMask(path, description.preprocessing.as_bytes(image), labels, logits[0].softmax(0))
+        warning = _unlike_training(path, image, description.preprocessing)
+        shown = description.preprocessing.as_bytes(image)
+        yield PredictedMask(path, shown, labels, logits[0].softmax(0), warning=warning)
 
 
 def _logits(network: nn.Module, heads: Heads, description: Description, image: Tensor) -> Tensor:
@@ -152,12 +162,27 @@ def _open(path: Path, description: Description) -> Tensor:
     return open_image(path, preprocessing.channels, high_bit_depth=preprocessing.range is not None)
 
 
-def _read(path: Path, description: Description) -> Tensor | str:
-    """The preprocessed image, or the reason why it cannot be read."""
+def _read(path: Path, description: Description, warnings: dict[Path, str]) -> Tensor | str:
+    """The preprocessed image, or the reason why it cannot be read; a warning about its values is added."""
     try:
-        return description.preprocessing(_open(path, description))
+        image = _open(path, description)
+        warnings[path] = _unlike_training(path, image, description.preprocessing)
+        return description.preprocessing(image)
     except SkipweaveError as error:
         return str(error)
+
+
+def _unlike_training(path: Path, image: Tensor, preprocessing: Preprocessing) -> str:
+    """A warning if values are outside the range of the training images by more than its width; else empty."""
+    if preprocessing.range is None or preprocessing.clip:
+        return ""
+    (low, high), lowest, highest = preprocessing.range, image.min().item(), image.max().item()
+    if low - lowest <= high - low and highest - high <= high - low:
+        return ""
+    return (
+        f"{path} has values from {lowest:g} to {highest:g}, far outside those of the training images, which are from "
+        f"{low:g} to {high:g}"
+    )
 
 
 def _classify(

@@ -14,7 +14,8 @@ class RunStart:
     Attributes:
         run_dir: The run directory.
         model: Name of the model.
-        parameters: Number of learnable parameters.
+        parameters: Number of parameters.
+        trained_parameters: Number of those that are not frozen.
         data: Name of the dataset.
         images: Number of images of each split, by its name.
         device: Name of the device in PyTorch.
@@ -30,6 +31,7 @@ class RunStart:
     run_dir: Path
     model: str
     parameters: int
+    trained_parameters: int
     data: str
     images: dict[str, int]
     device: str

@@ -25,7 +25,7 @@ from skipweave.training.initial_state import check_same_network, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
-from skipweave.training.model_building import arguments_for, build_network, count_parameters
+from skipweave.training.model_building import arguments_for, build_network, count_parameters, count_trained_parameters
 from skipweave.training.preflight import check_batch, check_before, check_config, notes_before
 from skipweave.training.run.experiment_loggers import make_loggers
 from skipweave.training.run.records import Records
@@ -182,6 +182,7 @@ def _run(
         folder = _directory(stack, fabric, config, resume, report)
         if fabric.is_global_zero:
             with folder.writing():
+                folder.write_splits(data, config.data.fold)
                 if config.data.on_bad == "skip":
                     folder.write_skipped(skipped)
                 if extended:
@@ -280,6 +281,10 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
     finally:
         records.close()
     metric, value = loop.state.metrics.metric, summary.test_value
+    if summary.stopped_early:
+        patience = loop.config.early_stopping.patience
+        text = f"stopped early, after {summary.epochs} epochs: no better {metric.label} in {patience} epochs"
+        records.log("stopped_early", text, epoch=summary.epochs)
     result = "" if value is None else f": test {metric.label} {metric.text(value)}"
     records.log("finished", f"finished{result}", **summary.as_plain())
     for callback in loop.callbacks:
@@ -322,6 +327,7 @@ def _start(loop: Loop, notes: Iterable[str]) -> RunStart:
         run_dir=loop.records.folder.path,
         model=loop.config.model.name,
         parameters=count_parameters(loop.learner.network),
+        trained_parameters=count_trained_parameters(loop.learner.network),
         data=data.name,
         images={name: len(images) for name, images in data.splits.items() if images},
         device=str(fabric.device),
@@ -351,6 +357,7 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         seed=config.seed,
         epochs=len(rows),
         parameters=count_parameters(learner.network),
+        trained_parameters=count_trained_parameters(learner.network),
         weights="best" if best else "last",
         metric=metric.name,
         val_metrics=best.val_metrics if best else {},
@@ -360,6 +367,7 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         phases=tuple(loop.state.phases),
         skipped=skipped,
         stopped_early=loop.stops_early,
+        fold=config.data.fold,
     )
     if loop.fabric.is_global_zero:
         with folder.writing():

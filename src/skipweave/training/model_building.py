@@ -146,5 +146,10 @@ def enable_grad_checkpointing(name: str, network: nn.Module) -> None:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of learnable parameters."""
+    """The number of parameters, frozen ones included."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_trained_parameters(network: nn.Module) -> int:
+    """The number of parameters that are not frozen."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -18,8 +18,8 @@ from skipweave.models import check_pretrained
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, enable_grad_checkpointing, sketch
-from skipweave.training.optimization.optimizers import check_optimizer
-from skipweave.training.split_notes import class_notes, shown, size_note
+from skipweave.training.optimization.optimizers import check_layer_decay, check_optimizer
+from skipweave.training.split_notes import class_notes, shown, size_note, validation_note
 from skipweave.training.starting_weights import check_start
 from skipweave.training.tasks.metrics import Metric
 from skipweave.training.tasks.task import Data, metric_for
@@ -65,7 +65,8 @@ def check_study_config(config: StudyConfig) -> None:
     problems: list[str] = []
     for number, model in enumerate(config.networks):
         with noted_in(problems):
-            _check_model(f"networks[{number}]", model, config)
+            network = _check_model(f"networks[{number}]", model, config)
+            check_layer_decay(model.name, network, config.optim)
     _check_optimizer_and_device(config, problems)
     if problems:
         raise SkipweaveError(*problems)
@@ -84,6 +85,8 @@ def _check_model(field: str, model: ModelConfig | NetworkConfig, config: FitConf
 def _check_training(config: FitConfig, network: nn.Module) -> None:
     """Check that a network has what the config trains it with; it is changed."""
     name, problems = config.model.name, list[str]()
+    with noted_in(problems):
+        check_layer_decay(name, network, config.optim)
     if config.compile_units and not find_units(network):
         problems.append(f"compile_units is true, but {name} has no units of this library: leave it out")
     if config.grad_checkpointing:
@@ -253,8 +256,8 @@ def notes_before(config: FitConfig, data: Data) -> tuple[str, ...]:
     limits = data.preprocessing.range if config.data.name in DEEP_NAMES else None
     scaled = f"images of more than 8 bits: values from {limits[0]:g} to {limits[1]:g} become 0 to 1" if limits else ""
     workers = workers_warning(config.data.workers, config.devices)
-    validation = config.data.validation
-    asked = f"no validation images: {validation:g} of {len(data.train)} is none" if validation and not data.val else ""
-    classes = () if isinstance(data, SegmentationData) else class_notes(config, data)
+    classes = () if isinstance(data, SegmentationData) else (*data.notes, *class_notes(config, data))
     small = size_note(data, metric_for(data, config.monitor))
-    return tuple(filter(None, (scaled, asked, *classes, small, workers and f"warning: {workers}")))
+    return tuple(
+        filter(None, (scaled, validation_note(config, data), *classes, small, workers and f"warning: {workers}"))
+    )

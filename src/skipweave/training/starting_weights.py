@@ -1,7 +1,7 @@
 """Weights that a run starts from: pretrained ones, those of another run, and those of timm and torchvision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class Start:
         state: State dict of the network, or of one with another classifier, input channels or topology.
         classes: Class names; empty if they are not known.
         dense: The network of the state dict, if it is a SparseNet, which may have more links.
+        differing: Model and arguments of the run that the weights are of, as far as they are other ones.
     """
 
     source: str
     state: Mapping[str, Tensor]
     classes: tuple[str, ...] = ()
     dense: SparseNet | None = None
+    differing: str = ""
 
     @classmethod
     def of(cls, source: str, network: nn.Module, classes: tuple[str, ...] = ()) -> "Start":
@@ -61,6 +63,16 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
         SkipweaveError: The weights cannot be downloaded or loaded, or do not fit.
     """
     start = _pretrained(ours) if config.model.pretrained else _from_file(config.start, ours)  # type: ignore[arg-type]
+    try:
+        return _fitted(start, ours, network)
+    except SkipweaveError as error:
+        if not start.differing:
+            raise
+        raise SkipweaveError(f"start: the run of {start.source} has {start.differing}: {error}") from error
+
+
+def _fitted(start: Start, ours: Description, network: nn.Module) -> tuple[dict[str, Tensor], str]:
+    """The state dict of weights, as far as they are for this network, and a line that describes it."""
     match_fan_ins(network, shapes_of(start.state))
     state, expected = dict(start.state), network.state_dict()
     if start.dense is not None and isinstance(network, SparseNet) and _topologies(start.dense) != _topologies(network):
@@ -115,7 +127,15 @@ def _from_file(place: Path, ours: Description) -> Start:
     if not _is_ours(path):
         return _foreign(path, ours)
     saved, theirs = _described(place, path)
-    return Start.of(f"{theirs.model} of {place}", theirs.build(saved), theirs.classes)
+    start = Start.of(f"{theirs.model} of {place}", theirs.build(saved), theirs.classes)
+    return replace(start, differing=_differing(theirs, ours))
+
+
+def _differing(theirs: Description, ours: Description) -> str:
+    """Model and arguments that differ, but for those that may; empty if there are none."""
+    values = [{"model.name": description.model, **_without_topology(description)} for description in (theirs, ours)]
+    pairs = {name: [str(one.get(name, "its default")) for one in values] for name in {**values[0], **values[1]}}
+    return ", ".join(f"{name} {other} (here {own})" for name, (other, own) in pairs.items() if other != own)
 
 
 def _local(place: Path) -> Path:
@@ -123,12 +143,21 @@ def _local(place: Path) -> Path:
     path = local_weights(place)
     if path.is_dir():
         path = path / WEIGHTS_FILE
+    if not path.exists():
+        raise SkipweaveError(f"start is {place}: {path} does not exist{_unfinished(place)}")
     if path.suffix not in _ENDINGS or not path.is_file():
         raise SkipweaveError(
             f"start is {place}: expected a run directory, a file of weights ({', '.join(_ENDINGS)}) or, on the command "
             f"line, hf-hub:USER/REPO"
         )
     return path
+
+
+def _unfinished(place: Path) -> str:
+    """Advice on a run directory without weights."""
+    if not (place / "config.yaml").is_file():
+        return ""
+    return f"; finish the run: skipweave fit --resume {place}, or take {place}/checkpoints/best.safetensors"
 
 
 def _is_ours(path: Path) -> bool:
@@ -170,9 +199,15 @@ def _tensors(path: Path) -> Mapping[str, Tensor]:
     try:
         state = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # unpickling raises various exceptions
-        raise SkipweaveError(f"start is {path}: not a file of weights ({' '.join(str(error).split())})") from error
+        reason = "it holds Python objects" if "weights_only" in str(error) else " ".join(str(error).split())
+        raise SkipweaveError(
+            f"start is {path}: not a file of weights ({reason}): expected a state dict; save model.state_dict(), not "
+            f"the model"
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise SkipweaveError(f"start is {path}: expected a state dict, a mapping of names to tensors")
+        raise SkipweaveError(
+            f"start is {path}: expected a state dict, a mapping of names to tensors; save model.state_dict()"
+        )
     return state
 
 

@@ -1,18 +1,24 @@
 """`skipweave check-data`: what is wrong with a dataset."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from skipweave.data import DataConfig, DataReport, Finding, check_dataset, workers_warning
+from skipweave.data import ClassificationData, DataConfig, DataReport, Finding, check_dataset, workers_warning
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.ops.cpu.processor import cores
+from skipweave.training.preflight import check_labeled
+from skipweave.training.split_notes import class_warnings, validation_note
+from skipweave.training.tasks.task import metric_for
 from skipweave_cli.options import CheckDataOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import BAR, complain, new_table, print_table, say
+from skipweave_config.errors import SkipweaveError
+from skipweave_config.fit_config import FitConfig
 
 _MOST_CLASSES = 10  # whose numbers of images are printed
 _EXAMPLES = 3  # of findings of one kind
@@ -34,6 +40,7 @@ def check_data(options: CheckDataOptions) -> int:
     if options.workers is not None:
         complain(workers_warning(workers), "warning")
     report = _read(options.config.data, workers)
+    report = replace(report, findings=(*report.findings, *_findings_in_splits(options.config, report)))
     if report.findings:
         _show(report.findings)
     _show_values(report)
@@ -53,6 +60,20 @@ def _read(config: DataConfig, workers: int) -> DataReport:
         return check_dataset(
             config, workers=workers, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
+
+
+def _findings_in_splits(config: FitConfig, report: DataReport) -> Iterator[Finding]:
+    """What `fit` warns of, or raises, because of the splits and classes of a dataset that can be loaded."""
+    data, place = report.data, str(config.data.labels or config.data.root or config.data.name)
+    if data is None:
+        return
+    try:
+        check_labeled(data, metric_for(data, config.monitor))
+    except SkipweaveError as error:
+        yield Finding(place, str(error))
+    warnings = class_warnings(config, data) if isinstance(data, ClassificationData) else ()
+    for problem in filter(None, (validation_note(config, data), *warnings)):
+        yield Finding(place, problem, bad=False)
 
 
 def _show(findings: Sequence[Finding]) -> None:

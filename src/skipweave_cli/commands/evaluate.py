@@ -39,8 +39,8 @@ def _evaluate(options: EvaluateOptions, split: Split) -> None:
     for number, early in enumerate(exits, start=1):
         say(f"  exit {number:<11} {early.metric.label} {early.metric.text(early.value):>8}")
     if options.save:
-        write_evaluation(options.save, made, f"{options.run.name}, {split}")
-        say(f"metrics, table of classes and confusion matrix are in {options.save}")
+        for path in write_evaluation(options.save, made, f"{options.run.name}, {split}"):
+            say(f"saved {path}")
 
 
 def _print_classes(made: EvaluationReport) -> None:

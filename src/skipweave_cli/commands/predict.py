@@ -57,6 +57,8 @@ def predict(options: PredictOptions) -> int:
     unreadable = [prediction.problem for prediction in predictions if prediction.problem]
     for problem in unreadable:
         complain(problem)
+    for prediction in predictions:
+        complain(prediction.warning, "warning")
     return 2 if unreadable else 0
 
 
@@ -114,7 +116,7 @@ def _as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
     rows: list[list[object]] = [["image", "label", *classes, "problem"]]
     for prediction in predictions:
         chances = [prediction.probabilities.get(name, "") for name in classes]
-        rows.append([prediction.path, _joined(prediction), *chances, prediction.problem])
+        rows.append([prediction.path, _joined(prediction), *chances, prediction.problem or prediction.warning])
     return as_csv(rows)
 
 
@@ -124,7 +126,7 @@ def _as_json(predictions: Sequence[Prediction]) -> str:
             "image": str(prediction.path),
             "classes": prediction.classes,
             "probabilities": prediction.probabilities,
-            **({"problem": prediction.problem} if prediction.problem else {}),
+            **({"problem": problem} if (problem := prediction.problem or prediction.warning) else {}),
         }
         for prediction in predictions
     ]

@@ -81,8 +81,35 @@ def test_the_path_of_a_missing_class_list_is_reported(
 
 def test_notes_do_not_change_the_exit_status(photos: Path, capsys: Capture):
     (photos / "heron" / "notes.txt").touch()
-    assert main(words(photos)) == 0
+    assert main(words(photos, "--data.validation", "0")) == 0
     assert_reports(capsys.readouterr().out.splitlines()[-1], "10 images", "0 bad", "1 notes")
+
+
+def test_what_fit_warns_of_is_noted(photos: Path, tmp_path: Path, capsys: Capture):
+    for number in range(30):
+        Image.new("RGB", (8, 8), (number, 9, 9)).save(photos / "heron" / f"x{number}.png")
+    (photos / "Heron").mkdir()
+    (photos / "herron").mkdir()
+    for name in ("Heron", "herron"):
+        Image.new("RGB", (8, 8), (0, 0, len(name))).save(photos / name / "0.png")
+    table = tmp_path / "notes.csv"
+    assert main(words(photos, "--data.validation", "0.001", "--save", str(table))) == 0
+    with table.open(newline="") as file:
+        notes = [row["problem"] for row in csv.DictReader(file) if row["where"] == str(photos)]
+    none, test, case, misspelled, imbalance = notes
+    assert_reports(none, "validation", 0.001)
+    assert_reports(test, "test", "Heron", "herron")
+    assert_reports(case, "Heron", "heron")
+    assert_reports(misspelled, "heron", "herron", 1)
+    assert_reports(imbalance, "heron", "data.sampling balanced")
+
+
+def test_a_split_without_any_label_is_bad(photos: Path, tmp_path: Path, capsys: Capture):
+    rows = [f"heron/{number}.png,{int(number < 3)},{'train' if number < 4 else 'test'}" for number in range(5)]
+    (photos / "labels.csv").write_text("\n".join(["path,sick,split", *rows]))
+    labels = ["check-data", "--data.name", "csv", "--data.labels", str(photos / "labels.csv"), "--workers", "0"]
+    assert main([*labels, "--data.validation", "0"]) == 2
+    assert "sick" in capsys.readouterr().out
 
 
 def test_a_few_images_that_look_alike_are_printed_and_all_saved(tmp_path: Path, capsys: Capture):

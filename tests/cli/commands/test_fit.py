@@ -101,7 +101,22 @@ def test_an_evaluation_is_saved(run: Path, tmp_path: Path, capsys: Capture, reje
     assert header == ["true", *"0123456789"]
     hits = [int(line[1 + number]) for number, line in enumerate(counts)]
     assert 100 * sum(hits) / 359 == pytest.approx(metrics["top1_accuracy"])
-    assert {path.suffix for path in (tmp_path / "saved").iterdir()} == {".json", ".csv", ".png", ".svg"}
+    saved = {str(path) for path in (tmp_path / "saved").iterdir()}
+    assert saved == {line.removeprefix("saved ") for line in shown.splitlines() if line.startswith("saved ")}
+    with (tmp_path / "saved" / "predictions.csv").open(newline="") as file:
+        images = list(csv.DictReader(file))
+    assert list(images[0]) == ["image", "label", "predicted", *"0123456789"]
+    for one in images:
+        chances = [float(one[name]) for name in "0123456789"]
+        assert sum(chances) == pytest.approx(1)
+        assert one["predicted"] == str(np.argmax(chances))
+    assert 100 * np.mean([one["label"] == one["predicted"] for one in images]) == pytest.approx(
+        metrics["top1_accuracy"]
+    )
+    with (run / "splits.csv").open(newline="") as file:
+        tested = [(one["image"], one["label"]) for one in csv.DictReader(file) if one["split"] == "test"]
+    assert [(one["image"], one["label"]) for one in images] == tested
+    assert all(load_digits().target[int(image)] == int(label) for image, label in tested)
     rejects(words, tmp_path / "saved" / "metrics.json", "--save")
 
 

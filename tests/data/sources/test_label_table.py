@@ -3,6 +3,7 @@ import pytest
 
 from skipweave.data.sources.label_table import read_table
 from skipweave_config.errors import SkipweaveError
+from tests.errors import assert_reports, raises
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_splits_and_groups_are_columns(write):
     text = "Path,Label,Split,Group\na,x,train,p1\nb,y,Train,p2\nc,x,validation,p3\nd,y,val,p3\ne,x,test,p4\n"
     table = read(write(text, *"abcde")).check()
     assert table.splits == ("train", "train", "val", "val", "test")
-    assert table.groups.tolist() == [0, 1, 2, 2, 3]
+    assert table.groups.tolist() == ["p1", "p2", "p3", "p3", "p4"]
 
 
 def test_absolute_paths_are_kept(write, tmp_path):
@@ -75,6 +76,66 @@ def test_other_columns_beside_label_are_not_used(write):
     table = read(write("path,label,age\na,x,30\n", "a")).check()
     assert table.unused == ("age",)
     assert table.classes == ("x",)
+
+
+@pytest.mark.parametrize("name", ["patient", "Patient", "pat", "site", "age", "label2s", "grade"])
+def test_columns_of_any_other_name_are_not_used(write, name):
+    assert read(write(f"path,label,{name}\na,x,1\nb,y,2\n", "a", "b")).unused == (name,)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("spilt", "split"), ("gruop", "group"), ("Groups", "group"), ("slit", "split")]
+)
+def test_misspelled_columns_raise(write, name, meant):
+    with raises(f"'{name}'", meant):
+        read(write(f"path,label,{name}\na,x,1\n", "a"))
+    table = read(write(f"path,label,{meant},{name}\na,x,train,1\n", "a"))
+    assert table.unused == (name,)
+
+
+@pytest.mark.parametrize("others", ["", ",age", ",cat,dog"])
+def test_a_misspelled_label_raises_among_any_columns(write, others):
+    with raises("'lable'", "label"):
+        read(write(f"path,lable{others}\na,1{',1' * others.count(',')}\n", "a"))
+
+
+def test_columns_may_have_other_names(write):
+    names = {"path": "image", "label": "dx", "group": "patient", "split": "fold"}
+    text = "Image,dx,Patient,group,fold\na,x,p1,g,train\nb,y,p2,g,test\nc,y,p3,g,train\n"
+    table = read(write(text, *"abc"), names=names).check()
+    assert (table.classes, table.splits) == (("x", "y"), ("train", "test", "train"))
+    assert table.groups.tolist() == ["p1", "p2", "p3"]
+    assert table.unused == ("group",)
+    classes = read(write("path,cat,dog,patient\na,1,0,p\nb,0,1,p\n", *"ab"), names={"group": "patient"}).check()
+    assert (classes.classes, classes.groups.tolist()) == (("cat", "dog"), ["p", "p"])
+    with raises("patients", "data.group_column"):
+        read(write("path,label,patient\na,x,p\n", "a"), names={"group": "patients"})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "noted"),
+    [
+        ("Patient", "ppq", True),
+        ("sites", "ppq", True),
+        ("Series", "ppq", True),
+        ("series_id", "ppq", True),
+        ("StudyID", "ppq", True),
+        ("image_id", "pqr", False),
+        ("patient", "ppp", False),
+        ("valid", "ppq", False),
+        ("age", "ppq", False),
+    ],
+)
+def test_unused_columns_that_look_like_groups_are_noted(write, name, values, noted):
+    def rows(header, more=""):
+        return "\n".join([header, *(f"{image},x,{value}{more}" for image, value in zip("abc", values, strict=True))])
+
+    unused, *groups = read(write(rows(f"path,label,{name}"), *"abc")).notes
+    assert_reports(unused, name)
+    assert len(groups) == noted
+    if noted:
+        assert_reports(groups[0], name, "data.group_column")
+    assert len(read(write(rows(f"path,label,{name},group", ",g"), *"abc")).notes) == 1
 
 
 def test_all_mistakes_are_reported_with_their_lines(write):
@@ -124,6 +185,7 @@ def test_every_class_has_training_images_if_there_are_splits(write, text):
         ("label,group", "path"),
         ("path,label,label", "twice"),
         ("path,label,splits", "split"),
+        ("image,label", "path"),
         ("path,labels", "label"),
         ("path,label,", "without a name"),
         ("path;label", "path;label"),

@@ -1,6 +1,7 @@
 """Early stopping: a function of the recorded rows."""
 
 import csv
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -28,6 +29,8 @@ def test_a_run_stops_once_the_metric_has_not_improved_for_so_many_epochs(tiny: T
     folder = RunDirectory(summary.run_dir)
     assert summary.stopped_early
     assert 3 <= summary.epochs < 50
+    events = [json.loads(line) for line in folder.log_lines.read_text().splitlines()]
+    assert [event["epoch"] for event in events if event["event"] == "stopped_early"] == [summary.epochs]
     folder.summary.unlink()  # as after a kill between the last epoch and the summary
     again = fit(config, resume=folder.path)
     assert replace(again, train_seconds=0) == replace(summary, train_seconds=0)

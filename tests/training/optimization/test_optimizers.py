@@ -15,9 +15,15 @@ from skipweave.training import OptimConfig
 from skipweave.training.checkpoint.optimizer_state import names_in_order, pack, unpack
 from skipweave.training.checkpoint.tensor_file import open_saved, save
 from skipweave.training.optimization.optimizer_profiles import available_optimizers, optimizer_entry
-from skipweave.training.optimization.optimizers import check_optimizer, clip_gradients, make_optimizer
+from skipweave.training.optimization.optimizers import (
+    check_layer_decay,
+    check_optimizer,
+    clip_gradients,
+    make_optimizer,
+)
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.optimizer_table import optimizer_table
+from tests.errors import raises
 
 NAMES = available_optimizers()
 
@@ -109,6 +115,16 @@ def test_layer_decay_falls_towards_the_stem(name: str):
     in_order = [scales[id(parameter)] for parameter in network.parameters()]
     assert len(names) == len(in_order)
     assert in_order[0] == min(in_order) < max(in_order) == in_order[-1] == 1
+
+
+def test_layer_decay_is_checked_without_a_false_warning(caplog: pytest.LogCaptureFixture):
+    config = OptimConfig(layer_decay=0.7)
+    check_optimizer(config)
+    check_layer_decay("sparsenet40_24", timm.create_model("sparsenet40_24"), config)
+    check_layer_decay("small", small_network(), OptimConfig())
+    assert not caplog.records
+    with raises("optim.layer_decay", 0.7, "small", "group_matcher"):
+        check_layer_decay("small", small_network(), config)
 
 
 def gradients(network: nn.Module) -> list[Tensor]:

@@ -64,6 +64,10 @@ class SegmentationDataset:
         """Path of an image."""
         return str(self.pairs[index][0])
 
+    def image_name(self, index: int) -> str:
+        """Path of an image."""
+        return self.file(index)
+
     def subset(self, indices: Indices) -> "SegmentationDataset":
         """Subset of the pairs at these indices."""
         return SegmentationDataset(

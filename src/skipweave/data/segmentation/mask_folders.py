@@ -10,7 +10,7 @@ from skipweave.data.images.image_files import list_images
 from skipweave.data.segmentation.class_list import ClassEntry, ClassList, read_classes
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset, pair_folders
 from skipweave.data.segmentation.mask_files import binary_classes
-from skipweave.data.splits import TEST_FRACTION, stratified_split
+from skipweave.data.splits import stratified_split
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 
@@ -66,7 +66,7 @@ def read_splits(config: DataConfig) -> Splits:
     for images in parts.values():
         images.high_bit_depth = high_bit_depth
     if "" in parts:
-        train, test = _hold_out(parts[""], TEST_FRACTION, config, "testing")
+        train, test = _hold_out(parts[""], config.test, config, "testing")
         return _with_validation(Splits(train, test=test), config)
     return _with_validation(Splits(**parts), config)
 

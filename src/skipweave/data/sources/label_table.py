@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from skipweave.data.sources.table_files import SEPARATOR, Row, read_rows
-from skipweave.data.splits import Indices, Labels, class_counts
+from skipweave.data.splits import Groups, Labels, class_counts
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.hints import nearest
+from skipweave_config.hints import one_edit_apart
 
-_PATH, _LABEL, _SPLIT, _GROUP = "path", "label", "split", "group"
 _SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _FORMAT = (
     "expected the columns path and label (several labels separated by semicolons), or path and one column of 0 and 1 "
-    "per class; optionally split and group"
+    "per class; optionally split and group; data.path_column, label_column, split_column and group_column take other "
+    "names"
 )
-_RESERVED = (_PATH, _LABEL, _SPLIT, _GROUP)
+_ROLES = ("path", "label", "split", "group")
+_GROUPS = ("patient", "subject", "person", "case", "study", "series", "scan", "site", "slide", "camera", "video")
 _NUMBERS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 _SHOWN = 10
 
@@ -40,6 +41,35 @@ class RowProblem:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a table, as its header has them; None for columns that it does not have.
+
+    Attributes:
+        path: Column of the image files.
+        label: Column of labels.
+        split: Column of splits.
+        group: Column of groups.
+        others: Other columns: the classes if there is no column of labels, else not used.
+    """
+
+    path: str
+    label: str | None
+    split: str | None
+    group: str | None
+    others: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Columns of 0 and 1, one per class."""
+        return () if self.label else self.others
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Columns that are not used."""
+        return self.others if self.label else ()
+
+
+@dataclass(frozen=True)
 class LabelTable:
     """Checked table of labels; rows with mistakes are left out.
 
@@ -49,9 +79,10 @@ class LabelTable:
         paths: Image files.
         labels: Class indices, (N,); for several labels per image uint8 (N, classes) of 0 and 1.
         splits: Split of each image, `train`, `val` or `test`; None without this column.
-        groups: Index of the group of each image; None without this column.
+        groups: Group of each image, (N,); None without this column.
         problems: Mistakes.
         unused: Columns that are not used.
+        notes: Notes about these, one line each.
     """
 
     source: Path
@@ -59,9 +90,10 @@ class LabelTable:
     paths: tuple[Path, ...]
     labels: Labels
     splits: tuple[str, ...] | None
-    groups: Indices | None
+    groups: Groups | None
     problems: tuple[RowProblem, ...]
     unused: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def check(self) -> "LabelTable":
         """Return the table if it has no mistakes.
@@ -79,35 +111,35 @@ class LabelTable:
         return self
 
 
-def read_table(source: Path, root: Path, *, lenient: bool = False) -> LabelTable:
+def read_table(
+    source: Path, root: Path, *, names: Mapping[str, str] | None = None, lenient: bool = False
+) -> LabelTable:
     """Load a table of labels and check all its rows.
 
     Args:
         source: CSV or Parquet file.
         root: Directory that relative paths start from.
+        names: Names of the columns `path`, `label`, `split` and `group`, where they have others.
         lenient: Whether image files may be missing, which then raise when they are loaded.
 
     Raises:
         SkipweaveError: The file cannot be read, or columns are missing or ambiguous.
     """
     header, rows = read_rows(source)
-    names = [name.lower() if name.lower() in _RESERVED else name for name in header]
-    others = [name for name in names if name not in _RESERVED]
-    _check_header(source, names, others)
-    check = _RowCheck(names, [] if _LABEL in names else others, root, lenient=lenient)
+    columns = find_columns(source, header, names or {})
+    check = _RowCheck(header, columns, root, lenient=lenient)
     problems: list[RowProblem] = []
     good: list[dict[str, str]] = []
     for row in rows:
         found = [RowProblem(f"{source}:{row.line}", problem) for problem in check(row)]
         problems += found
         if not found:
-            good.append(dict(zip(names, row.cells, strict=True)))
-    if _LABEL in names:
-        classes, labels = _from_names([row[_LABEL] for row in good])
+            good.append(dict(zip(header, row.cells, strict=True)))
+    if columns.label:
+        classes, labels = _from_names([row[columns.label] for row in good])
     else:
-        classes, labels = tuple(others), _from_columns(good, others)
-    splits = tuple(_SPLITS[row[_SPLIT].lower()] for row in good) if _SPLIT in names else None
-    groups = np.unique([row[_GROUP] for row in good], return_inverse=True)[1] if _GROUP in names else None
+        classes, labels = columns.classes, _from_columns(good, columns.classes)
+    splits = tuple(_SPLITS[row[columns.split].lower()] for row in good) if columns.split else None
     if good:
         problems += _not_in_training(source, classes, labels, splits)
     return LabelTable(
@@ -116,46 +148,85 @@ def read_table(source: Path, root: Path, *, lenient: bool = False) -> LabelTable
         paths=tuple(check.path(row) for row in good),
         labels=labels,
         splits=splits,
-        groups=groups,
+        groups=np.array([row[columns.group] for row in good]) if columns.group else None,
         problems=tuple(problems),
-        unused=tuple(others) if _LABEL in names else (),
+        unused=columns.unused,
+        notes=tuple(_notes(columns, good)),
     )
 
 
-def _check_header(source: Path, names: Sequence[str], others: Sequence[str]) -> None:
-    """Check that the columns are those of a table of labels.
+def find_columns(source: Path, header: Sequence[str], names: Mapping[str, str]) -> Columns:
+    """Find the columns of a table of labels, whatever their case.
+
+    Args:
+        source: The file.
+        header: Names of its columns.
+        names: Names of the columns `path`, `label`, `split` and `group`, where they have others.
 
     Raises:
         SkipweaveError: A column is missing, repeated or without a name, or has nearly the name of a missing one.
     """
-    problems = [f"has the column {name!r} twice" for name in dict.fromkeys(names) if names.count(name) > 1]
-    if not all(names):
+    problems = [f"has the column {name!r} twice" for name in dict.fromkeys(header) if header.count(name) > 1]
+    if not all(header):
         problems.append("has a column without a name")
-    if _PATH not in names:
-        problems.append("has no column path")
-    if _LABEL not in names and not others:
+    found: dict[str, str | None] = {}
+    for role in _ROLES:
+        name = names.get(role, role)
+        alike = [own for own in dict.fromkeys(header) if own.lower() == name.lower()]
+        chosen = alike if len(alike) < 2 else [own for own in alike if own == name]
+        found[role] = chosen[0] if chosen else None
+        if len(alike) > 1 and not chosen:
+            problems.append(f"has the columns {' and '.join(alike)}, which differ in case only")
+        elif not chosen and (role in names or role == "path"):
+            problems.append(f"has no column {name}" + (f", which data.{role}_column names" if role in names else ""))
+    others = [name for name in header if name and name not in found.values()]
+    if not found["label"] and not others and "label" not in names:
         problems.append("has no column of labels")
-    missing = [name for name in (_LABEL, _SPLIT, _GROUP) if name not in names]
-    if _LABEL in names or len(others) == 1:  # otherwise they are classes
-        close = {name: nearest(name, missing) for name in others}
-        problems += [f"has the column {name!r}: {hint}".strip() for name, hint in close.items() if hint]
+    problems += _misspelled(others, [role for role in _ROLES if not found[role] and role not in names], found["label"])
     if problems:
-        raise SkipweaveError(f"table {source} {', '.join(problems)} (its columns are {list(names)}): {_FORMAT}")
+        raise SkipweaveError(f"table {source} {', '.join(problems)} (its columns are {list(header)}): {_FORMAT}")
+    return Columns(found["path"] or "", found["label"], found["split"], found["group"], tuple(others))
+
+
+def _misspelled(others: Sequence[str], missing: Sequence[str], label: str | None) -> Iterator[str]:
+    """Yield the columns that have nearly the name of a missing one."""
+    for role in missing:
+        close = [name for name in others if one_edit_apart(name.lower(), role)]
+        if len(close) == 1 and (label or role in ("path", "label") or len(others) == 1):  # otherwise they are classes
+            yield f"has the column {close[0]!r}: did you mean {role}?"
+
+
+def _notes(columns: Columns, rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Yield a line about the columns that are not used, and one per column that looks like a group of images."""
+    if columns.unused:
+        yield f"columns not used: {', '.join(columns.unused)}"
+    if columns.group:
+        return
+    for name in columns.unused:
+        if _names_groups(name) and 1 < len({row[name] for row in rows}) < len(rows):
+            yield f"column {name} is not used: --data.group_column {name} keeps its images in one split"
+
+
+def _names_groups(column: str) -> bool:
+    """Whether a column has the name of a group of images, or of their identifiers: `patients`, `case_id`, `StudyID`."""
+    if re.search("(^|[_ -])(id|ID|Id)$|[a-z]ID$", column):
+        return True
+    return column.lower() in _GROUPS or column.lower().removesuffix("s") in _GROUPS
 
 
 class _RowCheck:
     """Check of one row after the other.
 
     Args:
-        names: Columns.
-        class_columns: Those of them that are classes.
+        header: Names of all columns.
+        columns: Columns by their meaning.
         root: Directory that relative paths start from.
         lenient: Whether image files may be missing.
     """
 
-    def __init__(self, names: Sequence[str], class_columns: Sequence[str], root: Path, *, lenient: bool) -> None:
-        self._names = names
-        self._class_columns = class_columns
+    def __init__(self, header: Sequence[str], columns: Columns, root: Path, *, lenient: bool) -> None:
+        self._header = header
+        self._columns = columns
         self._root = root
         self._lenient = lenient
         self._lines: dict[Path, int] = {}
@@ -163,27 +234,27 @@ class _RowCheck:
 
     def __call__(self, row: Row) -> Iterator[str]:
         """Yield the mistakes of a row, each as the predicate of a sentence."""
-        if len(row.cells) != len(self._names):
-            yield f"has {len(row.cells)} cells: expected {len(self._names)}, as the header has"
+        if len(row.cells) != len(self._header):
+            yield f"has {len(row.cells)} cells: expected {len(self._header)}, as the header has"
             return
-        cells = dict(zip(self._names, row.cells, strict=True))
+        cells, columns = dict(zip(self._header, row.cells, strict=True)), self._columns
         yield from self._path_problems(cells, row.line)
-        if _LABEL in cells and not cells[_LABEL]:
+        if columns.label and not cells[columns.label]:
             yield "has no label"
-        for name in self._class_columns:
+        for name in columns.classes:
             if cells[name] not in _NUMBERS:
                 yield f"has {cells[name]!r} in column {name}: expected 0 or 1"
-        if _SPLIT in cells and cells[_SPLIT].lower() not in _SPLITS:
-            yield f"has split {cells[_SPLIT]!r}: expected train, validation or test"
-        if _GROUP in cells:
-            yield from self._group_problems(cells, row.line)
+        if columns.split and cells[columns.split].lower() not in _SPLITS:
+            yield f"has split {cells[columns.split]!r}: expected train, validation or test"
+        if columns.group:
+            yield from self._group_problems(cells[columns.group], cells.get(columns.split or "", ""), row.line)
 
     def path(self, cells: Mapping[str, str]) -> Path:
         """Image file of a row."""
-        return self._root / Path(cells[_PATH]).expanduser()
+        return self._root / Path(cells[self._columns.path]).expanduser()
 
     def _path_problems(self, cells: Mapping[str, str], line: int) -> Iterator[str]:
-        if not cells[_PATH]:
+        if not cells[self._columns.path]:
             yield "has no path"
             return
         path = self.path(cells)
@@ -192,8 +263,8 @@ class _RowCheck:
         elif not self._lenient and not path.is_file():
             yield f"has no image at {path}"
 
-    def _group_problems(self, cells: Mapping[str, str], line: int) -> Iterator[str]:
-        group, split = cells[_GROUP], _SPLITS.get(cells.get(_SPLIT, "").lower(), "")
+    def _group_problems(self, group: str, split: str, line: int) -> Iterator[str]:
+        split = _SPLITS.get(split.lower(), "")
         if not group:
             yield "has no group"
             return

@@ -69,6 +69,10 @@ class PythonDataset:
         """Empty: the images have no files."""
         return ""
 
+    def image_name(self, index: int) -> str:
+        """Index of an image in the user's dataset."""
+        return str(self.indices[index])
+
     def subset(self, indices: Indices) -> "PythonDataset":
         """Subset of the images at these indices."""
         return PythonDataset(self.source, self.labels[indices], self.indices[indices], self.name, self.mode)

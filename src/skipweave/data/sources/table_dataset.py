@@ -20,10 +20,12 @@ def read_csv(config: DataConfig) -> DatasetSplits:
     images = FileDataset(table.paths, table.labels, in_chans=3, groups=table.groups)
     images.set_kind(first_pixel_type(images.paths), config.channels)
     if table.splits is None:
-        return DatasetSplits(table.classes, images, divided=False)
+        return DatasetSplits(table.classes, images, divided=False, notes=table.notes)
     splits = np.array(table.splits)
     train, val, test = (images.subset(np.flatnonzero(splits == name)) for name in ("train", "val", "test"))
-    return DatasetSplits(table.classes, train, val if len(val) else None, test if len(test) else None)
+    return DatasetSplits(
+        table.classes, train, val if len(val) else None, test if len(test) else None, notes=table.notes
+    )
 
 
 def open_table(config: DataConfig, *, lenient: bool = False) -> LabelTable:
@@ -38,4 +40,5 @@ def open_table(config: DataConfig, *, lenient: bool = False) -> LabelTable:
     """
     source = (config.labels or Path()).expanduser()
     root = config.root.expanduser() if config.root else source.parent
-    return read_table(source, root, lenient=lenient)
+    given = {name: getattr(config, f"{name}_column") for name in ("path", "label", "split", "group")}
+    return read_table(source, root, names={name: own for name, own in given.items() if own}, lenient=lenient)

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from skipweave.data.datasets import check_classes, load
+from skipweave.data.datasets import ClassificationData, check_classes, load
 from skipweave.data.parallel_map import parallel_map
 from skipweave.data.preprocessing import Range
+from skipweave.data.segmentation import SegmentationData
 from skipweave.data.validation.findings import Finding, Values, add_values, collect
 from skipweave.data.validation.folder_checks import check_folders
 from skipweave.data.validation.image_facts import ImageFacts
@@ -23,6 +24,7 @@ class DataReport:
         values: Value ranges of the images, by pixel type.
         range: Values that are mapped to 0 and 1, if the images have more than 8 bits per channel and can be loaded.
         splits: Summary of each split, if the dataset can be loaded.
+        data: The dataset, if it can be loaded.
     """
 
     images: int
@@ -30,6 +32,7 @@ class DataReport:
     values: tuple[Values, ...] = ()
     range: Range | None = None
     splits: tuple[SplitReport, ...] = ()
+    data: ClassificationData | SegmentationData | None = None
 
     @property
     def bad(self) -> int:
@@ -72,4 +75,4 @@ def check_dataset(
         placed = place_facts(data, facts)
         splits = summarize(data, placed)
         findings += find_leaks(placed)
-    return DataReport(total + found.in_memory, tuple(findings), tuple(values.values()), limits, splits)
+    return DataReport(total + found.in_memory, tuple(findings), tuple(values.values()), limits, splits, data)

@@ -64,7 +64,6 @@ def _check_class_folders(config: DataConfig, found: FolderReport) -> None:
         for name in everywhere:
             if name not in names:
                 found.findings.append(Finding(str(place), f"has no class folder {name}, which another split has"))
-        _note_case_differences(place, names, found)
         _note_ignored_files(sorted(filter(Path.is_file, place.iterdir())), "is in no class folder", found)
         for name in names:
             files = walk_files(place / name)
@@ -82,8 +81,7 @@ def _check_label_table(config: DataConfig, found: FolderReport) -> None:
     """Check a table of labels; its images are checked in one part."""
     table = open_table(config)
     found.findings += [Finding(row.place, row.problem) for row in table.problems]
-    if table.unused:
-        found.findings.append(Finding(str(table.source), f"columns not used: {', '.join(table.unused)}", bad=False))
+    found.findings += [Finding(str(table.source), note, bad=False) for note in table.notes]
     kind = first_pixel_type(table.paths)
     found.parts.append(ImageFiles(table.paths, kind.high_bit_depth, config.channels or kind.bands or 3))
 
@@ -121,17 +119,6 @@ def _check_named_dataset(config: DataConfig, found: FolderReport) -> None:
                 place = f"{config.name}, {name}, image {index}"
                 problem = f"has label {images.labels[index]}: expected 0 to {len(data.classes) - 1}"
                 found.findings.append(Finding(place, problem))
-
-
-def _note_case_differences(place: Path, names: Iterable[str], found: FolderReport) -> None:
-    """Add a note for class folders whose names differ in case only, which other systems merge."""
-    alike: dict[str, list[str]] = {}
-    for name in names:
-        alike.setdefault(name.casefold(), []).append(name)
-    for several in alike.values():
-        if len(several) > 1:
-            problem = f"class folders that differ in case only, read as several classes: {', '.join(several)}"
-            found.findings.append(Finding(str(place), problem, bad=False))
 
 
 def _not_images(files: Iterable[Path]) -> Iterator[Path]:

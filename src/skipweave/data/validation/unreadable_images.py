@@ -15,6 +15,7 @@ from skipweave.data.datasets import ClassificationData
 from skipweave.data.image_datasets import ImageDataset
 from skipweave.data.parallel_map import parallel_map
 from skipweave.data.segmentation import SegmentationData, SegmentationDataset
+from skipweave.data.splits import class_counts
 from skipweave_config.errors import SkipweaveError
 
 _SHOWN = 3
@@ -75,8 +76,8 @@ def exclude(
     if isinstance(data, SegmentationData):
         return replace(data, train=data.train.subset(kept))
     train = data.train.subset(kept)
-    before, after = (set(part.labels.tolist()) for part in (data.train, train))
-    if lost := [data.classes[label] for label in sorted(before - after)]:
+    before, after = (class_counts(part.labels, len(data.classes)) for part in (data.train, train))
+    if lost := [data.classes[label] for label in np.flatnonzero((before > 0) & (after == 0))]:
         raise SkipweaveError(f"none of the training images of {', '.join(lost)} can be read")
     return replace(data, train=train)
 

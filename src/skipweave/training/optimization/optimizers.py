@@ -1,9 +1,10 @@
 """The optimizer of a config, from timm."""
 
+from dataclasses import replace
 from typing import Any
 
-from timm.models import model_parameters
-from timm.optim import create_optimizer_v2
+from timm.models import group_parameters, model_parameters
+from timm.optim import auto_group_layers, create_optimizer_v2
 from timm.utils import dispatch_clip_grad
 from torch import nn
 from torch.optim import Optimizer
@@ -53,4 +54,23 @@ def check_optimizer(config: OptimConfig) -> None:
     Raises:
         SkipweaveError: A value is wrong.
     """
-    make_optimizer(config, nn.Linear(1, 1))
+    make_optimizer(replace(config, layer_decay=1.0), nn.Linear(1, 1))  # of one layer, of which timm would warn
+
+
+def check_layer_decay(name: str, network: nn.Module, config: OptimConfig) -> None:
+    """Check that `layer_decay` has an effect on a network.
+
+    Raises:
+        SkipweaveError: All layers are in one group.
+    """
+    if config.layer_decay == 1:
+        return
+    if hasattr(network, "group_matcher"):
+        layers = group_parameters(network, network.group_matcher(), reverse=True)  # type: ignore[operator]
+    else:
+        layers = auto_group_layers(network)
+    if len(set(layers.values())) == 1:
+        raise SkipweaveError(
+            f"optim.layer_decay is {config.layer_decay:g}, but {name} has no group_matcher that names its layers: "
+            f"leave it out"
+        )

@@ -87,7 +87,7 @@ def load_run_images(
         SkipweaveError: The run or its data is missing or does not fit, or there is no such split.
     """
     network, config, description = load_run(run_dir, which)
-    data = load(_moved(config.data, root) if root else config.data, datasets=datasets)
+    data = load_data(config.data, root, datasets)
     if data.classes != description.classes:
         raise SkipweaveError(
             f"{run_dir} was trained on {len(description.classes)} classes, the data has {len(data.classes)} "
@@ -104,6 +104,28 @@ def load_run_images(
     if isinstance(data, SegmentationData) and isinstance(images, SegmentationDataset):
         check_smallest_images(network, data, images)
     return RunImages(network, config, data, images)
+
+
+def load_data(config: DataConfig, root: Path | None = None, datasets: Mapping[str, Any] | None = None) -> Data:
+    """Load the data of a run.
+
+    Args:
+        config: The data's config.
+        root: Where the data is now; by default where the run read it.
+        datasets: Datasets by split, if the run was trained on such.
+
+    Raises:
+        SkipweaveError: The data is missing or damaged; if it has moved, with the option that gives its directory.
+    """
+    try:
+        return load(_moved(config, root) if root else config, datasets=datasets)
+    except SkipweaveError as error:
+        old = config.root or config.labels
+        if root or not old or old.expanduser().exists():
+            raise
+        raise SkipweaveError(
+            *error.problems, f"{old} is not there: give the directory of the data now as --root"
+        ) from error
 
 
 def _moved(config: DataConfig, root: Path) -> DataConfig:

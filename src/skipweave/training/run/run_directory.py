@@ -16,7 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from skipweave.data import Unreadable
+from skipweave.data import ClassificationData, SegmentationData, Unreadable
+from skipweave.data.split_table import split_table
 from skipweave.files.atomic_write import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
 from skipweave.files.hub import WEIGHTS_FILE
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
@@ -48,6 +49,7 @@ class RunDirectory:
         self.job = self.path / "torchrun_job.txt"
         self.weights = self.path / WEIGHTS_FILE
         self.skipped = self.path / "skipped.csv"
+        self.splits = self.path / "splits.csv"
         self.curves = self.path / "curves"
         self.events = self.path / "events"
         self.log = self.path / "log.txt"
@@ -263,6 +265,10 @@ class RunDirectory:
         """Write skipped.csv, a row per skipped training image, also if there are none."""
         rows = ((image.index, image.file, image.problem) for image in images)
         write_text(self.skipped, as_csv([_SKIPPED, *rows]), errors="surrogateescape")  # names are compared later
+
+    def write_splits(self, data: ClassificationData | SegmentationData, fold: int | None) -> None:
+        """Write splits.csv, a row per image."""
+        write_text(self.splits, as_csv(split_table(data, fold)), errors="surrogateescape")
 
     def read_skipped(self) -> list[Unreadable] | None:
         """The skipped training images; None if they are not known yet.

@@ -72,7 +72,7 @@ class RunSummary:
         args: Its overrides, as asked for.
         seed: Of the run.
         epochs: Done.
-        parameters: Learnable parameters.
+        parameters: Number of parameters.
         weights: `best` if there is a validation split to choose by, else `last`.
         metric: Name of the metric to compare by.
         val_metrics: Metrics on the validation split, by the names of `skipweave.training.tasks.metrics.of_heads`;
@@ -83,6 +83,8 @@ class RunSummary:
         phases: By density, if the network gained links while it trained.
         skipped: Training images that were left out, as they cannot be read; skipped.csv names them.
         stopped_early: Whether training stopped before the last epoch, as the metric did not improve any more.
+        trained_parameters: Number of parameters that are not frozen (`freeze`, `freeze_norms`).
+        fold: Fold of a cross-validation that was held out (`data.fold`); None without folds.
     """
 
     run_dir: Path
@@ -100,6 +102,8 @@ class RunSummary:
     phases: tuple[Phase, ...] = ()
     skipped: int = 0
     stopped_early: bool = False
+    trained_parameters: int | None = None
+    fold: int | None = None
 
     @property
     def val_value(self) -> float | None:
