@@ -4,7 +4,7 @@
 #include "read_pixels.h"
 
 #define TILE 4096 /* elements of one map */
-#define AHEAD 512 /* prefetch distance in elements of memory to be written */
+#define AHEAD 4096 /* prefetch distance in bytes */
 #define ROWS 4    /* pixels per step */
 
 /* ---- contiguous: threads share the channels ---------------------------------------------------------------------- */
@@ -86,7 +86,7 @@ INLINE vec cross_plane_gradients(const element *x, const element *gradient, floa
         const vec g = load(gradient + i, n);
         by_weight += g * load(x + i, n);
         if (by_x) {
-            __builtin_prefetch(by_x + i + AHEAD, 1);
+            __builtin_prefetch((char *)(by_x + i) + AHEAD, 1);
             store(by_x + i, g * weights, n);
         }
     }
@@ -144,7 +144,7 @@ static void cross_planes_gradients_slot(void *data, room memory, int64_t slot, i
 /* Number of pixels of the tile that starts at pixel `at`: within one image, and before `end`. */
 INLINE int64_t tile_pixels(const reading *r, int64_t at, int64_t end)
 {
-    const int64_t most = smaller(larger(1, TILE / larger(1, r->channels)), AT_ONCE), of_image = r->pixels - at % r->pixels;
+    const int64_t most = smaller(larger(1, TILE / larger(1, r->channels)), IN_FLOAT), of_image = r->pixels - at % r->pixels;
     return smaller(most, smaller(of_image, end - at));
 }
 
@@ -170,6 +170,7 @@ static void cross_pixels_slot(void *data, room memory, int64_t slot, int64_t slo
                 float *to = sum + i * r->channels;
                 for (int64_t c = 0; c < r->channels; c += LANES) {
                     const int64_t n = smaller(LANES, r->channels - c);
+                    __builtin_prefetch((const char *)(from + c) + AHEAD);
                     store_floats(to + c, floats(to + c, n) + floats(weight + c, n) * load(from + c, n), n);
                 }
             }
@@ -191,7 +192,8 @@ INLINE void cross_pixel_gradients(int pixels, const element *x, int64_t step, co
         {
             const vec g = load(gradient + i * channels + c, n);
             sum += g * load(x + i * step + c, n);
-            __builtin_prefetch(by_x + (i + ROWS) * by_step + c, 1);
+            __builtin_prefetch((char *)(by_x + i * by_step + c) + AHEAD, 1);
+            __builtin_prefetch((const char *)(x + i * step + c) + AHEAD);
             store(by_x + i * by_step + c, g * w, n);
         }
         store_floats(by_weight + c, sum, n);
