@@ -1,6 +1,7 @@
 """The cross-layer depthwise convolution of DelugeNets."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -70,10 +71,10 @@ class _CrossLayer(torch.autograd.Function):
             )
             return grad_weight, grad_bias, *grad_nodes
         rows = weight.view(*weight.shape, 1, 1)
-        pixels = (0, 2, 3)
+        over_pixels = partial(torch.sum, dim=(0, 2, 3), dtype=weight.dtype)
         return (
-            torch.stack([(grad_output * node).sum(pixels, dtype=weight.dtype) for node in nodes]) if needs_weight else None,
-            grad_output.sum(pixels, dtype=weight.dtype) if needs_bias else None,
+            torch.stack([over_pixels(grad_output * node) for node in nodes]) if needs_weight else None,
+            over_pixels(grad_output) if needs_bias else None,
             *(grad_output * row if needed else None for row, needed in zip(rows, needs_nodes, strict=True)),
         )
 

@@ -101,4 +101,5 @@ def readable(
     if tensor.dtype != dtype or not tensor.is_cpu:
         raise RuntimeError(f"tensor has {tensor.dtype} on {tensor.device}: the C library expects {dtype} on the CPU")
     tensor = tensor.resolve_neg().contiguous(memory_format=order)
-    return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor  # memory-mapped tensors may be unaligned
+    aligned = not tensor.data_ptr() % tensor.element_size()  # memory-mapped tensors may not be
+    return tensor if aligned else tensor.clone()
