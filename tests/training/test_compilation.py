@@ -69,7 +69,7 @@ def use(backend: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def summing() -> nn.Module:
-    """A network whose nodes no kernel of the C library reads."""
+    """A network whose nodes are summed, not concatenated."""
     return create_model("preact_resnet56", units=1, widths=(2, 2, 2))
 
 
@@ -90,10 +90,12 @@ def test_what_is_compiled(summing: nn.Module, changes: dict[str, str], device: s
     assert config == replace(HALF, **{**changes, "compile": mode})
 
 
-@pytest.mark.parametrize("name", ["sparsenet40_24", "delugenet146"])
-def test_networks_read_by_the_c_library_are_not_compiled(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "by_library"), [("sparsenet40_24", "none"), ("delugenet146", "network")])
+def test_networks_concatenated_by_the_c_library_are_not_compiled(
+    name: str, by_library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = create_model(name, units=2)
-    for problem, mode in (("", "none"), ("not built", "network")):
+    for problem, mode in (("", by_library), ("not built", "network")):
         monkeypatch.setattr(c_library, "library", lambda problem=problem: c_library.Library(Path(), problem))
         assert resolve(HALF, network, device=CPU, steps=ENOUGH_STEPS)[0].compile == mode
 
@@ -141,12 +143,14 @@ def step(changes: dict[str, object], args: dict[str, object]) -> dict[str, torch
 @pytest.mark.parametrize(
     ("changes", "args"),
     [
-        ({"freeze": "stem", "freeze_norms": True}, {}),
-        ({"grad_checkpointing": True}, {}),
-        ({"ema": EmaConfig(decay=0.5), "mix": MixConfig(mixup=0.2), "optim": OptimConfig(accumulate=2)}, {}),
-        ({}, {"heads": "stages"}),
+        pytest.param({"freeze": "stem", "freeze_norms": True}, {}, marks=pytest.mark.slow, id="frozen"),
+        pytest.param({"grad_checkpointing": True}, {}, marks=pytest.mark.slow, id="checkpointed"),
+        pytest.param(
+            {"ema": EmaConfig(decay=0.5), "mix": MixConfig(mixup=0.2), "optim": OptimConfig(accumulate=2)},
+            {"heads": "stages"},
+            id="averaged with exits",
+        ),
     ],
-    ids=["frozen", "checkpointed", "averaged", "heads"],
 )
 def test_compiled_steps_are_equal(
     mode: str, changes: dict[str, object], args: dict[str, object], graphs: Graphs
@@ -157,6 +161,7 @@ def test_compiled_steps_are_equal(
     assert graphs
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_evaluation_is_not_compiled_and_resumed_runs_are_equal(tiny: Callable[..., FitConfig], graphs: Graphs) -> None:
     """Validation ends with a smaller batch."""

@@ -10,7 +10,6 @@ from torch import nn
 
 from skipweave.files.user_cache import cache_folder
 from skipweave.layers.aggregation import ConcatRead
-from skipweave.layers.cross_layer_aggregation import CrossConv
 from skipweave.ops.cpu import c_library
 from skipweave.training.auxiliary_heads import AllHeads
 from skipweave.transforms.regional_compilation import compile_units, find_units
@@ -24,8 +23,8 @@ ENOUGH_STEPS = 2000
 def resolve(config: FitConfig, network: nn.Module, *, device: torch.device, steps: int) -> tuple[FitConfig, str]:
     """Replace `auto` by the mode of this run, and leave a densified network uncompiled.
 
-    `auto` compiles the whole network where that was measured to win (docs/performance.md): in bfloat16 on a CPU, if no
-    kernels of the C library read its nodes, and the run is long enough.
+    `auto` compiles the whole network where that was measured to win (docs/performance.md): in bfloat16 on a CPU, if the
+    C library does not concatenate its nodes, and the run is long enough.
 
     Args:
         config: The config.
@@ -34,7 +33,7 @@ def resolve(config: FitConfig, network: nn.Module, *, device: torch.device, step
         steps: Number of steps of the run.
 
     Returns:
-        The config with the mode, and a note, empty if there is nothing to say.
+        The config with the mode, and a note, which may be empty.
     """
     if config.compile != "auto":
         if config.compile != "none" and config.densify.every:
@@ -50,8 +49,8 @@ def resolve(config: FitConfig, network: nn.Module, *, device: torch.device, step
 
 
 def _has_kernels(network: nn.Module) -> bool:
-    """Whether the C library reads the nodes of a network."""
-    reads = any(isinstance(module, ConcatRead | CrossConv) for module in network.modules())
+    """Whether the C library concatenates the nodes of a network, which compiled code does more slowly."""
+    reads = any(isinstance(module, ConcatRead) and len(module.widths) > 1 for module in network.modules())
     return reads and not c_library.library().problem
 
 
@@ -92,7 +91,7 @@ def check_units(mode: Compile, name: str, network: nn.Module) -> None:
 def compile_heads(heads: AllHeads, mode: Compile) -> None:
     """Compile a network with all its heads at its first step; `auto` that is not resolved compiles nothing.
 
-    Compiled code is kept between runs in `~/.cache/skipweave/inductor`, or where TORCHINDUCTOR_CACHE_DIR says.
+    Compiled code is kept between runs in `~/.cache/skipweave/inductor`, or in TORCHINDUCTOR_CACHE_DIR.
     """
     if mode in ("none", "auto"):
         return
