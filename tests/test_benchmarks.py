@@ -28,6 +28,7 @@ from benchmarks import (
     others_reliability,
     seqconv,
     timing,
+    training_precision,
     training_step,
 )
 from skipweave import create_model
@@ -296,3 +297,11 @@ def test_the_data_path_of_training_is_timed(tmp_path: Path) -> None:
     config = data_path.photographs(tmp_path, tmp_path / "photographs", count=2)
     made = list(data_path.measure("photographs", data_path.parts(config, 2), 2, repeats=1))
     assert [row.what for row in made] == ["decode", "augment", "loader"]
+
+
+def test_precisions_are_compared_with_float32() -> None:
+    forms = training_precision.FORMS[:2]
+    rows = training_precision.compare("delugenet146", forms, batch=2, repeats=1, units=1, widths=(2, 4, 6))
+    names = ["delugenet146", training_precision.BASELINE]
+    assert [(row.network, row.form) for row in rows] == [(name, form) for name in names for form in forms]
+    assert [row.ratio for row in rows if row.form == "float32"] == [1.0, 1.0]
