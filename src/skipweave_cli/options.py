@@ -289,7 +289,7 @@ class PredictOptions(Config):
     @classmethod
     def _check_model(cls, model: Path | None, info: ValidationInfo) -> Path | None:
         if "run" in info.data and (info.data["run"] is None) == (model is None):
-            raise ValueError("should be left out with --run" if model else "is missing: give --run or --model")
+            raise ValueError("should be left out with --run" if model else "give --run or --model")
         return model
 
 
