@@ -31,6 +31,7 @@ def test_the_run_directory_is_complete(run: RunSummary):
         "config.yaml",
         "versions.json",
         "metrics.csv",
+        "splits.csv",
         "summary.json",
         "log.txt",
         "log.jsonl",
