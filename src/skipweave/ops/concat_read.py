@@ -50,6 +50,8 @@ def concat_read_fast(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, dtyp
         shift: As in `concat_read`.
         dtype: Data type of the result; None is that of a convolution of the result (`convolution_dtype`).
     """
+    if not isinstance(nodes[0], Tensor):  # torch.fx traces with proxies, which have no data type
+        return concat_read(nodes, scale, shift)
     own = nodes[0].dtype
     dtype = dtype or convolution_dtype(torch.promote_types(own, scale.dtype), scale.device)
     fits = matches(nodes, scale, shift)

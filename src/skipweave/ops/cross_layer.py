@@ -36,6 +36,8 @@ def cross_layer_fast(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> T
     Only the nodes and the weight are saved for the backward pass, so that all readers of a node share what they save.
     Under autocast the result has autocast's data type.
     """
+    if not isinstance(nodes[0], Tensor):  # torch.fx traces with proxies, which have no data type
+        return cross_layer(nodes, weight, bias)
     if not is_eager(weight, bias, *nodes):
         return cross_layer(nodes, weight, bias).to(_result_dtype(nodes, weight))
     return _CrossLayer.apply(weight, bias, *nodes)
