@@ -15,7 +15,6 @@ from skipweave.engines.sessions import (
     load_openvino,
     missing,
     openvino_metadata,
-    package,
 )
 from skipweave.files.atomic_write import write_bytes
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
@@ -156,7 +155,8 @@ def _onnx_file(content: bytes, weights: Weights, calibration: Images | None) -> 
 
 
 def _openvino_files(content: bytes, weights: Weights, calibration: Images | None) -> dict[str, bytes]:
-    openvino = package("openvino")
+    import openvino
+
     model = openvino.Core().read_model(content)
     metadata = openvino_metadata(model)
     if calibration is not None:

@@ -4,7 +4,6 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -92,7 +91,9 @@ def load_onnx(content: bytes, *, threads: int | None = None) -> Session:
     Raises:
         SkipweaveError: ONNX Runtime is not installed, or cannot load the model.
     """
-    runtime = package("onnxruntime")
+    require("onnxruntime")
+    import onnxruntime as runtime
+
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()  # more threads busy-wait for each other
     try:
@@ -117,7 +118,9 @@ def load_openvino(
     Raises:
         SkipweaveError: OpenVINO is not installed, cannot load the model, or has no such precision on this processor.
     """
-    openvino = package("openvino")
+    require("openvino")
+    import openvino
+
     options = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
@@ -176,15 +179,14 @@ def missing(names: Sequence[str]) -> list[str]:
     ]
 
 
-def package(name: str) -> ModuleType:
-    """Import a package.
+def require(name: str) -> None:
+    """Check that a package is installed.
 
     Raises:
-        SkipweaveError: It is not installed.
+        SkipweaveError: It is not.
     """
     if problems := missing([name]):
         raise SkipweaveError(*problems)
-    return importlib.import_module(name)
 
 
 def reason(error: BaseException) -> str:

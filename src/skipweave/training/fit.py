@@ -18,7 +18,7 @@ from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.run_state import best_row
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
-from skipweave.training.compilation import resolve
+from skipweave.training.compilation import as_begun, resolve
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
 from skipweave.training.freezing import freeze
@@ -115,8 +115,7 @@ def _resumable(config: FitConfig, folder: RunDirectory) -> tuple[FitConfig, str]
     """
     own = folder.read_config()
     found = {name: getattr(own.data, name) for name in COMPUTED_FIELDS if getattr(config.data, name) in (None, "file")}
-    chosen = own.compile if config.compile == "auto" else config.compile
-    config = replace(config, data=replace(config.data, **found), compile=chosen)
+    config = as_begun(replace(config, data=replace(config.data, **found)), own)
     different = differences(config, own)
     wrong = [text for name, text in different.items() if name not in FREE_TO_EXTEND or config.epochs < own.epochs]
     if wrong:
