@@ -23,9 +23,12 @@ except ImportError:  # run by hand, without hatchling
 SOURCES = Path(__file__).parent / "src" / "skipweave" / "ops" / "cpu" / "csrc"
 LIBRARY = SOURCES / "library.so"
 FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden"]
-INSTRUCTION_SETS = {
+AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+INSTRUCTION_SETS: dict[str, list[str]] = {
+    "generic": [],
     "avx2": ["-mavx2", "-mfma"],
-    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+    "avx512": AVX512,
+    "avx512bf16": [*AVX512, "-mavx512bf16"],
 }
 
 
@@ -43,6 +46,20 @@ def fingerprint() -> str:
     return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
+def compilations() -> list[tuple[str, list[str]]]:
+    """Each source file with the flags of a compilation; the kernels once per instruction set and type of elements."""
+    parts = [("library.c", [f'-DFINGERPRINT="{fingerprint()}"']), ("channel_sparse.c", []), ("reading.c", [])]
+    for name, flags in INSTRUCTION_SETS.items():
+        if name == "generic" or platform.machine() in ("x86_64", "AMD64"):
+            flags = [*flags, f"-DINSTRUCTION_SET={name}", f'-DLANES_HEADER="lanes_{name.removesuffix("bf16")}.h"']
+            parts.append(("kernels.c", flags))
+            parts += [
+                ("read_kernels.c", [*flags, f"-DELEMENTS={elements}", f'-DELEMENT_HEADER="{elements}.h"'])
+                for elements in ("float32", "bfloat16")
+            ]
+    return parts
+
+
 def build() -> str:
     """Build the library; return "" or, in words, why there is none."""
     command = compiler()
@@ -51,19 +68,12 @@ def build() -> str:
     if sys.platform == "win32":
         return "the C library is not built on Windows"
     with tempfile.TemporaryDirectory() as folder:
-        parts = {
-            "library": [f'-DFINGERPRINT="{fingerprint()}"'],
-            "channel_sparse": [],
-            "reading": [],
-            "kernels_generic": [],
-        }
-        if platform.machine() in ("x86_64", "AMD64"):
-            parts |= {f"kernels_{name}": flags for name, flags in INSTRUCTION_SETS.items()}
-        objects = [f"{folder}/{part}.o" for part in parts]
+        parts = compilations()
+        objects = [f"{folder}/{number}.o" for number in range(len(parts))]
         made = Path(folder) / LIBRARY.name
         try:
-            for (part, flags), built in zip(parts.items(), objects, strict=True):
-                _run([*command, *FLAGS, *flags, "-c", str(SOURCES / f"{part}.c"), "-o", built])
+            for (source, flags), built in zip(parts, objects, strict=True):
+                _run([*command, *FLAGS, *flags, "-c", str(SOURCES / source), "-o", built])
             _run([*command, *FLAGS, "-shared", "-o", str(made), *objects])
             shutil.copyfile(made, LIBRARY.with_suffix(".new"))
             LIBRARY.with_suffix(".new").replace(LIBRARY)

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from benchmarks import (
-    bf16,
     channel_sparse,
     channel_sparse_gpu,
     compiling,
@@ -21,6 +20,7 @@ from benchmarks import (
     data_path,
     delugenet,
     depth,
+    engines,
     gpu,
     gpu_kernels,
     gpu_networks,
@@ -28,6 +28,7 @@ from benchmarks import (
     others_reliability,
     seqconv,
     timing,
+    training_precision,
     training_step,
 )
 from skipweave import create_model
@@ -77,11 +78,14 @@ def test_delugenet_is_compared_with_its_baseline() -> None:
     assert [(row.network, row.ratio == 1) for row in rows] == [("3x3 baseline", True), ("delugenet146", False)]
 
 
-def test_sparse_networks_are_compared_with_dense_ones_in_bfloat16() -> None:
-    rows = list(bf16.compare("vgg16n", batch=1, repeats=1, side=32))
-    forms = ["dense, bfloat16", "dense, float32", "sparse 0.1, float32", "sparse 0.01, float32"]
-    assert [row.form for row in rows] == forms
-    assert rows[0].ratio == 1
+def test_networks_are_timed_in_engines() -> None:
+    networks = {"resnet": engines.network("timm:test_resnet"), "exact": engines.network("timm:test_resnet")}
+    rows = list(engines.compare(networks, side=32, precision="float32", batch=1, repeats=1, compiled=False))
+    assert [(row.network, row.engine) for row in rows] == [
+        *(("resnet", engine) for engine in ("torch", "onnxruntime", "openvino")),
+        ("exact", "torch"),
+    ]
+    assert [row.ratio for row in rows[:3]] == [1, 1, 1]
 
 
 @pytest.mark.slow
@@ -293,3 +297,11 @@ def test_the_data_path_of_training_is_timed(tmp_path: Path) -> None:
     config = data_path.photographs(tmp_path, tmp_path / "photographs", count=2)
     made = list(data_path.measure("photographs", data_path.parts(config, 2), 2, repeats=1))
     assert [row.what for row in made] == ["decode", "augment", "loader"]
+
+
+def test_precisions_are_compared_with_float32() -> None:
+    forms = training_precision.FORMS[:2]
+    rows = training_precision.compare("delugenet146", forms, batch=2, repeats=1, units=1, widths=(2, 4, 6))
+    names = ["delugenet146", training_precision.BASELINE]
+    assert [(row.network, row.form) for row in rows] == [(name, form) for name in names for form in forms]
+    assert [row.ratio for row in rows if row.form == "float32"] == [1.0, 1.0]

@@ -18,6 +18,7 @@ FLOORS = (
     {"ops"},
     {"layers", "data", "tracing"},
     {"models", "transforms"},
+    {"engines"},
     {"analysis"},
     {"plotting"},
     {"training"},
@@ -111,7 +112,7 @@ def test_plain_data_needs_no_torch(package):
             "from ..models import net",
             "skipweave.layers (floor 3) imports skipweave.models (floor 4)",
         ),
-        ("layers/a/b.py", "import skipweave_cli", "skipweave.layers.a.b (floor 3) imports skipweave_cli (floor 11)"),
+        ("layers/a/b.py", "import skipweave_cli", "skipweave.layers.a.b (floor 3) imports skipweave_cli (floor 12)"),
         (
             "topology/sums.py",
             "def f():\n    from skipweave import ledger",
@@ -120,9 +121,9 @@ def test_plain_data_needs_no_torch(package):
         (
             "data/datasets.py",
             "from skipweave import fit",
-            "skipweave.data.datasets (floor 3) imports skipweave (floor 10)",
+            "skipweave.data.datasets (floor 3) imports skipweave (floor 11)",
         ),
-        ("data/datasets.py", "import skipweave", "skipweave.data.datasets (floor 3) imports skipweave (floor 10)"),
+        ("data/datasets.py", "import skipweave", "skipweave.data.datasets (floor 3) imports skipweave (floor 11)"),
         (
             "study/run.py",
             "from skipweave.helpers import x",

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from skipweave import layers, topology
 from skipweave.analysis.profile import profile
+from skipweave.engines import export_model
 from skipweave.models import create_model, list_models
 from skipweave.topology import Topology
 from skipweave.transforms import convert, depth_multiplier, optimize_for_inference, sparsify
@@ -20,6 +21,7 @@ __all__ = [
     "convert",
     "create_model",
     "depth_multiplier",
+    "export_model",
     "layers",
     "list_models",
     "optimize_for_inference",

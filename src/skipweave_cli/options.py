@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from skipweave_config.engines import Engine, Precision, Weights
 from skipweave_config.fields import (
     FilePath,
     Flag,
@@ -254,8 +255,8 @@ class PredictOptions(Config):
     Attributes:
         images: Image files, or directories of images.
         run: Run directory, finished or not.
-        model: A weights file instead, such as a run's model.safetensors; or hf-hub:USER/REPO[@REVISION], whose
-            model.safetensors is downloaded from the Hugging Face Hub.
+        model: A weights file instead, such as a run's model.safetensors; an exported .onnx or .xml file; or
+            hf-hub:USER/REPO[@REVISION], whose model.safetensors is downloaded from the Hugging Face Hub.
         top: Number of classes to print per image.
         threshold: Least probability of a predicted class, where images have any number of labels.
         output: A new .csv or .json file for the predicted classes and the probability of every class; for segmentation
@@ -265,7 +266,10 @@ class PredictOptions(Config):
         tta: Test-time augmentation: `flip` averages logits over the image and its mirror image; `flip_shift` also over
             crops shifted by one pixel, for classification.
         batch_size: Images at a time; segmentation takes one, as sizes may differ.
-        accelerator: Device type.
+        engine: Engine that runs the network: torch by default; for .onnx files onnxruntime, for .xml files openvino.
+            The other engines than torch run on the CPU.
+        precision: Precision of computation; bf16 is for openvino.
+        accelerator: Device type, for torch.
     """
 
     images: Annotated[tuple[FilePath, ...], AfterValidator(not_empty)]
@@ -277,38 +281,50 @@ class PredictOptions(Config):
     soft_masks: Flag = False
     tta: TestTimeAugmentation = "none"
     batch_size: PositiveInteger = 64
+    engine: Engine | None = None
+    precision: Precision = "float32"
     accelerator: Accelerator = "auto"
 
     @field_validator("model")
     @classmethod
     def _check_model(cls, model: Path | None, info: ValidationInfo) -> Path | None:
         if "run" in info.data and (info.data["run"] is None) == (model is None):
-            raise ValueError("should be left out with --run" if model else "is missing: give --run or --model")
+            raise ValueError("should be left out with --run" if model else "give --run or --model")
         return model
 
 
 class ExportOptions(Config):
-    """Export a trained model to ONNX, or as a directory that timm and the Hugging Face Hub take.
+    """Export a trained model to ONNX or OpenVINO, or as a directory that timm and the Hugging Face Hub take.
+
+    Outputs of engines are compared with the model's first.
 
     Attributes:
         network: A run directory, a weights file, or hf-hub:USER/REPO.
-        output: Directory for model.onnx, whose outputs are compared with the model's first; for timm
-            model.safetensors, config.json and README.md. Existing files are not overwritten.
+        output: Directory for model.onnx; for openvino model.xml and model.bin; for timm model.safetensors, config.json
+            and README.md. Existing files are not overwritten.
         formats: Formats.
+        batch: Batch size of onnx and openvino models, which are a few percent faster in OpenVINO; any by default.
+        weights: Weights of onnx and openvino: float16 halves the files and computes in float32; int8 quantizes weights
+            and activations, calibrated on 300 training images of the run. The metric of a run's validation images is
+            printed before and after.
         which: Checkpoint of a run: `best` by the monitored metric, `last`, or `raw`, the last without averaging.
+        root: Directory of the run's dataset, if it has moved; for weights other than float32.
     """
 
     network: Text
     output: FilePath = Path("exported")
-    formats: Annotated[tuple[Literal["onnx", "timm"], ...], AfterValidator(not_empty)] = ("onnx",)
+    formats: Annotated[tuple[Literal["onnx", "openvino", "timm"], ...], AfterValidator(not_empty)] = ("onnx",)
+    batch: PositiveInteger | None = None
+    weights: Weights = "float32"
     which: Which = "best"
+    root: FilePath | None = None
 
 
 class BenchOptions(Config):
     """Time inference and training steps of models in interleaved rounds, with lower bounds of the machine.
 
-    Ratios are relative to the first model of --vs, or else the first model. Inference is measured after
-    `skipweave.optimize_for_inference`. Run it on an idle machine.
+    Ratios are relative to the first model of --vs, or else the first model. Inference in torch is measured after
+    `skipweave.optimize_for_inference`, in other engines after `skipweave.export_model`. Run it on an idle machine.
 
     Attributes:
         models: Names that `skipweave models` lists.
@@ -316,8 +332,9 @@ class BenchOptions(Config):
         input_size: Channels, height and width of the images; those of the first model by default.
         batches: Batch sizes; training steps are measured for 2 or more.
         precisions: Precisions.
-        memory_formats: Memory formats.
-        compiled: Whether to use torch.compile: false, true, or both.
+        engines: Engines of inference; float32 in all of them, bf16 in torch and openvino.
+        memory_formats: Memory formats, for torch.
+        compiled: Whether to use torch.compile, for torch: false, true, or both.
         modes: What to time.
         repeats: Number of rounds; the median is reported.
         device: Device: cpu or cuda.
@@ -329,7 +346,8 @@ class BenchOptions(Config):
     vs: tuple[Text, ...] = ()
     input_size: InputSize | None = None
     batches: Annotated[tuple[PositiveInteger, ...], AfterValidator(not_empty)] = (1, 8)
-    precisions: tuple[Literal["float32", "bf16"], ...] = ("float32",)
+    precisions: tuple[Precision, ...] = ("float32",)
+    engines: Annotated[tuple[Engine, ...], AfterValidator(not_empty)] = ("torch",)
     memory_formats: tuple[Literal["contiguous", "channels_last"], ...] = ("contiguous", "channels_last")
     compiled: tuple[Flag, ...] = (False,)
     modes: tuple[Literal["inference", "step"], ...] = ("inference", "step")

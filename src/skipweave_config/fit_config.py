@@ -35,6 +35,7 @@ from skipweave_config.recipe import (
 from skipweave_config.validation import Config, nested
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+Compile = Literal["auto", "none", "units", "network"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
 
 #: Fields that may change when a run is resumed, because the result does not depend on them.
@@ -189,8 +190,9 @@ class FitConfig(Config):
             them. An incomplete last one of an epoch is dropped.
         grad_checkpointing: Use activation checkpointing, which takes less memory and more time; for models with
             `set_grad_checkpointing`.
-        compile_units: Compile the units with torch.compile at their first use, which takes minutes; for models of this
-            library.
+        compile: What torch.compile compiles for training, at the first step, which takes minutes: `none`; each of the
+            `units`, for models of this library; the whole `network`; or `auto`, which chooses `network` where it was
+            measured to be faster, else `none`. Evaluation is not compiled.
         max_memory: Memory of a process's tensors, such as 8GiB; grad_checkpointing is chosen accordingly, and
             batch_size lowered if necessary. torch, Python and the GPU driver need some hundred MB more.
         seed: Seed of initial weights, data order, augmentation and dropout.
@@ -220,7 +222,7 @@ class FitConfig(Config):
     epochs: PositiveInteger = 10
     batch_size: PositiveInteger = 64
     grad_checkpointing: Flag = False
-    compile_units: Flag = False
+    compile: Compile = "auto"
     max_memory: MemorySize | None = None
     seed: Integer = 0
     output: FilePath = Path("runs")

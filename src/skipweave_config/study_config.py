@@ -21,6 +21,7 @@ from skipweave_config.fields import (
 )
 from skipweave_config.fit_config import (
     Accelerator,
+    Compile,
     FitConfig,
     ModelConfig,
     Precision,
@@ -116,6 +117,7 @@ class StudyConfig(Config):
         output: Directory of the study; an existing study in it is resumed.
         accelerator: Device type.
         precision: Precision of weights and operations, as for `skipweave fit`.
+        compile: What torch.compile compiles for training, as for `skipweave fit`.
         processes: Models trained at the same time; null for one per core (at most 4) on the CPU, one elsewhere.
         timing_repeats: Number of timings of each model's training step, interleaved; 0 for none.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
@@ -139,6 +141,7 @@ class StudyConfig(Config):
     output: FilePath = Path("runs/study_digits")
     accelerator: Accelerator = "auto"
     precision: Precision = "32-true"
+    compile: Compile = "auto"
     processes: PositiveInteger | None = None
     timing_repeats: NonNegativeInteger = 20
     checkpoint_every: NonNegativeInteger = 0
@@ -196,6 +199,7 @@ class StudyConfig(Config):
             output=output,
             accelerator=self.accelerator,
             precision=self.precision,
+            compile=self.compile,
             checkpoint_every=self.checkpoint_every,
         )
 

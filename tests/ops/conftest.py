@@ -45,7 +45,7 @@ def compiled_library() -> c_library.Library:
     return library
 
 
-@pytest.fixture(params=["avx512", "avx2", "generic"])
+@pytest.fixture(params=["avx512bf16", "avx512", "avx2", "generic"])
 def instruction_set(request: pytest.FixtureRequest, compiled_library: c_library.Library) -> Iterator[str]:
     """Each instruction set of the processor, selected in the C library."""
     if not c_library.use_instruction_set(request.param):

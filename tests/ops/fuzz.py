@@ -31,7 +31,8 @@ def nodes(draw: st.DrawFn) -> tuple[str, list[Tensor], list[bool], int]:
     if name == "cross":
         widths = widths[:1] * len(widths)
     parameters = (len(widths), widths[0]) if name == "cross" else (sum(widths),)
-    maps = [torch.randn(batch, width, *size).to(memory_format=order) for width in widths]
+    dtype = draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    maps = [torch.randn(batch, width, *size).to(dtype, memory_format=order) for width in widths]
     operands = [torch.randn(parameters), torch.randn(parameters[-1]), *maps]
     needs_grad = draw(st.lists(st.booleans(), min_size=len(operands), max_size=len(operands)).filter(any))
     return name, operands, needs_grad, draw(st.integers(1, 3))
@@ -39,14 +40,19 @@ def nodes(draw: st.DrawFn) -> tuple[str, list[Tensor], list[bool], int]:
 
 def assert_nodes_exact(name: str, operands: list[Tensor], needs_grad: list[bool]) -> None:
     """Compare values and gradients with the definition in float64."""
-    results, upstream = [], None
-    for function, dtype in zip(NODES[name], (torch.float64, torch.float32), strict=True):
-        given = [tensor.to(dtype).requires_grad_(needed) for tensor, needed in zip(operands, needs_grad, strict=True)]
-        out = function(given[2:], *given[:2])
-        upstream = torch.rand_like(out) if upstream is None else upstream.to(dtype)
-        results.append([out, *torch.autograd.grad(out, [x for x in given if x.requires_grad], upstream)])
-    for exact, ours in zip(*results, strict=True):
-        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-3)
+    dtype = operands[2].dtype
+    upstream = torch.rand(len(operands[2]), len(operands[1]), *operands[2].shape[2:]).to(dtype)
+    results = []
+    for function, exact in zip(NODES[name], (True, False), strict=True):
+        given = [tensor.double() if exact else tensor.detach() for tensor in operands]
+        given = [tensor.requires_grad_(needed) for tensor, needed in zip(given, needs_grad, strict=True)]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = function(given[2:], *given[:2])
+        gradients = torch.autograd.grad(out, [x for x in given if x.requires_grad], upstream.to(out.dtype))
+        results.append([out, *gradients])
+    for expected, ours in zip(*results, strict=True):
+        rtol = 2**-8 if ours.dtype == torch.bfloat16 else 1e-4
+        torch.testing.assert_close(ours.double(), expected, rtol=rtol, atol=1e-3)
 
 
 def fuzz(examples: int) -> None:
@@ -73,7 +79,7 @@ def fuzz(examples: int) -> None:
 def main(folder: str, examples: str) -> None:
     c_library.FOLDER = Path(folder)
     assert not c_library.library().problem, c_library.library()
-    for name in ("avx512", "avx2", "generic"):
+    for name in ("avx512bf16", "avx512", "avx2", "generic"):
         if c_library.use_instruction_set(name):
             fuzz(int(examples))
             print(f"{name}: {examples} shapes", flush=True)

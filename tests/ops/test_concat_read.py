@@ -48,6 +48,41 @@ def test_c_library_equals_the_definition(instruction_set: str, order: str, size:
     assert_equal(given)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 17)])
+def test_c_library_rounds_only_results_to_bfloat16(instruction_set: str, order: str, size: tuple[int, int]) -> None:
+    """Against the definition in float64 of the same maps."""
+    scale, shift, *nodes = operands([3, 24, 1, 17, 32, 12], 2, size, order)
+    nodes = [node.bfloat16() for node in nodes]
+    upstream = torch.rand(2, len(scale), *size).bfloat16()
+    results = []
+    for function, dtype in ((concat_read, torch.float64), (concat_read_low_memory, None)):
+        given = [tensor.to(dtype or tensor.dtype).detach().requires_grad_() for tensor in (scale, shift, *nodes)]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = function(given[2:], *given[:2])
+        results.append((out, *torch.autograd.grad(out, given, upstream.to(out.dtype))))
+    exact, ours = results
+    assert [made.dtype for made in ours] == [torch.bfloat16, *[torch.float32] * 2, *[torch.bfloat16] * len(nodes)]
+    for made, expected in zip(ours, exact, strict=True):
+        rtol = 2**-8 if made.dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(made.double(), expected, rtol=rtol, atol=1e-5)
+
+
+def test_nan_and_inf_of_bfloat16(instruction_set: str) -> None:
+    node = torch.tensor([float("nan"), -1.0, 3.4e38, -float("inf"), float("inf"), -0.0]).bfloat16().view(1, 1, 2, 3)
+    for scale in (1.0, 1.01):  # the second carries the largest value beyond bfloat16's range
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            read = concat_read_fast([node], torch.full((1,), scale), torch.zeros(1))
+        expected = (node.float() * scale).relu().bfloat16()
+        torch.testing.assert_close(read, expected, equal_nan=True, rtol=0, atol=0)
+
+
+def test_bfloat16_without_autocast_follows_type_promotion() -> None:
+    scale, shift, node = operands([3], 2, (4, 4), "channels_last")
+    with torch.no_grad():
+        assert concat_read_fast([node.bfloat16()], scale, shift).dtype == torch.float32
+
+
 @pytest.mark.usefixtures("compiled_library")
 @settings(max_examples=30)
 @given(

@@ -26,6 +26,7 @@ def test_studies_are_found():
         "camvid",
         "cifar10",
         "mnist",
+        "patterns_mnist",
         "distance_cifar10",
         "distance_digits",
         "log_densenet_one_change",

@@ -9,8 +9,9 @@ import torch
 
 import skipweave
 from skipweave.inference import evaluate
+from skipweave.models.heads import count_heads
 from skipweave.training import FitConfig, LossConfig, ModelConfig, fit
-from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
+from skipweave.training.auxiliary_heads import AllHeads, LossWeights
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.deep_supervision import sieve_loss_weights

@@ -2,18 +2,16 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, learner, loop
+from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
-from skipweave.transforms.regional_compilation import compile_units
 from tests.errors import raises
 
 Tiny = Callable[..., FitConfig]
@@ -31,6 +29,7 @@ def test_the_run_directory_is_complete(run: RunSummary):
         "config.yaml",
         "versions.json",
         "metrics.csv",
+        "splits.csv",
         "summary.json",
         "log.txt",
         "log.jsonl",
@@ -171,22 +170,3 @@ def test_a_run_directory_holds_safetensors_and_text_only(run: RunSummary):
             open_saved(path).tensors()
         elif path.is_file() and path.suffix != ".png" and path.parent.name != "events":
             assert path.read_text(encoding="utf-8").isprintable() or path.suffix in TEXTS
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_units_are_compiled_by_the_config(tiny: Tiny, run: RunSummary, monkeypatch: pytest.MonkeyPatch):
-    seen: list[object] = []
-
-    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
-        seen.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(learner, "compile_units", partial(compile_units, backend=backend))
-    torch._dynamo.reset()
-    compiled = fit(tiny(epochs=3, compile_units=True))
-    assert seen
-    ours, plain = (list(csv.DictReader((each.run_dir / "metrics.csv").open())) for each in (compiled, run))
-    assert float(ours[-1]["train_loss"]) == pytest.approx(float(plain[-1]["train_loss"]), rel=1e-3)
-    with raises("ResNet"):
-        fit(tiny(compile_units=True, model=ModelConfig("resnet18")))

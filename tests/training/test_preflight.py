@@ -90,14 +90,14 @@ def test_mistakes_of_the_config_are_reported_before_data_is_read(tmp_path):
         start=tmp_path / "nothing.pth",
         freeze=99,
         grad_checkpointing=True,
-        compile_units=True,
+        compile="units",
         output=tmp_path / "runs",
     )
-    named = [("compile_units",), ("grad_checkpointing", "inception_v3"), ("freeze", 99, "inception_v3")]
+    named = [("compile", "inception_v3"), ("grad_checkpointing", "inception_v3"), ("freeze", 99, "inception_v3")]
     named += [("start", tmp_path / "nothing.pth"), ("optim", "adamw")]
     assert_each_reports(problems(config), *named)
     norms = replace(config, model=ModelConfig("sparsenet40_12", {"norm_layer": "group"}), freeze=9)
-    norms = replace(norms, compile_units=False, start=None, optim=OptimConfig(), freeze_norms=True)
+    norms = replace(norms, compile="none", start=None, optim=OptimConfig(), freeze_norms=True)
     assert_each_reports(problems(norms), ("freeze_norms", "sparsenet40_12"), ("freeze", 9, "sparsenet40_12"))
     norms = replace(norms, freeze="none")
     masks = replace(norms, model=ModelConfig("fc_densenet56", pretrained=True), freeze_norms=False)

@@ -1,24 +1,27 @@
 """Interleaved timing of networks, with lower bounds from the machine's compute and memory rates."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from statistics import median, quantiles
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipweave.analysis.profile import Profile
+from skipweave.engines import load_onnx, load_openvino, onnx_model
 from skipweave.transforms import optimize_for_inference
 from skipweave.transforms.memory_format import FORMATS, MemoryFormat
+from skipweave_config.engines import Engine, Precision
 from skipweave_config.errors import SkipweaveError
 
 Mode = Literal["inference", "step"]
-Precision = Literal["float32", "bf16"]
+
+Key = TypeVar("Key", bound=Hashable)
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 _WARM_UP = 2
@@ -29,12 +32,13 @@ class Case:
     """Benchmark case.
 
     Attributes:
-        mode: `inference`, with the network optimized by `optimize_for_inference`, or a training `step`: forward,
-            cross-entropy, backward.
+        mode: `inference`, with the network optimized by `optimize_for_inference` or exported for its engine, or a
+            training `step`: forward, cross-entropy, backward.
         batch: Batch size.
         precision: `float32` or `bf16`: weights and computation in inference, autocast in training.
-        memory_format: `contiguous` or `channels_last`, for images and weights.
+        memory_format: `contiguous` or `channels_last`, for images and weights in torch.
         compiled: Whether to use `torch.compile`.
+        engine: Engine of inference: `torch`, `onnxruntime` or `openvino`, with torch's number of threads.
     """
 
     mode: Mode
@@ -42,6 +46,7 @@ class Case:
     precision: Precision = "float32"
     memory_format: MemoryFormat = "contiguous"
     compiled: bool = False
+    engine: Engine = "torch"
 
 
 @dataclass(frozen=True)
@@ -76,20 +81,20 @@ class Speed:
 
 
 def measure_speeds(
-    actions: Mapping[str, Callable[[], object]],
-    costs: Mapping[str, Profile],
+    actions: Mapping[Key, Callable[[], object]],
+    costs: Mapping[Key, Profile],
     case: Case,
     *,
     repeats: int,
     device: torch.device,
     progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Speed]:
+) -> dict[Key, Speed]:
     """Time networks in interleaved rounds, so that all run under the same conditions.
 
     Args:
-        actions: Result of `timed_action` for each network, by name.
-        costs: Profile of each network, by name.
-        case: Benchmark case.
+        actions: Result of `timed_action` for each network, by name or another key.
+        costs: Profile of each network, likewise.
+        case: Benchmark case, whose mode, batch size and precision are those of all.
         repeats: Rounds, after two warm-up rounds.
         device: Device.
         progress: Called with the number of rounds done.
@@ -107,12 +112,12 @@ def measure_rates(dtype: torch.dtype, device: torch.device, repeats: int = 5) ->
 
 
 def _interleaved(
-    actions: Mapping[str, Callable[[], object]],
+    actions: Mapping[Any, Callable[[], object]],
     repeats: int,
     device: torch.device,
     progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
+) -> dict[Any, list[float]]:
+    seconds: dict[Any, list[float]] = {name: [] for name in actions}
     for done in range(1 - _WARM_UP, repeats + 1):
         for name, action in actions.items():
             spent = seconds_of(action, device)
@@ -153,6 +158,8 @@ def timed_action(
     """
     if case.mode == "step" and case.batch < 2:
         raise SkipweaveError(f"batch is {case.batch}: expected at least 2 in a training step, for batch norm")
+    if case.engine != "torch":
+        return _engine_action(model, case, input_size)
     model = model.to(device)
     images = torch.randn(case.batch, *input_size, device=device).to(memory_format=FORMATS[case.memory_format])
     if case.mode == "inference":
@@ -168,6 +175,12 @@ def timed_action(
     if case.compiled:
         model.compile()
     return partial(_step, model, images, labels, _autocast(case, device))
+
+
+def _engine_action(model: nn.Module, case: Case, input_size: tuple[int, int, int]) -> Callable[[], object]:
+    content = onnx_model(model.cpu().eval(), input_size, name=type(model).__name__, batch=case.batch).content
+    session = load_openvino(content, precision=case.precision) if case.engine == "openvino" else load_onnx(content)
+    return partial(session, torch.randn(case.batch, *input_size))
 
 
 def _infer(model: nn.Module, images: Tensor) -> None:
@@ -201,11 +214,11 @@ class _RateBenchmarks:
         self.factors = [torch.randn(self.side, self.side, device=device, dtype=dtype) for _ in range(2)]
         self.source, self.target = (torch.zeros(self.copied, device=device) for _ in range(2))
 
-    def actions(self) -> dict[str, Callable[[], object]]:
+    def actions(self) -> dict[Any, Callable[[], object]]:
         """Functions to time, by names that no network has."""
         return {":product": partial(torch.matmul, *self.factors), ":copy": partial(self.target.copy_, self.source)}
 
-    def rates(self, seconds: Mapping[str, list[float]]) -> Rates:
+    def rates(self, seconds: Mapping[Any, list[float]]) -> Rates:
         """Rates from seconds by these names."""
         return Rates(
             self.side**3 / median(seconds[":product"]),

@@ -46,6 +46,12 @@ def write_text(path: Path, text: str, errors: str = "backslashreplace") -> None:
         temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def as_csv(rows: Iterable[Iterable[object]]) -> str:
     r"""The text of a CSV file.
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from skipweave.data import SegmentationData, epoch_loader
 from skipweave.inference.test_time_augmentation import Heads, TestTimeAugmentation, augmented
-from skipweave.training.auxiliary_heads import AllHeads, count_heads
+from skipweave.models.heads import count_heads
+from skipweave.training.auxiliary_heads import AllHeads
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.run.loading import RunImages, Split, Which, load_run_images
 from skipweave.training.tasks.metrics import Metrics

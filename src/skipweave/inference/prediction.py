@@ -68,8 +68,7 @@ def predict(
         warnings: dict[Path, str] = {}
         read = {path: _read(path, description, warnings) for path in chunk}
         good = [image for image in read.values() if isinstance(image, Tensor)]
-        like = next(network.parameters())
-        named = iter(_classify(heads, description, torch.stack(good).to(like), threshold) if good else ())
+        named = iter(_classify(heads, description, _placed(network, torch.stack(good)), threshold) if good else ())
         for path in chunk:
             image = read[path]
             if isinstance(image, Tensor):
@@ -140,7 +139,7 @@ def _logits(network: nn.Module, heads: Heads, description: Description, image: T
     Raises:
         SkipweaveError: It is too small.
     """
-    taken = description.preprocessing(image)[None].to(next(network.parameters()))
+    taken = _placed(network, description.preprocessing(image)[None])
     with torch.inference_mode():
         try:
             logits = heads(taken)[-1].float()
@@ -151,6 +150,11 @@ def _logits(network: nn.Module, heads: Heads, description: Description, image: T
     if logits.shape[-2:] != image.shape[-2:]:
         logits = functional.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
     return logits.cpu()
+
+
+def _placed(network: nn.Module, images: Tensor) -> Tensor:
+    """The images on the device and in the data type of a network's parameters, if it has any."""
+    return images.to(next(network.parameters(), images))
 
 
 def _open(path: Path, description: Description) -> Tensor:

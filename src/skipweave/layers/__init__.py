@@ -14,7 +14,6 @@ from skipweave.layers.norm import (
     make_norm,
     norm_name,
 )
-from skipweave.layers.separable_max_pool import SeparableMaxPool
 from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning_stages import SpanningStages
@@ -65,7 +64,6 @@ __all__ = [
     "RawSeqConv2d",
     "Read",
     "ResidualBlock",
-    "SeparableMaxPool",
     "SeqConv2d",
     "SeqStage",
     "SpanningStages",

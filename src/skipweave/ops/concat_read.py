@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skipweave.ops.autocast import convolution_dtype
 from skipweave.ops.cpu import node_reading
 from skipweave.ops.eager_execution import allows_kernel, is_eager
 from skipweave.ops.triton import node_table, read_launch
@@ -31,7 +32,10 @@ def concat_read(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor) -> Tensor
 
 
 def concat_read_low_memory(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor) -> Tensor:
-    """`concat_read` that saves only the nodes for the backward pass; same arguments."""
+    """`concat_read` that saves only the nodes for the backward pass; same arguments.
+
+    Under autocast the result has autocast's data type, as the convolutions that read it.
+    """
     if not is_eager(scale, shift, *nodes):
         return concat_read(nodes, scale, shift)
     return _ConcatRead.apply(scale, shift, *nodes)
@@ -44,17 +48,19 @@ def concat_read_fast(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, dtyp
         nodes: As in `concat_read`.
         scale: As in `concat_read`.
         shift: As in `concat_read`.
-        dtype: Data type of the result; None follows torch's type promotion.
+        dtype: Data type of the result; None is that of a convolution of the result (`convolution_dtype`).
     """
+    if not isinstance(nodes[0], Tensor):  # torch.fx traces with proxies, which have no data type
+        return concat_read(nodes, scale, shift)
+    own = nodes[0].dtype
+    dtype = dtype or convolution_dtype(torch.promote_types(own, scale.dtype), scale.device)
     fits = matches(nodes, scale, shift)
-    layout = node_reading.layout(nodes, scale, shift) if fits else None
+    layout = node_reading.layout(nodes, scale, shift) if fits and own in (dtype, torch.float32) else None
     if layout is not None:
-        read = node_reading.read(nodes, scale, shift, layout)
-    elif fits and node_table.are_readable(nodes, scale, shift):
-        return read_launch.read(nodes, scale, shift, dtype or torch.promote_types(nodes[0].dtype, scale.dtype))
-    else:
-        read = concat_read(nodes, scale, shift)
-    return read if dtype is None else read.to(dtype)
+        return node_reading.read(nodes, scale, shift, layout).to(dtype)
+    if fits and node_table.are_readable(nodes, scale, shift):
+        return read_launch.read(nodes, scale, shift, dtype)
+    return concat_read(nodes, scale, shift).to(dtype)
 
 
 def concat_read_gradients(
@@ -66,8 +72,8 @@ def concat_read_gradients(
     """
     fits = matches(nodes, scale, shift, grad_output)
     layout = node_reading.layout(nodes, scale, shift) if fits else None
-    if layout is not None and grad_output.dtype == torch.float32:
-        return node_reading.read_gradients(grad_output, nodes, scale, shift, needs_grad, layout)
+    if layout is not None and nodes[0].dtype in (grad_output.dtype, torch.float32):
+        return node_reading.read_gradients(grad_output.to(nodes[0].dtype), nodes, scale, shift, needs_grad, layout)
     if fits and node_table.are_readable(nodes, scale, shift, grad_output):
         return read_launch.source_gradients(grad_output, nodes, scale, shift, None, needs_grad)
     x = concatenate(nodes)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skipweave.ops.autocast import convolution_dtype
 from skipweave.ops.concat_read import concat_read, concat_read_fast, concat_read_gradients, matches
 from skipweave.ops.eager_execution import allows_kernel, is_eager
 from skipweave.ops.triton import node_table, read_launch
@@ -155,10 +156,9 @@ def _product_gradients(
 
 def _compute_dtype(nodes: Sequence[Tensor], scale: Tensor, weight: Tensor) -> torch.dtype | None:
     """Data type in which the convolution computes; None if torch does not accept the combination of types."""
-    device = weight.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return weight.dtype if torch.promote_types(nodes[0].dtype, scale.dtype) == weight.dtype else None
+    dtype = convolution_dtype(weight.dtype, weight.device)
+    read = convolution_dtype(torch.promote_types(nodes[0].dtype, scale.dtype), weight.device)
+    return dtype if dtype == read else None
 
 
 def _is_product(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, weight: Tensor, geometry: Geometry) -> bool:

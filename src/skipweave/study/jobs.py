@@ -12,6 +12,7 @@ from skipweave.study.process_pool import Send
 from skipweave.study.results import Network, Run
 from skipweave.study.study_directory import StudyDirectory, read_curve
 from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunStart, RunSummary
+from skipweave.training.compilation import as_begun
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import differences
@@ -77,7 +78,8 @@ def finished_and_left(
 def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
     """The summary of a run if it is finished; it must have the same config."""
     run = RunDirectory(run_dir)
-    if different := differences(config, run.read_config()):
+    begun = run.read_config()
+    if different := differences(as_begun(config, begun), begun):
         raise SkipweaveError(
             f"{run_dir} was started with another config ({'; '.join(different.values())}): "
             f"use another --output, or that config"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from skipweave.models.heads import all_heads
 from skipweave.training.tasks.deep_supervision import halves_loss_weights, sieve_loss_weights
 from skipweave.transforms.memory_format import FORMATS, best_memory_format
 from skipweave_config.recipe import LossConfig
@@ -27,18 +28,6 @@ class AllHeads(nn.Module):
     def forward(self, x: Tensor) -> Sequence[Tensor]:
         """Return the logits of every head, early exits first, for images (N, C, H, W)."""
         return all_heads(self.network, x.contiguous(memory_format=self.memory_format))
-
-
-def all_heads(network: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
-    """The logits of every head of a network, early exits first, for images (N, C, H, W)."""
-    if count_heads(network) == 1:
-        return (network(x),)
-    return tuple(network.forward_anytime(x))  # type: ignore[operator]
-
-
-def count_heads(network: nn.Module) -> int:
-    """The number of early exits and the last head."""
-    return 1 + len(getattr(network, "exits", ()))
 
 
 class LossWeights:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 
-from skipweave.data import Unreadable, exclude, load, with_normalization
+from skipweave.data import Unreadable, exclude, load, steps_per_epoch, with_normalization
 from skipweave.files.atomic_write import keep_as
 from skipweave.files.folder_lock import held
 from skipweave.plotting.learning_curves import write_curves
@@ -18,6 +18,7 @@ from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.run_state import best_row
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
+from skipweave.training.compilation import as_begun, resolve
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
 from skipweave.training.freezing import freeze
@@ -25,7 +26,13 @@ from skipweave.training.initial_state import check_same_network, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
 from skipweave.training.memory_plan import MemoryPlan, plan_memory
-from skipweave.training.model_building import arguments_for, build_network, count_parameters, count_trained_parameters
+from skipweave.training.model_building import (
+    arguments_for,
+    build_network,
+    count_parameters,
+    count_trained_parameters,
+    sketch,
+)
 from skipweave.training.preflight import check_batch, check_before, check_config, notes_before
 from skipweave.training.run.experiment_loggers import make_loggers
 from skipweave.training.run.records import Records
@@ -108,7 +115,7 @@ def _resumable(config: FitConfig, folder: RunDirectory) -> tuple[FitConfig, str]
     """
     own = folder.read_config()
     found = {name: getattr(own.data, name) for name in COMPUTED_FIELDS if getattr(config.data, name) in (None, "file")}
-    config = replace(config, data=replace(config.data, **found))
+    config = as_begun(replace(config, data=replace(config.data, **found)), own)
     different = differences(config, own)
     wrong = [text for name, text in different.items() if name not in FREE_TO_EXTEND or config.epochs < own.epochs]
     if wrong:
@@ -172,6 +179,7 @@ def _run(
         task = task_for(data, config.loss, config.monitor)
         config, plan = (config, None) if resume else _within_memory(config, args, task, data)
         check_batch(config, data)
+        config, compiled = (config, "") if resume else _compilation(fabric, config, args, data)
         description = Description.of(config.model.name, args, data)
         check = partial(check_same_network, ours=description)
         warning = _hold(stack, fabric, resume, check) if resume else ""
@@ -192,7 +200,7 @@ def _run(
         request = stack.enter_context(stop_requests())
         loop = Loop(learner, data, config, state, records, callbacks, request)
         notes = (
-            *(warning, note, start, normalized, str(plan or ""), extended and _extension(loop, extended)),
+            *(warning, note, start, normalized, str(plan or ""), compiled, extended and _extension(loop, extended)),
             *notes_before(config, data),
             *(_weights_of_classes(task, data.classes), skipped_note(skipped, folder)),
         )
@@ -311,6 +319,13 @@ def _within_memory(
     return replace(
         config, grad_checkpointing=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices
     ), plan
+
+
+def _compilation(fabric: Fabric, config: FitConfig, args: dict[str, Any], data: Data) -> tuple[FitConfig, str]:
+    """The config with what is to be compiled, and a note."""
+    images = config.batch_size * config.optim.accumulate
+    steps = config.epochs * steps_per_epoch(len(data.train), images, drop_last=True)
+    return resolve(config, sketch(config.model.name, args), device=fabric.device, steps=steps)
 
 
 def _weights_of_classes(task: Task, classes: Sequence[str]) -> str:

@@ -10,9 +10,11 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, distributed, nn
 
 from skipweave.data import mix_seed
-from skipweave.training.auxiliary_heads import AllHeads, LossWeights, count_heads
+from skipweave.models.heads import count_heads
+from skipweave.training.auxiliary_heads import AllHeads, LossWeights
 from skipweave.training.checkpoint.optimizer_state import names_in_order, pack, unpack
 from skipweave.training.checkpoint.tensor_file import Saved, without_prefix
+from skipweave.training.compilation import compile_errors, compile_heads
 from skipweave.training.densification import make_densifier
 from skipweave.training.distributed.synchronization import sum_over_processes
 from skipweave.training.freezing import freeze
@@ -21,7 +23,6 @@ from skipweave.training.optimization.mixing import make_mixer
 from skipweave.training.optimization.optimizers import clip_gradients, make_optimizer
 from skipweave.training.tasks.task import Task
 from skipweave.transforms.compression.densify import match_fan_ins
-from skipweave.transforms.regional_compilation import compile_units
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
@@ -46,6 +47,7 @@ class Learner:
         optim: The optimizer's config.
         heads: The same network as Fabric wraps it, to be called: images to the logits of each head, its own last.
         loss_weights: The weight of each head's loss, by epoch.
+        compile: What is compiled for training.
         density: Density of the network's sparse layers at the present step, if links are added; else None.
     """
 
@@ -59,8 +61,6 @@ class Learner:
         if config.grad_checkpointing:
             enable_grad_checkpointing(self.name, self.network)
         self._frozen = freeze(self.name, self.network, config.freeze, norms=config.freeze_norms)
-        if config.compile_units:
-            compile_units(self.network)
         self.loss_weights = LossWeights(config.loss, count_heads(self.network), config.epochs)
         self.optim = config.optim
         self.optimizer = make_optimizer(config.optim, self.network)
@@ -74,7 +74,10 @@ class Learner:
         self.ema = (
             ModelEmaV3(self.network, config.ema.decay, use_warmup=config.ema.warmup) if config.ema.decay else None
         )
-        self.heads, self._stepper = fabric.setup(AllHeads(self.network), self.optimizer)
+        self.compile = config.compile
+        heads = AllHeads(self.network)
+        compile_heads(heads, self.compile)
+        self.heads, self._stepper = fabric.setup(heads, self.optimizer)
         self._ema_heads = fabric.setup_module(AllHeads(self.ema.module)) if self.ema else None
 
     @property
@@ -112,13 +115,16 @@ class Learner:
         Returns:
             The batch's sums, as the task counts them, of this process and on its device. Predictions of mixed images
             are compared with the label of the largest weight.
+
+        Raises:
+            SkipweaveError: torch cannot compile the network.
         """
         images, labels = self.fabric.to_device((images, labels))
         targets = labels
         if self._mixer and self._mixing:
             images, targets = self._mixer(images, labels)
             labels = targets.argmax(1) if targets.dim() > 1 else targets
-        with self.fabric.no_backward_sync(self.heads, enabled=not last):
+        with compile_errors(self.compile), self.fabric.no_backward_sync(self.heads, enabled=not last):
             heads = self.heads(images)
             loss = self.task.loss(heads, targets, head_weights)
             self.fabric.backward(loss / self.optim.accumulate)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
 from skipweave.data.epoch_loader import LoaderTransform
-from skipweave.training.auxiliary_heads import count_heads
+from skipweave.models.heads import count_heads
 from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState, last_improvement
+from skipweave.training.compilation import eager
 from skipweave.training.distributed.synchronization import StepBuffer, sum_over_processes
 from skipweave.training.learner import Learner
 from skipweave.training.optimization.schedules import Schedule
@@ -211,7 +212,8 @@ class Loop:
         steps = steps_per_epoch(len(images), self.process_batch_size(batch_size), world_size=self.fabric.world_size)
         batches = self.stoppable(batches, steps, on_stop)
         heads = self.learner.heads if raw else self.learner.evaluated_heads
-        own = evaluate_heads(self.fabric, heads, count_heads(self.learner.network), batches, task)
+        with eager(self.learner.compile):
+            own = evaluate_heads(self.fabric, heads, count_heads(self.learner.network), batches, task)
         return over_processes(own, self.fabric)
 
     def stoppable(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skipweave.analysis.memory import peak_bytes
-from skipweave.training.auxiliary_heads import AllHeads, count_heads
+from skipweave.models.heads import count_heads
+from skipweave.training.auxiliary_heads import AllHeads
 from skipweave.training.model_building import enable_grad_checkpointing
 from skipweave.training.optimization.optimizers import make_optimizer
 from skipweave.training.tasks.task import Task

@@ -15,6 +15,7 @@ from skipweave.data import (
     workers_warning,
 )
 from skipweave.models import check_pretrained
+from skipweave.training.compilation import check_compiler, check_units
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, enable_grad_checkpointing, sketch
@@ -23,7 +24,6 @@ from skipweave.training.split_notes import class_notes, shown, size_note, valida
 from skipweave.training.starting_weights import check_start
 from skipweave.training.tasks.metrics import Metric
 from skipweave.training.tasks.task import Data, metric_for
-from skipweave.transforms.regional_compilation import find_units
 from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
@@ -66,7 +66,9 @@ def check_study_config(config: StudyConfig) -> None:
     for number, model in enumerate(config.networks):
         with noted_in(problems):
             network = _check_model(f"networks[{number}]", model, config)
-            check_layer_decay(model.name, network, config.optim)
+            with noted_in(problems):
+                check_layer_decay(model.name, network, config.optim)
+            check_units(config.compile, model.name, network)
     _check_optimizer_and_device(config, problems)
     if problems:
         raise SkipweaveError(*problems)
@@ -87,8 +89,8 @@ def _check_training(config: FitConfig, network: nn.Module) -> None:
     name, problems = config.model.name, list[str]()
     with noted_in(problems):
         check_layer_decay(name, network, config.optim)
-    if config.compile_units and not find_units(network):
-        problems.append(f"compile_units is true, but {name} has no units of this library: leave it out")
+    with noted_in(problems):
+        check_units(config.compile, name, network)
     if config.grad_checkpointing:
         with noted_in(problems):
             enable_grad_checkpointing(name, network)
@@ -102,7 +104,8 @@ def _check_optimizer_and_device(config: FitConfig | StudyConfig, problems: list[
     with noted_in(problems):
         check_optimizer(config.optim)
     with noted_in(problems):
-        make_fabric(config.accelerator, precision=config.precision)
+        device = make_fabric(config.accelerator, precision=config.precision).device
+        check_compiler(config.compile, device)
 
 
 def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None:

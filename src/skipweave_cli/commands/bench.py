@@ -43,38 +43,65 @@ def bench(options: BenchOptions) -> None:
     with torch.device("meta"):
         shape = options.input_size or _input_size(options.models[0], networks[options.models[0]]())
         costs = {name: profile(make(), shape) for name, make in networks.items()}
-    cases = [
-        Case(mode, batch, precision, memory_format, compiled)
-        for mode, batch, precision, memory_format, compiled in product(
-            options.modes, options.batches, options.precisions, options.memory_formats, options.compiled
-        )
-        if mode == "inference" or batch > 1
-    ]
-    if not cases:
-        raise SkipweaveError(f"batches is {list(options.batches)}: expected 2 or more for training steps")
+    groups = _groups(options, on)
     lines: list[Line] = []
     with Progress(transient=True) as progress:
-        for case in cases:
-            task = progress.add_task(_title(case), total=repeats)
+        for cases in groups:
+            task = progress.add_task(_title(cases[0]), total=repeats)
 
             def update(done: int, task: TaskID = task) -> None:
                 progress.update(task, completed=done)
 
+            keys = list(product(cases, networks))
             speeds = measure_speeds(
-                {name: timed_action(make(), case, shape, on) for name, make in networks.items()},
-                costs,
-                case,
+                {(case, name): timed_action(networks[name](), case, shape, on) for case, name in keys},
+                {(case, name): costs[name] for case, name in keys},
+                cases[0],
                 repeats=repeats,
                 device=on,
                 progress=update,
             )
-            lines += _lines(speeds, case, shape, repeats, on)
+            for case in cases:
+                lines += _lines({name: speeds[case, name] for name in networks}, case, shape, repeats, on)
             progress.remove_task(task)
-    for case in cases:
-        say(_title(case))
-        _print([line for line in lines if _is_of(line, case)])
+    for cases in groups:
+        say(_title(cases[0]))
+        _print([line for line in lines if _is_of(line, cases[0])])
     if options.save:
         _write(options.save, lines)
+
+
+def _groups(options: BenchOptions, on: torch.device) -> list[list[Case]]:
+    """The cases; those of one mode, batch size and precision are measured in the same rounds.
+
+    Raises:
+        SkipweaveError: There are none.
+    """
+    torch_only = list(product(options.memory_formats, options.compiled))
+    groups = []
+    if on.type != "cpu" and set(options.engines) != {"torch"}:
+        raise SkipweaveError(
+            f"device is {on} and engines is {list(options.engines)}: expected torch, or the device cpu"
+        )
+    if "inference" not in options.modes and "torch" not in options.engines:
+        raise SkipweaveError(f"engines is {list(options.engines)}: expected torch for training steps")
+    for mode, batch, precision in product(options.modes, options.batches, options.precisions):
+        if mode == "step" and batch == 1:
+            continue
+        cases = []
+        for engine in options.engines if mode == "inference" else ("torch",):
+            if engine == "torch":
+                cases += [Case(mode, batch, precision, *execution) for execution in torch_only]
+            elif engine == "openvino" or precision == "float32":
+                cases.append(Case(mode, batch, precision, engine=engine))
+        if cases:
+            groups.append(cases)
+    if not groups:
+        raise SkipweaveError(
+            f"batches is {list(options.batches)}, engines is {list(options.engines)}, precisions is "
+            f"{list(options.precisions)}: expected 2 or more images for training steps, float32 for onnxruntime"
+        )
+    return groups
 
 
 def _make(name: str) -> nn.Module:
@@ -116,8 +143,14 @@ def _input_size(name: str, model: nn.Module) -> tuple[int, int, int]:
 
 
 def _title(case: Case) -> str:
-    execution = "compiled" if case.compiled else "eager"
-    return f"{case.mode}, batch {case.batch}, {case.precision}, {case.memory_format}, {execution}"
+    return f"{case.mode}, batch {case.batch}, {case.precision}"
+
+
+def _execution(line: Line) -> str:
+    """How a network was run: an engine, or torch in a memory format."""
+    if line["engine"] != "torch":
+        return str(line["engine"])
+    return f"torch, {line['memory_format']}{', compiled' if line['compiled'] else ''}"
 
 
 def _lines(
@@ -136,7 +169,7 @@ def _lines(
             ratio=round(speed.ms / first.ms, 3),
             repeats=repeats,
             error=_error(name),
-            **asdict(case),
+            **asdict(case) | ({} if case.engine == "torch" else dict(memory_format="", compiled="")),
             **figures,
         )
 
@@ -148,15 +181,16 @@ def _error(name: str) -> str:
 
 
 def _is_of(line: Line, case: Case) -> bool:
-    return all(line[key] == value for key, value in asdict(case).items())
+    return (line["mode"], line["batch"], line["precision"]) == (case.mode, case.batch, case.precision)
 
 
 def _print(lines: Sequence[Line]) -> None:
     columns = ("time, ms", "quartiles", "ratio", "images/s", "MACs bound, ms", "bytes bound, ms", "published error, %")
-    table = new_table("network", *columns, right=columns)
+    table = new_table("network", "engine", *columns, right=columns)
     for line in lines:
         table.add_row(
             line["model"],
+            _execution(line),
             f"{line['ms']:.2f}",
             f"{line['low_ms']:.2f} to {line['high_ms']:.2f}",
             f"{line['ratio']:.2f}",

@@ -2,48 +2,64 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
+from skipweave.engines import FILES, EngineNet, Format, check_formats, load_onnx, load_openvino, model_files
 from skipweave.export import hub_config, model_card, to_onnx
-from skipweave.files.atomic_write import replacing, write_text
+from skipweave.files.atomic_write import write_bytes, write_text
 from skipweave.files.hub import local_weights
-from skipweave.training import METRICS, Description, Which, load_run, load_weights
+from skipweave.inference.calibration import calibration_images
+from skipweave.inference.evaluation import evaluate_images
+from skipweave.training import METRICS, Description, Which, load_run, load_run_images, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import count_parameters
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_cli.options import ExportOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import say
+from skipweave_cli.training_display import metrics_text
+from skipweave_config.errors import SkipweaveError
 
-Format = Literal["onnx", "timm"]
 Writer = Callable[[Path], None]
 
-_FILES: Mapping[Format, tuple[str, ...]] = {
-    "onnx": ("model.onnx",),
-    "timm": ("model.safetensors", "config.json", "README.md"),
-}
+_TIMM = ("model.safetensors", "config.json", "README.md")
 
 
 def export(options: ExportOptions) -> None:
-    """Write a trained model to ONNX, or as a directory that timm and the Hugging Face Hub take.
+    """Write a trained model for inference engines, or as a directory that timm and the Hugging Face Hub take.
 
     Raises:
         SkipweaveError: There is no such model, it cannot be exported, a package is missing, or a file exists already.
     """
     chosen, output = tuple(dict.fromkeys(options.formats)), options.output
+    _check_weights(options)
     trained, description, metrics = _loaded(options.network, options.which)
-    make_room([output / name for form in chosen for name in _FILES[form]], "--output")
+    for_engines: list[Format] = [form for form in chosen if form != "timm"]
+    names = [name for form in for_engines for name in FILES[form]]
+    make_room([output / name for name in (*names, *_TIMM * ("timm" in chosen))], "--output")
     writers: dict[str, Writer] = {}
     if "timm" in chosen:  # which raises sooner
         writers |= _for_timm(trained, description, metrics)
-    if "onnx" in chosen:
-        writers |= _for_onnx(trained, description)
+    if for_engines:
+        writers |= _for_engines(trained, description, for_engines, options)
     for name, write in writers.items():
         write(output / name)
         say(f"saved {output / name} ({(output / name).stat().st_size:,} bytes)")
+
+
+def _check_weights(options: ExportOptions) -> None:
+    if options.weights == "float32":
+        return
+    if set(options.formats) == {"timm"}:
+        raise SkipweaveError(f"weights is {options.weights}: expected the format onnx or openvino, not only timm")
+    if options.weights == "int8" and not Path(options.network).is_dir():
+        raise SkipweaveError(
+            f"weights is int8 and the model is {options.network}: expected a run directory, whose images calibrate it"
+        )
 
 
 def _loaded(network: str, which: Which) -> tuple[nn.Module, Description, dict[str, str]]:
@@ -70,15 +86,34 @@ def _for_timm(network: nn.Module, description: Description, metrics: Mapping[str
     }
 
 
-def _for_onnx(network: nn.Module, description: Description) -> dict[str, Writer]:
-    model = to_onnx(network, description)
-    say(
-        f"{', '.join(model.outputs)}: as the network's to {model.difference:.1e}, the largest being "
-        f"{model.largest:.3g} ({model.checked_by}, 2 random images)"
-    )
+def _for_engines(
+    network: nn.Module, description: Description, formats: list[Format], options: ExportOptions
+) -> dict[str, Writer]:
+    run, images = Path(options.network), None
+    if options.weights == "int8":
+        images = calibration_images(load_run_images(run, "train", options.which, options.root))
+    check_formats(formats, options.weights, images)
+    model = to_onnx(network, description, batch=options.batch)
+    files, compared = model_files(model, formats, options.weights, images)
+    for name, comparison in compared.items():
+        say(f"{name}, {', '.join(model.outputs)}: {comparison}")
+    if options.weights != "float32" and run.is_dir():
+        _say_metrics(options, files)
+    return {name: partial(write_bytes, content=content) for name, content in files.items()}
 
-    def write(path: Path) -> None:
-        with replacing(path) as temporary:
-            temporary.write_bytes(model.content)
 
-    return {"model.onnx": write}
+def _say_metrics(options: ExportOptions, files: Mapping[str, bytes]) -> None:
+    """Print the metrics of the validation images before and after the weights were compressed."""
+    try:
+        run = load_run_images(Path(options.network), "validation", options.which, options.root)
+    except SkipweaveError as error:
+        say(f"no metrics of validation images: {error}")
+        return
+    networks = {"float32": run.network}
+    if "model.onnx" in files:
+        networks[f"{options.weights}, onnxruntime"] = EngineNet(load_onnx(files["model.onnx"]))
+    if "model.xml" in files:
+        networks[f"{options.weights}, openvino"] = EngineNet(load_openvino((files["model.xml"], files["model.bin"])))
+    for name, network in networks.items():
+        *_, metrics = evaluate_images(replace(run, network=network), accelerator="cpu")
+        say(f"validation, {name}: {metrics_text(metrics.compute())}")

@@ -4,13 +4,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import nn
+
 from skipweave.data import list_images
 from skipweave.data.sources.table_files import SEPARATOR
+from skipweave.engines import EngineNet
+from skipweave.export.exported_network import ENDINGS, in_engine, load_exported
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.files.hub import local_weights
 from skipweave.inference import Prediction
 from skipweave.inference import predict as predict_images
-from skipweave.training import load_run, load_weights
+from skipweave.training import Description, load_run, load_weights
 from skipweave.training.distributed.devices import make_fabric
 from skipweave_cli.options import PredictOptions
 from skipweave_cli.output_files import make_room
@@ -29,23 +33,13 @@ def predict(options: PredictOptions) -> int:
         SkipweaveError: There is no such model or image, or a file exists already.
     """
     output = options.output
-    if options.run:
-        network, _, description = load_run(options.run)
-    else:
-        network, description = load_weights(local_weights(options.model or Path()))
+    network, description = _network(options)
+    _check_output(options, description)
     paths = [path for place in options.images for path in list_images(place)]
-    network.to(make_fabric(options.accelerator).device)
+    network = _placed(network, description, options)
     if description.palette:
         place = output or Path("predictions")
         return write_masks(network, description, paths, place, soft=options.soft_masks, tta=options.tta)
-    if options.soft_masks:
-        raise SkipweaveError(
-            "soft_masks is true, but this is no segmentation network: --output FILE.csv has probabilities"
-        )
-    if output and output.suffix not in (".csv", ".json"):
-        raise SkipweaveError(f"output is {str(output)!r}: should be a name that ends in .csv or .json")
-    if output:
-        make_room([output], "--output")
     predictions = list(
         predict_images(
             network,
@@ -66,6 +60,37 @@ def predict(options: PredictOptions) -> int:
     for prediction in predictions:
         complain(prediction.warning, "warning")
     return 2 if unreadable else 0
+
+
+def _network(options: PredictOptions) -> tuple[nn.Module, Description]:
+    """The network of a file, which may be an exported one, or of a run; and its description."""
+    if options.run:
+        network, _, description = load_run(options.run)
+        return network, description
+    path = local_weights(options.model or Path())
+    return load_exported(path, options.engine, options.precision) if path.suffix in ENDINGS else load_weights(path)
+
+
+def _check_output(options: PredictOptions, description: Description) -> None:
+    if description.palette:
+        return
+    if options.soft_masks:
+        raise SkipweaveError(
+            "soft_masks is true, but this is no segmentation network: --output FILE.csv has probabilities"
+        )
+    if options.output and options.output.suffix not in (".csv", ".json"):
+        raise SkipweaveError(f"output is {str(options.output)!r}: should be a name that ends in .csv or .json")
+    if options.output:
+        make_room([options.output], "--output")
+
+
+def _placed(network: nn.Module, description: Description, options: PredictOptions) -> nn.Module:
+    """The network in its engine, or on its device."""
+    if isinstance(network, EngineNet):
+        return network
+    engine = options.engine or "torch"
+    run = in_engine(network, description, engine, options.precision)
+    return run.to(make_fabric(options.accelerator).device) if engine == "torch" else run
 
 
 def _show(predictions: Sequence[Prediction], top: int, output: Path | None) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,52 @@ def test_a_run_is_exported(run: Path, exported: Path):
 def test_the_comparison_is_printed(run: Path, tmp_path: Path, capsys: Capture):
     assert main(["export", str(run), "--output", str(tmp_path)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert_reports(first, "logits", f"onnxruntime {onnxruntime.__version__}")
+    assert_reports(first, "onnx", "logits", f"onnxruntime {onnxruntime.__version__}")
     assert_reports(second, tmp_path / "model.onnx", f"{(tmp_path / 'model.onnx').stat().st_size:,} bytes")
+
+
+def test_engines_predict_as_the_run(run: Path, tmp_path: Path, capsys: Capture):
+    image = str(picture(tmp_path / "a.png"))
+    assert main(["export", str(run), "--output", str(tmp_path), "--formats", "[onnx, openvino]"]) == 0
+    capsys.readouterr()
+    assert main(["predict", image, "--run", str(run)]) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        ["--run", str(run), "--engine", "openvino"],
+        ["--run", str(run), "--engine", "onnxruntime"],
+        ["--model", str(tmp_path / "model.onnx")],
+        ["--model", str(tmp_path / "model.onnx"), "--engine", "openvino"],
+        ["--model", str(tmp_path / "model.xml")],
+    ):
+        assert main(["predict", image, *words]) == 0
+        assert capsys.readouterr().out == printed
+    assert main(["predict", image, "--model", str(tmp_path / "model.xml"), "--precision", "bf16"]) == 0
+
+
+@pytest.mark.parametrize("weights", ["float16", "int8"])
+def test_metrics_are_printed_before_and_after_compression(weights: str, run: Path, tmp_path: Path, capsys: Capture):
+    words = ["--formats", "[onnx, openvino]", "--weights", weights, "--output", str(tmp_path)]
+    assert main(["export", str(run), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    if weights == "float16":
+        assert_reports(lines[0], "onnx", "logits", "onnxruntime")
+        assert_reports(lines[1], "openvino", "logits", f"openvino {version('openvino').split('-')[0]}")
+    printed = [line for line in lines if line.startswith("validation")]
+    summary = json.loads((run / "summary.json").read_text())
+    assert_reports(printed[0], "float32", f"{summary['val_metrics']['top1_error']:.2f}")
+    assert_reports(printed[1], f"{weights}, onnxruntime", "top-1 error")
+    assert_reports(printed[2], f"{weights}, openvino", "top-1 error")
+    image = str(picture(tmp_path / "a.png"))
+    for name in ("model.onnx", "model.xml"):
+        assert main(["predict", image, "--model", str(tmp_path / name)]) == 0
+
+
+def test_weights_that_cannot_be_exported_are_rejected(exported: Path, rejects: Rejects, tmp_path: Path):
+    model = str(exported / "model.safetensors")
+    rejects(["export", model, "--weights", "int8", "--output", str(tmp_path)], "int8", model)
+    rejects(["export", model, "--weights", "float16", "--formats", "[timm]"], "float16", "timm")
+    image = str(picture(tmp_path / "a.png"))
+    rejects(["predict", image, "--model", model, "--engine", "onnxruntime", "--precision", "bf16"], "bf16")
 
 
 def test_the_model_card_has_the_errors_of_these_weights(run: Path, exported: Path, tmp_path: Path):

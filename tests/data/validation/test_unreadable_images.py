@@ -124,3 +124,15 @@ def test_unpaired_files_are_skipped_in_training_and_raise_in_evaluation(tmp_path
 def test_other_policies_raise():
     with raises("on_bad", "'ignore'"):
         DataConfig(on_bad="ignore")
+
+
+def test_images_of_several_labels_are_left_out(tmp_path, damaged):
+    files = [path.relative_to(tmp_path) for path in sorted((tmp_path / "train").rglob("*.png"))]
+    rows = [f"{path},{int(number < 11)},{int(number == 11)}" for number, path in enumerate(files)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,many,last", *rows]))
+    config = DataConfig(name="csv", labels=tmp_path / "labels.csv", image_size=16, on_bad="skip", test=0, validation=0)
+    data = load(config)
+    found = find_unreadable(data.train, range(12))
+    assert len(exclude(data, found[:1]).train) == 11
+    with raises("last"):  # its one image is damaged
+        exclude(data, found)

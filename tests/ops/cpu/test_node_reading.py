@@ -40,6 +40,25 @@ def test_equals_the_definition(instruction_set: str, order: str, shape: tuple[in
     assert_equal(given)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("shape", [(3, 17, 5, 7), (2, 70, 8, 8), (2, 2, 65, 70)], ids=str)
+def test_rounds_only_results_to_bfloat16(instruction_set: str, order: str, shape: tuple[int, ...]) -> None:
+    """Against the definition in float64 of the same maps."""
+    weight, bias, *nodes = operands(3, shape, order)
+    nodes, upstream = [node.bfloat16() for node in nodes], torch.randn(shape).bfloat16()
+    results = []
+    for function, dtype in ((cross_layer, torch.float64), (cross_layer_fast, None)):
+        given = [tensor.to(dtype or tensor.dtype).detach().requires_grad_() for tensor in (weight, bias, *nodes)]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = function(given[2:], *given[:2])
+        results.append((out, *torch.autograd.grad(out, given, upstream.to(out.dtype))))
+    exact, ours = results
+    assert [made.dtype for made in ours] == [torch.bfloat16, *[torch.float32] * 2, *[torch.bfloat16] * 3]
+    for made, expected in zip(ours, exact, strict=True):
+        rtol = 2**-8 if made.dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(made.double(), expected, rtol=rtol, atol=1e-4)
+
+
 @pytest.mark.usefixtures("compiled_library")
 @settings(max_examples=30)
 @given(

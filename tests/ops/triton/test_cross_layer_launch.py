@@ -64,7 +64,7 @@ from skipweave.ops.triton import cross_layer_launch
 for dtype, width in ((torch.float32, 64), (torch.bfloat16, 192), (torch.float16, 5)):
     nodes = 3 * [torch.ones(16, width, 56, 56, dtype=dtype).to(memory_format=torch.channels_last)]
     weight = torch.ones(3, width)
-    out = cross_layer_launch.cross_sum(nodes, weight, weight[0])
+    out = cross_layer_launch.cross_sum(nodes, weight, weight[0], dtype)
     cross_layer_launch.cross_gradients(out, nodes, weight, [True] * 3)
 """
 

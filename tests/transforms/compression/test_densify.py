@@ -18,7 +18,7 @@ def network(density: float = 0.1, **options: object) -> nn.Module:
     return sparsify(nn.Sequential(*layers), density, seed=1, input_size=SIZE, **options).model
 
 
-@pytest.mark.parametrize("options", [{}, dict(choice="uniform"), dict(pattern="block")])
+@pytest.mark.parametrize("options", [{}, dict(choice="uniform"), dict(pattern="block", multiple=1)])
 def test_links_are_added_and_none_removed(options: dict[str, object]) -> None:
     model = network(0.2, **options)
     for density in (0.4, 0.8, 1.0):

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -207,6 +208,23 @@ def test_other_patterns(pattern: str) -> None:
     assert result.model(torch.randn(2, *SIZE)).shape == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "fan_ins"),
+    [
+        (dict(pattern="block"), [16, 32, 32]),
+        (dict(pattern="block", multiple=8), [8, 24, 32]),
+        (dict(pattern="block", multiple=1), [7, 20, 26]),
+        (dict(), [7, 20, 26]),
+        (dict(multiple=4), [8, 20, 28]),
+        (dict(multiple=128), [64, 128, 128]),
+    ],
+)
+def test_fan_ins_are_multiples(arguments: dict[str, Any], fan_ins: list[int]) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 200, 1), nn.Conv2d(200, 256, 1), nn.Conv2d(256, 256, 1))
+    sparse = sparsify(model, 0.1, path_rule=False, input_size=(3, 4, 4), **arguments).model
+    assert [layer.fan_in for layer in sparse[1:]] == fan_ins
+
+
 def test_fan_in_grows_where_channels_would_have_no_reader() -> None:
     model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 4, 1))
     result = sparsify(model, 0.01, input_size=(3, 4, 4))
@@ -261,6 +279,8 @@ def test_sparse_networks_are_rejected() -> None:
         (dict(density=0), ("density", 0)),
         (dict(density=1.5), ("density", 1.5)),
         (dict(rounding="floor"), ("rounding", "'floor'")),
+        (dict(multiple=0), ("multiple", 0)),
+        (dict(multiple=2.5), ("multiple", 2.5)),
         (dict(keep=["middle"]), ("keep", "'middle'")),
         (dict(keep="stem"), ("keep", "'stem'")),
         (dict(keep=["*"]), ("stem", "wide", "mix")),

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import skipweave
-from skipweave.layers import ConcatRead, CrossConv, SeparableMaxPool
+from skipweave.layers import ConcatRead, CrossConv
 from skipweave.transforms import InferenceNet, optimize_for_inference
 from skipweave.transforms.memory_format import MemoryFormat
 from skipweave_config.errors import SkipweaveError
@@ -454,39 +454,6 @@ def test_explicit_memory_format(name: str, chosen: MemoryFormat) -> None:
     torch.testing.assert_close(fast(x), model(x), rtol=1e-9, atol=1e-9)
     assert seen == [True]
     assert all(p.is_contiguous(memory_format=layout) for p in fast.parameters() if p.dim() == 4)
-
-
-@pytest.mark.parametrize(
-    ("options", "replaced"),
-    [
-        (dict(kernel_size=2), True),
-        (dict(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1)), True),
-        (dict(kernel_size=3, stride=2), True),
-        (dict(kernel_size=3, stride=2, padding=1), True),
-        (dict(kernel_size=(2, 1)), False),
-        (dict(kernel_size=2, stride=(2, 1)), False),
-        (dict(kernel_size=2, stride=1), True),
-        (dict(kernel_size=3, padding=(1, 0)), False),
-        (dict(kernel_size=2, dilation=2), False),
-        (dict(kernel_size=2, ceil_mode=True), False),
-    ],
-)
-def test_max_pools_of_contiguous_networks(options: dict[str, Any], replaced: bool) -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(**options), nn.BatchNorm2d(4)).eval()
-    for chosen in ("contiguous", "channels_last"):
-        fast = optimize_for_inference(model, memory_format=chosen, input_size=(3, 15, 12))
-        x = torch.randn(2, 3, 15, 12)
-        torch.testing.assert_close(fast(x), model(x))
-        assert (type(fast.network[1]) is SeparableMaxPool) == (replaced and chosen == "contiguous")
-
-
-def test_max_pools_with_indices_or_hooks_are_unchanged() -> None:
-    pools = nn.MaxPool2d(2, return_indices=True), nn.MaxPool2d(2)
-    pools[1].register_forward_hook(lambda part, args, made: made + 1)
-    for pool in pools:
-        model = nn.Sequential(nn.Conv2d(3, 4, 3), pool)
-        fast = optimize_for_inference(model, memory_format="contiguous", input_size=(3, 15, 12))
-        assert type(fast.network[1]) is nn.MaxPool2d
 
 
 def test_weights_in_bfloat16() -> None:

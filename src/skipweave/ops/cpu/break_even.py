@@ -1,7 +1,6 @@
 """Break-even density of the C library against a dense convolution: measured once per machine, or a default."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -11,6 +10,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
+from skipweave.files.user_cache import cache_folder
 from skipweave.ops.cpu import c_library, channel_sparse_calls
 from skipweave.ops.cpu.processor import processor
 
@@ -22,8 +22,7 @@ _SECONDS = 0.25  # of measurement per density
 
 def cache_file() -> Path:
     """Path of the file with this user's measurements."""
-    folder = os.environ.get("XDG_CACHE_HOME")
-    return (Path(folder) if folder else Path.home() / ".cache") / "skipweave" / "break_even.json"
+    return cache_folder() / "break_even.json"
 
 
 def _machine() -> str:

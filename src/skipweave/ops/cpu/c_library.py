@@ -19,7 +19,7 @@ class Library:
     Attributes:
         path: Path of the library.
         problem: Why it cannot be used; empty if it can.
-        instruction_set: "avx512", "avx2" or "generic".
+        instruction_set: "avx512bf16", "avx512", "avx2" or "generic".
         threaded: Whether it runs on the threads of the OpenMP runtime that torch has loaded.
     """
 
@@ -101,4 +101,5 @@ def readable(
     if tensor.dtype != dtype or not tensor.is_cpu:
         raise RuntimeError(f"tensor has {tensor.dtype} on {tensor.device}: the C library expects {dtype} on the CPU")
     tensor = tensor.resolve_neg().contiguous(memory_format=order)
-    return tensor.clone() if tensor.data_ptr() % 4 else tensor  # memory-mapped tensors may be unaligned
+    aligned = not tensor.data_ptr() % tensor.element_size()  # memory-mapped tensors may not be
+    return tensor if aligned else tensor.clone()

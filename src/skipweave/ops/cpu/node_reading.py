@@ -14,7 +14,7 @@ class Reading(ctypes.Structure):
     """`struct reading` of csrc/kernels.h."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("count", "batch", "channels", "pixels", "planes")),
+        *((name, ctypes.c_int64) for name in ("count", "batch", "channels", "pixels", "planes", "bfloat16")),
         *((name, ctypes.c_void_p) for name in ("node", "width", "image", "step", "scale", "shift")),
         ("workers", c_library.Workers),
     )
@@ -23,21 +23,25 @@ class Reading(ctypes.Structure):
 def layout(nodes: Sequence[Tensor], *others: Tensor) -> torch.memory_format | None:
     """Memory format in which the library can read these plain tensors and writes its result; None if it cannot.
 
-    It reads float32 maps on the CPU: all contiguous up to the stride of the batch dimension, or all channels-last up to
-    the strides of batch and pixels. `others` (scale, shift, ...) may have any strides.
+    It reads maps on the CPU, all in float32 or all in bfloat16: all contiguous up to the stride of the batch dimension,
+    or all channels-last up to the strides of batch and pixels. `others` (scale, shift, ...) are float32 and may have
+    any strides. It computes in float32; results and gradients of maps have the data type of the nodes.
     """
-    if c_library.library().problem or not all(map(_is_readable, (*others, *nodes))):
+    if c_library.library().problem or not all(_is_readable(other, torch.float32) for other in others):
+        return None
+    dtype = nodes[0].dtype
+    if dtype not in (torch.float32, torch.bfloat16) or not all(_is_readable(node, dtype) for node in nodes):
         return None
     if all(map(_has_whole_planes, nodes)):
         return torch.contiguous_format
     return torch.channels_last if all(map(_has_whole_pixels, nodes)) else None
 
 
-def _is_readable(tensor: Tensor) -> bool:
+def _is_readable(tensor: Tensor, dtype: torch.dtype) -> bool:
     return (
-        tensor.dtype == torch.float32
+        tensor.dtype == dtype
         and tensor.device.type == "cpu"
-        and not tensor.data_ptr() % 4  # memory-mapped tensors may be unaligned
+        and not tensor.data_ptr() % tensor.element_size()  # memory-mapped tensors may be unaligned
     )
 
 
@@ -54,7 +58,7 @@ def _has_whole_pixels(node: Tensor) -> bool:
 def read(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, order: torch.memory_format) -> Tensor:
     """`concat_read` of nodes in the memory format given by `layout`."""
     batch, _, *size = nodes[0].shape
-    activated = torch.empty(batch, len(scale), *size, dtype=scale.dtype, device=scale.device, memory_format=order)
+    activated = torch.empty(batch, len(scale), *size, dtype=nodes[0].dtype, device="cpu", memory_format=order)
     reading, _kept = _described(nodes, len(scale), scale, shift, order)
     _function("skipweave_read", None, 1)(reading, activated.data_ptr())
     return activated
@@ -81,7 +85,7 @@ def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor, order: torc
     """`cross_layer` of nodes of one shape in the memory format given by `layout`."""
     total = torch.empty_like(nodes[0], memory_format=order)
     reading, _kept = _described(nodes, weight.shape[1], weight, bias, order)
-    _function("skipweave_cross", None, 1)(reading, total.data_ptr())
+    _check(_function("skipweave_cross", ctypes.c_int, 1)(reading, total.data_ptr()))
     return total
 
 
@@ -111,12 +115,16 @@ def _gradients(
         torch.empty_like(node, memory_format=order) if needed else None
         for node, needed in zip(nodes, needs_grad, strict=True)
     ]
-    grad_output = c_library.readable(grad_output, order=order)
+    grad_output = c_library.readable(grad_output, nodes[0].dtype, order)
     pointers = (ctypes.c_void_p * len(nodes))(*(None if made is None else made.data_ptr() for made in grad_nodes))
     parameters = (made.data_ptr() for made in grad_parameters)
-    if _function(name, ctypes.c_int, 4)(reading, grad_output.data_ptr(), pointers, *parameters):
-        raise MemoryError("scratch memory of the gradients of a read could not be allocated")
+    _check(_function(name, ctypes.c_int, 4)(reading, grad_output.data_ptr(), pointers, *parameters))
     return grad_nodes
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("scratch memory for reading nodes could not be allocated")
 
 
 @cache
@@ -141,9 +149,9 @@ def _described(
     )
     arrays = (pointers, widths, images, steps)
     at = [ctypes.cast(array, ctypes.c_void_p) for array in arrays]
-    planes = order == torch.contiguous_format
+    planes, bfloat16 = order == torch.contiguous_format, nodes[0].dtype == torch.bfloat16
     reading = Reading(
-        *(count, batch, channels, height * width, planes),
+        *(count, batch, channels, height * width, planes, bfloat16),
         *(*at, scale.data_ptr(), None if shift is None else shift.data_ptr(), c_library.workers()),
     )
     return reading, (*arrays, scale, shift)

@@ -15,9 +15,8 @@ from skipweave.ops.triton.node_table import table, vector
 _TILE_ELEMENTS = 8192
 
 
-def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """`cross_layer` by a Triton kernel."""
-    dtype = torch.promote_types(nodes[0].dtype, weight.dtype)
+def cross_sum(nodes: Sequence[Tensor], weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """`cross_layer` by a Triton kernel, with a result of this data type."""
     out = torch.empty_like(nodes[0], dtype=dtype, memory_format=torch.channels_last)
     grid, sizes, tile = _tiles(nodes[0])
     _launch(

@@ -12,7 +12,7 @@ import torch
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def _problem() -> str:
+def _missing() -> str:
     if find_spec("triton") is None:
         return "Triton is not installed"
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
@@ -20,8 +20,13 @@ def _problem() -> str:
     return ""
 
 
-#: Why Triton cannot be used; empty if it can.
-PROBLEM = _problem()
+#: What Triton lacks here; empty if nothing.
+MISSING = _missing()
+
+_OFF = "the kernels are experimental, as they have not been measured on a GPU: SKIPWEAVE_TRITON=1 turns them on"
+
+#: Why the kernels are not used; empty if they are.
+PROBLEM = MISSING or ("" if os.environ.get("SKIPWEAVE_TRITON") == "1" else _OFF)
 
 
 def launch(

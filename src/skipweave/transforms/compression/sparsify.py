@@ -34,6 +34,8 @@ ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
 }
 """Rounding of density times input channels: up, or to the next larger integer, which reproduces Table 1 best."""
 
+_BLOCK_MULTIPLE = 16  # of fan-ins of blocks: docs/performance.md
+
 
 def sparsify(
     model: nn.Module,
@@ -43,6 +45,7 @@ def sparsify(
     choice: Choice = "balanced",
     block: int | None = None,
     rounding: str = "ceil",
+    multiple: int | None = None,
     path_rule: bool = True,
     seed: int | None = None,
     keep: Sequence[str] | None = None,
@@ -75,6 +78,8 @@ def sparsify(
         block: Outputs per block, for `"block"`; None is the largest number that leaves no input of a layer unread.
         rounding: `"ceil"` (default), max(1, ceil(density c)), or `"above"`, floor(density c) + 1, which reproduces
             Table 1 best.
+        multiple: Fan-ins are rounded up to a multiple of this number; None is 16 for `"block"`, whose layers inference
+            engines run as grouped convolutions with vectors of that length, and 1 otherwise.
         path_rule: Whether patterns are modified so that every channel has a reader.
         seed: Seed of the patterns; None draws one.
         keep: Names of convolutions to keep, optionally with wildcards, such as `"features.0"` or `"layer4.*"`; None is
@@ -89,9 +94,9 @@ def sparsify(
         SkipweaveError: An argument is invalid, the network is not supported, there is nothing to replace, or structure,
             shapes or data types of the outputs would change.
     """
-    check_density(density, rounding)
+    check_density(density, rounding, multiple)
     check_supported(model)
-    fan_in = _fan_in_rule(density, rounding)
+    fan_in = _fan_in_rule(density, rounding, multiple or (_BLOCK_MULTIPLE if pattern == "block" else 1))
     if done := [name for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)]:
         raise SkipweaveError(f"{done[0]} is channel-sparse already: sparsify the original network")
     trials = trials_of(model, input_size, example_inputs)
@@ -122,7 +127,7 @@ def seed_of_layer(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
-def check_density(density: float, rounding: str = "ceil", **_: object) -> None:
+def check_density(density: float, rounding: str = "ceil", multiple: int | None = None, **_: object) -> None:
     """Check the arguments of `sparsify` that can be checked without a network.
 
     Raises:
@@ -132,11 +137,13 @@ def check_density(density: float, rounding: str = "ceil", **_: object) -> None:
         raise SkipweaveError(f"density is {density!r}: expected a number with 0 < density <= 1")
     if rounding not in list(ROUNDINGS):
         raise SkipweaveError(f"rounding is {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
+    if multiple is not None and (isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1):
+        raise SkipweaveError(f"multiple is {multiple!r}: expected an integer of at least 1")
 
 
-def _fan_in_rule(density: float, rounding: str) -> Callable[[int], int]:
+def _fan_in_rule(density: float, rounding: str, multiple: int) -> Callable[[int], int]:
     exact = Fraction(str(density))  # exactly 0.1, not the nearest binary number
-    return lambda in_channels: min(in_channels, ROUNDINGS[rounding](exact * in_channels))
+    return lambda channels: min(channels, -(-ROUNDINGS[rounding](exact * channels) // multiple) * multiple)
 
 
 def _kept(model: nn.Module, graph: ChannelGraph, trials: Trials, keep: Sequence[str] | None) -> dict[str, str]:

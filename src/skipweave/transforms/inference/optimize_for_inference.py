@@ -6,10 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 from torch.utils._pytree import tree_map
 
-from skipweave.layers import SeparableMaxPool
 from skipweave.ops.eager_execution import is_eager
 from skipweave.tracing.copies import copied, in_mode
 from skipweave.tracing.dataflow import data_flows
@@ -118,8 +116,6 @@ def optimize_for_inference(
     of sums; those whose input the network returns, stores or passes to a hook (`forward_features`,
     `forward_intermediates` and `forward_anytime` keep their outputs); and those that run several times.
 
-    In contiguous networks on the CPU, square max pools become `skipweave.layers.SeparableMaxPool`, which is faster.
-
     The result is verified against the original network for two batch sizes, and for several image sizes if the network
     accepts them: structure, shapes, data types and values must be equal, up to 1e-3 of the largest value of an output
     (in float32; 1e-6 in float64, 2e-2 in float16, 1e-1 in bfloat16). Batch norms whose folding changes an output are
@@ -192,8 +188,6 @@ class _Optimizer:
     def _make(self, memory_format: MemoryFormat, skipped: Mapping[str, str]) -> InferenceNet:
         network = in_mode(copied(self.model), training=False).requires_grad_(False)
         folding = fold_norms(network, self.flows, skipped)
-        if memory_format == "contiguous" and next(network.parameters()).is_cpu:
-            _replace_pools(network)
         for parameter in network.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=FORMATS[memory_format])
@@ -236,19 +230,3 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     if (dtype := next(dtypes, None)) is None:
         raise SkipweaveError("the network has no parameters: there is nothing to optimize")
     return dtype
-
-
-def _replace_pools(network: nn.Module) -> None:
-    for part in list(network.modules()):
-        for name, child in part.named_children():
-            if isinstance(child, nn.MaxPool2d) and _is_separable(child):
-                sizes = (_pair(size)[0] for size in (child.kernel_size, child.stride, child.padding))
-                setattr(part, name, SeparableMaxPool(*sizes))
-
-
-def _is_separable(pool: nn.MaxPool2d) -> bool:
-    """Whether `SeparableMaxPool` computes the same, and the pool has no hooks."""
-    if type(pool) is not nn.MaxPool2d or pool._forward_hooks or pool._forward_pre_hooks:
-        return False
-    square = all(len(set(_pair(size))) == 1 for size in (pool.kernel_size, pool.stride, pool.padding))
-    return square and _pair(pool.dilation) == (1, 1) and not (pool.ceil_mode or pool.return_indices)

@@ -1,10 +1,12 @@
-/* Vector types and helpers of an instruction set. */
+/* Vector types and helpers of an instruction set. INSTRUCTION_SET and LANES_HEADER are defined by the build. */
 #pragma once
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
 
+#define JOIN(a, b) JOIN_(a, b)
+#define JOIN_(a, b) a##_##b
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
 

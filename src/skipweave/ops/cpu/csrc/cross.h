@@ -3,8 +3,8 @@
 #pragma once
 #include "read_pixels.h"
 
-#define TILE 4096 /* floats of one map */
-#define AHEAD 512 /* prefetch distance in floats of memory to be written */
+#define TILE 4096 /* elements of one map */
+#define AHEAD 4096 /* prefetch distance in bytes */
 #define ROWS 4    /* pixels per step */
 
 /* ---- contiguous: threads share the channels ---------------------------------------------------------------------- */
@@ -31,57 +31,70 @@ static plane_tile plane_tile_of(const reading *r, int64_t begin, int64_t end, in
     return (plane_tile){i / across / down, first, last, at, smaller(TILE, r->pixels - at)};
 }
 
-INLINE const float *node_plane(const reading *r, int64_t k, int64_t n, int64_t c, int64_t at)
+INLINE const element *node_plane(const reading *r, int64_t k, int64_t n, int64_t c, int64_t at)
 {
-    return r->node[k] + n * r->image[k] + c * r->pixels + at;
+    return node_of(r, k) + n * r->image[k] + c * r->pixels + at;
 }
 
-INLINE void add_scaled(const float *restrict x, float weight, int64_t many, float *restrict sum)
+INLINE void add_scaled(const element *x, float weight, int64_t many, float *sum)
 {
-    for (int64_t i = 0; i < many; i++) sum[i] += weight * x[i];
+    const vec weights = splat(weight);
+    for (int64_t i = 0; i < many; i += LANES) {
+        const int64_t n = smaller(LANES, many - i);
+        store_floats(sum + i, floats(sum + i, n) + weights * load(x + i, n), n);
+    }
 }
+
+INLINE void write_sum(const float *sum, int64_t many, element *y)
+{
+    for (int64_t i = 0; i < many; i += LANES) {
+        const int64_t n = smaller(LANES, many - i);
+        store(y + i, floats(sum + i, n), n);
+    }
+}
+
+/* Floats of the sum of a tile. */
+INLINE int64_t tile_size(const reading *r) { return larger(TILE, r->channels); }
 
 static void cross_planes_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const read_job *job = data;
     const reading *r = job->r;
     const int64_t begin = r->channels * slot / slots, end = r->channels * (slot + 1) / slots;
+    float *sum = take(&memory, tile_size(r), sizeof(float));
     for (int64_t i = 0, tiles = plane_tiles(r, begin, end); i < tiles; i++) {
         const plane_tile t = plane_tile_of(r, begin, end, i);
-        float *sum = job->activated + t.n * r->channels * r->pixels + t.at;
+        element *y = job->activated + t.n * r->channels * r->pixels + t.at;
         for (int64_t c = t.first; c < t.last; c++)
-            for (int64_t p = 0; p < t.many; p++) sum[c * r->pixels + p] = r->bias[c];
+            for (int64_t p = 0; p < t.many; p++) sum[(c - t.first) * t.many + p] = r->bias[c];
         for (int64_t k = 0; k < r->count; k++)
             for (int64_t c = t.first; c < t.last; c++)
-                add_scaled(node_plane(r, k, t.n, c, t.at), r->gain[k * r->channels + c], t.many, sum + c * r->pixels);
+                add_scaled(node_plane(r, k, t.n, c, t.at), r->gain[k * r->channels + c], t.many,
+                           sum + (c - t.first) * t.many);
+        for (int64_t c = t.first; c < t.last; c++)
+            write_sum(sum + (c - t.first) * t.many, t.many, y + c * r->pixels);
     }
 }
 
 /* Write the gradient of x, if needed; return that of its weight, as partial sums in the lanes. */
-INLINE vec cross_plane_gradients(const float *x, const float *gradient, float weight, int64_t many, float *by_x)
+INLINE vec cross_plane_gradients(const element *x, const element *gradient, float weight, int64_t many, element *by_x)
 {
     const vec weights = splat(weight);
     vec by_weight = splat(0);
-    float rest = 0;
-    int64_t i = 0;
-    for (; i + LANES <= many; i += LANES) {
-        const vec g = (vec) * (const loose *)(gradient + i);
-        by_weight += g * (vec) * (const loose *)(x + i);
+    for (int64_t i = 0; i < many; i += LANES) {
+        const int64_t n = smaller(LANES, many - i);
+        const vec g = load(gradient + i, n);
+        by_weight += g * load(x + i, n);
         if (by_x) {
-            __builtin_prefetch(by_x + i + AHEAD, 1);
-            *(loose *)(by_x + i) = (loose)(g * weights);
+            __builtin_prefetch((char *)(by_x + i) + AHEAD, 1);
+            store(by_x + i, g * weights, n);
         }
     }
-    for (; i < many; i++) {
-        rest += gradient[i] * x[i];
-        if (by_x) by_x[i] = gradient[i] * weight;
-    }
-    by_weight[0] += rest;
     return by_weight;
 }
 
 /* The same for all channels of a tile of node k. */
-static void cross_tile_gradients(const reading *r, int64_t k, plane_tile t, const float *gradient, float *by_node,
+static void cross_tile_gradients(const reading *r, int64_t k, plane_tile t, const element *gradient, element *by_node,
                                  double *sums)
 {
     for (int64_t first = t.first; first < t.last; first += 8) {
@@ -100,14 +113,12 @@ static void cross_tile_gradients(const reading *r, int64_t k, plane_tile t, cons
     }
 }
 
-static double plane_sum(const float *x, int64_t many)
+static double plane_sum(const element *x, int64_t many)
 {
     vec some = splat(0);
     double sum = 0;
-    int64_t i = 0;
-    for (; i + LANES <= many; i += LANES) some += (vec) * (const loose *)(x + i);
+    for (int64_t i = 0; i < many; i += LANES) some += load(x + i, smaller(LANES, many - i));
     for (int lane = 0; lane < LANES; lane++) sum += ((loose)some)[lane];
-    for (; i < many; i++) sum += x[i];
     return sum;
 }
 
@@ -120,10 +131,11 @@ static void cross_planes_gradients_slot(void *data, room memory, int64_t slot, i
     for (int64_t i = 0, tiles = plane_tiles(r, begin, end); i < tiles; i++) {
         const plane_tile t = plane_tile_of(r, begin, end, i);
         const int64_t image = t.n * r->channels * r->pixels + t.at;
-        const float *gradient = job->of.gradient + image;
+        const element *gradient = job->of.gradient + image;
         for (int64_t c = t.first; c < t.last; c++) by_bias[c] += plane_sum(gradient + c * r->pixels, t.many);
         for (int64_t k = 0; k < r->count; k++)
-            cross_tile_gradients(r, k, t, gradient, job->of.by_node[k] ? job->of.by_node[k] + image : NULL, job->sums);
+            cross_tile_gradients(r, k, t, gradient,
+                                 job->of.by_node[k] ? (element *)job->of.by_node[k] + image : NULL, job->sums);
     }
 }
 
@@ -132,13 +144,13 @@ static void cross_planes_gradients_slot(void *data, room memory, int64_t slot, i
 /* Number of pixels of the tile that starts at pixel `at`: within one image, and before `end`. */
 INLINE int64_t tile_pixels(const reading *r, int64_t at, int64_t end)
 {
-    const int64_t most = smaller(larger(1, TILE / larger(1, r->channels)), AT_ONCE), of_image = r->pixels - at % r->pixels;
+    const int64_t most = smaller(larger(1, TILE / larger(1, r->channels)), IN_FLOAT), of_image = r->pixels - at % r->pixels;
     return smaller(most, smaller(of_image, end - at));
 }
 
-INLINE const float *node_pixel(const reading *r, int64_t k, int64_t at)
+INLINE const element *node_pixel(const reading *r, int64_t k, int64_t at)
 {
-    return r->node[k] + at / r->pixels * r->image[k] + at % r->pixels * r->step[k];
+    return node_of(r, k) + at / r->pixels * r->image[k] + at % r->pixels * r->step[k];
 }
 
 static void cross_pixels_slot(void *data, room memory, int64_t slot, int64_t slots)
@@ -146,43 +158,46 @@ static void cross_pixels_slot(void *data, room memory, int64_t slot, int64_t slo
     const read_job *job = data;
     const reading *r = job->r;
     const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots;
+    float *sum = take(&memory, tile_size(r), sizeof(float));
     for (int64_t at = all * slot / slots, many; at < end; at += many) {
         many = tile_pixels(r, at, end);
-        float *sum = job->activated + at * r->channels;
         for (int64_t i = 0; i < many; i++) memcpy(sum + i * r->channels, r->bias, (size_t)r->channels * sizeof(float));
         for (int64_t k = 0; k < r->count; k++) {
-            const float *x = node_pixel(r, k, at), *restrict weight = r->gain + k * r->channels;
+            const element *x = node_pixel(r, k, at);
+            const float *weight = r->gain + k * r->channels;
             for (int64_t i = 0; i < many; i++) {
-                const float *restrict from = x + i * r->step[k];
-                float *restrict to = sum + i * r->channels;
-                for (int64_t c = 0; c < r->channels; c++) to[c] += weight[c] * from[c];
+                const element *from = x + i * r->step[k];
+                float *to = sum + i * r->channels;
+                for (int64_t c = 0; c < r->channels; c += LANES) {
+                    const int64_t n = smaller(LANES, r->channels - c);
+                    __builtin_prefetch((const char *)(from + c) + AHEAD);
+                    store_floats(to + c, floats(to + c, n) + floats(weight + c, n) * load(from + c, n), n);
+                }
             }
         }
+        write_sum(sum, many * r->channels, job->activated + at * r->channels);
     }
 }
 
 /* Gradients of some pixels: of x, `by_step` floats apart, and of the weights, added to the sums. */
-INLINE void cross_pixel_gradients(int pixels, const float *x, int64_t step, const float *gradient, const float *weight,
-                                  int64_t channels, float *by_x, int64_t by_step, float *by_weight)
+INLINE void cross_pixel_gradients(int pixels, const element *x, int64_t step, const element *gradient,
+                                  const float *weight, int64_t channels, element *by_x, int64_t by_step,
+                                  float *by_weight)
 {
-    int64_t c = 0;
-    for (; c + LANES <= channels; c += LANES) {
-        const vec w = (vec) * (const loose *)(weight + c);
-        vec sum = (vec) * (loose *)(by_weight + c);
+    for (int64_t c = 0; c < channels; c += LANES) {
+        const int64_t n = smaller(LANES, channels - c);
+        const vec w = floats(weight + c, n);
+        vec sum = floats(by_weight + c, n);
         UNROLL for (int i = 0; i < pixels; i++)
         {
-            const vec g = (vec) * (const loose *)(gradient + i * channels + c);
-            sum += g * (vec) * (const loose *)(x + i * step + c);
-            __builtin_prefetch(by_x + (i + ROWS) * by_step + c, 1);
-            *(loose *)(by_x + i * by_step + c) = (loose)(g * w);
+            const vec g = load(gradient + i * channels + c, n);
+            sum += g * load(x + i * step + c, n);
+            __builtin_prefetch((char *)(by_x + i * by_step + c) + AHEAD, 1);
+            __builtin_prefetch((const char *)(x + i * step + c) + AHEAD);
+            store(by_x + i * by_step + c, g * w, n);
         }
-        *(loose *)(by_weight + c) = (loose)sum;
+        store_floats(by_weight + c, sum, n);
     }
-    for (; c < channels; c++)
-        for (int i = 0; i < pixels; i++) {
-            by_weight[c] += gradient[i * channels + c] * x[i * step + c];
-            by_x[i * by_step + c] = gradient[i * channels + c] * weight[c];
-        }
 }
 
 static void cross_pixels_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
@@ -191,14 +206,16 @@ static void cross_pixels_gradients_slot(void *data, room memory, int64_t slot, i
     const reading *r = job->of.r;
     const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots, channels = r->channels;
     double *sums = job->sums + slot * (r->count + 1) * channels, *by_bias = sums + r->count * channels;
-    float *some = take(&memory, 2 * channels, sizeof(float)), *unwanted = some + channels;
+    float *some = take(&memory, 2 * channels, sizeof(float));
+    element *unwanted = (element *)(some + channels);
     for (int64_t at = all * slot / slots, many; at < end; at += many) {
         many = tile_pixels(r, at, end);
-        const float *gradient = job->of.gradient + at * channels;
+        const element *gradient = job->of.gradient + at * channels;
         for (int64_t k = 0; k < r->count; k++) {
-            const float *x = node_pixel(r, k, at), *weight = r->gain + k * channels;
+            const element *x = node_pixel(r, k, at);
+            const float *weight = r->gain + k * channels;
             const int64_t by_step = job->of.by_node[k] ? channels : 0;
-            float *by_node = job->of.by_node[k] ? job->of.by_node[k] + at * channels : unwanted;
+            element *by_node = job->of.by_node[k] ? (element *)job->of.by_node[k] + at * channels : unwanted;
             int64_t i = 0;
             memset(some, 0, (size_t)channels * sizeof(float));
             for (; i + ROWS <= many; i += ROWS)
@@ -211,24 +228,24 @@ static void cross_pixels_gradients_slot(void *data, room memory, int64_t slot, i
         }
         memset(some, 0, (size_t)channels * sizeof(float));
         for (int64_t i = 0; i < many; i++)
-            for (int64_t c = 0; c < channels; c++) some[c] += gradient[i * channels + c];
+            add_scaled(gradient + i * channels, 1, channels, some);
         for (int64_t c = 0; c < channels; c++) by_bias[c] += some[c];
     }
 }
 
 /* ---- either memory format ---------------------------------------------------------------------------------------- */
 
-static void cross(const reading *r, float *sum)
+static int cross(const reading *r, void *sum)
 {
     read_job job = {r, sum};
-    if (r->planes)
-        share(r->workers, slots_of(r, r->channels), 0, cross_planes_slot, &job);
-    else
-        share(r->workers, slots_of(r, r->batch * r->pixels), 0, cross_pixels_slot, &job);
+    room memory = {NULL, 0};
+    take(&memory, tile_size(r), sizeof(float));
+    return share(r->workers, slots_of(r, r->planes ? r->channels : r->batch * r->pixels), memory.size,
+                 r->planes ? cross_planes_slot : cross_pixels_slot, &job);
 }
 
 /* Threads that share the channels write to disjoint parts of the sums; those that share the pixels have sums each. */
-static int cross_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_weight,
+static int cross_gradients(const reading *r, const void *gradient, void *const *by_node, float *by_weight,
                            float *by_bias)
 {
     const int64_t slots = slots_of(r, r->planes ? r->channels : r->batch * r->pixels);

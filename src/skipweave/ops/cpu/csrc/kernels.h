@@ -47,35 +47,41 @@ typedef struct {
 
 /* Nodes are maps of `width` channels. `read` concatenates them and applies gain (scale), bias (shift) and ReLU; `cross`
  * sums nodes of equal width, with gains per node and channel, and a bias. `planes` is 1 for contiguous and 0 for
- * channels-last maps. */
+ * channels-last maps. All maps, results and gradients of maps have elements of one type: `bfloat16` is 1 for bfloat16
+ * and 0 for float32. Gains, biases and their gradients are float32. */
 typedef struct {
     int64_t count, batch, channels, pixels; /* nodes; images; channels of the result; pixels per channel */
-    int64_t planes;
-    const float *const *node;
-    const int64_t *width, *image, *step; /* widths; distances in floats of images, and of pixels in channels-last */
+    int64_t planes, bfloat16;
+    const void *const *node;
+    const int64_t *width, *image, *step; /* widths; distances in elements of images, and of pixels in channels-last */
     const float *gain, *bias; /* (channels), for `cross` (count, channels); (channels), or NULL for gradients */
     workers workers;
 } reading;
 
 /* ---- instruction sets -------------------------------------------------------------------------------------------- */
 
+/* The functions of one instruction set and type of elements that read nodes. Those that return int may return NO_MEMORY;
+ * pointers in `by_node` are NULL for gradients that are not needed. */
+typedef struct {
+    void (*read)(const reading *, void *activated);
+    int (*read_gradients)(const reading *, const void *gradient, void *const *by_node, float *by_gain, float *by_bias);
+    int (*cross)(const reading *, void *sum);
+    int (*cross_gradients)(const reading *, const void *gradient, void *const *by_node, float *by_weight, float *by_bias);
+} reading_kernels;
+
 /* The functions of one instruction set. `bias` may be NULL; `gradient` is (links, taps) and is overwritten. */
 typedef struct {
     const char *name;
+    const reading_kernels *float32, *bfloat16;
     int (*forward)(const convolution *, const links *, const float *x, const float *bias, float *y);
     int (*weight_gradient)(const convolution *, const links *, const float *x, const float *gy, float *gradient);
-    void (*read)(const reading *, float *activated);
-    int (*read_gradients)(const reading *, const float *gradient, float *const *by_node, float *by_gain, float *by_bias);
-    void (*cross)(const reading *, float *sum);
-    int (*cross_gradients)(const reading *, const float *gradient, float *const *by_node, float *by_weight,
-                           float *by_bias);
 } kernels;
 
 extern const kernels *chosen;
 
 extern const kernels kernels_generic;
 #if defined(__x86_64__) || defined(_M_X64)
-extern const kernels kernels_avx2, kernels_avx512;
+extern const kernels kernels_avx2, kernels_avx512, kernels_avx512bf16;
 #endif
 
 #endif

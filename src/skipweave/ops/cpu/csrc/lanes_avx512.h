@@ -1,4 +1,4 @@
-/* Vectors of sixteen floats: AVX-512 (F, DQ, VL). */
+/* Vectors of sixteen floats: AVX-512 (F, DQ, BW, VL). */
 #include "lanes_x86.h"
 
 #define LANES 16

@@ -2,35 +2,123 @@
 #pragma once
 #include "read_planes.h"
 
-static void read_pixels_slot(void *data, room memory, int64_t slot, int64_t slots)
+#define AT_ONCE 32   /* pixels of a tile, processed while in the cache */
+#define IN_FLOAT 128 /* pixels accumulated in single precision */
+
+/* Some pixels of one image, at most AT_ONCE, and before `end`. */
+typedef struct {
+    int64_t n, pixel, many;
+} pixel_tile;
+
+INLINE pixel_tile pixel_tile_at(const reading *r, int64_t at, int64_t end)
 {
-    const read_job *job = data;
-    const reading *r = job->r;
-    const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots;
-    for (int64_t at = all * slot / slots; at < end; at++) {
-        const float *gain = r->gain, *bias = r->bias;
-        float *y = job->activated + at * r->channels;
-        for (int64_t k = 0; k < r->count; k++) {
-            const float *x = r->node[k] + at / r->pixels * r->image[k] + at % r->pixels * r->step[k];
-            for (int64_t c = 0; c < r->width[k]; c++) {
-                const float before = x[c] * gain[c] + bias[c];
-                y[c] = before <= 0 ? 0 : before;
-            }
-            y += r->width[k], gain += r->width[k], bias += r->width[k];
+    const int64_t n = at / r->pixels, pixel = at % r->pixels;
+    return (pixel_tile){n, pixel, smaller(AT_ONCE, smaller(r->pixels - pixel, end - at))};
+}
+
+INLINE const element *node_at(const reading *r, int64_t k, pixel_tile t)
+{
+    return node_of(r, k) + t.n * r->image[k] + t.pixel * r->step[k];
+}
+
+/* ---- forward --------------------------------------------------------------------------------------------------- */
+
+/* Read n channels, at most `vectors` times LANES, of the pixels of a tile; `step` and `channels` apart. */
+INLINE void read_channels(int vectors, int64_t n, const element *x, int64_t step, const float *gain, const float *bias,
+                          int64_t many, element *y, int64_t channels)
+{
+    vec gains[2], biases[2];
+    for (int v = 0; v < vectors; v++)
+        gains[v] = floats(gain + v * LANES, n - v * LANES), biases[v] = floats(bias + v * LANES, n - v * LANES);
+    for (int64_t i = 0; i < many; i++, x += step, y += channels) {
+        __builtin_prefetch(x + AT_ONCE * step); /* of the next tile */
+        __builtin_prefetch(y + AT_ONCE * channels, 1);
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            const vec before = load(x + v * LANES, n - v * LANES) * gains[v] + biases[v];
+            store(y + v * LANES, let_through(before, before), n - v * LANES);
         }
     }
 }
 
-/* Gradients of one pixel: of x, and of gain and bias, added to the sums. */
-INLINE void pixel_gradients(const float *restrict x, const float *restrict gradient, const float *restrict gain,
-                            const float *restrict bias, int64_t channels, float *restrict by_x,
-                            float *restrict by_gain, float *restrict by_bias)
+static void read_pixels_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
-    for (int64_t c = 0; c < channels; c++) {
-        const float g = x[c] * gain[c] + bias[c] <= 0 ? 0 : gradient[c];
-        by_gain[c] += g * x[c];
-        by_bias[c] += g;
-        by_x[c] = g * gain[c];
+    const read_job *job = data;
+    const reading *r = job->r;
+    const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots, channels = r->channels;
+    pixel_tile t;
+    for (int64_t at = all * slot / slots; at < end; at += t.many) {
+        t = pixel_tile_at(r, at, end);
+        for (int64_t k = 0, first = 0; k < r->count; first += r->width[k++]) {
+            const element *x = node_at(r, k, t);
+            const float *gain = r->gain + first, *bias = r->bias + first;
+            element *y = job->activated + at * channels + first;
+            int64_t n = r->width[k];
+            for (; n >= 2 * LANES; n -= 2 * LANES, x += 2 * LANES, gain += 2 * LANES, bias += 2 * LANES, y += 2 * LANES)
+                read_channels(2, 2 * LANES, x, r->step[k], gain, bias, t.many, y, channels);
+            if (n > LANES)
+                read_channels(2, n, x, r->step[k], gain, bias, t.many, y, channels);
+            else if (n)
+                read_channels(1, n, x, r->step[k], gain, bias, t.many, y, channels);
+        }
+    }
+}
+
+/* ---- gradients ------------------------------------------------------------------------------------------------- */
+
+/* Gradients of n channels, at most `vectors` times LANES, of the pixels of a tile: of x, if needed, and of gain and bias,
+ * added to the sums. */
+INLINE void channel_gradients(int vectors, int64_t n, const element *x, int64_t step, const element *gradient,
+                              int64_t channels, const float *gain, const float *bias, int64_t many, element *by_x,
+                              int64_t by_step, float *by_gain, float *by_bias)
+{
+    vec gains[2], biases[2], gain_sums[2], bias_sums[2];
+    for (int v = 0; v < vectors; v++) {
+        const int64_t c = v * LANES;
+        gains[v] = floats(gain + c, n - c), biases[v] = floats(bias + c, n - c);
+        gain_sums[v] = floats(by_gain + c, n - c), bias_sums[v] = floats(by_bias + c, n - c);
+    }
+    for (int64_t i = 0; i < many; i++, x += step, gradient += channels) {
+        __builtin_prefetch(x + AT_ONCE * step); /* of the next tile */
+        __builtin_prefetch(gradient + AT_ONCE * channels);
+        if (by_x) __builtin_prefetch(by_x + (i + AT_ONCE) * by_step, 1);
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            const int64_t c = v * LANES;
+            const vec at = load(x + c, n - c), g = let_through(at * gains[v] + biases[v], load(gradient + c, n - c));
+            gain_sums[v] += g * at;
+            bias_sums[v] += g;
+            if (by_x) store(by_x + i * by_step + c, g * gains[v], n - c);
+        }
+    }
+    for (int v = 0; v < vectors; v++) {
+        store_floats(by_gain + v * LANES, gain_sums[v], n - v * LANES);
+        store_floats(by_bias + v * LANES, bias_sums[v], n - v * LANES);
+    }
+}
+
+/* Gradients of a tile, of which the first pixel is `at` of all; those of gain and bias, (2, channels), are added. */
+static void tile_gradients(const read_gradients_job *of, pixel_tile t, int64_t at, float *sums)
+{
+    const reading *r = of->r;
+    for (int64_t k = 0, first = 0; k < r->count; first += r->width[k++]) {
+        const element *x = node_at(r, k, t), *gradient = of->gradient + at * r->channels + first;
+        element *by_x = of->by_node[k] ? (element *)of->by_node[k] + at * r->width[k] : NULL;
+        for (int64_t c = 0; c < r->width[k]; c += 2 * LANES) {
+            const int64_t n = r->width[k] - c;
+            const float *gain = r->gain + first + c, *bias = r->bias + first + c;
+            float *by_gain = sums + first + c, *by_bias = by_gain + r->channels;
+            element *to = by_x ? by_x + c : NULL;
+            if (n >= 2 * LANES)
+                channel_gradients(2, 2 * LANES, x + c, r->step[k], gradient + c, r->channels, gain, bias, t.many, to,
+                                  r->width[k], by_gain, by_bias);
+            else if (n > LANES)
+                channel_gradients(2, n, x + c, r->step[k], gradient + c, r->channels, gain, bias, t.many, to,
+                                  r->width[k], by_gain, by_bias);
+            else
+                channel_gradients(1, n, x + c, r->step[k], gradient + c, r->channels, gain, bias, t.many, to,
+                                  r->width[k], by_gain, by_bias);
+        }
     }
 }
 
@@ -39,27 +127,21 @@ typedef struct {
     double *sums; /* gradients of gain and bias, (2, channels) per slot */
 } pixel_gradients_job;
 
-#define AT_ONCE 128 /* pixels accumulated in single precision */
-
 static void pixel_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
 {
     const pixel_gradients_job *job = data;
     const reading *r = job->of.r;
-    const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots;
-    double *sums = job->sums + 2 * slot * r->channels;
-    float *some = take(&memory, 3 * r->channels, sizeof(float)), *unwanted = some + 2 * r->channels;
-    for (int64_t c = 0; c < 2 * r->channels; c++) sums[c] = 0;
-    for (int64_t first = all * slot / slots; first < end; first += AT_ONCE) {
-        memset(some, 0, (size_t)(2 * r->channels) * sizeof(float));
-        for (int64_t at = first; at < smaller(first + AT_ONCE, end); at++) {
-            const int64_t n = at / r->pixels, pixel = at % r->pixels;
-            for (int64_t k = 0, c = 0; k < r->count; c += r->width[k++])
-                pixel_gradients(r->node[k] + n * r->image[k] + pixel * r->step[k],
-                                job->of.gradient + at * r->channels + c, r->gain + c, r->bias + c, r->width[k],
-                                job->of.by_node[k] ? job->of.by_node[k] + at * r->width[k] : unwanted, some + c,
-                                some + r->channels + c);
+    const int64_t all = r->batch * r->pixels, end = all * (slot + 1) / slots, size = 2 * r->channels;
+    double *sums = job->sums + slot * size;
+    float *some = take(&memory, size, sizeof(float));
+    for (int64_t at = all * slot / slots; at < end;) {
+        memset(some, 0, (size_t)size * sizeof(float));
+        for (const int64_t next = at + IN_FLOAT; at < smaller(next, end);) {
+            const pixel_tile t = pixel_tile_at(r, at, smaller(next, end));
+            tile_gradients(&job->of, t, at, some);
+            at += t.many;
         }
-        for (int64_t c = 0; c < 2 * r->channels; c++) sums[c] += some[c];
+        for (int64_t c = 0; c < size; c++) sums[c] += some[c];
     }
 }
 
@@ -67,10 +149,10 @@ static int gradients_by_pixels(read_gradients_job of)
 {
     const reading *r = of.r;
     const int64_t slots = slots_of(r, r->batch * r->pixels);
-    pixel_gradients_job job = {of, malloc((size_t)(2 * slots * r->channels) * sizeof(double))};
+    pixel_gradients_job job = {of, calloc((size_t)(2 * slots * r->channels), sizeof(double))};
     if (!job.sums) return NO_MEMORY;
     room memory = {NULL, 0};
-    take(&memory, 3 * r->channels, sizeof(float));
+    take(&memory, 2 * r->channels, sizeof(float));
     const int failed = share(r->workers, slots, memory.size, pixel_gradients_slot, &job);
     for (int64_t c = 0; c < r->channels; c++) {
         double by_gain = 0, by_bias = 0;

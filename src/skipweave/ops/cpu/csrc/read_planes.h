@@ -3,6 +3,8 @@
 #pragma once
 #include "team.h"
 
+#include ELEMENT_HEADER
+
 typedef int32_t mask __attribute__((vector_size(LANES * sizeof(float)), may_alias));
 
 /* `v` where gain * x + bias is positive or NaN, else 0: the gradient of ReLU. */
@@ -12,7 +14,9 @@ INLINE vec let_through(vec before, vec v)
     return (vec)((mask)v & ~stopped);
 }
 
-/* Number of slots such that each has enough floats for a thread. */
+INLINE const element *node_of(const reading *r, int64_t k) { return r->node[k]; }
+
+/* Number of slots such that each has enough elements for a thread. */
 static int64_t slots_of(const reading *r, int64_t pieces)
 {
     const int64_t worth_it = parts(r->batch * r->channels * r->pixels, 16384);
@@ -21,23 +25,19 @@ static int64_t slots_of(const reading *r, int64_t pieces)
 
 /* ---- forward --------------------------------------------------------------------------------------------------- */
 
-static void read_plane(const float *x, float gain, float bias, int64_t pixels, float *y)
+static void read_plane(const element *x, float gain, float bias, int64_t pixels, element *y)
 {
     const vec gains = splat(gain), biases = splat(bias);
-    int64_t i = 0;
-    for (; i + LANES <= pixels; i += LANES) {
-        const vec before = *(const loose *)(x + i) * gains + biases;
-        *(loose *)(y + i) = let_through(before, before);
-    }
-    for (; i < pixels; i++) {
-        const float before = x[i] * gain + bias;
-        y[i] = before <= 0 ? 0 : before;
+    for (int64_t i = 0; i < pixels; i += LANES) {
+        const int64_t n = smaller(LANES, pixels - i);
+        const vec before = load(x + i, n) * gains + biases;
+        store(y + i, let_through(before, before), n);
     }
 }
 
 typedef struct {
     const reading *r;
-    float *activated;
+    element *activated;
 } read_job;
 
 static void read_planes_slot(void *data, room memory, int64_t slot, int64_t slots)
@@ -48,39 +48,32 @@ static void read_planes_slot(void *data, room memory, int64_t slot, int64_t slot
     for (int64_t n = 0; n < r->batch; n++)
         for (int64_t k = 0, first = 0; k < r->count; first += r->width[k++])
             for (int64_t c = larger(begin, first); c < smaller(end, first + r->width[k]); c++)
-                read_plane(r->node[k] + n * r->image[k] + (c - first) * r->pixels, r->gain[c], r->bias[c], r->pixels,
+                read_plane(node_of(r, k) + n * r->image[k] + (c - first) * r->pixels, r->gain[c], r->bias[c], r->pixels,
                            job->activated + (n * r->channels + c) * r->pixels);
 }
 
 /* ---- gradients ------------------------------------------------------------------------------------------------- */
 
 /* Gradients of a plane: of x, if needed, and of gain and bias, added to `sums`. */
-static void plane_gradients(const float *x, const float *gradient, float gain, float bias, int64_t pixels, float *by_x,
-                            double sums[2])
+static void plane_gradients(const element *x, const element *gradient, float gain, float bias, int64_t pixels,
+                            element *by_x, double sums[2])
 {
     const vec gains = splat(gain), biases = splat(bias);
     vec by_gain = splat(0), by_bias = splat(0);
-    int64_t i = 0;
-    for (; i + LANES <= pixels; i += LANES) {
-        const vec v = *(const loose *)(x + i);
-        const vec g = let_through(v * gains + biases, (vec) * (const loose *)(gradient + i));
+    for (int64_t i = 0; i < pixels; i += LANES) {
+        const int64_t n = smaller(LANES, pixels - i);
+        const vec v = load(x + i, n), g = let_through(v * gains + biases, load(gradient + i, n)); /* 0 beyond n */
         by_gain += g * v;
         by_bias += g;
-        if (by_x) *(loose *)(by_x + i) = g * gains;
+        if (by_x) store(by_x + i, g * gains, n);
     }
     for (int lane = 0; lane < LANES; lane++) sums[0] += ((loose)by_gain)[lane], sums[1] += ((loose)by_bias)[lane];
-    for (; i < pixels; i++) {
-        const float g = x[i] * gain + bias <= 0 ? 0 : gradient[i];
-        sums[0] += g * x[i];
-        sums[1] += g;
-        if (by_x) by_x[i] = g * gain;
-    }
 }
 
 typedef struct {
     const reading *r;
-    const float *gradient;
-    float *const *by_node; /* (batch, width, pixels) each, or NULL if not needed */
+    const element *gradient;
+    void *const *by_node; /* (batch, width, pixels) each, or NULL if not needed */
     float *by_gain, *by_bias;
 } read_gradients_job;
 
@@ -94,9 +87,9 @@ static void plane_gradients_slot(void *data, room memory, int64_t slot, int64_t 
             double sums[2] = {0, 0};
             for (int64_t n = 0; n < r->batch; n++) {
                 const int64_t plane = (n * r->width[k] + c - first) * r->pixels;
-                plane_gradients(r->node[k] + n * r->image[k] + (c - first) * r->pixels,
+                plane_gradients(node_of(r, k) + n * r->image[k] + (c - first) * r->pixels,
                                 job->gradient + (n * r->channels + c) * r->pixels, r->gain[c], r->bias[c], r->pixels,
-                                job->by_node[k] ? job->by_node[k] + plane : NULL, sums);
+                                job->by_node[k] ? (element *)job->by_node[k] + plane : NULL, sums);
             }
             job->by_gain[c] = (float)sums[0];
             job->by_bias[c] = (float)sums[1];

@@ -1,18 +1,20 @@
 /* Entry points of reading nodes, called from Python. */
 #include "kernels.h"
 
-PUBLIC void skipweave_read(const reading *r, float *activated) { chosen->read(r, activated); }
+static const reading_kernels *of(const reading *r) { return r->bfloat16 ? chosen->bfloat16 : chosen->float32; }
 
-PUBLIC int skipweave_read_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_gain,
+PUBLIC void skipweave_read(const reading *r, void *activated) { of(r)->read(r, activated); }
+
+PUBLIC int skipweave_read_gradients(const reading *r, const void *gradient, void *const *by_node, float *by_gain,
                                     float *by_bias)
 {
-    return chosen->read_gradients(r, gradient, by_node, by_gain, by_bias);
+    return of(r)->read_gradients(r, gradient, by_node, by_gain, by_bias);
 }
 
-PUBLIC void skipweave_cross(const reading *r, float *sum) { chosen->cross(r, sum); }
+PUBLIC int skipweave_cross(const reading *r, void *sum) { return of(r)->cross(r, sum); }
 
-PUBLIC int skipweave_cross_gradients(const reading *r, const float *gradient, float *const *by_node, float *by_weight,
+PUBLIC int skipweave_cross_gradients(const reading *r, const void *gradient, void *const *by_node, float *by_weight,
                                      float *by_bias)
 {
-    return chosen->cross_gradients(r, gradient, by_node, by_weight, by_bias);
+    return of(r)->cross_gradients(r, gradient, by_node, by_weight, by_bias);
 }

@@ -1,11 +1,10 @@
-"""ONNX export: outputs in onnxruntime are those of the network."""
+"""Export with a description: outputs in every engine are those of the network."""
 
 import importlib.util
 import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from skipweave.export import OnnxModel, onnx_export, to_onnx
+from skipweave.engines import OnnxModel, Session, export_model, load_onnx, load_openvino, model_files, onnx_conversion
+from skipweave.export import in_engine, load_exported, to_onnx
+from skipweave.layers import ConcatRead
 from skipweave.training.auxiliary_heads import AllHeads
 from tests.errors import raises
 from tests.export.networks import CLASSES, LABEL_PIXELS, Trained, quick, trained
-from tests.onnx_session import onnx_session
 
 QUICK = ("sparsenet", "sparsenet, sparse", "deluge", "fc_logdensenet")
 
@@ -29,14 +29,10 @@ def made(name: str) -> tuple[Trained, OnnxModel]:
     return (network, description), to_onnx(network, description)
 
 
-def run(model: OnnxModel, images: torch.Tensor) -> dict[str, np.ndarray]:
-    session = onnx_session(model.content)
-    return dict(zip(model.outputs, session.run(list(model.outputs), {"images": images.numpy()}), strict=True))
-
-
 @pytest.mark.parametrize("name", quick(*QUICK))
-def test_onnxruntime_gives_the_outputs_of_every_head(name: str):
+def test_engines_give_the_outputs_of_every_head(name: str):
     (network, _), model = made(name)
+    sessions = load_onnx(model.content, threads=1), load_openvino(model.content, threads=1)
     sizes = [(1, 3, 32, 32), (3, 3, 32, 32)]
     if name in LABEL_PIXELS:
         sizes += [(1, 3, 40, 56), (2, 3, 35, 49)]
@@ -44,11 +40,23 @@ def test_onnxruntime_gives_the_outputs_of_every_head(name: str):
         images = torch.randn(size)
         with torch.inference_mode():
             *exits, logits = AllHeads(network)(images)
-        outputs = run(model, images)
-        assert list(outputs) == ["logits", *(f"exit_{number}" for number in range(1, len(exits) + 1))]
-        assert outputs["logits"].shape[:2] == (len(images), len(CLASSES))
-        for output, head in zip(outputs.values(), (logits, *exits), strict=True):
-            torch.testing.assert_close(torch.from_numpy(output), head, rtol=0, atol=1e-5 * float(logits.abs().max()))
+        for session in sessions:
+            outputs = session(images)
+            assert model.outputs == ("logits", *(f"exit_{number}" for number in range(1, len(exits) + 1)))
+            assert outputs[0].shape[:2] == (len(images), len(CLASSES))
+            for output, head in zip(outputs, (logits, *exits), strict=True):
+                torch.testing.assert_close(output, head, rtol=0, atol=1e-5 * float(logits.abs().max()))
+
+
+@pytest.mark.parametrize("name", quick(*QUICK))
+def test_openvino_in_bfloat16_is_close(name: str):
+    (network, _), model = made(name)
+    images = torch.randn(4, 3, 32, 32)
+    (output, *_) = load_openvino(model.content, precision="bf16", threads=1)(images)
+    with torch.inference_mode():
+        logits = network(images)
+    assert not torch.equal(output, logits)
+    torch.testing.assert_close(output, logits, rtol=0, atol=5e-2 * float(logits.abs().max()))
 
 
 @pytest.mark.parametrize("name", quick(*QUICK))
@@ -67,7 +75,8 @@ def test_models_hold_usual_operators_and_nothing_of_this_machine(name: str):
         key: value if isinstance(value, str) else json.dumps(value) for key, value in description.as_plain().items()
     }
     norms = sum(node.op_type == "BatchNormalization" for node in graph.graph.node)
-    assert norms < sum(isinstance(part, nn.BatchNorm2d) for part in network.modules()) or not norms
+    before = [sum(isinstance(part, kind) for part in network.modules()) for kind in (nn.BatchNorm2d, ConcatRead)]
+    assert norms < sum(before) or not norms  # those of readers, and some of networks with sums
 
 
 def test_channel_sparse_convolutions_become_dense_ones_with_zeros():
@@ -109,30 +118,33 @@ def test_missing_packages_are_reported(packages: tuple[str, ...], monkeypatch: p
 def made_before(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """A network with a cached export."""
     given, model = made("no batch norms")
-    monkeypatch.setattr(onnx_export, "_export", lambda *_: onnx.load_from_string(model.content))
+    monkeypatch.setattr(onnx_conversion, "_export", lambda *_: onnx.load_from_string(model.content))
     return given
 
 
-def test_without_onnxruntime_the_reference_evaluator_of_onnx_checks(
-    made_before: Trained, monkeypatch: pytest.MonkeyPatch
-):
-    assert to_onnx(*made_before).checked_by == f"onnxruntime {onnxruntime.__version__}"
-    leave_out(monkeypatch, "onnxruntime")
-    other = to_onnx(*made_before)
-    assert other.checked_by == f"reference evaluator of onnx {onnx.__version__}"
-    assert 0 < other.difference < 1e-5 * other.largest
+@pytest.mark.parametrize(
+    ("lost", "runtime"),
+    [
+        ((), f"onnxruntime {onnxruntime.__version__}"),
+        (("onnxruntime",), "openvino"),
+        (("onnxruntime", "openvino"), f"reference evaluator of onnx {onnx.__version__}"),
+    ],
+)
+def test_any_engine_checks(lost: tuple[str, ...], runtime: str, made_before: Trained, monkeypatch: pytest.MonkeyPatch):
+    ran = []
+    real = Session.forward
+    monkeypatch.setattr(Session, "forward", lambda self, images: ran.append(self.runtime) or real(self, images))
+    leave_out(monkeypatch, *lost)
+    to_onnx(*made_before)
+    assert len(ran) == 1
+    assert ran[0].startswith(runtime)
 
 
 @pytest.mark.parametrize("off", [1.01, torch.nan])
 def test_a_different_model_raises(off: float, made_before: Trained, monkeypatch: pytest.MonkeyPatch):
-    real = onnx_export._run
-
-    def run_off(*args: Any) -> tuple[list[np.ndarray], str]:
-        (logits,), by = real(*args)
-        return [logits * off], by
-
-    monkeypatch.setattr(onnx_export, "_run", run_off)
-    with raises("ONNX", "0.001"):
+    real = Session.forward
+    monkeypatch.setattr(Session, "forward", lambda self, images: [logits * off for logits in real(self, images)])
+    with raises("onnxruntime", "0.001"):
         to_onnx(*made_before)
 
 
@@ -157,6 +169,39 @@ def test_names_that_cannot_be_encoded_are_replaced(made_before: Trained):
     metadata = {entry.key: entry.value for entry in onnx.load_from_string(model.content).metadata_props}
     assert metadata["data"] == "??"
     assert json.loads(metadata["classes"]) == ["\ud800", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".xml"])
+def test_exported_files_load_with_their_description(ending: str, tmp_path: Path):
+    network, description = trained("sparsenet")
+    description = replace(description, data="12")  # text that is also JSON
+    for name, content in model_files(to_onnx(network, description), ("onnx", "openvino"))[0].items():
+        (tmp_path / name).write_bytes(content)
+    loaded, found = load_exported(tmp_path / f"model{ending}")
+    assert found == description
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), network(images), rtol=0, atol=1e-4)
+        torch.testing.assert_close(loaded(images), in_engine(network, description, "openvino")(images))
+
+
+def test_files_that_engines_cannot_load_raise(tmp_path: Path):
+    for name in ("model.onnx", "model.xml"):
+        (tmp_path / name).write_bytes(b"no model")
+        with raises("cannot load"):
+            load_exported(tmp_path / name)
+    with raises("weights.txt", ".onnx", ".xml"):
+        load_exported(tmp_path / "weights.txt")
+    with raises("model.xml", "onnxruntime"):
+        load_exported(tmp_path / "model.xml", "onnxruntime")
+    with raises("bf16", "onnxruntime"):
+        load_exported(tmp_path / "model.onnx", precision="bf16")
+
+
+def test_models_without_a_description_raise(tmp_path: Path):
+    export_model(nn.Conv2d(3, 2, 1).eval(), tmp_path, input_size=(3, 8, 8))
+    with raises("damaged", "model.onnx"):
+        load_exported(tmp_path / "model.onnx")
 
 
 def test_metadata_have_whether_images_have_several_labels(made_before: Trained):

@@ -1,0 +1,196 @@
+"""Exported networks run by ONNX Runtime or OpenVINO, as modules that are called like the network."""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skipweave_config.engines import Precision
+from skipweave_config.errors import SkipweaveError
+from skipweave_config.printable import printable
+
+INPUT = "images"
+"""Name of a model's input."""
+
+OPENVINO_INFO = "skipweave"
+"""Where an OpenVINO file's runtime information has the metadata."""
+
+_EXTRAS = {
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "openvino": "openvino",
+    "nncf": "openvino",
+}
+_HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
+
+Run = Callable[[NDArray[np.float32]], Sequence[Any]]
+
+
+class Session(nn.Module):
+    """An exported network in an engine, on the CPU. It has no parameters, records no gradients and cannot be pickled.
+
+    Attributes:
+        runtime: Name and version of the engine.
+        metadata: The model's metadata; all values but those of strings are JSON.
+
+    Raises:
+        SkipweaveError: The engine cannot run the images, for example of another size than the model was exported for.
+
+    Shape: images (N, C, H, W), converted to float32, to the outputs of all heads, the last head first.
+    """
+
+    def __init__(self, run: Run, runtime: str, metadata: Mapping[str, str]) -> None:
+        super().__init__()
+        self._run = run
+        self._lock = Lock()  # a request of OpenVINO runs one batch at a time
+        self.runtime = runtime
+        self.metadata = dict(metadata)
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs."""
+        values = images.detach().to("cpu", torch.float32).contiguous().numpy()
+        try:
+            with self._lock:
+                return tuple(torch.from_numpy(np.array(output)) for output in self._run(values))
+        except Exception as error:  # engines raise RuntimeError and classes of their own
+            raise SkipweaveError(f"{self.runtime} cannot run {tuple(images.shape)}: {reason(error)}") from error
+
+
+class EngineNet(nn.Module):
+    """A session as a network: returns the logits of the last head only.
+
+    Shape: images (N, C, H, W) to logits, as those of the exported network.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.session(images)[0]
+        return logits
+
+
+def load_onnx(content: bytes, *, threads: int | None = None) -> Session:
+    """Load an ONNX model in ONNX Runtime.
+
+    Args:
+        content: Content of the file.
+        threads: Number of threads; that of torch by default.
+
+    Raises:
+        SkipweaveError: ONNX Runtime is not installed, or cannot load the model.
+    """
+    require("onnxruntime")
+    import onnxruntime as runtime
+
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()  # more threads busy-wait for each other
+    try:
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of ONNX Runtime's own classes
+        raise SkipweaveError(f"ONNX Runtime cannot load the model: {reason(error)}") from error
+    metadata = session.get_modelmeta().custom_metadata_map
+    return Session(lambda images: session.run(None, {INPUT: images}), f"onnxruntime {runtime.__version__}", metadata)
+
+
+def load_openvino(
+    model: bytes | Path | tuple[bytes, bytes], *, precision: Precision = "float32", threads: int | None = None
+) -> Session:
+    """Load a model in OpenVINO.
+
+    Args:
+        model: Content of an ONNX file, or of an .xml file and its .bin file; or the path of an .onnx file, or of an
+            .xml file next to its .bin file.
+        precision: Precision of computation; OpenVINO's own default would be bfloat16 where the processor has it.
+        threads: Number of threads; that of torch by default.
+
+    Raises:
+        SkipweaveError: OpenVINO is not installed, cannot load the model, or has no such precision on this processor.
+    """
+    require("openvino")
+    import openvino
+
+    options = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    core = openvino.Core()
+    try:
+        read = core.read_model(*model) if isinstance(model, tuple) else core.read_model(model)
+        compiled = core.compile_model(read, "CPU", options)
+    except Exception as error:  # OpenVINO raises RuntimeError and others
+        raise SkipweaveError(f"OpenVINO cannot load the model: {reason(error)}") from error
+    if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() != _HINTS[precision]:
+        raise SkipweaveError(f"precision is {precision}, which OpenVINO has not on this processor: expected float32")
+    request = compiled.create_infer_request()
+    names = [output.get_any_name() for output in compiled.outputs]
+
+    def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        outputs = request.infer({INPUT: images})
+        return [outputs[name] for name in names]
+
+    return Session(run, f"openvino {openvino.__version__.split('-')[0]}", openvino_metadata(read))
+
+
+def reference_evaluator(content: bytes) -> Session:
+    """Load an ONNX model in the slow reference evaluator of onnx."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    model = ReferenceEvaluator(content)
+
+    def run(images: NDArray[np.float32]) -> list[Any]:
+        return list(model.run(None, {INPUT: images}))
+
+    return Session(run, f"reference evaluator of onnx {onnx.__version__}", {})
+
+
+def openvino_metadata(model: Any) -> dict[str, str]:
+    """The metadata of a model of OpenVINO, read from an ONNX file or from one that `model_files` made."""
+    place = next((name for name in (OPENVINO_INFO, "framework") if model.has_rt_info([name])), None)
+    return dict(model.get_rt_info([place]).value) if place else {}  # that of ONNX files is in "framework"
+
+
+def installed(name: str) -> bool:
+    """Whether a package is installed."""
+    return importlib.util.find_spec(name) is not None
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """What to install of these packages: empty if they are there."""
+    extras: dict[str, list[str]] = {}
+    for name in names:
+        if not installed(name):
+            extras.setdefault(_EXTRAS[name], []).append(name)
+    return [
+        f"not installed here: {', '.join(lost)}; pip install 'skipweave[{extra}]'" for extra, lost in extras.items()
+    ]
+
+
+def require(name: str) -> None:
+    """Check that a package is installed.
+
+    Raises:
+        SkipweaveError: It is not.
+    """
+    if problems := missing([name]):
+        raise SkipweaveError(*problems)
+
+
+def reason(error: BaseException) -> str:
+    """First line of the first cause."""
+    while error.__cause__:
+        error = error.__cause__
+    return printable(" ".join(str(error).split()))[:200]
