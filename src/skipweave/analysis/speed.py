@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipweave.analysis.profile import Profile
-from skipweave.engines import load_onnx, load_openvino, onnx_model
+from skipweave.engines import load_model, onnx_model
 from skipweave.transforms import optimize_for_inference
 from skipweave.transforms.memory_format import FORMATS, MemoryFormat
 from skipweave_config.engines import Engine, Precision
@@ -178,9 +178,9 @@ def timed_action(
 
 
 def _engine_action(model: nn.Module, case: Case, input_size: tuple[int, int, int]) -> Callable[[], object]:
+    assert case.engine != "torch"
     content = onnx_model(model.cpu().eval(), input_size, name=type(model).__name__, batch=case.batch).content
-    session = load_openvino(content, precision=case.precision) if case.engine == "openvino" else load_onnx(content)
-    return partial(session, torch.randn(case.batch, *input_size))
+    return partial(load_model(content, case.engine, case.precision), torch.randn(case.batch, *input_size))
 
 
 def _infer(model: nn.Module, images: Tensor) -> None:

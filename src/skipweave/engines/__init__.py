@@ -2,7 +2,7 @@
 
 from skipweave.engines.engine_files import FILES, Format, check_formats, export_model, model_files
 from skipweave.engines.onnx_conversion import Comparison, OnnxModel, onnx_model
-from skipweave.engines.sessions import EngineNet, Session, load_onnx, load_openvino
+from skipweave.engines.sessions import EngineNet, Session, load_model, load_onnx, load_openvino
 
 __all__ = [
     "FILES",
@@ -13,6 +13,7 @@ __all__ = [
     "Session",
     "check_formats",
     "export_model",
+    "load_model",
     "load_onnx",
     "load_openvino",
     "model_files",

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from skipweave.engines.gather_folding import fold_gathers, replace_everywhere
+from skipweave.engines.gather_folding import fold_gathers
 from skipweave.engines.grouped_conv import GroupedConv
 from skipweave.layers import ChannelSparseConv2d, ConcatRead
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.transforms import optimize_for_inference
+from skipweave.transforms.attachments import replace_modules
 
 # Of blocks as grouped convolutions; beyond, the gather costs more than the links that are left out.
 _SMALLEST_BLOCK = 8  # output channels
@@ -50,9 +51,7 @@ def engine_form(network: nn.Module, input_size: InputSize) -> nn.Module:
         SkipweaveError: The network is not supported, or does not accept the images.
     """
     form = optimize_for_inference(network, memory_format="contiguous", input_size=input_size).network
-    for part in list(form.modules()):
-        if type(part) in _FORMS:
-            replace_everywhere(form, part, _FORMS[type(part)](part))
+    replace_modules(form, {part: _FORMS[type(part)](part) for part in form.modules() if type(part) in _FORMS})
     fold_gathers(form, input_size)
     return form.requires_grad_(False)
 

@@ -6,7 +6,7 @@ from skipweave.engines.grouped_conv import GroupedConv
 from skipweave.tracing.dataflow import Flow, Step, data_flows
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import trials_of
-from skipweave.transforms.attachments import attached
+from skipweave.transforms.attachments import attached, replace_modules
 
 _PER_CHANNEL = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Identity, nn.Dropout)
 _POOLS = ("aten.max_pool2d", "aten.avg_pool2d")
@@ -34,14 +34,7 @@ def fold_gathers(network: nn.Module, input_size: InputSize) -> None:
         assert isinstance(conv, nn.Conv2d)
         if len(part.sources) <= _MOST * conv.out_channels:
             _reorder(conv, part)
-            replace_everywhere(network, part, part.conv)
-
-
-def replace_everywhere(network: nn.Module, part: nn.Module, other: nn.Module) -> None:
-    """Replace a module under all of its names."""
-    for name, known in list(network.named_modules(remove_duplicate=False)):
-        if known is part:
-            network.set_submodule(name, other)
+            replace_modules(network, {part: part.conv})
 
 
 def _is_step(part: nn.Module) -> bool:

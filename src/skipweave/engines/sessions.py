@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -142,6 +142,20 @@ def load_openvino(
         return [outputs[name] for name in names]
 
     return Session(run, f"openvino {openvino.__version__.split('-')[0]}", openvino_metadata(read))
+
+
+def load_model(content: bytes, engine: Literal["onnxruntime", "openvino"], precision: Precision = "float32") -> Session:
+    """Load an ONNX model in an engine.
+
+    Args:
+        content: Content of the file.
+        engine: The engine.
+        precision: As for `load_openvino`; ONNX Runtime computes in float32.
+
+    Raises:
+        SkipweaveError: As for `load_onnx` and `load_openvino`.
+    """
+    return load_openvino(content, precision=precision) if engine == "openvino" else load_onnx(content)
 
 
 def reference_evaluator(content: bytes) -> Session:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.engines import EngineNet, OnnxModel, Session, load_onnx, load_openvino, onnx_model
+from skipweave.engines import EngineNet, OnnxModel, Session, load_model, load_onnx, load_openvino, onnx_model
 from skipweave.training import Description
 from skipweave_config.engines import Engine, Precision
 from skipweave_config.errors import SkipweaveError
@@ -69,8 +69,7 @@ def in_engine(
     _check_precision(engine, precision)
     if engine == "torch":
         return network
-    content = to_onnx(network, description).content
-    return EngineNet(load_onnx(content) if engine == "onnxruntime" else load_openvino(content, precision=precision))
+    return EngineNet(load_model(to_onnx(network, description).content, engine, precision))
 
 
 def load_exported(

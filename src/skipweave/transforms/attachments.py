@@ -61,6 +61,13 @@ def listed(reasons: Mapping[str, str], none: str) -> str:
     return "; ".join([*some, *more]) or none
 
 
+def replace_modules(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
+    """Replace modules of a network under all of their names, in place."""
+    for name, part in list(model.named_modules(remove_duplicate=False)):
+        if part in replacements:
+            model.set_submodule(name, replacements[part])
+
+
 def carry_over(old: nn.Module, new: nn.Module) -> nn.Module:
     """Copy training mode, hooks, attributes and `requires_grad` from a module to its replacement, and return that."""
     new.train(old.training)

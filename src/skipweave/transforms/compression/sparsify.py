@@ -22,7 +22,7 @@ from skipweave.tracing.dataflow import data_flows
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, trials_of
 from skipweave.tracing.unsupported_networks import check_supported
-from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors
+from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors, replace_modules
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
 from skipweave.transforms.compression.path_rule import apply_path_rule
 from skipweave.transforms.verification import Reference
@@ -215,9 +215,7 @@ def _replace(sparse: nn.Module, patterns: Mapping[str, ChannelPattern], carry_we
         assert isinstance(conv, nn.Conv2d)
         layer = ChannelSparseConv2d.from_dense(conv, carry_weights=carry_weights, pattern=pattern)
         made[conv] = carry_over(conv, layer)
-    for name, part in list(sparse.named_modules(remove_duplicate=False)):
-        if part in made:
-            sparse.set_submodule(name, made[part])
+    replace_modules(sparse, made)
 
 
 def _change(drawn: ChannelPattern, kept: ChannelPattern) -> str:
