@@ -32,7 +32,10 @@ DISK_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmo
 
 
 class Fault:
-    """Sends a signal to its own process when an event happens for the n-th time."""
+    """Sends a signal to its own process when an event happens for the n-th time.
+
+    SIGKILL goes to all processes of the command: a machine that dies takes all along.
+    """
 
     def __init__(self, number, name):
         self.left = number
@@ -40,7 +43,9 @@ class Fault:
 
     def count(self, *_):
         self.left -= 1
-        if self.left == 0:
+        if self.left == 0 and self.signal == signal.SIGKILL:
+            os.killpg(0, self.signal)
+        elif self.left == 0:
             os.kill(os.getpid(), self.signal)
 
 
@@ -157,6 +162,8 @@ def together(request, processes, port):
     for rank in range(processes):
         environment = torchrun_environment(processes, rank) | {"MASTER_PORT": port} if processes > 1 else {}
         child = os.fork()
+        leader = children[0] if children else child
+        os.setpgid(child, leader)  # by parent and child: whichever runs first
         if not child:
             run_child(request | {"environment": environment | request["environment"]}, rank, outputs[rank].fileno())
         children.append(child)
@@ -168,10 +175,9 @@ def together(request, processes, port):
             pid, status, usage = os.wait4(child, os.WNOHANG)
             if pid:
                 ended[child] = (os.waitstatus_to_exitcode(status), usage.ru_maxrss)
-        killed = any(status == -signal.SIGKILL for status, _ in ended.values())
         late = time.monotonic() > deadline
         for child in set(children) - set(ended):
-            if killed or late:  # a machine that dies takes all its processes along
+            if late:
                 os.kill(child, signal.SIGKILL)
             elif time.monotonic() > due:
                 os.kill(child, signal.Signals[request["signal"]])
