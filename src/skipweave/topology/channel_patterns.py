@@ -174,8 +174,7 @@ def shared(
     (4, 2)
     """
     _check(in_channels, out_channels, fan_in, seed)
-    blocks = [size for size in range(1, out_channels + 1) if out_channels % size == 0]
-    fitting = [size for size in blocks if out_channels // size * fan_in >= in_channels] or [1]
+    fitting = block_sizes(in_channels, out_channels, fan_in)
     if start is not None and block is None:
         block = start.block
     if block is None:
@@ -186,6 +185,16 @@ def shared(
             f"of {', '.join(map(str, fitting))}; other sizes do not divide the outputs or leave inputs unread"
         )
     return _shared(in_channels, out_channels, fan_in, out_channels // block, choice, seed, start)
+
+
+def block_sizes(in_channels: int, out_channels: int, fan_in: int) -> list[int]:
+    """List the numbers of outputs per block that divide the outputs and leave no input unread, ascending.
+
+    >>> block_sizes(64, 64, 16)
+    [1, 2, 4, 8, 16]
+    """
+    sizes = [size for size in range(1, out_channels + 1) if out_channels % size == 0]
+    return [size for size in sizes if out_channels // size * fan_in >= in_channels] or [1]
 
 
 def grouped(in_channels: int, out_channels: int, fan_in: int, *, seed: int = 0) -> ChannelPattern:

@@ -35,6 +35,17 @@ def test_links_are_added_and_none_removed(options: dict[str, object]) -> None:
     assert layer.pattern.mask().all()
 
 
+@pytest.mark.parametrize(("multiple", "fan_ins"), [(16, [32, 64]), (1, [20, 50])])
+def test_fan_ins_of_blocks_remain_multiples(multiple: int, fan_ins: list[int]) -> None:
+    layers = [nn.Conv2d(3, 8, 1), nn.Conv2d(8, 100, 1), nn.Conv2d(100, 64, 1)]
+    model = sparsify(
+        nn.Sequential(*layers), 0.1, pattern="block", multiple=multiple, seed=1, keep=["0", "1"], input_size=SIZE
+    ).model
+    for density, fan_in in zip((0.2, 0.5), fan_ins, strict=True):
+        list(add_links(model, density))
+        assert model[2].fan_in == fan_in
+
+
 def test_zero_weights_keep_the_outputs() -> None:
     model = network().double().eval()
     x = torch.randn(2, *SIZE, dtype=torch.float64)

@@ -225,6 +225,16 @@ def test_fan_ins_are_multiples(arguments: dict[str, Any], fan_ins: list[int]) ->
     assert [layer.fan_in for layer in sparse[1:]] == fan_ins
 
 
+@pytest.mark.parametrize("limit", [None, 64, 16, 5, 1])
+def test_blocks_are_as_large_as_inputs_and_the_limit_permit(limit: int | None) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 40, 1), nn.Conv2d(40, 640, 1), nn.Conv2d(640, 640, 1))
+    sparse = sparsify(model, 0.1, pattern="block", block=limit, input_size=(3, 4, 4)).model
+    assert [layer.block for layer in sparse[1:]] == [
+        max(size for size in range(1, (limit or 640) + 1) if not out % size and out // size * fan_in >= reads)
+        for out, reads, fan_in in ((40, 64, 16), (640, 40, 16), (640, 640, 64))
+    ]
+
+
 def test_fan_in_grows_where_channels_would_have_no_reader() -> None:
     model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 4, 1))
     result = sparsify(model, 0.01, input_size=(3, 4, 4))
@@ -281,6 +291,8 @@ def test_sparse_networks_are_rejected() -> None:
         (dict(rounding="floor"), ("rounding", "'floor'")),
         (dict(multiple=0), ("multiple", 0)),
         (dict(multiple=2.5), ("multiple", 2.5)),
+        (dict(pattern="block", block=0), ("block", 0)),
+        (dict(pattern="exact", block=2), ("wide", "pattern", "'exact'")),
         (dict(keep=["middle"]), ("keep", "'middle'")),
         (dict(keep="stem"), ("keep", "'stem'")),
         (dict(keep=["*"]), ("stem", "wide", "mix")),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import channel_patterns
 from skipweave.transforms.attachments import attached
-from skipweave.transforms.compression.sparsify import seed_of_layer
+from skipweave.transforms.compression.sparsify import BLOCK_MULTIPLE, seed_of_layer
 from skipweave_config.errors import SkipweaveError
 
 NewWeights = Literal["fresh", "zero"]
@@ -28,7 +28,7 @@ def add_links(
 
     Existing links keep their weights. The new links are determined by the existing ones and the seed, also after
     saving and loading the network. Each weight remains the same `Parameter`, with a larger tensor; gradients are
-    dropped. Layers with at least this density do not change.
+    dropped. Layers with at least this density do not change. Fan-ins of blocks that are multiples of 16 remain so.
 
     Batch norms have the statistics of the sparser network: train for some 100 steps before evaluation.
 
@@ -51,7 +51,7 @@ def add_links(
         if name in special:
             raise SkipweaveError(f"links cannot be added to {name}: {special[name]}")
     for number, layer in enumerate(sparse_layers(model).values()):
-        fan_in = channel_patterns.fan_in_of(density, layer.in_channels)
+        fan_in = _fan_in(layer, density)
         if fan_in > layer.fan_in:
             yield layer.weight, _widen(layer, fan_in, new, seed_of_layer(seed, number))
 
@@ -82,6 +82,12 @@ def match_fan_ins(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> No
             layer.index = spare.expand(len(layer.index), -1).contiguous()
             layer.weight.data = layer.weight.data.new_zeros(len(layer.weight), weight[1], *layer.weight.shape[2:])
             layer.weight.grad = None
+
+
+def _fan_in(layer: ChannelSparseConv2d, density: float) -> int:
+    multiple = BLOCK_MULTIPLE if layer.block > 1 and layer.fan_in % BLOCK_MULTIPLE == 0 else 1
+    exact = channel_patterns.fan_in_of(density, layer.in_channels)
+    return min(layer.in_channels, -(-exact // multiple) * multiple)
 
 
 def _widen(layer: ChannelSparseConv2d, fan_in: int, new: NewWeights, seed: int) -> Tensor:

@@ -34,7 +34,8 @@ ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
 }
 """Rounding of density times input channels: up, or to the next larger integer, which reproduces Table 1 best."""
 
-_BLOCK_MULTIPLE = 16  # of fan-ins of blocks: docs/performance.md
+#: Fan-ins of blocks are multiples of this number (docs/performance.md).
+BLOCK_MULTIPLE = 16
 
 
 def sparsify(
@@ -75,7 +76,8 @@ def sparsify(
         pattern: `"exact"` (default; separate inputs for every output), `"block"` (consecutive outputs share their
             inputs) or `"grouped"` (a grouped convolution after a random permutation).
         choice: `"balanced"` (default) or `"uniform"`.
-        block: Outputs per block, for `"block"`; None is the largest number that leaves no input of a layer unread.
+        block: Largest number of outputs per block, for `"block"`; None is no limit. Blocks of a layer are the largest
+            that divide its outputs and leave no input unread.
         rounding: `"ceil"` (default), max(1, ceil(density c)), or `"above"`, floor(density c) + 1, which reproduces
             Table 1 best.
         multiple: Fan-ins are rounded up to a multiple of this number; None is 16 for `"block"`, whose layers inference
@@ -94,9 +96,9 @@ def sparsify(
         SkipweaveError: An argument is invalid, the network is not supported, there is nothing to replace, or structure,
             shapes or data types of the outputs would change.
     """
-    check_density(density, rounding, multiple)
+    check_density(density, rounding, multiple, block)
     check_supported(model)
-    fan_in = _fan_in_rule(density, rounding, multiple or (_BLOCK_MULTIPLE if pattern == "block" else 1))
+    fan_in = _fan_in_rule(density, rounding, multiple or (BLOCK_MULTIPLE if pattern == "block" else 1))
     if done := [name for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)]:
         raise SkipweaveError(f"{done[0]} is channel-sparse already: sparsify the original network")
     trials = trials_of(model, input_size, example_inputs)
@@ -127,7 +129,9 @@ def seed_of_layer(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
-def check_density(density: float, rounding: str = "ceil", multiple: int | None = None, **_: object) -> None:
+def check_density(
+    density: float, rounding: str = "ceil", multiple: int | None = None, block: int | None = None, **_: object
+) -> None:
     """Check the arguments of `sparsify` that can be checked without a network.
 
     Raises:
@@ -137,8 +141,9 @@ def check_density(density: float, rounding: str = "ceil", multiple: int | None =
         raise SkipweaveError(f"density is {density!r}: expected a number with 0 < density <= 1")
     if rounding not in list(ROUNDINGS):
         raise SkipweaveError(f"rounding is {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
-    if multiple is not None and (isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1):
-        raise SkipweaveError(f"multiple is {multiple!r}: expected an integer of at least 1")
+    for name, value in (("multiple", multiple), ("block", block)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise SkipweaveError(f"{name} is {value!r}: expected an integer of at least 1")
 
 
 def _fan_in_rule(density: float, rounding: str, multiple: int) -> Callable[[int], int]:
@@ -197,8 +202,9 @@ def _draw(
     seed: int,
     start: ChannelPattern | None = None,
 ) -> ChannelPattern:
-    if start is not None:
-        block = start.block if pattern == "block" else block
+    if pattern == "block":
+        sizes = channel_patterns.block_sizes(conv.in_channels, conv.out_channels, fan_in)
+        block = start.block if start else max(size for size in sizes if block is None or size <= block)
     try:
         return channel_patterns.draw(
             pattern, conv.in_channels, conv.out_channels, fan_in, choice=choice, block=block, seed=seed, start=start
