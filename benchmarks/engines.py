@@ -6,7 +6,7 @@ package's C library. All forms of one precision and batch size run in interleave
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.timing import RESULTS, in_turns, write
+from benchmarks.timing import RESULTS, Times, in_turns, write
 from skipweave import create_model, optimize_for_inference, profile, sparsify
 from skipweave.engines import load_onnx, load_openvino, onnx_model
 
@@ -38,6 +38,7 @@ FAMILIES = (
 SPARSE = {"vgg16n": 224, "timm:inception_v3": 299, "timm:resnet50": 224}
 DENSITIES = (0.1, 0.03, 0.01)
 COMPILED = ("densenet121_32", "sparsenet121_32", "torchvision:densenet121")  # others compile for minutes
+ENGINES = ("torch", "onnxruntime", "openvino")
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -46,7 +47,8 @@ class Row:
     """Time of a network in an engine.
 
     `ratio` is its time divided by that of the first network in the same engine; `rate` is in billions of
-    multiply-accumulates per second, for dense networks those of the network.
+    multiply-accumulates per second, for dense networks those of the network. Both are of processor time with one
+    thread, which hardly depends on other processes, and of wall time with several.
     """
 
     network: str
@@ -71,22 +73,24 @@ def network(name: str) -> nn.Module:
 
 
 def in_engines(
-    model: nn.Module, images: Tensor, precision: str, *, compiled: bool = False, torch_only: bool = False
+    model: nn.Module, images: Tensor, precision: str, engines: Sequence[str], *, compiled: bool = False
 ) -> dict[str, Action]:
-    """Functions that run a network in each engine that has the precision."""
+    """Functions that run a network in each of the engines that has the precision."""
     size = tuple(images.shape[1:])
     actions: dict[str, Action] = {}
-    for name, compile in {"torch": False, **({"torch.compile": True} if compiled else {})}.items():
+    torch_forms = {"torch": False, "torch.compile": True} if compiled else {"torch": False}
+    for name, compile in torch_forms.items() if "torch" in engines else ():
         fast = optimize_for_inference(model, weights=DTYPES[precision], compile=compile, input_size=size)
         actions[name] = partial(_run, fast, images)
-    if compiled:
+    if compiled and "torch" in engines:
         actions["AOTInductor"] = ahead_of_time(model, images, precision)
-    if torch_only:
+    if not set(engines) - {"torch"}:
         return actions
     content = onnx_model(model, size, batch=len(images)).content
-    if precision == "float32":
+    if precision == "float32" and "onnxruntime" in engines:
         actions["onnxruntime"] = partial(load_onnx(content), images)
-    actions["openvino"] = partial(load_openvino(content, precision=precision), images)  # type: ignore[arg-type]
+    if "openvino" in engines:
+        actions["openvino"] = partial(load_openvino(content, precision=precision), images)  # type: ignore[arg-type]
     return actions
 
 
@@ -119,27 +123,39 @@ def forms(name: str, side: int, densities: tuple[float, ...] = DENSITIES) -> dic
 
 
 def compare(
-    networks: Mapping[str, nn.Module], side: int, precision: str, batch: int, repeats: int, compiled: bool
+    networks: Mapping[str, nn.Module],
+    side: int,
+    precision: str,
+    batch: int,
+    repeats: int,
+    engines: Sequence[str],
+    compiled: bool,
 ) -> Iterator[Row]:
     """Time networks in interleaved rounds; the exact channel-sparse pattern in torch only."""
     images = torch.randn(batch, 3, side, side)
     actions: dict[tuple[str, str], Action] = {}
     for name, model in networks.items():
-        choice = dict(compiled=compiled and name in COMPILED, torch_only="exact" in name)
-        engines = in_engines(model, images, precision, **choice)
-        actions |= {(name, engine): action for engine, action in engines.items()}
+        chosen = [engine for engine in engines if engine == "torch" or "exact" not in name]
+        made = in_engines(model, images, precision, chosen, compiled=compiled and name in COMPILED)
+        actions |= {(name, engine): action for engine, action in made.items()}
     times = in_turns({"\0".join(key): action for key, action in actions.items()}, repeats)
     first = next(iter(networks))
     macs = {name: profile(model, (3, side, side)).macs for name, model in networks.items()}
     for name, engine in actions:
         time = times[f"{name}\0{engine}"]
         base = times.get(f"{first}\0{engine}")
-        ratio = round(time.cpu / base.cpu, 3) if base else float("nan")
-        rate = round(batch * macs[name] / time.wall / 1e6, 1)
+        ratio = round(_spent(time) / _spent(base), 3) if base else float("nan")
+        rate = round(batch * macs[name] / _spent(time) / 1e6, 1)
         yield Row(name, "", engine, precision, batch, time.cpu, time.wall, ratio, rate, repeats)
 
 
-def measured(part: str, precisions: list[str], batches: list[int], repeats: int) -> Iterator[Row]:
+def _spent(time: Times) -> float:
+    return time.cpu if torch.get_num_threads() == 1 else time.wall
+
+
+def measured(
+    part: str, precisions: Sequence[str], batches: Sequence[int], repeats: int, engines: Sequence[str]
+) -> Iterator[Row]:
     """All rows of a part."""
     if part == "sparse":
         groups = [(name, side, cache(partial(forms, name, side))) for name, side in SPARSE.items()]
@@ -149,7 +165,8 @@ def measured(part: str, precisions: list[str], batches: list[int], repeats: int)
     for name, side, make in groups:
         for precision in precisions:
             for batch in batches:
-                for row in compare(make(), side, precision, batch, repeats, compiled=part == "networks" and batch == 1):
+                compiled = part == "networks" and batch == 1
+                for row in compare(make(), side, precision, batch, repeats, engines, compiled):
                     yield _named(row, name)
 
 
@@ -164,13 +181,17 @@ def main() -> None:
     parser.add_argument("part", choices=["networks", "families", "sparse"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=list(DTYPES))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES, help="torch compiled too, if batch 1")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     rows = []
-    for row in measured(given.part, given.precisions, given.batches, given.repeats):
+    for row in measured(given.part, given.precisions, given.batches, given.repeats, given.engines):
         print(
             f"{row.network} {row.form} {row.engine} {row.precision}, batch {row.batch}: {row.cpu_ms:.1f} ms, "
+            f"{row.wall_ms:.1f} ms wall, "
             f"{row.ratio:.2f} of the first, {row.rate:.0f} billion/s",
             flush=True,
         )

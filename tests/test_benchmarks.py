@@ -80,7 +80,7 @@ def test_delugenet_is_compared_with_its_baseline() -> None:
 
 def test_networks_are_timed_in_engines() -> None:
     networks = {"resnet": engines.network("timm:test_resnet"), "exact": engines.network("timm:test_resnet")}
-    rows = list(engines.compare(networks, side=32, precision="float32", batch=1, repeats=1, compiled=False))
+    rows = list(engines.compare(networks, 32, "float32", 1, 1, engines.ENGINES, False))
     assert [(row.network, row.engine) for row in rows] == [
         *(("resnet", engine) for engine in ("torch", "onnxruntime", "openvino")),
         ("exact", "torch"),
