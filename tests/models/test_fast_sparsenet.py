@@ -90,6 +90,18 @@ def test_eps_bounds_the_amplification() -> None:
     torch.testing.assert_close(stem.conv.weight.flatten(1).norm(dim=1), torch.full((24,), 10, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.5])
+def test_stems_of_another_width_are_whitened(alpha: float) -> None:
+    """Those of largest variance, and their negatives; there are twelve."""
+    model = skipweave.create_model("sparsenet_fast_64", growth=4)
+    other = skipweave.depth_multiplier(model, alpha, rule="ceil", input_size=(3, 32, 32)).model
+    for each in (model, other):
+        each.initialize_from_images([images()])
+    whole, part = model.stem.conv.weight, other.stem.conv.weight
+    kept = min(12, len(part) // 2)
+    torch.testing.assert_close(part[: 2 * kept], torch.cat([whole[:kept], whole[12 : 12 + kept]]))
+
+
 def test_whitening_needs_images() -> None:
     with raises("no images"):
         WhiteningStem(3).whiten([])

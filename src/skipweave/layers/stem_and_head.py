@@ -85,7 +85,7 @@ class WhiteningStem(Stem):
 
     @torch.no_grad()
     def whiten(self, batches: Iterable[Tensor], eps: float = 5e-4) -> None:
-        """Set the filters by the covariance of all patches of images.
+        """Set the filters by the covariance of all patches of images; with fewer channels, those of largest variance.
 
         Args:
             batches: Normalized images, (N, in_chans, H, W) each.
@@ -110,7 +110,9 @@ class WhiteningStem(Stem):
 
     @torch.no_grad()
     def _set_filters(self, filters: Tensor) -> None:
-        self.conv.weight.copy_(torch.cat([filters, -filters]).view_as(self.conv.weight))
+        kept = filters[: -(-len(self.conv.weight) // 2)]  # `depth_multiplier` may have narrowed or widened the stem
+        both = torch.cat([kept, -kept])[: len(self.conv.weight)]
+        self.conv.weight[: len(both)] = both.view(-1, *self.conv.weight.shape[1:])
 
 
 class Head(nn.Module):
