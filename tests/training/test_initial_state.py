@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from skipweave.data import DataConfig, load
 from skipweave.layers import WhiteningStem
 from skipweave.training import FitConfig, ModelConfig, OptimConfig, ScheduleConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.learner import Learner
 from skipweave.training.run.run_directory import RunDirectory
 from tests.training.end_to_end.interruption import Interruption
 
@@ -52,6 +54,22 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(fast: FitConfig, steps: int,
     fit(fast, resume=stopped)
     ours, theirs = (open_saved(folder.last).tensors() for folder in (RunDirectory(stopped), whole))
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_parameters_of_fewer_epochs_have_a_schedule_of_these(fast: FitConfig, monkeypatch: pytest.MonkeyPatch):
+    rates: list[tuple[float, float]] = []
+    real = Learner.optimizer_step
+
+    def watched(self: Learner, *given: Any) -> None:
+        real(self, *given)
+        groups = {tuple(map(id, group["params"])): group["lr"] for group in self.optimizer.param_groups}
+        rates.append((groups[id(self.network.stem.conv.bias),], self.optimizer.param_groups[0]["lr"]))
+
+    monkeypatch.setattr(Learner, "optimizer_step", watched)
+    fit(fast)
+    stem, filters = zip(*rates, strict=True)
+    assert stem == pytest.approx([0.1, 0.075, 0.05, 0.025, 0, 0, 0, 0])
+    assert filters == pytest.approx([0.1 * (1 - step / 8) for step in range(8)])
 
 
 def test_weights_of_another_run_are_kept(fast: FitConfig, monkeypatch: pytest.MonkeyPatch):
