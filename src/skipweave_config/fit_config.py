@@ -97,6 +97,9 @@ def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
     for name in ("loss", "mix"):
         if (config := info.data.get(name)) and config.last_epochs > epochs:
             raise ValueError(f"should be at least {name}.last_epochs, which is {config.last_epochs}")
+    for number, group in enumerate(optim.groups if (optim := info.data.get("optim")) else ()):
+        if group.epochs and group.epochs > epochs:
+            raise ValueError(f"should be at least optim.groups[{number}].epochs, which is {group.epochs}")
     if (schedule := info.data.get("schedule")) and schedule.warmup_epochs >= epochs:
         raise ValueError(f"should be more than schedule.warmup_epochs, which is {schedule.warmup_epochs:g}")
     return epochs
@@ -247,11 +250,13 @@ class FitConfig(Config):
             check_links(densify, model.args if model else None)
         if densify.every and ema and ema.decay:
             problems.append("every cannot be set with ema.decay: links are added to one network only")
-        if densify.every and optim and optim.name not in _MOMENTS_PER_WEIGHT:
-            problems.append(
-                f"every cannot be set with the optimizer {optim.name}: links are added to the state of "
-                f"{', '.join(_MOMENTS_PER_WEIGHT)}"
-            )
+        used = [optim.name, *(group.name or optim.name for group in optim.groups)] if densify.every and optim else []
+        problems += [
+            f"every cannot be set with the optimizer {name}: links are added to the state of "
+            f"{', '.join(_MOMENTS_PER_WEIGHT)}"
+            for name in dict.fromkeys(used)
+            if name not in _MOMENTS_PER_WEIGHT
+        ]
         if problems:
             raise SkipweaveError(*problems)
         return densify

@@ -1,6 +1,7 @@
 """Configuration of optimizer, learning rate schedule, loss and densification."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import field
 from fractions import Fraction as Exact
 from itertools import pairwise
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from skipweave_config.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fields import (
     Flag,
     Fraction,
@@ -19,6 +20,7 @@ from skipweave_config.fields import (
     PositiveInteger,
     PositiveNumber,
     Text,
+    not_empty,
 )
 from skipweave_config.hints import nearest
 from skipweave_config.optimizer_table import OptimizerEntry, optimizer_table
@@ -58,6 +60,52 @@ def _default_nesterov(nesterov: Any, info: ValidationInfo) -> Any:
     return bool(entry and entry.nesterov and info.data.get("momentum") != 0) if nesterov is None else nesterov
 
 
+class ParameterGroup(Config):
+    """Parameters with an optimizer of their own.
+
+    Options that are not given are those of `optim`, if the optimizer is the same, or else the defaults.
+
+    Attributes:
+        parameters: Patterns of the names of the parameters, such as `*.bias` or `head.*`. Parameters that match several
+            groups are in the first of these.
+        name: Name of an optimizer, by default that of `optim`.
+        lr: Highest learning rate.
+        momentum: Momentum factor.
+        nesterov: Use Nesterov momentum.
+        weight_decay: Weight decay; of all parameters of the group, including norms and biases.
+        normalize_filters: As in `optim`.
+        args: Other arguments of the optimizer.
+        epochs: Epochs after which the parameters are not trained any more; the schedule of the learning rate is then
+            that of a run of so many epochs. By default they are trained to the end.
+    """
+
+    parameters: Annotated[tuple[Text, ...], AfterValidator(not_empty)]
+    name: Text | None = None
+    lr: PositiveNumber | None = None
+    momentum: Number | None = None
+    nesterov: Flag | None = None
+    weight_decay: NonNegativeNumber | None = None
+    normalize_filters: Flag | None = None
+    args: PlainValues | None = None
+    epochs: PositiveInteger | None = None
+
+    def optimizer(self, optim: Mapping[str, Any]) -> "OptimConfig":
+        """The optimizer of the group.
+
+        Args:
+            optim: The values of the config `optim`.
+
+        Raises:
+            SkipweaveError: The options do not fit together.
+        """
+        given = {name: value for name in _OF_GROUPS if (value := getattr(self, name)) is not None}
+        inherited = {name: optim[name] for name in _OF_GROUPS} if self.name in (None, optim["name"]) else {}
+        return OptimConfig(**{**inherited, **given})
+
+
+_OF_GROUPS = ("name", "lr", "momentum", "nesterov", "weight_decay", "normalize_filters", "args")
+
+
 class OptimConfig(Config):
     """The optimizer; the defaults are those of the papers for classification.
 
@@ -76,6 +124,10 @@ class OptimConfig(Config):
         accumulate: Batches per step, whose mean gradient is used, as for a batch of batch_size x accumulate images. The
             images of an incomplete last step of an epoch are dropped.
         args: Other arguments of the optimizer, such as betas, eps or ns_steps, with timm's defaults.
+        normalize_filters: Before each step, scale the weights of each convolution to a norm of sqrt(output channels).
+            For convolutions that a norm follows: their scale affects only the relative size of the steps.
+        groups: Parameters with an optimizer, learning rate or weight decay of their own, to which `layer_decay` does
+            not apply.
     """
 
     name: Annotated[Text, AfterValidator(_check_name)] = "sgd"
@@ -89,6 +141,8 @@ class OptimConfig(Config):
     clip_mode: Literal["norm", "value", "agc"] = "norm"
     accumulate: PositiveInteger = 1
     args: PlainValues = field(default_factory=dict)
+    normalize_filters: Flag = False
+    groups: tuple[ParameterGroup, ...] = ()
 
     @property
     def entry(self) -> OptimizerEntry:
@@ -128,6 +182,17 @@ class OptimConfig(Config):
                 )
             )
         return args
+
+    @field_validator("groups")
+    @classmethod
+    def _check_groups(cls, groups: tuple[ParameterGroup, ...], info: ValidationInfo) -> tuple[ParameterGroup, ...]:
+        problems: list[str] = []
+        for number, group in enumerate(groups if info.data.keys() >= set(_OF_GROUPS) else ()):
+            with noted_in(problems, f"[{number}]"):
+                group.optimizer(info.data)
+        if problems:
+            raise SkipweaveError(*problems)
+        return groups
 
 
 class ScheduleConfig(Config):

@@ -30,6 +30,8 @@ SMALLEST = {
     "seqresnet_k8_r4_n1": 1,
     "seqresnet_b22": 1,
     "vgg16n": 16,
+    "sparsenet_fast_64": 9,
+    "resnet9_fast": 9,
     "tutorial_mnist": 2,
 }
 

@@ -52,3 +52,39 @@ def test_mistakes_are_reported_together():
         "args: unknown argument 'epss' of adamw: did you mean eps?",
     ]
     assert [problem[: len(begin)] for problem, begin in zip(found, begins, strict=True)] == begins
+
+
+def test_groups_take_over_the_options_of_the_same_optimizer():
+    optim = OptimConfig(
+        "sgd",
+        lr=0.2,
+        momentum=0.5,
+        weight_decay=0.1,
+        groups=[
+            dict(parameters=["*.bias"], lr=0.4),
+            dict(parameters=["head.*"], name="muon", lr=0.3, normalize_filters=True, epochs=3),
+        ],
+    )
+    same, other = (group.optimizer(vars(optim)) for group in optim.groups)
+    assert same == OptimConfig("sgd", lr=0.4, momentum=0.5, weight_decay=0.1)
+    assert other == OptimConfig("muon", lr=0.3, normalize_filters=True)
+    assert validate(OptimConfig, as_plain(optim)) == optim
+
+
+def test_mistakes_in_groups_are_reported_together():
+    found = problems(
+        lr=0.2,
+        groups=[
+            dict(parameters=["*.bias"], name="adamw"),
+            dict(parameters=["*.bias"], momentum=2.0),
+            dict(parameters=["*.bias"], args={"dampning": 1}),
+        ],
+    )
+    begins = [
+        "groups: [0]: lr is None: should be given for adamw",
+        "groups: [1]: momentum is 2.0: ",
+        "groups: [2]: args: unknown argument 'dampning' of sgd: did you mean dampening?",
+    ]
+    assert [problem[: len(begin)] for problem, begin in zip(found, begins, strict=True)] == begins
+    (problem,) = problems(groups=[dict(parameters=[])])
+    assert problem.startswith("groups[0].parameters is ")

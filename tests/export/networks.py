@@ -42,6 +42,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "seqresnet_b": ("seqresnet_b_k16_r7_n1", dict(group_size=8, widening=1)),
     "seqresnext": ("seqresnext24", dict(units=1, group_size=8, subgroups=2, widths=(8, 16, 24, 32))),
     "vgg": ("vgg16n", dict(widths=(4, 6, 8, 12, 16), hidden=(20,))),
+    "fast": ("sparsenet_fast_64", dict(growth=4, **EXITS)),
+    "fast, sums": ("resnet9_fast", dict(growth=(4, 6, 8))),
     "vgg, sparse and narrower": (
         "vgg16n", dict(widths=(4, 6, 8, 12, 16), hidden=(20,), depth_multiplier=0.5, sparsify=0.5)
     ),

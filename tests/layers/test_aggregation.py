@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipweave.layers import Concat, ConcatRead, Sum, SumRead
+from skipweave.layers import Concat, ConcatRead, PostActivation, Sum, SumRead
 from skipweave.layers.aggregation import sum_nodes
 from tests.errors import raises
 
@@ -45,3 +45,16 @@ def test_sum_nodes_adds_from_first_to_last() -> None:
 def test_sums_need_equal_widths() -> None:
     with raises("widths", "[4, 3]"):
         Sum().reader([4, 3])
+
+
+def test_activated_nodes_are_read_as_they_are() -> None:
+    nodes = maps(3, 3)
+    concat, summed = (PostActivation(one, lambda width: nn.BatchNorm2d(width)) for one in (Concat(), Sum()))
+    for read in (concat.reader([3, 3]), concat.collector([3, 3])):
+        assert torch.equal(read(*nodes), torch.cat(nodes, 1))
+    assert torch.equal(summed.reader([3, 3])(*nodes), nodes[0] + nodes[1])
+    assert (concat.width([2, 3]), concat.is_running_sum()) == (5, False)
+    assert (summed.width([3, 3]), summed.is_running_sum()) == (3, True)
+    assert isinstance(concat.node(4), nn.BatchNorm2d)
+    with raises([2, 3]):
+        summed.width([2, 3])

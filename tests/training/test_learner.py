@@ -92,3 +92,20 @@ def test_any_non_finite_value_is_found(batch: tuple[torch.Tensor, torch.Tensor],
     }
     tensors[place][(0,) * tensors[place].dim()] = value
     assert not learner.is_finite()
+
+
+def test_groups_have_rates_and_epochs_of_their_own(batch: tuple[torch.Tensor, torch.Tensor]):
+    groups = [dict(parameters=["stem.*"], epochs=2), dict(parameters=["head.fc.*"], lr=0.2)]
+    learner = make(optim=OptimConfig(momentum=0.0, weight_decay=0.0, groups=groups), epochs=3)
+    stem, head = learner.network.stem.conv.weight, learner.network.head.fc.weight
+    for epoch in range(3):
+        learner.start_epoch(epoch)
+        learner.backward(*batch, [1.0])
+        before = [weight.detach().clone() for weight in (stem, head)]
+        gradients = [weight.grad for weight in (stem, head)]
+        learner.optimizer_step(0.05, {2: 0.03})
+        torch.testing.assert_close(head, before[1] - 0.1 * gradients[1])  # twice the rate of the others
+        if epoch < 2:
+            torch.testing.assert_close(stem, before[0] - 0.03 * gradients[0])
+    assert gradients[0] is None
+    assert torch.equal(stem, before[0])

@@ -1,7 +1,7 @@
 """The nn.Modules of which networks consist."""
 
 from skipweave.layers.activation_checkpointing import recompute
-from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Sum, SumRead
+from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, PostActivation, Sum, SumRead
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.cross_layer_aggregation import Cross, CrossConv, CrossRead
 from skipweave.layers.norm import (
@@ -18,12 +18,13 @@ from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning_stages import SpanningStages
 from skipweave.layers.stage import Stage
-from skipweave.layers.stem_and_head import CifarStem, Head, ImageNetStem, Stem
+from skipweave.layers.stem_and_head import CifarStem, Head, ImageNetStem, ScaledHead, Stem, WhiteningStem
 from skipweave.layers.transition import (
     BlockCompression,
     ConcatTransition,
     DilatedAvgPool,
     NormTransition,
+    PooledConv,
     carry_down,
 )
 from skipweave.layers.unit import (
@@ -61,9 +62,12 @@ __all__ = [
     "NormName",
     "NormTransition",
     "Opening",
+    "PooledConv",
+    "PostActivation",
     "RawSeqConv2d",
     "Read",
     "ResidualBlock",
+    "ScaledHead",
     "SeqConv2d",
     "SeqStage",
     "SpanningStages",
@@ -72,6 +76,7 @@ __all__ = [
     "Sum",
     "SumRead",
     "Unit",
+    "WhiteningStem",
     "basic_body",
     "bottleneck_body",
     "carry_down",

@@ -4,7 +4,7 @@ An aggregation defines what a unit's output passes to become a node, how the nod
 a unit's convolutions (the composite function's first BN-ReLU), and how a stage's output nodes become one tensor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -186,3 +186,40 @@ class Sum:
     def is_running_sum(self) -> bool:
         """True."""
         return True
+
+
+class PostActivation:
+    """Concatenation or summation of activated nodes: units end with norm and activation instead of beginning with them.
+
+    Args:
+        aggregation: How nodes are combined: `Concat` or `Sum`.
+        make_activation: Creates norm and activation of a node, given its number of channels.
+    """
+
+    def __init__(self, aggregation: Aggregation, make_activation: Callable[[int], nn.Module]) -> None:
+        self.aggregation = aggregation
+        self.make_activation = make_activation
+
+    def width(self, widths: Sequence[int]) -> int:
+        """Number of channels of the combined nodes.
+
+        Raises:
+            SkipweaveError: The widths of nodes to be summed differ.
+        """
+        return self.aggregation.width(widths)
+
+    def node(self, width: int) -> nn.Module:
+        """Norm and activation."""
+        return self.make_activation(width)
+
+    def reader(self, widths: Sequence[int]) -> nn.Module:
+        """Plain concatenation or sum."""
+        return self.aggregation.collector(widths)
+
+    def collector(self, widths: Sequence[int]) -> nn.Module:
+        """Plain concatenation or sum."""
+        return self.aggregation.collector(widths)
+
+    def is_running_sum(self) -> bool:
+        """Whether nodes are summed."""
+        return self.aggregation.is_running_sum()

@@ -1,7 +1,11 @@
 """Stems and the classifier head: the layers before the first and after the last stage."""
 
+from collections.abc import Iterable
+
+import torch
 from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
+from torch.nn import functional
 
 from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import conv3x3
@@ -52,6 +56,65 @@ class ImageNetStem(Stem):
         return self.norm(self.conv(x)).relu()
 
 
+class WhiteningStem(Stem):
+    """2x2 convolution without padding whose output channels are uncorrelated, then GELU (Page 2019, Jordan 2024).
+
+    The filters are the eigenvectors of the covariance of 2x2 patches, each divided by the square root of its
+    eigenvalue, and their negatives. They are not trained, but set by `whiten`; before, they are those of uncorrelated
+    patches of variance 1, single pixels. The bias is trained.
+
+    Args:
+        in_chans: Number of image channels; there are 8 times as many output channels.
+
+    Shape: (N, in_chans, H, W) to (N, 8 * in_chans, H - 1, W - 1).
+    """
+
+    _SIDE = 2
+
+    def __init__(self, in_chans: int) -> None:
+        values = in_chans * self._SIDE**2
+        super().__init__(in_chans, 2 * values, stride=1)
+        self.conv = nn.Conv2d(in_chans, 2 * values, self._SIDE)
+        self.conv.weight.requires_grad_(False)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        self._set_filters(torch.eye(values))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the whitened, activated patches."""
+        return functional.gelu(self.conv(x))
+
+    @torch.no_grad()
+    def whiten(self, batches: Iterable[Tensor], eps: float = 5e-4) -> None:
+        """Set the filters by the covariance of all patches of images; with fewer channels, those of largest variance.
+
+        Args:
+            batches: Normalized images, (N, in_chans, H, W) each.
+            eps: Added to the eigenvalues, which bounds the amplification of noise.
+
+        Raises:
+            SkipweaveError: There are no images.
+        """
+        values = self.conv.weight[0].numel()
+        count, sums = 0, torch.zeros(values, dtype=torch.float64)
+        products = torch.zeros(values, values, dtype=torch.float64)
+        for images in batches:
+            patches = functional.unfold(images.double().cpu(), self._SIDE).transpose(0, 1).flatten(1)
+            count += patches.shape[1]
+            sums += patches.sum(1)
+            products += patches @ patches.T
+        if not count:
+            raise SkipweaveError("cannot whiten patches: there are no images")
+        mean = sums / count
+        eigenvalues, eigenvectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+        self._set_filters((eigenvectors / (eigenvalues.clamp(min=0) + eps).sqrt()).T.flip(0))
+
+    @torch.no_grad()
+    def _set_filters(self, filters: Tensor) -> None:
+        kept = filters[: -(-len(self.conv.weight) // 2)]  # `depth_multiplier` may have narrowed or widened the stem
+        both = torch.cat([kept, -kept])[: len(self.conv.weight)]
+        self.conv.weight[: len(both)] = both.view(-1, *self.conv.weight.shape[1:])
+
+
 class Head(nn.Module):
     """Pooling, dropout and a linear classifier.
 
@@ -92,3 +155,23 @@ class Head(nn.Module):
         """Return logits, or the input of the classifier if `pre_logits`."""
         x = self.drop(self.pool(x))
         return x if pre_logits else self.fc(x)
+
+
+class ScaledHead(Head):
+    """Head without bias, whose initial weights have a standard deviation of 1, and whose logits are scaled down.
+
+    Logits are divided by the number of features (Jordan 2024).
+    """
+
+    def reset(self, num_classes: int, global_pool: str) -> None:
+        """Replace the pooling and the classifier."""
+        super().reset(num_classes, global_pool)
+        if num_classes:
+            self.fc = nn.Linear(self.hidden_size, num_classes, bias=False)
+            with torch.no_grad():
+                self.fc.weight /= self.fc.weight.std()
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits, or the input of the classifier if `pre_logits`."""
+        x = super().forward(x, pre_logits=True)
+        return x if pre_logits or not self.num_classes else self.fc(x) / self.hidden_size

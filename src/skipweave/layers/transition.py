@@ -97,6 +97,27 @@ class BlockCompression(nn.Module):
         return torch.cat([self.new(new), self.old(old)], dim=1)
 
 
+class PooledConv(nn.Module):
+    """Convolution, 2x2 max pool, norm and activation: the entry of a stage of activated nodes (`PostActivation`).
+
+    Args:
+        conv: The convolution.
+        activation: Norm and activation.
+
+    Shape: (N, C, H, W) to (N, width, H / 2, W / 2), with sides rounded down.
+    """
+
+    def __init__(self, conv: nn.Conv2d, activation: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+        self.pool = nn.MaxPool2d(2)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated map."""
+        return self.activation(self.pool(self.conv(x)))
+
+
 def carry_down(width: int) -> nn.Sequential:
     """1x1 convolution and 2x2 average pool with ceil mode, which carry one node down (Log-DenseNet V1)."""
     pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)

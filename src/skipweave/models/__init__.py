@@ -2,6 +2,7 @@
 
 from skipweave.models.delugenet import DelugeNet
 from skipweave.models.densenet_state_dict import from_densenet_layout
+from skipweave.models.fast_sparsenet import FastSparseNet
 from skipweave.models.fc_densenet import FCDenseNet, FCLogDenseNet
 from skipweave.models.kept_links import keep_links
 from skipweave.models.log_densenet import LogDenseNetV1, LogDenseNetV2
@@ -15,6 +16,7 @@ __all__ = [
     "DelugeNet",
     "FCDenseNet",
     "FCLogDenseNet",
+    "FastSparseNet",
     "LogDenseNetV1",
     "LogDenseNetV2",
     "PlainNet",

@@ -60,6 +60,8 @@ class ClassifierNet(nn.Module, ABC):
     """
 
     grad_checkpointing = False
+    #: Whether the stem has a feature map of its own, whatever the arguments.
+    pools_after_stem = False
 
     def __init__(
         self,
@@ -253,7 +255,7 @@ def _make_exits(stages: Sequence[Stage | SeqStage], exit_units: Sequence[int], l
     for unit in exit_units:
         stage, node = units[unit - 1]
         reader, width = stage.exit_reader(node)
-        exits[unit] = Exit(reader, Head(width, last.num_classes, global_pool=last.global_pool))
+        exits[unit] = Exit(reader, type(last)(width, last.num_classes, global_pool=last.global_pool))
     return exits
 
 

@@ -221,7 +221,8 @@ def _entry_point(
 def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Configuration of `features_only`: all maps, and timm's getter unless stages are an `nn.Sequential`."""
     stages = len(arguments.get("widths", range(3)))
-    indices = tuple(range(5 if arguments.get("stem") == "imagenet" else stages))
+    own = stages + getattr(network, "pools_after_stem", False)
+    indices = tuple(range(5 if arguments.get("stem") == "imagenet" else own))
     if issubclass(network, StagedNet):
         return dict(out_indices=indices, flatten_sequential=True)
     return dict(out_indices=indices, feature_cls="getter")

@@ -186,7 +186,7 @@ def _run(
         saved, _ = RunDirectory(resume).newest(check) if resume else (None, "")
         note = "no checkpoint yet: starting from the first step" if resume and not saved else ""
         learner = Learner(fabric, config, args, task)
-        state, start = first_state(config, saved, learner, description)
+        state, start = first_state(config, saved, learner, description, data)
         folder = _directory(stack, fabric, config, resume, report)
         if fabric.is_global_zero:
             with folder.writing():

@@ -1,21 +1,32 @@
 """The state in which a run starts: from a checkpoint, from the weights of another run, or from random weights."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
+from torch import Tensor
+
+from skipweave.data import epoch_loader
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.checkpoint.tensor_file import Saved
 from skipweave.training.checkpoint.weights_file import Description
 from skipweave.training.learner import EMA, NETWORK, Learner, check_moments
 from skipweave.training.run.records import CHECKPOINT
 from skipweave.training.starting_weights import starting_weights
+from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
+#: Training images from which a network may set weights that are not trained.
+IMAGES = 5000
+
 
 def first_state(
-    config: FitConfig, saved: Saved | None, learner: Learner, description: Description
+    config: FitConfig, saved: Saved | None, learner: Learner, description: Description, data: Data
 ) -> tuple[RunState, str]:
     """Load the network and the optimizer as the run starts or resumes.
+
+    A network with a method `initialize_from_images` that starts from random weights sets some of these by images.
 
     Returns:
         Where the run stands; and a line about the weights it starts from, empty if these are random or the run's own.
@@ -30,7 +41,23 @@ def first_state(
     if config.start or config.model.pretrained:
         tensors, note = starting_weights(config, description, learner.network)
         learner.network.load_state_dict(tensors)
+    elif hasattr(learner.network, "initialize_from_images"):
+        learner.network.initialize_from_images(_images(config, data))  # type: ignore[operator]
     return RunState(learner.task.metrics()), note
+
+
+def _images(config: FitConfig, data: Data) -> Iterator[Tensor]:
+    """Batches of random training images, not augmented but normalized; the same for all processes."""
+    batches = epoch_loader(
+        data.train,
+        data.eval_transform,
+        batch_size=min(config.batch_size, IMAGES),
+        seed=config.seed,
+        epoch=0,
+        shuffle=True,
+        workers=config.data.workers,
+    )
+    return (images for images, _ in islice(batches, -(-IMAGES // config.batch_size)))
 
 
 def check_same_network(saved: Saved, ours: Description) -> None:

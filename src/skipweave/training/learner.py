@@ -97,11 +97,19 @@ class Learner:
             self.density = self._densifier.prepare(self.network, self.optimizer, step)
 
     def start_epoch(self, epoch: int = 0) -> None:
-        """Set training mode, except for what is frozen, and whether to mix images in this epoch, counted from 0."""
+        """Set training mode, except for what is frozen, and whether to mix images in this epoch, counted from 0.
+
+        Parameters whose epochs are over get no gradients any more, which saves time. In several processes they do, as
+        these wait for the gradients of all parameters, but their learning rate is 0.
+        """
         self.heads.train()
         for module in self._frozen:
             module.eval()
         self._mixing = epoch < self._mixed_epochs
+        for group in self.optimizer.param_groups:
+            if group.get("epochs") and epoch >= group["epochs"] and self.fabric.world_size == 1:
+                for parameter in group["params"]:
+                    parameter.requires_grad_(False)
 
     def backward(self, images: Tensor, labels: Tensor, head_weights: Sequence[float], last: bool = True) -> Tensor:
         """Add the gradients of the loss of a batch to those of the step, without waiting for the device.
@@ -130,10 +138,16 @@ class Learner:
             self.fabric.backward(loss / self.optim.accumulate)
         return self.task.batch_sums(heads[-1].detach(), labels, loss)
 
-    def optimizer_step(self, lr: float) -> None:
-        """Update the weights with this learning rate, and their average, and release the gradients."""
+    def optimizer_step(self, lr: float, ending: Mapping[int, float] | None = None) -> None:
+        """Update the weights, and their average, and release the gradients.
+
+        Args:
+            lr: The learning rate.
+            ending: That of parameters which are not trained to the end, by the number of their epochs.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get("lr_scale", 1)
+            epochs = group.get("epochs")
+            group["lr"] = (ending[epochs] if ending and epochs else lr) * group.get("lr_scale", 1)
         if self.optim.clip_grad is not None:
             self.fabric.strategy.precision.unscale_gradients(self.optimizer)
             clip_gradients(self.optim, self.network)

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -65,15 +66,13 @@ class Loop:
         self.fabric = self.learner.fabric
         self.step_images = self.config.batch_size * self.config.optim.accumulate
         self.steps = steps_per_epoch(len(self.data.train), self.step_images, drop_last=True)
-        self.schedule = Schedule(
-            self.config.schedule,
-            self.config.optim.lr,
-            steps=self.steps,
-            epochs=self.config.epochs,
-            metric=self.state.metrics.metric,
+        make = partial(
+            Schedule, self.config.schedule, self.config.optim.lr, steps=self.steps, metric=self.state.metrics.metric
         )
+        self.schedule = make(epochs=self.config.epochs)
+        self.ending = {group.epochs: make(epochs=group.epochs) for group in self.config.optim.groups if group.epochs}
         for row in self.state.rows:
-            self.schedule.end_epoch(row)
+            self._end_epoch_of_schedules(row)
         self.buffer = StepBuffer(self.fabric, self.request)
 
     def run(self) -> None:
@@ -120,7 +119,7 @@ class Loop:
             self.learner.start_step(self.steps_done)
             torch.manual_seed(mix_seed(config.seed, state.epoch, state.step, self.fabric.global_rank))
             self.buffer.add(self.backward(batches, head_weights))
-            self.learner.optimizer_step(self.learning_rate(state.step))
+            self.learner.optimizer_step(self.learning_rate(state.step), self.ending_rates(state.step))
             state.count_step(self.learner.density)
             for callback in self.callbacks:
                 callback.on_step_end(state.epoch, state.step)
@@ -186,7 +185,7 @@ class Loop:
         )
         self._step_seconds.clear()
         state.finish_epoch(row)
-        self.schedule.end_epoch(row)
+        self._end_epoch_of_schedules(row)
         self.records.end_epoch(self.learner, state)
         for callback in self.callbacks:
             callback.on_epoch_end(row)
@@ -251,6 +250,15 @@ class Loop:
     def learning_rate(self, step: int) -> float:
         """Learning rate of a step of the present epoch."""
         return self.schedule(self.state.epoch * self.steps + step)
+
+    def ending_rates(self, step: int) -> dict[int, float]:
+        """Learning rates of parameters that are not trained to the end, by the number of their epochs."""
+        epoch, done = self.state.epoch, self.state.epoch * self.steps + step
+        return {epochs: schedule(done) if epoch < epochs else 0.0 for epochs, schedule in self.ending.items()}
+
+    def _end_epoch_of_schedules(self, row: EpochRow) -> None:
+        for schedule in (self.schedule, *self.ending.values()):
+            schedule.end_epoch(row)
 
     @property
     def steps_done(self) -> int:

@@ -19,7 +19,7 @@ from skipweave.training.compilation import check_compiler, check_units
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
 from skipweave.training.model_building import check_labels, check_network, enable_grad_checkpointing, sketch
-from skipweave.training.optimization.optimizers import check_layer_decay, check_optimizer
+from skipweave.training.optimization.optimizers import check_groups, check_layer_decay, check_optimizer
 from skipweave.training.split_notes import class_notes, shown, size_note, validation_note
 from skipweave.training.starting_weights import check_start
 from skipweave.training.tasks.metrics import Metric
@@ -68,6 +68,8 @@ def check_study_config(config: StudyConfig) -> None:
             network = _check_model(f"networks[{number}]", model, config)
             with noted_in(problems):
                 check_layer_decay(model.name, network, config.optim)
+            with noted_in(problems):
+                check_groups(model.name, network, config.optim)
             check_units(config.compile, model.name, network)
     _check_optimizer_and_device(config, problems)
     if problems:
@@ -89,6 +91,8 @@ def _check_training(config: FitConfig, network: nn.Module) -> None:
     name, problems = config.model.name, list[str]()
     with noted_in(problems):
         check_layer_decay(name, network, config.optim)
+    with noted_in(problems):
+        check_groups(name, network, config.optim)
     with noted_in(problems):
         check_units(config.compile, name, network)
     if config.grad_checkpointing:

@@ -30,6 +30,8 @@ FAMILIES = {
     "fc_densenet56": dict(units=(2, 2, 2), growth=4, stem_width=8),
     "fc_logdensenet103": dict(units=(2, 2, 2), growth=4),
     "vgg16n": dict(widths=(4, 4, 4, 4, 4), hidden=(8,)),
+    "sparsenet_fast_64": dict(units=2, growth=4, heads="stages"),
+    "resnet9_fast": dict(units=2, growth=4, topology="dense"),
 }
 NORMS = ["group", "layer"]
 CLASSIFIERS = [name for name in FAMILIES if not name.startswith("fc_")]

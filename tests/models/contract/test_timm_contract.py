@@ -33,12 +33,21 @@ SMALL = {
     "seqresnet_b_k16_r7_n1": dict(units=2, group_size=8, widening=1),
     "seqresnext24": dict(units=(2, 2, 3, 2), group_size=8, subgroups=2, widths=(16, 32, 64, 128)),
     "vgg16n": dict(widths=(4, 6, 8, 12, 16), hidden=(20,)),
+    "sparsenet_fast_64": dict(growth=(4, 6, 8)),
+    "resnet9_fast": dict(growth=(4, 6, 8), units=2, topology="dense"),
 }
 IMAGENET = ["densenet121_32", "sparsenet201_48", "logdensenet169_v1", "logdensenet169", "delugenet92", "seqresnext24"]
 DILATED = ["densenet121_32", "sparsenet201_48", "delugenet92"]
-WITHOUT_PROJ_DROP = ["preact_resnet110", "sparsenet_sum110", "delugenet146", "delugenet92", "vgg16n"]
+FAST = ["sparsenet_fast_64", "resnet9_fast"]
+STEM_MAP = [*IMAGENET, *FAST]  # the first feature map is the stem's
+WITHOUT_PROJ_DROP = ["preact_resnet110", "sparsenet_sum110", "delugenet146", "delugenet92", "vgg16n", *FAST]
 WITH_EXITS = [name for name in SMALL if name != "vgg16n"]
-REDUCTIONS = {"vgg16n": [1, 2, 4, 8, 16], **{name: [2, 4, 8, 16, 32] for name in IMAGENET}}
+REDUCTIONS = {
+    "vgg16n": [1, 2, 4, 8, 16],
+    "sparsenet_fast_64": [1, 2, 4, 8],
+    "resnet9_fast": [1, 2, 4, 8],
+    **{name: [2, 4, 8, 16, 32] for name in IMAGENET},
+}
 
 
 def small(name: str, **overrides: object) -> nn.Module:
@@ -116,7 +125,8 @@ def test_features_only(name: str) -> None:
     model = small(name, features_only=True).eval()
     maps = model(torch.randn(1, 3, 64, 64))
     assert [m.shape[1] for m in maps] == model.feature_info.channels()
-    assert [64 // m.shape[-1] for m in maps] == model.feature_info.reduction()
+    side = 63 if name in FAST else 64  # after stems without padding
+    assert [m.shape[-1] for m in maps] == [side // reduction for reduction in model.feature_info.reduction()]
     assert model.feature_info.reduction() == REDUCTIONS.get(name, [1, 2, 4])
     chosen = small(name, features_only=True, out_indices=(0, -1)).eval()
     assert [m.shape[1] for m in chosen(torch.randn(1, 3, 64, 64))] == [maps[0].shape[1], maps[-1].shape[1]]
@@ -143,7 +153,7 @@ def test_exits(name: str) -> None:
     torch.manual_seed(0)
     model = small(name, heads="stages").eval()
     x = images(model)
-    stages = len(model.feature_info) - (name in IMAGENET)
+    stages = len(model.feature_info) - (name in STEM_MAP)
     logits = list(model.forward_anytime(x))
     assert [tuple(out.shape) for out in logits] == [(2, model.num_classes)] * stages
     torch.testing.assert_close(logits[-1], model(x), rtol=0, atol=0)
@@ -181,7 +191,7 @@ def test_nothing_after_an_exit_is_computed(name: str) -> None:
         module.register_forward_hook(lambda *_, part=part: ran.add(part))
     next(model.forward_anytime(images(model)))
     units = [part for part, _ in model.named_modules() if re.fullmatch(r"stages\.(\d+\.)?units\.\d+", part)]
-    stages = len(model.feature_info) - (name in IMAGENET)
+    stages = len(model.feature_info) - (name in STEM_MAP)
     assert len(ran & set(units)) == (2 if name in IMAGENET else len(units) // stages)
     assert "exits.0" in ran
     assert not ran & {"exits.1", "norm", "head"}
@@ -192,7 +202,7 @@ def test_group_matcher_reaches_every_depth(name: str) -> None:
     model = small(name)
     coarse = timm.models.group_parameters(model, model.group_matcher(coarse=True))
     fine = timm.models.group_parameters(model, model.group_matcher())
-    stages = len(model.feature_info) - (name in IMAGENET)
+    stages = len(model.feature_info) - (name in STEM_MAP)
     assert len(coarse) == stages + 2
     assert stages + 2 < len(fine) <= 4 * stages + 2
     assert sum(map(len, fine.values())) == len(list(model.parameters()))

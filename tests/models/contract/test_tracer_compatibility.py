@@ -49,6 +49,7 @@ FAMILIES = {
     "fc_logdensenet103": dict(units=(2, 2, 2), growth=4, heads="last"),
     "tutorial_mnist": dict(widths=(4, 4), hidden=(8,), in_chans=3),
     "vgg16n": dict(widths=(4, 4, 4, 4, 4), hidden=(8,)),
+    "sparsenet_fast_64": dict(units=2, growth=4),
 }
 
 

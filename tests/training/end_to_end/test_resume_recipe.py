@@ -36,7 +36,14 @@ KINDS = {
         monitor="macro_f1",
     ),
     "muon": dict(
-        optim=OptimConfig("muon", lr=0.02, clip_grad=0.1, clip_mode="value", accumulate=2),
+        optim=OptimConfig(
+            "muon",
+            lr=0.02,
+            clip_grad=0.1,
+            clip_mode="value",
+            accumulate=2,
+            groups=[dict(parameters=["stem.*"], epochs=2), dict(parameters=["*.bias"], name="sgd", lr=0.1)],
+        ),
         schedule=ScheduleConfig("linear", warmup_epochs=1),
     ),
 }

@@ -53,7 +53,7 @@ def test_the_batches_of_a_step_are_consecutive(tiny: Tiny, monkeypatch: pytest.M
             yield images, labels
 
     monkeypatch.setattr(loop, "epoch_loader", watched)
-    monkeypatch.setattr(Learner, "optimizer_step", lambda self, lr: steps.append(len(sizes)))
+    monkeypatch.setattr(Learner, "optimizer_step", lambda self, *rates: steps.append(len(sizes)))
     config = tiny(epochs=1, batch_size=50, optim=OptimConfig(accumulate=4))
     fit(config)
     assert steps == [4, 8, 12]  # 738 images

@@ -16,6 +16,7 @@ from skipweave.training.checkpoint.optimizer_state import names_in_order, pack, 
 from skipweave.training.checkpoint.tensor_file import open_saved, save
 from skipweave.training.optimization.optimizer_profiles import available_optimizers, optimizer_entry
 from skipweave.training.optimization.optimizers import (
+    check_groups,
     check_layer_decay,
     check_optimizer,
     clip_gradients,
@@ -176,3 +177,94 @@ def test_groups_keep_what_they_count():
     take_steps(network, optimizer, seed=1)
     _, _, groups = pack(optimizer, names_in_order(optimizer, network))
     assert json.loads(json.dumps(groups)) == [{"step": 3}, {"step": 3}]
+
+
+def test_groups_step_as_separate_optimizers_do():
+    """The filters by Muon, biases by SGD, the rest by AdamW."""
+    config = OptimConfig(
+        "adamw",
+        lr=0.01,
+        weight_decay=0.1,
+        groups=[
+            dict(parameters=["0.weight"], name="muon", lr=0.02, momentum=0.6),
+            dict(parameters=["*.bias"], name="sgd", lr=0.03, momentum=0.5, weight_decay=0.2),
+        ],
+    )
+    ours, theirs = small_network(), small_network()
+    optimizer = make_optimizer(config, ours)
+    take_steps(ours, optimizer, seed=1)
+    named = dict(theirs.named_parameters())
+    biases = [named[name] for name in ("0.bias", "1.bias", "4.bias")]
+    rest = [dict(params=[named["4.weight"]]), dict(params=[named["1.weight"]], weight_decay=0.0)]
+    separate = [
+        torch.optim.AdamW(rest, lr=0.01, weight_decay=0.1),
+        timm.optim.create_optimizer_v2([named["0.weight"]], "muon", lr=0.02, momentum=0.6, weight_decay=1e-4),
+        SGD(biases, lr=0.03, momentum=0.5, nesterov=True, weight_decay=0.2),
+    ]
+    torch.manual_seed(1)
+    for _ in range(3):
+        theirs.zero_grad()
+        theirs(torch.randn(5, 3, 4, 4)).square().sum().backward()
+        for each in separate:
+            each.step()
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter, named[name], rtol=1e-6, atol=1e-8)
+    scales = {group["lr_scale"] for group in optimizer.param_groups if "lr_scale" in group}
+    assert scales == {2.0, 3.0}
+
+
+def test_groups_continue_exactly_from_their_state():
+    config = OptimConfig(
+        "muon", lr=0.02, normalize_filters=True, groups=[dict(parameters=["*.bias"], name="adamw", lr=0.01, epochs=2)]
+    )
+    network = small_network()
+    optimizer = make_optimizer(config, network)
+    take_steps(network, optimizer, seed=1)
+    names = names_in_order(optimizer, network)
+    again = deepcopy(network)
+    other = make_optimizer(config, again)
+    unpack(other, names, *deepcopy(pack(optimizer, names)))
+    take_steps(network, optimizer, seed=2)
+    take_steps(again, other, seed=2)
+    pairs = zip(network.parameters(), again.parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_the_first_matching_group_has_a_parameter():
+    groups = [dict(parameters=["4.bias", "1.*"], lr=0.1), dict(parameters=["*.bias"], lr=0.2)]
+    network = small_network()
+    network[1].weight.requires_grad_(False)
+    optimizer = make_optimizer(OptimConfig(groups=groups), network)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    members = [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
+    assert members[-2:] == [["1.bias", "4.bias"], ["0.bias"]]
+    assert sorted(name for group in members[:-2] for name in group) == ["0.weight", "4.weight"]
+    assert [name for name, p in network.named_parameters() if not p.requires_grad] == ["1.weight"]
+
+
+def test_groups_without_parameters_raise():
+    config = OptimConfig(groups=[dict(parameters=["*.bias"]), dict(parameters=["4.bias"]), dict(parameters=["5.*"])])
+    with raises("4.bias", "5.*"):
+        check_groups("net", small_network(), config)
+
+
+def test_filters_are_scaled_before_the_step():
+    """Muon as in airbench94: momentum, three Newton-Schulz steps on the matrix of outputs by all else."""
+    args = dict(ns_steps=3, ns_coefficients="original", adjust_lr_fn=None)
+    config = OptimConfig("muon", lr=0.1, momentum=0.6, nesterov=True, weight_decay=0, normalize_filters=True, args=args)
+    filters = nn.Conv2d(5, 6, 3, bias=False)
+    optimizer = make_optimizer(config, filters)
+    expected, momentum = filters.weight.detach().clone(), torch.zeros_like(filters.weight)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        gradient = filters.weight.grad = torch.randn_like(filters.weight)
+        momentum = 0.6 * momentum + gradient
+        direction = (gradient + 0.6 * momentum).flatten(1)
+        direction /= direction.norm()
+        for _ in range(3):
+            gram = direction @ direction.T
+            direction = 3.4445 * direction + (-4.775 * gram + 2.0315 * gram @ gram) @ direction
+        expected *= 6**0.5 / expected.norm()
+        expected -= 0.1 * direction.view_as(expected)
+        optimizer.step()
+    torch.testing.assert_close(filters.weight, expected, rtol=0, atol=0.02)  # timm's iteration is in bfloat16

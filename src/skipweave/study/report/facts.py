@@ -5,7 +5,7 @@ from pathlib import Path
 
 from skipweave.data import ImageDataset, SegmentationDataset
 from skipweave.study.results import Network
-from skipweave.training import LossConfig
+from skipweave.training import LossConfig, OptimConfig, ScheduleConfig
 from skipweave.training.tasks.task import Data
 from skipweave_config.plain_files import read_json
 from skipweave_config.study_config import StudyConfig
@@ -43,15 +43,17 @@ def _size(images: ImageDataset | SegmentationDataset | None) -> str:
 
 
 def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
-    optim, schedule = config.optim, config.schedule
-    milestones = ", ".join(f"{milestone:.0%}" for milestone in schedule.milestones)
-    falls = f", times {schedule.gamma:g} after {milestones} of the steps" if milestones else ""
-    momentum = f"{'Nesterov ' if optim.nesterov else ''}momentum {optim.momentum:g}"
-    decay = f", times {schedule.decay:g} an epoch" if schedule.decay < 1 else ""
+    optim = config.optim
+    groups = [
+        (f"optimizer of {', '.join(group.parameters)}", f"{_optimizer(own)}, learning rate {own.lr:g}")
+        for group in optim.groups
+        for own in [group.optimizer(vars(optim))]
+    ]
     lines = [
         ("epochs", f"{config.epochs}, in batches of {config.batch_size}"),
-        ("optimizer", f"{_OPTIMIZERS[optim.name]}, {momentum}, weight decay {optim.weight_decay:g}"),
-        ("learning rate", f"{optim.lr:g}{falls}{decay}"),
+        ("optimizer", _optimizer(optim)),
+        *groups,
+        ("learning rate", f"{optim.lr:g}{_schedule(config.schedule)}"),
         ("loss", _loss(config.loss)),
         ("seeds", ", ".join(map(str, config.seeds))),
         ("precision", config.precision),
@@ -63,6 +65,25 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
     ]
     lines += [("densification", "; ".join(densified))] if densified else []
     return [*lines, ("equal cost", _matching(config, networks))]
+
+
+def _optimizer(optim: OptimConfig) -> str:
+    momentum = f", {'Nesterov ' if optim.nesterov else ''}momentum {optim.momentum:g}" if optim.momentum else ""
+    return f"{_OPTIMIZERS.get(optim.name, optim.name)}{momentum}, weight decay {optim.weight_decay:g}"
+
+
+def _schedule(schedule: ScheduleConfig) -> str:
+    warmup = (
+        f", warm-up of {schedule.warmup_epochs:g} epoch{'s' * (schedule.warmup_epochs != 1)}"
+        if schedule.warmup_epochs
+        else ""
+    )
+    if schedule.name != "step":
+        return f"{warmup}, {schedule.name} to {schedule.min_lr:g}"
+    milestones = ", ".join(f"{milestone:.0%}" for milestone in schedule.milestones)
+    falls = f", times {schedule.gamma:g} after {milestones} of the steps" if milestones else ""
+    decay = f", times {schedule.decay:g} an epoch" if schedule.decay < 1 else ""
+    return f"{warmup}{falls}{decay}"
 
 
 def _loss(loss: LossConfig) -> str:

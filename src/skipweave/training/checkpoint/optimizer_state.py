@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-_IN_CONFIG = ("params", "lr", "lr_scale", "initial_lr")
+_IN_CONFIG = ("params", "lr", "lr_scale", "initial_lr", "epochs")
 
 
 def names_in_order(optimizer: Optimizer, network: nn.Module) -> list[str]:

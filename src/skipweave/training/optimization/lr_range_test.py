@@ -76,7 +76,7 @@ def lr_range_test(
     args = arguments_for(config.model.name, config.model.args, data)
     check_before(config, args, data)
     learner = Learner(fabric, config, args, task_for(data, config.loss))
-    first_state(config, None, learner, Description.of(config.model.name, args, data))
+    first_state(config, None, learner, Description.of(config.model.name, args, data), data)
     learner.start_epoch()
     batches, weights = _batches(config, data), learner.loss_weights(0)
     rates: list[float] = []
