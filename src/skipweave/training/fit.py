@@ -19,6 +19,7 @@ from skipweave.training.checkpoint.run_state import best_row
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
 from skipweave.training.compilation import as_begun, resolve
+from skipweave.training.cpu_memory import keep_freed_memory
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
 from skipweave.training.freezing import freeze
@@ -165,6 +166,7 @@ def _run(
     datasets: Mapping[str, Any] | None,
 ) -> _End:
     """Do the work of one process; what it returns must be as simple as what Fabric sends between processes."""
+    keep_freed_memory(fabric.device)
     if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
         if begun.read_summary():
             return str(begun.path), None
