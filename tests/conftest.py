@@ -102,6 +102,14 @@ def run_command() -> Iterator[CommandRunner]:
 
 
 @pytest.fixture(scope="session")
+def real_data():
+    """Folder of the real MNIST and CIFAR-10, in the layouts of torchvision."""
+    if "SKIPWEAVE_DATA" not in os.environ:
+        pytest.skip("needs real data: set SKIPWEAVE_DATA to a folder with MNIST/ and cifar-10-batches-py/")
+    return Path(os.environ["SKIPWEAVE_DATA"])
+
+
+@pytest.fixture(scope="session")
 def make_pairs():
     """Write random images and masks of the values 0, 1 and 2 to two folders."""
 

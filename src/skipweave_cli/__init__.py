@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "predict": Command("predict the classes or segmentation masks of images", "PredictOptions", "predict:predict"),
     "export": Command("export a trained model to ONNX, timm or the Hugging Face Hub", "ExportOptions", "export:export"),
+    "publish": Command("measure a run's model and write it as pretrained weights", "PublishOptions", "publish:publish"),
     "study": Command("train and compare several models, with a report", "StudyOptions", "study:study"),
     "bench": Command("measure the speed of models beside others", "BenchOptions", "bench:bench"),
     "env": Command("versions, processor, and implementation of channel-sparse convolutions", "EnvOptions", "env:env"),

@@ -1,5 +1,6 @@
 """Options of the commands. A field without default is a positional argument, as is one that is marked POSITIONAL."""
 
+import re
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,9 +44,11 @@ class ModelsOptions(Config):
 
     Attributes:
         filter: Part of a name, or a pattern such as "sparsenet*"; all models by default.
+        pretrained: Whether to list pretrained weights, with the test error of those that ship with skipweave.
     """
 
     filter: Annotated[Text, POSITIONAL] = ""
+    pretrained: Flag = False
 
 
 class ShowOptions(Config):
@@ -252,11 +255,14 @@ class PruneLinksOptions(Config):
 class PredictOptions(Config):
     """Predict the classes of images, or their segmentation masks.
 
+    Without --run and --model, a classifier that ships with skipweave predicts one of the ten classes of CIFAR-10.
+
     Attributes:
         images: Image files, or directories of images.
         run: Run directory, finished or not.
-        model: A weights file instead, such as a run's model.safetensors; an exported .onnx or .xml file; or
-            hf-hub:USER/REPO[@REVISION], whose model.safetensors is downloaded from the Hugging Face Hub.
+        model: Weights instead: the name of some that ship with skipweave (`skipweave models --pretrained`); a weights
+            file, such as a run's model.safetensors; an exported .onnx or .xml file; or hf-hub:USER/REPO[@REVISION],
+            whose model.safetensors is downloaded from the Hugging Face Hub.
         top: Number of classes to print per image.
         threshold: Least probability of a predicted class, where images have any number of labels.
         output: A new .csv or .json file for the predicted classes and the probability of every class; for segmentation
@@ -288,9 +294,14 @@ class PredictOptions(Config):
     @field_validator("model")
     @classmethod
     def _check_model(cls, model: Path | None, info: ValidationInfo) -> Path | None:
-        if "run" in info.data and (info.data["run"] is None) == (model is None):
-            raise ValueError("should be left out with --run" if model else "give --run or --model")
+        if info.data.get("run") and model:
+            raise ValueError("should be left out with --run")
         return model
+
+    @property
+    def uses_default(self) -> bool:
+        """Whether the default classifier predicts."""
+        return not (self.run or self.model)
 
 
 class ExportOptions(Config):
@@ -318,6 +329,42 @@ class ExportOptions(Config):
     weights: Weights = "float32"
     which: Which = "best"
     root: FilePath | None = None
+
+
+class PublishOptions(Config):
+    """Measure the model of a finished run on its test images, and write it as pretrained weights with a model card.
+
+    The result is a directory MODEL.TAG as of `skipweave export --formats timm`, with float16 weights. In the package's
+    directory of weights, which is the default, they ship with skipweave.
+
+    Attributes:
+        run: Run directory.
+        tag: Tag of the weights, such as cifar10.
+        commit: Commit of skipweave that trained the model.
+        device: Machine that trained it, such as "2 cores of an AMD EPYC 9B45".
+        data_terms: Origin of the dataset and terms of its use.
+        output: Directory for MODEL.TAG; that of the package by default.
+        which: Checkpoint of the run: `best` by the monitored metric, or `last`.
+        root: Directory of the run's dataset, if it has moved.
+    """
+
+    run: FilePath
+    tag: Text = ""
+    commit: Text = ""
+    device: Text = ""
+    data_terms: Text = ""
+    output: FilePath | None = None
+    which: Literal["best", "last"] = "best"
+    root: FilePath | None = None
+
+    @field_validator("tag", "commit", "device", "data_terms")
+    @classmethod
+    def _check_given(cls, text: str, info: ValidationInfo) -> str:
+        if not text.strip():
+            raise ValueError("should be given")
+        if info.field_name == "tag" and not re.fullmatch("[a-z0-9_]+", text):
+            raise ValueError("should be lower-case letters, digits and _")
+        return text
 
 
 class BenchOptions(Config):

@@ -201,6 +201,8 @@ def _tree(
             printed = True
         elif syntax.config and name == _FILES and text:
             files.append(Path(text))
+        elif text is None and option and plain_hint(option.hint) is bool:
+            _set(tree, option.name.split("."), True)
         elif text is None and (option or name in syntax.flags):
             problems.append(f"{name.removeprefix('--')} has no value: usage: {name} VALUE")
         elif text is not None and option:

@@ -79,13 +79,16 @@ def _crop_pct(crop: int, resize: int) -> float:
     return crop_pct
 
 
-def model_card(description: Description, parameters: int, metrics: Mapping[str, str]) -> str:
+def model_card(
+    description: Description, parameters: int, metrics: Mapping[str, str], *, place: str = "hf-hub:USER/REPOSITORY"
+) -> str:
     """Build the model card, `README.md` of a repository on the Hub.
 
     Args:
         description: Description of the network.
         parameters: Number of learnable parameters.
-        metrics: Values with their units, by metric and split; may be empty.
+        metrics: Values with their units, by metric and split, and other facts; may be empty.
+        place: Name under which timm and skipweave load the weights.
     """
     images = description.preprocessing
     size = f"{images.crop}x{images.crop} pixels" if images.crop else "any size"
@@ -108,6 +111,7 @@ def model_card(description: Description, parameters: int, metrics: Mapping[str, 
         table=table,
         loading=_LOADING[ours],
         imports="import skipweave\n" if ours else "",
+        place=place,
     )
 
 
@@ -155,12 +159,12 @@ tags:
 ```python
 {imports}import timm
 
-model = timm.create_model("hf-hub:USER/REPOSITORY", pretrained=True).eval()
+model = timm.create_model("{place}", pretrained=True).eval()
 ```
 
 skipweave loads class names and preprocessing from the header of `model.safetensors`:
 
 ```bash
-skipweave predict picture.png --model hf-hub:USER/REPOSITORY
+skipweave predict picture.png --model {place}
 ```
 """

@@ -1,15 +1,14 @@
-"""Download of weights from the Hugging Face Hub."""
+"""Local paths of weights: those of the package, and those downloaded from the Hugging Face Hub."""
 
 import re
 from pathlib import Path
 
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.shipped_weights import WEIGHTS_FILE, shipped_weights
 
 HUB = "hf-hub:"
 """Prefix of repositories on the Hub, as in timm."""
 
-WEIGHTS_FILE = "model.safetensors"
-"""File of weights in a repository, and in a run directory."""
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 
 
@@ -20,16 +19,18 @@ def local_weights(place: Path) -> Path:
     `skipweave.training.load_weights`.
 
     Args:
-        place: `hf-hub:USER/REPO`, `hf-hub:USER/REPO@REVISION`, or a path, which is returned as it is.
+        place: `hf-hub:USER/REPO`, `hf-hub:USER/REPO@REVISION`, the name of weights of the package, such as
+            `sparsenet_fast_64.cifar10`, or a path, which is returned as it is.
 
     Raises:
-        SkipweaveError: The repository name is invalid, or the file cannot be downloaded.
+        SkipweaveError: The repository name is invalid, the file cannot be downloaded, or the package's is damaged.
 
     >>> local_weights(Path("runs/sparsenet40_12_digits_1/model.safetensors")).name
     'model.safetensors'
     """
     if not str(place).startswith(HUB):
-        return place
+        shipped = None if place.exists() else shipped_weights().get(str(place))
+        return shipped.verified() if shipped else place
     named = _NAME.fullmatch(str(place).removeprefix(HUB))
     if not named:
         raise SkipweaveError(f"{place}: expected {HUB}USER/REPO, or {HUB}USER/REPO@REVISION")

@@ -64,17 +64,20 @@ class WhiteningStem(Stem):
     patches of variance 1, single pixels. The bias is trained.
 
     Args:
-        in_chans: Number of image channels; there are 8 times as many output channels.
+        in_chans: Number of image channels.
+        width: Number of output channels; all filters and their negatives are 8 * in_chans, the default. Fewer are those
+            of largest variance, more repeat them.
 
-    Shape: (N, in_chans, H, W) to (N, 8 * in_chans, H - 1, W - 1).
+    Shape: (N, in_chans, H, W) to (N, width, H - 1, W - 1).
     """
 
     _SIDE = 2
 
-    def __init__(self, in_chans: int) -> None:
+    def __init__(self, in_chans: int, width: int | None = None) -> None:
         values = in_chans * self._SIDE**2
-        super().__init__(in_chans, 2 * values, stride=1)
-        self.conv = nn.Conv2d(in_chans, 2 * values, self._SIDE)
+        width = 2 * values if width is None else width
+        super().__init__(in_chans, width, stride=1)
+        self.conv = nn.Conv2d(in_chans, width, self._SIDE)
         self.conv.weight.requires_grad_(False)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
         self._set_filters(torch.eye(values))
@@ -85,7 +88,7 @@ class WhiteningStem(Stem):
 
     @torch.no_grad()
     def whiten(self, batches: Iterable[Tensor], eps: float = 5e-4) -> None:
-        """Set the filters by the covariance of all patches of images; with fewer channels, those of largest variance.
+        """Set the filters by the covariance of all patches of images.
 
         Args:
             batches: Normalized images, (N, in_chans, H, W) each.
@@ -110,9 +113,11 @@ class WhiteningStem(Stem):
 
     @torch.no_grad()
     def _set_filters(self, filters: Tensor) -> None:
-        kept = filters[: -(-len(self.conv.weight) // 2)]  # `depth_multiplier` may have narrowed or widened the stem
-        both = torch.cat([kept, -kept])[: len(self.conv.weight)]
-        self.conv.weight[: len(both)] = both.view(-1, *self.conv.weight.shape[1:])
+        width = len(self.conv.weight)  # not `self.width`: `depth_multiplier` may have narrowed or widened the stem
+        kept = filters[: -(-width // 2)]
+        both = torch.cat([kept, -kept])
+        repeated = both.repeat(-(-width // len(both)), 1)[:width]
+        self.conv.weight.copy_(repeated.view_as(self.conv.weight))
 
 
 class Head(nn.Module):

@@ -49,6 +49,8 @@ class FastSparseNet(StagedNet):
         entry_width: Number of channels of node 0, per stage. None is the growth in the first stage and twice that in
             the others, or the growth in all stages if nodes are summed.
         transition_kernel: Side of the kernels of the transitions, 1 or 3.
+        stem_width: Number of filters of the stem. It does not depend on `in_chans`, so that weights can be adapted to
+            other channels; 24 are all that whiten color images. With more than 3 channels, 8 * in_chans are all.
         num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads`, `drop_rate` and
             `norm_layer`.
 
@@ -69,6 +71,7 @@ class FastSparseNet(StagedNet):
         aggregation: Literal["concat", "sum"] = "concat",
         entry_width: PerStage | None = None,
         transition_kernel: Literal[1, 3] = 1,
+        stem_width: int = 24,
         num_classes: int = 10,
         in_chans: int = 3,
         global_pool: str = "max",
@@ -82,6 +85,7 @@ class FastSparseNet(StagedNet):
         growths = check.per_stage("growth", growth, _STAGES)
         check.one_of("aggregation", aggregation, ["concat", "sum"])
         check.one_of("transition_kernel", transition_kernel, [1, 3])
+        check.integer("stem_width", stem_width)
         if entry_width is None:
             entry_width = growths if aggregation == "sum" else (growths[0], *(2 * width for width in growths[1:]))
         entries = check.per_stage("entry_width", entry_width, _STAGES)
@@ -94,7 +98,7 @@ class FastSparseNet(StagedNet):
         topologies = check.topologies(topology, lengths)
         check.done()
 
-        stem = WhiteningStem(in_chans)
+        stem = WhiteningStem(in_chans, stem_width)
         transition = conv3x3 if transition_kernel == 3 else conv1x1
         combine = Sum() if aggregation == "sum" else Concat()
         post_activation = PostActivation(combine, partial(_norm_gelu, norm_layer=norm))

@@ -12,9 +12,10 @@ from torch import nn
 
 from skipweave.models.classifier import ClassifierNet, StagedNet
 from skipweave.models.encoder_decoder import EncoderDecoder, encoder_statistics, is_encoder_decoder, parse
-from skipweave.models.published_weights import PUBLISHED
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import misplaced_file, nearest
+from skipweave_config.published_weights import PUBLISHED
+from skipweave_config.shipped_weights import shipped_weights
 
 # Arguments of timm's builder.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
@@ -64,7 +65,7 @@ def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
 
 
 def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, Any] | None = None) -> None:
-    """Check that a model has pretrained weights.
+    """Check that a model has pretrained weights, and that those of the package are not damaged.
 
     Args:
         name: Name of a registered model, ours or timm's, with a tag or without; or `smp:DECODER:ENCODER`, whose
@@ -73,7 +74,7 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
         overlay: Values that replace some of it, likewise.
 
     Raises:
-        SkipweaveError: It has none, or no such tag.
+        SkipweaveError: It has none, or no such tag; or their file is missing or damaged.
     """
     if is_encoder_decoder(name):
         name = parse(name).timm_model
@@ -93,6 +94,9 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
             f"{name} has no pretrained weights: "
             + (f"{model} has {', '.join(own)}" if own else f"of skipweave's models these have: {', '.join(ours)}")
         )
+    for weights in shipped_weights(model).values():
+        if str(weights.file) == cfg.file:
+            weights.verified()
 
 
 def pretrained_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -140,11 +144,27 @@ def register_variants(
     for name, arguments in variants.items():
         if timm.is_model(name):
             raise SkipweaveError(f"a model named {name!r} is registered already: choose another name")
-        tags: dict[str, Any] = {f"{name}.{tag}": {**cfg, **entries} for tag, entries in PUBLISHED.get(name, {}).items()}
-        cfgs |= generate_default_cfgs(tags or {name: dict(cfg)})
+        cfgs |= generate_default_cfgs(_cfgs_by_tag(name, cfg))
         entry_point = _entry_point(network, name, dict(arguments), filter_fn)
         setattr(module, name, register_model(entry_point))
         _VARIANTS[name] = dict(arguments)
+
+
+def _cfgs_by_tag(name: str, cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Timm's `pretrained_cfg` by name and tag; the default has the model's own number of classes and channels.
+
+    If no weights have these, the default, marked by `*`, has no weights.
+    """
+    tags = {f"{name}.{tag}": {**cfg, **entries} for tag, entries in PUBLISHED.get(name, {}).items()}
+    tags |= {each.name: {**cfg, **each.pretrained_cfg} for each in shipped_weights(name).values()}
+    own = [key for key, value in tags.items() if _classes_and_channels(value) == _classes_and_channels(cfg)]
+    if not own:
+        return {**tags, f"{name}.*": dict(cfg)}
+    return {own[0]: tags[own[0]], **tags}  # the first one
+
+
+def _classes_and_channels(cfg: Mapping[str, Any]) -> tuple[int, int]:
+    return cfg["num_classes"], cfg["input_size"][0]
 
 
 def cifar_cfg(paper: str) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def _fitted(start: Start, ours: Description, network: nn.Module) -> tuple[dict[s
 
 def _pretrained(ours: Description) -> Start:
     network = build_network(ours.model, _without_topology(ours), pretrained=True)
-    return Start.of(f"pretrained weights of {ours.model}", network)
+    classes = getattr(network, "pretrained_cfg", {}).get("label_names") or ()
+    return Start.of(f"pretrained weights of {ours.model}", network, tuple(classes))
 
 
 def check_start(place: Path) -> None:

@@ -21,6 +21,7 @@ from skipweave_cli.output_files import make_room
 from skipweave_cli.predicted_masks import write_masks
 from skipweave_cli.tables import MOST_LINES, complain, new_table, print_table, say
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.shipped_weights import default_classifier
 
 
 def predict(options: PredictOptions) -> int:
@@ -34,6 +35,8 @@ def predict(options: PredictOptions) -> int:
     """
     output = options.output
     network, description = _network(options)
+    if options.uses_default:
+        say(_about_default(description))
     _check_output(options, description)
     paths = [path for place in options.images for path in list_images(place)]
     network = _placed(network, description, options)
@@ -67,8 +70,19 @@ def _network(options: PredictOptions) -> tuple[nn.Module, Description]:
     if options.run:
         network, _, description = load_run(options.run)
         return network, description
-    path = local_weights(options.model or Path())
+    path = default_classifier().verified() if options.uses_default else local_weights(options.model or Path())
     return load_exported(path, options.engine, options.precision) if path.suffix in ENDINGS else load_weights(path)
+
+
+def _about_default(description: Description) -> str:
+    """What the default classifier predicts, and how well."""
+    shipped = default_classifier()
+    facts, side = shipped.facts, description.preprocessing.crop
+    value = facts.text(facts.value(augmented=False))
+    return (
+        f"{shipped.name}, trained on {facts.data}: one of {len(description.classes)} classes for images resized to "
+        f"{side}x{side} pixels; test {facts.label} {value}"
+    )
 
 
 def _check_output(options: PredictOptions, description: Description) -> None:

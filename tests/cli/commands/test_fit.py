@@ -191,7 +191,7 @@ def test_an_unreadable_image_is_reported_and_the_others_are_classified(run: Path
         (["fit", "--data.name", "cifar10", "--data.root", "/nowhere"], ["/nowhere"]),
         (["test", "/nowhere"], ["/nowhere"]),
         (["predict", "/nowhere.png", "--run", "/nowhere"], ["/nowhere"]),
-        (["predict", "a.png"], ["model", None]),
+        (["predict", "a.png", "--run", "a", "--model", "b"], ["model", "'b'", "--run"]),
     ],
 )
 def test_invalid_values_are_rejected(words: list[str], named: list[object], rejects: Rejects):

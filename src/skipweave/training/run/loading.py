@@ -118,7 +118,7 @@ def load_data(config: DataConfig, root: Path | None = None, datasets: Mapping[st
         SkipweaveError: The data is missing or damaged; if it has moved, with the option that gives its directory.
     """
     try:
-        return load(_moved(config, root) if root else config, datasets=datasets)
+        return load(moved(config, root) if root else config, datasets=datasets)
     except SkipweaveError as error:
         old = config.root or config.labels
         if root or not old or old.expanduser().exists():
@@ -128,11 +128,11 @@ def load_data(config: DataConfig, root: Path | None = None, datasets: Mapping[st
         ) from error
 
 
-def _moved(config: DataConfig, root: Path) -> DataConfig:
+def moved(config: DataConfig, root: Path) -> DataConfig:
     """The same dataset in another directory, with class list and table of labels if they were in the old one."""
     old = config.root or (config.labels.parent if config.labels else None)
 
-    def moved(path: Path | None) -> Path | None:
+    def in_root(path: Path | None) -> Path | None:
         return root / path.relative_to(old) if path and old and path.is_relative_to(old) else path
 
-    return replace(config, root=root, classes=moved(config.classes), labels=moved(config.labels))
+    return replace(config, root=root, classes=in_root(config.classes), labels=in_root(config.labels))

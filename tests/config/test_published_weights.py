@@ -11,8 +11,8 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 import skipweave
-from skipweave.models.published_weights import PUBLISHED
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.published_weights import PUBLISHED
 
 TAGS = [(model, tag) for model, tags in PUBLISHED.items() for tag in tags]
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

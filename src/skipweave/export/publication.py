@@ -1,0 +1,193 @@
+"""A run's model as weights that ship with the package: float16, measured, with timm's config and a model card."""
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from skipweave.data import ClassificationData
+from skipweave.engines import EngineNet, load_openvino, model_files
+from skipweave.export.exported_network import to_onnx
+from skipweave.export.timm_folder import hub_config, model_card
+from skipweave.inference.calibration import calibration_images
+from skipweave.inference.evaluation import Outputs, evaluate_images
+from skipweave.inference.test_time_augmentation import TestTimeAugmentation
+from skipweave.models import arguments_of, list_models
+from skipweave.training import METRICS, Description, RunSummary
+from skipweave.training.checkpoint.weights_file import save_weights
+from skipweave.training.model_building import count_parameters
+from skipweave.training.run.loading import RunImages
+from skipweave.training.tasks.metrics import TOP1_ERROR
+from skipweave_config.errors import SkipweaveError
+from skipweave_config.shipped_weights import ENTRY, Facts, Result
+
+SAMPLE = 20
+"""Test images of each class whose metric is stored as that of the split `sample`."""
+
+LICENSE = "apache-2.0"
+
+_FREE = ("num_classes", "in_chans", "drop_rate")  # arguments in which a run may differ from the registered model
+
+
+def check_publishable(description: Description) -> None:
+    """Check that a registered name stands for a run's model, so that its weights load by name.
+
+    Raises:
+        SkipweaveError: The model is not one of skipweave's, or has other arguments than its name.
+    """
+    name = description.model
+    if name not in list_models():
+        raise SkipweaveError(f"the run's model is {name}: expected one that `skipweave models` lists")
+    own = json.loads(json.dumps(arguments_of(name)))
+    args = json.loads(json.dumps(dict(description.args)))
+    if other := {key: value for key, value in args.items() if key not in _FREE and own.get(key) != value}:
+        raise SkipweaveError(
+            f"the run's model is {name} with {other}: expected the arguments of a registered model; register a variant "
+            "with these first"
+        )
+
+
+def half_precision(network: nn.Module) -> dict[str, Tensor]:
+    """State dict with parameters in float16; buffers, such as running statistics, are as they are.
+
+    Raises:
+        SkipweaveError: A parameter is too large for float16.
+    """
+    parameters = {name for name, _ in network.named_parameters()}
+    state = {name: tensor.half() if name in parameters else tensor for name, tensor in network.state_dict().items()}
+    if large := [name for name in parameters if not state[name].isfinite().all()]:
+        raise SkipweaveError(f"{', '.join(sorted(large))}: values are not finite in float16")
+    return state
+
+
+def measure(run: RunImages, description: Description, *, int8: bool) -> tuple[str, list[Result]]:
+    """Evaluate a run's model on its validation and test images as trained, in float16, and in int8 by OpenVINO.
+
+    Args:
+        run: Network and test images.
+        description: Description of the network.
+        int8: Whether to measure int8, calibrated on training images.
+
+    Returns:
+        Name of the metric, `top1_error` where there is one, else that of the run; and the results.
+    """
+    rounded = deepcopy(run.network)
+    rounded.load_state_dict(half_precision(run.network))
+    networks = {"float32": run.network, "float16": rounded}
+    if int8:
+        images = calibration_images(replace(run, images=run.data.train))
+        files, _ = model_files(to_onnx(run.network, description), ["openvino"], "int8", images)
+        networks["int8"] = EngineNet(load_openvino((files["model.xml"], files["model.bin"])))
+    measured = [
+        each
+        for split in ("validation", "test")
+        for weights, network in networks.items()
+        for each in _results(replace(run, network=network), split, weights)
+    ]
+    return measured[0][0], [result for _, result in measured]
+
+
+def _results(run: RunImages, split: str, weights: str) -> Iterator[tuple[str, Result]]:
+    """Name of the metric and results of a split, plain and with test-time augmentation; none if there are no images."""
+    images = run.data.splits[split]
+    if images is None:
+        return
+    classified = isinstance(run.data, ClassificationData)
+    augmentations: tuple[TestTimeAugmentation, ...] = ("none", "flip_shift" if classified else "flip")
+    for tta in augmentations:
+        outputs = Outputs() if isinstance(run.data, ClassificationData) and not run.data.multi_label else None
+        *_, metrics = evaluate_images(replace(run, images=images), accelerator="cpu", tta=tta, outputs=outputs)
+        values = metrics.compute()
+        name = TOP1_ERROR.name if TOP1_ERROR.name in values else metrics.metric.name
+        yield name, Result(split, weights, tta, round(values[name], 4), metrics.images)
+        if outputs and split == "test":
+            chosen = first_of_each_class(outputs.labels)
+            wrong = outputs.logits[chosen].argmax(1) != outputs.labels[chosen]
+            yield name, Result("sample", weights, tta, round(100 * wrong.double().mean().item(), 4), len(chosen))
+
+
+def first_of_each_class(labels: Tensor, count: int = SAMPLE) -> Tensor:
+    """Indices of the first images of each class, by class.
+
+    Args:
+        labels: Class indices, (N,).
+        count: Number of images of each class, if there are as many.
+
+    >>> first_of_each_class(torch.tensor([1, 0, 0, 1, 0]), 2)
+    tensor([1, 2, 0, 3])
+    """
+    return torch.cat([(labels == label).nonzero().flatten()[:count] for label in labels.unique()])
+
+
+def write_weights(path: Path, network: nn.Module, description: Description) -> tuple[str, int]:
+    """Write the float16 weights with their description.
+
+    Returns:
+        sha256 and size in bytes of the file.
+    """
+    save_weights(path, half_precision(network), description)
+    content = path.read_bytes()
+    return sha256(content).hexdigest(), len(content)
+
+
+def facts_of(summary: RunSummary, metric: str, results: list[Result], written: tuple[str, int], **given: str) -> Facts:
+    """The facts of a finished run.
+
+    Args:
+        summary: Of the run.
+        metric: Name of the measured metric.
+        results: Of `measure`.
+        written: Of `write_weights`.
+        **given: Other fields of `Facts`.
+    """
+    return Facts(
+        sha256=written[0],
+        bytes=written[1],
+        metric=metric,
+        label=METRICS[metric].label,
+        unit=METRICS[metric].unit,
+        results=tuple(results),
+        seed=summary.seed,
+        epochs=summary.epochs,
+        hours=round(summary.train_seconds / 3600, 2),
+        **given,
+    )
+
+
+def shipped_config(network: nn.Module, description: Description, facts: Facts) -> str:
+    """Timm's `config.json` with the facts."""
+    config = hub_config(network, description)
+    config["pretrained_cfg"]["license"] = LICENSE
+    return json.dumps({**config, ENTRY: asdict(facts)}, indent=2) + "\n"
+
+
+def shipped_card(network: nn.Module, description: Description, facts: Facts, name: str) -> str:
+    """The model card, with the facts.
+
+    Args:
+        network: The network.
+        description: Its description.
+        facts: Its facts.
+        name: MODEL.TAG.
+    """
+    results = {_title(facts, each): facts.text(each.value) for each in facts.results if each.split != "sample"}
+    others = {
+        "size": f"{facts.bytes:,} bytes, parameters in float16",
+        "sha256": f"`{facts.sha256}`",
+        "recipe": f"`config.yaml`, {facts.epochs} epochs, seed {facts.seed}",
+        "trained by": f"skipweave at commit `{facts.commit}`, {facts.hours:g} hours on {facts.device}",
+        "license": LICENSE,
+        "terms of the data": facts.data_terms,
+    }
+    return model_card(description, count_parameters(network), {**results, **others}, place=name)
+
+
+def _title(facts: Facts, result: Result) -> str:
+    weights = f"{result.weights}, OpenVINO" if result.weights == "int8" else result.weights
+    augmented = "" if result.tta == "none" else f", test-time augmentation {result.tta}"
+    return f"{facts.label}, {result.split} images, {weights}{augmented}"

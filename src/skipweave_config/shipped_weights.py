@@ -1,0 +1,198 @@
+"""Weights that ship with the package, read from their files without torch.
+
+`skipweave/weights/MODEL.TAG/` is a directory as `skipweave export --formats timm` writes it, with float16 weights, and
+`Facts` in `config.json`. `skipweave publish` writes it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from skipweave_config.errors import SkipweaveError
+from skipweave_config.validation import validate_json
+
+FOLDER = Path(__file__).parents[1] / "skipweave" / "weights"
+
+DEFAULT_CLASSIFIER = "sparsenet_fast_64.cifar10"
+"""Weights of `skipweave predict` without `--run` and `--model`."""
+
+WEIGHTS_FILE = "model.safetensors"
+"""File of weights in a run directory, in a repository on the Hub, and here."""
+
+ENTRY = "skipweave"
+"""Key of `Facts` in `config.json`."""
+
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measured metric.
+
+    Attributes:
+        split: `validation`, `test`, or `sample`, the first 20 test images of each class.
+        weights: `float32`, as trained; `float16`, as shipped; or `int8`, quantized and run by OpenVINO.
+        tta: Test-time augmentation, as for `skipweave test --tta`.
+        value: Value of the metric.
+        images: Number of images.
+    """
+
+    split: str
+    weights: str
+    tta: str
+    value: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What weights are, beyond timm's config.
+
+    Attributes:
+        sha256: Of the file of weights.
+        bytes: Size of the file.
+        metric: Name of the metric of `results`, such as `top1_error`.
+        label: Its name in text.
+        unit: Its unit.
+        results: Measured values.
+        data: Name of the training dataset.
+        data_terms: Origin of the dataset and terms of its use.
+        seed: Of the run.
+        epochs: Of the run.
+        commit: Commit of skipweave that trained the network.
+        device: Machine that trained the network.
+        hours: Wall-clock hours of training.
+    """
+
+    sha256: str
+    bytes: int
+    metric: str
+    label: str
+    unit: str
+    results: tuple[Result, ...]
+    data: str
+    data_terms: str
+    seed: int
+    epochs: int
+    commit: str
+    device: str
+    hours: float
+
+    def value(self, split: str = "test", weights: str = "float16", *, augmented: bool = False) -> float | None:
+        """Value of the metric, with test-time augmentation or without; None if it was not measured."""
+        chosen = (each for each in self.results if (each.split, each.weights) == (split, weights))
+        return next((each.value for each in chosen if (each.tta != "none") == augmented), None)
+
+    def text(self, value: float | None) -> str:
+        """A value with its unit; empty for None."""
+        return "" if value is None else f"{value:.2f} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class ShippedWeights:
+    """Weights that ship with the package.
+
+    Attributes:
+        folder: Their directory, named MODEL.TAG.
+        config: timm's config.
+        facts: What else is known of them.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    facts: Facts
+
+    @property
+    def name(self) -> str:
+        """MODEL.TAG."""
+        return self.folder.name
+
+    @property
+    def model(self) -> str:
+        """Name of the registered model."""
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """Tag of the weights."""
+        return self.name.partition(".")[2]
+
+    @property
+    def file(self) -> Path:
+        """The file of weights; `verified` checks it."""
+        return self.folder / WEIGHTS_FILE
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """Entries of timm's `pretrained_cfg`, which loads the local file."""
+        facts, config = self.facts, self.config
+        entries = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in config["pretrained_cfg"].items()
+        }
+        return {
+            **entries,
+            "file": str(self.file),
+            "num_classes": config["num_classes"],
+            "label_names": tuple(config["label_names"]),
+            "description": f"trained on {facts.data}; test {facts.label} {facts.text(facts.value())}",
+            "notes": tuple(
+                f"{key}: {value}" for key, value in asdict(facts).items() if key not in ("results", "label", "unit")
+            ),
+        }
+
+    def verified(self) -> Path:
+        """The file of weights, after its checksum was compared.
+
+        Raises:
+            SkipweaveError: It is missing or damaged.
+        """
+        try:
+            content = self.file.read_bytes()
+        except OSError as error:
+            raise SkipweaveError(
+                f"the weights {self.name} cannot be read: {self.file}: {error.strerror}; install skipweave again"
+            ) from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.facts.sha256:
+            raise SkipweaveError(
+                f"the weights {self.name} are damaged: {self.file} has sha256 {found}, expected {self.facts.sha256}; "
+                "install skipweave again"
+            )
+        return self.file
+
+
+def shipped_weights(model: str = "*") -> dict[str, ShippedWeights]:
+    """The weights that ship with the package, by name.
+
+    Args:
+        model: Name of a registered model; all by default.
+
+    Raises:
+        SkipweaveError: The package is damaged.
+    """
+    return {path.parent.name: _read(path) for path in sorted(FOLDER.glob(f"{model}.*/{_CONFIG}"))}
+
+
+def default_classifier() -> ShippedWeights:
+    """The weights of `DEFAULT_CLASSIFIER`.
+
+    Raises:
+        SkipweaveError: The package has none, or is damaged.
+    """
+    shipped = shipped_weights().get(DEFAULT_CLASSIFIER)
+    if shipped is None:
+        raise SkipweaveError(
+            f"no default model: this version of skipweave has no weights {DEFAULT_CLASSIFIER}; give --run or --model"
+        )
+    return shipped
+
+
+def _read(path: Path) -> ShippedWeights:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return ShippedWeights(path.parent, config, validate_json(Facts, config[ENTRY], f"{path}: {ENTRY}"))
+    except (OSError, ValueError, KeyError) as error:
+        raise SkipweaveError(f"damaged file: {path} ({error!r}); install skipweave again") from error
