@@ -136,8 +136,13 @@ def test_a_nested_option_is_found_by_its_last_part(option: str, meant: str):
         fit(option, "1")
 
 
-def test_a_prediction_needs_a_run_or_weights():
-    assert_each_reports(problems(options.PredictOptions, "a.png"), ("--run", "--model"))
+def test_true_or_false_needs_no_value():
+    assert fit("--grad_checkpointing").config.grad_checkpointing
+    assert fit("--freeze_norms", "--epochs", "3").config.freeze_norms
+    assert not fit("--grad_checkpointing", "false").config.grad_checkpointing
+
+
+def test_a_prediction_is_by_a_run_or_by_weights():
     both = problems(options.PredictOptions, "a.png", "--run", "runs/a", "--model", "a.safetensors")
     assert_each_reports(both, ("model", "a.safetensors", "--run"))
 
@@ -195,7 +200,7 @@ def test_a_resumed_run_brings_its_config(tmp_path: Path):
         (["--devices", "99999"], ["devices", 99999]),
         (["--data.crop", "wide"], ["data.crop", "'wide'"]),
         (["--schedule.milestones", "half"], ["schedule.milestones[0]", "'half'"]),
-        (["--grad_checkpointing"], ["grad_checkpointing"]),
+        (["--epochs"], ["epochs"]),
         (["--config"], ["config"]),
         (["--print_config=yes"], ["--print_config"]),
         (["--model.args", "3"], ["model.args", 3]),
