@@ -102,6 +102,14 @@ def test_stems_of_another_width_are_whitened(alpha: float) -> None:
     torch.testing.assert_close(part[: 2 * kept], torch.cat([whole[:kept], whole[12 : 12 + kept]]))
 
 
+def test_filters_of_images_with_fewer_channels_are_repeated() -> None:
+    model = skipweave.create_model("sparsenet_fast_64", growth=4, in_chans=1)
+    model.initialize_from_images([images()[:, :1]])
+    filters = model.stem.conv.weight
+    assert filters.shape == (24, 1, 2, 2)
+    assert torch.equal(filters, filters[:8].repeat(3, 1, 1, 1))
+
+
 def test_whitening_needs_images() -> None:
     with raises("no images"):
         WhiteningStem(3).whiten([])

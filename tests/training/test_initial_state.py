@@ -37,7 +37,7 @@ def fast(tiny: Callable[..., FitConfig]) -> FitConfig:
 
 def test_the_stem_whitens_the_training_images(fast: FitConfig):
     summary = fit(replace(fast, epochs=1))
-    data, stem = load(fast.data), WhiteningStem(1)
+    data, stem = load(fast.data), WhiteningStem(1, 24)
     images = torch.stack([data.eval_transform(data.train[index][0]) for index in range(len(data.train))])
     stem.whiten([images])
     saved = open_saved(RunDirectory(summary.run_dir).weights).tensors()[WEIGHT]
