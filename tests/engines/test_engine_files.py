@@ -1,7 +1,6 @@
 """Files of models for engines."""
 
 import importlib.util
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 import skipweave
-from skipweave.engines import FILES, load_onnx, load_openvino, onnx_model
+from skipweave.engines import FILES, load_onnx, load_openvino
 from tests.errors import raises
 
 
@@ -75,13 +74,6 @@ def test_networks_of_timm_are_exported(tmp_path: Path):
             torch.testing.assert_close(output, network(images), rtol=1e-4, atol=1e-4)
 
 
-def test_a_fixed_batch_size_is_in_the_model(network: nn.Module):
-    session = load_onnx(onnx_model(network, (3, 32, 32), batch=2).content, threads=1)
-    assert session(torch.zeros(2, 3, 32, 32))[0].shape == (2, 10)
-    with raises("onnxruntime", "(3, 3, 32, 32)"):
-        session(torch.zeros(3, 3, 32, 32))
-
-
 @pytest.mark.parametrize(
     ("arguments", "values"),
     [
@@ -124,14 +116,6 @@ def test_missing_packages_are_reported_first(
     with raises(*lost, f"skipweave[{extra}]"):
         skipweave.export_model(network, tmp_path / "none", **arguments)
     assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.parametrize(("package", "extra"), [("openvino", "openvino"), ("onnxruntime", "export")])
-def test_missing_engines_are_reported(package: str, extra: str, monkeypatch: pytest.MonkeyPatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
-    with raises(package, f"skipweave[{extra}]"):
-        (load_openvino if package == "openvino" else load_onnx)(b"")
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
@@ -179,12 +163,3 @@ def test_networks_that_cannot_be_exported_are_rejected(given: nn.Module, values:
     with raises(*values):
         skipweave.export_model(given, tmp_path, input_size=(3, 8, 8))
     assert given.training == training
-
-
-def test_a_session_runs_in_several_threads(network: nn.Module):
-    session = load_openvino(onnx_model(network, (3, 32, 32)).content, threads=1)
-    batches = [torch.randn(2, 3, 32, 32) for _ in range(8)]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda images: session(images)[0], batches))
-    for images, output in zip(batches, found, strict=True):
-        torch.testing.assert_close(output, session(images)[0], rtol=0, atol=0)
