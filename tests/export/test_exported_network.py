@@ -209,6 +209,12 @@ def test_models_without_a_description_raise(tmp_path: Path):
         load_exported(tmp_path / "model.onnx")
 
 
+def test_classes_of_one_name_raise():
+    _, description = trained("no batch norms")
+    with raises("classes", "heron"):
+        replace(description, classes=("heron", "stork", "heron", "ibis"))
+
+
 def test_metadata_have_whether_images_have_several_labels(made_before: Trained):
     network, description = made_before
     model = to_onnx(network, replace(description, multi_label=True))

@@ -253,8 +253,8 @@ def _check_guards(program: torch.export.ExportedProgram) -> None:
     finite = [size for size in program.range_constraints.values() if size.upper.is_Integer]
     limits = [f"a size of {size.lower} to {size.upper}" for size in finite]
     if guards or limits:
-        told = re.sub(r"L\[\S+\]\.size\(\)", "images.shape", ", ".join([*guards, *limits]))
-        raise ValueError(f"it branches on the batch or image size ({told}): give a fixed one")
+        found = re.sub(r"L\[\S+\]\.size\(\)", "images.shape", ", ".join([*guards, *limits]))
+        raise ValueError(f"it branches on the batch or image size ({found}): give a fixed one")
 
 
 def _name_sizes(graph: Any) -> None:
