@@ -43,7 +43,10 @@ def assert_computes(session: Session, network: nn.Module, images: Tensor) -> Non
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
 
 
-@pytest.fixture(params=[(load, threads) for load in (load_onnx, load_openvino) for threads in (1, 2)], ids=str)
+@pytest.fixture(
+    params=[(load, threads) for load in (load_onnx, load_openvino) for threads in (1, 2)],
+    ids=lambda pair: f"{pair[0].__name__}-{pair[1]}",
+)
 def load(request: pytest.FixtureRequest) -> Load:
     load, threads = request.param
     return partial(load, threads=threads)
