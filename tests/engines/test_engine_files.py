@@ -226,7 +226,7 @@ def modes(network: object) -> list[bool]:
         (Named(3, 2, 1).eval(), ["Named", "dict", "tensor"]),
         (partly_training(), ["Sequential", "1.0", "eval()"]),
         (torch.relu, ["builtin_function_or_method", "torch.nn.Module"]),
-        (Branching(lambda maps, x: maps * 2 if len(x) == 1 else maps), ["onnxruntime", 0.001]),
+        (Branching(lambda maps, x: maps * 2 if x.shape[0] == 1 else maps), ["onnxruntime", 0.001]),
         (Branching(lambda maps, x: maps * 2 if x.shape[0] > 5 else maps), ["Branching", "images.shape[0] <= 5"]),
         (Branching(lambda maps, x: maps * 2 if x.shape[0] == 4 else maps), ["Branching", "images.shape[0] != 4"]),
         (Branching(lambda maps, x: maps.mean((2, 3)).squeeze()), ["Branching", "(1, 3, 8, 8)", "(2,)"]),
