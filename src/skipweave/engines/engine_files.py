@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -99,12 +98,8 @@ def export_model(
     made = onnx_model(model, size, name=type(model).__name__, batch=batch, dynamic_size=dynamic_size, metadata=metadata)
     files, _ = model_files(made, formats, weights, images)
     place.mkdir(parents=True, exist_ok=True)
-    write_together({place / name: partial(_write, content) for name, content in files.items()})
+    write_together({place / name: content for name, content in files.items()})
     return tuple(place / name for name in files)
-
-
-def _write(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
 
 
 def check_formats(formats: Sequence[Format], weights: Weights, *, calibrated: bool) -> None:

@@ -47,22 +47,20 @@ def write_text(path: Path, text: str, errors: str = "backslashreplace") -> None:
         temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+def write_together(writers: Mapping[Path, bytes | Callable[[Path], object]]) -> None:
     """Write files that belong together: all are written before the first takes its name, and old ones are removed.
 
     Args:
-        writers: By path, functions that write the file to a given temporary path; in the order of the final renaming.
+        writers: By path, the content or a function that writes the file to a given temporary path; in the order of the
+            final renaming.
     """
     with ExitStack() as stack:
         for path, write in reversed(list(writers.items())):  # a stack is unwound from its end
             temporary = stack.enter_context(replacing(path))
-            write(temporary)
+            if isinstance(write, bytes):
+                temporary.write_bytes(write)
+            else:
+                write(temporary)
             sync(temporary)
         for path in writers:
             path.unlink(missing_ok=True)  # after a kill no file belongs to others than the next

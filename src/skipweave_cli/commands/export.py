@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from skipweave_cli.tables import say
 from skipweave_cli.training_display import metrics_text
 from skipweave_config.errors import SkipweaveError
 
-Writer = Callable[[Path], object]
+Writer = bytes | Callable[[Path], object]
 
 _TIMM = ("model.safetensors", "config.json", "README.md")
 
@@ -90,8 +89,8 @@ def _for_timm(network: nn.Module, description: Description, metrics: Mapping[str
     card = model_card(description, count_parameters(network), metrics)
     return {
         "model.safetensors": lambda path: save_weights(path, network.state_dict(), description),
-        "config.json": lambda path: path.write_text(config, encoding="utf-8"),
-        "README.md": lambda path: path.write_text(card, encoding="utf-8"),
+        "config.json": config.encode(),
+        "README.md": card.encode(),
     }
 
 
@@ -107,11 +106,7 @@ def _for_engines(
         say(f"{name}, {', '.join(model.outputs)}: {comparison}")
     if options.weights != "float32" and run.is_dir():
         _say_metrics(options, files)
-    return {name: partial(_write, content) for name, content in files.items()}
-
-
-def _write(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
+    return {**files}
 
 
 def _say_metrics(options: ExportOptions, files: Mapping[str, bytes]) -> None:
