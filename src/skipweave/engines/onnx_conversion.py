@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from skipweave.tracing.example_inputs import InputSize
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.printable import printable
 
-_MANY = 1025  # batch sizes for which guards are checked
+_MANY = 1025  # batch sizes for which a program is checked
 _BATCH = 2  # of the example; torch.export takes 1 as fixed
 _DYNAMIC = {0: "batch", 2: "height", 3: "width"}
 
@@ -231,7 +231,7 @@ def _export(network: nn.Module, example: Tensor, outputs: tuple[str, ...], dynam
     """Export the model without torch's metadata, which includes local file names."""
     plain = _LogitsFirst(engine_form(network, tuple(example.shape[1:])))
     program = torch.export.export(plain, (example,), dynamic_shapes=(dict.fromkeys(dynamic, Dim.DYNAMIC),))
-    _check_guards(program, example)
+    _check_sizes(program, example, batches=range(1, _MANY) if 0 in dynamic else ())
     made = torch.onnx.export(program, input_names=[INPUT], output_names=outputs, verbose=False)
     assert made is not None
     model = made.model_proto
@@ -244,26 +244,22 @@ def _export(network: nn.Module, example: Tensor, outputs: tuple[str, ...], dynam
     return model
 
 
-def _check_guards(program: torch.export.ExportedProgram, example: Tensor) -> None:
+def _check_sizes(program: torch.export.ExportedProgram, example: Tensor, batches: Iterable[int]) -> None:
     """Check that a program is the network's for images of any number and any larger size.
 
     Raises:
         ValueError: It is not, as the network branches on the batch or image size.
     """
-    shape = tuple(example.shape)
-    written = [re.sub(r"L\[\S+\]\.size\(\)", "shape", guard) for guard in getattr(program, "_guards_code", ())]
-    guards = [guard for guard in written if "shape[0]" in guard and not _holds_for_all_batches(guard, shape)]
     finite = [size for size in program.range_constraints.values() if size.upper.is_Integer]
-    limits = [f"a size of {size.lower} to {size.upper}" for size in finite]
-    if guards or limits:
-        found = ", ".join([*guards, *limits]).replace("shape", "images.shape")
-        raise ValueError(f"it branches on the batch or image size ({found}): give a fixed one")
-
-
-def _holds_for_all_batches(guard: str, shape: tuple[int, ...]) -> bool:
-    """Whether a guard that torch has written is true at the example's size; those of numbers of elements are."""
-    code = compile(guard, "guard", "eval")
-    return all(eval(code, {"math": math, "shape": (batch, *shape[1:])}) for batch in range(1, _MANY))
+    problems = [f"a size of {size.lower} to {size.upper}" for size in finite]
+    guards = getattr(program.module(), "_guards_fn", nn.Identity())  # raises at other sizes
+    try:
+        for batch in batches:
+            guards(torch.empty(batch, *example.shape[1:], device="meta"))
+    except AssertionError as guard:
+        problems.append(str(guard))
+    if problems:
+        raise ValueError(f"it branches on the batch or image size ({', '.join(problems)}): give a fixed one")
 
 
 def _name_sizes(graph: Any) -> None:
