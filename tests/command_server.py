@@ -86,8 +86,8 @@ def trace(path):
         write(images)
         return backward(self, images, *rest)
 
-    def stepped(self, lr):
-        optimizer_step(self, lr)
+    def stepped(self, *rates):
+        optimizer_step(self, *rates)
         write(torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()]), "\n")
 
     def write(tensor, end=" "):

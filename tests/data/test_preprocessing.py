@@ -72,6 +72,8 @@ def test_it_can_be_pickled_after_use():
         ({"resize": None}, ("crop", 32, "resize", None)),
         ({"resize": 0}, ("resize", 0)),
         ({"std": [0, 1, 1]}, ("std", (0.0, 1.0, 1.0))),
+        ({"std": [float("nan"), 1, 1]}, ("std", "nan")),
+        ({"mean": [0, float("inf"), 0]}, ("mean", "inf")),
         ({"range": [1, 0]}, ("range", [1.0, 0.0])),
     ],
 )

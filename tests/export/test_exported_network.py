@@ -136,8 +136,8 @@ def test_any_engine_checks(lost: tuple[str, ...], runtime: str, made_before: Tra
     monkeypatch.setattr(Session, "forward", lambda self, images: ran.append(self.runtime) or real(self, images))
     leave_out(monkeypatch, *lost)
     to_onnx(*made_before)
-    assert len(ran) == 1
-    assert ran[0].startswith(runtime)
+    assert len(ran) == 2  # one image, and five
+    assert all(name.startswith(runtime) for name in ran)
 
 
 @pytest.mark.parametrize("off", [1.01, torch.nan])
@@ -171,12 +171,13 @@ def test_names_that_cannot_be_encoded_are_replaced(made_before: Trained):
     assert json.loads(metadata["classes"]) == ["\ud800", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("ending", [".onnx", ".xml"])
+@pytest.mark.parametrize("ending", [".onnx", ".ONNX", ".xml", ".XML"])
 def test_exported_files_load_with_their_description(ending: str, tmp_path: Path):
     network, description = trained("sparsenet")
     description = replace(description, data="12")  # text that is also JSON
     for name, content in model_files(to_onnx(network, description), ("onnx", "openvino"))[0].items():
-        (tmp_path / name).write_bytes(content)
+        path = tmp_path / name
+        path.with_suffix(ending if path.suffix in ending.lower() else path.suffix).write_bytes(content)
     loaded, found = load_exported(tmp_path / f"model{ending}")
     assert found == description
     images = torch.randn(2, 3, 32, 32)
@@ -186,6 +187,10 @@ def test_exported_files_load_with_their_description(ending: str, tmp_path: Path)
 
 
 def test_files_that_engines_cannot_load_raise(tmp_path: Path):
+    (tmp_path / "model.xml").touch()
+    with raises("model.xml", "model.bin"):
+        load_exported(tmp_path / "model.xml")
+    (tmp_path / "model.bin").touch()
     for name in ("model.onnx", "model.xml"):
         (tmp_path / name).write_bytes(b"no model")
         with raises("cannot load"):
@@ -202,6 +207,12 @@ def test_models_without_a_description_raise(tmp_path: Path):
     export_model(nn.Conv2d(3, 2, 1).eval(), tmp_path, input_size=(3, 8, 8))
     with raises("damaged", "model.onnx"):
         load_exported(tmp_path / "model.onnx")
+
+
+def test_classes_of_one_name_raise():
+    _, description = trained("no batch norms")
+    with raises("classes", "heron"):
+        replace(description, classes=("heron", "stork", "heron", "ibis"))
 
 
 def test_metadata_have_whether_images_have_several_labels(made_before: Trained):

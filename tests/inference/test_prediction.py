@@ -90,6 +90,26 @@ def test_a_color_photograph_of_any_size_is_classified(trained: tuple[torch.nn.Mo
     assert sum(prediction.probabilities.values()) == pytest.approx(1)
 
 
+def test_non_finite_outputs_are_a_problem_of_their_image(
+    trained: tuple[torch.nn.Module, Description], scans: list[Path]
+):
+    network, description = trained
+
+    def half(images: torch.Tensor) -> torch.Tensor:
+        logits = network(images)
+        logits[1:] = torch.nan
+        return logits
+
+    made = torch.nn.Module()
+    made.forward = half
+    first, *others = predict(made, description, scans)
+    assert first.classes
+    assert not first.problem
+    for prediction in others:
+        assert_reports(prediction.problem, prediction.path, "finite")
+        assert (prediction.classes, prediction.probabilities) == ((), {})
+
+
 def test_an_unreadable_image_does_not_stop_the_others(trained: tuple[torch.nn.Module, Description], scans: list[Path]):
     scans[1].write_bytes(b"no image")
     first, second, *_ = predict(*trained, scans)

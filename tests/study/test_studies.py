@@ -27,6 +27,8 @@ def test_studies_are_found():
         "cifar10",
         "mnist",
         "patterns_mnist",
+        "patterns_cifar10",
+        "patterns_resnet",
         "distance_cifar10",
         "distance_digits",
         "log_densenet_one_change",

@@ -129,7 +129,7 @@ def test_a_non_finite_loss_stops_the_run(tiny: Tiny, monkeypatch: pytest.MonkeyP
 
 def test_non_finite_weights_are_not_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        Learner, "optimizer_step", lambda self, lr: next(self.network.parameters()).data.fill_(torch.inf)
+        Learner, "optimizer_step", lambda self, *rates: next(self.network.parameters()).data.fill_(torch.inf)
     )
     config = tiny(checkpoint_every=1)
     with raises("step 1", "weight"):

@@ -51,6 +51,8 @@ class Preprocessing:
                 f"{self.channels} channels have {len(self.mean)} means and {len(self.std)} standard deviations: "
                 f"expected one of each per channel"
             )
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise SkipweaveError(f"mean is {self.mean} and std {self.std}: expected finite values")
         if min(self.std, default=0.0) <= 0:
             raise SkipweaveError(f"std is {self.std}: expected std above 0")
         if self.range and not -math.inf < self.range[0] < self.range[1] < math.inf:

@@ -3,22 +3,66 @@
 import io
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skipweave.engines.sessions import INPUT, reason
+from skipweave.engines.sessions import INPUT, fill_batch, reason
+from skipweave.tracing.example_inputs import InputSize
 from skipweave_config.errors import SkipweaveError
 
 _SMALLEST = 64  # values: smaller tensors stay in float32
 _QUANTIZED = ["Conv", "Gemm", "MatMul"]
 
-Images = Tensor | Sequence[Tensor]
+Images = Iterable[Tensor | NDArray[np.floating]]
+"""Images (C, H, W), or batches of them (N, C, H, W)."""
+
+
+def checked_images(calibration: Images, input_size: InputSize, *, dynamic_size: bool) -> list[Tensor]:
+    """The calibration images (C, H, W), in float32.
+
+    Args:
+        calibration: Images or batches.
+        input_size: Channels, height and width of an image.
+        dynamic_size: Whether images may have any height and width.
+
+    Raises:
+        SkipweaveError: There are none, or they are not preprocessed images of this size.
+    """
+    if not isinstance(calibration, Iterable):
+        raise SkipweaveError(f"calibration is a {type(calibration).__name__}: expected preprocessed images for int8")
+    images: list[Tensor] = []
+    for item in calibration:
+        if not isinstance(item, Tensor | np.ndarray):
+            raise SkipweaveError(f"calibration has a {type(item).__name__}: expected images as tensors or arrays")
+        batch = torch.as_tensor(item)
+        if not batch.is_floating_point():
+            raise SkipweaveError(f"calibration has {batch.dtype}: expected preprocessed images, of floating point")
+        batch = batch[None] if batch.dim() == 3 else batch
+        sizes = 1 if dynamic_size else 3
+        if batch.dim() != 4 or batch.shape[1:][:sizes] != torch.Size(input_size)[:sizes]:
+            raise SkipweaveError(
+                f"calibration has {tuple(item.shape)}: expected images {tuple(input_size)}, or batches"
+            )
+        if not batch.isfinite().all():
+            raise SkipweaveError("calibration has non-finite values: expected preprocessed images")
+        images += batch.detach().to("cpu", torch.float32)
+    if not images:
+        raise SkipweaveError("calibration has no images: expected a few hundred for int8")
+    return images
+
+
+def image_batches(images: Sequence[Tensor], batch: int) -> Iterator[Tensor]:
+    """Batches of consecutive images of one size."""
+    for _, alike in groupby(images, key=lambda image: image.shape):
+        yield from torch.stack(list(alike)).split(batch)
 
 
 def check_float16(content: bytes) -> None:
@@ -62,12 +106,13 @@ def half_onnx(content: bytes) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def int8_onnx(content: bytes, images: Images) -> bytes:
+def int8_onnx(content: bytes, images: Sequence[Tensor], batch: int) -> bytes:
     """Quantize weights and activations of an ONNX model to int8, by ONNX Runtime's quantizer.
 
     Args:
         content: Content of the file.
         images: Preprocessed images (C, H, W).
+        batch: Number of images that the model takes at once.
 
     Raises:
         SkipweaveError: The quantizer cannot quantize the model.
@@ -77,11 +122,11 @@ def int8_onnx(content: bytes, images: Images) -> bytes:
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.images = _arrays(images)
+            self.batches = _arrays(images, batch)
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            image = next(self.images, None)
-            return None if image is None else {INPUT: image}
+            arrays = next(self.batches, None)
+            return None if arrays is None else {INPUT: arrays}
 
     with tempfile.TemporaryDirectory() as folder, _quantizing("ONNX Runtime"):
         quantized = Path(folder, "quantized.onnx")
@@ -98,12 +143,13 @@ def int8_onnx(content: bytes, images: Images) -> bytes:
         return quantized.read_bytes()
 
 
-def int8_openvino(model: Any, images: Images) -> Any:
+def int8_openvino(model: Any, images: Sequence[Tensor], batch: int) -> Any:
     """Quantize weights and activations of a model of OpenVINO to int8, by NNCF.
 
     Args:
         model: The model, as OpenVINO read it.
         images: Preprocessed images (C, H, W).
+        batch: Number of images that the model takes at once.
 
     Raises:
         SkipweaveError: The quantizer cannot quantize the model.
@@ -111,12 +157,13 @@ def int8_openvino(model: Any, images: Images) -> Any:
     import nncf
 
     with _quantizing("NNCF"):
-        return nncf.quantize(model, nncf.Dataset(list(_arrays(images))), subset_size=len(images))
+        batches = list(_arrays(images, batch))
+        return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
 
 
-def _arrays(images: Images) -> Iterator[NDArray[np.float32]]:
-    """Each image as a batch (1, C, H, W)."""
-    return (image[None].cpu().float().numpy() for image in images)
+def _arrays(images: Sequence[Tensor], batch: int) -> Iterator[NDArray[np.float32]]:
+    """Full batches (batch, C, H, W)."""
+    return (fill_batch(part, batch).numpy() for part in image_batches(images, batch))
 
 
 @contextmanager

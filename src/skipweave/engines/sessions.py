@@ -1,6 +1,7 @@
 """Exported networks run by ONNX Runtime or OpenVINO, as modules that are called like the network."""
 
 import importlib.util
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -31,37 +32,77 @@ _EXTRAS = {
 _HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
 
 Run = Callable[[NDArray[np.float32]], Sequence[Any]]
+Shape = tuple[int | None, ...]
+"""Sizes of a model's input; None is any."""
 
 
 class Session(nn.Module):
     """An exported network in an engine, on the CPU. It has no parameters, records no gradients and cannot be pickled.
 
+    A model of a fixed batch size runs any number of images: they are split, and the last batch is filled up.
+
     Attributes:
         runtime: Name and version of the engine.
         metadata: The model's metadata; all values but those of strings are JSON.
+        shape: Sizes of the model's input; None is any.
 
     Raises:
-        SkipweaveError: The engine cannot run the images, for example of another size than the model was exported for.
+        SkipweaveError: The engine cannot run the images, for example of another size than the model was exported for,
+            or there are none.
 
     Shape: images (N, C, H, W), converted to float32, to the outputs of all heads, the last head first.
     """
 
-    def __init__(self, run: Run, runtime: str, metadata: Mapping[str, str]) -> None:
+    def __init__(self, run: Run, runtime: str, metadata: Mapping[str, str], shape: Shape) -> None:
         super().__init__()
         self._run = run
         self._lock = Lock()  # a request of OpenVINO runs one batch at a time
         self.runtime = runtime
         self.metadata = dict(metadata)
+        self.shape = shape
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs."""
-        values = images.detach().to("cpu", torch.float32).contiguous().numpy()
+        self._check(images)
+        values = images.detach().to("cpu", torch.float32)
+        parts = [self._outputs(part) for part in values.split(self.shape[0] or len(values))]
+        return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
+
+    def _check(self, images: Tensor) -> None:
+        fits = images.dim() == len(self.shape) and all(
+            own in (None, given) for own, given in zip(self.shape[1:], images.shape[1:], strict=True)
+        )
+        if not fits or not len(images):
+            raise SkipweaveError(f"images are {tuple(images.shape)}: expected {self._expected()}")
+
+    def _expected(self) -> str:
+        """The sizes that the model takes."""
+        sizes = [
+            name if size is None else str(size) for name, size in zip("NCHW", (None, *self.shape[1:]), strict=True)
+        ]
+        return f"({', '.join(sizes)}) with N at least 1" + ", H and W large enough for its layers" * ("H" in sizes)
+
+    def _outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Outputs for a batch of the model, of which the last images may be missing."""
+        batch = fill_batch(images, self.shape[0] or len(images))
         try:
             with self._lock:
-                return tuple(torch.from_numpy(np.array(output)) for output in self._run(values))
+                outputs = [torch.from_numpy(np.array(one)) for one in self._run(batch.contiguous().numpy())]
         except Exception as error:  # engines raise RuntimeError and classes of their own
-            raise SkipweaveError(f"{self.runtime} cannot run {tuple(images.shape)}: {reason(error)}") from error
+            raise SkipweaveError(
+                f"{self.runtime} cannot run images {tuple(images.shape)}: expected {self._expected()} ({reason(error)})"
+            ) from error
+        if wrong := [tuple(one.shape) for one in outputs if one.shape[:1] != batch.shape[:1]]:
+            raise SkipweaveError(
+                f"{self.runtime} returns {wrong[0]} for {len(batch)} images: expected one row per image"
+            )
+        return tuple(one[: len(images)] for one in outputs)
+
+
+def fill_batch(images: Tensor, batch: int) -> Tensor:
+    """Images (N, C, H, W), filled up to a batch with copies of the last one."""
+    return images if len(images) == batch else images[torch.arange(batch).clamp(max=len(images) - 1)]
 
 
 class EngineNet(nn.Module):
@@ -96,12 +137,15 @@ def load_onnx(content: bytes, *, threads: int | None = None) -> Session:
 
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()  # more threads busy-wait for each other
+    options.log_severity_level = 4  # errors are raised, and need not be printed too
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        shape = tuple(size if isinstance(size, int) else None for size in session.get_inputs()[0].shape)
     except Exception as error:  # of ONNX Runtime's own classes
         raise SkipweaveError(f"ONNX Runtime cannot load the model: {reason(error)}") from error
     metadata = session.get_modelmeta().custom_metadata_map
-    return Session(lambda images: session.run(None, {INPUT: images}), f"onnxruntime {runtime.__version__}", metadata)
+    name = f"onnxruntime {runtime.__version__}"
+    return Session(lambda images: session.run(None, {INPUT: images}), name, metadata, shape)
 
 
 def load_openvino(
@@ -126,10 +170,11 @@ def load_openvino(
         "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    core = openvino.Core()
+    core, read = openvino.Core(), read_openvino(model)
     try:
-        read = core.read_model(*model) if isinstance(model, tuple) else core.read_model(model)
         compiled = core.compile_model(read, "CPU", options)
+        sizes = compiled.inputs[0].partial_shape
+        shape = tuple(size.get_length() if size.is_static else None for size in sizes)
     except Exception as error:  # OpenVINO raises RuntimeError and others
         raise SkipweaveError(f"OpenVINO cannot load the model: {reason(error)}") from error
     if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() != _HINTS[precision]:
@@ -138,10 +183,32 @@ def load_openvino(
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        outputs = request.infer({INPUT: images})
-        return [outputs[name] for name in names]
+        nonlocal request
+        try:
+            request.start_async({INPUT: images})
+            request.wait()  # infer() does not raise with one thread, and leaves the outputs of the call before
+        except BaseException:
+            # A compiled model in which a request failed fails again, or returns old outputs.
+            request = core.compile_model(read, "CPU", options).create_infer_request()
+            raise
+        return [request.get_tensor(name).data for name in names]
 
-    return Session(run, f"openvino {openvino.__version__.split('-')[0]}", openvino_metadata(read))
+    return Session(run, f"openvino {openvino.__version__.split('-')[0]}", openvino_metadata(read), shape)
+
+
+def read_openvino(model: bytes | Path | tuple[bytes, bytes]) -> Any:
+    """Read a model for OpenVINO, as for `load_openvino`.
+
+    Raises:
+        SkipweaveError: OpenVINO cannot read it.
+    """
+    import openvino
+
+    core = openvino.Core()
+    try:
+        return core.read_model(*model) if isinstance(model, tuple) else core.read_model(model)
+    except Exception as error:  # OpenVINO raises RuntimeError and others
+        raise SkipweaveError(f"OpenVINO cannot load the model: {reason(error)}") from error
 
 
 def load_model(content: bytes, engine: Literal["onnxruntime", "openvino"], precision: Precision = "float32") -> Session:
@@ -163,12 +230,14 @@ def reference_evaluator(content: bytes) -> Session:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    model = ReferenceEvaluator(content)
+    read = onnx.load_from_string(content)
+    model = ReferenceEvaluator(read)
+    shape = tuple(size.dim_value or None for size in read.graph.input[0].type.tensor_type.shape.dim)
 
     def run(images: NDArray[np.float32]) -> list[Any]:
         return list(model.run(None, {INPUT: images}))
 
-    return Session(run, f"reference evaluator of onnx {onnx.__version__}", {})
+    return Session(run, f"reference evaluator of onnx {onnx.__version__}", {}, shape)
 
 
 def openvino_metadata(model: Any) -> dict[str, str]:
@@ -204,7 +273,7 @@ def require(name: str) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """First line of the first cause."""
+    """First line of the first cause, without the places in OpenVINO's source."""
     while error.__cause__:
         error = error.__cause__
-    return printable(" ".join(str(error).split()))[:200]
+    return printable(re.sub(r"Exception from \S+:\d+: ", "", " ".join(str(error).split())))[:200]

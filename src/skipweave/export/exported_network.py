@@ -85,13 +85,23 @@ def load_exported(
     Raises:
         SkipweaveError: There is no such file, the engine cannot load it, or it has no description.
     """
-    if path.suffix not in _ENGINES or not path.is_file():
+    ending, weights = path.suffix.lower(), path.with_suffix(".bin")
+    if ending not in _ENGINES or not path.is_file():
         raise SkipweaveError(f"{path} is no exported network: expected an existing file, {' or '.join(_ENGINES)}")
-    engine = engine or _ENGINES[path.suffix]
-    if engine == "torch" or (engine == "onnxruntime" and path.suffix != ".onnx"):
-        raise SkipweaveError(f"engine is {engine!r}: {path} runs in {_ENGINES[path.suffix]}")
+    if ending == ".xml" and not weights.is_file():
+        raise SkipweaveError(
+            f"there is no {weights}, which has the weights of {path}: expected it in the same directory"
+        )
+    engine = engine or _ENGINES[ending]
+    if engine == "torch" or (engine == "onnxruntime" and ending != ".onnx"):
+        raise SkipweaveError(f"engine is {engine!r}: {path} runs in {_ENGINES[ending]}")
     _check_precision(engine, precision)
-    session = load_openvino(path, precision=precision) if engine == "openvino" else load_onnx(path.read_bytes())
+    content = path.read_bytes()
+    if engine == "openvino":
+        model = (content, weights.read_bytes()) if ending == ".xml" else content
+        session = load_openvino(model, precision=precision)
+    else:
+        session = load_onnx(content)
     return EngineNet(session), Description.from_plain(_description(session), path)
 
 

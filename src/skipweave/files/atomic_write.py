@@ -4,8 +4,8 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from skipweave_config.errors import SkipweaveError
@@ -27,7 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # writing itself does not report where
+        if error.filename is None or Path(error.filename) == temporary:  # writing itself does not report where
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
         with suppress(OSError):  # it has its name, or its folder is gone or read-only
@@ -46,10 +47,23 @@ def write_text(path: Path, text: str, errors: str = "backslashreplace") -> None:
         temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+def write_together(writers: Mapping[Path, bytes | Callable[[Path], object]]) -> None:
+    """Write files that belong together: all are written before the first takes its name, and old ones are removed.
+
+    Args:
+        writers: By path, the content or a function that writes the file to a given temporary path; in the order of the
+            final renaming.
+    """
+    with ExitStack() as stack:
+        for path, write in reversed(list(writers.items())):  # a stack is unwound from its end
+            temporary = stack.enter_context(replacing(path))
+            if isinstance(write, bytes):
+                temporary.write_bytes(write)
+            else:
+                write(temporary)
+            sync(temporary)
+        for path in writers:
+            path.unlink(missing_ok=True)  # after a kill no file belongs to others than the next
 
 
 def as_csv(rows: Iterable[Iterable[object]]) -> str:
@@ -85,10 +99,11 @@ def refuse_links(folder: Path) -> None:
                 raise SkipweaveError(f"{path} is a symbolic link: nothing is written to a directory with links")
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove files that a killed process had not finished."""
-    for partial in folder.glob("*" + _SUFFIX):
-        partial.unlink(missing_ok=True)  # several processes of one run do this
+def remove_partial(folder: Path, names: Iterable[str] = ("",)) -> None:
+    """Remove files that a killed process had not finished, of these names or of all."""
+    for name in names:
+        for partial in folder.glob(f"{name}*{_SUFFIX}"):
+            partial.unlink(missing_ok=True)  # several processes of one run do this
 
 
 def sync(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Prediction: classification and segmentation of image files by a trained network."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ class Prediction:
         classes: The most probable class; if images have any number of labels, those of at least the threshold, most
             probable first. Empty if the image cannot be read.
         probabilities: Of every class, between 0 and 1, in the network's order; empty likewise.
-        problem: Why the image cannot be read, or nothing.
+        problem: Why the image cannot be read or its probabilities are not finite, or nothing.
         warning: Why the prediction may be wrong, or nothing.
     """
 
@@ -68,13 +69,14 @@ def predict(
         warnings: dict[Path, str] = {}
         read = {path: _read(path, description, warnings) for path in chunk}
         good = [image for image in read.values() if isinstance(image, Tensor)]
-        named = iter(_classify(heads, description, _placed(network, torch.stack(good)), threshold) if good else ())
+        classified = iter(_classify(heads, description, _placed(network, torch.stack(good)), threshold) if good else ())
         for path in chunk:
             image = read[path]
-            if isinstance(image, Tensor):
-                yield Prediction(path, *next(named), warning=warnings[path])
+            found = next(classified) if isinstance(image, Tensor) else None
+            if found:
+                yield Prediction(path, *found, warning=warnings[path])
             else:
-                yield Prediction(path, problem=image)
+                yield Prediction(path, problem=image if isinstance(image, str) else _non_finite(path))
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,18 @@ def segment(
             told = str(error) if str(path) in str(error) else f"{path}: {error}"
             yield PredictedMask(path, problem=told)
             continue
+        probabilities = logits[0].softmax(0)
+        if not probabilities.isfinite().all():
+            yield PredictedMask(path, problem=_non_finite(path))
+            continue
         labels = predicted_mask(logits, image.shape[-2:])[0]
         warning = _unlike_training(path, image, description.preprocessing)
         shown = description.preprocessing.as_bytes(image)
-        yield PredictedMask(path, shown, labels, logits[0].softmax(0), warning=warning)
+        yield PredictedMask(path, shown, labels, probabilities, warning=warning)
+
+
+def _non_finite(path: Path) -> str:
+    return f"{path}: the network's outputs are not finite: expected finite weights and pixels"
 
 
 def _logits(network: nn.Module, heads: Heads, description: Description, image: Tensor) -> Tensor:
@@ -187,13 +197,16 @@ def _unlike_training(path: Path, image: Tensor, preprocessing: Preprocessing) ->
 
 def _classify(
     heads: Heads, description: Description, images: Tensor, threshold: float
-) -> list[tuple[tuple[str, ...], dict[str, float]]]:
-    """Predicted classes, and probabilities of all, of each image."""
+) -> list[tuple[tuple[str, ...], dict[str, float]] | None]:
+    """Predicted classes, and probabilities of all, of each image; None if they are not finite."""
     with torch.inference_mode():
         logits = heads(images)[-1].float()
         chances = logits.sigmoid() if description.multi_label else logits.softmax(1)
-    found = []
+    found: list[tuple[tuple[str, ...], dict[str, float]] | None] = []
     for values in chances.tolist():
+        if not all(map(math.isfinite, values)):
+            found.append(None)
+            continue
         by_class = dict(zip(description.classes, values, strict=True))
         ranked = sorted(by_class, key=lambda name: -by_class[name])
         chosen = [name for name in ranked if by_class[name] >= threshold] if description.multi_label else ranked[:1]

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from torch import nn
 
 from skipweave.engines import FILES, EngineNet, Format, check_formats, load_onnx, load_openvino, model_files
+from skipweave.engines.sessions import require
 from skipweave.export import hub_config, model_card, to_onnx
-from skipweave.files.atomic_write import write_bytes, write_text
+from skipweave.files.atomic_write import remove_partial, write_together
 from skipweave.files.hub import local_weights
 from skipweave.inference.calibration import calibration_images
 from skipweave.inference.evaluation import evaluate_images
@@ -19,12 +20,12 @@ from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import count_parameters
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_cli.options import ExportOptions
-from skipweave_cli.output_files import make_room
+from skipweave_cli.output_files import check_room, make_room
 from skipweave_cli.tables import say
 from skipweave_cli.training_display import metrics_text
 from skipweave_config.errors import SkipweaveError
 
-Writer = Callable[[Path], None]
+Writer = bytes | Callable[[Path], object]
 
 _TIMM = ("model.safetensors", "config.json", "README.md")
 
@@ -35,31 +36,38 @@ def export(options: ExportOptions) -> None:
     Raises:
         SkipweaveError: There is no such model, it cannot be exported, a package is missing, or a file exists already.
     """
-    chosen, output = tuple(dict.fromkeys(options.formats)), options.output
-    _check_weights(options)
+    output = options.output
+    for_engines: list[Format] = [form for form in dict.fromkeys(options.formats) if form != "timm"]
+    names = [*(name for form in for_engines for name in FILES[form]), *_TIMM * ("timm" in options.formats)]
+    paths = [output / name for name in names]
+    check_room(paths, "--output")
+    _check_weights(options, for_engines)
     trained, description, metrics = _loaded(options.network, options.which)
-    for_engines: list[Format] = [form for form in chosen if form != "timm"]
-    names = [name for form in for_engines for name in FILES[form]]
-    make_room([output / name for name in (*names, *_TIMM * ("timm" in chosen))], "--output")
+    make_room(paths, "--output")
+    remove_partial(output, (*_TIMM, *chain(*FILES.values())))  # of an export that was killed
     writers: dict[str, Writer] = {}
-    if "timm" in chosen:  # which raises sooner
+    if "timm" in options.formats:  # which raises sooner
         writers |= _for_timm(trained, description, metrics)
     if for_engines:
         writers |= _for_engines(trained, description, for_engines, options)
-    for name, write in writers.items():
-        write(output / name)
+    write_together({output / name: write for name, write in writers.items()})
+    for name in writers:
         say(f"saved {output / name} ({(output / name).stat().st_size:,} bytes)")
 
 
-def _check_weights(options: ExportOptions) -> None:
-    if options.weights == "float32":
-        return
-    if set(options.formats) == {"timm"}:
+def _check_weights(options: ExportOptions, formats: list[Format]) -> None:
+    """Check what can be checked before the network is loaded."""
+    is_run = Path(options.network).is_dir()
+    if formats:
+        check_formats(formats, options.weights, calibrated=options.weights == "int8")
+    elif options.weights != "float32":
         raise SkipweaveError(f"weights is {options.weights}: expected the format onnx or openvino, not only timm")
-    if options.weights == "int8" and not Path(options.network).is_dir():
+    if options.weights == "int8" and not is_run:
         raise SkipweaveError(
             f"weights is int8 and the model is {options.network}: expected a run directory, whose images calibrate it"
         )
+    if options.weights != "float32" and is_run and "onnx" in formats:
+        require("onnxruntime")  # for the metrics
 
 
 def _loaded(network: str, which: Which) -> tuple[nn.Module, Description, dict[str, str]]:
@@ -81,8 +89,8 @@ def _for_timm(network: nn.Module, description: Description, metrics: Mapping[str
     card = model_card(description, count_parameters(network), metrics)
     return {
         "model.safetensors": lambda path: save_weights(path, network.state_dict(), description),
-        "config.json": lambda path: write_text(path, config),
-        "README.md": lambda path: write_text(path, card),
+        "config.json": config.encode(errors="backslashreplace"),
+        "README.md": card.encode(errors="backslashreplace"),
     }
 
 
@@ -92,14 +100,13 @@ def _for_engines(
     run, images = Path(options.network), None
     if options.weights == "int8":
         images = calibration_images(load_run_images(run, "train", options.which, options.root))
-    check_formats(formats, options.weights, images)
     model = to_onnx(network, description, batch=options.batch)
     files, compared = model_files(model, formats, options.weights, images)
     for name, comparison in compared.items():
         say(f"{name}, {', '.join(model.outputs)}: {comparison}")
     if options.weights != "float32" and run.is_dir():
         _say_metrics(options, files)
-    return {name: partial(write_bytes, content=content) for name, content in files.items()}
+    return {**files}
 
 
 def _say_metrics(options: ExportOptions, files: Mapping[str, bytes]) -> None:

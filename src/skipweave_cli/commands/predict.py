@@ -17,7 +17,7 @@ from skipweave.inference import predict as predict_images
 from skipweave.training import Description, load_run, load_weights
 from skipweave.training.distributed.devices import make_fabric
 from skipweave_cli.options import PredictOptions
-from skipweave_cli.output_files import make_room
+from skipweave_cli.output_files import check_room, make_room
 from skipweave_cli.predicted_masks import write_masks
 from skipweave_cli.tables import MOST_LINES, complain, new_table, print_table, say
 from skipweave_config.errors import SkipweaveError
@@ -34,6 +34,9 @@ def predict(options: PredictOptions) -> int:
         SkipweaveError: There is no such model or image, or a file exists already.
     """
     output = options.output
+    if output and output.is_file():
+        check_room([output], "--output")
+    _check_accelerator(options)
     network, description = _network(options)
     if options.uses_default:
         say(_about_default(description))
@@ -70,8 +73,18 @@ def _network(options: PredictOptions) -> tuple[nn.Module, Description]:
     if options.run:
         network, _, description = load_run(options.run)
         return network, description
-    path = default_classifier().verified() if options.uses_default else local_weights(options.model or Path())
-    return load_exported(path, options.engine, options.precision) if path.suffix in ENDINGS else load_weights(path)
+    path = local_weights(options.model) if options.model else default_classifier().verified()
+    return load_exported(path, options.engine, options.precision) if _is_exported(path) else load_weights(path)
+
+
+def _is_exported(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS
+
+
+def _check_accelerator(options: PredictOptions) -> None:
+    engine = options.engine or ("the model's" if options.model and _is_exported(options.model) else "torch")
+    if engine != "torch" and options.accelerator not in ("auto", "cpu"):
+        raise SkipweaveError(f"accelerator is {options.accelerator} and the engine {engine}: expected cpu, or torch")
 
 
 def _about_default(description: Description) -> str:

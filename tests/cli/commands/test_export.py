@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from skipweave.data import Preprocessing
+from skipweave.files import atomic_write
 from skipweave.training import Description, load_run, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import build_network
@@ -113,6 +115,85 @@ def test_metrics_are_printed_before_and_after_compression(weights: str, run: Pat
     image = str(picture(tmp_path / "a.png"))
     for name in ("model.onnx", "model.xml"):
         assert main(["predict", image, "--model", str(tmp_path / name)]) == 0
+
+
+@pytest.mark.parametrize(("weights", "batch"), [("float16", 3), ("int8", 7)])
+def test_a_fixed_batch_is_evaluated_and_predicts(weights: str, batch: int, run: Path, tmp_path: Path, capsys: Capture):
+    words = ["--formats", "[onnx, openvino]", "--weights", weights, "--batch", str(batch), "--output", str(tmp_path)]
+    assert main(["export", str(run), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    kind = "16 calibration images" if weights == "int8" else "3 random images"
+    assert_reports(lines[0], "onnx", "logits", "onnxruntime", kind)
+    assert_reports(lines[1], "openvino", "logits", kind)
+    errors = [float(line.split("top-1 error ")[1].split()[0]) for line in lines if line.startswith("validation")]
+    assert len(errors) == 3
+    assert max(errors) - min(errors) < 5
+    images = [str(picture(tmp_path / f"{number}.png")) for number in range(5)]
+    for name in ("model.onnx", "model.xml"):
+        for size in ("1", "2", "64"):
+            assert main(["predict", *images, "--model", str(tmp_path / name), "--batch_size", size]) == 0
+
+
+def test_an_export_without_onnxruntime_is_verified(
+    run: Path, tmp_path: Path, capsys: Capture, rejects: Rejects, monkeypatch: pytest.MonkeyPatch
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in ("onnxruntime", "openvino") else find(name)
+    )
+    assert main(["export", str(run), "--output", str(tmp_path / "a")]) == 0
+    assert_reports(
+        capsys.readouterr().out.splitlines()[0], "onnx", "logits", f"onnx {version('onnx')}", "6 random images"
+    )
+    monkeypatch.setattr("skipweave_cli.commands.export._loaded", lambda *_: pytest.fail("loaded before the check"))
+    rejects(["export", run, "--output", tmp_path / "b", "--weights", "float16"], "onnxruntime", "skipweave[export]")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("killed_at", [2, 5])
+def test_an_export_that_was_killed_is_repeated(
+    killed_at: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A kill while one of the six files is written."""
+    files, real = (), atomic_write.sync
+
+    def kill(path: Path) -> None:
+        nonlocal files
+        files += (path,)
+        if len(files) == killed_at:
+            for file in tmp_path.iterdir():  # as they are, and as a kill leaves them
+                shutil.copy(file, left)
+            raise KeyboardInterrupt
+        real(path)
+
+    left = tmp_path.with_name(f"{tmp_path.name}_left")
+    left.mkdir()
+    words = ["export", str(run), "--formats", "[timm, onnx, openvino]", "--output"]
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic_write, "sync", kill)
+        with suppress(KeyboardInterrupt):
+            main([*words, str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+    assert list(left.iterdir())
+    assert main([*words[:2], "--formats", "[onnx]", "--output", str(left)]) == 0
+    assert [file.name for file in left.iterdir()] == ["model.onnx"]
+
+
+def test_an_existing_output_is_reported_before_loading(
+    exported: Path, tmp_path: Path, rejects: Rejects, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "there.csv"
+    file.write_text("mine")
+    rejects(["export", tmp_path / "nothing", "--output", file], file, "--output")
+    rejects(["export", tmp_path / "nothing", "--output", file / "new"], file, "--output")
+    image = picture(tmp_path / "a.png")
+    rejects(["predict", image, "--model", tmp_path / "nothing", "--output", file], file, "exists", "--output")
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("words", [["--model", "model.onnx"], ["--run", "run", "--engine", "openvino"]])
+def test_engines_other_than_torch_have_no_accelerator(words: list[str], rejects: Rejects):
+    rejects(["predict", "a.png", *words, "--accelerator", "cuda"], "accelerator", "cuda", "torch")
 
 
 def test_weights_that_cannot_be_exported_are_rejected(exported: Path, rejects: Rejects, tmp_path: Path):

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -126,9 +127,9 @@ def test_gradients_that_are_always_non_finite(tiny: Tiny, monkeypatch: pytest.Mo
 def test_a_non_finite_weight_is_detected_before_it_is_saved(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, value: float):
     descend, steps = Learner.optimizer_step, 0
 
-    def spoil(self: Learner, lr: float) -> None:
+    def spoil(self: Learner, *rates: Any) -> None:
         nonlocal steps
-        descend(self, lr)
+        descend(self, *rates)
         steps += 1
         if steps == 15:
             list(self.network.parameters())[-1].data[0] = value

@@ -1,5 +1,6 @@
 """Files of weights: safetensors with a description of the network in the header."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,9 @@ class Description:
         values: The value of each class in masks, by label, likewise; by default the labels.
         colored: Whether masks may have the colors of the palette, likewise.
         multi_label: Whether an image has any number of the classes, or exactly one.
+
+    Raises:
+        SkipweaveError: Two classes have the same name.
     """
 
     model: str
@@ -48,7 +52,9 @@ class Description:
     multi_label: bool = False
 
     def __post_init__(self) -> None:
-        """Set values to the labels by default."""
+        """Check the class names, and set values to the labels by default."""
+        if twice := [name for name, number in Counter(self.classes).items() if number > 1]:
+            raise SkipweaveError(f"classes has {', '.join(twice[:4])} more than once: expected one name per class")
         if self.palette and not self.values:
             object.__setattr__(self, "values", tuple(range(len(self.classes))))
 
