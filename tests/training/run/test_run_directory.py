@@ -25,7 +25,7 @@ class Killed(BaseException):
     """What nobody answers, as SIGKILL."""
 
 
-@pytest.mark.parametrize("place", ["_versions", "as_yaml", "sync"])
+@pytest.mark.parametrize("place", ["versions", "as_yaml", "sync"])
 def test_a_run_killed_as_it_begins_leaves_no_folder_that_looks_like_a_run(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, place: str
 ):

@@ -6,10 +6,9 @@ from pathlib import Path
 from skipweave.data import ImageDataset, SegmentationDataset
 from skipweave.study.results import Network
 from skipweave.training import LossConfig, OptimConfig, ScheduleConfig
+from skipweave.training.run.versions import read_versions
 from skipweave.training.tasks.task import Data
-from skipweave_config.plain_files import read_json
 from skipweave_config.study_config import StudyConfig
-from skipweave_config.validation import validate_json
 
 Lines = list[tuple[str, str]]
 
@@ -21,7 +20,7 @@ def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir:
     return {
         "Data and split": _data(config, data),
         "Recipe": _recipe(config, networks),
-        "Machine and versions": [("device", device), *_versions(run_dir)],
+        "Machine and versions": [("device", device), *read_versions(run_dir / "versions.json").items()],
     }
 
 
@@ -102,10 +101,3 @@ def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:
         f"growth or widths scaled to {config.match} {target:,}; reached {min(costs):,} to {max(costs):,} "
         f"({min(costs) / target - 1:+.1%} to {max(costs) / target - 1:+.1%})"
     )
-
-
-def _versions(run_dir: Path) -> Lines:
-    """The versions of a run; none if there is no run."""
-    noted = run_dir / "versions.json"
-    versions = validate_json(dict[str, str], read_json(noted), str(noted)) if noted.is_file() else {}
-    return [(name, str(version)) for name, version in versions.items()]

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from errno import EEXIST
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from skipweave.files.hub import WEIGHTS_FILE
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.distributed import torchrun
 from skipweave.training.run.summary import EpochRow, RunSummary
+from skipweave.training.run.versions import versions
 from skipweave_config.config_files import as_yaml, read
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
@@ -30,7 +29,6 @@ from skipweave_config.plain_files import read_json, read_text
 from skipweave_config.validation import validate_json
 
 _SKIPPED = ("index", "file", "problem")
-_PACKAGES = ("skipweave", "torch", "torchvision", "timm", "lightning-fabric", "safetensors", "numpy")
 
 
 class RunDirectory:
@@ -116,7 +114,7 @@ class RunDirectory:
 
     def _begin(self, config: FitConfig) -> None:
         self.checkpoints.mkdir()
-        write_text(self.versions, json.dumps(_versions(), indent=2) + "\n")
+        write_text(self.versions, json.dumps(versions(config.accelerator), indent=2) + "\n")
         if torchrun.job():
             write_text(self.job, torchrun.job() + "\n")
         write_text(self.config, as_yaml(config))
@@ -309,11 +307,3 @@ class RunDirectory:
 def runs_in(output: Path) -> list[Path]:
     """The run directories in a directory, without `.NAME.partial` of runs killed while they started."""
     return sorted(path.parent for path in output.glob("[!.]*/config.yaml") if path.is_file())
-
-
-def _versions() -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        **{package: version(package) for package in _PACKAGES},
-        "platform": platform.platform(),
-    }
