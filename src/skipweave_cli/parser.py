@@ -96,7 +96,7 @@ def parse(kind: Any, argv: Sequence[str], prog: str) -> Any:
         SkipweaveError: Words or files that they name are wrong; all mistakes are listed.
     """
     syntax = syntax_of(kind, prog)
-    positional, given = _split(argv)
+    positional, given = _split(argv, syntax)
     if any(name in _HELP for name, _ in given):
         from skipweave_cli.help_text import help_text
 
@@ -162,8 +162,13 @@ def _takes_many(option: Option) -> bool:
     return get_origin(plain_hint(option.hint)) is tuple
 
 
-def _split(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str | None]]]:
+def _is_switch(option: Option) -> bool:
+    return plain_hint(option.hint) is bool
+
+
+def _split(argv: Sequence[str], syntax: Syntax) -> tuple[list[str], list[tuple[str, str | None]]]:
     """Words that stand alone; and options with their values, None where there is none."""
+    switches = [option.flag for option in syntax.options if syntax.positional and _is_switch(option)]
     positional: list[str] = []
     given: list[tuple[str, str | None]] = []
     words = list(argv)
@@ -180,7 +185,8 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str | None]]
         elif name in (_PRINT, *_HELP) or not words or words[0].startswith("--"):
             given.append((name, None))
         else:
-            given.append((name, words.pop(0)))
+            is_value = name not in switches or isinstance(_parsed(words[0]), bool)  # or else a positional argument
+            given.append((name, words.pop(0) if is_value else None))
     return positional, given
 
 
@@ -201,7 +207,7 @@ def _tree(
             printed = True
         elif syntax.config and name == _FILES and text:
             files.append(Path(text))
-        elif text is None and option and plain_hint(option.hint) is bool:
+        elif text is None and option and _is_switch(option):
             _set(tree, option.name.split("."), True)
         elif text is None and (option or name in syntax.flags):
             problems.append(f"{name.removeprefix('--')} has no value: usage: {name} VALUE")

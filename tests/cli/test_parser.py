@@ -140,6 +140,8 @@ def test_true_or_false_needs_no_value():
     assert fit("--grad_checkpointing").config.grad_checkpointing
     assert fit("--freeze_norms", "--epochs", "3").config.freeze_norms
     assert not fit("--grad_checkpointing", "false").config.grad_checkpointing
+    for words in (["--pretrained", "fast"], ["fast", "--pretrained"], ["--pretrained", "true", "fast"]):
+        assert parse(options.ModelsOptions, words, "skipweave models") == options.ModelsOptions("fast", pretrained=True)
 
 
 def test_a_prediction_is_by_a_run_or_by_weights():

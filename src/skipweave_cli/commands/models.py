@@ -24,7 +24,7 @@ def models(options: ModelsOptions) -> None:
 
 
 def _list_models(asked: str) -> None:
-    names = _matching(model_table(), asked)
+    names = _matching(model_table(), asked, "no model has such a name; `skipweave models` lists all")
     figures = ("images", "parameters", "multiply-accumulates", "published parameters")
     table = new_table("model", "family", *figures, right=figures)
     for entry in map(model_table().get, names):
@@ -38,7 +38,7 @@ def _list_weights(asked: str) -> None:
     rows = {row[0]: row for row in (*_shipped(), *_published())}
     figures = ("MB", "test", "with --tta")
     table = new_table("weights", "trained on", *figures, "from", right=figures)
-    for name in _matching(rows, asked):
+    for name in _matching(rows, asked, "no weights have such a name; `skipweave models --pretrained` lists all"):
         table.add_row(*rows[name])
     print_table(table)
 
@@ -59,9 +59,9 @@ def _published() -> Iterator[tuple[str, ...]]:
             yield f"{model}.{tag}", "imagenet", size, "", "", f"{source}, downloaded"
 
 
-def _matching(names: Iterable[str], asked: str) -> list[str]:
+def _matching(names: Iterable[str], asked: str, none: str) -> list[str]:
     pattern = asked if any(sign in asked for sign in "*?[") else f"*{asked}*"
     found = [name for name in names if fnmatchcase(name, pattern)]
     if not found:
-        raise SkipweaveError(f"filter is {asked!r}: no model has such a name; `skipweave models` lists all")
+        raise SkipweaveError(f"filter is {asked!r}: {none}")
     return found
