@@ -20,6 +20,7 @@ from skipweave_config.fields import (
     not_empty,
 )
 from skipweave_config.fit_config import Accelerator, FitConfig
+from skipweave_config.shipped_weights import default_classifier
 from skipweave_config.study_config import StudyConfig
 from skipweave_config.validation import Config
 
@@ -296,6 +297,8 @@ class PredictOptions(Config):
     def _check_model(cls, model: Path | None, info: ValidationInfo) -> Path | None:
         if info.data.get("run") and model:
             raise ValueError("should be left out with --run")
+        if "run" in info.data and not (info.data["run"] or model):
+            default_classifier()
         return model
 
     @property
@@ -340,9 +343,9 @@ class PublishOptions(Config):
     Attributes:
         run: Run directory.
         tag: Tag of the weights, such as cifar10.
-        commit: Commit of skipweave that trained the model.
-        device: Machine that trained it, such as "2 cores of an AMD EPYC 9B45".
-        data_terms: Origin of the dataset and terms of its use.
+        commit: Commit of skipweave that trained the model; by default the one that the run recorded.
+        device: Machine that trained it, such as "AMD EPYC 9B45, 2 cores"; by default the one that the run recorded.
+        data_terms: Origin of the dataset and terms of its use; known for named datasets.
         output: Directory for MODEL.TAG; that of the package by default.
         which: Checkpoint of the run: `best` by the monitored metric, or `last`.
         root: Directory of the run's dataset, if it has moved.
@@ -357,14 +360,12 @@ class PublishOptions(Config):
     which: Literal["best", "last"] = "best"
     root: FilePath | None = None
 
-    @field_validator("tag", "commit", "device", "data_terms")
+    @field_validator("tag")
     @classmethod
-    def _check_given(cls, text: str, info: ValidationInfo) -> str:
-        if not text.strip():
-            raise ValueError("should be given")
-        if info.field_name == "tag" and not re.fullmatch("[a-z0-9_]+", text):
-            raise ValueError("should be lower-case letters, digits and _")
-        return text
+    def _check_tag(cls, tag: str) -> str:
+        if not re.fullmatch("[a-z0-9_]+", tag):
+            raise ValueError("should be given as lower-case letters, digits and _, such as cifar10")
+        return tag
 
 
 class BenchOptions(Config):

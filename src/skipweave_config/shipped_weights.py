@@ -25,7 +25,16 @@ WEIGHTS_FILE = "model.safetensors"
 ENTRY = "skipweave"
 """Key of `Facts` in `config.json`."""
 
-_CONFIG = "config.json"
+SAMPLE = "sample"
+"""Split of the first 20 test images of each class, on which tests recompute the metric."""
+
+CONFIG = "config.json"
+"""timm's config with `Facts`."""
+
+RECIPE = "config.yaml"
+"""Config of the run."""
+
+_MEASURED = ("metric", "label", "unit", "results")
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Result:
     """A measured metric.
 
     Attributes:
-        split: `validation`, `test`, or `sample`, the first 20 test images of each class.
+        split: `validation`, `test`, or `SAMPLE`.
         weights: `float32`, as trained; `float16`, as shipped; or `int8`, quantized and run by OpenVINO.
         tta: Test-time augmentation, as for `skipweave test --tta`.
         value: Value of the metric.
@@ -55,8 +64,8 @@ class Facts:
         sha256: Of the file of weights.
         bytes: Size of the file.
         metric: Name of the metric of `results`, such as `top1_error`.
-        label: Its name in text.
-        unit: Its unit.
+        label: Its name in text, such as `top-1 error`.
+        unit: Its unit, such as `%`; empty if it has none.
         results: Measured values.
         data: Name of the training dataset.
         data_terms: Origin of the dataset and terms of its use.
@@ -89,6 +98,16 @@ class Facts:
     def text(self, value: float | None) -> str:
         """A value with its unit; empty for None."""
         return "" if value is None else f"{value:.2f} {self.unit}".rstrip()
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Values with their unit, by what was measured, such as "top-1 error, test images, float16"."""
+        return {self._title(each): self.text(each.value) for each in self.results if each.split != SAMPLE}
+
+    def _title(self, result: Result) -> str:
+        weights = f"{result.weights}, OpenVINO" if result.weights == "int8" else result.weights
+        augmented = "" if result.tta == "none" else f", test-time augmentation {result.tta}"
+        return f"{self.label}, {result.split} images, {weights}{augmented}"
 
 
 @dataclass(frozen=True)
@@ -132,15 +151,15 @@ class ShippedWeights:
         entries = {
             key: tuple(value) if isinstance(value, list) else value for key, value in config["pretrained_cfg"].items()
         }
+        notes = {name: value for name, value in asdict(facts).items() if name not in _MEASURED}
+        notes |= {"recipe": self.folder / RECIPE, **facts.metrics}
         return {
             **entries,
             "file": str(self.file),
             "num_classes": config["num_classes"],
             "label_names": tuple(config["label_names"]),
             "description": f"trained on {facts.data}; test {facts.label} {facts.text(facts.value())}",
-            "notes": tuple(
-                f"{key}: {value}" for key, value in asdict(facts).items() if key not in ("results", "label", "unit")
-            ),
+            "notes": tuple(f"{name}: {value}" for name, value in notes.items()),
         }
 
     def verified(self) -> Path:
@@ -173,7 +192,7 @@ def shipped_weights(model: str = "*") -> dict[str, ShippedWeights]:
     Raises:
         SkipweaveError: The package is damaged.
     """
-    return {path.parent.name: _read(path) for path in sorted(FOLDER.glob(f"{model}.*/{_CONFIG}"))}
+    return {path.parent.name: _read(path) for path in sorted(FOLDER.glob(f"{model}.*/{CONFIG}"))}
 
 
 def default_classifier() -> ShippedWeights:
@@ -185,7 +204,7 @@ def default_classifier() -> ShippedWeights:
     shipped = shipped_weights().get(DEFAULT_CLASSIFIER)
     if shipped is None:
         raise SkipweaveError(
-            f"no default model: this version of skipweave has no weights {DEFAULT_CLASSIFIER}; give --run or --model"
+            f"this version of skipweave ships no weights {DEFAULT_CLASSIFIER}, the default: give --model, or --run"
         )
     return shipped
 

@@ -27,6 +27,7 @@ MISTAKES = [
     ["models", "squeezenet"],
     ["show"],
     ["predict", "a.png", "--run", "a", "--model", "b"],
+    ["predict", "--model", "b"],
     ["publish", "a", "--tag", "A"],
     ["fit", "--epoch", "3"],
     ["fit", "--epochs"],

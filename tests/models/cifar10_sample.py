@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 
-from skipweave.export.publication import SAMPLE, first_of_each_class
+from skipweave.export.publication import first_of_each_class
 
 FILE = Path(__file__).with_suffix(".png")
 SIDE = 32
@@ -28,8 +28,8 @@ def sample() -> tuple[Tensor, Tensor]:
 def write(root: Path) -> None:
     """Write the file."""
     source = CIFAR10(root, train=False)
-    images = source.data[first_of_each_class(torch.tensor(source.targets))].reshape(-1, SAMPLE, SIDE, SIDE, 3)
-    grid = images.transpose(0, 2, 1, 3, 4).reshape(len(images) * SIDE, SAMPLE * SIDE, 3)
+    images = source.data[first_of_each_class(torch.tensor(source.targets))].reshape(10, -1, SIDE, SIDE, 3)
+    grid = images.transpose(0, 2, 1, 3, 4).reshape(10 * SIDE, -1, 3)
     Image.fromarray(grid).save(FILE, optimize=True)
 
 

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, replace
 from hashlib import sha256
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from skipweave.data import ClassificationData
-from skipweave.engines import EngineNet, load_openvino, model_files
+from skipweave.engines import EngineNet, check_formats, load_openvino, model_files
 from skipweave.export.exported_network import to_onnx
 from skipweave.export.timm_folder import hub_config, model_card
 from skipweave.inference.calibration import calibration_images
@@ -19,17 +18,25 @@ from skipweave.inference.evaluation import Outputs, evaluate_images
 from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.models import arguments_of, list_models
 from skipweave.training import METRICS, Description, RunSummary
-from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import count_parameters
 from skipweave.training.run.loading import RunImages
 from skipweave.training.tasks.metrics import TOP1_ERROR
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.shipped_weights import ENTRY, Facts, Result
-
-SAMPLE = 20
-"""Test images of each class whose metric is stored as that of the split `sample`."""
+from skipweave_config.shipped_weights import ENTRY, SAMPLE, Facts, Result
 
 LICENSE = "apache-2.0"
+
+DATA_TERMS = {
+    "digits": "Optical Recognition of Handwritten Digits, UCI Machine Learning Repository; CC BY 4.0",
+    "mnist": "MNIST, LeCun, Cortes and Burges; CC BY-SA 3.0",
+    "cifar10": "CIFAR-10, Krizhevsky 2009; no license is stated; cite the technical report",
+    "cifar100": "CIFAR-100, Krizhevsky 2009; no license is stated; cite the technical report",
+    "svhn": "SVHN, Netzer et al. 2011; non-commercial use only",
+    "imagenet": "ImageNet, ILSVRC 2012; non-commercial research and education only",
+}
+"""Origin and terms of use of named datasets."""
+
+_SAMPLE_SIZE = 20  # images of each class
 
 _FREE = ("num_classes", "in_chans", "drop_rate")  # arguments in which a run may differ from the registered model
 
@@ -65,24 +72,31 @@ def half_precision(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def measure(run: RunImages, description: Description, *, int8: bool) -> tuple[str, list[Result]]:
-    """Evaluate a run's model on its validation and test images as trained, in float16, and in int8 by OpenVINO.
+def int8_network(run: RunImages, description: Description) -> EngineNet:
+    """A run's model in int8 by OpenVINO, calibrated on training images, as `skipweave export --weights int8` makes it.
+
+    Raises:
+        SkipweaveError: A package is missing, the network cannot be exported, or the outputs differ too much.
+    """
+    check_formats(["openvino"], "int8", calibrated=True)
+    images = calibration_images(replace(run, images=run.data.train))
+    files, _ = model_files(to_onnx(run.network, description), ["openvino"], "int8", images)
+    return EngineNet(load_openvino((files["model.xml"], files["model.bin"])))
+
+
+def measure(run: RunImages, int8: nn.Module | None = None) -> tuple[str, list[Result]]:
+    """Evaluate a run's model on its validation and test images as trained, in float16, and in int8.
 
     Args:
         run: Network and test images.
-        description: Description of the network.
-        int8: Whether to measure int8, calibrated on training images.
+        int8: The network in int8; None is not measured.
 
     Returns:
         Name of the metric, `top1_error` where there is one, else that of the run; and the results.
     """
     rounded = deepcopy(run.network)
     rounded.load_state_dict(half_precision(run.network))
-    networks = {"float32": run.network, "float16": rounded}
-    if int8:
-        images = calibration_images(replace(run, images=run.data.train))
-        files, _ = model_files(to_onnx(run.network, description), ["openvino"], "int8", images)
-        networks["int8"] = EngineNet(load_openvino((files["model.xml"], files["model.bin"])))
+    networks = {"float32": run.network, "float16": rounded, **({"int8": int8} if int8 else {})}
     measured = [
         each
         for split in ("validation", "test")
@@ -108,10 +122,10 @@ def _results(run: RunImages, split: str, weights: str) -> Iterator[tuple[str, Re
         if outputs and split == "test":
             chosen = first_of_each_class(outputs.labels)
             wrong = outputs.logits[chosen].argmax(1) != outputs.labels[chosen]
-            yield name, Result("sample", weights, tta, round(100 * wrong.double().mean().item(), 4), len(chosen))
+            yield name, Result(SAMPLE, weights, tta, round(100 * wrong.double().mean().item(), 4), len(chosen))
 
 
-def first_of_each_class(labels: Tensor, count: int = SAMPLE) -> Tensor:
+def first_of_each_class(labels: Tensor, count: int = _SAMPLE_SIZE) -> Tensor:
     """Indices of the first images of each class, by class.
 
     Args:
@@ -124,30 +138,19 @@ def first_of_each_class(labels: Tensor, count: int = SAMPLE) -> Tensor:
     return torch.cat([(labels == label).nonzero().flatten()[:count] for label in labels.unique()])
 
 
-def write_weights(path: Path, network: nn.Module, description: Description) -> tuple[str, int]:
-    """Write the float16 weights with their description.
-
-    Returns:
-        sha256 and size in bytes of the file.
-    """
-    save_weights(path, half_precision(network), description)
-    content = path.read_bytes()
-    return sha256(content).hexdigest(), len(content)
-
-
-def facts_of(summary: RunSummary, metric: str, results: list[Result], written: tuple[str, int], **given: str) -> Facts:
+def facts_of(summary: RunSummary, metric: str, results: list[Result], weights: bytes, **given: str) -> Facts:
     """The facts of a finished run.
 
     Args:
         summary: Of the run.
         metric: Name of the measured metric.
         results: Of `measure`.
-        written: Of `write_weights`.
+        weights: Content of the file of weights.
         **given: Other fields of `Facts`.
     """
     return Facts(
-        sha256=written[0],
-        bytes=written[1],
+        sha256=sha256(weights).hexdigest(),
+        bytes=len(weights),
         metric=metric,
         label=METRICS[metric].label,
         unit=METRICS[metric].unit,
@@ -175,7 +178,6 @@ def shipped_card(network: nn.Module, description: Description, facts: Facts, nam
         facts: Its facts.
         name: MODEL.TAG.
     """
-    results = {_title(facts, each): facts.text(each.value) for each in facts.results if each.split != "sample"}
     others = {
         "size": f"{facts.bytes:,} bytes, parameters in float16",
         "sha256": f"`{facts.sha256}`",
@@ -184,10 +186,4 @@ def shipped_card(network: nn.Module, description: Description, facts: Facts, nam
         "license": LICENSE,
         "terms of the data": facts.data_terms,
     }
-    return model_card(description, count_parameters(network), {**results, **others}, place=name)
-
-
-def _title(facts: Facts, result: Result) -> str:
-    weights = f"{result.weights}, OpenVINO" if result.weights == "int8" else result.weights
-    augmented = "" if result.tta == "none" else f", test-time augmentation {result.tta}"
-    return f"{facts.label}, {result.split} images, {weights}{augmented}"
+    return model_card(description, count_parameters(network), {**facts.metrics, **others}, place=name)

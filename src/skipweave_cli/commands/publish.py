@@ -3,74 +3,90 @@
 from dataclasses import replace
 from pathlib import Path
 
-from skipweave.engines.sessions import missing
+from skipweave.engines import EngineNet
 from skipweave.export.publication import (
+    DATA_TERMS,
     check_publishable,
     facts_of,
+    half_precision,
+    int8_network,
     measure,
     shipped_card,
     shipped_config,
-    write_weights,
 )
-from skipweave.files.atomic_write import write_text
-from skipweave.training import RunSummary, load_run, load_run_images
-from skipweave.training.run.loading import moved
+from skipweave.files.atomic_write import write_together
+from skipweave.training import Description, load_run, load_run_images
+from skipweave.training.checkpoint.weights_file import encode_weights
+from skipweave.training.run.loading import RunImages, moved
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave.training.run.versions import read_versions
 from skipweave_cli.options import PublishOptions
-from skipweave_cli.output_files import make_room
+from skipweave_cli.output_files import check_room, make_room
 from skipweave_cli.tables import say
 from skipweave_config import shipped_weights
 from skipweave_config.config_files import as_yaml
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
-from skipweave_config.shipped_weights import WEIGHTS_FILE
-
-_FILES = (WEIGHTS_FILE, "config.yaml", "README.md", "config.json")
 
 
 def publish(options: PublishOptions) -> None:
     """Measure a finished run's model, and write its weights, recipe, config and model card.
 
     Raises:
-        SkipweaveError: The run is not finished, its name does not stand for its model, it has no test images, or a file
-            exists already.
+        SkipweaveError: The run is not finished, its name does not stand for its model, commit, device or terms of the
+            data are not known, it has no test images, or there are such weights already.
     """
-    summary = _summary(options.run)
-    network, config, description = load_run(options.run, options.which)
+    summary = RunDirectory(options.run).read_summary()
+    if summary is None:
+        raise SkipweaveError(f"{options.run} is not finished: skipweave fit --resume {options.run}")
+    _, config, description = load_run(options.run, options.which)
     check_publishable(description)
+    origin = _origin(options, description)
     name = f"{description.model}.{options.tag}"
     place = (options.output or shipped_weights.FOLDER) / name
-    make_room([place / each for each in _FILES], "--tag or --output")
+    marks = [place / shipped_weights.CONFIG]  # without this file there are no such weights
+    check_room(marks, "--tag or --output")
     run = load_run_images(options.run, "test", options.which, options.root)
-    metric, results = measure(run, description, int8=_has_int8())
-    written = write_weights(place / WEIGHTS_FILE, network, description)
-    given = dict(commit=options.commit, device=options.device, data=description.data, data_terms=options.data_terms)
-    facts = facts_of(summary, metric, results, written, **given)
-    write_text(place / "config.yaml", as_yaml(_recipe(config)))
-    write_text(place / "README.md", shipped_card(network, description, facts, name))
-    write_text(place / "config.json", shipped_config(network, description, facts))  # last: it makes the weights known
-    for each in results:
-        value = f"{facts.label} {facts.text(each.value)} ({each.images:,} images)"
-        say(f"{each.split}, {each.weights}, tta {each.tta}: {value}")
+    make_room(marks, "--tag or --output")
+    metric, results = measure(run, _int8(run, description))
+    weights = encode_weights(half_precision(run.network), description)
+    facts = facts_of(summary, metric, results, weights, data=description.data, **origin)
+    files = {
+        shipped_weights.WEIGHTS_FILE: weights,
+        shipped_weights.RECIPE: as_yaml(_recipe(config)).encode(errors="backslashreplace"),
+        "README.md": shipped_card(run.network, description, facts, name).encode(errors="backslashreplace"),
+        shipped_weights.CONFIG: shipped_config(run.network, description, facts).encode(errors="backslashreplace"),
+    }
+    write_together({place / file: content for file, content in files.items()})
+    for title, value in facts.metrics.items():
+        say(f"{title}: {value}")
     say(f"saved {place} ({facts.bytes:,} bytes of weights)")
 
 
-def _summary(run: Path) -> RunSummary:
-    summary = RunDirectory(run).read_summary()
-    if summary is None:
-        raise SkipweaveError(f"{run} is not finished: skipweave fit --resume {run}")
-    return summary
+def _origin(options: PublishOptions, description: Description) -> dict[str, str]:
+    """Commit, device and terms of the data: given, else recorded by the run or known."""
+    recorded = read_versions(RunDirectory(options.run).versions)
+    gpu = recorded.get("GPU", "none")
+    origin = {
+        "commit": options.commit or recorded.get("commit", ""),
+        "device": options.device or (gpu if gpu != "none" else recorded.get("processor", "")),
+        "data_terms": options.data_terms or DATA_TERMS.get(description.data, ""),
+    }
+    if unknown := [name for name, value in origin.items() if not value]:
+        raise SkipweaveError(*(f"{name} of {options.run} is not known: give --{name}" for name in unknown))
+    return origin
 
 
-def _has_int8() -> bool:
-    """Whether the packages for int8 are installed; if not, prints which are missing."""
-    problems = missing(["openvino", "nncf"])
-    for problem in problems:
-        say(f"int8 is not measured: {problem}")
-    return not problems
+def _int8(run: RunImages, description: Description) -> EngineNet | None:
+    """The network in int8; if there is none, prints why."""
+    try:
+        return int8_network(run, description)
+    except SkipweaveError as error:
+        say(f"int8 is not measured: {error}")
+        return None
 
 
 def _recipe(config: FitConfig) -> FitConfig:
     """The config without paths of the machine that trained."""
-    data = moved(config.data, Path("data")) if config.data.root else config.data
+    data = moved(config.data, Path("data")) if config.data.root or config.data.labels else config.data
     return replace(config, data=data, output=FitConfig.output)

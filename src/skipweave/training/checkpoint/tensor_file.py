@@ -36,19 +36,29 @@ def save(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> 
 
     Args:
         path: The file to write or to replace.
-        tensors: By name; tensors that share memory are written out each.
-        info: What JSON can hold, without NaN and infinities.
+        tensors: As for `encode`.
+        info: As for `encode`.
 
     Raises:
         OSError: It cannot be written.
     """
-    written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    told = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
-    sealed = seal(told, {name: _KINDS[tensor.dtype] for name, tensor in written.items()}, shapes_of(written))
-    header, data = _encoded(written, {"seal": sealed, "skipweave": told})
+    header, data = encode(tensors, info)
     with replacing(path) as temporary, temporary.open("wb") as file:  # save_file leaves temporary files if killed
         file.write(header)
         file.write(data)
+
+
+def encode(tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> tuple[bytes, memoryview]:
+    """Header and data of a file of tensors and plain values.
+
+    Args:
+        tensors: By name; tensors that share memory are written out each.
+        info: What JSON can hold, without NaN and infinities.
+    """
+    written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    told = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
+    sealed = seal(told, {name: _KINDS[tensor.dtype] for name, tensor in written.items()}, shapes_of(written))
+    return _encoded(written, {"seal": sealed, "skipweave": told})
 
 
 def _encoded(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:

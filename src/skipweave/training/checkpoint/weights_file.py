@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from skipweave.data import Preprocessing, SegmentationData
-from skipweave.training.checkpoint.tensor_file import Saved, open_saved, save, without_prefix
+from skipweave.training.checkpoint.tensor_file import Saved, encode, open_saved, save, without_prefix
 from skipweave.training.model_building import build_network, check_labels, sketch
 from skipweave.training.tasks.task import Data
 from skipweave.transforms.compression.densify import match_fan_ins
@@ -134,7 +134,16 @@ class Description:
 def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Description, epoch: int | None = None) -> None:
     """Write the state of a network with its description, and with its epoch if known."""
     of_epoch = {} if epoch is None else {"epoch": epoch}
-    save(path, tensors, {"format": WEIGHTS, "description": description.as_plain(), **of_epoch})
+    save(path, tensors, {**_header(description), **of_epoch})
+
+
+def encode_weights(tensors: Mapping[str, Tensor], description: Description) -> bytes:
+    """Content of the file that `save_weights` writes."""
+    return b"".join(encode(tensors, _header(description)))
+
+
+def _header(description: Description) -> dict[str, Any]:
+    return {"format": WEIGHTS, "description": description.as_plain()}
 
 
 def load_weights(path: Path) -> tuple[nn.Module, Description]:
