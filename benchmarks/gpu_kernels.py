@@ -135,17 +135,17 @@ def operations(batch: int, precision: str, device: torch.device) -> Iterator[tup
 def product_of(nodes: Nodes, batch: int, dtype: torch.dtype, device: torch.device) -> Operation:
     """Read nodes into a 1x1 convolution."""
     channels = sum(nodes.widths)
-    gain, bias = torch.randn(2, channels, device=device)
+    scale, bias = torch.randn(2, channels, device=device)
     weight = (torch.randn(nodes.outputs, channels, 1, 1, device=device) / channels**0.5).to(dtype)
-    gain, bias = gain.to(dtype), bias.to(dtype)
+    scale, bias = scale.to(dtype), bias.to(dtype)
 
     def form(function: Function) -> Function:
-        return lambda gain, bias, weight, *maps: function(maps, gain, bias, weight)
+        return lambda scale, bias, weight, *maps: function(maps, scale, bias, weight)
 
     return Operation(
         "read and convolve",
         str(nodes),
-        (gain, bias, weight, *nodes.maps(batch, dtype, device)),
+        (scale, bias, weight, *nodes.maps(batch, dtype, device)),
         dict(forward=form(read_conv_fast), step=form(read_conv_low_memory)),
         form(read_conv),
         batch * nodes.side**2 * nodes.outputs * channels,
@@ -154,15 +154,15 @@ def product_of(nodes: Nodes, batch: int, dtype: torch.dtype, device: torch.devic
 
 def read_of(nodes: Nodes, batch: int, dtype: torch.dtype, device: torch.device) -> Operation:
     """Read nodes into a map."""
-    gain, bias = torch.randn(2, sum(nodes.widths), device=device).to(dtype)
+    scale, bias = torch.randn(2, sum(nodes.widths), device=device).to(dtype)
 
     def form(function: Function) -> Function:
-        return lambda gain, bias, *maps: function(maps, gain, bias)
+        return lambda scale, bias, *maps: function(maps, scale, bias)
 
     return Operation(
         "read",
         str(nodes),
-        (gain, bias, *nodes.maps(batch, dtype, device)),
+        (scale, bias, *nodes.maps(batch, dtype, device)),
         dict(forward=form(concat_read_fast), step=form(concat_read_low_memory)),
         form(concat_read),
     )

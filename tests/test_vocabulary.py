@@ -57,9 +57,7 @@ TERMS = {
 
 # File and word: the exact phrase in which it is accepted, such as ("docs/transforms_table.md", "gain").
 EXEMPT: dict[tuple[str, str], str] = {
-    ("docs/decisions/normalize_once.md", "gain"): "a reader's scale is named `gain`",
     ("docs/transforms_table.md", "gain"): "ScaledStdConv2d has parameters of unknown width (gain)",
-    ("src/skipweave/layers/aggregation.py", "gain"): "gain: Scale (C,)",
 }
 
 

@@ -32,7 +32,7 @@ def as_tuples(weak):
 def test_weights_are_products_with_the_norm_weight_relative_to_the_largest():
     model = dense()
     set_weights(model, 1, 2, {1: 2.0, 0: 1.0})
-    model.stages[1].units[1].read.gain.data = torch.tensor([-1.0, *[3.0] * (model.stages[1].widths[0])])
+    model.stages[1].units[1].read.weight.data = torch.tensor([-1.0, *[3.0] * (model.stages[1].widths[0])])
     weights = {entry.link: entry.weight for entry in link_weights(model)}
     assert weights[Link(1, 2, 0)] == 1.0
     assert weights[Link(1, 2, 1)] == pytest.approx(2 / 3)

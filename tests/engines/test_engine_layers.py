@@ -14,7 +14,7 @@ from skipweave.layers import ChannelSparseConv2d, ConcatRead
 def test_a_reader_as_a_batch_norm(widths: tuple[int, ...]):
     read = ConcatRead(widths)
     with torch.no_grad():
-        read.gain.uniform_(-2, 2)
+        read.weight.uniform_(-2, 2)
         read.bias.uniform_(-1, 1)
     nodes = [torch.randn(2, width, 4, 5) for width in widths]
     with torch.inference_mode():

@@ -1,9 +1,13 @@
 """Sessions: outputs of engines for images that fit, and errors for others."""
 
 import importlib.util
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,3 +120,23 @@ def test_missing_engines_are_reported(package: str, extra: str, monkeypatch: pyt
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
     with raises(package, f"skipweave[{extra}]"):
         (load_openvino if package == "openvino" else load_onnx)(b"")
+
+
+# A signal handler runs after sessions were dropped in the order in which they were loaded.
+DROPPED = """
+import signal, sys
+from pathlib import Path
+from skipweave.engines import load_openvino
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+sessions = [load_openvino(Path(sys.argv[1])) for _ in range(2)]
+while sessions:
+    del sessions[0]
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows")
+def test_signals_are_handled_after_sessions_were_dropped(fixed_size: bytes, tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(fixed_size)
+    ended = subprocess.run([sys.executable, "-c", DROPPED, tmp_path / "model.onnx"], stdout=subprocess.PIPE)
+    assert (ended.returncode, ended.stdout) == (0, b"handled\n")

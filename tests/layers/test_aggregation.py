@@ -18,9 +18,9 @@ def test_concat_normalizes_once_and_equals_batch_norm_of_the_concatenation() -> 
     aggregation, raw = Concat(), maps(2, 3)
     read = aggregation.reader([2, 3]).double()
     assert isinstance(read, ConcatRead)
-    nn.init.normal_(read.gain), nn.init.normal_(read.bias)
+    nn.init.normal_(read.weight), nn.init.normal_(read.bias)
     nodes = [aggregation.node(x.shape[1]).double()(x) for x in raw]
-    expected = F.batch_norm(torch.cat(raw, 1), None, None, read.gain, read.bias, training=True).relu()
+    expected = F.batch_norm(torch.cat(raw, 1), None, None, read.weight, read.bias, training=True).relu()
     torch.testing.assert_close(read(*nodes), expected)
     torch.testing.assert_close(aggregation.collector([2, 3])(*nodes), torch.cat(nodes, 1), rtol=0, atol=0)
     assert (aggregation.width([2, 3]), aggregation.is_running_sum()) == (5, False)

@@ -11,9 +11,9 @@ from skipweave.layers import BlockCompression, ConcatTransition, NormTransition,
 def test_concat_transition_is_bn_relu_conv_pool() -> None:
     torch.manual_seed(0)
     transition = ConcatTransition(6, 4).double()
-    nn.init.normal_(transition.read.gain), nn.init.normal_(transition.read.bias)
+    nn.init.normal_(transition.read.weight), nn.init.normal_(transition.read.bias)
     x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
-    scale, shift = transition.read.gain.view(-1, 1, 1), transition.read.bias.view(-1, 1, 1)
+    scale, shift = transition.read.weight.view(-1, 1, 1), transition.read.bias.view(-1, 1, 1)
     expected = F.avg_pool2d(F.conv2d((scale * x + shift).relu(), transition.conv.weight), 2)
     torch.testing.assert_close(transition(x), expected)
 

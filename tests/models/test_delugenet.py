@@ -127,7 +127,7 @@ def set_affine(reader: nn.Module, scales: list[Tensor], shifts: list[Tensor]) ->
     if isinstance(reader, CrossConv):
         reader.weight.data, reader.bias.data = (torch.stack(v[::-1]).detach() for v in (scales, shifts))
     else:
-        reader.gain.data, reader.bias.data = scales[0].detach(), shifts[0].detach()
+        reader.weight.data, reader.bias.data = scales[0].detach(), shifts[0].detach()
 
 
 def fold(ours: DelugeNet, paper: PaperNet) -> None:

@@ -51,7 +51,7 @@ def test_a_stage_is_the_dense_one_whose_other_links_are_zero(bottleneck):
             for source in stage.topology.sources(node):
                 width = stage.widths[source]
                 if source not in graph.sources(node):
-                    read.gain[position : position + width] = 0
+                    read.weight[position : position + width] = 0
                     read.bias[position : position + width] = 0
                 position += width
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)

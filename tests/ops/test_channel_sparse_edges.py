@@ -261,9 +261,9 @@ def test_calls_free_their_memory(kernel: int) -> None:
         for _ in range(times):
             leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
             channel_sparse_library(leaves[0], leaves[1], index, leaves[2]).sum().backward()
-            gain = torch.ones(128, requires_grad=True)
-            concat_read_low_memory(nodes, gain, gain).sum().backward()
-            cross_layer_fast(nodes, gain.view(2, 64), gain[:64]).sum().backward()
+            scale = torch.ones(128, requires_grad=True)
+            concat_read_low_memory(nodes, scale, scale).sum().backward()
+            cross_layer_fast(nodes, scale.view(2, 64), scale[:64]).sum().backward()
         allocated = count()
         return allocated.in_use + allocated.mapped
 
@@ -292,11 +292,11 @@ def test_nodes_may_have_any_strides(ours, definition, layout: str) -> None:
 
 
 def test_negated_and_unaligned_tensors_are_not_read_directly() -> None:
-    gain, bias, node = torch.ones(3), torch.zeros(3), torch.randn(2, 3, 4, 4)
+    scale, bias, node = torch.ones(3), torch.zeros(3), torch.randn(2, 3, 4, 4)
     assert not is_plain(torch._neg_view(node))
-    assert node_reading.layout([unaligned(node)], gain, bias) is None
+    assert node_reading.layout([unaligned(node)], scale, bias) is None
     if not c_library.library().problem:
-        assert node_reading.layout([node], gain, bias) == torch.contiguous_format
+        assert node_reading.layout([node], scale, bias) == torch.contiguous_format
 
 
 @pytest.mark.slow

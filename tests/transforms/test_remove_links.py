@@ -104,7 +104,7 @@ def test_remaining_parameters_keep_their_bits():
     assert result.unread == ()
     after = result.model.state_dict()
     unit = "stages.0.units.1"
-    torch.testing.assert_close(after.pop(f"{unit}.read.gain"), before[f"{unit}.read.gain"][:2], rtol=0, atol=0)
+    torch.testing.assert_close(after.pop(f"{unit}.read.weight"), before[f"{unit}.read.weight"][:2], rtol=0, atol=0)
     torch.testing.assert_close(after.pop(f"{unit}.read.bias"), before[f"{unit}.read.bias"][:2], rtol=0, atol=0)
     torch.testing.assert_close(after.pop(f"{unit}.body.conv.weight"), before[f"{unit}.body.conv.weight"][:, :2])
     for key, tensor in after.items():

@@ -100,7 +100,7 @@ def _strengths(reader: Reader) -> np.ndarray:
     if reader.cross:
         return np.linalg.norm(numbers(reader.cross[1].weight), axis=1)
     assert reader.concat is not None
-    return mean_by_source(reader.convolution[1].weight, reader.concat.widths, reader.concat.gain)
+    return mean_by_source(reader.convolution[1].weight, reader.concat.widths, reader.concat.weight)
 
 
 def _kept_by_reader(reader: Reader, weak: dict[Link, LinkWeight]) -> dict[Link, str]:

@@ -27,8 +27,8 @@ class ConcatNorm(nn.Module):
 
     def __init__(self, read: ConcatRead) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(len(read.gain), eps=0.0).to(read.gain).eval()
-        self.norm.load_state_dict({"weight": read.gain, "bias": read.bias}, strict=False)
+        self.norm = nn.BatchNorm2d(len(read.weight), eps=0.0).to(read.weight).eval()
+        self.norm.load_state_dict({"weight": read.weight, "bias": read.bias}, strict=False)
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated concatenation of the nodes."""

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -170,9 +171,9 @@ def load_openvino(
         "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    core, read = openvino.Core(), read_openvino(model)
+    read = read_openvino(model)
     try:
-        compiled = core.compile_model(read, "CPU", options)
+        compiled = _core().compile_model(read, "CPU", options)
         sizes = compiled.inputs[0].partial_shape
         shape = tuple(size.get_length() if size.is_static else None for size in sizes)
     except Exception as error:  # OpenVINO raises RuntimeError and others
@@ -189,11 +190,19 @@ def load_openvino(
             request.wait()  # infer() does not raise with one thread, and leaves the outputs of the call before
         except BaseException:
             # A compiled model in which a request failed fails again, or returns old outputs.
-            request = core.compile_model(read, "CPU", options).create_infer_request()
+            request = _core().compile_model(read, "CPU", options).create_infer_request()
             raise
         return [request.get_tensor(name).data for name in names]
 
     return Session(run, f"openvino {openvino.__version__.split('-')[0]}", openvino_metadata(read), shape)
+
+
+@cache
+def _core() -> Any:
+    """The core of this process; with several, OpenVINO leaves signal handlers on the freed stack of an older one."""
+    import openvino
+
+    return openvino.Core()
 
 
 def read_openvino(model: bytes | Path | tuple[bytes, bytes]) -> Any:
@@ -202,11 +211,8 @@ def read_openvino(model: bytes | Path | tuple[bytes, bytes]) -> Any:
     Raises:
         SkipweaveError: OpenVINO cannot read it.
     """
-    import openvino
-
-    core = openvino.Core()
     try:
-        return core.read_model(*model) if isinstance(model, tuple) else core.read_model(model)
+        return _core().read_model(*model) if isinstance(model, tuple) else _core().read_model(model)
     except Exception as error:  # OpenVINO raises RuntimeError and others
         raise SkipweaveError(f"OpenVINO cannot load the model: {reason(error)}") from error
 

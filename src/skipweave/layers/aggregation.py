@@ -64,7 +64,7 @@ class ConcatRead(Read):
         widths: Number of channels of each node read.
 
     Attributes:
-        gain: Scale (C,), the `weight` of the equivalent batch norm; named `gain` in state dicts.
+        weight: Scale (C,), the `weight` of the equivalent batch norm.
         bias: Shift (C,), its `bias`.
 
     Shape: one (N, widths[s], H, W) per node to (N, sum(widths), H, W).
@@ -73,16 +73,16 @@ class ConcatRead(Read):
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        self.gain = nn.Parameter(torch.ones(sum(widths)))
+        self.weight = nn.Parameter(torch.ones(sum(widths)))
         self.bias = nn.Parameter(torch.zeros(sum(widths)))
 
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated concatenation of the nodes."""
-        return concat_read_fast(nodes, self.gain, self.bias)
+        return concat_read_fast(nodes, self.weight, self.bias)
 
     def pending_affine(self, *nodes: Tensor) -> PendingAffine:
         """Return the nodes, which are normalized already, with scale and shift."""
-        return PendingAffine(nodes, self.gain, self.bias)
+        return PendingAffine(nodes, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """Show the widths of the nodes read."""

@@ -137,7 +137,7 @@ def _fold(
         ours.setdefault(f"{key}.num_batches_tracked", _batches(theirs, reader.their_norm))
     node_mean = torch.cat([ours[f"{reader.statistics(s)}.running_mean"] for s in reader.sources])
     node_var = torch.cat([ours[f"{reader.statistics(s)}.running_var"] for s in reader.sources])
-    ours[f"{reader.our_read}.gain"] = scale * ((node_var + _EPS) / (var + _EPS)).sqrt()
+    ours[f"{reader.our_read}.weight"] = scale * ((node_var + _EPS) / (var + _EPS)).sqrt()
     ours[f"{reader.our_read}.bias"] = shift + scale * (node_mean - mean) / (var + _EPS).sqrt()
     for rank, (their, our) in enumerate(reader.convs):
         weight = theirs[f"{their}.weight"]

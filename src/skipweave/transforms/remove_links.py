@@ -173,7 +173,7 @@ def _without_channels(reader: Reader, kept: Sequence[int]) -> dict[str, Tensor]:
     channels = torch.cat([parts[at] for at in kept])
     name, convolution = reader.convolution
     return {
-        f"{reader.name}.read.gain": reader.concat.gain.detach()[channels],
+        f"{reader.name}.read.weight": reader.concat.weight.detach()[channels],
         f"{reader.name}.read.bias": reader.concat.bias.detach()[channels],
         f"{name}.weight": convolution.weight.detach()[:, channels],
     }

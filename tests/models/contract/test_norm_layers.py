@@ -64,7 +64,7 @@ class PlainRead(nn.Module):
     def forward(self, *nodes: Tensor) -> Tensor:
         if isinstance(self.read, ConcatRead):
             x = torch.cat(nodes, dim=1)
-            return (x * self.read.gain.view(-1, 1, 1) + self.read.bias.view(-1, 1, 1)).relu()
+            return (x * self.read.weight.view(-1, 1, 1) + self.read.bias.view(-1, 1, 1)).relu()
         return self.read.norm(self.read.cross(*nodes) if isinstance(self.read, CrossRead) else sum(nodes)).relu()
 
 

@@ -72,9 +72,9 @@ def scale_source(read: ConcatRead, place: int, affine: ChannelAffine) -> None:
     start = sum(read.widths[:place])
     part = slice(start, start + read.widths[place])
     with torch.no_grad():
-        scale, shift = read.gain[part].double(), read.bias[part].double()
+        scale, shift = read.weight[part].double(), read.bias[part].double()
         read.bias[part] = (shift + scale * affine.shift).to(read.bias)
-        read.gain[part] = (scale * affine.scale).to(read.gain)
+        read.weight[part] = (scale * affine.scale).to(read.weight)
 
 
 def scale_input(norm: _BatchNorm, start: int, affine: ChannelAffine) -> None:

@@ -69,7 +69,7 @@ static void cross_planes_slot(void *data, room memory, int64_t slot, int64_t slo
             for (int64_t p = 0; p < t.many; p++) sum[(c - t.first) * t.many + p] = r->bias[c];
         for (int64_t k = 0; k < r->count; k++)
             for (int64_t c = t.first; c < t.last; c++)
-                add_scaled(node_plane(r, k, t.n, c, t.at), r->gain[k * r->channels + c], t.many,
+                add_scaled(node_plane(r, k, t.n, c, t.at), r->scale[k * r->channels + c], t.many,
                            sum + (c - t.first) * t.many);
         for (int64_t c = t.first; c < t.last; c++)
             write_sum(sum + (c - t.first) * t.many, t.many, y + c * r->pixels);
@@ -104,7 +104,7 @@ static void cross_tile_gradients(const reading *r, int64_t k, plane_tile t, cons
         for (int64_t j = 0; j < 8; j++) {
             const int64_t c = first + j, plane = c * r->pixels;
             parts_of[j] = j < channels ? cross_plane_gradients(node_plane(r, k, t.n, c, t.at), gradient + plane,
-                                                               r->gain[k * r->channels + c], t.many,
+                                                               r->scale[k * r->channels + c], t.many,
                                                                by_node ? by_node + plane : NULL)
                                        : splat(0);
         }
@@ -164,7 +164,7 @@ static void cross_pixels_slot(void *data, room memory, int64_t slot, int64_t slo
         for (int64_t i = 0; i < many; i++) memcpy(sum + i * r->channels, r->bias, (size_t)r->channels * sizeof(float));
         for (int64_t k = 0; k < r->count; k++) {
             const element *x = node_pixel(r, k, at);
-            const float *weight = r->gain + k * r->channels;
+            const float *weight = r->scale + k * r->channels;
             for (int64_t i = 0; i < many; i++) {
                 const element *from = x + i * r->step[k];
                 float *to = sum + i * r->channels;
@@ -213,7 +213,7 @@ static void cross_pixels_gradients_slot(void *data, room memory, int64_t slot, i
         const element *gradient = job->of.gradient + at * channels;
         for (int64_t k = 0; k < r->count; k++) {
             const element *x = node_pixel(r, k, at);
-            const float *weight = r->gain + k * channels;
+            const float *weight = r->scale + k * channels;
             const int64_t by_step = job->of.by_node[k] ? channels : 0;
             element *by_node = job->of.by_node[k] ? (element *)job->of.by_node[k] + at * channels : unwanted;
             int64_t i = 0;

@@ -45,16 +45,16 @@ typedef struct {
 
 /* ---- reading nodes ----------------------------------------------------------------------------------------------- */
 
-/* Nodes are maps of `width` channels. `read` concatenates them and applies gain (scale), bias (shift) and ReLU; `cross`
- * sums nodes of equal width, with gains per node and channel, and a bias. `planes` is 1 for contiguous and 0 for
+/* Nodes are maps of `width` channels. `read` concatenates them and applies scale, shift (`bias`) and ReLU; `cross`
+ * sums nodes of equal width, with scales per node and channel, and a bias. `planes` is 1 for contiguous and 0 for
  * channels-last maps. All maps, results and gradients of maps have elements of one type: `bfloat16` is 1 for bfloat16
- * and 0 for float32. Gains, biases and their gradients are float32. */
+ * and 0 for float32. Scales, biases and their gradients are float32. */
 typedef struct {
     int64_t count, batch, channels, pixels; /* nodes; images; channels of the result; pixels per channel */
     int64_t planes, bfloat16;
     const void *const *node;
     const int64_t *width, *image, *step; /* widths; distances in elements of images, and of pixels in channels-last */
-    const float *gain, *bias; /* (channels), for `cross` (count, channels); (channels), or NULL for gradients */
+    const float *scale, *bias; /* (channels), for `cross` (count, channels); (channels), or NULL for gradients */
     workers workers;
 } reading;
 

@@ -24,18 +24,18 @@ INLINE const element *node_at(const reading *r, int64_t k, pixel_tile t)
 /* ---- forward --------------------------------------------------------------------------------------------------- */
 
 /* Read n channels, at most `vectors` times LANES, of the pixels of a tile; `step` and `channels` apart. */
-INLINE void read_channels(int vectors, int64_t n, const element *x, int64_t step, const float *gain, const float *bias,
+INLINE void read_channels(int vectors, int64_t n, const element *x, int64_t step, const float *scale, const float *bias,
                           int64_t many, element *y, int64_t channels)
 {
-    vec gains[2], biases[2];
+    vec scales[2], biases[2];
     for (int v = 0; v < vectors; v++)
-        gains[v] = floats(gain + v * LANES, n - v * LANES), biases[v] = floats(bias + v * LANES, n - v * LANES);
+        scales[v] = floats(scale + v * LANES, n - v * LANES), biases[v] = floats(bias + v * LANES, n - v * LANES);
     for (int64_t i = 0; i < many; i++, x += step, y += channels) {
         __builtin_prefetch(x + AT_ONCE * step); /* of the next tile */
         __builtin_prefetch(y + AT_ONCE * channels, 1);
         UNROLL for (int v = 0; v < vectors; v++)
         {
-            const vec before = load(x + v * LANES, n - v * LANES) * gains[v] + biases[v];
+            const vec before = load(x + v * LANES, n - v * LANES) * scales[v] + biases[v];
             store(y + v * LANES, let_through(before, before), n - v * LANES);
         }
     }
@@ -51,31 +51,31 @@ static void read_pixels_slot(void *data, room memory, int64_t slot, int64_t slot
         t = pixel_tile_at(r, at, end);
         for (int64_t k = 0, first = 0; k < r->count; first += r->width[k++]) {
             const element *x = node_at(r, k, t);
-            const float *gain = r->gain + first, *bias = r->bias + first;
+            const float *scale = r->scale + first, *bias = r->bias + first;
             element *y = job->activated + at * channels + first;
             int64_t n = r->width[k];
-            for (; n >= 2 * LANES; n -= 2 * LANES, x += 2 * LANES, gain += 2 * LANES, bias += 2 * LANES, y += 2 * LANES)
-                read_channels(2, 2 * LANES, x, r->step[k], gain, bias, t.many, y, channels);
+            for (; n >= 2 * LANES; n -= 2 * LANES, x += 2 * LANES, scale += 2 * LANES, bias += 2 * LANES, y += 2 * LANES)
+                read_channels(2, 2 * LANES, x, r->step[k], scale, bias, t.many, y, channels);
             if (n > LANES)
-                read_channels(2, n, x, r->step[k], gain, bias, t.many, y, channels);
+                read_channels(2, n, x, r->step[k], scale, bias, t.many, y, channels);
             else if (n)
-                read_channels(1, n, x, r->step[k], gain, bias, t.many, y, channels);
+                read_channels(1, n, x, r->step[k], scale, bias, t.many, y, channels);
         }
     }
 }
 
 /* ---- gradients ------------------------------------------------------------------------------------------------- */
 
-/* Gradients of n channels, at most `vectors` times LANES, of the pixels of a tile: of x, if needed, and of gain and bias,
+/* Gradients of n channels, at most `vectors` times LANES, of the pixels of a tile: of x, if needed, and of scale and bias,
  * added to the sums. */
 INLINE void channel_gradients(int vectors, int64_t n, const element *x, int64_t step, const element *gradient,
-                              int64_t channels, const float *gain, const float *bias, int64_t many, element *by_x,
+                              int64_t channels, const float *scale, const float *bias, int64_t many, element *by_x,
                               int64_t by_step, float *by_gain, float *by_bias)
 {
-    vec gains[2], biases[2], gain_sums[2], bias_sums[2];
+    vec scales[2], biases[2], gain_sums[2], bias_sums[2];
     for (int v = 0; v < vectors; v++) {
         const int64_t c = v * LANES;
-        gains[v] = floats(gain + c, n - c), biases[v] = floats(bias + c, n - c);
+        scales[v] = floats(scale + c, n - c), biases[v] = floats(bias + c, n - c);
         gain_sums[v] = floats(by_gain + c, n - c), bias_sums[v] = floats(by_bias + c, n - c);
     }
     for (int64_t i = 0; i < many; i++, x += step, gradient += channels) {
@@ -85,10 +85,10 @@ INLINE void channel_gradients(int vectors, int64_t n, const element *x, int64_t 
         UNROLL for (int v = 0; v < vectors; v++)
         {
             const int64_t c = v * LANES;
-            const vec at = load(x + c, n - c), g = let_through(at * gains[v] + biases[v], load(gradient + c, n - c));
+            const vec at = load(x + c, n - c), g = let_through(at * scales[v] + biases[v], load(gradient + c, n - c));
             gain_sums[v] += g * at;
             bias_sums[v] += g;
-            if (by_x) store(by_x + i * by_step + c, g * gains[v], n - c);
+            if (by_x) store(by_x + i * by_step + c, g * scales[v], n - c);
         }
     }
     for (int v = 0; v < vectors; v++) {
@@ -97,7 +97,7 @@ INLINE void channel_gradients(int vectors, int64_t n, const element *x, int64_t 
     }
 }
 
-/* Gradients of a tile, of which the first pixel is `at` of all; those of gain and bias, (2, channels), are added. */
+/* Gradients of a tile, of which the first pixel is `at` of all; those of scale and bias, (2, channels), are added. */
 static void tile_gradients(const read_gradients_job *of, pixel_tile t, int64_t at, float *sums)
 {
     const reading *r = of->r;
@@ -106,17 +106,17 @@ static void tile_gradients(const read_gradients_job *of, pixel_tile t, int64_t a
         element *by_x = of->by_node[k] ? (element *)of->by_node[k] + at * r->width[k] : NULL;
         for (int64_t c = 0; c < r->width[k]; c += 2 * LANES) {
             const int64_t n = r->width[k] - c;
-            const float *gain = r->gain + first + c, *bias = r->bias + first + c;
+            const float *scale = r->scale + first + c, *bias = r->bias + first + c;
             float *by_gain = sums + first + c, *by_bias = by_gain + r->channels;
             element *to = by_x ? by_x + c : NULL;
             if (n >= 2 * LANES)
-                channel_gradients(2, 2 * LANES, x + c, r->step[k], gradient + c, r->channels, gain, bias, t.many, to,
+                channel_gradients(2, 2 * LANES, x + c, r->step[k], gradient + c, r->channels, scale, bias, t.many, to,
                                   r->width[k], by_gain, by_bias);
             else if (n > LANES)
-                channel_gradients(2, n, x + c, r->step[k], gradient + c, r->channels, gain, bias, t.many, to,
+                channel_gradients(2, n, x + c, r->step[k], gradient + c, r->channels, scale, bias, t.many, to,
                                   r->width[k], by_gain, by_bias);
             else
-                channel_gradients(1, n, x + c, r->step[k], gradient + c, r->channels, gain, bias, t.many, to,
+                channel_gradients(1, n, x + c, r->step[k], gradient + c, r->channels, scale, bias, t.many, to,
                                   r->width[k], by_gain, by_bias);
         }
     }
@@ -124,7 +124,7 @@ static void tile_gradients(const read_gradients_job *of, pixel_tile t, int64_t a
 
 typedef struct {
     read_gradients_job of;
-    double *sums; /* gradients of gain and bias, (2, channels) per slot */
+    double *sums; /* gradients of scale and bias, (2, channels) per slot */
 } pixel_gradients_job;
 
 static void pixel_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
