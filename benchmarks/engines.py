@@ -138,7 +138,8 @@ def compare(
         chosen = [engine for engine in engines if engine == "torch" or "exact" not in name]
         made = in_engines(model, images, precision, chosen, compiled=compiled and name in COMPILED)
         actions |= {(name, engine): action for engine, action in made.items()}
-    times = in_turns({"\0".join(key): action for key, action in actions.items()}, repeats)
+    pause = 0.05 if torch.get_num_threads() > 1 else 0.0  # ONNX Runtime's threads busy-wait after each call
+    times = in_turns({"\0".join(key): action for key, action in actions.items()}, repeats, pause=pause)
     first = next(iter(networks))
     macs = {name: profile(model, (3, side, side)).macs for name, model in networks.items()}
     for name, engine in actions:

@@ -34,7 +34,9 @@ class Times:
     wall: float
 
 
-def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int, at_least: float = 0.0) -> dict[str, Times]:
+def in_turns(
+    actions: Mapping[str, Callable[[], object]], repeats: int, at_least: float = 0.0, pause: float = 0.0
+) -> dict[str, Times]:
     """Time functions in interleaved rounds.
 
     Args:
@@ -42,11 +44,13 @@ def in_turns(actions: Mapping[str, Callable[[], object]], repeats: int, at_least
         repeats: Rounds, after one warm-up round.
         at_least: Minimum seconds per function and round; shorter functions are called several times, with operands in
             the caches.
+        pause: Seconds before each function, in which threads of the one before stop to busy-wait.
     """
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in actions}
     calls = dict.fromkeys(actions, 1)
     for done in range(-WARM_UP, repeats):
         for name, action in actions.items():
+            time.sleep(pause)
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(calls[name]):
                 action()
