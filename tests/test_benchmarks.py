@@ -135,10 +135,14 @@ def test_time_per_unit_is_compared_over_depths(tmp_path: Path) -> None:
 
 def test_short_functions_are_repeated_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    clock = SimpleNamespace(perf_counter=count(step=0.5).__next__, process_time=count(step=0.25).__next__)
+    pauses: list[float] = []
+    clock = SimpleNamespace(
+        perf_counter=count(step=0.5).__next__, process_time=count(step=0.25).__next__, sleep=pauses.append
+    )
     monkeypatch.setattr(timing, "time", clock)
-    times = timing.in_turns({"a": lambda: done.append("a")}, repeats=2, at_least=2.0)
+    times = timing.in_turns({"a": lambda: done.append("a")}, repeats=2, at_least=2.0, pause=0.1)
     assert len(done) == 1 + 2 * 4
+    assert pauses == [0.1] * 3  # one per round
     assert times["a"] == timing.Times(cpu=250 / 4, wall=500 / 4)
 
 
