@@ -24,7 +24,9 @@ DELUGENETS = ["delugenet_digits", "delugenet_cifar10"]
 def test_studies_are_found():
     assert set(STUDIES) == {
         "camvid",
+        "camvid_half",
         "cifar10",
+        "cifar10_families",
         "mnist",
         "patterns_mnist",
         "patterns_cifar10",
