@@ -18,6 +18,7 @@ from skipweave.data.splits import Labels, class_counts
 from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES, DataConfig
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.printable import unicode_text
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _load_classification(
         evaluation = eval_transform(config)
     return ClassificationData(
         name=config.name,
-        classes=splits.classes,
+        classes=tuple(map(unicode_text, splits.classes)),
         train=splits.train,
         val=splits.val,
         test=splits.test,

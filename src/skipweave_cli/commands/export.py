@@ -89,8 +89,8 @@ def _for_timm(network: nn.Module, description: Description, metrics: Mapping[str
     card = model_card(description, count_parameters(network), metrics)
     return {
         "model.safetensors": lambda path: save_weights(path, network.state_dict(), description),
-        "config.json": config.encode(errors="backslashreplace"),
-        "README.md": card.encode(errors="backslashreplace"),
+        "config.json": config.encode(),
+        "README.md": card.encode(),
     }
 
 

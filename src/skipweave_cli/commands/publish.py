@@ -53,9 +53,9 @@ def publish(options: PublishOptions) -> None:
     facts = facts_of(summary, metric, results, weights, data=description.data, **origin)
     files = {
         shipped_weights.WEIGHTS_FILE: weights,
-        shipped_weights.RECIPE: as_yaml(_recipe(config)).encode(errors="backslashreplace"),
-        "README.md": shipped_card(run.network, description, facts, name).encode(errors="backslashreplace"),
-        shipped_weights.CONFIG: shipped_config(run.network, description, facts).encode(errors="backslashreplace"),
+        shipped_weights.RECIPE: as_yaml(_recipe(config)).encode(),
+        "README.md": shipped_card(run.network, description, facts, name).encode(),
+        shipped_weights.CONFIG: shipped_config(run.network, description, facts).encode(),
     }
     write_together({place / file: content for file, content in files.items()})
     for title, value in facts.metrics.items():

@@ -1,5 +1,6 @@
 """A run on a folder with damaged images: it stops, or is the run on the same folder without them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from skipweave.inference import predict
 from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, load_run
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_cli import main
 from skipweave_config.errors import SkipweaveError
 from tests.errors import raises
 from tests.training.end_to_end.interruption import Interruption
@@ -150,3 +152,16 @@ def test_exif_rotation_is_applied_in_training_and_prediction(whole: RunSummary, 
     network, _, description = load_run(whole.run_dir)
     lying, upright = predict(network, description, paths)
     assert lying.probabilities == upright.probabilities
+
+
+def test_classes_whose_directories_are_not_utf8_are_escaped(config: FitConfig, photos: Path, tmp_path: Path):
+    try:
+        for part in ("train", "val"):
+            (photos / part / "cat").rename(photos / part / "caf\udce9")  # the byte e9
+    except (OSError, UnicodeError):
+        pytest.skip("this file system accepts UTF-8 only")
+    summary = fit(replace(config, epochs=1))
+    assert load_run(summary.run_dir)[2].classes == ("ape", "caf\\udce9")
+    assert main(["export", str(summary.run_dir), "--output", str(tmp_path / "out"), "--formats", "[timm, onnx]"]) == 0
+    labels = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))["label_names"]
+    assert labels == ["ape", "caf\\udce9"]
