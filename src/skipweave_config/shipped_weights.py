@@ -105,7 +105,7 @@ class Facts:
         return {self._title(each): self.text(each.value) for each in self.results if each.split != SAMPLE}
 
     def _title(self, result: Result) -> str:
-        weights = f"{result.weights}, OpenVINO" if result.weights == "int8" else result.weights
+        weights = "int8 by OpenVINO from float32" if result.weights == "int8" else result.weights
         augmented = "" if result.tta == "none" else f", test-time augmentation {result.tta}"
         return f"{self.label}, {result.split} images, {weights}{augmented}"
 
@@ -212,6 +212,8 @@ def default_classifier() -> ShippedWeights:
 def _read(path: Path) -> ShippedWeights:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        if missing := {"pretrained_cfg", "num_classes", "label_names"} - config.keys():
+            raise KeyError(*sorted(missing))
         return ShippedWeights(path.parent, config, validate_json(Facts, config[ENTRY], f"{path}: {ENTRY}"))
     except (OSError, ValueError, KeyError) as error:
         raise SkipweaveError(f"damaged file: {path} ({error!r}); install skipweave again") from error

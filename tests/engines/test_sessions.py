@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import openvino
 import pytest
 import torch
 from torch import Tensor, nn
 
-from skipweave.engines import Session, load_onnx, load_openvino, onnx_model
+from skipweave.engines import Session, load_onnx, load_openvino, onnx_model, sessions
 from tests.errors import raises
 
 Load = Callable[[bytes], Session]
@@ -120,6 +121,15 @@ def test_missing_engines_are_reported(package: str, extra: str, monkeypatch: pyt
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
     with raises(package, f"skipweave[{extra}]"):
         (load_openvino if package == "openvino" else load_onnx)(b"")
+
+
+def test_threads_share_one_core(fixed_size: bytes, monkeypatch: pytest.MonkeyPatch):
+    made, core = [], openvino.Core
+    monkeypatch.setattr(openvino, "Core", lambda: made.append(core()) or made[-1])
+    sessions._make_core.cache_clear()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(load_openvino, [fixed_size] * 8))
+    assert len(made) == 1
 
 
 # A signal handler runs after sessions were dropped in the order in which they were loaded.

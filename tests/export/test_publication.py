@@ -11,7 +11,9 @@ from tests.errors import raises
 from tests.export.networks import trained
 
 
-@pytest.mark.parametrize("changes", [{}, {"num_classes": 100, "in_chans": 1, "drop_rate": 0.2}, {"growth": 24}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"num_classes": 100, "in_chans": 1, "drop_rate": 0.2}, {"growth": 24}, {"heads": "last"}]
+)
 def test_a_registered_name_stands_for_the_model(changes: dict[str, object]) -> None:
     _, description = trained("sparsenet")
     check_publishable(replace(description, model="sparsenet40_24", args=changes))

@@ -30,6 +30,7 @@ _EXTRAS = {
     "openvino": "openvino",
     "nncf": "openvino",
 }
+_making_core = Lock()
 _HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
 
 Run = Callable[[NDArray[np.float32]], Sequence[Any]]
@@ -197,9 +198,14 @@ def load_openvino(
     return Session(run, f"openvino {openvino.__version__.split('-')[0]}", openvino_metadata(read), shape)
 
 
-@cache
 def _core() -> Any:
     """The core of this process; with several, OpenVINO leaves signal handlers on the freed stack of an older one."""
+    with _making_core:
+        return _make_core()
+
+
+@cache
+def _make_core() -> Any:
     import openvino
 
     return openvino.Core()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, replace
 from hashlib import sha256
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from skipweave.inference.evaluation import Outputs, evaluate_images
 from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.models import arguments_of, list_models
 from skipweave.training import METRICS, Description, RunSummary
-from skipweave.training.model_building import count_parameters
+from skipweave.training.model_building import count_parameters, sketch
 from skipweave.training.run.loading import RunImages
 from skipweave.training.tasks.metrics import TOP1_ERROR
 from skipweave_config.errors import SkipweaveError
@@ -50,8 +51,10 @@ def check_publishable(description: Description) -> None:
     name = description.model
     if name not in list_models():
         raise SkipweaveError(f"the run's model is {name}: expected one that `skipweave models` lists")
-    own = json.loads(json.dumps(arguments_of(name)))
-    args = json.loads(json.dumps(dict(description.args)))
+    defaults = {key: each.default for key, each in signature(type(sketch(name, {}))).parameters.items()}
+    own, args = (
+        json.loads(json.dumps(each, default=str)) for each in (defaults | arguments_of(name), description.args)
+    )
     if other := {key: value for key, value in args.items() if key not in _FREE and own.get(key) != value}:
         raise SkipweaveError(
             f"the run's model is {name} with {other}: expected the arguments of a registered model; register a variant "
@@ -112,9 +115,10 @@ def _results(run: RunImages, split: str, weights: str) -> Iterator[tuple[str, Re
     if images is None:
         return
     classified = isinstance(run.data, ClassificationData)
+    one_label = isinstance(run.data, ClassificationData) and not run.data.multi_label
     augmentations: tuple[TestTimeAugmentation, ...] = ("none", "flip_shift" if classified else "flip")
     for tta in augmentations:
-        outputs = Outputs() if isinstance(run.data, ClassificationData) and not run.data.multi_label else None
+        outputs = Outputs() if one_label else None
         *_, metrics = evaluate_images(replace(run, images=images), accelerator="cpu", tta=tta, outputs=outputs)
         values = metrics.compute()
         name = TOP1_ERROR.name if TOP1_ERROR.name in values else metrics.metric.name

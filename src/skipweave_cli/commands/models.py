@@ -27,8 +27,7 @@ def _list_models(asked: str) -> None:
     names = _matching(model_table(), asked, "no model has such a name; `skipweave models` lists all")
     figures = ("images", "parameters", "multiply-accumulates", "published parameters")
     table = new_table("model", "family", *figures, right=figures)
-    for entry in map(model_table().get, names):
-        assert entry
+    for entry in (model_table()[name] for name in names):
         images = "x".join(map(str, entry.input_size))
         table.add_row(entry.name, entry.family, images, f"{entry.parameters:,}", f"{entry.macs:,}", entry.published)
     print_table(table)

@@ -34,14 +34,14 @@ def publish(options: PublishOptions) -> None:
 
     Raises:
         SkipweaveError: The run is not finished, its name does not stand for its model, commit, device or terms of the
-            data are not known, it has no test images, or there are such weights already.
+            data are not known, it started from a local file, it has no test images, or there are such weights already.
     """
     summary = RunDirectory(options.run).read_summary()
     if summary is None:
         raise SkipweaveError(f"{options.run} is not finished: skipweave fit --resume {options.run}")
     _, config, description = load_run(options.run, options.which)
     check_publishable(description)
-    origin = _origin(options, description)
+    origin, recipe = _origin(options, description), _recipe(config)
     name = f"{description.model}.{options.tag}"
     place = (options.output or shipped_weights.FOLDER) / name
     marks = [place / shipped_weights.CONFIG]  # without this file there are no such weights
@@ -53,7 +53,7 @@ def publish(options: PublishOptions) -> None:
     facts = facts_of(summary, metric, results, weights, data=description.data, **origin)
     files = {
         shipped_weights.WEIGHTS_FILE: weights,
-        shipped_weights.RECIPE: as_yaml(_recipe(config)).encode(),
+        shipped_weights.RECIPE: as_yaml(recipe).encode(),
         "README.md": shipped_card(run.network, description, facts, name).encode(),
         shipped_weights.CONFIG: shipped_config(run.network, description, facts).encode(),
     }
@@ -66,9 +66,9 @@ def publish(options: PublishOptions) -> None:
 def _origin(options: PublishOptions, description: Description) -> dict[str, str]:
     """Commit, device and terms of the data: given, else recorded by the run or known."""
     recorded = read_versions(RunDirectory(options.run).versions)
-    gpu = recorded.get("GPU", "none")
+    gpu, commit = recorded.get("GPU", "none"), recorded.get("commit", "")
     origin = {
-        "commit": options.commit or recorded.get("commit", ""),
+        "commit": options.commit or ("" if commit.endswith("-dirty") else commit),
         "device": options.device or (gpu if gpu != "none" else recorded.get("processor", "")),
         "data_terms": options.data_terms or DATA_TERMS.get(description.data, ""),
     }
@@ -87,6 +87,15 @@ def _int8(run: RunImages, description: Description) -> EngineNet | None:
 
 
 def _recipe(config: FitConfig) -> FitConfig:
-    """The config without paths of the machine that trained."""
+    """The config without paths of the machine that trained.
+
+    Raises:
+        SkipweaveError: The run started from weights in a local directory.
+    """
+    if config.start and config.start.exists():
+        raise SkipweaveError(
+            f"the run starts from {config.start}, which others do not have: expected none, hf-hub:USER/REPO, or the "
+            "name of weights of the package"
+        )
     data = moved(config.data, Path("data")) if config.data.root or config.data.labels else config.data
     return replace(config, data=data, output=FitConfig.output)

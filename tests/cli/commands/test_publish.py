@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -254,6 +255,12 @@ def test_wrong_publications_are_rejected(folder: Path, run: Path, tmp_path: Path
         for option in ("commit", "device", "data_terms"):
             place = GIVEN.index(f"--{option}")
             rejects(["publish", copy, "--tag", "photos", *GIVEN[:place], *GIVEN[place + 2 :]], copy, f"--{option}")
+        config = (copy / "config.yaml").read_text()
+        (copy / "config.yaml").write_text(re.sub("^start: .*$", f"start: {run}", config, flags=re.MULTILINE))
+        rejects(["publish", copy, "--tag", "photos", *GIVEN], run)
+        (copy / "config.yaml").write_text(config)
+        (copy / "versions.json").write_text(json.dumps({"commit": "abcdef-dirty", "processor": "a CPU"}))
+        rejects(["publish", copy, "--tag", "photos", "--data_terms", "CC0"], copy, "--commit")
         (copy / "summary.json").unlink()
         rejects(["publish", copy, "--tag", "photos", *GIVEN], copy)
 

@@ -91,6 +91,13 @@ def test_every_network_run_and_failure_is_listed(checked, results):
     assert "360 images" in text
 
 
+def test_names_that_are_not_utf8_are_escaped(tmp_path, results):
+    """As that of an image at which a run failed."""
+    failed = [replace(run, failure="cannot read caf\udce9.png") for run in results.runs]
+    write_report(tmp_path / "report.html", replace(results, runs=tuple(failed)), {}, {})
+    assert "cannot read caf\\udce9.png" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_without_failures_none_are_listed(tmp_path, results):
     clean = replace(results, networks=results.networks[:2], runs=results.runs[:3])
     write_report(tmp_path / "report.html", clean, {}, {})

@@ -20,7 +20,7 @@ def test_a_run_records_its_machine() -> None:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_commit_is_that_of_the_checkout(tmp_path: Path) -> None:
+def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         return subprocess.check_output(["git", "-C", tmp_path, *identity, *words], text=True)
@@ -37,6 +37,9 @@ def test_the_commit_is_that_of_the_checkout(tmp_path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{12}", source_commit(tmp_path))
     (tmp_path / "a.py").write_text("2")
     assert re.fullmatch("[0-9a-f]{12}-dirty", source_commit(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setenv("GIT_DIR", str(tmp_path / "another"))  # as in a hook
+        assert re.fullmatch("[0-9a-f]{12}-dirty", source_commit(tmp_path))
     (tmp_path / "inner").mkdir()
     assert source_commit(tmp_path / "inner") == ""
 

@@ -20,7 +20,7 @@ def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir:
     return {
         "Data and split": _data(config, data),
         "Recipe": _recipe(config, networks),
-        "Machine and versions": [("device", device), *read_versions(run_dir / "versions.json").items()],
+        "Machine and versions": [("device", device), *_versions(run_dir)],
     }
 
 
@@ -89,6 +89,11 @@ def _loss(loss: LossConfig) -> str:
     last = f", the last head alone in the last {loss.last_epochs} epochs" if loss.last_epochs else ""
     weights = "" if loss.class_weights == "none" else f", class weights: {loss.class_weights.replace('_', ' ')}"
     return f"cross-entropy{weights}; heads before the last, where there are some: {loss.heads}{last}"
+
+
+def _versions(run_dir: Path) -> Lines:
+    """Versions of a run; the commit is empty if skipweave was installed."""
+    return [(name, version) for name, version in read_versions(run_dir / "versions.json").items() if version]
 
 
 def _matching(config: StudyConfig, networks: Sequence[Network]) -> str:

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from skipweave.files.atomic_write import write_text
 from skipweave.study.report.inline_svg import inline_svg
 from skipweave.study.report.result_plots import INK, PAPER, plot_styles
 from skipweave.study.report.verdict import value_text, verdict
@@ -59,7 +60,7 @@ def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictur
         facts="\n".join(_fact_list(heading, lines) for heading, lines in results.facts.items()),
         commands="\n".join(f"<pre>{escape(command)}</pre>" for command in results.commands),
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _failures(results: Results) -> str:

@@ -49,7 +49,8 @@ def source_commit(checkout: Path = _CHECKOUT) -> str:
     """
     if not (checkout / ".git").exists():  # a package in a virtual environment is not part of the repository around it
         return ""
-    command = ["git", "--no-optional-locks", "-C", str(checkout)]
+    repository = ["--git-dir", str(checkout / ".git"), "--work-tree", str(checkout)]  # whatever GIT_DIR is
+    command = ["git", "--no-optional-locks", *repository]
     describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run([*command, *describe], capture_output=True, text=True, timeout=30)

@@ -64,7 +64,7 @@ typedef struct {
  * pointers in `by_node` are NULL for gradients that are not needed. */
 typedef struct {
     void (*read)(const reading *, void *activated);
-    int (*read_gradients)(const reading *, const void *gradient, void *const *by_node, float *by_gain, float *by_bias);
+    int (*read_gradients)(const reading *, const void *gradient, void *const *by_node, float *by_scale, float *by_bias);
     int (*cross)(const reading *, void *sum);
     int (*cross_gradients)(const reading *, const void *gradient, void *const *by_node, float *by_weight, float *by_bias);
 } reading_kernels;

@@ -70,13 +70,13 @@ static void read_pixels_slot(void *data, room memory, int64_t slot, int64_t slot
  * added to the sums. */
 INLINE void channel_gradients(int vectors, int64_t n, const element *x, int64_t step, const element *gradient,
                               int64_t channels, const float *scale, const float *bias, int64_t many, element *by_x,
-                              int64_t by_step, float *by_gain, float *by_bias)
+                              int64_t by_step, float *by_scale, float *by_bias)
 {
-    vec scales[2], biases[2], gain_sums[2], bias_sums[2];
+    vec scales[2], biases[2], scale_sums[2], bias_sums[2];
     for (int v = 0; v < vectors; v++) {
         const int64_t c = v * LANES;
         scales[v] = floats(scale + c, n - c), biases[v] = floats(bias + c, n - c);
-        gain_sums[v] = floats(by_gain + c, n - c), bias_sums[v] = floats(by_bias + c, n - c);
+        scale_sums[v] = floats(by_scale + c, n - c), bias_sums[v] = floats(by_bias + c, n - c);
     }
     for (int64_t i = 0; i < many; i++, x += step, gradient += channels) {
         __builtin_prefetch(x + AT_ONCE * step); /* of the next tile */
@@ -86,13 +86,13 @@ INLINE void channel_gradients(int vectors, int64_t n, const element *x, int64_t 
         {
             const int64_t c = v * LANES;
             const vec at = load(x + c, n - c), g = let_through(at * scales[v] + biases[v], load(gradient + c, n - c));
-            gain_sums[v] += g * at;
+            scale_sums[v] += g * at;
             bias_sums[v] += g;
             if (by_x) store(by_x + i * by_step + c, g * scales[v], n - c);
         }
     }
     for (int v = 0; v < vectors; v++) {
-        store_floats(by_gain + v * LANES, gain_sums[v], n - v * LANES);
+        store_floats(by_scale + v * LANES, scale_sums[v], n - v * LANES);
         store_floats(by_bias + v * LANES, bias_sums[v], n - v * LANES);
     }
 }
@@ -107,17 +107,17 @@ static void tile_gradients(const read_gradients_job *of, pixel_tile t, int64_t a
         for (int64_t c = 0; c < r->width[k]; c += 2 * LANES) {
             const int64_t n = r->width[k] - c;
             const float *scale = r->scale + first + c, *bias = r->bias + first + c;
-            float *by_gain = sums + first + c, *by_bias = by_gain + r->channels;
+            float *by_scale = sums + first + c, *by_bias = by_scale + r->channels;
             element *to = by_x ? by_x + c : NULL;
             if (n >= 2 * LANES)
                 channel_gradients(2, 2 * LANES, x + c, r->step[k], gradient + c, r->channels, scale, bias, t.many, to,
-                                  r->width[k], by_gain, by_bias);
+                                  r->width[k], by_scale, by_bias);
             else if (n > LANES)
                 channel_gradients(2, n, x + c, r->step[k], gradient + c, r->channels, scale, bias, t.many, to,
-                                  r->width[k], by_gain, by_bias);
+                                  r->width[k], by_scale, by_bias);
             else
                 channel_gradients(1, n, x + c, r->step[k], gradient + c, r->channels, scale, bias, t.many, to,
-                                  r->width[k], by_gain, by_bias);
+                                  r->width[k], by_scale, by_bias);
         }
     }
 }
@@ -155,12 +155,12 @@ static int gradients_by_pixels(read_gradients_job of)
     take(&memory, 2 * r->channels, sizeof(float));
     const int failed = share(r->workers, slots, memory.size, pixel_gradients_slot, &job);
     for (int64_t c = 0; c < r->channels; c++) {
-        double by_gain = 0, by_bias = 0;
+        double by_scale = 0, by_bias = 0;
         for (int64_t slot = 0; slot < slots; slot++) {
-            by_gain += job.sums[2 * slot * r->channels + c];
+            by_scale += job.sums[2 * slot * r->channels + c];
             by_bias += job.sums[(2 * slot + 1) * r->channels + c];
         }
-        of.by_gain[c] = (float)by_gain;
+        of.by_scale[c] = (float)by_scale;
         of.by_bias[c] = (float)by_bias;
     }
     free(job.sums);

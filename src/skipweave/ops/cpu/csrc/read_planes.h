@@ -59,22 +59,22 @@ static void plane_gradients(const element *x, const element *gradient, float sca
                             element *by_x, double sums[2])
 {
     const vec scales = splat(scale), biases = splat(bias);
-    vec by_gain = splat(0), by_bias = splat(0);
+    vec by_scale = splat(0), by_bias = splat(0);
     for (int64_t i = 0; i < pixels; i += LANES) {
         const int64_t n = smaller(LANES, pixels - i);
         const vec v = load(x + i, n), g = let_through(v * scales + biases, load(gradient + i, n)); /* 0 beyond n */
-        by_gain += g * v;
+        by_scale += g * v;
         by_bias += g;
         if (by_x) store(by_x + i, g * scales, n);
     }
-    for (int lane = 0; lane < LANES; lane++) sums[0] += ((loose)by_gain)[lane], sums[1] += ((loose)by_bias)[lane];
+    for (int lane = 0; lane < LANES; lane++) sums[0] += ((loose)by_scale)[lane], sums[1] += ((loose)by_bias)[lane];
 }
 
 typedef struct {
     const reading *r;
     const element *gradient;
     void *const *by_node; /* (batch, width, pixels) each, or NULL if not needed */
-    float *by_gain, *by_bias;
+    float *by_scale, *by_bias;
 } read_gradients_job;
 
 static void plane_gradients_slot(void *data, room memory, int64_t slot, int64_t slots)
@@ -91,7 +91,7 @@ static void plane_gradients_slot(void *data, room memory, int64_t slot, int64_t 
                                 job->gradient + (n * r->channels + c) * r->pixels, r->scale[c], r->bias[c], r->pixels,
                                 job->by_node[k] ? (element *)job->by_node[k] + plane : NULL, sums);
             }
-            job->by_gain[c] = (float)sums[0];
+            job->by_scale[c] = (float)sums[0];
             job->by_bias[c] = (float)sums[1];
         }
 }
