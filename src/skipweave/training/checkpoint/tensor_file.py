@@ -56,9 +56,9 @@ def encode(tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> tuple[byte
         info: What JSON can hold, without NaN and infinities.
     """
     written = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    told = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
-    sealed = seal(told, {name: _KINDS[tensor.dtype] for name, tensor in written.items()}, shapes_of(written))
-    return _encoded(written, {"seal": sealed, "skipweave": told})
+    text = json.dumps({**info, "sha256": _digest(written)}, allow_nan=False)
+    sealed = seal(text, {name: _KINDS[tensor.dtype] for name, tensor in written.items()}, shapes_of(written))
+    return _encoded(written, {"seal": sealed, "skipweave": text})
 
 
 def _encoded(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
@@ -142,7 +142,7 @@ def open_saved(path: Path) -> Saved:
     _check_header(path)
     try:
         with safe_open(path, "pt") as file:
-            told = file.metadata() or {}
+            metadata = file.metadata() or {}
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
             kinds = {name: part.get_dtype() for name, part in parts.items()}
@@ -150,12 +150,12 @@ def open_saved(path: Path) -> Saved:
         raise SkipweaveError(f"damaged file, or not one of safetensors: {path} ({_first_line(error)})") from error
     if strange := [name for name, kind in kinds.items() if kind not in _KINDS.values()]:
         raise SkipweaveError(f"damaged file: tensor {strange[0]} of {path} is of {kinds[strange[0]]} numbers")
-    if "skipweave" not in told:
+    if "skipweave" not in metadata:
         raise SkipweaveError(f"not written by skipweave (its description is missing from the header): {path}")
-    if told.get("seal") != seal(told["skipweave"], kinds, shapes):
+    if metadata.get("seal") != seal(metadata["skipweave"], kinds, shapes):
         raise SkipweaveError(f"damaged file (its header is not what was written): {path}")
     try:
-        info = json.loads(told["skipweave"])
+        info = json.loads(metadata["skipweave"])
     except (ValueError, RecursionError):
         info = None
     if not isinstance(info, dict):
