@@ -1,6 +1,7 @@
 """Inference of networks in torch, ONNX Runtime and OpenVINO, precision by precision.
 
-`networks` times networks of this library, torchvision and timm; `families` one network of each family; `sparse` times
+`networks` times networks of this library, torchvision and timm; `families` one network of each family; `cifar` networks
+of 32x32 images, those with weights in the package first; `sparse` times
 dense networks, their channel-sparse versions in blocks, and in torch those of the exact pattern, which run in the
 package's C library. All forms of one precision and batch size run in interleaved rounds.
 """
@@ -35,6 +36,16 @@ FAMILIES = (
     "seqresnext24",
     "vgg16n",
 )
+CIFAR = (
+    "resnet9_fast",
+    "airbench94",
+    "sparsenet_fast_64",
+    "sparsenet_fast_96",
+    "sparsenet40_12",
+    "densenet40_12",
+    "preact_resnet56",
+)
+DENSE = {"networks": (224, NETWORKS), "families": (224, FAMILIES), "cifar": (32, CIFAR)}
 SPARSE = {"vgg16n": 224, "timm:inception_v3": 299, "timm:resnet50": 224}
 DENSITIES = (0.1, 0.03, 0.01)
 COMPILED = ("densenet121_32", "sparsenet121_32", "torchvision:densenet121")  # others compile for minutes
@@ -161,8 +172,8 @@ def measured(
     if part == "sparse":
         groups = [(name, side, cache(partial(forms, name, side))) for name, side in SPARSE.items()]
     else:
-        names = NETWORKS if part == "networks" else FAMILIES
-        groups = [("", 224, lambda: {name: network(name) for name in names})]
+        side, names = DENSE[part]
+        groups = [("", side, lambda: {name: network(name) for name in names})]
     for name, side, make in groups:
         for precision in precisions:
             for batch in batches:
@@ -179,7 +190,7 @@ def _named(row: Row, name: str) -> Row:
 def main() -> None:
     """Time a part, print and write the table."""
     parser = argparse.ArgumentParser("python -m benchmarks.engines", description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["networks", "families", "sparse"])
+    parser.add_argument("part", choices=[*DENSE, "sparse"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=list(DTYPES))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES, help="torch compiled too, if batch 1")

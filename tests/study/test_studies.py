@@ -30,6 +30,7 @@ def test_studies_are_found():
         "mnist",
         "patterns_mnist",
         "patterns_cifar10",
+        "patterns_fast",
         "patterns_resnet",
         "distance_cifar10",
         "distance_digits",
