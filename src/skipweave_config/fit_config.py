@@ -61,6 +61,14 @@ _MOMENTS_PER_WEIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"
 COMPUTED_FIELDS = ("range", "window", "mean", "std")
 
 
+def check_pretrained(cls: type, pretrained: bool, info: ValidationInfo) -> bool:
+    """Validator of `pretrained`: no weights of a whole network for a compressed one."""
+    compressed = [name for name in COMPRESSION if name in info.data.get("args", {})]
+    if pretrained and compressed:
+        raise ValueError(f"does not apply with args.{compressed[0]}: pretrained weights are of the whole network")
+    return pretrained
+
+
 class ModelConfig(Config):
     """The model.
 
@@ -83,13 +91,7 @@ class ModelConfig(Config):
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
 
-    @field_validator("pretrained")
-    @classmethod
-    def _check_pretrained(cls, pretrained: bool, info: ValidationInfo) -> bool:
-        compressed = [name for name in COMPRESSION if name in info.data.get("args", {})]
-        if pretrained and compressed:
-            raise ValueError(f"does not apply with args.{compressed[0]}: pretrained weights are of the whole network")
-        return pretrained
+    _check_pretrained: ClassVar[Any] = field_validator("pretrained")(classmethod(check_pretrained))
 
 
 def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:

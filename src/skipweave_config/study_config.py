@@ -12,6 +12,7 @@ from skipweave_config.data_config import DataConfig
 from skipweave_config.fields import (
     Count,
     FilePath,
+    Flag,
     Integer,
     NonNegativeInteger,
     PlainValues,
@@ -31,6 +32,7 @@ from skipweave_config.fit_config import (
     check_mix,
     check_monitor,
     check_precision,
+    check_pretrained,
 )
 from skipweave_config.model_table import check_args
 from skipweave_config.recipe import (
@@ -52,15 +54,18 @@ class NetworkConfig(Config):
         name: Model name, as for `skipweave fit`.
         args: Arguments of the model, such as growth, units or topology.
         label: Name in tables and plots; by default the model name with its arguments.
+        pretrained: Start from the model's pretrained weights, as for `skipweave fit`; not with `match`.
         densify: Incremental densification, if its args sparsify it.
     """
 
     name: Text
     args: PlainValues = field(default_factory=dict)
     label: Text = ""
+    pretrained: Flag = False
     densify: DensifyConfig = nested(DensifyConfig)
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
+    _check_pretrained: ClassVar[Any] = field_validator("pretrained")(classmethod(check_pretrained))
 
     @field_validator("densify")
     @classmethod
@@ -69,8 +74,10 @@ class NetworkConfig(Config):
 
     @property
     def title(self) -> str:
-        """The label, or one made of name and arguments."""
-        overrides = ", ".join(f"{key}={value}" for key, value in self.args.items())
+        """The label, or one made of name, arguments and start."""
+        overrides = ", ".join(
+            [*(f"{key}={value}" for key, value in self.args.items()), *["pretrained"] * self.pretrained]
+        )
         return self.label or (f"{self.name} ({overrides})" if overrides else self.name)
 
     @property
@@ -111,7 +118,8 @@ class StudyConfig(Config):
         early_stopping: When to stop before the last epoch.
         epochs: Passes over the training images.
         batch_size: Images per step.
-        match: Scale growth or widths of all models to about the same `parameters` or `macs`; null for no scaling.
+        match: Scale growth or widths of all models to about the same `parameters` or `macs`; null for no scaling, as
+            pretrained weights need.
         target: Number of parameters or multiply-accumulates to match, such as 60000 or 60k.
         title: Headline of the report.
         output: Directory of the study; an existing study in it is resumed.
@@ -165,6 +173,14 @@ class StudyConfig(Config):
         if (seed := _repeated(seeds)) is not None:
             raise ValueError(f"should hold each seed once: {seed} is repeated")
         return seeds
+
+    @field_validator("match")
+    @classmethod
+    def _check_match(cls, match: str | None, info: ValidationInfo) -> str | None:
+        started = [network.title for network in info.data.get("networks", []) if network.pretrained]
+        if match and started:
+            raise ValueError(f"should be null, as the pretrained weights of {started[0]} are of its own widths")
+        return match
 
     @field_validator("target")
     @classmethod

@@ -1,7 +1,7 @@
 """The runs of a study: finished ones, and jobs to train."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from skipweave.study.study_directory import StudyDirectory, read_curve
 from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunStart, RunSummary
 from skipweave.training.compilation import as_begun
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave.training.start_normalization import normalize_for_start
+from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import differences
 from skipweave_config.study_config import StudyConfig
@@ -51,7 +53,7 @@ class Job:
 
 
 def finished_and_left(
-    config: StudyConfig, networks: Sequence[Network], folder: StudyDirectory
+    config: StudyConfig, networks: Sequence[Network], folder: StudyDirectory, data: Data
 ) -> tuple[list[Run], list[Job]]:
     """Sort the study's runs, all networks with the first seed before the next seed.
 
@@ -64,8 +66,9 @@ def finished_and_left(
         for network, asked in zip(networks, config.networks, strict=True):
             if network.cost is None:
                 continue
-            model = ModelConfig(network.model, dict(network.args))
+            model = ModelConfig(network.model, dict(network.args), asked.pretrained)
             fit_config = config.fit_config(model, seed, folder.place(asked, seed), asked.densify)
+            fit_config = replace(fit_config, data=normalize_for_start(fit_config, data)[0])
             run_dir = folder.run_dir(asked, seed)
             summary = _begun_before(fit_config, run_dir) if run_dir else None
             if summary:

@@ -134,7 +134,7 @@ class _Study:
 
     def train(self, trainer: Trainer) -> tuple[Run, ...]:
         """Train the remaining runs; results.csv is rewritten whenever a run ends."""
-        finished, left = finished_and_left(self.config, self.networks, self.folder)
+        finished, left = finished_and_left(self.config, self.networks, self.folder, self.data)
         self.folder.write_config(self.config)
         self.display.on_study_start(self.networks, len(finished) + len(left), len(finished))
         runs = {(run.label, run.seed): run for run in finished}
