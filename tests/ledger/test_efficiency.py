@@ -50,6 +50,7 @@ def test_accuracies_are_plotted_as_errors():
     ("plot", "series", "labels"),
     [
         ("sparsenet_depth", "SparseNet[+]", ["depth 56", "depth 110", "depth 200", "depth 1001", "depth 2000"]),
+        ("sparsenet_depth", "DenseNet-BC, k=4", ["depth 400", "depth 1001"]),
         ("seqconv_imagenet", "SeqResNet-B", ["42", "22"]),
         ("seqconv_imagenet", "SeqResNet-B, 100 epochs", ["22", "42"]),
         ("delugenet_imagenet", "Wide-ResNet", ["50"]),
