@@ -77,7 +77,7 @@ class LedgerOptions(Config):
 
     Attributes:
         paper: The paper; all five by default.
-        build: Build the networks and count again, which takes a minute, instead of comparing the stored figures.
+        build: Build the networks and count again, which takes minutes, instead of comparing the stored figures.
         save: Directory for plots of published errors against parameters, operations and time, as PNG and SVG. Existing
             files are not overwritten.
     """
