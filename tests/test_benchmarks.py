@@ -26,6 +26,7 @@ from benchmarks import (
     gpu_networks,
     keeping,
     others_reliability,
+    published_times,
     seqconv,
     timing,
     training_precision,
@@ -71,6 +72,12 @@ def test_channel_sparse_layers_are_compared_with_dense_ones_of_their_shape() -> 
     assert next(convolutions.mean_ratios(rows, channel_sparse.case)).startswith(
         "3x3, exact, density 0.5, batch 2, forward: "
     )
+
+
+def test_networks_are_timed_beside_the_first() -> None:
+    models = {name: create_model(name, units=1) for name in ("densenet40_12", "sparsenet40_12")}
+    rows = published_times.compare(models, (3, 32, 32), repeats=1)
+    assert [(row.model, row.ratio == 1) for row in rows] == [("densenet40_12", True), ("sparsenet40_12", False)]
 
 
 def test_delugenet_is_compared_with_its_baseline() -> None:

@@ -73,13 +73,18 @@ class ShowOptions(Config):
 
 
 class LedgerOptions(Config):
-    """Build every model whose size a paper printed, and compare.
+    """Compare the figures that the papers print with those of the models here.
 
     Attributes:
         paper: The paper; all five by default.
+        build: Build the networks and count again, which takes minutes, instead of comparing the stored figures.
+        save: Directory for plots of published errors against parameters, operations and time, as PNG and SVG. Existing
+            files are not overwritten.
     """
 
     paper: Literal["sparsenet", "log_densenet", "seqconv", "delugenet", "channel_sparsity"] | None = None
+    build: Flag = False
+    save: FilePath | None = None
 
 
 class CheckDataOptions(Config):

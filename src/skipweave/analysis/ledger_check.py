@@ -3,67 +3,21 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-import timm
 import torch
 import torchvision
 from torch import nn
 
 from skipweave.analysis.operation_counts import CONVENTIONS, Counts, count
 from skipweave.analysis.profile import parameters_by_type
-from skipweave.ledger import Row
-from skipweave.models import create_model
+from skipweave.ledger import Comparison, Row, rows, stored
+from skipweave.models import arguments_of, create_model
 from skipweave.transforms import build_compressed
 from skipweave_config.errors import SkipweaveError
 
-MEASURED = frozenset({"error", "top5_error", "accuracy", "mean_iou", "iou"})
-"""Quantities that require training."""
-
 _TORCHVISION = "torchvision:"
-
-Verdict = Literal["yes", "no", "open", "wrong"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """Row of the ledger and the figure of the network built for it.
-
-    Attributes:
-        row: The row.
-        built: The quantity of the row, counted on the network; None if no network was built.
-        reason: Why no network was built; empty otherwise.
-    """
-
-    row: Row
-    built: int | None
-    reason: str
-
-    @property
-    def verdict(self) -> Verdict:
-        """Comparison with the printed figure.
-
-        "yes": equal, rounded to the printed decimals. "no": different, for the reason in the row's note. "open":
-        nothing was built, or nothing was printed. "wrong": different from the figure that the ledger expects of this
-        network.
-        """
-        if self.built is None:
-            return "open"
-        if self.row.expected is not None and not self.row.is_expected(self.built):
-            return "wrong"
-        if not self.row.printed:
-            return "open"
-        return "yes" if self.row.is_printed(self.built) else "no"
-
-    @property
-    def difference(self) -> float | None:
-        """Relative difference to the printed figure, e.g. 0.02 for 2 % more; None if a figure is missing."""
-        if self.built is None or not self.row.printed:
-            return None
-        return float(self.row.in_units(self.built) / Decimal(self.row.printed)) - 1
 
 
 def by_network(rows: Iterable[Row]) -> list[list[Row]]:
@@ -74,29 +28,36 @@ def by_network(rows: Iterable[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def check(rows: Iterable[Row]) -> Iterator[Check]:
-    """Check rows of one network (a group of `by_network`), built on the meta device."""
+def check(rows: Iterable[Row]) -> Iterator[Comparison]:
+    """Compare rows of one network (a group of `by_network`) with the network, built on the meta device.
+
+    A figure that is not counted on a network is compared as stored.
+    """
     network: _Network | None = None
     for row in rows:
-        if reason := why_not_built(row):
-            yield Check(row, None, reason)
+        if not row.is_countable:
+            yield stored(row)
             continue
         try:
             network = network or _Network(row)
-            yield Check(row, network.measure(row), "")
+            yield Comparison(row, network.measure(row))
         except SkipweaveError as error:
-            yield Check(row, None, f"cannot be built: {error}")
+            yield Comparison(row, None, f"cannot be built: {error}")
 
 
-def why_not_built(row: Row) -> str:
-    """Return why a row has no network to build; empty if it has one."""
-    if row.quantity in MEASURED:
-        return "requires training"
-    if not row.model:
-        return "not a network of skipweave"
-    if not row.model.startswith(_TORCHVISION) and not timm.is_model(row.model):
-        return "not registered"
-    return ""
+def published_error(name: str) -> str:
+    """First published error of a registered model or one of torchvision's, with its own arguments, in percent.
+
+    Empty if there is none.
+    """
+    arguments = {"num_classes": 10} | arguments_of(name)
+    printed = (
+        row.printed
+        for row in rows()
+        if (row.model, row.quantity) == (name, "error")
+        and all(arguments.get(key) == value for key, value in row.overrides.items())
+    )
+    return next(printed, "")
 
 
 class _Network:

@@ -30,10 +30,16 @@ INPUT_SIZES = {
 }
 """Channels, height and width at which each dataset's operations are counted (CamVid: the crops, not the images)."""
 
-SCALES = {"": 1, "%": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Gi": 2**30}
+SCALES = {"": 1, "%": 1, "ms": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Gi": 2**30}
 """What one of each unit stands for; one paper divides its operations by 2^30."""
 
-Match = Literal["yes", "no", "open"]
+MEASURED = {
+    **dict.fromkeys(("error", "top5_error", "accuracy", "mean_iou", "iou"), "requires training"),
+    **dict.fromkeys(("time", "training_memory", "inference_memory"), "depends on the machine"),
+}
+"""Quantities that no count gives, with the reason."""
+
+Match = Literal["yes", "no", "unexplained", "open"]
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,16 @@ class Row:
         dataset: Key into `INPUT_SIZES`: the dataset whose image size and number of classes `overrides` counts.
         quantity: "parameters" (learnable ones), "parameters_with_statistics" (and two running statistics a normalized
             channel), "convolution_weights", "macs" (of convolutions and classifier), "convolution_macs", "operations"
-            (FLOPs in the paper's own convention), "error", "top5_error", "accuracy", "mean_iou" or "iou".
+            (FLOPs in the paper's own convention), or one of `MEASURED`.
         printed: The figure as printed, without its unit; empty where the paper prints none.
         unit: Key into `SCALES`.
-        model: Our name of the network, `torchvision:<name>` for one of torchvision's, or empty where neither has it.
+        model: Our name of the network or timm's, `torchvision:<name>` for one of torchvision's, or empty where none of
+            them has it.
         overrides: What differs from the model's defaults.
-        expected: Our own figure: an exact whole number (not in units), or a figure in units to the decimals given;
-            None where we have none, as for every error rate.
-        match: Whether `expected`, rounded to the printed decimals, is the printed figure; "open" where one is missing.
+        expected: Our own figure, counted on the network, or by hand if there is no `model`: an exact whole number (not
+            in units), or a figure in units to the decimals given; None where we have none, as for every error rate.
+        match: Whether `expected`, rounded to the printed decimals, is the printed figure: "no" if the note has the
+            reason, "unexplained" if none is known; "open" where one is missing.
         note: What a reader has to know, above all why the two differ.
     """
 
@@ -79,7 +87,22 @@ class Row:
         """Channels, height and width at which the network's operations are counted."""
         return INPUT_SIZES[self.dataset]
 
-    def is_expected(self, value: int) -> bool:
+    @property
+    def is_countable(self) -> bool:
+        """Whether the network can be built, and the figure counted on it."""
+        return bool(self.model) and self.quantity not in MEASURED
+
+    @property
+    def ours(self) -> int | Decimal | None:
+        """Our own figure, not in units."""
+        return self.expected * SCALES[self.unit] if isinstance(self.expected, Decimal) else self.expected
+
+    @property
+    def theirs(self) -> Decimal | None:
+        """The printed figure, not in units."""
+        return Decimal(self.printed) * SCALES[self.unit] if self.printed else None
+
+    def is_expected(self, value: int | Decimal) -> bool:
         """Whether a count (not in units) is exactly `expected`, or agrees with it to its decimals."""
         if isinstance(self.expected, Decimal):
             return self._rounded_like(self.expected, value) == self.expected

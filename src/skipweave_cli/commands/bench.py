@@ -14,10 +14,10 @@ import torchvision
 from rich.progress import Progress, TaskID
 from torch import nn
 
+from skipweave.analysis.ledger_check import published_error
 from skipweave.analysis.profile import profile
 from skipweave.analysis.speed import Case, Speed, measure_speeds, timed_action
 from skipweave.files.atomic_write import as_csv, write_text
-from skipweave.ledger import rows
 from skipweave.models import create_model
 from skipweave.plotting.error_vs_time import plot_errors
 from skipweave.study.timing import machine
@@ -168,16 +168,10 @@ def _lines(
             side=shape[1],
             ratio=round(speed.ms / first.ms, 3),
             repeats=repeats,
-            error=_error(name),
+            error=published_error(name),
             **asdict(case) | ({} if case.engine == "torch" else dict(memory_format="", compiled="")),
             **figures,
         )
-
-
-def _error(name: str) -> str:
-    """First published error of a network, in percent; empty if there is none."""
-    found = (row.printed for row in rows() if row.quantity == "error" and row.model == name and row.printed)
-    return next(found, "")
 
 
 def _is_of(line: Line, case: Case) -> bool:

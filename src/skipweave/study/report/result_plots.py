@@ -14,14 +14,12 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
 from skipweave.plotting.figure_files import save_figure
 from skipweave.plotting.log_axes import set_log_scale
+from skipweave.plotting.series_styles import series_style
 from skipweave.study.report.distance_ordering import equal_links, links_of
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of, pareto_front
 
 #: Text and lines; paper. The report replaces these exact colors by the page's own, light or dark.
 INK, PAPER = "#1b1b1d", "#fffffd"
-#: One color a network, readable on white and on near-black; with the marker also readable without color.
-PALETTE = ("#2f7ed8", "#e07b00", "#2a9d5c", "#c0448f", "#8a63d2", "#b8860b", "#0f9fae", "#d9483b", "#7a7f87", "#6b8e23")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 _DISTANCES = {
     "max_distance": "maximum back-propagation distance [links]",
@@ -78,10 +76,7 @@ def _save(draw: Any, path: Path, *args: Any) -> Path:
 
 def plot_styles(results: Results) -> dict[str, tuple[str, str]]:
     """Color and marker of each network, the same in every plot."""
-    return {
-        network.label: (PALETTE[i % len(PALETTE)], MARKERS[(i + i // len(PALETTE)) % len(MARKERS)])
-        for i, network in enumerate(results.networks)
-    }
+    return {network.label: series_style(index) for index, network in enumerate(results.networks)}
 
 
 def _cost_plot(results: Results, key: str) -> Figure:
