@@ -13,8 +13,8 @@ from skipweave_config.errors import SkipweaveError
 MOST_BYTES = 2**22
 
 
-def read_text(path: Path) -> str:
-    """Read a text file of at most 4 MiB.
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """Read a text file of limited size, by default 4 MiB.
 
     Raises:
         SkipweaveError: It is missing, larger, not a regular file (a pipe may never end) or not UTF-8.
@@ -23,11 +23,11 @@ def read_text(path: Path) -> str:
         if path.exists() and not path.is_file():
             raise SkipweaveError(f"not a file: {path}")
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise SkipweaveError(f"cannot read {path}: {error.strerror}") from error
-    if len(content) > MOST_BYTES:
-        raise SkipweaveError(f"too large: {path} has more than {MOST_BYTES:,} bytes")
+    if len(content) > most_bytes:
+        raise SkipweaveError(f"too large: {path} has more than {most_bytes:,} bytes")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

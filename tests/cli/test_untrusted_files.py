@@ -489,6 +489,7 @@ STUDY: dict[str, Damage] = {
     "times are a nest": text("timing.json", "[" * 100_000),
     "versions of a run are a list": of_run(text("versions.json", "[1]")),
     "metrics of a run are cut": of_run(text("metrics.csv", "epoch,train_loss\n1,x\n")),
+    "predictions of a run are no numbers": of_run(text("test_predictions.csv", "label,predicted\n1,x\n")),
     "summary of a run is a list": of_run(text("summary.json", "[]")),
     "settings of a run have a tag": of_run(text("config.yaml", "a: !!python/name:os.system")),
     "runs elsewhere": linked("runs", "moved"),

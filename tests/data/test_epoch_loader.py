@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from skipweave.data import DataConfig, FileDataset, MemoryDataset, epoch_loader, load, steps_per_epoch
+from skipweave.data import (
+    DataConfig,
+    FileDataset,
+    MemoryDataset,
+    epoch_loader,
+    evaluated_indices,
+    load,
+    steps_per_epoch,
+)
 from tests.errors import raises
 
 
@@ -83,6 +91,14 @@ def test_ranks_share_the_batches_of_a_single_process(size, batch_size, world_siz
         assert max(counts) - min(counts) <= 1
     if drop_last:
         assert all(len(marks) == batch_size for part in parts for _, marks in part)
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 4))
+def test_indices_of_a_rank_are_those_that_it_loads(size, batch_size, world_size):
+    for rank in range(world_size):
+        place = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
+        found = flat(labels(numbered(size), shuffle=False, **place))
+        assert evaluated_indices(size, **place).tolist() == found
 
 
 @given(st.integers(0, 40), st.integers(1, 9), st.data())

@@ -97,6 +97,9 @@ def test_summary_csv_has_one_row_per_network(tmp_path):
     assert (small["min_test_top1_error"], small["max_test_top1_error"]) == ("3.0", "5.0")
     assert small["on_front_of"] == "parameters macs step_ms"
     assert (large["seeds"], large["spread"]) == ("1", "")
+    # a spread of sqrt(2) with one degree of freedom: t is 12.7062, and errors end at 0
+    assert (small["interval_low"], small["interval_high"]) == ("0.0", "16.7062")
+    assert (large["interval_low"], large["interval_high"]) == ("0.0", "20.4693")
 
 
 def test_csv_of_no_runs_has_no_rows(tmp_path):

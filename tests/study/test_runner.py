@@ -2,6 +2,7 @@ import csv
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,6 +13,7 @@ from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
 from skipweave.training.run import skipped_images
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.metrics import TOP1_ERROR
+from skipweave.training.tasks.predictions import Predictions
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 from tests.errors import assert_reports, raises
@@ -104,7 +106,7 @@ def test_every_network_is_trained_from_every_seed(config):
 def test_everything_is_written(config, monkeypatch):
     monkeypatch.undo()
     results = run_study(config, trainer=Trainer())
-    for name in ("config.yaml", "results.csv", "summary.csv", "report.html"):
+    for name in ("config.yaml", "results.csv", "summary.csv", "comparisons.csv", "report.html"):
         assert (config.output / name).is_file()
     plots = {path.name for path in (config.output / "plots").iterdir()}
     for name in ("top1_error_vs_parameters", "top1_error_vs_macs", "learning_curves", "connections_1", "connections_2"):
@@ -112,6 +114,20 @@ def test_everything_is_written(config, monkeypatch):
     report = (config.output / "report.html").read_text()
     assert all(run.run_dir in report for run in results.runs)
     assert all((config.output / run.run_dir / "summary.json").is_file() for run in results.runs)
+
+
+def test_networks_are_compared_image_by_image_where_all_runs_have_predictions(config):
+    run_study(config, trainer=Trainer())
+    (row,) = rows_of(config, "comparisons.csv")
+    assert (row["label"], row["reference"], row["difference_test_top1_error"]) == ("dense", "sparse", "1.0")
+    assert (row["paired_images"], row["test"]) == ("0", "t")  # no run has any
+    labels = np.zeros(4, np.int64)
+    for number, run in enumerate(sorted((config.output / "runs").glob("*/*/*/"))):
+        RunDirectory(run).write_test_predictions(Predictions(labels, labels + (np.arange(4) < number)))
+    results = run_study(config, trainer=Trainer())
+    assert [run.predictions.wrong.sum() for run in results.runs] == [2, 3, 0, 1]
+    (row,) = rows_of(config, "comparisons.csv")
+    assert row["paired_images"] == "4"
 
 
 def test_networks_are_matched(config):

@@ -68,3 +68,6 @@ def test_exits_are_trained_and_scored_except_in_the_last_epochs(tiny: Tiny, devi
     last = ["top1_error", "top1_accuracy", "balanced_accuracy", "macro_f1", "loss"]
     assert list(two.test_metrics) == [*last, "exit1_top1_error", "exit2_top1_error"]
     assert heads[-1].value == two.test_value
+    predictions = RunDirectory(two.run_dir).read_test_predictions()
+    assert predictions is not None
+    assert two.test_value == pytest.approx(100 * predictions.wrong.mean(), abs=1e-12)

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from skipweave.data import load
+from skipweave.inference.evaluation import Outputs, evaluate_images
 from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.learner import Learner
+from skipweave.training.run.loading import load_run_images
 from skipweave.training.run.run_directory import RunDirectory
 from tests.errors import raises
 
@@ -31,6 +35,7 @@ def test_the_run_directory_is_complete(run: RunSummary):
         "metrics.csv",
         "splits.csv",
         "summary.json",
+        "test_predictions.csv",
         "log.txt",
         "log.jsonl",
         "model.safetensors",
@@ -69,6 +74,25 @@ def test_the_summary_describes_the_chosen_weights(run: RunSummary):
     assert run.step_seconds > 0
     best = open_saved(RunDirectory(run.run_dir).best)
     assert best.info["sha256"] == open_saved(RunDirectory(run.run_dir).weights).info["sha256"]
+
+
+def test_predictions_are_those_of_the_chosen_weights_in_the_order_of_the_split(run: RunSummary):
+    folder = RunDirectory(run.run_dir)
+    predictions, test = folder.read_test_predictions(), load(folder.read_config().data).test
+    assert predictions is not None
+    assert predictions.labels.tolist() == test.labels.tolist()
+    assert run.test_value == pytest.approx(100 * predictions.wrong.mean(), abs=1e-12)
+    evaluate_images(load_run_images(run.run_dir, "test"), outputs=(outputs := Outputs()))
+    assert predictions.predicted.tolist() == outputs.logits.argmax(1).tolist()
+
+
+def test_damaged_predictions_raise(run: RunSummary, tmp_path: Path):
+    folder = RunDirectory(shutil.copytree(run.run_dir, tmp_path / "run"))
+    folder.test_predictions.write_text("label,predicted\n1,x\n")
+    with raises(folder.test_predictions):
+        folder.read_test_predictions()
+    folder.test_predictions.unlink()
+    assert folder.read_test_predictions() is None
 
 
 def test_the_network_learns(tiny: Tiny):

@@ -1,7 +1,7 @@
 """Image datasets: splits, transforms, checks and reproducible loading."""
 
 from skipweave.data.datasets import ClassificationData, check_classes, load, renormalize, with_normalization
-from skipweave.data.epoch_loader import batch_indices, epoch_loader, steps_per_epoch
+from skipweave.data.epoch_loader import batch_indices, epoch_loader, evaluated_indices, steps_per_epoch
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset
 from skipweave.data.images.decoding import open_image, read_header
 from skipweave.data.images.image_files import list_images
@@ -39,6 +39,7 @@ __all__ = [
     "check_readable",
     "count_pixels",
     "epoch_loader",
+    "evaluated_indices",
     "exclude",
     "find_unreadable",
     "list_images",

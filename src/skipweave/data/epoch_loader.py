@@ -62,6 +62,25 @@ def batch_indices(
     return indices
 
 
+def evaluated_indices(size: int, batch_size: int, *, rank: int, world_size: int) -> Indices:
+    """Return the sample indices that `epoch_loader` loads in a process, in its order, without shuffling.
+
+    Args:
+        size: Number of samples.
+        batch_size: Samples per rank and step.
+        rank: Rank of the process.
+        world_size: Number of ranks.
+    """
+    steps = range(steps_per_epoch(size, batch_size, world_size=world_size))
+    return np.concatenate(list(_chunks(np.arange(size), batch_size, steps, rank, world_size)))
+
+
+def _chunks(order: Indices, batch_size: int, steps: range, rank: int, world_size: int) -> Iterator[Indices]:
+    """A rank's part of each global batch."""
+    stride = batch_size * world_size
+    return (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in steps)
+
+
 def epoch_loader(
     dataset: _Dataset,
     transform: LoaderTransform,
@@ -126,8 +145,7 @@ def epoch_loader(
     if not 0 <= start_step <= steps:
         raise SkipweaveError(f"start_step is {start_step}: this epoch has {steps} steps")
     order = epoch_order(len(dataset), seed, epoch, balance) if shuffle else np.arange(len(dataset))
-    stride = batch_size * world_size
-    chunks = (np.array_split(order[step * stride :][:stride], world_size)[rank] for step in range(start_step, steps))
+    chunks = _chunks(order, batch_size, range(start_step, steps), rank, world_size)
     loader: Loader[Batch | SkipweaveError] = Loader(
         _Batches(dataset, transform, seed, epoch),
         workers,

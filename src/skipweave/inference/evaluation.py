@@ -1,6 +1,6 @@
 """Evaluation of a run's network on a split of its dataset."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skipweave.data import SegmentationData, epoch_loader
-from skipweave.inference.test_time_augmentation import Heads, TestTimeAugmentation, augmented
+from skipweave.inference.test_time_augmentation import TestTimeAugmentation, augmented
 from skipweave.models.heads import count_heads
 from skipweave.training.auxiliary_heads import AllHeads
 from skipweave.training.distributed.devices import make_fabric
@@ -36,21 +36,10 @@ class Outputs:
         """Labels, (images,) or (images, classes)."""
         return torch.cat(self._labels)
 
-    def of_heads(self, heads: Heads) -> Heads:
-        """The same heads, whose last logits are collected."""
-
-        def collected(images: Tensor) -> Any:
-            logits = heads(images)
-            self._logits.append(logits[-1].cpu())
-            return logits
-
-        return collected
-
-    def of_batches(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same batches, whose labels are collected."""
-        for images, labels in batches:
-            self._labels.append(labels)
-            yield images, labels
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Collect a batch."""
+        self._logits.append(logits.cpu())
+        self._labels.append(labels.cpu())
 
 
 def evaluate(
@@ -107,7 +96,7 @@ def evaluate_images(
     task = task_for(run.data, LossConfig(), run.config.monitor)
     network = fabric.setup_module(AllHeads(run.network)).eval()
     heads = augmented(network, tta, pixels=isinstance(run.data, SegmentationData))
-    batches: Iterable[tuple[Tensor, Tensor]] = epoch_loader(
+    batches = epoch_loader(
         run.images,
         run.data.eval_transform,
         batch_size=task.evaluation_batch(run.config.batch_size),
@@ -116,6 +105,5 @@ def evaluate_images(
         shuffle=False,
         workers=workers,
     )
-    if outputs:
-        heads, batches = outputs.of_heads(heads), outputs.of_batches(batches)
-    return evaluate_heads(fabric, heads, count_heads(run.network), batches, task)
+    collect = outputs.add if outputs else None
+    return evaluate_heads(fabric, heads, count_heads(run.network), batches, task, collect)

@@ -91,7 +91,11 @@ def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
 
 
 def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirectory) -> Run:
-    """The results of a finished run, and its learning curve."""
+    """The results of a finished run, its learning curve and its predictions for the test images.
+
+    Raises:
+        SkipweaveError: A file of the run is damaged.
+    """
     run_dir = Path(summary.run_dir)
     return Run(
         label,
@@ -101,6 +105,7 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
         summary.train_seconds,
         curve=read_curve(run_dir, summary.metric),
         exit_values=summary.test_exit_values,
+        predictions=RunDirectory(run_dir).read_test_predictions(),
     )
 
 

@@ -9,7 +9,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from skipweave.files.atomic_write import as_csv, write_text
+from skipweave.study.spread import Spread, pooled_spread
 from skipweave.training.tasks.metrics import TOP1_ERROR, Metric
+from skipweave.training.tasks.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Run:
         train_seconds: Wall-clock seconds of training; None when the run failed.
         failure: One-line reason, empty when the run finished.
         curve: One entry an epoch.
+        predictions: For the test images; None where the run has none, or the run failed.
     """
 
     label: str
@@ -83,6 +86,7 @@ class Run:
     failure: str = ""
     curve: tuple[Epoch, ...] = ()
     exit_values: tuple[float, ...] = ()
+    predictions: Predictions | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Summary:
         exit_values: Its mean over seeds for each early exit.
         spread: Sample standard deviation of the values; None with one seed.
         train_seconds: Mean over seeds.
+        predictions: For the test images, of each seed; empty where a run has none.
     """
 
     network: Network
@@ -114,6 +119,7 @@ class Summary:
     train_seconds: float
     timing: Timing | None
     exit_values: tuple[float, ...] = ()
+    predictions: tuple[Predictions, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def mean(self) -> float:
@@ -164,12 +170,29 @@ class Results:
         values = tuple(run.value for run in done if run.value is not None)
         seconds = fmean(run.train_seconds or 0.0 for run in done)
         exits = tuple(fmean(at_exit) for at_exit in zip(*(run.exit_values for run in done), strict=True))
-        return Summary(network, values, seconds, self.timings.get(network.label), exits)
+        known = tuple(run.predictions for run in done if run.predictions)
+        predictions = known if len(known) == len(done) else ()
+        return Summary(network, values, seconds, self.timings.get(network.label), exits, predictions)
 
     @property
     def ranked(self) -> tuple[Summary, ...]:
         """The summaries, best mean first."""
         return tuple(sorted(self.summaries, key=lambda s: self.metric.rank(s.mean)))
+
+    @property
+    def spread(self) -> Spread | None:
+        """Spread of one run's value over seeds, pooled over the networks; None where no network has two seeds."""
+        return pooled_spread(s.values for s in self.summaries)
+
+    def interval(self, summary: Summary) -> tuple[float, float] | None:
+        """95 % interval of a network's mean over seeds, on these test images, within the range of the metric.
+
+        By Student's t, with the pooled spread; None where that is not known.
+        """
+        if (spread := self.spread) is None:
+            return None
+        half, most = spread.half_width(len(summary.values)), 100.0 if self.metric.unit == "%" else math.inf
+        return max(summary.mean - half, 0.0), min(summary.mean + half, most)
 
     def front(self, key: str) -> tuple[str, ...]:
         """Labels of the networks on the Pareto front of the mean against the cost `key`, cheapest first."""
@@ -223,7 +246,7 @@ def write_results(path: Path, results: Results) -> None:
     networks = {network.label: network for network in results.networks}
     timings, metric = results.timings, results.metric.name
     rows = [_run_row(networks[run.label], run, timings.get(run.label), metric) for run in results.runs]
-    _write_csv(path, rows)
+    write_table(path, rows)
 
 
 def _run_row(network: Network, run: Run, timing: Timing | None, metric: str) -> dict[str, Any]:
@@ -233,7 +256,7 @@ def _run_row(network: Network, run: Run, timing: Timing | None, metric: str) -> 
         "seed": run.seed,
         f"test_{metric}": run.value,
         f"exit_{metric}": " ".join(map(str, run.exit_values)),
-        "train_seconds": _rounded(run.train_seconds),
+        "train_seconds": rounded(run.train_seconds),
         **_timing_cells(timing),
         "run": run.run_dir,
         "failure": run.failure or network.failure,
@@ -241,24 +264,27 @@ def _run_row(network: Network, run: Run, timing: Timing | None, metric: str) -> 
 
 
 def write_summary(path: Path, results: Results) -> None:
-    """Write summary.csv, one row per network: mean and spread over its finished seeds."""
+    """Write summary.csv, one row per network: mean, its 95 % interval and spread over its finished seeds."""
     fronts, metric = {key: results.front(key) for key in COSTS}, results.metric.name
+    intervals = [results.interval(s) or (None, None) for s in results.summaries]
     rows = [
         {
             "label": s.network.label,
             **_network_cells(s.network),
             "seeds": len(s.values),
-            f"mean_test_{metric}": _rounded(s.mean),
-            "spread": _rounded(s.spread),
+            f"mean_test_{metric}": rounded(s.mean),
+            "spread": rounded(s.spread),
+            "interval_low": rounded(low),
+            "interval_high": rounded(high),
             f"min_test_{metric}": min(s.values),
             f"max_test_{metric}": max(s.values),
-            "mean_train_seconds": _rounded(s.train_seconds),
+            "mean_train_seconds": rounded(s.train_seconds),
             **_timing_cells(s.timing),
             "on_front_of": " ".join(key for key in COSTS if s.network.label in fronts[key]),
         }
-        for s in results.summaries
+        for s, (low, high) in zip(results.summaries, intervals, strict=True)
     ]
-    _write_csv(path, rows)
+    write_table(path, rows)
 
 
 def _network_cells(network: Network) -> dict[str, Any]:
@@ -270,21 +296,23 @@ def _network_cells(network: Network) -> dict[str, Any]:
         "macs": cost and cost.macs,
         "links": cost and cost.links,
         "max_distance": cost and cost.max_distance,
-        "mean_distance": cost and _rounded(cost.mean_distance),
+        "mean_distance": cost and rounded(cost.mean_distance),
     }
 
 
 def _timing_cells(timing: Timing | None) -> dict[str, Any]:
     return {
-        "inference_ms": _rounded(None if timing is None else timing.inference_ms),
-        "step_ms": _rounded(None if timing is None else timing.step_ms),
+        "inference_ms": rounded(None if timing is None else timing.inference_ms),
+        "step_ms": rounded(None if timing is None else timing.step_ms),
     }
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Round a number of a table to four decimals."""
     return None if value is None else round(value, 4)
 
 
-def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a CSV file from rows of equal columns."""
     rows = list(rows)
     write_text(path, as_csv([rows[0] if rows else ["label"], *(row.values() for row in rows)]))

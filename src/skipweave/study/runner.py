@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from skipweave.data import Unreadable, epoch_loader, exclude, load, with_normalization
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
+from skipweave.study.comparisons import write_comparisons
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
 from skipweave.study.process_pool import Event, run_in_processes, run_serially
@@ -263,6 +264,7 @@ def _write(folder: StudyDirectory, results: Results, data: Data) -> None:
     """Write tables, plots, connection pictures and the report."""
     write_results(folder.results, results)
     write_summary(folder.summary, results)
+    write_comparisons(folder.comparisons, results)
     plots = write_plots(folder.plots, results)
     pictures = draw_networks(folder.plots, results.networks, data)
     write_report(folder.report, results, plots, pictures)

@@ -366,7 +366,7 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
     loop.fabric.barrier()  # until the first process has written the last epoch's weights, if they are the best
     if best:
         learner.load_weights(open_saved(folder.best))
-    test = loop.evaluate(loop.data.test) if loop.data.test else []
+    test, predictions = loop.test()
     summary = RunSummary(
         run_dir=folder.path,
         model=config.model.name,
@@ -394,6 +394,8 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
                 save_weights(folder.weights, learner.evaluated.state_dict(), loop.records.description, len(rows))
             columns, title = [row.as_columns() for row in rows], f"{config.model.name} on {loop.data.name}"
             write_curves(folder.curves, columns, metric.name, metric.axis_label, title)
+            if predictions:
+                folder.write_test_predictions(predictions)
             folder.write_summary(summary)
     loop.fabric.barrier()  # until it is there for all
     return summary

@@ -13,7 +13,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from skipweave.data import ImageDataset, SegmentationDataset, batch_indices, epoch_loader, mix_seed, steps_per_epoch
+from skipweave.data import (
+    ImageDataset,
+    SegmentationDataset,
+    batch_indices,
+    epoch_loader,
+    evaluated_indices,
+    mix_seed,
+    steps_per_epoch,
+)
 from skipweave.data.epoch_loader import LoaderTransform
 from skipweave.models.heads import count_heads
 from skipweave.training.callbacks import Callback
@@ -26,7 +34,8 @@ from skipweave.training.run.records import Records
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
 from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads, of_raw
-from skipweave.training.tasks.task import Data, evaluate_heads
+from skipweave.training.tasks.predictions import PredictionCollector, Predictions
+from skipweave.training.tasks.task import Data, OnBatch, evaluate_heads
 from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import FitConfig
 
@@ -190,12 +199,29 @@ class Loop:
         for callback in self.callbacks:
             callback.on_epoch_end(row)
 
+    def test(self) -> tuple[list[Metrics], Predictions | None]:
+        """Evaluate every head on the test split, if there is one.
+
+        Returns:
+            The metrics of each head, and where images have one label the predictions of the last head.
+        """
+        images, task = self.data.test, self.learner.task
+        if not images or not task.single_label:
+            return self.evaluate(images) if images else [], None
+        collector = PredictionCollector()
+        metrics = self.evaluate(images, on_batch=collector.add)
+        batch_size = self.process_batch_size(task.evaluation_batch(self.config.batch_size))
+        rank, world_size = self.fabric.global_rank, self.fabric.world_size
+        indices = evaluated_indices(len(images), batch_size, rank=rank, world_size=world_size)
+        return metrics, collector.gather(indices, len(images), self.fabric)
+
     def evaluate(
         self,
         images: ImageDataset | SegmentationDataset,
         on_stop: Callable[[], None] = lambda: None,
         *,
         raw: bool = False,
+        on_batch: OnBatch | None = None,
     ) -> list[Metrics]:
         """Evaluate every head on a split, every image once whatever the number of processes; the last head is last.
 
@@ -203,6 +229,7 @@ class Loop:
             images: The split.
             on_stop: What to do before stopping when a signal asks for it.
             raw: Evaluate the network in training, not its average.
+            on_batch: As for `evaluate_heads`.
         """
         self.learner.start_evaluation()
         task = self.learner.task
@@ -212,7 +239,7 @@ class Loop:
         batches = self.stoppable(batches, steps, on_stop)
         heads = self.learner.heads if raw else self.learner.evaluated_heads
         with eager(self.learner.compile):
-            own = evaluate_heads(self.fabric, heads, count_heads(self.learner.network), batches, task)
+            own = evaluate_heads(self.fabric, heads, count_heads(self.learner.network), batches, task, on_batch)
         return over_processes(own, self.fabric)
 
     def stoppable(self, batches: Iterator[Batch], steps: int, on_stop: Callable[[], None]) -> Iterator[Batch]:

@@ -43,4 +43,5 @@ def _tell(console: Console, results: Results, output: Path) -> None:
         console.print(f"Failed: {what}: {why}", style="red")
     console.print()
     console.print(f"Report: {output / 'report.html'} (open it in a browser)")
-    console.print(f"Tables: {output / 'results.csv'}, {output / 'summary.csv'}")
+    tables = (output / name for name in ("results.csv", "summary.csv", "comparisons.csv"))
+    console.print(f"Tables: {', '.join(map(str, tables))}")

@@ -105,7 +105,7 @@ def test_more_than_eight_networks_are_not_counted():
 )
 def test_the_verdict_reports_whether_the_order_holds(short, long, answer):
     sentences = verdict(study((*LOG[:2], *HALF), {"LD": short, "N": long, "E/2": short, "N/2": long}))
-    at_log, at_half, over_all = (s for s in sentences if "comparisons" in s)
+    at_log, at_half, over_all = (s for s in sentences if "permutation test" in s)
     assert at_log.startswith("At 10 links (mean distance: LD 2.00 and N 3.00), ")
     assert at_half.startswith("At 20 links (mean distance: E/2 1.50 and N/2 1.80), ")
     assert over_all.startswith("Over all such groups, ")

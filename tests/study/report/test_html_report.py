@@ -72,7 +72,13 @@ def test_the_page_loads_no_other_files(page, checked):
 
 def test_the_answer_comes_first(checked, results):
     text = "".join(checked.text)
-    headings = ("Results", "Test top-1 error against cost", "Back-propagation distance", "Learning curves")
+    headings = (
+        "Results",
+        "Comparisons",
+        "Test top-1 error against cost",
+        "Back-propagation distance",
+        "Learning curves",
+    )
     positions = [text.index(part) for part in (*verdict(results), *headings)]
     assert positions == sorted(positions)
 

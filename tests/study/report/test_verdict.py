@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from skipweave.study.report.verdict import pooled_spread, standard_error, verdict
+from skipweave.study.report.verdict import verdict
 from skipweave.study.results import Cost, Network, Results, Run
 from skipweave.training.tasks.metrics import MEAN_IOU
+from skipweave.training.tasks.predictions import Predictions
 
 
 def study(errors, test_images=10_000):
@@ -13,23 +15,11 @@ def study(errors, test_images=10_000):
     return Results("t", networks, runs, test_images=test_images)
 
 
-def test_pooled_spread_pools_squares_over_networks():
-    # deviations -1, 1 and -3, 3 with one degree of freedom each: (2 + 18) / 2 = 10
-    assert pooled_spread(study({"a": (1.0, 3.0), "b": (4.0, 10.0)}).summaries) == pytest.approx(10**0.5)
-    assert pooled_spread(study({"a": (1.0,), "b": (4.0,)}).summaries) is None
-
-
-def test_standard_error_adds_seeds_and_test_set():
-    a, b = study({"a": (2.0, 2.0), "b": (5.0, 5.0)}).summaries
-    assert standard_error(a, b, 1.0, 0) == pytest.approx(1.0)  # 1/2 + 1/2
-    assert standard_error(a, b, None, 100) == pytest.approx(((2 * 98 + 5 * 95) / 100) ** 0.5)
-    assert standard_error(a, b, 1.0, 100) == pytest.approx((1 + (2 * 98 + 5 * 95) / 100) ** 0.5)
-
-
 def test_a_significant_lead_is_reported():
     headline = verdict(study({"plain": (8.0, 8.1), "sparse": (3.0, 3.1)}))[0]
     assert headline == (
-        "Lowest mean test top-1 error: sparse (3.05 ± 0.07 %). It leads by more than chance: plain (8.05 ± 0.07 %)."
+        "Lowest mean test top-1 error: sparse (3.05 % [2.83, 3.27]). "
+        "It leads by more than chance: plain (8.05 % [7.83, 8.27])."
     )
 
 
@@ -38,7 +28,7 @@ def test_a_higher_mean_iou_is_better():
     assert [s.network.label for s in found.ranked] == ["sparse", "plain"]
     assert found.front("parameters") == ("plain", "sparse")
     headline, price, *_ = verdict(found)
-    assert headline.startswith("Highest mean test mIoU: sparse (60.05 ± 0.07 %). It leads by more than chance")
+    assert headline.startswith("Highest mean test mIoU: sparse (60.05 % [59.83, 60.27]). It leads by more than chance")
     assert price.startswith("Highest mean mIoU for its cost")
 
 
@@ -58,6 +48,23 @@ def test_a_small_test_set_widens_chance():
     errors = {"a": (1.0, 1.0), "b": (2.0, 2.0)}
     assert "more than chance" in verdict(study(errors, test_images=10_000))[0]
     assert "within chance" in verdict(study(errors, test_images=100))[0]
+
+
+def test_images_that_both_networks_have_wrong_are_not_chance():
+    """With half of the images wrong for both, 12 of 400 more are significant only if compared image by image."""
+    half = np.arange(400) % 2
+    more = half | (np.arange(400) < 24)
+    found = study({"a": (50.0,) * 2, "b": (53.0,) * 2}, test_images=400)
+    wrong = {"a": half, "b": more}
+    paired = [replace(run, predictions=Predictions(np.zeros_like(half), wrong[run.label])) for run in found.runs]
+    assert "all differences are within chance" in verdict(found)[0]
+    assert "It leads by more than chance: b" in verdict(replace(found, runs=tuple(paired)))[0]
+
+
+def test_the_verdict_is_of_adjusted_p_values():
+    errors = {"a": (1.0, 1.2), "b": (1.65, 1.85), "c": (1.3, 1.5)}
+    assert "more than chance: b" in verdict(study({label: errors[label] for label in "ab"}, test_images=0))[0]
+    assert "all differences are within chance" in verdict(study(errors, test_images=0))[0]
 
 
 def test_the_spread_of_one_seed_is_unknown():

@@ -19,9 +19,11 @@ from torch.nn import functional
 
 from skipweave.data import epoch_loader, load, mix_seed
 from skipweave.inference import evaluate
+from skipweave.inference.evaluation import Outputs, evaluate_images
 from skipweave.training import FitConfig, ModelConfig, OptimConfig, fit
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.model_building import arguments_for, build_network
+from skipweave.training.run.loading import load_run_images
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import as_plain
 from skipweave_config.errors import SkipweaveError
@@ -99,6 +101,17 @@ def test_two_processes_score_every_image_once(run: RunDirectory):
     assert scores.images == 701
     assert row["val_metrics"]["top1_error"] == scores.value
     assert row["val_loss"] == pytest.approx(scores.mean_loss, rel=1e-5)
+
+
+def test_predictions_of_two_processes_are_those_of_one(run: RunDirectory):
+    images = load_run_images(run.path, "test")
+    outputs = Outputs()
+    (metrics,) = evaluate_images(images, outputs=outputs)
+    predictions = run.read_test_predictions()
+    assert predictions is not None
+    assert predictions.labels.tolist() == outputs.labels.tolist()
+    assert predictions.predicted.tolist() == outputs.logits.argmax(1).tolist()
+    assert 100 * predictions.wrong.mean() == pytest.approx(metrics.value, abs=1e-12)
 
 
 def test_processes_differ_in_data_and_agree_in_weights_after_every_step(

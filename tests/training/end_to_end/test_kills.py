@@ -86,6 +86,7 @@ def survive(
         assert folder is not None
         assert {name: open_saved(getattr(folder, name)).info["sha256"] for name in expected} == expected
         assert_nothing_stale(folder)
+        assert folder.test_predictions.read_text() == uninterrupted.test_predictions.read_text()
         assert folder.metrics.read_text().count("\n") == 4
     return counts
 

@@ -71,6 +71,7 @@ def test_a_run_is_scored_at_full_resolution_and_describes_its_weights(config: Fi
     header = RunDirectory(summary.run_dir).metrics.read_text().splitlines()[0]
     assert "val_mean_iou" in header
     assert "val_exit1_mean_iou" in header
+    assert not RunDirectory(summary.run_dir).test_predictions.exists()
 
 
 def test_a_run_resumed_within_an_epoch_equals_the_uninterrupted_one(config: FitConfig):

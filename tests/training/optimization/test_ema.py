@@ -63,6 +63,9 @@ def test_the_average_is_evaluated_saved_and_loaded(tiny: Tiny):
         assert all(torch.equal(value, averaged[name]) for name, value in chosen.items())
     (metrics,) = evaluate(folder.path, "validation")
     assert metrics.compute()["top1_error"] == summary.val_value
+    predictions = folder.read_test_predictions()
+    assert predictions is not None
+    assert summary.test_value == pytest.approx(100 * predictions.wrong.mean(), abs=1e-12)
 
 
 def test_weights_of_16_bits_have_no_average():

@@ -12,6 +12,7 @@ from torch.nn import functional
 from skipweave.data import DataConfig, load, open_image
 from skipweave.inference import predict
 from skipweave.training import FitConfig, LossConfig, MixConfig, ModelConfig, fit, load_run
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Classification, MultiLabel, balanced_weights, task_for
 from skipweave_config.errors import SkipweaveError
 from tests.errors import raises
@@ -121,6 +122,7 @@ def test_a_network_is_trained_and_loaded(table, tmp_path, weights):
     _, _, description = load_run(summary.run_dir)
     assert description.multi_label
     assert description.classes == ("odd", "rare")
+    assert RunDirectory(summary.run_dir).read_test_predictions() is None
 
 
 def test_probabilities_of_predicted_classes_are_independent(table, tmp_path):

@@ -8,14 +8,17 @@ from pathlib import Path
 from string import Template
 
 from skipweave.files.atomic_write import write_text
+from skipweave.study.report.comparison_table import comparison_section
 from skipweave.study.report.inline_svg import inline_svg
 from skipweave.study.report.result_plots import INK, PAPER, plot_styles
-from skipweave.study.report.verdict import value_text, verdict
+from skipweave.study.report.verdict import interval_text, verdict
 from skipweave.study.results import COSTS, Network, Results, Run, Summary
 from skipweave.training import Metric
 
 #: What plots draw in neutral colors takes the page's own, light or dark. Connection pictures stay on white.
 _PAGE_COLORS = {INK: "currentColor", PAPER: "var(--paper)"}
+
+_MARKS = "Small marks are single runs, large ones their mean, with its 95 % interval where networks have several seeds"
 
 #: Heading, the plot's title, and the note between them.
 _SECTIONS = {
@@ -23,8 +26,7 @@ _SECTIONS = {
         "Back-propagation distance",
         "Test metric against back-propagation distance",
         "Links on the shortest way back between two nodes of the network: the most of any two, and the mean of all. "
-        "Small marks are single runs, large ones their mean with one standard deviation over seeds; lines join "
-        "networks that differ only in what is read and have equal links.",
+        f"{_MARKS}; lines join networks that differ only in what is read and have equal links.",
     ),
     "exits": (
         "Early exits",
@@ -51,6 +53,7 @@ def write_report(path: Path, results: Results, plots: Mapping[str, Path], pictur
         failures=_failures(results),
         table=_table(results),
         table_note=escape(_table_note(results)),
+        comparisons=comparison_section(results),
         runs=_runs(results),
         plots=_plots({key: file for key, file in plots.items() if key in COSTS}, results.metric),
         distance=_section("distance", plots),
@@ -76,25 +79,34 @@ def _table(results: Results) -> str:
             "training step [ms]", "trained in [s]")  # fmt: skip
     first = next((s for s in results.summaries if s.timing), None)
     fronts, colors = {key: results.front(key) for key in COSTS}, plot_styles(results)
-    rows = "".join(_table_row(s, first, fronts, colors[s.network.label][0], i) for i, s in enumerate(results.ranked))
+    rows = "".join(
+        _table_row(s, interval_text(s, results), first, fronts, colors[s.network.label][0], best=i == 0)
+        for i, s in enumerate(results.ranked)
+    )
     return f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _table_row(
-    summary: Summary, first: Summary | None, fronts: Mapping[str, tuple[str, ...]], color: str, i: int
+    summary: Summary,
+    interval: str,
+    first: Summary | None,
+    fronts: Mapping[str, tuple[str, ...]],
+    color: str,
+    *,
+    best: bool,
 ) -> str:
     label, cost = summary.network.label, summary.network.cost
     ring = ' <span class="front" title="on the Pareto front">○</span>'
     mark = {key: ring if label in fronts[key] else "" for key in COSTS}
     cells = (
         f'<span class="dot" style="background:{color}"></span>{escape(label)}',
-        f"{value_text(summary, unit='')} <small>{min(summary.values):.2f} to {max(summary.values):.2f}</small>",
+        f"{summary.mean:.2f}" + (f" <small>{interval}</small>" if interval else ""),
         *((f"{cost.parameters:,}" + mark["parameters"], _short(cost.macs) + mark["macs"],
            f"{cost.links}", f"{cost.max_distance:g}", f"{cost.mean_distance:.2f}") if cost else ("",) * 5),
         *(_time_cell(summary, first, key) + mark[key] for key in ("inference_ms", "step_ms")),
         f"{summary.train_seconds:.1f}",
     )  # fmt: skip
-    row = '<tr class="best">' if i == 0 else "<tr>"
+    row = '<tr class="best">' if best else "<tr>"
     return f"{row}{_cells('td', cells)}</tr>"
 
 
@@ -115,15 +127,24 @@ def _time_cell(summary: Summary, first: Summary | None, key: str) -> str:
 
 
 def _table_note(results: Results) -> str:
-    seeds = max((len(s.values) for s in results.summaries), default=0)
     first = results.networks[0].label if results.networks else ""
-    spread = "mean ± sample standard deviation over seeds" if seeds > 1 else "one seed"
     note = (
-        f"Test {results.metric.label} of {results.weights}, {spread}; the test split was read once, after training. "
+        f"Test {results.metric.label} of {results.weights}, {_mean_note(results)}; the test split was read once, after "
+        "training. "
         "Longest and mean path: links on the shortest way back between any two nodes of the network. "
         "○: on the Pareto front of that cost (no other network is cheaper without a worse mean). "
     )
     return note + (f"Times: {results.timing_note}; × is the ratio to {first}." if results.timing_note else "")
+
+
+def _mean_note(results: Results) -> str:
+    """What mean and interval are."""
+    if not results.spread:
+        return "one seed"
+    return (
+        "mean over seeds with its 95 % interval: by Student's t, for other seeds on these test images, from the spread "
+        f"over seeds pooled over the networks ({results.spread.value:.2f}, {results.spread.freedom} degrees of freedom)"
+    )
 
 
 def _runs(results: Results) -> str:
@@ -148,8 +169,7 @@ def _plots(plots: Mapping[str, Path], metric: Metric) -> str:
         _figure(file, f"{key}-", f"Test {metric.label} against {COSTS[key]}") for key, file in plots.items()
     )
     note = (
-        "Small marks are single runs, large ones their mean with one standard deviation over seeds; ringed networks "
-        "lie on the Pareto front, the dashed line is its staircase. "
+        f"{_MARKS}; ringed networks lie on the Pareto front, the dashed line is its staircase. "
         f"{'Higher' if metric.higher_is_better else 'Lower'} and further left is better."
     )
     heading = f"<h2>Test {metric.label} against cost</h2>"

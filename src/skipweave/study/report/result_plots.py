@@ -80,14 +80,14 @@ def plot_styles(results: Results) -> dict[str, tuple[str, str]]:
 
 
 def _cost_plot(results: Results, key: str) -> Figure:
-    """Mean test metric against one cost: every seed small, mean large with its spread, the front as a step line."""
+    """Mean test metric against one cost: every seed small, mean large with its interval, the front as a step line."""
     figure = Figure(figsize=(6.4, 4.4))
     axes = figure.add_subplot()
     shown = [(s, cost) for s in results.summaries if (cost := cost_of(s, key)) is not None]
     front = pareto_front([(cost, results.metric.rank(s.mean)) for s, cost in shown])
     _draw_front(axes, [(shown[i][1], shown[i][0].mean) for i in front])
     for index, (summary, cost) in enumerate(shown):
-        _draw_point(axes, summary, cost, plot_styles(results)[summary.network.label], on_front=index in front)
+        _draw_point(axes, results, summary, cost, on_front=index in front)
     axes.set_xlabel(COSTS[key])
     axes.set_ylabel(f"test {results.metric.axis_label}")
     _readable_cost_axis(axes, [cost for _, cost in shown], key)
@@ -105,11 +105,13 @@ def _draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
               label="Pareto front")  # fmt: skip
 
 
-def _draw_point(axes: Axes, summary: Summary, cost: float, look: tuple[str, str], *, on_front: bool) -> None:
-    color, marker = look
+def _draw_point(axes: Axes, results: Results, summary: Summary, cost: float, *, on_front: bool) -> None:
+    color, marker = plot_styles(results)[summary.network.label]
+    interval = results.interval(summary)
+    bars = [[summary.mean - interval[0]], [interval[1] - summary.mean]] if interval else None
     values = summary.values
     axes.plot([cost] * len(values), values, linestyle="none", marker=marker, markersize=3.5, color=color, alpha=0.55)
-    axes.errorbar(cost, summary.mean, yerr=summary.spread, color=color, marker=marker, markersize=7, capsize=4,
+    axes.errorbar(cost, summary.mean, yerr=bars, color=color, marker=marker, markersize=7, capsize=4,
                   linestyle="none", label=summary.network.label, zorder=3)  # fmt: skip
     if on_front:
         axes.plot(cost, summary.mean, marker="o", markersize=14, markerfacecolor="none", markeredgecolor=INK,
@@ -146,8 +148,7 @@ def _distance_plot(results: Results) -> Figure:
             axes.plot(*zip(*points, strict=True), color=INK, alpha=0.5, linewidth=1, linestyle=style, zorder=1,
                       label=f"{links_of(group):,} links")  # fmt: skip
         for summary, cost in _linked(results):
-            look = plot_styles(results)[summary.network.label]
-            _draw_point(axes, summary, getattr(cost, key), look, on_front=False)
+            _draw_point(axes, results, summary, getattr(cost, key), on_front=False)
         _readable_cost_axis(axes, [getattr(cost, key) for _, cost in _linked(results)], key)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.margins(x=0.08, y=0.12)

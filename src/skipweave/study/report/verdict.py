@@ -1,10 +1,12 @@
 """The study's conclusions: which network is best for its cost, and which differences are within chance."""
 
-import math
+from collections.abc import Sequence
 from statistics import fmean
 
+from skipweave.study.comparisons import Comparison, comparisons
 from skipweave.study.report.distance_ordering import Ordering, equal_links, links_of, mean_distance, ordering
 from skipweave.study.results import COSTS, Results, Summary
+from skipweave.study.spread import CONFIDENCE
 
 _COST_WORDS = {
     "parameters": "By parameters",
@@ -14,57 +16,42 @@ _COST_WORDS = {
 }
 
 
-def pooled_spread(summaries: tuple[Summary, ...]) -> float | None:
-    """Standard deviation of one run's value over seeds, pooled over all networks (percentage points).
-
-    With few seeds a network's own deviation is hardly known; pooled it has sum(seeds - 1) degrees of freedom.
-    None when no network has two finished seeds.
-    """
-    squares = sum((value - s.mean) ** 2 for s in summaries for value in s.values)
-    freedom = sum(len(s.values) - 1 for s in summaries)
-    return math.sqrt(squares / freedom) if freedom else None
-
-
-def standard_error(a: Summary, b: Summary, pooled: float | None, test_images: int) -> float:
-    """Standard error of the difference of two networks' mean test values, in percentage points.
-
-    The sum of the variance over seeds (pooled^2 / seeds per network) and the binomial variance of the test split
-    (p (100 - p) / images per network; taken as independent, which is conservative: both saw the same images).
-    """
-    variance = sum(pooled**2 / len(s.values) for s in (a, b)) if pooled is not None else 0.0
-    if test_images:
-        variance += sum(s.mean * (100.0 - s.mean) / test_images for s in (a, b))
-    return math.sqrt(variance)
-
-
 def verdict(results: Results) -> tuple[str, ...]:
     """The conclusions as a few sentences, most important first.
 
-    Two networks are called different when their means differ by more than two standard errors.
+    Two networks are called different when the p value of their comparison, adjusted for the number of comparisons, is
+    below 0.05.
     """
     ranked = results.ranked
     if not ranked:
         return ("No network finished training, so this study has no result yet.",)
     if len(ranked) == 1:
-        return (f"Only one network finished: {_with_value(ranked[0])}.",)
-    return (_headline(ranked, results), *_price(results), *_order(results), *_doubt(ranked, results))
+        return (f"Only one network finished: {_with_value(ranked[0], results)}.",)
+    compared = comparisons(results)
+    return (_headline(compared, results), *_price(results), *_order(results), *_doubt(compared, results))
 
 
-def _headline(ranked: tuple[Summary, ...], results: Results) -> str:
-    best, rest, test_images = ranked[0], ranked[1:], results.test_images
-    leading = f"{_superlative(results)} mean test {results.metric.label}: {_with_value(best)}"
-    pooled = pooled_spread(ranked)
-    if pooled is None and not test_images:
-        return f"{leading}, then {_listed(list(rest))}. With one seed these differences may be chance."
-    same = [s for s in rest if abs(s.mean - best.mean) <= 2 * standard_error(best, s, pooled, test_images)]
-    worse = [s for s in rest if s not in same]
+def _with_best(compared: Sequence[Comparison], results: Results) -> list[Comparison]:
+    """The comparisons with the best network."""
+    return [one for one in compared if one.reference.network.label == results.ranked[0].network.label]
+
+
+def _headline(compared: Sequence[Comparison], results: Results) -> str:
+    leading = f"{_superlative(results)} mean test {results.metric.label}: {_with_value(results.ranked[0], results)}"
+    with_best = _with_best(compared, results)
+    same, worse = (
+        _names(tuple(_with_value(one.network, results) for one in with_best if one.differs == differs))
+        for differs in (False, True)
+    )
+    if with_best[0].p is None:
+        return f"{leading}, then {same}. With one seed these differences may be chance."
     # A single seed has no estimate of the spread over seeds.
-    chance = "chance" if pooled is not None else "what the size of the test set explains"
+    chance = "chance" if results.spread else "what the size of the test set explains"
     if not same:
-        return f"{leading}. It leads by more than {chance}: {_listed(worse)}."
+        return f"{leading}. It leads by more than {chance}: {worse}."
     if not worse:
-        return f"{leading}. But all differences are within {chance}: {_listed(same)}."
-    return f"{leading}. Within {chance}: {_listed(same)}. Worse by more than {chance}: {_listed(worse)}."
+        return f"{leading}. But all differences are within {chance}: {same}."
+    return f"{leading}. Within {chance}: {same}. Worse by more than {chance}: {worse}."
 
 
 def _superlative(results: Results) -> str:
@@ -106,34 +93,35 @@ def _in_words(found: Ordering) -> str:
     )
 
 
-def _doubt(ranked: tuple[Summary, ...], results: Results) -> tuple[str, ...]:
+def _doubt(compared: Sequence[Comparison], results: Results) -> tuple[str, ...]:
     """The difference within chance, and how it is estimated."""
-    pooled = pooled_spread(ranked)
-    images = results.test_images
-    typical = 2 * fmean(standard_error(ranked[0], s, pooled, images) for s in ranked[1:])
-    if pooled is None:
+    images, spread = results.test_images, results.spread
+    halves = [one.half_width for one in _with_best(compared, results) if one.half_width is not None]
+    typical = fmean(halves) if halves else 0.0
+    if not spread:
         size = f"; the test set's size ({images} images) alone makes up to about {typical:.2f} points chance"
         return (f"Each network was trained once, so the spread over seeds is unknown{size if images else ''}.",)
-    size = f" and the size of the test set ({images} images, {100 / max(images, 1):.2g} points each)"
+    paired = ", compared image by image" if all(one.paired_images for one in compared) else ""
+    size = f" and the size of the test set ({images} images, {100 / max(images, 1):.2g} points each{paired})"
+    several = f", adjusted for the {len(compared)} comparisons by Holm's method" if len(compared) > 1 else ""
     return (
-        f"Chance here means a difference up to about {typical:.2f} points: two standard errors, from the spread of one "
-        f"network's {results.metric.label} over seeds ({pooled:.2f} points){size if images else ''}.",
+        f"Chance here means a p value of at least {1 - CONFIDENCE:.2g} in a two-sided t test{several}. The 95 % "
+        f"interval of a difference is about ± {typical:.2f} points, from the spread of one network's "
+        f"{results.metric.label} over seeds ({spread.value:.2f} points){size if images else ''}.",
     )
 
 
-def value_text(summary: Summary, unit: str = " %") -> str:
-    """`1.39 ± 0.20 %`, or without the spread when there is one seed."""
-    spread = "" if summary.spread is None else f" ± {summary.spread:.2f}"
-    return f"{summary.mean:.2f}{spread}{unit}"
+def interval_text(summary: Summary, results: Results) -> str:
+    """The 95 % interval of a mean, as `[1.02, 1.76]`; empty where the spread is not known."""
+    interval = results.interval(summary)
+    return f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
 
 
-def _with_value(summary: Summary) -> str:
-    return f"{summary.network.label} ({value_text(summary)})"
-
-
-def _listed(summaries: list[Summary]) -> str:
-    return _names(tuple(_with_value(s) for s in summaries))
+def _with_value(summary: Summary, results: Results) -> str:
+    """A network with its mean and interval, as `plain (1.39 % [1.02, 1.76])`."""
+    value = f"{results.metric.text(summary.mean)} {interval_text(summary, results)}".rstrip()
+    return f"{summary.network.label} ({value})"
 
 
 def _names(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return "".join(names) if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"

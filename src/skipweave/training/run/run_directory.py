@@ -22,6 +22,7 @@ from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.distributed import torchrun
 from skipweave.training.run.summary import EpochRow, RunSummary
 from skipweave.training.run.versions import versions
+from skipweave.training.tasks.predictions import Predictions
 from skipweave_config.config_files import as_yaml, read
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
@@ -29,6 +30,7 @@ from skipweave_config.plain_files import read_json, read_text
 from skipweave_config.validation import validate_json
 
 _SKIPPED = ("index", "file", "problem")
+_MOST_BYTES_OF_PREDICTIONS = 2**24  # two million images of up to 1,000 classes
 
 
 class RunDirectory:
@@ -44,6 +46,7 @@ class RunDirectory:
         self.versions = self.path / "versions.json"
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
+        self.test_predictions = self.path / "test_predictions.csv"
         self.job = self.path / "torchrun_job.txt"
         self.weights = self.path / WEIGHTS_FILE
         self.skipped = self.path / "skipped.csv"
@@ -286,6 +289,23 @@ class RunDirectory:
             return [Unreadable(int(index), path, problem) for index, path, problem in rows]
         except (ValueError, csv.Error) as error:
             raise SkipweaveError(f"damaged file: {self.skipped} ({error})") from error
+
+    def write_test_predictions(self, predictions: Predictions) -> None:
+        """Write test_predictions.csv, a row per test image in the order of the split."""
+        write_text(self.test_predictions, predictions.as_csv())
+
+    def read_test_predictions(self) -> Predictions | None:
+        """Predictions for the test split; None for several labels, masks, and runs of versions without this file.
+
+        Raises:
+            SkipweaveError: The file is damaged.
+        """
+        if not self.test_predictions.exists():
+            return None
+        try:
+            return Predictions.from_csv(read_text(self.test_predictions, most_bytes=_MOST_BYTES_OF_PREDICTIONS))
+        except ValueError as error:
+            raise SkipweaveError(f"damaged file: {self.test_predictions} ({error})") from error
 
     def write_summary(self, summary: RunSummary) -> None:
         """Write summary.json, the sign that the run is finished."""

@@ -247,11 +247,15 @@ def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
         (summed loss, images, wrong among five, hits, predicted and true images of each class), on the logits' device.
     """
     above = (logits > logits.gather(1, labels[:, None])).sum(1)  # classes more probable than the right one
-    # images with a non-finite logit are predicted as none: masks and bincount would wait for the device
-    predicted = torch.where(torch.isfinite(logits).all(1), logits.argmax(1), logits.shape[1])
+    predicted = predicted_classes(logits, none=logits.shape[1])  # masks and bincount would wait for the device
     hits = torch.where(predicted == labels, labels, logits.shape[1])
     of_classes = [_count(values, logits.shape[1]) for values in (hits, predicted, labels)]
     return sums_of_batch(loss, labels, torch.cat([(above >= 5).sum()[None], *of_classes]))
+
+
+def predicted_classes(logits: Tensor, none: int) -> Tensor:
+    """The most probable class of each image, (N,), from logits (N, classes); `none` if one of them is non-finite."""
+    return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), none)
 
 
 def _count(labels: Tensor, classes: int) -> Tensor:

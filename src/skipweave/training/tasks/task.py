@@ -34,6 +34,7 @@ from skipweave_config.recipe import MONITORS, LossConfig, LossName
 
 Data = ClassificationData | SegmentationData
 Heads = Callable[[Tensor], Sequence[Tensor]] | nn.Module
+OnBatch = Callable[[Tensor, Tensor], None]
 
 
 class Task(ABC):
@@ -41,10 +42,12 @@ class Task(ABC):
 
     Attributes:
         labels_pixels: Whether each pixel has a label, or the whole image.
+        single_label: Whether each image has one label.
         weights: Weights of the classes in the loss to minimize; None for ones.
     """
 
     labels_pixels: bool
+    single_label: bool
     weights: Tensor | None
 
     @abstractmethod
@@ -89,6 +92,7 @@ class Classification(Task):
     """
 
     labels_pixels = False
+    single_label = True
 
     def __init__(
         self,
@@ -155,6 +159,8 @@ class MultiLabel(Classification):
         metric: The metric to choose checkpoints and to compare networks by.
     """
 
+    single_label = False
+
     def __init__(self, classes: Sequence[str], weights: Tensor | None = None, metric: Metric = MEAN_AP) -> None:
         super().__init__(len(classes), weights=weights, metric=metric)
         self.names = tuple(classes)
@@ -191,6 +197,7 @@ class Segmentation(Task):
     """
 
     labels_pixels = True
+    single_label = False
 
     def __init__(
         self,
@@ -295,7 +302,12 @@ def balanced_weights(data: ClassificationData) -> tuple[float, ...]:
 
 
 def evaluate_heads(
-    fabric: Fabric, heads: Heads, number: int, batches: Iterable[tuple[Tensor, Tensor]], task: Task
+    fabric: Fabric,
+    heads: Heads,
+    number: int,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    task: Task,
+    on_batch: OnBatch | None = None,
 ) -> list[Metrics]:
     """Evaluate every head of a network in evaluation mode, on the batches of this process.
 
@@ -305,13 +317,14 @@ def evaluate_heads(
         number: Number of heads.
         batches: Images and labels; there may be none for this process.
         task: The task.
+        on_batch: Called with the last head's logits and the labels of each batch, on the device.
 
     Returns:
         The metrics of each head.
     """
     metrics = [task.metrics() for _ in range(number)]
     with torch.inference_mode():
-        on_device = (_sums_of_heads(heads, fabric.to_device(batch), task) for batch in batches)
+        on_device = (_sums_of_heads(heads, fabric.to_device(batch), task, on_batch) for batch in batches)
         while few := list(islice(on_device, STEPS_PER_SYNC)):
             for of_heads in torch.stack(few).cpu():
                 for own, sums in zip(metrics, of_heads, strict=True):
@@ -319,7 +332,10 @@ def evaluate_heads(
     return metrics
 
 
-def _sums_of_heads(heads: Heads, batch: tuple[Tensor, Tensor], task: Task) -> Tensor:
+def _sums_of_heads(heads: Heads, batch: tuple[Tensor, Tensor], task: Task, on_batch: OnBatch | None) -> Tensor:
     """The sums of a batch, (heads, counts)."""
     images, labels = batch
-    return torch.stack([task.batch_sums(logits, labels, task.head_loss(logits, labels)) for logits in heads(images)])
+    logits = heads(images)
+    if on_batch:
+        on_batch(logits[-1], labels)
+    return torch.stack([task.batch_sums(head, labels, task.head_loss(head, labels)) for head in logits])
