@@ -73,7 +73,8 @@ def test_the_header_is_correct(path: Path, tmp_path: Path):
     places = len(digits[1].partition(".")[2])
     assert digits[1] == f"{macs / unit:.{places}f}"
     assert f"{count_parameters(network):,} parameters" in facts["Cost"]
-    steps = images // config.batch_size
+    held_out = config.data.validation
+    steps = (images - held_out if isinstance(held_out, int) else images) // config.batch_size  # CamVid has its own
     assert f"{config.epochs} epochs of {steps:,} steps of {config.batch_size} images" in facts["Cost"]
 
 

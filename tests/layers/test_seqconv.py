@@ -22,6 +22,7 @@ CASES = {
     "input smaller than a group": dict(in_channels=3, out_channels=8, windowed=False),
     "bottleneck": dict(in_channels=12, out_channels=12, bottleneck=True),
     "subgroups": dict(in_channels=12, out_channels=12, bottleneck=True, subgroups=2),
+    "1x5 kernel": dict(in_channels=12, out_channels=12, kernel_size=(1, 5), dilation=(1, 2)),
 }
 
 
@@ -41,9 +42,10 @@ def defined(layer: SeqConv2d, x: Tensor, shortcut: Tensor | None = None) -> tupl
         raw = part.conv(x) + added
         return raw, part.norm(raw).relu()
 
-    k, window, raws, made = layer.group_size, x, [], []
+    of_groups = layer.dropout == "groups"
+    k, window, raws, made = layer.group_size, x if of_groups else layer.drop(x), [], []
     for i, group in enumerate(layer.groups):
-        read = layer.drop(window)
+        read = layer.drop(window) if of_groups else window
         if not isinstance(group.reduce, nn.Identity):
             read = unit(group.reduce, read)[1]
         raw, act = unit(group.make, read, 0.0 if shortcut is None else shortcut[:, i * k : (i + 1) * k])
@@ -68,10 +70,10 @@ def results(layer: SeqConv2d, run: object, memory_format: torch.memory_format) -
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("drop_rate", [0.0, 0.3])
+@pytest.mark.parametrize("dropped", [{}, dict(drop_rate=0.3), dict(drop_rate=0.3, dropout="layer")])
 @pytest.mark.parametrize("case", CASES)
-def test_equals_its_definition(case: str, drop_rate: float, memory_format: torch.memory_format) -> None:
-    ours, plain = make(case, drop_rate=drop_rate), make(case, drop_rate=drop_rate)
+def test_equals_its_definition(case: str, dropped: dict[str, object], memory_format: torch.memory_format) -> None:
+    ours, plain = make(case, **dropped), make(case, **dropped)
     expected = list(results(plain, lambda *maps: defined(plain, *maps), memory_format))
     torch.testing.assert_close(
         list(results(ours, ours.raw_and_activated, memory_format)), expected, rtol=1e-9, atol=1e-9
@@ -208,6 +210,8 @@ def test_shortcut_of_another_shape_raises(shape: tuple[int, ...]) -> None:
         ),
         (dict(group_size=5), ("out_channels", 16, "in_channels", 12)),
         (dict(group_size=4, kernel_size=2), ("kernel_size", "2")),
+        (dict(group_size=4, kernel_size=(1, 4), dropout="all"), ("kernel_size", 1, 4, "dropout", "'all'")),
+        (dict(group_size=4, kernel_size=(3, 3, 3)), ("kernel_size", 3)),
         (dict(group_size=4, subgroups=3), ("subgroups", 3)),
         (dict(group_size=4, drop_rate=1.0), ("drop_rate", "1.0")),
     ],

@@ -104,15 +104,18 @@ def test_blocks_are_initialized_as_the_identity() -> None:
         torch.testing.assert_close(activated, nn.BatchNorm2d(16)(raw).relu(), rtol=1e-5, atol=1e-5)
 
 
-def test_initialization_is_the_released_one() -> None:
+@pytest.mark.parametrize(
+    ("head_init", "bound"), [("glorot", math.sqrt(6 / (336 + 10))), ("released", math.sqrt(3 / 10))]
+)
+def test_initialization(head_init: str, bound: float) -> None:
     torch.manual_seed(0)
-    model = skipweave.create_model("seqresnet_b_k16_r7_n1")
+    model = skipweave.create_model("seqresnet_b_k16_r7_n1", head_init=head_init)
     zero = [name for name, p in model.named_parameters() if p.dim() == 4 and not p.any()]
     assert all(re.fullmatch(r"stages\.\d\.units\.\d\.second\.groups\.\d+\.make\.conv\.weight", name) for name in zero)
     assert len(zero) == 7 + 14 + 21
     convolution = model.stages[1].entry.downsize.conv.weight
     assert convolution.abs().max().item() == pytest.approx(math.sqrt(6 / (224 * 9)), rel=1e-3)
-    assert model.head.fc.weight.abs().max().item() == pytest.approx(math.sqrt(3 / 10), rel=1e-2)
+    assert model.head.fc.weight.abs().max().item() == pytest.approx(bound, rel=1e-2)
     assert not model.head.fc.bias.any()
 
 
@@ -126,6 +129,13 @@ def test_dropout_is_where_the_released_code_has_it() -> None:
     registered = skipweave.create_model("seqresnet_k8_r4_n1")
     assert (registered.norm.drop.p, registered.stages[0].units[0].first.drop.p) == (0.1, 0.1)
     assert not any(part.p for part in _dropouts(skipweave.create_model("seqresnet_b22", widening=1)))
+
+
+def test_dropout_of_layers_is_of_elements_of_their_input() -> None:
+    model = SeqResNet(drop_rate=0.2, proj_drop_rate=0.1, dropout="layer")
+    rates = [part.p for part in model.modules() if type(part) is nn.Dropout]
+    assert [part.p for part in _dropouts(model)] == [0.0]  # of the opening
+    assert sorted(rates) == [0.0, *[0.1] * 8, 0.2]  # zero: of the head, behind the final unit
 
 
 @pytest.mark.parametrize(
@@ -176,6 +186,7 @@ def test_topologies_of_the_stages() -> None:
         (dict(widths=(32, 32, 64)), ("widths", 32)),
         (dict(extension_twice=True), ("widths", 128, 192)),
         (dict(windowed="no", units=0), ("units", 0, "windowed", "'no'")),
+        (dict(dropout="all", head_init="he"), ("dropout", "'all'", "head_init", "'he'")),
     ],
 )
 def test_invalid_arguments_are_named(arguments: dict[str, object], named: tuple[object, ...]) -> None:

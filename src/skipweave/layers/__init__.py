@@ -14,7 +14,8 @@ from skipweave.layers.norm import (
     make_norm,
     norm_name,
 )
-from skipweave.layers.seqconv import ConvUnit, GroupUnit, RawSeqConv2d, SeqConv2d
+from skipweave.layers.raw_seqconv import RawDownsampling, RawSeqConv2d
+from skipweave.layers.seqconv import ConvUnit, Dropout, GroupUnit, SeqConv2d, Sides
 from skipweave.layers.seqstage import Downsampling, Opening, ResidualBlock, SeqStage
 from skipweave.layers.spanning_stages import SpanningStages
 from skipweave.layers.stage import Stage
@@ -52,6 +53,7 @@ __all__ = [
     "CrossRead",
     "DilatedAvgPool",
     "Downsampling",
+    "Dropout",
     "GroupNorm2d",
     "GroupUnit",
     "Head",
@@ -64,12 +66,14 @@ __all__ = [
     "Opening",
     "PooledConv",
     "PostActivation",
+    "RawDownsampling",
     "RawSeqConv2d",
     "Read",
     "ResidualBlock",
     "ScaledHead",
     "SeqConv2d",
     "SeqStage",
+    "Sides",
     "SpanningStages",
     "Stage",
     "Stem",

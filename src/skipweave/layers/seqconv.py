@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,12 @@ from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import norm_relu
 from skipweave.ops import ConcatBuffer
 from skipweave_config.errors import SkipweaveError
+
+Sides = int | tuple[int, int]
+"""Height and width of a kernel or a dilation, or one number for both."""
+
+Dropout = Literal["groups", "layer"]
+"""What dropout applies to: the channels that each group reads, or the elements of the layer's input."""
 
 # The links of more groups would not fit into memory if all read all.
 _MAX_GROUPS = 4096
@@ -26,9 +32,9 @@ class ConvUnit(nn.Module):
     Args:
         in_channels: Number of input channels.
         out_channels: Number of output channels.
-        kernel_size: Side of the kernel, odd; padding keeps the size up to the stride.
+        kernel_size: Side of the kernel, odd, or its height and width; padding keeps the size up to the stride.
         stride: Stride of the convolution.
-        dilation: Dilation of the convolution.
+        dilation: Dilation of the convolution, or its dilations of height and width.
         groups: Groups of the convolution.
         norm_layer: The norm (`make_norm`).
 
@@ -39,18 +45,17 @@ class ConvUnit(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 3,
+        kernel_size: Sides = 3,
         *,
         stride: int = 1,
-        dilation: int = 1,
+        dilation: Sides = 1,
         groups: int = 1,
         norm_layer: NormLayer = "batch",
     ) -> None:
         super().__init__()
-        padding = dilation * (kernel_size // 2)
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups=groups, bias=False
-        )
+        sides, dilations = _pair(kernel_size), _pair(dilation)
+        padding = dilations[0] * (sides[0] // 2), dilations[1] * (sides[1] // 2)
+        self.conv = nn.Conv2d(in_channels, out_channels, sides, stride, padding, dilations, groups=groups, bias=False)
         self.norm = make_norm(out_channels, norm_layer)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,8 +76,8 @@ class GroupUnit(nn.Module):
     Args:
         in_channels: Number of input channels.
         group_size: Number of output channels.
-        kernel_size: Side of the kernel.
-        dilation: Dilation of the convolution.
+        kernel_size: Side of the kernel, or its height and width.
+        dilation: Dilation of the convolution, or its dilations of height and width.
         bottleneck: Whether a 1x1 unit with `group_size` output channels comes first.
         subgroups: Groups of the convolution.
         norm_layer: The norm of each unit (`make_norm`).
@@ -84,9 +89,9 @@ class GroupUnit(nn.Module):
         self,
         in_channels: int,
         group_size: int,
-        kernel_size: int = 3,
+        kernel_size: Sides = 3,
         *,
-        dilation: int = 1,
+        dilation: Sides = 1,
         bottleneck: bool = False,
         subgroups: int = 1,
         norm_layer: NormLayer = "batch",
@@ -108,18 +113,20 @@ class SeqConv2d(nn.Module):
     Replaces `Conv2d(in_channels, out_channels, 3, padding=1)`, `BatchNorm2d` and `ReLU`. Group i reads the input and
     the activated groups 1..i-1 (dense), or the newest in_channels of these channels (windowed: the number of weights
     does not depend on the number of groups). Input and groups share one buffer, and groups read views of it. With
-    dropout, a group in training reads a copy of its own, which is saved for the backward pass.
+    dropout of groups, a group in training reads a copy of its own, which is saved for the backward pass.
 
     Args:
         in_channels: Number of input channels.
         out_channels: Number of output channels of all groups, a multiple of `group_size`.
-        kernel_size: Side of the kernel, odd.
+        kernel_size: Side of the kernel, odd, or its height and width.
         group_size: Number of channels per group, the paper's k.
         windowed: Whether groups read a window; `in_channels` must then be a multiple of `group_size`.
         bottleneck: Whether a 1x1 unit precedes the convolution of each group ("-B").
         subgroups: Groups of that convolution ("SeqResNeXt"); more than 1 only with `bottleneck`.
-        dilation: Dilation of the convolutions.
-        drop_rate: Rate of channel-wise dropout on the input of each group, independent between groups.
+        dilation: Dilation of the convolutions, or their dilations of height and width.
+        drop_rate: Dropout rate.
+        dropout: `"groups"` drops channels of the input of each group, independently between groups (the released code);
+            `"layer"` drops elements of the layer's input, once for all groups (the paper's text).
         norm_layer: The norm of each group (`make_norm`).
 
     Attributes:
@@ -136,18 +143,19 @@ class SeqConv2d(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 3,
+        kernel_size: Sides = 3,
         *,
         group_size: int,
         windowed: bool = True,
         bottleneck: bool = False,
         subgroups: int = 1,
-        dilation: int = 1,
+        dilation: Sides = 1,
         drop_rate: float = 0.0,
+        dropout: Dropout = "groups",
         norm_layer: NormLayer = "batch",
     ) -> None:
         super().__init__()
-        sizes = dict(
+        sizes: dict[str, Any] = dict(
             in_channels=in_channels,
             out_channels=out_channels,
             kernel_size=kernel_size,
@@ -155,14 +163,15 @@ class SeqConv2d(nn.Module):
             subgroups=subgroups,
             dilation=dilation,
         )
-        if problems := [*_not_positive(sizes)] or [*_mismatches(sizes, windowed, bottleneck, drop_rate)]:
+        if problems := [*_not_positive(sizes)] or [*_mismatches(sizes, windowed, bottleneck, drop_rate, dropout)]:
             raise SkipweaveError(*problems)
         self.in_channels, self.out_channels, self.group_size = in_channels, out_channels, group_size
         self.windowed = windowed
         self._input_nodes = in_channels // group_size if windowed else 1
         nodes = self._input_nodes + out_channels // group_size
         self.topology = patterns.window(nodes - 1, size=self._input_nodes) if windowed else patterns.dense(nodes - 1)
-        self.drop = nn.Dropout2d(drop_rate)
+        self.dropout = dropout
+        self.drop = nn.Dropout2d(drop_rate) if dropout == "groups" else nn.Dropout(drop_rate)
         self.groups = nn.ModuleList(
             GroupUnit(
                 in_channels if windowed else in_channels + made * group_size,
@@ -201,6 +210,8 @@ class SeqConv2d(nn.Module):
 
     def _groups(self, x: Tensor, shortcut: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the raw and the activated map of each group."""
+        if self.dropout == "layer":
+            x = self.drop(x)
         inputs = self._split(x, self._input_nodes) if self.windowed else (x,)
         buffer = ConcatBuffer(inputs, room=self.out_channels)
         shortcuts: Sequence[Tensor | None] = [None] * len(self.groups)
@@ -208,7 +219,8 @@ class SeqConv2d(nn.Module):
             shortcuts = self._split(shortcut, len(self.groups))
         for node, (unit, added) in enumerate(zip(self.groups, shortcuts, strict=True), start=self._input_nodes):
             oldest = self.topology.sources(node)[-1]  # windowed or dense, all newer nodes are read
-            raw, activated = unit(self.drop(buffer.read(oldest)), added)
+            read = buffer.read(oldest)
+            raw, activated = unit(self.drop(read) if self.dropout == "groups" else read, added)
             yield raw, activated
             buffer.append(activated)
 
@@ -222,50 +234,34 @@ class SeqConv2d(nn.Module):
         return f"{self.in_channels}, {self.out_channels}, group_size={self.group_size}, topology={self.topology.name}"
 
 
-class RawSeqConv2d(SeqConv2d):
-    """A `SeqConv2d` that returns its groups before norm and ReLU: replaces a `Conv2d` alone.
-
-    No group reads the last one, so its norm has no affine parameters, which would get no gradient.
-
-    Shape: (N, in_channels, H, W) to (N, out_channels, H, W).
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 3,
-        *,
-        norm_layer: NormLayer = "batch",
-        **options: Any,
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, norm_layer=norm_layer, **options)
-        *_, last = (part for part in self.modules() if isinstance(part, GroupUnit))
-        last.make.norm = make_norm(self.group_size, norm_layer, affine=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the raw groups, concatenated."""
-        return torch.cat([raw for raw, _ in self._groups(x, None)], dim=1)
+def _pair(sides: Sides) -> tuple[int, int]:
+    return (sides, sides) if isinstance(sides, int) else sides
 
 
-def _not_positive(sizes: dict[str, int]) -> Iterator[str]:
+def _not_positive(sizes: dict[str, Any]) -> Iterator[str]:
     for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            yield f"{name} is {size!r}: expected an integer of at least 1"
+        two = name in ("kernel_size", "dilation")
+        values = size if two and isinstance(size, tuple) and len(size) == 2 else (size,)
+        if any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in values):
+            yield f"{name} is {size!r}: expected an integer of at least 1" + (", or two of them" if two else "")
 
 
-def _mismatches(sizes: dict[str, int], windowed: bool, bottleneck: bool, drop_rate: float) -> Iterator[str]:
+def _mismatches(
+    sizes: dict[str, Any], windowed: bool, bottleneck: bool, drop_rate: float, dropout: str
+) -> Iterator[str]:
     group_size, subgroups = sizes["group_size"], sizes["subgroups"]
     for name in ("out_channels", *(["in_channels"] if windowed else [])):
         if sizes[name] % group_size:
             yield f"{name} is {sizes[name]}: expected a multiple of group_size, {group_size}"
     if (sizes["in_channels"] + sizes["out_channels"]) // group_size > _MAX_GROUPS:
         yield f"group_size is {group_size}: expected at most {_MAX_GROUPS:,} groups of input and output channels"
-    if sizes["kernel_size"] % 2 == 0:
-        yield f"kernel_size is {sizes['kernel_size']}: expected an odd number"
+    if any(side % 2 == 0 for side in _pair(sizes["kernel_size"])):
+        yield f"kernel_size is {sizes['kernel_size']}: expected odd numbers"
     if subgroups > 1 and not bottleneck:
         yield f"subgroups is {subgroups}: expected 1 without bottleneck"
     if group_size % subgroups:
         yield f"subgroups is {subgroups}: expected a divisor of group_size, {group_size}"
     if not 0 <= drop_rate < 1:
         yield f"drop_rate is {drop_rate!r}: expected a number with 0 <= drop_rate < 1"
+    if dropout not in get_args(Dropout):
+        yield f"dropout is {dropout!r}: expected one of {', '.join(map(repr, get_args(Dropout)))}"

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
 from skipweave.layers import (
     ConvUnit,
     Downsampling,
+    Dropout,
     GroupUnit,
     Head,
     NormLayer,
@@ -27,6 +28,7 @@ from skipweave.models.classifier import StagedNet
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 
 Windowed = bool | Literal["extensions"]
+HeadInit = Literal["glorot", "released"]
 
 
 class SeqResNet(StagedNet):
@@ -46,8 +48,12 @@ class SeqResNet(StagedNet):
         extension_twice: Whether down-sampling reads the extension twice, as in the released SeqResNeXt code, instead of
             input and extension, as in the paper. It is not known which of them gave SeqResNeXt-24's published error.
         num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads` and `norm_layer`.
-        drop_rate: Rate of channel-wise dropout before the final 1x1 unit.
-        proj_drop_rate: Rate of channel-wise dropout on the input of each group, in all SeqConv layers but the opening.
+        drop_rate: Dropout rate before the final 1x1 unit.
+        proj_drop_rate: Dropout rate in all SeqConv layers but the opening.
+        dropout: What is dropped: channels of the input of each group, as in the released code (`"groups"`), or elements
+            of the input of each layer, as in the paper's text (`"layer"`). Before the final unit, channels or elements.
+        head_init: Initial weights of the classifier, uniform: as in Glorot and Bengio, which the paper cites
+            (`"glorot"`, up to sqrt(6 / (features + classes))), or up to sqrt(3 / classes) (`"released"`).
 
     Raises:
         SkipweaveError: Arguments are invalid; names all of them.
@@ -74,6 +80,8 @@ class SeqResNet(StagedNet):
         heads: Heads = "last",
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        dropout: Dropout = "groups",
+        head_init: HeadInit = "glorot",
         norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
@@ -95,14 +103,17 @@ class SeqResNet(StagedNet):
         check.one_of("windowed", windowed, [True, False, "extensions"])
         check.one_of("bottleneck", bottleneck, [True, False])
         check.one_of("extension_twice", extension_twice, [True, False])
+        check.one_of("dropout", dropout, get_args(Dropout))
+        check.one_of("head_init", head_init, get_args(HeadInit))
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         exits = check.classifier(heads, shape.blocks, num_classes, in_chans, drop_rate)
         shape.check(check, bottleneck=bottleneck, extension_twice=extension_twice)
         check.done()
 
         make_layer = partial(SeqConv2d, bottleneck=bottleneck, norm_layer=shape.norm)
-        layers = partial(make_layer, windowed=windowed is True, drop_rate=proj_drop_rate)
-        extensions = partial(make_layer, windowed=windowed is not False, drop_rate=proj_drop_rate)
+        dropping = partial(make_layer, drop_rate=proj_drop_rate, dropout=dropout)
+        layers = partial(dropping, windowed=windowed is True)
+        extensions = partial(dropping, windowed=windowed is not False)
         stages = [
             SeqStage(
                 template.opening(shape, width, make_layer)
@@ -116,13 +127,13 @@ class SeqResNet(StagedNet):
         super().__init__(
             template.stem(in_chans, width, shape.norm),
             stages,
-            _FinalUnit(features, drop_rate, shape.norm),
+            _FinalUnit(features, drop_rate, dropout, shape.norm),
             Head(features, num_classes, global_pool=global_pool),
             exits,
             strides=[template.stride * 2**stage for stage in range(count)],
         )
         self.drop_rate = drop_rate
-        _initialize(self)
+        _initialize(self, head_init)
 
 
 @dataclass(frozen=True)
@@ -230,11 +241,11 @@ class _Stem(Stem):
 
 
 class _FinalUnit(nn.Module):
-    """Channel-wise dropout and a 1x1 unit; not an `nn.Sequential`, which timm's `features_only` would dissolve."""
+    """Dropout and a 1x1 unit; not an `nn.Sequential`, which timm's `features_only` would dissolve."""
 
-    def __init__(self, width: int, drop_rate: float, norm: NormName) -> None:
+    def __init__(self, width: int, drop_rate: float, dropout: Dropout, norm: NormName) -> None:
         super().__init__()
-        self.drop = nn.Dropout2d(drop_rate)
+        self.drop = nn.Dropout2d(drop_rate) if dropout == "groups" else nn.Dropout(drop_rate)
         self.unit = ConvUnit(width, width, kernel_size=1, norm_layer=norm)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,17 +254,14 @@ class _FinalUnit(nn.Module):
         return activated
 
 
-def _initialize(model: nn.Module) -> None:
-    """Initialize as in the released code: He-uniform by fan-out, and every block as the identity.
-
-    Deviation: the paper cites Glorot for the classifier, whose bound depends on classes and features; the released
-    bound depends only on the classes.
-    """
+def _initialize(model: nn.Module, head_init: HeadInit) -> None:
+    """Initialize as in the released code, He-uniform by fan-out, and every block as the identity; classifiers apart."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
-            bound = math.sqrt(3 / module.out_features)
+            classes, features = module.weight.shape
+            bound = math.sqrt(3 / classes if head_init == "released" else 6 / (features + classes))
             nn.init.uniform_(module.weight, -bound, bound)
             nn.init.zeros_(module.bias)
     for module in model.modules():

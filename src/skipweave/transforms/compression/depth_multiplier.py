@@ -1,7 +1,7 @@
 """`depth_multiplier`: scale the widths of all layers of a network by a factor."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from numbers import Real
 from typing import Any
@@ -67,20 +67,14 @@ def depth_multiplier(
     """
     check_factor(alpha, rule)
     trials = trials_of(model, input_size, example_inputs)
-    _check_modules(model)
+    check_resizable(model)
     reference = Reference(model, trials, values=False)
     factor = Fraction(str(alpha))  # exactly 0.1, not the nearest binary number
 
     def scaled(width: int) -> int:
         return RULES[rule](factor * width) if factor > 1 else min(width, RULES[rule](factor * width))
 
-    widths = _widths(model, trials, scaled)
-    narrow = copied(model)
-    for name, width in widths.items():
-        part = narrow.get_submodule(name)
-        resize(part, name, width)
-        draw(part)
-    _update_classifier(narrow)
+    narrow, widths = with_widths(model, trials, scaled, fixed_width_layers(model, trials))
     reference.require(narrow, "the narrow network", "A size is fixed outside its layers: make it depend on the input.")
     if trials.device == "meta":  # elsewhere operations may depend on values
         require_same_operations(model, narrow, trials)
@@ -104,8 +98,39 @@ def check_factor(alpha: float, rule: str = "floor8", **_: object) -> None:
         raise SkipweaveError(f"rule is {rule!r}: expected one of {', '.join(RULES)}")
 
 
-def _check_modules(model: nn.Module) -> None:
-    """Raise for modules with parameters of unknown width, and for layers that cannot be replaced."""
+def with_widths(
+    model: nn.Module, trials: Trials, scaled: Callable[[int], int], fixed: Collection[str]
+) -> tuple[nn.Module, dict[str, Widths]]:
+    """Copy a network and give its layers other widths and initial weights.
+
+    Args:
+        model: The network; its modules have to pass `check_resizable`.
+        trials: Inputs to run it with.
+        scaled: Returns the new width of a layer, given its width.
+        fixed: Names of the layers that keep their width (`fixed_width_layers`).
+
+    Returns:
+        The copy, and the widths of its layers by name.
+
+    Raises:
+        SkipweaveError: A layer cannot have its new width.
+    """
+    widths = _widths(model, trials, scaled, fixed)
+    resized = copied(model)
+    for name, width in widths.items():
+        part = resized.get_submodule(name)
+        resize(part, name, width)
+        draw(part)
+    _update_classifier(resized)
+    return resized, widths
+
+
+def check_resizable(model: nn.Module) -> None:
+    """Check that `depth_multiplier` can change the widths of all modules.
+
+    Raises:
+        SkipweaveError: A module has parameters of unknown width, or a layer cannot be replaced.
+    """
     special = attached(model)
     for name, part in model.named_modules():
         where = f"cannot make {name or 'the network itself'} narrower"
@@ -123,17 +148,18 @@ def _check_modules(model: nn.Module) -> None:
             )
 
 
-def _widths(model: nn.Module, trials: Trials, scaled: Callable[[int], int]) -> dict[str, Widths]:
+def _widths(
+    model: nn.Module, trials: Trials, scaled: Callable[[int], int], fixed: Collection[str]
+) -> dict[str, Widths]:
     """Widths of every layer, by name, determined by resizing the layers of a replica while it runs."""
     twin = shape_replica(trials, model)
-    last = fixed_width_layers(model, trials)
     found: dict[str, Widths] = {}
 
     def fit(part: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         name = names[part]
         if name not in found:
             x = args[0] if args else kwargs["input"]
-            found[name] = _new_widths(part, name, input_width(part, x), scaled, keep=name in last)
+            found[name] = _new_widths(part, name, input_width(part, x), scaled, keep=name in fixed)
             resize(part, name, found[name])
 
     names = {part: name for name, part in twin.named_modules() if resizable(part)}

@@ -1,0 +1,1 @@
+"""Conversion of the convolutions of a network to SeqConv layers."""

@@ -1,0 +1,77 @@
+"""Scaling the widths of a network such that its conversion has a given number of parameters."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from skipweave.tracing.channel_layers import depthwise
+from skipweave.tracing.copies import on_meta
+from skipweave.tracing.replicas import Trials
+from skipweave.transforms.compression.depth_multiplier import check_resizable, with_widths
+from skipweave.transforms.compression.fixed_widths import fixed_width_layers
+from skipweave_config.errors import SkipweaveError
+
+_HALVINGS = 10  # of the interval of factors, from 1.5 times smaller to 1.5 times larger than the first guess
+
+
+def check_target(parameters: object) -> None:
+    """Check the argument `parameters` of `convert`.
+
+    Raises:
+        SkipweaveError: It is neither None, "equal" nor a positive integer.
+    """
+    valid = isinstance(parameters, int) and not isinstance(parameters, bool) and parameters >= 1
+    if parameters is not None and parameters != "equal" and not valid:
+        raise SkipweaveError(f"parameters is {parameters!r}: expected an integer of at least 1, 'equal' or None")
+
+
+def scaled_to(
+    target: int, model: nn.Module, trials: Trials, step: int, count: Callable[[nn.Module], int]
+) -> tuple[float, nn.Module]:
+    """Scale the widths of a network such that a count is as close as possible to a target.
+
+    Args:
+        target: The wanted count.
+        model: The network; not modified.
+        trials: Inputs to run it with.
+        step: Widths are rounded to multiples of it, and of the groups of grouped convolutions.
+        count: Returns the count of a resized copy of the network on the meta device, which it may modify.
+
+    Returns:
+        The factor, and the resized and initialized network.
+
+    Raises:
+        SkipweaveError: The widths of the network cannot be changed.
+    """
+    check_resizable(model)
+    fixed, step = fixed_width_layers(model, trials), math.lcm(step, *_groups(model))
+    shapes = on_meta(model)
+    counts: dict[float, int] = {}
+
+    def counted(factor: float) -> int:
+        with torch.device("meta"):
+            resized, _ = with_widths(shapes, Trials(trials.inputs, "meta"), partial(_rounded, factor, step), fixed)
+            counts[factor] = count(resized)
+        return counts[factor]
+
+    guess = math.sqrt(target / counted(1.0))
+    low, high = guess / 1.5, guess * 1.5
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if counted(middle) < target else (low, middle)
+    best = min(counts, key=lambda factor: abs(counts[factor] - target))
+    return best, with_widths(model, trials, partial(_rounded, best, step), fixed)[0]
+
+
+def _groups(model: nn.Module) -> set[int]:
+    """Groups of the convolutions that are not depthwise."""
+    return {part.groups for part in model.modules() if isinstance(part, _ConvNd) and not depthwise(part)}
+
+
+def _rounded(factor: float, step: int, width: int) -> int:
+    """The multiple of a step nearest to a scaled width, at least one step; the width itself for a factor of 1."""
+    return width if factor == 1 else max(step, step * round(factor * width / step))

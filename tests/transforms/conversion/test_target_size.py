@@ -1,0 +1,44 @@
+"""Scaling the widths of a network to a number of parameters."""
+
+import pytest
+import torch
+from torch import nn
+
+from skipweave.tracing.replicas import trials_of
+from skipweave.transforms.compression.compressed_model import count_parameters
+from skipweave.transforms.conversion.target_size import check_target, scaled_to
+from tests.errors import raises
+
+
+def network() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1),
+        nn.Conv2d(64, 96, 3, padding=1, groups=4),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(96, 5),
+    )
+
+
+@pytest.mark.parametrize(("target", "step"), [(20_000, 8), (10_000, 12), (60_000, 1)])
+def test_no_other_factor_is_closer(target: int, step: int) -> None:
+    given = network()
+    factor, scaled = scaled_to(target, given, trials_of(given, (3, 8, 8)), step, count_parameters)
+    widths = [scaled[0].out_channels, scaled[1].out_channels]
+    assert scaled(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+    assert all(width % step == 0 and width % 4 == 0 for width in widths)
+    assert factor == pytest.approx(widths[0] / 64, abs=12 / 64)
+
+    def size(first: int, second: int) -> int:
+        return 28 * first + second * (9 * first // 4 + 1) + 5 * (second + 1)
+
+    smaller = size(*(max(12, width - 12) for width in widths))
+    larger = size(*(width + 12 for width in widths))
+    assert smaller < target < larger
+    assert abs(size(*widths) - target) <= min(target - smaller, larger - target)
+
+
+@pytest.mark.parametrize("parameters", [0, True, 2.5, "same"])
+def test_other_targets_raise(parameters: object) -> None:
+    with raises("parameters", repr(parameters)):
+        check_target(parameters)
