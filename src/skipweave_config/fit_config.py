@@ -30,6 +30,7 @@ from skipweave_config.recipe import (
     LossConfig,
     MixConfig,
     OptimConfig,
+    ProgressiveConfig,
     ScheduleConfig,
 )
 from skipweave_config.validation import Config, nested
@@ -95,13 +96,15 @@ class ModelConfig(Config):
 
 
 def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
-    """Validator of `epochs`: no fewer than `loss.last_epochs` and `mix.last_epochs`, and more than the warm-up."""
+    """Validator of `epochs`: enough for the parts of a run that are counted in epochs."""
     for name in ("loss", "mix"):
         if (config := info.data.get(name)) and config.last_epochs > epochs:
             raise ValueError(f"should be at least {name}.last_epochs, which is {config.last_epochs}")
     for number, group in enumerate(optim.groups if (optim := info.data.get("optim")) else ()):
         if group.epochs and group.epochs > epochs:
             raise ValueError(f"should be at least optim.groups[{number}].epochs, which is {group.epochs}")
+    if (progressive := info.data.get("progressive")) and progressive.epochs >= epochs:
+        raise ValueError(f"should be more than progressive.epochs, which is {progressive.epochs}")
     if (schedule := info.data.get("schedule")) and schedule.warmup_epochs >= epochs:
         raise ValueError(f"should be more than schedule.warmup_epochs, which is {schedule.warmup_epochs:g}")
     return epochs
@@ -136,6 +139,15 @@ def check_mix(cls: type, mix: MixConfig, info: ValidationInfo) -> MixConfig:
     if asked and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
         raise SkipweaveError(f"{asked} cannot mix the segmentation masks of {data.name}: leave it out")
     return mix
+
+
+def check_progressive(cls: type, progressive: ProgressiveConfig, info: ValidationInfo) -> ProgressiveConfig:
+    """Validator of `progressive`: no smaller images with masks."""
+    if progressive.epochs and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        raise SkipweaveError(
+            f"epochs is {progressive.epochs}, but {data.name} has masks, which are not resized: leave it out"
+        )
+    return progressive
 
 
 def check_precision(cls: type, precision: str, info: ValidationInfo) -> str:
@@ -177,6 +189,7 @@ class FitConfig(Config):
         loss: The loss.
         ema: An exponential moving average of the weights.
         mix: Mixup and CutMix.
+        progressive: Smaller training images in the first epochs.
         monitor: Metric of the validation images by which the best epoch is chosen (of equal values that with the lowest
             validation loss), and which `early_stopping` and the schedule `plateau` watch: by default `top1_error`,
             `mean_average_precision` with several labels per image, `mean_iou` for masks. Others are top1_accuracy,
@@ -218,6 +231,7 @@ class FitConfig(Config):
     loss: LossConfig = nested(LossConfig)
     ema: EmaConfig = nested(EmaConfig)
     mix: MixConfig = nested(MixConfig)
+    progressive: ProgressiveConfig = nested(ProgressiveConfig)
     monitor: Text | None = None
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     densify: DensifyConfig = nested(DensifyConfig)
@@ -240,6 +254,7 @@ class FitConfig(Config):
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
     _check_loss: ClassVar[Any] = field_validator("loss")(classmethod(check_loss))
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_progressive: ClassVar[Any] = field_validator("progressive")(classmethod(check_progressive))
     _check_monitor: ClassVar[Any] = field_validator("monitor")(classmethod(check_monitor))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 

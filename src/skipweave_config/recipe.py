@@ -290,6 +290,18 @@ class MixConfig(Config):
     last_epochs: NonNegativeInteger = 0
 
 
+class ProgressiveConfig(Config):
+    """Smaller training images in the first epochs, which take less time; not for segmentation.
+
+    Attributes:
+        scale: Side of these images as a fraction of the full one.
+        epochs: Number of these epochs; 0 for none.
+    """
+
+    scale: Fraction = 0.75
+    epochs: NonNegativeInteger = 0
+
+
 #: Metrics that a run may be monitored by, for each task, the default first.
 MONITORS = {
     "classification": ("top1_error", "top1_accuracy", "top5_error", "balanced_accuracy", "macro_f1", "loss"),

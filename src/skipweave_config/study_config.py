@@ -33,6 +33,7 @@ from skipweave_config.fit_config import (
     check_monitor,
     check_precision,
     check_pretrained,
+    check_progressive,
 )
 from skipweave_config.model_table import check_args
 from skipweave_config.recipe import (
@@ -42,6 +43,7 @@ from skipweave_config.recipe import (
     LossConfig,
     MixConfig,
     OptimConfig,
+    ProgressiveConfig,
     ScheduleConfig,
 )
 from skipweave_config.validation import Config, nested
@@ -114,6 +116,7 @@ class StudyConfig(Config):
         loss: The loss.
         ema: An exponential moving average of the weights.
         mix: Mixup and CutMix.
+        progressive: Smaller training images in the first epochs.
         monitor: Metric to compare the models by, and by which the best epoch is chosen, as for `skipweave fit`.
         early_stopping: When to stop before the last epoch.
         epochs: Passes over the training images.
@@ -139,6 +142,7 @@ class StudyConfig(Config):
     loss: LossConfig = nested(LossConfig)
     ema: EmaConfig = nested(EmaConfig)
     mix: MixConfig = nested(MixConfig)
+    progressive: ProgressiveConfig = nested(ProgressiveConfig)
     monitor: Text | None = None
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     epochs: PositiveInteger = 30
@@ -157,6 +161,7 @@ class StudyConfig(Config):
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
     _check_loss: ClassVar[Any] = field_validator("loss")(classmethod(check_loss))
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
+    _check_progressive: ClassVar[Any] = field_validator("progressive")(classmethod(check_progressive))
     _check_monitor: ClassVar[Any] = field_validator("monitor")(classmethod(check_monitor))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 
@@ -207,6 +212,7 @@ class StudyConfig(Config):
             loss=self.loss,
             ema=self.ema,
             mix=self.mix,
+            progressive=self.progressive,
             monitor=self.monitor,
             early_stopping=self.early_stopping,
             epochs=self.epochs,

@@ -4,7 +4,15 @@ import pytest
 
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig, ModelConfig
-from skipweave_config.recipe import DensifyConfig, EmaConfig, LossConfig, MixConfig, OptimConfig, ScheduleConfig
+from skipweave_config.recipe import (
+    DensifyConfig,
+    EmaConfig,
+    LossConfig,
+    MixConfig,
+    OptimConfig,
+    ProgressiveConfig,
+    ScheduleConfig,
+)
 from skipweave_config.study_config import StudyConfig
 
 
@@ -17,6 +25,10 @@ from skipweave_config.study_config import StudyConfig
             "epochs is 3: should be more than schedule.warmup_epochs",
         ),
         ({"epochs": 3, "mix": MixConfig(last_epochs=4)}, "epochs is 3: should be at least mix.last_epochs"),
+        (
+            {"epochs": 3, "progressive": ProgressiveConfig(epochs=3)},
+            "epochs is 3: should be more than progressive.epochs",
+        ),
         ({"ema": EmaConfig(0.9), "precision": "bf16-true"}, "precision is 'bf16-true': should be bf16-mixed"),
     ],
 )
@@ -40,7 +52,13 @@ def test_links_are_added_to_one_network_and_to_moments_of_its_shape(values: dict
 
 
 def test_a_run_of_a_study_has_its_recipe(tmp_path):
-    study = StudyConfig(ema=EmaConfig(0.9), mix=MixConfig(mixup=0.2), loss=LossConfig(label_smoothing=0.1))
+    study = StudyConfig(
+        ema=EmaConfig(0.9),
+        mix=MixConfig(mixup=0.2),
+        progressive=ProgressiveConfig(epochs=2),
+        loss=LossConfig(label_smoothing=0.1),
+    )
     run = study.fit_config(FitConfig().model, 0, tmp_path)
     assert (run.ema, run.mix, run.loss, run.optim) == (study.ema, study.mix, study.loss, study.optim)
+    assert run.progressive == study.progressive
     assert run.optim.decay_norms_and_biases

@@ -14,6 +14,7 @@ from skipweave_config.recipe import (
     LossConfig,
     MixConfig,
     OptimConfig,
+    ProgressiveConfig,
     ScheduleConfig,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "Phase",
+    "ProgressiveConfig",
     "RunStart",
     "RunSummary",
     "ScheduleConfig",

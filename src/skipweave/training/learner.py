@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 
 from skipweave.data import mix_seed
 from skipweave.models.heads import count_heads
@@ -70,6 +71,7 @@ class Learner:
         self._mixer = make_mixer(config.mix, args["num_classes"])
         self._mixed_epochs = config.epochs - config.mix.last_epochs
         self._mixing = False
+        self._progressive, self._scale = config.progressive, 1.0
         self._step = 0
         self.ema = (
             ModelEmaV3(self.network, config.ema.decay, use_warmup=config.ema.warmup) if config.ema.decay else None
@@ -97,7 +99,7 @@ class Learner:
             self.density = self._densifier.prepare(self.network, self.optimizer, step)
 
     def start_epoch(self, epoch: int = 0) -> None:
-        """Set training mode, except for what is frozen, and whether to mix images in this epoch, counted from 0.
+        """Set training mode, except for what is frozen, and how to change images in this epoch, counted from 0.
 
         Parameters whose epochs are over get no gradients any more, which saves time. In several processes they do, as
         these wait for the gradients of all parameters, but their learning rate is 0.
@@ -106,6 +108,7 @@ class Learner:
         for module in self._frozen:
             module.eval()
         self._mixing = epoch < self._mixed_epochs
+        self._scale = self._progressive.scale if epoch < self._progressive.epochs else 1.0
         for group in self.optimizer.param_groups:
             if group.get("epochs") and epoch >= group["epochs"] and self.fabric.world_size == 1:
                 for parameter in group["params"]:
@@ -129,6 +132,9 @@ class Learner:
         """
         images, labels = self.fabric.to_device((images, labels))
         targets = labels
+        if self._scale < 1:
+            size = [max(1, round(self._scale * side)) for side in images.shape[2:]]
+            images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
         if self._mixer and self._mixing:
             images, targets = self._mixer(images, labels)
             labels = targets.argmax(1) if targets.dim() > 1 else targets

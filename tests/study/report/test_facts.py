@@ -1,15 +1,16 @@
 """Facts of the report: the optimizers and the schedule of the recipe."""
 
 from pathlib import Path
+from typing import Any
 
 from skipweave.data import load
 from skipweave.study.report.facts import facts
-from skipweave.training import OptimConfig, ScheduleConfig
+from skipweave.training import EmaConfig, MixConfig, OptimConfig, ProgressiveConfig, ScheduleConfig
 from skipweave_config.study_config import StudyConfig
 
 
-def recipe(optim: OptimConfig, schedule: ScheduleConfig) -> dict[str, str]:
-    config = StudyConfig(optim=optim, schedule=schedule, match=None)
+def recipe(optim: OptimConfig, schedule: ScheduleConfig, **other: Any) -> dict[str, str]:
+    config = StudyConfig(optim=optim, schedule=schedule, match=None, **other)
     sections = facts(config, load(config.data), [], Path("nowhere"), "cpu")
     return {title: text for lines in sections.values() for title, text in lines}
 
@@ -27,3 +28,17 @@ def test_groups_of_parameters_and_other_schedules() -> None:
     assert found["optimizer"] == "muon, momentum 0.6, weight decay 0.0001"
     assert found["optimizer of *.bias"] == "adamw, weight decay 0.0001, learning rate 0.01"
     assert found["learning rate"] == "0.2, warm-up of 1 epoch, cosine to 0.001"
+
+
+def test_options_are_listed_if_they_are_used() -> None:
+    names = {"averaged weights", "mixing", "smaller images"}
+    assert not names & recipe(OptimConfig(), ScheduleConfig()).keys()
+    options = {
+        "ema": EmaConfig(0.99),
+        "mix": MixConfig(mixup=0.2, cutmix=1, probability=0.5, last_epochs=2),
+        "progressive": ProgressiveConfig(epochs=3),
+    }
+    found = recipe(OptimConfig(), ScheduleConfig(), **options)
+    assert found["averaged weights"] == "decay 0.99"
+    assert found["mixing"] == "mixup 0.2 or CutMix 1 of 50% of the batches, none in the last 2 epochs"
+    assert found["smaller images"] == "0.75 of the side in the first 3 epochs"

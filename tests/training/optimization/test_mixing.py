@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from skipweave.data import DataConfig
-from skipweave.training import FitConfig, LossConfig, MixConfig, ModelConfig
+from skipweave.training import FitConfig, LossConfig, MixConfig, ModelConfig, ProgressiveConfig
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.optimization.mixing import make_mixer
@@ -104,13 +104,15 @@ def test_final_epochs_are_not_mixed(batch):
     assert losses[2] == pytest.approx(6 * plain, rel=1e-5)
 
 
-def test_masks_are_neither_mixed_nor_smoothed():
+def test_masks_are_neither_mixed_nor_smoothed_nor_resized():
     with pytest.raises(SkipweaveError) as caught:
         FitConfig(
             data=DataConfig("masks", root=Path("x")),
             loss=LossConfig(label_smoothing=0.1),
             mix=MixConfig(mixup=0.2, cutmix=1),
+            progressive=ProgressiveConfig(epochs=2),
         )
-    first, second = caught.value.problems
+    first, second, third = caught.value.problems
     assert first.startswith("loss: label_smoothing is not for the segmentation masks of masks")
     assert second.startswith("mix: mixup and cutmix cannot mix the segmentation masks of masks")
+    assert third.startswith("progressive: epochs is 2, but masks has masks")

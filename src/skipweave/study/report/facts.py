@@ -54,6 +54,7 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
         *groups,
         ("learning rate", f"{optim.lr:g}{_schedule(config.schedule)}"),
         ("loss", _loss(config.loss)),
+        *_options(config),
         ("seeds", ", ".join(map(str, config.seeds))),
         ("precision", config.precision),
     ]
@@ -64,6 +65,22 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
     ]
     lines += [("densification", "; ".join(densified))] if densified else []
     return [*lines, ("equal cost", _matching(config, networks))]
+
+
+def _options(config: StudyConfig) -> Lines:
+    """Parts of the recipe that are off by default."""
+    ema, mix, progressive = config.ema, config.mix, config.progressive
+    mixed = [f"{name} {alpha:g}" for name, alpha in (("mixup", mix.mixup), ("CutMix", mix.cutmix)) if alpha]
+    share = f" of {mix.probability:.0%} of the batches" if mix.probability < 1 else ""
+    last = f", none in the last {mix.last_epochs} epochs" if mix.last_epochs else ""
+    options = {
+        "averaged weights": f"decay {ema.decay:g}" if ema.decay else "",
+        "mixing": f"{' or '.join(mixed)}{share}{last}" if mixed else "",
+        "smaller images": f"{progressive.scale:g} of the side in the first {progressive.epochs} epochs"
+        if progressive.epochs
+        else "",
+    }
+    return [(name, text) for name, text in options.items() if text]
 
 
 def _optimizer(optim: OptimConfig) -> str:
