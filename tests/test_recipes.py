@@ -19,7 +19,7 @@ RECIPES = [path for path in ALL if path not in GENERAL]  # those of the papers
 # Images to train on, after the recipe's validation split; classes; channels, height and width.
 SETS = {
     "digits": (1294, 10, (1, 8, 8)),
-    "mnist": (55_000, 10, (1, 28, 28)),
+    "mnist": (60_000, 10, (1, 28, 28)),
     "cifar10": (50_000, 10, (3, 32, 32)),
     "cifar100": (50_000, 100, (3, 32, 32)),
     "svhn": (73_257 + 531_131, 10, (3, 32, 32)),
