@@ -199,7 +199,7 @@ class Arguments:
                 made.append(adapt(graph, stage) if isinstance(spec, str) else graph)
             except SkipweaveError as error:
                 problems.setdefault(str(error), []).append(stage)
-                made.append(patterns.dense(n))
+                made.append(patterns.plain(n))
         for problem, stages in problems.items():
             where = "" if len(stages) == len(units) else f"stage {', '.join(map(str, stages))}: "
             self.require(False, f"{where}{problem}")

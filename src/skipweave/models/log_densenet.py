@@ -151,9 +151,9 @@ class LogDenseNetV2(StagedNet):
 
     Args:
         units: See `LogDenseNetV1`, also for the other arguments; here the bottleneck is the default.
-        topology: For all stages or per stage: the name of a pattern, of which units read the nodes of their own stage,
-            and node 0 in addition (the default is the paper's); or a `Topology` or list of lists, as it is, whose
-            reader reads all nodes, and in the last stage those that the head reads.
+        topology: For all stages or per stage: the name of a pattern, of which units also read node 0 and the head reads
+            the last node and its sources (the default is the paper's); or a `Topology` or list of lists, as it is.
+            Transitions read all nodes of their stage.
         compressed_width: Number of channels to which the new nodes of a stage are compressed, at most as many as they
             have. None is growth x (floor(log2(L + 1)) + 1) with L units in total, as in the released code; the paper
             has growth x log2 L, which is not a whole number.
@@ -235,24 +235,14 @@ def _graph(spec: TopologySpec, lengths: Sequence[int], min_inputs: int) -> tuple
 
 
 def _compressed_topologies(check: Arguments, spec: TopologyArgument, lengths: Sequence[int]) -> tuple[Topology, ...]:
-    """Check V2's topologies: units also read node 0, transitions all nodes, the head the last node and its sources."""
-    last = len(lengths) - 1
+    """V2's topologies: of patterns, units also read node 0 and the head the last node and its sources."""
 
     def adapt(pattern: Topology, stage: int) -> Topology:
-        nodes = range(pattern.units + 1)
-        reads = [{0, *pattern.sources(node)} for node in nodes[1:]]
-        output = {pattern.units, *reads[-1]} if stage == last else set(nodes)
-        return Topology.from_lists([*reads, output], name=f"{pattern.name}(compressed)")
+        reads = [{0, *pattern.sources(node)} for node in range(1, pattern.units + 1)]
+        return Topology.from_lists([*reads, {pattern.units, *reads[-1]}], name=f"{pattern.name}(compressed)")
 
-    topologies = check.topologies(spec, lengths, adapt)
-    for stage, graph in enumerate(topologies[:last]):
-        unread = set(range(graph.units)) - set(graph.output)
-        check.require(
-            not unread,
-            f"topology of stage {stage} has a reader without {sorted(unread)}: expected a reader of all nodes, since "
-            "they are compressed together",
-        )
-    return topologies
+    *compressed, last = check.topologies(spec, lengths, adapt)
+    return (*(Topology((*graph.reads[:-1], tuple(range(graph.units + 1))), graph.name) for graph in compressed), last)
 
 
 def _compressing_stages(
