@@ -64,3 +64,15 @@ def test_imagenet_sparsenets_pool_to_a_grid() -> None:
     with torch.device("meta"):
         model = skipweave.create_model("sparsenet121_32", num_classes=7)
     assert model.head.fc.in_features == 9 * model.num_features
+
+
+def test_checkpointing_repeats_the_dropout_after_every_convolution() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = SparseNet(units=2, growth=3, bottleneck=True, proj_drop_rate=0.3, proj_drop_after="convolution")
+        model.set_grad_checkpointing(checkpointing)
+        torch.manual_seed(1)
+        model(torch.ones(2, 3, 8, 8)).square().sum().backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
