@@ -53,6 +53,7 @@ _APPLIES_TO = {
     "crop_scale": IMAGE_NAMES,
     "shift": IMAGE_NAMES,
     "color": IMAGE_NAMES,
+    "blur": IMAGE_NAMES,
     "auto_augment": IMAGE_NAMES,
     "erasing": IMAGE_NAMES,
     "cutout": IMAGE_NAMES,
@@ -61,7 +62,7 @@ _APPLIES_TO = {
 }
 
 # Fields of training augmentation.
-_AUGMENTATION = ("flip", "crop_scale", "shift", "color", "auto_augment", "erasing", "cutout", "scale")
+_AUGMENTATION = ("flip", "crop_scale", "shift", "color", "blur", "auto_augment", "erasing", "cutout", "scale")
 
 Window = tuple[Number, PositiveNumber] | Literal["file"]
 Factor = Annotated[Number, Field(ge=0.1, le=10)]
@@ -116,6 +117,8 @@ class DataConfig(Config):
         padding: What translations fill in: `zeros`, which is the mean color, or `reflect`.
         color: Jitter of brightness, contrast and saturation, as a fraction. By default 0.4 for ImageNet, where PCA
             lighting of a quarter of it is added, else 0.
+        blur: Gaussian blur of training images: smallest and largest standard deviation in pixels, such as 0.1,1. By
+            default none.
         auto_augment: Random color and geometry operations, as in torchvision: `none`, `randaugment` (2 operations of
             magnitude 9) or `trivialaugment`.
         erasing: Probability of erasing a random rectangle of a training image.
@@ -175,6 +178,7 @@ class DataConfig(Config):
     shift: NonNegativeInteger | None = None
     padding: Literal["zeros", "reflect"] = "zeros"
     color: Annotated[Number, Field(ge=0, le=1)] | None = None
+    blur: Annotated[tuple[PositiveNumber, PositiveNumber], AfterValidator(_not_descending)] | None = None
     auto_augment: Literal["none", "randaugment", "trivialaugment"] = "none"
     erasing: Annotated[Number, Field(ge=0, le=1)] = 0.0
     cutout: NonNegativeInteger = 0

@@ -101,6 +101,7 @@ def test_every_option_changes_training_only():
         {"shift": 2},
         {"crop_scale": (0.2, 0.3)},
         {"color": 0.5},
+        {"blur": (0.5, 1.0)},
         {"auto_augment": "randaugment"},
         {"auto_augment": "trivialaugment"},
         {"erasing": 1.0},
@@ -144,12 +145,30 @@ def test_color_augmentation_needs_8_bits(options):
         ({"name": "camvid", "erasing": 0.1}, "erasing"),
         ({"crop_scale": (0.5, 0.4)}, "crop_scale"),
         ({"image_size": 64, "resize": 32}, "resize"),
+        ({"blur": (1.0, 0.5)}, "blur"),
+        ({"augment": False, "blur": (0.5, 1.0)}, "blur"),
     ],
 )
 def test_contradictory_options_are_rejected(options, field):
     with pytest.raises(SkipweaveError) as error:
         DataConfig(**{"name": "cifar10", "root": Path("somewhere")} | options)
     assert [problem.split()[0] for problem in error.value.problems] == [field]
+
+
+def test_blur_is_gaussian():
+    train, _ = transforms("cifar10", blur=(0.8, 0.8), shift=0, flip="none", mean=(0.0,) * 3, std=(1.0,) * 3)
+    point = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    point[:, 16, 16] = 255
+    (blurred,) = training_batch(train, [point])
+    offsets = torch.arange(32) - 16
+    profile = torch.exp(-(offsets**2) / (2 * 0.8**2))
+    expected = torch.outer(profile, profile) / profile.sum() ** 2
+    torch.testing.assert_close(blurred, expected.expand(3, 32, 32), rtol=0, atol=0.005)
+
+
+def test_blur_beyond_the_image_is_rejected():
+    with raises("data.blur", 8):
+        transforms("digits", blur=(1.0, 3.0))
 
 
 def test_shifts_beyond_the_image_are_rejected():

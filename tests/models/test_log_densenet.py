@@ -5,6 +5,7 @@ import torch
 
 import skipweave
 from skipweave import topology
+from skipweave.analysis.operation_counts import CONVENTIONS, count
 from skipweave.models import LogDenseNetV1, LogDenseNetV2
 from tests.errors import raises
 
@@ -45,6 +46,43 @@ def test_v2_compresses_new_nodes_and_reads_all_compressed_features() -> None:
     assert model.stages[2].topology.output == (8, 7, 6, 4, 0)
 
 
+def test_units_of_v2_read_the_pattern_of_their_stage_and_all_compressed_features() -> None:
+    model = LogDenseNetV2(units=8, growth=3, topology=["exponential", "nearest", "every_other"])
+    near, every_other = topology.nearest(8), topology.every_other(8)
+    for stage, pattern in zip(model.stages[1:], (near, every_other), strict=True):
+        reads = [{0, *pattern.sources(node)} for node in range(1, 9)]
+        assert [set(stage.topology.sources(node)) for node in range(1, 9)] == reads
+    assert model.stages[1].topology.output == tuple(range(8, -1, -1))
+    assert set(model.stages[2].topology.output) == {8, 0, *every_other.sources(8)}
+
+
+def test_v2_takes_a_topology_of_its_own_as_it_is() -> None:
+    graph = topology.Topology.from_lists([[0], [1], [1, 2], [1, 3]])
+    model = LogDenseNetV2(units=3, growth=2, topology=graph)
+    assert [stage.topology.reads[:3] for stage in model.stages] == [graph.reads[:3]] * 3
+    assert [stage.topology.output for stage in model.stages] == [(3, 2, 1, 0), (3, 2, 1, 0), (3, 1)]
+    assert model.num_features == 4
+
+
+# Table 1, LD2: operations in G by units per stage and growth; 5.62 is printed as 5.92, which breaks the scaling by g^2.
+PRINTED = {(12, 16): 0.46, (12, 24): 1.03, (12, 32): 1.82, (32, 16): 1.41, (32, 24): 3.16, (32, 32): 5.62}
+PRINTED |= {(52, 16): 2.39, (52, 24): 5.35, (52, 32): 9.51}
+
+
+@pytest.mark.parametrize(("units", "growth"), PRINTED)
+def test_a_fit_that_contradicts_the_text_has_the_printed_operations_of_v2(units: int, growth: int) -> None:
+    """A stem of g channels (the text: 2g), floor(log2 n) g channels kept, floor(log2 t) links of a stage's unit t."""
+    reads = [[0, *(t - 2**k for k in range(t.bit_length() - 1))] for t in range(1, units + 1)]
+    inner, last = [*reads, list(range(units + 1))], [*reads, sorted({units, *reads[-1]})]
+    kept = growth * (units.bit_length() - 1)
+    with torch.device("meta"):
+        model = LogDenseNetV2(
+            units=units, growth=growth, topology=[inner, inner, last], stem_width=growth, compressed_width=kept
+        )
+        operations = CONVENTIONS["log_densenet"](count(model, torch.empty(1, 3, 32, 32)))
+    assert -0.012 < operations / 1e9 / PRINTED[units, growth] - 1 < -0.0015
+
+
 @pytest.mark.parametrize("name", ["logdensenet_v1_12_16", "loglogdensenet_12_32", "logdensenet_v2_12_16"])
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     model = skipweave.create_model(name, units=2, growth=4, heads="stages")
@@ -63,3 +101,15 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 def test_invalid_arguments_are_named(overrides: dict[str, object], named: tuple[object, ...]) -> None:
     with raises(*named):
         skipweave.create_model("logdensenet_v1_12_16", **overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (dict(compressed_width=0), ("compressed_width", 0)),
+        (dict(topology="nearst"), ("'nearst'", "'nearest'")),
+    ],
+)
+def test_invalid_arguments_of_v2_are_named(overrides: dict[str, object], named: tuple[object, ...]) -> None:
+    with raises(*named):
+        skipweave.create_model("logdensenet_v2_12_16", **overrides)

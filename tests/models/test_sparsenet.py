@@ -9,6 +9,7 @@ import skipweave
 from skipweave import topology
 from skipweave.layers import Stage
 from skipweave.models import SparseNet
+from tests.errors import raises
 
 
 @pytest.mark.parametrize(("name", "peer"), [("densenet121_32", "densenet121"), ("densenet169_32", "densenet169")])
@@ -50,7 +51,28 @@ def test_unit_dropout_is_on_every_unit() -> None:
     assert list(rates.values()) == [0.2] * 6
 
 
+def test_dropout_after_every_convolution_is_on_bottlenecks_and_transitions_too() -> None:
+    model = SparseNet(units=1, bottleneck=True, proj_drop_rate=0.2, proj_drop_after="convolution")
+    dropped = {name for name, part in model.named_modules() if isinstance(part, nn.Dropout) and part.p}
+    units = {f"stages.{stage}.units.0.body.{drop}" for stage in range(3) for drop in ("drop1", "drop")}
+    assert dropped == units | {f"stages.{stage}.entry.carry.drop" for stage in (1, 2)}
+    with raises("proj_drop_after", "'all'"):
+        SparseNet(proj_drop_after="all")
+
+
 def test_imagenet_sparsenets_pool_to_a_grid() -> None:
     with torch.device("meta"):
         model = skipweave.create_model("sparsenet121_32", num_classes=7)
     assert model.head.fc.in_features == 9 * model.num_features
+
+
+def test_checkpointing_repeats_the_dropout_after_every_convolution() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = SparseNet(units=2, growth=3, bottleneck=True, proj_drop_rate=0.3, proj_drop_after="convolution")
+        model.set_grad_checkpointing(checkpointing)
+        torch.manual_seed(1)
+        model(torch.ones(2, 3, 8, 8)).square().sum().backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)

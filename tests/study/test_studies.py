@@ -24,6 +24,7 @@ DELUGENETS = ["delugenet_digits", "delugenet_cifar10"]
 def test_studies_are_found():
     assert set(STUDIES) == {
         "camvid",
+        "camvid_distance",
         "camvid_half",
         "cifar10",
         "cifar10_families",
@@ -34,6 +35,8 @@ def test_studies_are_found():
         "patterns_resnet",
         "distance_cifar10",
         "distance_digits",
+        "deep_supervision_cifar10",
+        "log_densenet_efficiency_cifar10",
         "log_densenet_one_change",
         "thinning_cifar10",
         "thinning_mnist",
@@ -158,6 +161,39 @@ def test_the_log_densenets_differ_in_one_argument():
     for network, following in zip(networks, [*networks[1:], networks[0]], strict=True):
         differing = [key for key in network.args if network.args[key] != following.args[key]]
         assert len(differing) + (network.name != following.name) == 1
+
+
+def test_deep_supervision_is_compared_in_pairs():
+    study = read(StudyConfig, STUDIES["deep_supervision_cifar10"])
+    assert (study.loss.heads, study.loss.last_epochs) == ("halves", 1)
+    for without, supervised in zip(study.networks[::2], study.networks[1::2], strict=True):
+        assert without.name == supervised.name
+        assert supervised.args == without.args | {"heads": "stages"}
+        assert without.args["heads"] == "last"
+
+
+def test_each_family_of_the_efficiency_study_has_the_same_sizes():
+    networks = read(StudyConfig, STUDIES["log_densenet_efficiency_cifar10"]).networks
+    sizes: dict[str, list[int]] = {}
+    for network in networks:
+        assert (network.args["growth"], network.args["heads"]) == (8, "stages")
+        sizes.setdefault(network.title.rpartition(", ")[0], []).append(network.args["units"])
+    assert sizes == {key: [6, 12, 18] for key in ("V1", "V2", "DenseNet", "LogLog", "LogLog with hubs x 3")}
+
+
+def test_segmentation_is_compared_at_the_links_and_distances_of_the_header():
+    header = STUDIES["camvid_distance"].read_text(encoding="utf-8").split("title:")[0]
+    networks = read(StudyConfig, STUDIES["camvid_distance"]).networks
+    assert [network.args["topology"] for network in networks] == [
+        "exponential",
+        "evenly_spaced(budget='equal')",
+        "nearest",
+    ]
+    for network in networks:
+        with torch.device("meta"):
+            graph = skipweave.create_model(network.name, **network.args).stages.plan.as_read
+        noun = " links" if network.title == "LD" else ""
+        assert f"{network.title} ({graph.links}{noun}, {graph.max_distance})" in header
 
 
 @pytest.mark.parametrize("name", ["thinning_cifar10", "thinning_mnist"])

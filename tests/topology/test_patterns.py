@@ -27,6 +27,8 @@ LOG_DENSENET = {
     "|12,10,8,6,4,2,0|13,11,9,7,5,3,1|14,12,10,8,6,4,2,0|15,13,11,9,7,5,3,1",
     "nearest_half_and_log": "0|1,0|2,1,0|3,2,0|4-2,0|5-3,1,0|6-3,1,0|7-4,1,0|8-4,1,0|9-5,2,0|10-5,2,0|11-6,2,0"
     "|12-6,2,0|13-7,3,1,0|14-7,3,1,0|15-8,3,1,0",
+    "nearest_half_and_log(rule='paper')": "0|1|2,1|3,2,1|4-2,1|5-3,1|6-3,1|7-4,2,1|8-4,2,1|9-5,2,1|10-5,2,1|11-6,3,1"
+    "|12-6,3,1|13-7,3,1|14-7,3,1|15-8,4,2,1",
     "loglog": "0|1,0|2,0|3,2,0|4|5,4|6,4|7,6,4,0|8|9,8|10,8|11,10,8,4,0|12|13,12|14,12|15,14,12,8,4,0",
     "loglog(min_inputs=4)": "0|1,0|2-0|3,2,0|4,3,1|5,4,2|6,5,4,3|7,6,4,0|8,7,5,1|9,8,6,2|10-7|11,10,8,4,0"
     "|12,11,9,5|13,12,10,6|14-11|15,14,12,8,4,0",
@@ -43,6 +45,7 @@ MEASURES = {
     "nearest_half": "42/4 156/5 342/6 2352/7 6162/8 250500/10",
     "every_other": "42/2 156/2 342/2 2352/2 6162/2 250500/2",
     "nearest_half_and_log": "60/2 209/2 438/2 2723/2 6864/2 257504/2",
+    "nearest_half_and_log(rule='paper')": "56/2 203/2 430/2 2713/2 6852/2 257488/2",
     "dense": "78/1 300/1 666/1 4656/1 12246/1 500500/1",
     "loglog": "30/3 66/4 99/4 319/4 546/4 4326/5",
     "loglog(min_inputs=4)": "42/3 97/4 151/4 441/4 734/4 5194/5",
@@ -131,8 +134,14 @@ def test_log_densenet_bounds(n: int) -> None:
     assert log.links <= n + n * math.log2(n)
     half = topology.nearest_half(n)
     assert half.max_distance <= math.log2(n) + 1  # the paper says log n, which it can exceed by less than one
-    for pattern in (topology.every_other, topology.nearest_half_and_log):
-        assert pattern(n).max_distance <= 2
+    for name in ("every_other", "nearest_half_and_log", "nearest_half_and_log(rule='paper')"):
+        assert topology.make(name, n).max_distance <= 2
+
+
+def test_the_rules_of_nearest_half_and_log_agree_at_the_first_unit_only() -> None:
+    code, paper = (topology.nearest_half_and_log(156, rule=rule) for rule in ("code", "paper"))
+    assert [i for i in range(1, 157) if code.sources(i) == paper.sources(i)] == [1]
+    assert set(code.sources(24)) ^ set(paper.sources(24)) == {5, 2, 0, 6, 3, 1}
 
 
 @given(st.integers(8, 700))
@@ -182,6 +191,7 @@ def test_options_in_a_name() -> None:
         ("plain(size=1)", ("'plain(size=1)'",)),
         ("exponential(base=1)", ("base", "exponential", 1)),
         ("nearest(budget='all')", ("budget", "'all'")),
+        ("nearest_half_and_log(rule='round')", ("rule", "'round'")),
         ("__import__('os').getcwd()", ("getcwd",)),
         ("window(2)", ("'window(2)'",)),
         ("", ("topology", "''")),

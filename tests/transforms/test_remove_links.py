@@ -21,6 +21,8 @@ NETWORKS = {
         dict(units=3, growth=2, heads="stages", prune="none", bottleneck=True),
     ),
     "loglog": ("loglogdensenet_12_32", dict(units=3, growth=2)),
+    "log-densenet-v2": ("logdensenet_v2_12_16", dict(units=(5, 4, 4), growth=2)),
+    "fc-log-densenet": ("fc_logdensenet103", dict(units=(2, 4, 2), growth=2)),
     "delugenet": ("delugenet146", dict(units=4, widths=(2, 3, 4))),
     "delugenet-plain": ("delugenet146", dict(units=(3, 4, 4), widths=2, cross="plain")),
     "delugenet-sparse": ("delugenet146", dict(units=(6, 5, 5), widths=2, topology="exponential")),
@@ -66,8 +68,8 @@ def zero_links(model, links) -> None:
 
 def outputs_and_gradients(model, images):
     images = images.clone().requires_grad_()
-    logits = torch.cat(list(model.forward_anytime(images)))
-    (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)).sum().backward()
+    logits = torch.cat([head.flatten() for head in model.forward_anytime(images)])
+    (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype)).sum().backward()
     return logits.detach(), images.grad
 
 
@@ -155,7 +157,7 @@ def test_a_builder_of_another_architecture_is_rejected():
 @pytest.mark.parametrize(
     ("name", "arguments", "value"),
     [
-        ("logdensenet_v2_12_16", {}, "LogDenseNetV2"),
+        ("fc_densenet103", {}, "FCDenseNet"),
         ("delugenet146", dict(cross="sum"), "DelugeNet"),
         ("preact_resnet56", {}, "SparseSumNet"),
         ("loglogdensenet_12_32", dict(hub_multiplier=3), "hubs"),

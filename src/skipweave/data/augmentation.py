@@ -1,5 +1,6 @@
 """Training and evaluation transforms of the classification datasets; the defaults are those of the papers."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,8 @@ from skipweave.data.preprocessing import Preprocessing
 from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 
+# Radius of the filter of a Gaussian blur, in standard deviations.
+_BLUR_REACH = 3
 _AUTO_AUGMENT = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
 
 
@@ -70,7 +73,8 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
     """Build the training transform of a dataset, whose defaults are those of the papers.
 
     - Small images: random shift by up to an eighth of the side (CIFAR's "+": 4 of 32 pixels), and horizontal flips for
-      CIFAR. SVHN is shifted but not flipped, as in Log-DenseNet.
+      CIFAR. SVHN is shifted but not flipped, as in Log-DenseNet, which also blurs it, to an extent that it does not
+      state (`data.blur`), and crops CIFAR to 28x28 pixels by its text, but 32x32 by its code and operation counts.
     - ImageNet: random resized crops (area 8 to 100 %, aspect ratio 3/4 to 4/3), flips, brightness, contrast and
       saturation jitter of 0.4, PCA lighting of 0.1 (SparseNet, SeqConv, DelugeNets).
     - Your own photographs: as ImageNet, without color augmentation.
@@ -87,7 +91,7 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
         raise SkipweaveError(
             f"data.shift is {config.shift}: expected less than the side of the images, {evaluation.crop}"
         )
-    steps = [*_geometry(config, evaluation), *_color(config, evaluation)]
+    steps = [*_geometry(config, evaluation), *_blur(config, evaluation), *_color(config, evaluation)]
     normalized = any(isinstance(step, v2.Normalize) for step in steps)
     if config.erasing:
         steps += [*([] if normalized else [evaluation.normalize]), v2.RandomErasing(config.erasing)]
@@ -114,6 +118,19 @@ def _geometry(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:
         return [] if evaluation.resize == evaluation.crop == _IMAGES[config.name].side else [evaluation.fit]
     assert evaluation.crop is not None
     return [v2.RandomResizedCrop(evaluation.crop, scale=crop_scale, antialias=True)]
+
+
+def _blur(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:
+    if config.blur is None:
+        return []
+    radius = math.ceil(_BLUR_REACH * config.blur[1])
+    assert evaluation.crop is not None
+    if radius >= evaluation.crop:
+        raise SkipweaveError(
+            f"data.blur is {list(config.blur)}: expected standard deviations below {evaluation.crop / _BLUR_REACH:g}, "
+            f"since images have a side of {evaluation.crop}"
+        )
+    return [v2.GaussianBlur(2 * radius + 1, config.blur)]
 
 
 def _color(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead
 from skipweave.layers.norm import NormLayer, make_norm
-from skipweave.layers.unit import conv1x1, read_and_run
+from skipweave.layers.unit import conv1x1, dropout, read_and_run
 from skipweave.ops import dilated_avg_pool2d
 
 
@@ -34,19 +34,21 @@ class ConcatTransition(nn.Module):
         in_width: Number of channels of the concatenation.
         width: Number of output channels.
         dilation: 0 pools with stride 2; a positive number keeps the resolution and dilates the pool.
+        drop_rate: Dropout rate after the convolution.
 
     Shape: (N, in_width, H, W) to (N, width, H / 2, W / 2), or to (N, width, H, W) if dilated.
     """
 
-    def __init__(self, in_width: int, width: int, dilation: int = 0) -> None:
+    def __init__(self, in_width: int, width: int, dilation: int = 0, drop_rate: float = 0.0) -> None:
         super().__init__()
         self.read = ConcatRead([in_width])
         self.conv = conv1x1(in_width, width)
+        self.drop = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
         self.pool = DilatedAvgPool(dilation) if dilation else nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map at the next resolution, not normalized."""
-        return self.pool(read_and_run(self.read, [self.conv], [x]))
+        return self.pool(read_and_run(self.read, [self.conv, self.drop], [x]))
 
 
 class NormTransition(nn.Module):
@@ -118,7 +120,7 @@ class PooledConv(nn.Module):
         return self.activation(self.pool(self.conv(x)))
 
 
-def carry_down(width: int) -> nn.Sequential:
-    """1x1 convolution and 2x2 average pool with ceil mode, which carry one node down (Log-DenseNet V1)."""
+def carry_down(width: int, drop_rate: float = 0.0) -> nn.Sequential:
+    """1x1 convolution, dropout and 2x2 average pool with ceil mode, which carry one node down (Log-DenseNet V1)."""
     pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
-    return nn.Sequential(OrderedDict(conv=conv1x1(width, width), pool=pool))
+    return nn.Sequential(OrderedDict(conv=conv1x1(width, width), **dropout(drop_rate), pool=pool))

@@ -59,20 +59,30 @@ def conv3x3(in_width: int, width: int, dilation: int = 1) -> nn.Conv2d:
 
 def basic_body(in_width: int, growth: int, *, drop_rate: float = 0.0, dilation: int = 1) -> nn.Sequential:
     """3x3 convolution (DenseNet, section 3)."""
-    return nn.Sequential(OrderedDict(conv=conv3x3(in_width, growth, dilation), **_dropout(drop_rate)))
+    return nn.Sequential(OrderedDict(conv=conv3x3(in_width, growth, dilation), **dropout(drop_rate)))
 
 
 def bottleneck_body(
-    in_width: int, growth: int, *, drop_rate: float = 0.0, dilation: int = 1, norm_layer: NormLayer = "batch"
+    in_width: int,
+    growth: int,
+    *,
+    drop_rate: float = 0.0,
+    inner_drop_rate: float = 0.0,
+    dilation: int = 1,
+    norm_layer: NormLayer = "batch",
 ) -> nn.Sequential:
-    """1x1 convolution to 4 x growth, BN-ReLU, 3x3 convolution (DenseNet-B, section 3)."""
+    """1x1 convolution to 4 x growth, BN-ReLU, 3x3 convolution (DenseNet-B, section 3).
+
+    Dropout of the inner_drop_rate follows the 1x1 convolution, dropout of the drop_rate the 3x3 convolution.
+    """
     return nn.Sequential(
         OrderedDict(
             conv1=conv1x1(in_width, 4 * growth),
+            **dropout(inner_drop_rate, "drop1"),
             norm=make_norm(4 * growth, norm_layer),
             relu=nn.ReLU(),
             conv2=conv3x3(4 * growth, growth, dilation),
-            **_dropout(drop_rate),
+            **dropout(drop_rate),
         )
     )
 
@@ -106,8 +116,9 @@ def residual_body(
     )
 
 
-def _dropout(rate: float) -> dict[str, nn.Module]:
-    return dict(drop=nn.Dropout(rate)) if rate else {}
+def dropout(rate: float, name: str = "drop") -> dict[str, nn.Module]:
+    """A dropout layer by its name in an `nn.Sequential`; none at rate 0."""
+    return {name: nn.Dropout(rate)} if rate else {}
 
 
 class PendingAffine(NamedTuple):

@@ -17,6 +17,7 @@ PerStage = int | Sequence[int]
 TopologyArgument = TopologySpec | Sequence[TopologySpec]
 Heads = Literal["last", "stages"] | Sequence[int]
 StemName = Literal["cifar", "imagenet"]
+AdaptPattern = Callable[[Topology, int], Topology]
 
 #: Maximum number of units of a network; the links of more would not fit into memory if all read all.
 MAX_UNITS = 2048
@@ -179,13 +180,23 @@ class Arguments:
             for stride in strides
         )
 
-    def topologies(self, value: TopologyArgument, units: Sequence[int]) -> tuple[Topology, ...]:
-        """Create one topology for all stages, or one per stage; a problem of all stages is reported once."""
+    def topologies(
+        self, value: TopologyArgument, units: Sequence[int], adapt: AdaptPattern = lambda graph, stage: graph
+    ) -> tuple[Topology, ...]:
+        """Create one topology for all stages, or one per stage; a problem of all stages is reported once.
+
+        Args:
+            value: The argument `topology`.
+            units: Number of units per stage.
+            adapt: What a family makes of the pattern of a stage, if the pattern is given by its name; a `Topology` and
+                lists of sources are taken as they are.
+        """
         made = []
         problems: dict[str, list[int]] = {}
         for stage, (spec, n) in enumerate(zip(_specs(value, len(units)), units, strict=True)):
             try:
-                made.append(patterns.make(spec, n))
+                graph = patterns.make(spec, n)
+                made.append(adapt(graph, stage) if isinstance(spec, str) else graph)
             except SkipweaveError as error:
                 problems.setdefault(str(error), []).append(stage)
                 made.append(patterns.plain(n))

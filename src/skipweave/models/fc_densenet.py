@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from skipweave import topology as patterns
 from skipweave.layers import (
     Concat,
     ConcatRead,
@@ -21,11 +20,11 @@ from skipweave.layers import (
     make_node_norm,
     read_and_run,
 )
-from skipweave.models.arguments import Arguments, Heads
+from skipweave.models.arguments import Arguments, Heads, TopologyArgument
 from skipweave.models.classifier import initialize, predictions
 from skipweave.models.registry import register_variants, segmentation_cfg
 from skipweave.ops import crop
-from skipweave.topology import Prune, SpanningPlan, Topology
+from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec
 
 _UNITS_103 = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)
 
@@ -54,12 +53,20 @@ class FCLogDenseNet(nn.Module):
     """Log-DenseNet V1 with stages of decreasing and again increasing resolution, and a head after every stage.
 
     Node i reads the nodes i - 2^k and the last node of the first stage, which has the full resolution. Nodes are
-    carried to other resolutions: down by BN-ReLU, 1x1 convolution and average pool, up by BN-ReLU and a transposed 3x3
-    convolution, to the size that maps of that resolution had on the way down.
+    carried to other resolutions: down by BN-ReLU, 1x1 convolution, dropout and average pool, up by BN-ReLU and a
+    transposed 3x3 convolution, to the size that maps of that resolution had on the way down.
+
+    There are two networks of 103 layers. `fc_logdensenet103` is that of the released run configuration (reading B of
+    the paper): stem of 72 channels, and nodes reused from the way down. `fc_logdensenet103_paper` (reading A) has the
+    size printed in the paper's Table 3, whose row has the 67.3 % mean IoU: stem of 48 channels, and every earlier node
+    is upsampled. The paper does not state the stem; carrying nodes only as far as they are read, as it states, gives
+    fewer parameters.
 
     Args:
         units: Number of units per stage, for an odd number of stages: down, the coarsest, and up again.
         growth: Channels that a unit adds.
+        topology: Nodes counted through all stages: the name of a pattern, to which the last node of the first stage is
+            added as a source of all later ones; or a `Topology` or list of lists, as it is.
         stem_width: Number of channels of the stem; None is three times the growth (the released runs).
         reuse_down: Whether a stage on the way up takes nodes from the stage of its resolution on the way down (reading
             B, as released); otherwise every node is carried through all stages (reading A).
@@ -68,7 +75,9 @@ class FCLogDenseNet(nn.Module):
         in_chans: Number of image channels.
         heads: `"stages"` (default) for a head after every stage (deep supervision, `forward_anytime`); `"last"`; or the
             units, counted from 1 through all stages, after which there are heads in addition to the last one.
-        proj_drop_rate: Dropout rate on the output of each unit (0 in the released code, 0.2 in FC-DenseNet).
+        proj_drop_rate: Dropout rate after every unit and in the transitions down, as in FC-DenseNet, whose rate is 0.2.
+            The default is 0, as in the released code: the paper takes over FC-DenseNet's parameters, but does not state
+            whether dropout is one of them.
         norm_layer: `"batch"`, `"group"` or `"layer"`, as in `ClassifierNet`.
 
     Raises:
@@ -84,6 +93,7 @@ class FCLogDenseNet(nn.Module):
         *,
         units: Sequence[int] = _UNITS_103,
         growth: int = 24,
+        topology: TopologySpec = "exponential",
         stem_width: int | None = None,
         reuse_down: bool = True,
         prune: Prune = "exact",
@@ -101,6 +111,7 @@ class FCLogDenseNet(nn.Module):
         lengths = _check(check, units, growth, width, num_classes, in_chans, proj_drop_rate)
         exit_units = check.exits(heads, lengths)
         norm = check.norm_layer(norm_layer)
+        (graph,) = check.topologies(topology, [sum(lengths)], lambda graph, stage: _with_first_stage(graph, lengths[0]))
         check.done()
         depth = len(lengths) // 2
         scales = (*range(depth), *range(depth, -1, -1))
@@ -108,13 +119,14 @@ class FCLogDenseNet(nn.Module):
         self.in_chans = in_chans
         self.stem = conv3x3(in_chans, width)
         self.stages = SpanningStages(
-            SpanningPlan(_log_and_first_stage(lengths), lengths, scales, prune, reuse_down),
+            SpanningPlan(graph, lengths, scales, prune, reuse_down),
             Concat(norm),
             make_node_norm(width, norm),
             [width] + [growth] * sum(lengths),
             partial(basic_body, drop_rate=proj_drop_rate),
-            lambda channels, stage: carry_down(channels) if stage <= depth else _up(channels),
+            lambda channels, stage: carry_down(channels, proj_drop_rate) if stage <= depth else _up(channels),
         )
+        self.exit_units = exit_units
         self.head_units = (*exit_units, sum(lengths))
         *exits, self.head = [SegmentationHead(self.stages.exit_widths(unit), num_classes) for unit in self.head_units]
         self.exits = nn.ModuleList(exits)
@@ -140,11 +152,10 @@ class FCLogDenseNet(nn.Module):
         self.stages.grad_checkpointing = enable
 
 
-def _log_and_first_stage(units: Sequence[int]) -> Topology:
-    """The exponential topology, where later nodes also read the last node of the first stage."""
-    total, last = sum(units), units[0]
-    reads = [{*patterns.exponential(total).sources(i), *([last] if i > last else [])} for i in range(1, total + 2)]
-    return Topology.from_lists(reads, name="exponential and the first stage's last node")
+def _with_first_stage(pattern: Topology, last: int) -> Topology:
+    """A pattern whose nodes after the first stage also read its last node."""
+    reads = [{*sources, last} if node > last else sources for node, sources in enumerate(pattern.reads, start=1)]
+    return Topology.from_lists(reads, name=f"{pattern.name} and the first stage's last node")
 
 
 def _up(width: int) -> nn.Module:
@@ -159,38 +170,38 @@ class Stack(NamedTuple):
 
 
 class DenseBlock(nn.Module):
-    """FC-DenseNet's block: every unit (BN-ReLU, 3x3 convolution with bias, dropout) reads the whole stack.
+    """FC-DenseNet's block of units: BN-ReLU, 3x3 convolution with bias, dropout.
 
     Args:
         widths: Number of channels of each input map, newest first; the first one is not normalized.
-        units: Number of units.
+        topology: Sources of the units; node 0 is all input maps.
         growth: Channels that a unit adds.
         drop_rate: Dropout rate on the output of each unit.
         norm: The norm.
     """
 
-    def __init__(self, widths: Sequence[int], units: int, growth: int, drop_rate: float, norm: NormName) -> None:
+    def __init__(
+        self, widths: Sequence[int], topology: Topology, growth: int, drop_rate: float, norm: NormName
+    ) -> None:
         super().__init__()
+        self.topology = topology
         self.units = nn.ModuleList()
         self.norms = nn.ModuleList([make_node_norm(widths[0], norm)])
-        stack = list(widths)
-        for _ in range(units):
-            conv = nn.Conv2d(sum(stack), growth, kernel_size=3, padding=1)
-            self.units.append(Unit(ConcatRead(stack), nn.Sequential(conv, nn.Dropout(drop_rate)), nn.Identity()))
+        for node in range(1, topology.units + 1):
+            read = [width for source in topology.sources(node) for width in ([growth] if source else widths)]
+            conv = nn.Conv2d(sum(read), growth, kernel_size=3, padding=1)
+            self.units.append(Unit(ConcatRead(read), nn.Sequential(conv, nn.Dropout(drop_rate)), nn.Identity()))
             self.norms.append(make_node_norm(growth, norm))
-            stack.insert(0, growth)
-        self.out_widths = tuple(stack)
+        self.out_widths = (*[growth] * topology.units, *widths)
 
     def forward(self, x: Tensor, skip: Stack | None = None) -> Stack:
         """Return the stack `skip` extended by the raw map x and the outputs of the units."""
-        raw, normalized = [x], [self.norms[0](x)]
-        if skip is not None:
-            raw += skip.raw
-            normalized += skip.normalized
-        for unit, norm in zip(self.units, self.norms[1:], strict=True):
-            raw.insert(0, unit(*normalized))
-            normalized.insert(0, norm(raw[0]))
-        return Stack(tuple(raw), tuple(normalized))
+        raw = [x, *(skip.raw if skip else ())]
+        nodes = [(self.norms[0](x), *(skip.normalized if skip else ()))]
+        for node, (unit, norm) in enumerate(zip(self.units, self.norms[1:], strict=True), start=1):
+            raw.insert(0, unit(*(part for source in self.topology.sources(node) for part in nodes[source])))
+            nodes.append((norm(raw[0]),))
+        return Stack(tuple(raw), tuple(part for node in reversed(nodes) for part in node))
 
 
 class FCDenseNet(nn.Module):
@@ -199,6 +210,8 @@ class FCDenseNet(nn.Module):
     Args:
         units: Number of units per block, for an odd number of blocks: down, the coarsest, and up again.
         growth: Channels that a unit adds.
+        topology: Name of a pattern, `Topology` or list of lists, for all blocks or per block, in which node 0 is all
+            input maps of the block. What follows a block reads all of its maps.
         stem_width: Number of channels of the stem.
         num_classes: Number of classes.
         in_chans: Number of image channels.
@@ -218,6 +231,7 @@ class FCDenseNet(nn.Module):
         *,
         units: Sequence[int] = _UNITS_103,
         growth: int = 16,
+        topology: TopologyArgument = "dense",
         stem_width: int = 48,
         num_classes: int = 11,
         in_chans: int = 3,
@@ -228,6 +242,7 @@ class FCDenseNet(nn.Module):
         check = Arguments()
         lengths = _check(check, units, growth, stem_width, num_classes, in_chans, proj_drop_rate)
         norm = check.norm_layer(norm_layer)
+        topologies = check.topologies(topology, lengths)
         check.done()
         depth = len(lengths) // 2
         self.num_classes = num_classes
@@ -239,12 +254,12 @@ class FCDenseNet(nn.Module):
         self.ups = nn.ModuleList()
         widths: tuple[int, ...] = (stem_width,)
         skips: list[tuple[int, ...]] = []
-        for index, count in enumerate(lengths):
+        for index, graph in enumerate(topologies):
             if index > depth:
                 made = lengths[index - 1] * growth
                 self.ups.append(nn.ConvTranspose2d(made, made, kernel_size=3, stride=2))
                 widths = (made, *skips.pop())
-            block = DenseBlock(widths, count, growth, proj_drop_rate, norm)
+            block = DenseBlock(widths, graph, growth, proj_drop_rate, norm)
             self.blocks.append(block)
             if index < depth:
                 skips.append(block.out_widths)
@@ -319,8 +334,19 @@ def _dense_variants() -> dict[str, dict[str, Any]]:
 
 
 register_variants(FCDenseNet, _dense_variants(), segmentation_cfg("1611.09326", classifier="head", first_conv="stem"))
+
+
+def _log_variants() -> dict[str, dict[str, Any]]:
+    """FC-Log-DenseNet V1-103: as released, and with the size printed in Table 3 of the paper."""
+    released = dict(units=_UNITS_103, growth=24)
+    return {
+        "fc_logdensenet103": released,
+        "fc_logdensenet103_paper": dict(stem_width=48, reuse_down=False, prune="birth", **released),
+    }
+
+
 register_variants(
     FCLogDenseNet,
-    {"fc_logdensenet103": dict(units=_UNITS_103, growth=24)},
+    _log_variants(),
     segmentation_cfg("1711.00002", classifier="head.conv", first_conv="stem"),
 )

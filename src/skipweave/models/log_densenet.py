@@ -23,7 +23,7 @@ from skipweave.layers import (
     carry_down,
     make_node_norm,
 )
-from skipweave.models.arguments import Arguments, Heads, PerStage, StemName, StemSpec
+from skipweave.models.arguments import Arguments, Heads, PerStage, StemName, StemSpec, TopologyArgument
 from skipweave.models.classifier import ClassifierNet, Exit, Nodes, StagedNet, depth_groups, initialize
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec
@@ -147,12 +147,16 @@ class LogDenseNetV1(ClassifierNet):
 class LogDenseNetV2(StagedNet):
     """Topologies within the stages, whose units also read the compressed output of all earlier stages (section 3.2).
 
-    Node 0 of a stage is the concatenation of the compressed features; node t reads it and the nodes t - 2^k of its own
-    stage. Between stages, `BlockCompression` compresses the new nodes to growth x (floor(log2(L + 1)) + 1) channels,
-    where L is the total number of units (as in the released code; growth x log L in the paper).
+    Node 0 of a stage is the concatenation of the compressed features, which `BlockCompression` makes between stages.
 
     Args:
         units: See `LogDenseNetV1`, also for the other arguments; here the bottleneck is the default.
+        topology: For all stages or per stage: the name of a pattern, of which units also read node 0 and the head reads
+            the last node and its sources (the default is the paper's); or a `Topology` or list of lists, as it is.
+            Transitions read all nodes of their stage.
+        compressed_width: Number of channels to which the new nodes of a stage are compressed, at most as many as they
+            have. None is growth x (floor(log2(L + 1)) + 1) with L units in total, as in the released code; the paper
+            has growth x log2 L, which is not a whole number.
 
     Raises:
         SkipweaveError: Arguments are invalid; names all of them.
@@ -165,6 +169,8 @@ class LogDenseNetV2(StagedNet):
         *,
         units: PerStage = 12,
         growth: int = 16,
+        topology: TopologyArgument = "exponential",
+        compressed_width: int | None = None,
         bottleneck: bool = True,
         stem: StemName = "cifar",
         stem_width: int | None = None,
@@ -180,10 +186,13 @@ class LogDenseNetV2(StagedNet):
         spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         norm = check.norm_layer(norm_layer)
+        kept = growth * (sum(lengths) + 1).bit_length() if compressed_width is None else compressed_width
+        check.integer("compressed_width", kept)
+        topologies = _compressed_topologies(check, topology, lengths)
         check.done()
         body = partial(bottleneck_body, norm_layer=norm) if bottleneck else basic_body
         make_body = partial(body, drop_rate=proj_drop_rate)
-        stages = _compressing_stages(lengths, growth, width, make_body, spec.entry(), norm)
+        stages = _compressing_stages(topologies, growth, width, kept, make_body, spec.entry(), norm)
         features = stages[-1].out_width
         super().__init__(
             spec.make(in_chans, width, norm),
@@ -225,32 +234,35 @@ def _graph(spec: TopologySpec, lengths: Sequence[int], min_inputs: int) -> tuple
     return patterns.loglog(total, min_inputs, hubs=ends), frozenset(patterns.loglog_hubs(total, ends))
 
 
-def _compressed(n: int, last: bool) -> Topology:
-    """V2's topology within a stage: node t reads node 0 and t - 2^k >= 1; the last stage's reader reads as a head."""
-    reads = [{0} | {t for t in patterns.exponential(n).sources(node) if t > 0} for node in range(1, n + 1)]
-    output = {n} | reads[-1] if last else set(range(n + 1))
-    return Topology.from_lists([*reads, output], name="exponential(compressed)")
+def _compressed_topologies(check: Arguments, spec: TopologyArgument, lengths: Sequence[int]) -> tuple[Topology, ...]:
+    """V2's topologies: of patterns, units also read node 0 and the head the last node and its sources."""
+
+    def adapt(pattern: Topology, stage: int) -> Topology:
+        reads = [{0, *pattern.sources(node)} for node in range(1, pattern.units + 1)]
+        return Topology.from_lists([*reads, {pattern.units, *reads[-1]}], name=f"{pattern.name}(compressed)")
+
+    *compressed, last = check.topologies(spec, lengths, adapt)
+    return (*(Topology((*graph.reads[:-1], tuple(range(graph.units + 1))), graph.name) for graph in compressed), last)
 
 
 def _compressing_stages(
-    lengths: Sequence[int],
+    topologies: Sequence[Topology],
     growth: int,
     width: int,
+    kept: int,
     make_body: Callable[[int, int], nn.Module],
     entry: nn.Module,
     norm: NormName,
 ) -> list[Stage]:
-    """Create V2's stages."""
-    kept = growth * (sum(lengths) + 1).bit_length()
+    """Create V2's stages, whose new nodes are compressed to `kept` channels."""
     stages: list[Stage] = []
-    for index, units in enumerate(lengths):
-        graph = _compressed(units, last=index + 1 == len(lengths))
-        widths = [width] + [growth] * units
+    for graph in topologies:
+        new = graph.units * growth
+        widths = [width] + [growth] * graph.units
         carry = nn.Sequential(OrderedDict(carry=entry, norm=make_node_norm(width, norm)))
         stages.append(Stage(graph, Concat(norm), carry, widths, make_body))
-        narrow = min(kept, units * growth)
-        entry = BlockCompression(units * growth, width, narrow)
-        width += narrow
+        entry = BlockCompression(new, width, min(kept, new))
+        width += min(kept, new)
     return stages
 
 

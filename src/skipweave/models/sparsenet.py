@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -33,6 +33,7 @@ from skipweave.models.densenet_state_dict import from_densenet_layout
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.topology import Topology
 
+DropAfter = Literal["unit", "convolution"]
 _Size = tuple[int, int | tuple[int, ...]]  # depth and growth
 
 
@@ -51,7 +52,10 @@ class SparseNet(StagedNet):
         num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads`, `drop_rate` and
             `norm_layer`.
         head_grid: Side of the grid to which the head pools (`Head`).
-        proj_drop_rate: Dropout rate on the output of each unit (DenseNet, section 3.4: 0.2 without augmentation).
+        proj_drop_rate: Dropout rate of units (DenseNet, section 3.4: 0.2 without augmentation).
+        proj_drop_after: Where units have dropout: after each `"unit"` (default, as in timm), or after each
+            `"convolution"` but the stem's, so also in bottlenecks and transitions (DenseNet's paper and released code,
+            the baseline of Log-DenseNet's Figure 3).
         output_stride: Maximum stride with respect to the image; further pools become dilation. None: no limit.
 
     Raises:
@@ -78,6 +82,7 @@ class SparseNet(StagedNet):
         head_grid: int = 1,
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        proj_drop_after: DropAfter = "unit",
         norm_layer: NormLayer = "batch",
         output_stride: int | None = None,
     ) -> None:
@@ -93,15 +98,20 @@ class SparseNet(StagedNet):
         check.one_of("bottleneck", bottleneck, [True, False])
         check.fraction("compression", compression, zero=False, one=True)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
+        check.one_of("proj_drop_after", proj_drop_after, get_args(DropAfter))
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         resolutions = check.resolutions(output_stride, spec.strides)
         norm = check.norm_layer(norm_layer)
         topologies = check.topologies(topology, lengths)
         check.done()
 
-        body = partial(bottleneck_body, norm_layer=norm) if bottleneck else basic_body
-        make_body = partial(body, drop_rate=proj_drop_rate)
-        stages = _make_stages(topologies, growths, resolutions, width, make_body, spec.entry(), compression, norm)
+        inner_drop_rate = proj_drop_rate if proj_drop_after == "convolution" else 0.0
+        bottlenecked = partial(bottleneck_body, inner_drop_rate=inner_drop_rate, norm_layer=norm)
+        make_body = partial(bottlenecked if bottleneck else basic_body, drop_rate=proj_drop_rate)
+        make_transition = partial(ConcatTransition, drop_rate=inner_drop_rate)
+        stages = _make_stages(
+            topologies, growths, resolutions, width, make_body, spec.entry(), make_transition, compression, norm
+        )
         features = stages[-1].out_width
         super().__init__(
             spec.make(in_chans, width, norm),
@@ -121,6 +131,7 @@ def _make_stages(
     width: int,
     make_body: Callable[..., nn.Module],
     entry: nn.Module,
+    make_transition: Callable[[int, int, int], nn.Module],
     compression: float,
     norm: NormName,
 ) -> list[Stage]:
@@ -130,7 +141,7 @@ def _make_stages(
         if stages:
             width = int(compression * stages[-1].out_width)
             dilation = 0 if resolution.downsamples else resolution.dilation // 2
-            entry = ConcatTransition(stages[-1].out_width, width, dilation)
+            entry = make_transition(stages[-1].out_width, width, dilation)
         stages.append(
             Stage(
                 graph,

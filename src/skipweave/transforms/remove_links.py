@@ -56,8 +56,8 @@ def remove_links(
     training too; this is verified against a copy of the network with these weights set to 0. Hooks, training modes and
     `requires_grad` are kept.
 
-    Supported are DenseNets and SparseNets, Log-DenseNets V1 and LogLog with nodes of equal width, and DelugeNets with
-    cross-layer convolutions.
+    Supported are DenseNets and SparseNets, Log-DenseNets (LogLog with nodes of equal width), FC-Log-DenseNets, and
+    DelugeNets with cross-layer convolutions.
 
     Args:
         model: The trained network; it is not modified.
@@ -119,7 +119,7 @@ def _check_kind(model: nn.Module) -> None:
     if "topology" not in signature(type(model)).parameters or not any(readers(model)):
         raise SkipweaveError(
             f"links cannot be removed from this {type(model).__name__}: expected a DenseNet or SparseNet, a "
-            "Log-DenseNet V1 or LogLog, or a DelugeNet with cross-layer convolutions"
+            "Log-DenseNet or FC-Log-DenseNet, or a DelugeNet with cross-layer convolutions"
         )
     stages = model.stages
     if isinstance(stages, SpanningStages) and len(set(stages.widths[1:])) > 1:
