@@ -109,7 +109,7 @@ class DelugeNet(StagedNet):
         check.done()
 
         if projects:
-            stages = residual_stages(topologies, inner, resolutions, width, _EXPANSION, norm=norm)
+            stages = residual_stages(topologies, inner, resolutions, width, Sum(norm), _EXPANSION)
         else:
             stages = _make_stages(topologies, inner, resolutions, width, _AGGREGATIONS[cross](norm), spec, norm)
         features = stages[-1].out_width
