@@ -108,14 +108,14 @@ def residual_stages(
         expansion: Ratio of the channels of a node to those inside its unit.
         drop_path_rate: Rate of stochastic depth of the last unit, rising linearly from 0 at the first.
     """
-    rates = iter(calculate_drop_path_rates(drop_path_rate, sum(graph.units for graph in topologies)))
 
     def body(in_width: int, width: int, **options: Any) -> nn.Module:
-        options["drop_path_rate"] = next(rates)
-        return residual_body(in_width, width // expansion, expansion=expansion, norm_layer=aggregation.norm_layer, **options)
+        norm = aggregation.norm_layer
+        return residual_body(in_width, width // expansion, expansion=expansion, norm_layer=norm, **options)
 
     stages: list[Stage] = []
-    for graph, narrow, resolution in zip(topologies, inner, resolutions, strict=True):
+    rates = drop_path_rates(topologies, drop_path_rate)
+    for graph, narrow, resolution, own_rates in zip(topologies, inner, resolutions, rates, strict=True):
         stride, wide = 1 + resolution.downsamples, expansion * narrow
         stages.append(
             Stage(
@@ -126,10 +126,17 @@ def residual_stages(
                 partial(body, dilation=resolution.dilation),
                 first_body=partial(body, stride=stride, dilation=resolution.dilation),
                 input_width=width,
+                drop_path_rates=own_rates,
             )
         )
         width = wide
     return stages
+
+
+def drop_path_rates(topologies: Sequence[Topology], last: float) -> list[list[float]]:
+    """Rate of stochastic depth of each unit, per stage, rising linearly from 0 at the first to `last` at the last."""
+    rates = iter(calculate_drop_path_rates(last, sum(graph.units for graph in topologies)))
+    return [[next(rates) for _ in range(graph.units)] for graph in topologies]
 
 
 def _variants() -> dict[str, dict[str, Any]]:
