@@ -232,10 +232,8 @@ def test_training_memory_relative_to_the_residual_network(name: str, size: int) 
     def saved(cross: str, *, plain: bool = False, recompute: bool = False) -> int:
         with torch.device("meta"):
             model, images = skipweave.create_model(name, cross=cross), torch.empty(2, 3, size, size)
-        for module in model.modules() if plain else ():
-            module.register_forward_hook(lambda *_: None)  # modules with hooks are called as they are
         model.set_grad_checkpointing(recompute)
-        return saved_bytes(model, images)
+        return saved_bytes(model, images, plain=plain)
 
     for cross in ("normalized", "plain"):
         assert saved(cross, recompute=True) / saved("sum", recompute=True) < 1.3
@@ -253,7 +251,7 @@ def test_stochastic_depth_drops_nodes_per_sample_after_their_norm(cross: str, ch
     model.set_grad_checkpointing(checkpointing)
     units = [unit for stage in model.stages for unit in stage.units]
     assert [getattr(unit.drop_path, "drop_prob", 0.0) for unit in units] == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
-    maps = [torch.randn(64, 4, 5, 5) for _ in units[-1].read.cross.weight] if cross != "sum" else [torch.randn(64, 4, 5, 5)]
+    maps = [torch.randn(64, 4, 5, 5) for _ in range(1 if cross == "sum" else 2)]
     torch.manual_seed(0)
     outputs = units[-1](*maps, checkpointing=checkpointing)
     survived = outputs.flatten(1).any(1)

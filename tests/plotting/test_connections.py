@@ -34,7 +34,14 @@ def curves(axes):
 
 @pytest.mark.parametrize(
     "graph",
-    [topology.exponential(4), topology.dense(12), topology.loglog(24), topology.plain(1), topology.window(222, 3), topology.fractal(7)],
+    [
+        topology.exponential(4),
+        topology.dense(12),
+        topology.loglog(24),
+        topology.plain(1),
+        topology.window(222, 3),
+        topology.fractal(7),
+    ],
 )
 def test_both_panels_show_exactly_the_links(graph):
     ((matrix, arcs),) = panels(plot_connections(graph))

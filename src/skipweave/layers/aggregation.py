@@ -42,7 +42,9 @@ def shared_width(widths: Sequence[int]) -> int:
         SkipweaveError: The widths differ.
     """
     if len(set(widths)) != 1:
-        raise SkipweaveError(f"widths are {list(widths)}: nodes to be summed or averaged need the same number of channels")
+        raise SkipweaveError(
+            f"widths are {list(widths)}: nodes to be summed or averaged need the same number of channels"
+        )
     return widths[0]
 
 
@@ -124,8 +126,7 @@ class SumRead(Read):
 class MeanRead(SumRead):
     """Mean of the nodes, norm, ReLU; arguments and shape of `SumRead`.
 
-    A batch norm in training mode undoes the division, so that this read equals `SumRead` except for `eps`. In evaluation
-    mode it equals it with other running statistics.
+    A batch norm in training mode undoes the division, so that this read equals `SumRead` except for `eps`.
     """
 
     def combine(self, nodes: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """Pre-activation ResNet and SparseNet[+] (He et al. 2016; SparseNet, section 3 and Table 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -135,7 +135,7 @@ def residual_stages(
 
 def drop_path_rates(topologies: Sequence[Topology], last: float) -> list[list[float]]:
     """Rate of stochastic depth of each unit, per stage, rising linearly from 0 at the first to `last` at the last."""
-    rates = iter(calculate_drop_path_rates(last, sum(graph.units for graph in topologies)))
+    rates: Iterator[float] = iter(calculate_drop_path_rates(last, sum(graph.units for graph in topologies)))  # type: ignore[arg-type]
     return [[next(rates) for _ in range(graph.units)] for graph in topologies]
 
 
