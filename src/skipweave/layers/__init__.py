@@ -2,6 +2,7 @@
 
 from skipweave.layers.activation_checkpointing import recompute
 from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Mean, MeanRead, PostActivation, Sum, SumRead
+from skipweave.layers.block_stage import BlockStage
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.cross_layer_aggregation import Cross, CrossConv, CrossRead
 from skipweave.layers.norm import (
@@ -41,6 +42,7 @@ from skipweave.layers.unit import (
 __all__ = [
     "Aggregation",
     "BlockCompression",
+    "BlockStage",
     "ChannelSparseConv2d",
     "CifarStem",
     "Concat",

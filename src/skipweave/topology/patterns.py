@@ -272,7 +272,8 @@ def window(n: int, size: int = 4) -> Topology:
 def harmonic(n: int) -> Topology:
     """Nodes i - 2^k for every 2^k that divides i (HarDNet, Chao et al. 2019).
 
-    Deviation: the stage's reader reads the sources of node n + 1; in HarDNet it reads the last node and all odd ones.
+    Deviation: the stage's reader reads the sources of node n + 1; in HarDNet, and in the models `hardnet68` and
+    `hardnet85`, it reads the last node and all odd ones.
 
     >>> harmonic(12).sources(12)
     (11, 10, 8)
