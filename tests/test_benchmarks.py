@@ -29,6 +29,7 @@ from benchmarks import (
     published_times,
     seqconv,
     timing,
+    training_memory,
     training_precision,
     training_step,
 )
@@ -78,6 +79,22 @@ def test_networks_are_timed_beside_the_first() -> None:
     models = {name: create_model(name, units=1) for name in ("densenet40_12", "sparsenet40_12")}
     rows = published_times.compare(models, (3, 32, 32), repeats=1)
     assert [(row.model, row.ratio == 1) for row in rows] == [("densenet40_12", True), ("sparsenet40_12", False)]
+
+
+def test_memory_is_proportional_to_the_batch_and_least_when_recomputed() -> None:
+    case = training_memory.Case("a small one", "densenet40_12", {"units": 3}, 1.0, 0.5)
+    one, two = (training_memory.measure(case, batch) for batch in (512, 1024))
+    assert one.plain > 2 * one.default >= 2 * one.recomputed > 0
+    assert two.plain == pytest.approx(2 * one.plain, rel=0.01)
+    assert two.inference == pytest.approx(2 * one.inference, abs=0.002)
+
+
+@pytest.mark.slow
+def test_the_order_of_the_delugenets_paper_reverses_by_default() -> None:
+    _, deluge, dense, *_ = (training_memory.measure(case, 32) for case in training_memory.CASES[:3])
+    assert deluge.paper_training < dense.paper_training
+    assert deluge.plain < dense.plain
+    assert deluge.default > dense.default
 
 
 def test_delugenet_is_compared_with_its_baseline() -> None:

@@ -114,7 +114,8 @@ class DataConfig(Config):
             default 0.08,1 for photographs, else no such crops.
         shift: Largest random translation of training images per axis, in pixels. By default 0 for photographs, else an
             eighth of the side (CIFAR: 4 pixels).
-        padding: What translations fill in: `zeros`, which is the mean color, or `reflect`.
+        padding: What translations fill in: `zeros` after normalization, which is the mean color, as in fb.resnet.torch;
+            `black`, zeros before normalization; or `reflect`.
         color: Jitter of brightness, contrast and saturation, as a fraction. By default 0.4 for ImageNet, where PCA
             lighting of a quarter of it is added, else 0.
         blur: Gaussian blur of training images: smallest and largest standard deviation in pixels, such as 0.1,1. By
@@ -176,7 +177,7 @@ class DataConfig(Config):
     flip: Literal["none", "horizontal", "vertical", "both", "alternating"] | None = None
     crop_scale: Annotated[tuple[Fraction, Fraction], AfterValidator(_not_descending)] | None = None
     shift: NonNegativeInteger | None = None
-    padding: Literal["zeros", "reflect"] = "zeros"
+    padding: Literal["zeros", "black", "reflect"] = "zeros"
     color: Annotated[Number, Field(ge=0, le=1)] | None = None
     blur: Annotated[tuple[PositiveNumber, PositiveNumber], AfterValidator(_not_descending)] | None = None
     auto_augment: Literal["none", "randaugment", "trivialaugment"] = "none"

@@ -32,6 +32,9 @@ SMALLEST = {
     "vgg16n": 16,
     "sparsenet_fast_64": 9,
     "resnet9_fast": 9,
+    "resnet110": 1,
+    "fractalnet20": 32,
+    "hardnet68": 29,
     "tutorial_mnist": 2,
 }
 

@@ -39,6 +39,14 @@ def test_defaults_are_those_of_the_papers(name, shift, flip):
     assert (per_batch.shift, per_batch.flip, per_batch.padding, per_batch.cutout) == (shift, flip, "zeros", 0)
 
 
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_black_is_the_normalized_value_of_black_pixels(name):
+    train, evaluation = transforms(name, padding="black")
+    black = torch.zeros(evaluation.channels, *evaluation.image_size, dtype=torch.uint8)
+    batch = training_batch(train, [black] * 20)
+    torch.testing.assert_close(batch, evaluation(black).expand_as(batch))
+
+
 @pytest.mark.parametrize("name", IMAGE_NAMES)
 @pytest.mark.parametrize("size", [None, 16])
 def test_training_and_evaluation_give_the_same_shape(name, size):

@@ -65,6 +65,15 @@ def test_images_are_normalized_first_so_that_padding_is_the_mean():
     assert set(outputs.unique().tolist()) == {0.0, 2.0}
 
 
+def test_black_padding_is_black_before_normalization():
+    images = torch.full((200, 2, 4, 4), 5.0)
+    outputs = augmented(images, normalize=lambda images: images - 3, shift=2, padding="black", black=(-3.0, -7.0))
+    for channel, black in enumerate((-3.0, -7.0)):
+        assert set(outputs[:, channel].unique().tolist()) == {black, 2.0}
+    zeros = augmented(images, normalize=lambda images: images - 3, shift=2)
+    assert torch.equal(outputs == 2, zeros == 2)
+
+
 @given(st.integers(0, 2**40), st.integers(0, 1000), st.integers(0, 3900), st.integers(1, 30))
 def test_a_sample_is_transformed_alike_in_any_batch(seed, epoch, first, size):
     options = {"flip": "both", "shift": 2, "cutout": 2, "seed": seed, "epoch": epoch}

@@ -44,6 +44,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg": ("vgg16n", dict(widths=(4, 6, 8, 12, 16), hidden=(20,))),
     "fast": ("sparsenet_fast_64", dict(growth=4, **EXITS)),
     "fast, sums": ("resnet9_fast", dict(growth=(4, 6, 8))),
+    "fractal": ("fractalnet20", dict(units=3, widths=(4, 6, 8))),
+    "resnet, basic": ("resnet110", dict(units=2, widths=(4, 6, 8))),
+    "hardnet": ("hardnet68", dict(units=(2, 3), growth=4, widths=(8, 12), strides=(4, 8), stem_widths=(4, 8))),
     "vgg, sparse and narrower": (
         "vgg16n", dict(widths=(4, 6, 8, 12, 16), hidden=(20,), depth_multiplier=0.5, sparsify=0.5)
     ),

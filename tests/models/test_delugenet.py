@@ -232,10 +232,8 @@ def test_training_memory_relative_to_the_residual_network(name: str, size: int) 
     def saved(cross: str, *, plain: bool = False, recompute: bool = False) -> int:
         with torch.device("meta"):
             model, images = skipweave.create_model(name, cross=cross), torch.empty(2, 3, size, size)
-        for module in model.modules() if plain else ():
-            module.register_forward_hook(lambda *_: None)  # modules with hooks are called as they are
         model.set_grad_checkpointing(recompute)
-        return saved_bytes(model, images)
+        return saved_bytes(model, images, plain=plain)
 
     for cross in ("normalized", "plain"):
         assert saved(cross, recompute=True) / saved("sum", recompute=True) < 1.3
@@ -244,9 +242,33 @@ def test_training_memory_relative_to_the_residual_network(name: str, size: int) 
         assert saved(cross) / saved("sum", plain=True) < 0.85
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("cross", ["normalized", "plain", "sum"])
+def test_stochastic_depth_drops_nodes_per_sample_after_their_norm(cross: str, checkpointing: bool) -> None:
+    sizes = dict(units=(2, 2, 2), widths=(2, 2, 2), cross=cross)
+    model, kept = DelugeNet(**sizes, drop_path_rate=0.5), DelugeNet(**sizes)
+    kept.load_state_dict(model.state_dict())
+    model.set_grad_checkpointing(checkpointing)
+    units = [unit for stage in model.stages for unit in stage.units]
+    assert [getattr(unit.drop_path, "drop_prob", 0.0) for unit in units] == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
+    maps = [torch.randn(64, 4, 5, 5) for _ in range(1 if cross == "sum" else 2)]
+    torch.manual_seed(0)
+    outputs = units[-1](*maps, checkpointing=checkpointing)
+    survived = outputs.flatten(1).any(1)
+    assert 16 < survived.sum() < 48
+    reference = kept.stages[-1].units[-1]
+    torch.testing.assert_close(outputs, 2 * survived[:, None, None, None] * reference(*maps))
+    for name, statistics in reference.named_buffers():
+        torch.testing.assert_close(units[-1].get_buffer(name), statistics)
+    images = torch.randn(2, 3, 8, 8)
+    model.load_state_dict(kept.state_dict())
+    assert torch.equal(model.eval()(images), kept.eval()(images))
+
+
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
+        (dict(drop_path_rate=1), ("drop_path_rate", 1)),
         (dict(cross="both"), ("cross", "'both'")),
         (dict(shortcut="projection"), ("shortcut", "'projection'")),
         (dict(widths=0, units=(1, 2)), ("units", (1, 2), "widths", 0)),

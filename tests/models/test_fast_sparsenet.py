@@ -178,7 +178,19 @@ def test_resnet9_adds_the_entry_to_the_second_unit() -> None:
 
 
 def test_wrong_arguments_are_reported_together() -> None:
-    with raises("aggregation", "'mean'", "transition_kernel", 2, "units", 0):
-        skipweave.create_model("sparsenet_fast_64", aggregation="mean", transition_kernel=2, units=0)
-    with raises("entry_width", (4, 8, 8), "summed"):
-        skipweave.create_model("sparsenet_fast_64", aggregation="sum", growth=4, entry_width=(4, 8, 8))
+    with raises("aggregation", "'max'", "transition_kernel", 2, "units", 0):
+        skipweave.create_model("sparsenet_fast_64", aggregation="max", transition_kernel=2, units=0)
+    for aggregation in ("sum", "mean"):
+        with raises("entry_width", (4, 8, 8), repr(aggregation)):
+            skipweave.create_model("sparsenet_fast_64", aggregation=aggregation, growth=4, entry_width=(4, 8, 8))
+
+
+def test_a_fractal_averages_its_two_columns() -> None:
+    torch.manual_seed(0)
+    model = skipweave.create_model("sparsenet_fast_64", growth=4, topology="fractal", aggregation="mean").eval()
+    expected = x = model.stem(torch.randn(2, 3, 32, 32))
+    for stage in model.stages:
+        entry = stage.entry(expected)
+        first, second, parallel = (lambda x, unit=unit: unit.norm(unit.body(x)) for unit in stage.units)
+        expected = (second(first(entry)) + parallel(entry)) / 2
+    torch.testing.assert_close(model.stages(x), expected)

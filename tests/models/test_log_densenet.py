@@ -27,6 +27,13 @@ def test_v1_heads_read_the_last_node_and_its_sources() -> None:
     assert model.num_features == sum(model.norm.widths)
 
 
+def test_the_last_head_reads_what_a_fractal_ends_with() -> None:
+    with torch.device("meta"):
+        assert LogDenseNetV1(units=12, topology="fractal").stages.plan.as_read.unread == ()
+    with raises("'fractal'", [2]):
+        LogDenseNetV1(units=1, topology="fractal")
+
+
 def test_hubs_of_loglog_are_wider() -> None:
     model = LogDenseNetV1(units=4, growth=3, topology="loglog", hub_multiplier=2)
     hubs = set(topology.loglog_hubs(12, (4, 8, 12)))

@@ -34,13 +34,33 @@ def curves(axes):
 
 @pytest.mark.parametrize(
     "graph",
-    [topology.exponential(4), topology.dense(12), topology.loglog(24), topology.plain(1), topology.window(222, 3)],
+    [
+        topology.exponential(4),
+        topology.dense(12),
+        topology.loglog(24),
+        topology.plain(1),
+        topology.window(222, 3),
+        topology.fractal(7),
+    ],
 )
 def test_both_panels_show_exactly_the_links(graph):
     ((matrix, arcs),) = panels(plot_connections(graph))
     links = {(reader, source) for reader, source in zip(*np.nonzero(graph.adjacency()), strict=True)}
     assert squares(matrix) == links
     assert curves(arcs) == links
+
+
+@pytest.mark.parametrize(
+    ("graph", "paths"),
+    [
+        (topology.exponential(3), "longest path 2"),
+        (topology.fractal(3), "some nodes parallel"),
+        (topology.Topology.from_lists([[0], [0], [2]]), "some nodes unread"),
+    ],
+)
+def test_the_title_has_the_longest_path_or_why_there_is_none(graph, paths):
+    ((_, arcs),) = panels(plot_connections(graph))
+    assert arcs.get_title(loc="left").endswith(paths)
 
 
 def test_equal_neighboring_stages_are_graph_once():

@@ -11,6 +11,7 @@ from torch import nn
 
 import skipweave
 from skipweave import topology
+from skipweave.models import arguments_of
 from skipweave.study.cost_matching import match_cost
 from skipweave.training.model_building import count_parameters
 from skipweave_config.config_files import read
@@ -47,6 +48,9 @@ def test_studies_are_found():
         "delugenet_digits",
         "delugenet_cifar10",
         "masks_backbones",
+        "depth_sum_cifar10",
+        "depth_concat_cifar10",
+        "efficiency_cifar10",
     }
 
 
@@ -125,6 +129,41 @@ def test_the_windowed_and_dense_networks_have_half_the_widths_of_the_paper():
 def test_the_delugenets_baselines_differ_in_how_nodes_are_read_and_carried(name):
     shared, *others = (network.args for network in read(StudyConfig, STUDIES[name]).networks)
     assert others == [shared | {"cross": "sum"}, shared | {"cross": "sum", "shortcut": "projection"}]
+
+
+def test_resnets_and_sparse_sums_are_compared_at_the_depths_of_the_paper():
+    networks = read(StudyConfig, STUDIES["depth_sum_cifar10"]).networks
+    published = {"ResNet": "preact_resnet", "SparseNet[+]": "sparsenet_sum"}
+    for residual, sparse in zip(networks[::2], networks[1::2], strict=True):
+        assert residual.args == sparse.args
+    for network in networks:
+        family, _, depth = network.label.rpartition("-")
+        assert network.args["units"] == arguments_of(f"{published[family]}{depth}")["units"]
+
+
+def test_dense_and_sparse_concatenation_are_compared_at_the_depths_of_the_paper():
+    networks = read(StudyConfig, STUDIES["depth_concat_cifar10"]).networks
+    for network in networks:
+        family, _, depth = network.label.rpartition("-")
+        growth = 4 if family == "DenseNet-BC" and depth != "100" else 12
+        published = arguments_of(f"{family.lower().replace('-', '_')}{depth}_{growth}")
+        assert network.args["units"] == published["units"]
+
+
+def test_each_family_has_the_same_three_sizes():
+    sizes: dict[str, list[Any]] = {}
+    for network in read(StudyConfig, STUDIES["efficiency_cifar10"]).networks:
+        sizes.setdefault(network.name, []).append(network.args)
+    first, *others = sizes.values()
+    assert len(first) == 3
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("name", ["depth_concat_cifar10", "efficiency_cifar10"])
+def test_parameters_are_those_of_the_header(name):
+    counts = parameters(read(StudyConfig, STUDIES[name]))
+    header = STUDIES[name].read_text(encoding="utf-8").split("title:")[0]
+    assert all(f"{count:,}" in header for count in (min(counts), max(counts)))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])

@@ -170,12 +170,57 @@ def test_harmonic_reads_where_powers_of_two_divide(n: int) -> None:
         assert offsets == {2**k for k in range(9) if node % 2**k == 0 and 2**k <= node}
 
 
+def expand(columns: int, start: int, join: frozenset[tuple[int, int]]) -> dict[tuple[int, int], frozenset]:
+    """FractalNet's expansion rule: f(C + 1) is f(C) twice, joined, in parallel to one unit.
+
+    Args:
+        columns: C.
+        start: Position at which it begins.
+        join: Units (position of the end, column) that its first units read.
+
+    Returns:
+        The units that each unit reads.
+    """
+    if columns == 0:
+        return {}
+    length = 2 ** (columns - 1)
+    if columns == 1:
+        return {(start + length, 0): join}
+    first = expand(columns - 1, start, join)
+    middle = start + length // 2
+    second = expand(columns - 1, middle, frozenset(unit for unit in first if unit[0] == middle))
+    return {**first, **second, (start + length, columns - 1): join}
+
+
+@pytest.mark.parametrize("columns", range(1, 7))
+def test_fractals_follow_the_expansion_rule(columns: int) -> None:
+    units = expand(columns, 0, frozenset({(0, 0)}))
+    numbers = {unit: number for number, unit in enumerate([(0, 0), *sorted(units)])}
+    graph = topology.fractal(2**columns - 1)
+    assert len(units) == graph.units
+    for unit, read in units.items():
+        assert set(graph.sources(numbers[unit])) == {numbers[source] for source in read}
+    assert set(graph.output) == {numbers[unit] for unit in units if unit[0] == 2 ** (columns - 1)}
+    assert len(graph.output) == columns
+
+
+@given(st.integers(1, 300))
+def test_missing_units_are_the_last_of_the_whole_columns(n: int) -> None:
+    whole, graph = topology.fractal(511), topology.fractal(n)
+    assert graph.reads[:-1] == whole.reads[:n]
+    deepest = [0]  # its unit at each position is the oldest that the next one reads
+    while deepest[-1] < graph.output[-1]:
+        deepest.append(next(i for i in range(1, n + 1) if min(whole.sources(i)) == deepest[-1]))
+    assert set(graph.output) == set(range(deepest[-1], n + 1))
+
+
 @pytest.mark.parametrize("name", topology.names())
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 50])
 def test_every_pattern_serves_every_number_of_units(name: str, n: int) -> None:
     graph = topology.make(name, n)
     assert graph.units == n
-    assert all(i - 1 in graph.sources(i) for i in range(1, n + 1))
+    assert not graph.unread
+    assert name == "fractal" or all(i - 1 in graph.sources(i) for i in range(1, n + 1))
 
 
 def test_options_in_a_name() -> None:

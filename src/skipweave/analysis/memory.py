@@ -1,6 +1,7 @@
 """Memory of a network: tensors saved for backward in training, tensors alive at once in inference."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from skipweave.tracing.held_tensors import tensors_of_tree
 
 
-def saved_bytes(model: nn.Module, images: Tensor) -> int:
+def saved_bytes(model: nn.Module, images: Tensor, *, plain: bool = False) -> int:
     """Count the bytes that a forward pass in training mode saves for backward.
 
     Each storage counts once, however many tensors share it; parameters and buffers do not count. On the meta device
@@ -21,6 +22,8 @@ def saved_bytes(model: nn.Module, images: Tensor) -> int:
     Args:
         model: Network on the device of `images`; it is set to training mode, and running statistics are updated.
         images: (N, C, H, W).
+        plain: Call every layer as it is, so that each saves what torch saves for it, as in other libraries. The default
+            is what training saves (`skipweave.layers.read_and_run`).
     """
     own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     saved: dict[int, torch.UntypedStorage] = {}  # holding the storages keeps their addresses unique
@@ -31,7 +34,11 @@ def saved_bytes(model: nn.Module, images: Tensor) -> int:
         return tensor
 
     model.train()
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with ExitStack() as stack:
+        for module in model.modules() if plain else ():  # modules with hooks are called as they are
+            stack.callback(module.register_forward_hook(lambda *_: None).remove)
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
         model(images)
     return sum(storage.nbytes() for storage in saved.values())
 

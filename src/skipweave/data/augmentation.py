@@ -102,6 +102,7 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
             flip=config.flip or ("horizontal" if images.flip else "none"),
             shift=shift if config.shift is None else config.shift,
             padding=config.padding,
+            black=tuple(-mean / std for mean, std in zip(evaluation.mean, evaluation.std, strict=True)),
             cutout=config.cutout,
         ),
     )

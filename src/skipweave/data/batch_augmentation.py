@@ -40,7 +40,8 @@ class BatchAugmentation:
         flip: `none`, `horizontal`, `vertical`, or `both`: each with probability 1/2. `alternating`: horizontal flips of
             every image in every second epoch, of a random half of the images in even and of the others in odd epochs.
         shift: Largest translation per axis in pixels, drawn uniformly.
-        padding: What shifts fill in: `zeros`, which is the mean color, or `reflect`.
+        padding: What shifts fill in: `zeros`, which is the mean color, `black` or `reflect`.
+        black: Normalized value of black pixels per channel, for the padding `black`.
         cutout: Side of the square set to zero, in pixels (DeVries and Taylor, 2017); its center is drawn uniformly, so
             that it may exceed the image. 0 for none.
     """
@@ -49,6 +50,7 @@ class BatchAugmentation:
     flip: str = "none"
     shift: int = 0
     padding: str = "zeros"
+    black: tuple[float, ...] = ()
     cutout: int = 0
 
     def __call__(self, images: Tensor, samples: Indices, *, seed: int, epoch: int) -> Tensor:
@@ -78,23 +80,32 @@ class BatchAugmentation:
             images = _flipped(images, integers(_VERTICAL, 2), dim=-2)
         if self.shift:
             below = 2 * self.shift + 1
-            images = _shifted(images, self.shift, self.padding, integers(_TOP, below), integers(_LEFT, below))
+            images = _windows(self._padded(images), height, width, integers(_TOP, below), integers(_LEFT, below))
         if self.cutout:
             rows = _covered(integers(_CUTOUT_TOP, height), self.cutout, height)
             columns = _covered(integers(_CUTOUT_LEFT, width), self.cutout, width)
             images = images * ~(rows[:, None, :, None] & columns[:, None, None, :])
         return images
 
+    def _padded(self, images: Tensor) -> Tensor:
+        """Pad all sides by `shift` pixels."""
+        pixels = [self.shift] * 4
+        if self.padding == "reflect":
+            return functional.pad(images, pixels, mode="reflect")
+        padded = functional.pad(images, pixels)
+        if self.padding == "black":
+            outside = functional.pad(images.new_zeros(images.shape[-2:]), pixels, value=1).bool()
+            padded = torch.where(outside, images.new_tensor(self.black)[:, None, None], padded)
+        return padded
+
 
 def _flipped(images: Tensor, where: Tensor, dim: int) -> Tensor:
     return torch.where(where.bool()[:, None, None, None], images.flip(dim), images)
 
 
-def _shifted(images: Tensor, pixels: int, padding: str, top: Tensor, left: Tensor) -> Tensor:
-    height, width = images.shape[-2:]
-    padded = functional.pad(images, [pixels] * 4, mode="constant" if padding == "zeros" else padding)
+def _windows(padded: Tensor, height: int, width: int, top: Tensor, left: Tensor) -> Tensor:
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(len(images)), :, top, left]
+    return windows[torch.arange(len(padded)), :, top, left]
 
 
 def _covered(center: Tensor, side: int, length: int) -> Tensor:

@@ -1,7 +1,8 @@
 """The nn.Modules of which networks consist."""
 
 from skipweave.layers.activation_checkpointing import recompute
-from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, PostActivation, Sum, SumRead
+from skipweave.layers.aggregation import Aggregation, Concat, ConcatRead, Mean, MeanRead, PostActivation, Sum, SumRead
+from skipweave.layers.block_stage import BlockStage
 from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.cross_layer_aggregation import Cross, CrossConv, CrossRead
 from skipweave.layers.norm import (
@@ -42,6 +43,7 @@ from skipweave.layers.unit import (
 __all__ = [
     "Aggregation",
     "BlockCompression",
+    "BlockStage",
     "ChannelSparseConv2d",
     "CifarStem",
     "Concat",
@@ -58,6 +60,8 @@ __all__ = [
     "GroupUnit",
     "Head",
     "ImageNetStem",
+    "Mean",
+    "MeanRead",
     "NodeGroupNorm",
     "NodeNorm",
     "NormLayer",

@@ -36,13 +36,15 @@ class Aggregation(Protocol):
 
 
 def shared_width(widths: Sequence[int]) -> int:
-    """Return the common width of nodes that are to be summed.
+    """Return the common width of nodes that are to be summed or averaged.
 
     Raises:
         SkipweaveError: The widths differ.
     """
     if len(set(widths)) != 1:
-        raise SkipweaveError(f"widths are {list(widths)}: nodes to be summed need the same number of channels")
+        raise SkipweaveError(
+            f"widths are {list(widths)}: nodes to be summed or averaged need the same number of channels"
+        )
     return widths[0]
 
 
@@ -52,6 +54,11 @@ def sum_nodes(nodes: Sequence[Tensor]) -> Tensor:
     for node in nodes[1:]:
         total = total + node
     return total
+
+
+def mean_nodes(nodes: Sequence[Tensor]) -> Tensor:
+    """Average maps of one shape (N, C, H, W); a single one is returned as is."""
+    return nodes[0] if len(nodes) == 1 else sum_nodes(nodes) / len(nodes)
 
 
 class ConcatRead(Read):
@@ -103,13 +110,28 @@ class SumRead(Read):
         super().__init__()
         self.norm = make_norm(width, norm_layer)
 
+    def combine(self, nodes: Sequence[Tensor]) -> Tensor:
+        """Sum the nodes."""
+        return sum_nodes(nodes)
+
     def forward(self, *nodes: Tensor) -> Tensor:
         """Return the activated sum of the nodes."""
-        return norm_relu(self.norm, sum_nodes(nodes))
+        return norm_relu(self.norm, self.combine(nodes))
 
     def pending_affine(self, *nodes: Tensor) -> PendingAffine | None:
         """Return the normalized sum, with scale and shift."""
-        return pending_affine(self.norm, sum_nodes(nodes)) if can_split(self.norm) else None
+        return pending_affine(self.norm, self.combine(nodes)) if can_split(self.norm) else None
+
+
+class MeanRead(SumRead):
+    """Mean of the nodes, norm, ReLU; arguments and shape of `SumRead`.
+
+    A batch norm in training mode undoes the division, so that this read equals `SumRead` except for `eps`.
+    """
+
+    def combine(self, nodes: Sequence[Tensor]) -> Tensor:
+        """Average the nodes."""
+        return mean_nodes(nodes)
 
 
 class _Concatenate(nn.Module):
@@ -120,6 +142,11 @@ class _Concatenate(nn.Module):
 class _Add(nn.Module):
     def forward(self, *nodes: Tensor) -> Tensor:
         return sum_nodes(nodes)
+
+
+class _Average(nn.Module):
+    def forward(self, *nodes: Tensor) -> Tensor:
+        return mean_nodes(nodes)
 
 
 class Concat:
@@ -188,11 +215,31 @@ class Sum:
         return True
 
 
-class PostActivation:
-    """Concatenation or summation of activated nodes: units end with norm and activation instead of beginning with them.
+class Mean(Sum):
+    """Averaging of raw nodes (FractalNet; SparseNet, Figure 1d).
 
     Args:
-        aggregation: How nodes are combined: `Concat` or `Sum`.
+        norm_layer: Norm of the means (`make_norm`).
+    """
+
+    def reader(self, widths: Sequence[int]) -> nn.Module:
+        """Mean, norm, ReLU."""
+        return MeanRead(self.width(widths), self.norm_layer)
+
+    def collector(self, widths: Sequence[int]) -> nn.Module:
+        """Plain mean."""
+        return _Average()
+
+    def is_running_sum(self) -> bool:
+        """False."""
+        return False
+
+
+class PostActivation:
+    """Aggregation of activated nodes: units end with norm and activation instead of beginning with them.
+
+    Args:
+        aggregation: How nodes are combined: `Concat`, `Sum` or `Mean`.
         make_activation: Creates norm and activation of a node, given its number of channels.
     """
 
@@ -204,7 +251,7 @@ class PostActivation:
         """Number of channels of the combined nodes.
 
         Raises:
-            SkipweaveError: The widths of nodes to be summed differ.
+            SkipweaveError: The widths of nodes to be summed or averaged differ.
         """
         return self.aggregation.width(widths)
 
@@ -213,11 +260,11 @@ class PostActivation:
         return self.make_activation(width)
 
     def reader(self, widths: Sequence[int]) -> nn.Module:
-        """Plain concatenation or sum."""
+        """Plain concatenation, sum or mean."""
         return self.aggregation.collector(widths)
 
     def collector(self, widths: Sequence[int]) -> nn.Module:
-        """Plain concatenation or sum."""
+        """Plain concatenation, sum or mean."""
         return self.aggregation.collector(widths)
 
     def is_running_sum(self) -> bool:

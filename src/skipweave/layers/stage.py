@@ -28,12 +28,13 @@ class Stage(nn.Module):
         first_body: Like `make_body`, for unit 1, which then reads the stage's input instead of node 0 (a strided
             residual unit next to its projection).
         input_width: Number of channels of the stage's input; required with `first_body`.
+        drop_path_rates: Rate of stochastic depth of each unit (`Unit`); 0 by default.
 
     Attributes:
         out_width: Number of channels of the output.
 
     Raises:
-        SkipweaveError: The number of widths is not n + 1.
+        SkipweaveError: The number of widths is not n + 1, or that of rates not n.
 
     Shape: (N, C, H, W) to (N, out_width, H', W').
     """
@@ -50,12 +51,16 @@ class Stage(nn.Module):
         *,
         first_body: MakeBody | None = None,
         input_width: int = 0,
+        drop_path_rates: Sequence[float] = (),
     ) -> None:
         super().__init__()
+        rates = tuple(drop_path_rates) or (0.0,) * topology.units
         if len(widths) != topology.units + 1:
             raise SkipweaveError(
                 f"widths has {len(widths)} entries: expected {topology.units + 1}, one per node including node 0"
             )
+        if len(rates) != topology.units:
+            raise SkipweaveError(f"drop_path_rates has {len(rates)} entries: expected {topology.units}, one per unit")
         self.topology = topology
         self.aggregation = aggregation
         self.widths = tuple(widths)
@@ -73,7 +78,8 @@ class Stage(nn.Module):
             if node == 1 and first_body is not None:
                 read, body = [input_width], first_body
             convolutions = body(aggregation.width(read), widths[node])
-            self.units.append(Unit(aggregation.reader(read), convolutions, aggregation.node(widths[node])))
+            norm = aggregation.node(widths[node])
+            self.units.append(Unit(aggregation.reader(read), convolutions, norm, rates[node - 1]))
         self.collect = aggregation.collector([widths[s] for s in topology.output])
 
     def forward(self, x: Tensor) -> Tensor:

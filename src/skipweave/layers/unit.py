@@ -25,21 +25,26 @@ class Unit(nn.Module):
         read: Aggregation of the nodes with the first BN-ReLU, called with one tensor per node (`ConcatRead`, ...).
         body: The convolutions: one module, or several in an `nn.Sequential`.
         norm: Applied to the result (`make_node_norm`, or `nn.Identity`).
+        drop_path_rate: Rate of stochastic depth: in training, the node of each sample is zero at that rate, and else
+            divided by 1 minus the rate. It follows the norm, whose statistics are those of all samples.
 
     Shape: one (N, C_s, H, W) per node read to (N, C, H', W').
     """
 
-    def __init__(self, read: nn.Module, body: nn.Module, norm: nn.Module) -> None:
+    def __init__(self, read: nn.Module, body: nn.Module, norm: nn.Module, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         self.read = read
         self.body = body
         self.norm = norm
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
 
     def forward(self, *nodes: Tensor | torch.Size, checkpointing: bool = False) -> Tensor:
         """Return `norm(body(read(*nodes)))`; with `checkpointing`, saves only the nodes for the backward pass."""
         if checkpointing:
-            return self.norm(recompute(self, *nodes, part=partial(self._convolved, checkpointing=True)))
-        return self.norm(self._convolved(*nodes))
+            convolved = recompute(self, *nodes, part=partial(self._convolved, checkpointing=True))
+        else:
+            convolved = self._convolved(*nodes)
+        return self.drop_path(self.norm(convolved))
 
     def _convolved(self, *nodes: Any, checkpointing: bool = False) -> Tensor:
         body = self.body
@@ -94,13 +99,11 @@ def residual_body(
     expansion: int = 4,
     stride: int = 1,
     dilation: int = 1,
-    drop_path_rate: float = 0.0,
     norm_layer: NormLayer = "batch",
 ) -> nn.Sequential:
     """1x1, 3x3 and 1x1 convolutions with BN-ReLU between, from in_width through width to expansion x width.
 
-    With a drop_path_rate, the output is zero at that rate for each sample in training (stochastic depth). The stride
-    is that of the first convolution, as in the released pre-activation ResNets (He et al. 2016).
+    The stride is that of the first convolution, as in the released pre-activation ResNets (He et al. 2016).
     """
     return nn.Sequential(
         OrderedDict(
@@ -111,7 +114,6 @@ def residual_body(
             norm2=make_norm(width, norm_layer),
             relu2=nn.ReLU(),
             conv3=conv1x1(width, expansion * width),
-            **(dict(drop_path=DropPath(drop_path_rate)) if drop_path_rate else {}),
         )
     )
 

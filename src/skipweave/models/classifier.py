@@ -9,7 +9,7 @@ import torch
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from skipweave.layers import Head, SeqStage, SpanningStages, Stage, Stem, recompute
+from skipweave.layers import BlockStage, Head, SeqStage, SpanningStages, Stage, Stem, recompute
 
 Nodes = tuple[Tensor, ...]
 
@@ -54,8 +54,8 @@ class ClassifierNet(nn.Module, ABC):
     Attributes:
         num_features: Number of channels C of `forward_features`.
         head_hidden_size: Number of features that the classifier reads.
-        feature_info: Feature maps for timm's `features_only`: the stem's, if larger than the first stage's, and each
-            stage's.
+        feature_info: Feature maps for timm's `features_only`: the stem's, if it has layers and its map is larger than
+            the first stage's, and each stage's.
         exit_units: The units after which there are early exits.
     """
 
@@ -84,7 +84,7 @@ class ClassifierNet(nn.Module, ABC):
         self.head = head
         self.exits = nn.ModuleList(exits.values())
         self.exit_units = tuple(exits)
-        if feature_maps[0][1] > stem.stride:
+        if feature_maps[0][1] > stem.stride and any(True for _ in stem.parameters()):
             feature_maps = [(stem.width, stem.stride, "stem"), *feature_maps]
         self.feature_info = [
             dict(num_chs=width, reduction=stride, module=module) for width, stride, module in feature_maps
@@ -192,7 +192,7 @@ class StagedNet(ClassifierNet):
     def __init__(
         self,
         stem: Stem,
-        stages: Sequence[Stage | SeqStage],
+        stages: Sequence[Stage | SeqStage | BlockStage],
         norm: nn.Module,
         head: Head,
         exit_units: Sequence[int] = (),
@@ -233,7 +233,7 @@ class StagedNet(ClassifierNet):
         """
         self.grad_checkpointing = enable
         for stage in self.stages.children():
-            if isinstance(stage, Stage | SeqStage):
+            if isinstance(stage, Stage | SeqStage | BlockStage):
                 stage.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str] | Callable[[str], tuple[float, ...]]:
@@ -248,7 +248,9 @@ class StagedNet(ClassifierNet):
         return depth_groups(r"stages\.(\d+)\.(?:units\.(\d+))?", position)
 
 
-def _make_exits(stages: Sequence[Stage | SeqStage], exit_units: Sequence[int], last: Head) -> dict[int, Exit]:
+def _make_exits(
+    stages: Sequence[Stage | SeqStage | BlockStage], exit_units: Sequence[int], last: Head
+) -> dict[int, Exit]:
     """Create an early exit after each of the units, with a classifier like that of the last head."""
     units = [(stage, node) for stage in stages for node in range(1, 1 + len(stage.units))]
     exits = {}

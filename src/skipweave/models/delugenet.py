@@ -24,7 +24,7 @@ from skipweave.layers import (
 from skipweave.models.arguments import Arguments, Heads, PerStage, Resolution, StemName, StemSpec, TopologyArgument
 from skipweave.models.classifier import StagedNet, initialize
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
-from skipweave.models.sparsenet_sum import residual_stages
+from skipweave.models.sparsenet_sum import drop_path_rates, residual_stages
 from skipweave.topology import Topology
 
 CrossName = Literal["normalized", "plain", "sum"]
@@ -61,6 +61,9 @@ class DelugeNet(StagedNet):
         stem_width: Number of channels of the stem; None is the first of `widths`.
         num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads`, `drop_rate` and
             `norm_layer`.
+        drop_path_rate: Rate of stochastic depth of the last unit, rising linearly from 0 at the first (the paper's
+            section 6 proposes it). A unit's node is dropped for all its readers; of a normalized node, a reader's
+            biases remain.
         output_stride: Maximum stride with respect to the image; further strides become dilation. None: no limit.
 
     Raises:
@@ -84,6 +87,7 @@ class DelugeNet(StagedNet):
         global_pool: str = "avg",
         heads: Heads = "last",
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
         norm_layer: NormLayer = "batch",
         output_stride: int | None = None,
     ) -> None:
@@ -100,6 +104,7 @@ class DelugeNet(StagedNet):
             not projects or (cross == "sum" and stem == "cifar"),
             f"shortcut is 'projection' with cross={cross!r} and stem={stem!r}: expected cross='sum' and stem='cifar'",
         )
+        check.fraction("drop_path_rate", drop_path_rate, zero=True, one=False)
         resolutions = check.resolutions(output_stride, spec.strides)
         norm = check.norm_layer(norm_layer)
         if stem == "cifar" and not projects:
@@ -109,9 +114,10 @@ class DelugeNet(StagedNet):
         check.done()
 
         if projects:
-            stages = residual_stages(topologies, inner, resolutions, width, _EXPANSION, norm=norm)
+            stages = residual_stages(topologies, inner, resolutions, width, Sum(norm), _EXPANSION, drop_path_rate)
         else:
-            stages = _make_stages(topologies, inner, resolutions, width, _AGGREGATIONS[cross](norm), spec, norm)
+            rates = drop_path_rates(topologies, drop_path_rate)
+            stages = _make_stages(topologies, inner, resolutions, rates, width, _AGGREGATIONS[cross](norm), spec, norm)
         features = stages[-1].out_width
         super().__init__(
             spec.make(in_chans, width, norm),
@@ -128,6 +134,7 @@ def _make_stages(
     topologies: Sequence[Topology],
     inner: Sequence[int],
     resolutions: Sequence[Resolution],
+    rates: Sequence[Sequence[float]],
     width: int,
     aggregation: Aggregation,
     spec: StemSpec,
@@ -135,7 +142,7 @@ def _make_stages(
 ) -> list[Stage]:
     """Create the stages, each later one beginning with a transition."""
     stages: list[Stage] = []
-    for graph, narrow, resolution in zip(topologies, inner, resolutions, strict=True):
+    for graph, narrow, resolution, own_rates in zip(topologies, inner, resolutions, rates, strict=True):
         wide = _EXPANSION * narrow
         if not stages:
             entry = _first_entry(spec, width, wide, aggregation, norm)
@@ -145,7 +152,7 @@ def _make_stages(
             entry = nn.Sequential(OrderedDict(carry=carry, norm=aggregation.node(wide)))
         widths = [wide] * (graph.units + 1)
         make_body = partial(_body, dilation=resolution.dilation, norm=norm)
-        stages.append(Stage(graph, aggregation, entry, widths, make_body))
+        stages.append(Stage(graph, aggregation, entry, widths, make_body, drop_path_rates=own_rates))
     return stages
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from skipweave.layers import (
     Concat,
+    Mean,
     NormLayer,
     NormName,
     PooledConv,
@@ -30,11 +31,14 @@ from skipweave.models.classifier import StagedNet
 from skipweave.models.registry import cifar_cfg, register_variants
 from skipweave.topology import Topology
 
+AggregationName = Literal["concat", "sum", "mean"]
+
 _STAGES = 3
+_AGGREGATIONS: dict[AggregationName, type[Concat | Sum]] = {"concat": Concat, "sum": Sum, "mean": Mean}
 
 
 class FastSparseNet(StagedNet):
-    """Three stages of convolutions that end with norm and GELU, on concatenated or summed nodes.
+    """Three stages of convolutions that end with norm and GELU, on concatenated, summed or averaged nodes.
 
     A stage begins with a convolution (3x3 in the first stage, else `transition_kernel`), 2x2 max pool, norm and GELU,
     which compute node 0. Norms have a fixed weight of 1 and a trained bias; batch norms have a momentum of 0.4 and an
@@ -43,11 +47,12 @@ class FastSparseNet(StagedNet):
 
     Args:
         units: Number of units, for all stages or per stage; 0 for a stage without.
-        growth: Channels that a unit adds, for all stages or per stage; if nodes are summed, their channels.
+        growth: Channels that a unit adds, for all stages or per stage; if nodes are not concatenated, their channels.
         topology: Name of a pattern, `Topology` or list of lists, for all stages or per stage.
-        aggregation: `"concat"`, or `"sum"` (of nodes of one width: residual networks).
+        aggregation: `"concat"`, or for nodes of one width `"sum"` (residual networks) or `"mean"` (with the topology
+            `"fractal"`, FractalNets: SparseNet, Figure 1d).
         entry_width: Number of channels of node 0, per stage. None is the growth in the first stage and twice that in
-            the others, or the growth in all stages if nodes are summed.
+            the others, or the growth in all stages if nodes are not concatenated.
         transition_kernel: Side of the kernels of the transitions, 1 or 3.
         stem_width: Number of filters of the stem. It does not depend on `in_chans`, so that weights can be adapted to
             other channels; 24 are all that whiten color images. With more than 3 channels, 8 * in_chans are all.
@@ -68,7 +73,7 @@ class FastSparseNet(StagedNet):
         units: PerStage = 3,
         growth: PerStage = (64, 128, 128),
         topology: TopologyArgument = "exponential",
-        aggregation: Literal["concat", "sum"] = "concat",
+        aggregation: AggregationName = "concat",
         entry_width: PerStage | None = None,
         transition_kernel: Literal[1, 3] = 1,
         stem_width: int = 24,
@@ -83,15 +88,16 @@ class FastSparseNet(StagedNet):
         lengths = check.per_stage("units", units, _STAGES, least=0)
         check.require(0 < sum(lengths) <= MAX_UNITS, f"units is {units!r}: expected 1 to {MAX_UNITS:,} units in total")
         growths = check.per_stage("growth", growth, _STAGES)
-        check.one_of("aggregation", aggregation, ["concat", "sum"])
+        check.one_of("aggregation", aggregation, list(_AGGREGATIONS))
         check.one_of("transition_kernel", transition_kernel, [1, 3])
         check.integer("stem_width", stem_width)
         if entry_width is None:
-            entry_width = growths if aggregation == "sum" else (growths[0], *(2 * width for width in growths[1:]))
+            entry_width = (growths[0], *(2 * width for width in growths[1:])) if aggregation == "concat" else growths
         entries = check.per_stage("entry_width", entry_width, _STAGES)
         check.require(
             aggregation == "concat" or entries == growths,
-            f"entry_width is {entry_width!r} with growth {growth!r}: expected the same, as nodes are summed",
+            f"entry_width is {entry_width!r} with growth {growth!r}: expected the same with aggregation "
+            f"{aggregation!r}",
         )
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
         norm = check.norm_layer(norm_layer)
@@ -100,8 +106,7 @@ class FastSparseNet(StagedNet):
 
         stem = WhiteningStem(in_chans, stem_width)
         transition = conv3x3 if transition_kernel == 3 else conv1x1
-        combine = Sum() if aggregation == "sum" else Concat()
-        post_activation = PostActivation(combine, partial(_norm_gelu, norm_layer=norm))
+        post_activation = PostActivation(_AGGREGATIONS[aggregation](), partial(_norm_gelu, norm_layer=norm))
         stages = _make_stages(topologies, entries, growths, stem.width, transition, post_activation)
         features = stages[-1].out_width
         super().__init__(

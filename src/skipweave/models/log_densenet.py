@@ -27,6 +27,7 @@ from skipweave.models.arguments import Arguments, Heads, PerStage, StemName, Ste
 from skipweave.models.classifier import ClassifierNet, Exit, Nodes, StagedNet, depth_groups, initialize
 from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec
+from skipweave_config.errors import SkipweaveError
 
 
 class LogDenseNetV1(ClassifierNet):
@@ -91,6 +92,7 @@ class LogDenseNetV1(ClassifierNet):
         check.done()
         graph, hubs = _graph(topology, lengths, min_inputs)
         plan = SpanningPlan(graph, lengths, prune=prune)
+        _check_last_head(graph, plan)
         widths = [width] + [growth * (hub_multiplier if node in hubs else 1) for node in range(1, graph.units + 1)]
         body = partial(bottleneck_body, norm_layer=norm) if bottleneck else basic_body
         spanning = SpanningStages(
@@ -243,6 +245,18 @@ def _compressed_topologies(check: Arguments, spec: TopologyArgument, lengths: Se
 
     *compressed, last = check.topologies(spec, lengths, adapt)
     return (*(Topology((*graph.reads[:-1], tuple(range(graph.units + 1))), graph.name) for graph in compressed), last)
+
+
+def _check_last_head(graph: Topology, plan: SpanningPlan) -> None:
+    """Raise if nodes that the topology's reader reads have no reader, because heads read the last node and its sources.
+
+    Topologies with parallel nodes (`fractal`) end like this.
+    """
+    if unread := sorted(set(graph.output) & set(plan.as_read.unread)):
+        raise SkipweaveError(
+            f"topology {graph.name!r} ends with {unread}, which the last head does not read: heads read the last node "
+            "and its sources; choose another topology or another number of units"
+        )
 
 
 def _compressing_stages(

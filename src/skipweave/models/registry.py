@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import timm
@@ -228,7 +228,7 @@ def _entry_point(
             pretrained_cfg_overlay=pretrained_cfg_overlay,
             cache_dir=cache_dir,
             pretrained_filter_fn=filter_fn,
-            feature_cfg=_feature_cfg(network, arguments),
+            feature_cfg=_feature_cfg(network, merged),
             **merged,
         )
 
@@ -240,8 +240,8 @@ def _entry_point(
 
 def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Configuration of `features_only`: all maps, and timm's getter unless stages are an `nn.Sequential`."""
-    stages = len(arguments.get("widths", range(3)))
-    own = stages + getattr(network, "pools_after_stem", False)
+    widths = arguments.get("widths")
+    own = (len(widths) if isinstance(widths, Sequence) else 3) + getattr(network, "pools_after_stem", False)
     indices = tuple(range(5 if arguments.get("stem") == "imagenet" else own))
     if issubclass(network, StagedNet):
         return dict(out_indices=indices, flatten_sequential=True)

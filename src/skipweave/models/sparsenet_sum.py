@@ -1,13 +1,13 @@
 """Pre-activation ResNet and SparseNet[+] (He et al. 2016; SparseNet, section 3 and Table 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from timm.layers import calculate_drop_path_rates
 from torch import nn
 
-from skipweave.layers import CifarStem, Head, NormLayer, NormName, Stage, Sum, SumRead, conv1x1, residual_body
+from skipweave.layers import CifarStem, Head, Mean, NormLayer, Stage, Sum, SumRead, conv1x1, residual_body
 from skipweave.models.arguments import Arguments, Heads, PerStage, Resolution, TopologyArgument, units_of_depth
 from skipweave.models.classifier import StagedNet, initialize
 from skipweave.models.registry import cifar_cfg, register_variants
@@ -22,11 +22,13 @@ class SparseSumNet(StagedNet):
 
     Deviation: no code of SparseNet[+] was published. The projection reads the raw input (not its BN-ReLU) and has no
     batch norm; the stride is that of each strided unit's first convolution. The printed counts agree with all of this.
+    With sparse topologies there is no identity path, and gradients grow with depth (`studies/depth_sum_cifar10.yaml`).
 
     Args:
         units: Number of units, for all stages or per stage.
         widths: Number of channels inside the units, per stage; nodes have four times as many.
         topology: Name of a pattern, `Topology` or list of lists, for all stages or per stage.
+        aggregation: `"sum"`, or `"mean"`: with the topology `"fractal"`, SparseNet's Figure 1d.
         stem_width: Number of channels of the stem; None is the first of `widths`.
         depth: Number of layers, instead of `units`: 9n+2.
         num_classes: See `ClassifierNet`, also for `in_chans`, `global_pool`, `heads`, `drop_rate` and
@@ -46,6 +48,7 @@ class SparseSumNet(StagedNet):
         units: PerStage = 18,
         widths: Sequence[int] = (16, 32, 64),
         topology: TopologyArgument = "exponential",
+        aggregation: Literal["sum", "mean"] = "sum",
         stem_width: int | None = None,
         depth: int | None = None,
         num_classes: int = 10,
@@ -62,6 +65,7 @@ class SparseSumNet(StagedNet):
             units = units_of_depth(depth, layers_per_unit=3, other_layers=2, stages=3)
         lengths = check.units(units, 3)
         inner = check.per_stage("widths", widths, 3)
+        check.one_of("aggregation", aggregation, ["sum", "mean"])
         width = inner[0] if stem_width is None else stem_width
         check.integer("stem_width", width)
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
@@ -71,7 +75,8 @@ class SparseSumNet(StagedNet):
         topologies = check.topologies(topology, lengths)
         check.done()
 
-        stages = residual_stages(topologies, inner, resolutions, width, drop_path_rate=drop_path_rate, norm=norm)
+        combine = Mean(norm) if aggregation == "mean" else Sum(norm)
+        stages = residual_stages(topologies, inner, resolutions, width, combine, drop_path_rate=drop_path_rate)
         features = stages[-1].out_width
         super().__init__(
             CifarStem(in_chans, width),
@@ -89,43 +94,50 @@ def residual_stages(
     inner: Sequence[int],
     resolutions: Sequence[Resolution],
     width: int,
+    aggregation: Sum,
     expansion: int = 4,
     drop_path_rate: float = 0.0,
-    norm: NormName = "batch",
 ) -> list[Stage]:
-    """Create stages of summed nodes, each beginning with its projection.
+    """Create stages of summed or averaged nodes, each beginning with its projection.
 
     Args:
         topologies: Topology of each stage.
         inner: Number of channels inside the units, per stage.
         resolutions: Resolution of each stage.
         width: Number of input channels of the first stage.
+        aggregation: How nodes are read, and their norm.
         expansion: Ratio of the channels of a node to those inside its unit.
         drop_path_rate: Rate of stochastic depth of the last unit, rising linearly from 0 at the first.
-        norm: The norm.
     """
-    rates = iter(calculate_drop_path_rates(drop_path_rate, sum(graph.units for graph in topologies)))
 
     def body(in_width: int, width: int, **options: Any) -> nn.Module:
-        options["drop_path_rate"] = next(rates)
+        norm = aggregation.norm_layer
         return residual_body(in_width, width // expansion, expansion=expansion, norm_layer=norm, **options)
 
     stages: list[Stage] = []
-    for graph, narrow, resolution in zip(topologies, inner, resolutions, strict=True):
+    rates = drop_path_rates(topologies, drop_path_rate)
+    for graph, narrow, resolution, own_rates in zip(topologies, inner, resolutions, rates, strict=True):
         stride, wide = 1 + resolution.downsamples, expansion * narrow
         stages.append(
             Stage(
                 graph,
-                Sum(norm),
+                aggregation,
                 conv1x1(width, wide, stride),
                 [wide] * (graph.units + 1),
                 partial(body, dilation=resolution.dilation),
                 first_body=partial(body, stride=stride, dilation=resolution.dilation),
                 input_width=width,
+                drop_path_rates=own_rates,
             )
         )
         width = wide
     return stages
+
+
+def drop_path_rates(topologies: Sequence[Topology], last: float) -> list[list[float]]:
+    """Rate of stochastic depth of each unit, per stage, rising linearly from 0 at the first to `last` at the last."""
+    rates: Iterator[float] = iter(calculate_drop_path_rates(last, sum(graph.units for graph in topologies)))  # type: ignore[arg-type]
+    return [[next(rates) for _ in range(graph.units)] for graph in topologies]
 
 
 def _variants() -> dict[str, dict[str, Any]]:

@@ -190,8 +190,14 @@ def _stage_name(first: int, times: int) -> str:
 def _summary(topology: Topology) -> str:
     units = "1 unit" if topology.units == 1 else f"{topology.units} units"
     links = "1 link" if topology.links == 1 else f"{topology.links} links"
-    longest = "some nodes unread" if isinf(topology.max_distance) else f"longest path {topology.max_distance}"
-    return f"{topology.name}, {units}, {links}, {longest}"
+    return f"{topology.name}, {units}, {links}, {_paths(topology)}"
+
+
+def _paths(topology: Topology) -> str:
+    """The longest path, if there is one from each node to all later ones."""
+    if not isinf(topology.max_distance):
+        return f"longest path {topology.max_distance}"
+    return "some nodes unread" if topology.unread else "some nodes parallel"
 
 
 def _ticks(axis: matplotlib.axis.Axis, units: int, with_output: bool = False) -> None:

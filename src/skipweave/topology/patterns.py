@@ -289,12 +289,40 @@ def window(n: int, size: int = 4) -> Topology:
 def harmonic(n: int) -> Topology:
     """Nodes i - 2^k for every 2^k that divides i (HarDNet, Chao et al. 2019).
 
-    Deviation: the stage's reader reads the sources of node n + 1; in HarDNet it reads the last node and all odd ones.
+    Deviation: the stage's reader reads the sources of node n + 1; in HarDNet, and in the models `hardnet68` and
+    `hardnet85`, it reads the last node and all odd ones.
 
     >>> harmonic(12).sources(12)
     (11, 10, 8)
     """
     return _by_rule("harmonic", n, lambda i: (i - 2**k for k in range(_log2(i) + 1) if i % 2**k == 0))
+
+
+@register
+def fractal(n: int) -> Topology:
+    """Parallel columns of units, which join where they end together (FractalNet; SparseNet, Figure 1d).
+
+    Positions 1, 2, 3, ... are the units of the deepest column. Column c has one unit for every 2^c positions: it ends
+    at position p if 2^c divides p, and reads the units of all columns that end at position p - 2^c. Units are counted
+    by the position at which they end, those of the deepest column first, so that 2^C - 1 units are C whole columns, of
+    2^(C-1), ..., 2 and 1 units. With other numbers, the last units are missing. The stage's reader reads the units that
+    end at the last position. In FractalNet, what is read together is averaged: `aggregation="mean"` in the families
+    that take it.
+
+    Units of different columns have no path between them, so the maximum back-propagation distance is infinite.
+
+    >>> fractal(7).reads
+    ((0,), (1,), (0,), (3, 2), (4,), (3, 2), (0,), (7, 6, 5))
+    """
+    ends: dict[int, list[int]] = {0: [0]}
+    reads: list[tuple[int, ...]] = []
+    position = 0
+    while len(reads) < n:
+        position += 1
+        columns = [2**c for c in range(_log2(position) + 1) if position % 2**c == 0][: n - len(reads)]
+        ends[position] = [len(reads) + 1 + c for c in range(len(columns))]
+        reads += [tuple(ends[position - length]) for length in columns]
+    return Topology.from_lists([*reads, ends[position]], name="fractal")
 
 
 @register

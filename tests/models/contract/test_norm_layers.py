@@ -32,6 +32,10 @@ FAMILIES = {
     "vgg16n": dict(widths=(4, 4, 4, 4, 4), hidden=(8,)),
     "sparsenet_fast_64": dict(units=2, growth=4, heads="stages"),
     "resnet9_fast": dict(units=2, growth=4, topology="dense"),
+    "wide_resnet28_10": dict(units=1, widths=(4, 6, 8), stem_width=4),
+    "resnext29_8x64d": dict(units=1, widths=(8, 12, 16), cardinality=2, base_width=32, stem_width=4),
+    "fractalnet20": dict(units=3, widths=(4, 6, 8)),
+    "hardnet68": dict(units=(2, 3), growth=4, widths=(8, 12), strides=(4, 8), stem_widths=(4, 8)),
 }
 NORMS = ["group", "layer"]
 CLASSIFIERS = [name for name in FAMILIES if not name.startswith("fc_")]

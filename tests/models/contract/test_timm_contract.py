@@ -10,6 +10,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 import skipweave
+from skipweave_config.model_table import model_table
 from tests.errors import raises
 
 ALL = skipweave.list_models()
@@ -35,17 +36,30 @@ SMALL = {
     "vgg16n": dict(widths=(4, 6, 8, 12, 16), hidden=(20,)),
     "sparsenet_fast_64": dict(growth=(4, 6, 8)),
     "resnet9_fast": dict(growth=(4, 6, 8), units=2, topology="dense"),
+    "wide_resnet28_10": dict(units=2, widths=(4, 6, 8), stem_width=4),
+    "resnext29_8x64d": dict(units=2, widths=(8, 12, 16), cardinality=2, base_width=32, stem_width=4),
+    "fractalnet20": dict(units=3, widths=(4, 6, 8)),
+    "hardnet68": dict(units=(2, 3, 4, 2), growth=4, widths=(8, 12, 16, 24), strides=(4, 8, 16, 32), stem_widths=(4, 8)),
 }
-IMAGENET = ["densenet121_32", "sparsenet201_48", "logdensenet169_v1", "logdensenet169", "delugenet92", "seqresnext24"]
+IMAGENET = [
+    "densenet121_32",
+    "sparsenet201_48",
+    "logdensenet169_v1",
+    "logdensenet169",
+    "delugenet92",
+    "seqresnext24",
+    "hardnet68",
+]
 DILATED = ["densenet121_32", "sparsenet201_48", "delugenet92"]
 FAST = ["sparsenet_fast_64", "resnet9_fast"]
 STEM_MAP = [*IMAGENET, *FAST]  # the first feature map is the stem's
-WITHOUT_PROJ_DROP = ["preact_resnet110", "sparsenet_sum110", "delugenet146", "delugenet92", "vgg16n", *FAST]
-WITH_EXITS = [name for name in SMALL if name != "vgg16n"]
+WITH_PROJ_DROP = [name for name in SMALL if "proj_drop_rate" in model_table()[name].arguments]
+WITH_EXITS = [name for name in SMALL if name not in ("vgg16n", "fractalnet20")]
 REDUCTIONS = {
     "vgg16n": [1, 2, 4, 8, 16],
     "sparsenet_fast_64": [1, 2, 4, 8],
     "resnet9_fast": [1, 2, 4, 8],
+    "fractalnet20": [2, 4, 8],
     **{name: [2, 4, 8, 16, 32] for name in IMAGENET},
 }
 
@@ -65,7 +79,8 @@ def test_every_model_builds_on_the_meta_device(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
     modules = dict(model.named_modules())
-    for layer in (model.pretrained_cfg["first_conv"], model.pretrained_cfg["classifier"]):
+    first = model.pretrained_cfg["first_conv"]
+    for layer in (*([first] if isinstance(first, str) else first), model.pretrained_cfg["classifier"]):
         assert f"{layer}.weight" in model.state_dict()
         assert layer in modules
 
@@ -137,7 +152,7 @@ def test_checkpointing_changes_nothing(name: str) -> None:
     states = []
     for recompute in (False, True):
         torch.manual_seed(0)
-        model = small(name, drop_rate=0.1, **({} if name in WITHOUT_PROJ_DROP else dict(proj_drop_rate=0.2)))
+        model = small(name, drop_rate=0.1, **(dict(proj_drop_rate=0.2) if name in WITH_PROJ_DROP else {}))
         model.set_grad_checkpointing(recompute)
         model.train()
         torch.manual_seed(1)
@@ -203,8 +218,9 @@ def test_group_matcher_reaches_every_depth(name: str) -> None:
     coarse = timm.models.group_parameters(model, model.group_matcher(coarse=True))
     fine = timm.models.group_parameters(model, model.group_matcher())
     stages = len(model.feature_info) - (name in STEM_MAP)
-    assert len(coarse) == stages + 2
-    assert stages + 2 < len(fine) <= 4 * stages + 2
+    stem = any(True for _ in model.stem.parameters())
+    assert len(coarse) == stages + stem + 1
+    assert stages + stem + 1 < len(fine) <= 4 * stages + 2
     assert sum(map(len, fine.values())) == len(list(model.parameters()))
     scales = {group["lr_scale"] for group in param_groups_layer_decay(model, layer_decay=0.75)}
     assert len(scales) == len(fine)

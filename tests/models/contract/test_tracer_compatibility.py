@@ -50,6 +50,10 @@ FAMILIES = {
     "tutorial_mnist": dict(widths=(4, 4), hidden=(8,), in_chans=3),
     "vgg16n": dict(widths=(4, 4, 4, 4, 4), hidden=(8,)),
     "sparsenet_fast_64": dict(units=2, growth=4),
+    "wide_resnet28_10": dict(units=1, widths=(4, 6, 8), stem_width=4),
+    "resnext29_8x64d": dict(units=1, widths=(8, 12, 16), cardinality=2, base_width=32, stem_width=4),
+    "fractalnet20": dict(units=3, widths=(4, 6, 8)),
+    "hardnet68": dict(units=(2, 3), growth=4, widths=(8, 12), strides=(4, 8), stem_widths=(4, 8)),
 }
 
 

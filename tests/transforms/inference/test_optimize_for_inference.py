@@ -52,6 +52,14 @@ OURS: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
     "seqresnext": ("seqresnext24", dict(units=1, group_size=8, subgroups=2, widths=(8, 16, 24, 32)), (55, 14)),
     "vgg": ("vgg16n", dict(widths=(4, 6, 8, 12, 16), hidden=(20,)), (14, 0)),
     "fast": ("sparsenet_fast_64", dict(growth=4, **EXITS), (12, 3)),  # those after max pools stay
+    "fractal": ("fractalnet20", dict(units=3, widths=(4, 6, 8)), (9, 0)),
+    "resnet, basic": ("resnet110", dict(units=2, widths=(4, 6, 8), **EXITS), (13, 0)),
+    "wide resnet": ("wide_resnet28_10", dict(units=2, widths=(4, 6, 8), stem_width=4, **EXITS), (15, 9)),  # of sums
+    "hardnet": (
+        "hardnet68",
+        dict(units=(2, 3), growth=4, widths=(8, 12), strides=(4, 8), stem_widths=(4, 8)),
+        (9, 0),
+    ),
     "no batch norms": ("tutorial_cifar10", dict(widths=(4, 6), hidden=(8, 8)), (0, 0)),
     "fc_densenet": ("fc_densenet103", dict(units=(1, 2, 2, 2, 1), growth=4, stem_width=6), (13, 0)),
     "fc_logdensenet": ("fc_logdensenet103", dict(units=(1, 2, 3, 2, 1), growth=4), (22, 0)),
