@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision.models import detection, segmentation, video
 
 import skipweave
-from skipweave.transforms.compression.densify import add_links
+from skipweave.transforms.compression.densify import add_links, draw_links, sparse_layers
 from skipweave_config.errors import SkipweaveError
 
 PAGE = Path(__file__).parents[1] / "docs" / "transforms_table.md"
@@ -156,7 +156,8 @@ def densify(model: nn.Module, size: tuple[int, ...]) -> tuple[str, nn.Module]:
     _, sparse = sparsify(model, size)
     images = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
     before = _tensors(sparse.eval(), images)
-    layers = len(list(add_links(sparse, 0.2, new="zero")))
+    doubled = {name: min(2 * layer.fan_in, layer.in_channels) for name, layer in sparse_layers(sparse).items()}
+    layers = len(list(add_links(sparse, draw_links(sparse, doubled), new="zero")))
     for one, other in zip(before, _tensors(sparse, images), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3 * one.abs().amax().item() if one.numel() else 0)
     return f"{layers} layers", sparse

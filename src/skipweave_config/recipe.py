@@ -309,11 +309,13 @@ class EarlyStoppingConfig(Config):
 
 
 class DensifyConfig(Config):
-    """Incremental densification of a network sparsified by `model.args.sparsify` (Changpinyo et al. 2017, section 3.2).
+    """Incremental densification of a network sparsified by `model.args.sparsify` (Changpinyo et al. 2017, 3.2.1).
+
+    New links are drawn and rounded as the first ones (`choice`, `rounding` and `multiple` of `sparsify`).
 
     Attributes:
         every: Steps between additions of links; 0 adds none.
-        densities: Density after each addition; by default links are doubled until the network is dense.
+        densities: Density after each addition; by default the links of each layer are doubled until it is dense.
         new: Initial weights of new links: `fresh` random ones (the paper's), or `zero`, which leaves the network's
             output unchanged and suits short phases better.
     """
@@ -339,10 +341,17 @@ class DensifyConfig(Config):
         >>> [DensifyConfig(every=10).density(0.3, step) for step in (0, 9, 10, 20, 90)]
         [0.3, 0.3, 0.6, 1.0, 1.0]
         """
-        additions = step // self.every if self.every else 0
+        additions = self.additions(step)
         if not additions:
             return start
         if self.densities:
             return max(start, self.densities[min(additions, len(self.densities)) - 1])
-        doubled = Exact(str(start)) * 2 ** min(additions, 64)
-        return float(min(doubled, Exact(1)))
+        return float(min(Exact(str(start)) * 2**additions, Exact(1)))
+
+    def additions(self, step: int) -> int:
+        """Additions of links up to a step of the run, counted from 0; at most 64, after which nothing changes.
+
+        >>> [DensifyConfig(every=10).additions(step) for step in (0, 9, 10, 20)]
+        [0, 0, 1, 2]
+        """
+        return min(step // self.every, 64) if self.every else 0

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from skipweave.layers import Head
+from skipweave.tracing.channel_graph import channel_graph
 from skipweave.tracing.channel_layers import PRODUCERS, depthwise, output_width
 from skipweave.tracing.copies import copied, in_mode
 from skipweave.tracing.example_inputs import InputSize
@@ -16,6 +17,7 @@ from skipweave.tracing.replicas import Trials, run, runs, shape_replica, trials_
 from skipweave.transforms.attachments import attached, own_tensors
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers, require_same_operations
+from skipweave.transforms.compression.fully_connected import fully_connected_layers
 from skipweave.transforms.compression.layer_widths import Widths, draw, input_width, resizable, resize
 from skipweave.transforms.verification import Reference
 from skipweave_config.errors import SkipweaveError
@@ -67,20 +69,15 @@ def depth_multiplier(
     """
     check_factor(alpha, rule)
     trials = trials_of(model, input_size, example_inputs)
-    _check_modules(model)
     reference = Reference(model, trials, values=False)
     factor = Fraction(str(alpha))  # exactly 0.1, not the nearest binary number
 
-    def scaled(width: int) -> int:
+    def scaled(_: str, width: int) -> int:
         return RULES[rule](factor * width) if factor > 1 else min(width, RULES[rule](factor * width))
 
-    widths = _widths(model, trials, scaled)
+    widths = new_widths(model, trials, scaled)
     narrow = copied(model)
-    for name, width in widths.items():
-        part = narrow.get_submodule(name)
-        resize(part, name, width)
-        draw(part)
-    _update_classifier(narrow)
+    resize_all(narrow, widths)
     reference.require(narrow, "the narrow network", "A size is fixed outside its layers: make it depend on the input.")
     if trials.device == "meta":  # elsewhere operations may depend on values
         require_same_operations(model, narrow, trials)
@@ -89,7 +86,8 @@ def depth_multiplier(
         for name, part in model.named_modules()
         if isinstance(part, PRODUCERS)
     }
-    return compare(model, narrow, changes, trials)
+    dense = fully_connected_layers(model, channel_graph(model, trials), trials)
+    return compare(model, narrow, changes, trials, dense)
 
 
 def check_factor(alpha: float, rule: str = "floor8", **_: object) -> None:
@@ -123,8 +121,27 @@ def _check_modules(model: nn.Module) -> None:
             )
 
 
-def _widths(model: nn.Module, trials: Trials, scaled: Callable[[int], int]) -> dict[str, Widths]:
-    """Widths of every layer, by name, determined by resizing the layers of a replica while it runs."""
+def resize_all(model: nn.Module, widths: Mapping[str, Widths]) -> None:
+    """Give layers of a network other widths in place, and initialize them."""
+    for name, width in widths.items():
+        part = model.get_submodule(name)
+        resize(part, name, width)
+        draw(part)
+    _update_classifier(model)
+
+
+def new_widths(model: nn.Module, trials: Trials, scaled: Callable[[str, int], int]) -> dict[str, Widths]:
+    """Widths of every layer, by name, determined by resizing the layers of a replica while it runs.
+
+    Args:
+        model: The network.
+        trials: Inputs to run it with.
+        scaled: New width of a layer, given its name and width; layers that compute the outputs keep theirs.
+
+    Raises:
+        SkipweaveError: A module cannot be resized.
+    """
+    _check_modules(model)
     twin = shape_replica(trials, model)
     last = fixed_width_layers(model, trials)
     found: dict[str, Widths] = {}
@@ -153,7 +170,7 @@ def _widths(model: nn.Module, trials: Trials, scaled: Callable[[int], int]) -> d
     return found
 
 
-def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[int], int], *, keep: bool) -> Widths:
+def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[str, int], int], *, keep: bool) -> Widths:
     if not inputs:
         raise SkipweaveError(f"cannot make {name} narrower: it would have no input channels")
     if not isinstance(part, PRODUCERS):
@@ -166,7 +183,7 @@ def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[int],
         return Widths(inputs, width)
     groups = 1 if isinstance(part, nn.Linear) else part.groups
     assert isinstance(groups, int)
-    return Widths(inputs, max(groups, scaled(width) // groups * groups))
+    return Widths(inputs, max(groups, scaled(name, width) // groups * groups))
 
 
 def _update_classifier(model: nn.Module) -> None:

@@ -34,9 +34,15 @@ def fixed_width_layers(model: nn.Module, trials: Trials) -> set[str]:
                 f"cannot make {min(flow.shared)} narrower: its weight is used by more than the layer itself"
             )
         producers = _producers(flow)
-        kept.update(*(producers.get(value, frozenset()) for value in flow.shown))
+        kept.update(*last_modules(flow))
         together |= {producers[step.makes[0]] for step in flow.steps if step.pointwise and len(step.reads) > 1}
     return _grown(kept, together)
+
+
+def last_modules(flow: Flow) -> list[frozenset[str]]:
+    """For each value that leaves the network: the modules from which it is computed without another in between."""
+    producers = _producers(flow)
+    return [producers.get(value, frozenset()) for value in flow.shown]
 
 
 def _producers(flow: Flow) -> dict[int, frozenset[str]]:

@@ -1,0 +1,70 @@
+"""Classifiers and fully connected layers in convolution form: which convolutions of a network are these."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from skipweave.tracing.channel_graph import ChannelGraph
+from skipweave.tracing.channel_layers import PRODUCERS
+from skipweave.tracing.dataflow import Flow, data_flows
+from skipweave.tracing.replicas import NORMS, Trials
+from skipweave.transforms.compression.fixed_widths import last_modules
+
+CLASSIFIER = "the classifier, in convolution form"
+HIDDEN = "a fully connected layer in convolution form"
+
+
+def fully_connected_layers(model: nn.Module, graph: ChannelGraph, trials: Trials) -> dict[str, str]:
+    """Find the convolutions that are classifiers or fully connected layers; return what each is, by name.
+
+    A classifier is a 1x1 convolution that alone computes an output of the network, without a norm after it. A fully
+    connected layer is a 1x1 convolution of globally pooled maps or of other fully connected layers, or a convolution
+    without padding whose kernel covers its whole input map and that only fully connected and linear layers read.
+
+    A network that has an attribute `fully_connected`, the names of its hidden layers of this kind, is taken at its
+    word.
+    """
+    convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and part.groups == 1}
+    found = dict.fromkeys(_classifiers(model, trials, convs), CLASSIFIER)
+    known = getattr(model, "fully_connected", None)
+    hidden = _hidden(model, graph, trials, convs) if known is None else set(known)
+    return {**dict.fromkeys((name for name in convs if name in hidden), HIDDEN), **found}
+
+
+def _classifiers(model: nn.Module, trials: Trials, convs: Mapping[str, nn.Conv2d]) -> list[str]:
+    flows = data_flows(
+        model, trials, lambda part: isinstance(part, (*PRODUCERS, *NORMS)), methods=("forward",), variants=False
+    )
+    last = {frozenset(found) for flow in flows for found in last_modules(flow) if len(found) == 1}
+    return [name for name, conv in convs.items() if frozenset({name}) in last and conv.kernel_size == (1, 1)]
+
+
+def _hidden(model: nn.Module, graph: ChannelGraph, trials: Trials, convs: Mapping[str, nn.Conv2d]) -> set[str]:
+    flows = data_flows(model, trials, lambda part: isinstance(part, PRODUCERS), methods=("forward",))
+    if not flows:
+        return set()
+    points = {name for name, conv in convs.items() if conv.kernel_size == (1, 1)}
+    pooled = {name for name in points if all(_sides(flow, name) == {(1, 1)} for flow in flows)}
+    pointwise = {name for name in points if _sides(flows[0], name) == {(1, 1)}}
+    linear = {name for name in graph.layers if isinstance(model.get_submodule(name), nn.Linear)}
+    readers = {name: set(graph.readers_of(name)) for name in graph.layers}
+    covering = {
+        name
+        for name, conv in convs.items()
+        if name not in points
+        and _sides(flows[0], name) == {conv.kernel_size}
+        and conv.padding == (0, 0)
+        and conv.stride == (1, 1)
+        and readers.get(name)
+        and readers[name] <= pointwise | linear
+    }
+    hidden = pooled | covering
+    for name in graph.layers:  # in the order in which they run
+        if name in pointwise and graph.feeds[name] and graph.feeds[name].keys() <= hidden | linear:
+            hidden.add(name)
+    return hidden
+
+
+def _sides(flow: Flow, name: str) -> set[tuple[int, ...]]:
+    """Height and width of the maps that a convolution reads."""
+    return {flow.shapes[step.reads[0]][-2:] for step in flow.runs(name)}
