@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
-from timm.optim import RMSpropTF
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -60,7 +58,7 @@ class Densifier:
             state = optimizer.state.get(weight, {})
             for key, value in state.items():
                 if isinstance(value, Tensor) and value.dim() == weight.dim():
-                    state[key] = scatter_old(value, _first_state(optimizer, key, value, weight), places)
+                    state[key] = scatter_old(value, value.new_zeros(weight.shape), places)
         return bool(drawn)
 
 
@@ -79,14 +77,3 @@ def make_densifier(config: DensifyConfig, network: nn.Module, args: Mapping[str,
         )
     asked = args["sparsify"]
     return Densifier(config, network, asked if isinstance(asked, Mapping) else {"density": density}, seed)
-
-
-def _first_state(optimizer: Optimizer, key: str, value: Tensor, weight: Tensor) -> Tensor:
-    """State of weights before their first step: zeros, but ones for the mean squares of TensorFlow's RMSprop."""
-    mine = (one for one in getattr(optimizer, "optimizers", (optimizer,)) if _trains(one, weight))
-    make = torch.ones_like if key == "square_avg" and isinstance(next(mine), RMSpropTF) else torch.zeros_like
-    return make(weight, dtype=value.dtype, memory_format=torch.contiguous_format)
-
-
-def _trains(optimizer: Optimizer, weight: Tensor) -> bool:
-    return any(one is weight for group in optimizer.param_groups for one in group["params"])
