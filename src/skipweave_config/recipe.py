@@ -206,7 +206,8 @@ class ScheduleConfig(Config):
         min_lr: Lowest learning rate; not of `step`.
         milestones: Of `step`: fractions of all steps at which the learning rate is multiplied by gamma.
         gamma: Multiplicative factor of the milestones, and of `plateau`.
-        decay: Of `step`: multiplicative factor of every epoch.
+        decay: Of `step`: multiplicative factor of every epoch, or of every `decay_epochs`.
+        decay_epochs: Of `step`: epochs after which the learning rate is multiplied by `decay`.
         power: Of `poly`: exponent of the remaining fraction of the steps.
         patience: Of `plateau`: epochs without improvement that change nothing.
     """
@@ -218,6 +219,7 @@ class ScheduleConfig(Config):
     milestones: Annotated[tuple[Annotated[Number, Field(gt=0, lt=1)], ...], AfterValidator(_ascending)] = (0.5, 0.75)
     gamma: Fraction = 0.1
     decay: Fraction = 1.0
+    decay_epochs: PositiveInteger = 1
     power: PositiveNumber = 0.9
     patience: NonNegativeInteger = 10
 
@@ -231,7 +233,7 @@ class ScheduleConfig(Config):
             epoch: Epoch of the step, counted from 0.
         """
         falls = sum(step >= math.ceil(round(milestone * steps, 6)) for milestone in self.milestones)
-        return self.gamma**falls * self.decay**epoch
+        return self.gamma**falls * self.decay ** (epoch // self.decay_epochs)
 
 
 LossName = Literal["cross_entropy", "dice", "focal", "dice+cross_entropy", "dice+focal"]
@@ -246,7 +248,8 @@ class LossConfig(Config):
             losses of their parts of a batch. Evaluation reports the cross-entropy.
         label_smoothing: Part of each label that is spread evenly over all classes, in training; not for segmentation.
         heads: Weights of auxiliary heads (`model.args.heads stages`): one half together, in equal parts (`halves`,
-            Log-DenseNet's paper) or by `sieve` (its released code); or zero (`last`).
+            Log-DenseNet's paper) or by `sieve` (its released code); or zero (`last`); or a number, the weight of each
+            beside 1 for the last head, such as 0.4 for Inception-V3 (`model.args.aux_logits true`).
         last_epochs: Final epochs trained with the last head only (Log-DenseNet, section 3.1: one).
         class_weights: Class weights: `none`; for classification `balanced`, by the inverse class frequency of the
             training split; for segmentation `median_frequency`, the median class frequency of the training split over
@@ -255,7 +258,7 @@ class LossConfig(Config):
 
     name: LossName = "cross_entropy"
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    heads: Literal["halves", "sieve", "last"] = "halves"
+    heads: Literal["halves", "sieve", "last"] | PositiveNumber = "halves"
     last_epochs: NonNegativeInteger = 0
     class_weights: Literal["none", "balanced", "median_frequency"] = "none"
 

@@ -30,9 +30,10 @@ def test_show_takes_overrides_and_an_input_size(capsys):
 
 
 def test_show_compresses_networks(capsys):
-    assert main(["show", "tutorial_mnist", "--args.depth_multiplier", "0.5", "--args.sparsify", "0.1"]) == 0
+    asked = '{"density": 0.1, "fully_connected": true}'
+    assert main(["show", "tutorial_mnist", "--args.depth_multiplier", "0.5", "--args.sparsify", asked]) == 0
     printed = lines(capsys)
-    assert any(line.startswith("parameters") and "55,050" in line for line in printed)
+    assert any(line.startswith("parameters") and "55,354" in line for line in printed)
 
 
 def test_show_saves_pictures(capsys, tmp_path):

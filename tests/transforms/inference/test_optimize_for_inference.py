@@ -52,7 +52,7 @@ OURS: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
     "seqresnext": ("seqresnext24", dict(units=1, group_size=8, subgroups=2, widths=(8, 16, 24, 32)), (55, 14)),
     "vgg": ("vgg16n", dict(widths=(4, 6, 8, 12, 16), hidden=(20,)), (14, 0)),
     "fast": ("sparsenet_fast_64", dict(growth=4, **EXITS), (12, 3)),  # those after max pools stay
-    "no batch norms": ("tutorial_cifar10", dict(widths=(4, 6), hidden=(8, 8)), (0, 0)),
+    "no batch norms": ("tutorial_cifar10", dict(widths=(4, 6), hidden=(8, 8), norm_layer="none"), (0, 0)),
     "fc_densenet": ("fc_densenet103", dict(units=(1, 2, 2, 2, 1), growth=4, stem_width=6), (13, 0)),
     "fc_logdensenet": ("fc_logdensenet103", dict(units=(1, 2, 3, 2, 1), growth=4), (22, 0)),
 }
