@@ -73,9 +73,11 @@ def _in_units(row: Row, built: int | None) -> str:
 def _verdicts(results: Sequence[Check]) -> str:
     count = Counter(result.verdict for result in results)
     built = sum(result.built is not None for result in results)
+    unexplained = sum(result.verdict == "no" and "unexplained" in result.row.note for result in results)
     unprinted = built - count["yes"] - count["no"] - count["wrong"]
     return (
         f"{len(results)} rows; {built} built: {count['yes']} give the printed figure, {count['no']} differ from it for "
-        f"the reason noted, {unprinted} have no printed figure, {count['wrong']} are wrong; "
+        f"the reason noted ({unexplained} of them unexplained), {unprinted} have no printed figure, "
+        f"{count['wrong']} are wrong; "
         f"{len(results) - built} not built"
     )

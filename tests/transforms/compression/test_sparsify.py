@@ -312,7 +312,7 @@ def test_classifiers_and_hidden_layers_of_known_networks(
     with torch.device("meta"):
         model = make()
     trials = trials_of(model, size)
-    assert sorted(fully_connected_layers(model, channel_graph(model, trials), trials)) == expected
+    assert sorted(fully_connected_layers(model, trials)) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from skipweave.layers import Head
-from skipweave.tracing.channel_graph import channel_graph
 from skipweave.tracing.channel_layers import PRODUCERS, depthwise, output_width
 from skipweave.tracing.copies import copied, in_mode
 from skipweave.tracing.example_inputs import InputSize
@@ -86,7 +85,7 @@ def depth_multiplier(
         for name, part in model.named_modules()
         if isinstance(part, PRODUCERS)
     }
-    dense = fully_connected_layers(model, channel_graph(model, trials), trials)
+    dense = fully_connected_layers(model, trials)
     return compare(model, narrow, changes, trials, dense)
 
 

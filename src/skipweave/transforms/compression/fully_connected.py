@@ -1,10 +1,10 @@
 """Classifiers and fully connected layers in convolution form: which convolutions of a network are these."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from torch import nn
 
-from skipweave.tracing.channel_graph import ChannelGraph
 from skipweave.tracing.channel_layers import PRODUCERS
 from skipweave.tracing.dataflow import Flow, data_flows
 from skipweave.tracing.replicas import NORMS, Trials
@@ -14,7 +14,7 @@ CLASSIFIER = "the classifier, in convolution form"
 HIDDEN = "a fully connected layer in convolution form"
 
 
-def fully_connected_layers(model: nn.Module, graph: ChannelGraph, trials: Trials) -> dict[str, str]:
+def fully_connected_layers(model: nn.Module, trials: Trials) -> dict[str, str]:
     """Find the convolutions that are classifiers or fully connected layers; return what each is, by name.
 
     A classifier is a 1x1 convolution that alone computes an output of the network, without a norm after it. A fully
@@ -27,7 +27,7 @@ def fully_connected_layers(model: nn.Module, graph: ChannelGraph, trials: Trials
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and part.groups == 1}
     found = dict.fromkeys(_classifiers(model, trials, convs), CLASSIFIER)
     known = getattr(model, "fully_connected", None)
-    hidden = _hidden(model, graph, trials, convs) if known is None else set(known)
+    hidden = _hidden(model, trials, convs) if known is None else set(known)
     return {**dict.fromkeys((name for name in convs if name in hidden), HIDDEN), **found}
 
 
@@ -35,19 +35,23 @@ def _classifiers(model: nn.Module, trials: Trials, convs: Mapping[str, nn.Conv2d
     flows = data_flows(
         model, trials, lambda part: isinstance(part, (*PRODUCERS, *NORMS)), methods=("forward",), variants=False
     )
-    last = {frozenset(found) for flow in flows for found in last_modules(flow) if len(found) == 1}
+    last = [last_modules(flow).get(value) for flow in flows for value in flow.shown]
     return [name for name, conv in convs.items() if frozenset({name}) in last and conv.kernel_size == (1, 1)]
 
 
-def _hidden(model: nn.Module, graph: ChannelGraph, trials: Trials, convs: Mapping[str, nn.Conv2d]) -> set[str]:
+def _hidden(model: nn.Module, trials: Trials, convs: Mapping[str, nn.Conv2d]) -> set[str]:
     flows = data_flows(model, trials, lambda part: isinstance(part, PRODUCERS), methods=("forward",))
     if not flows:
         return set()
-    points = {name for name, conv in convs.items() if conv.kernel_size == (1, 1)}
-    pooled = {name for name in points if all(_sides(flow, name) == {(1, 1)} for flow in flows)}
+    sources = _sources(flows[0])
+    readers: dict[str, set[str]] = defaultdict(set)
+    for reader, read in sources.items():
+        for source in read:
+            readers[source].add(reader)
+    linear = {name for name in sources if isinstance(model.get_submodule(name), nn.Linear)}
+    points = {name for name, conv in convs.items() if conv.kernel_size == (1, 1) and name in sources}
     pointwise = {name for name in points if _sides(flows[0], name) == {(1, 1)}}
-    linear = {name for name in graph.layers if isinstance(model.get_submodule(name), nn.Linear)}
-    readers = {name: set(graph.readers_of(name)) for name in graph.layers}
+    pooled = {name for name in points if all(_sides(flow, name) == {(1, 1)} for flow in flows)}
     covering = {
         name
         for name, conv in convs.items()
@@ -55,14 +59,23 @@ def _hidden(model: nn.Module, graph: ChannelGraph, trials: Trials, convs: Mappin
         and _sides(flows[0], name) == {conv.kernel_size}
         and conv.padding == (0, 0)
         and conv.stride == (1, 1)
-        and readers.get(name)
+        and readers[name]
         and readers[name] <= pointwise | linear
     }
     hidden = pooled | covering
-    for name in graph.layers:  # in the order in which they run
-        if name in pointwise and graph.feeds[name] and graph.feeds[name].keys() <= hidden | linear:
+    for name, read in sources.items():  # in the order in which they run
+        if name in pointwise and read and read <= hidden | linear:
             hidden.add(name)
     return hidden
+
+
+def _sources(flow: Flow) -> dict[str, set[str]]:
+    """For each layer: the layers that it reads, without another layer in between."""
+    last, found = last_modules(flow), dict[str, set[str]]()
+    for step in flow.steps:
+        if step.is_module:
+            found.setdefault(step.name, set()).update(*(last.get(value, frozenset()) for value in step.reads))
+    return found
 
 
 def _sides(flow: Flow, name: str) -> set[tuple[int, ...]]:

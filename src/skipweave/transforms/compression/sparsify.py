@@ -119,7 +119,7 @@ def sparsify(
     if one_filter == "sqrt":
         model, few = _with_few_filters(model, trials, density, keep)
     graph = channel_graph(model, trials)
-    dense = fully_connected_layers(model, graph, trials)
+    dense = fully_connected_layers(model, trials)
     reasons = {**({} if fully_connected else dense), **_kept(model, graph, trials, keep), **few}
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and name not in reasons}
     if not convs:
