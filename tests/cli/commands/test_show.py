@@ -36,6 +36,21 @@ def test_show_compresses_networks(capsys):
     assert any(line.startswith("parameters") and "55,354" in line for line in printed)
 
 
+def test_show_draws_and_counts_the_channels_of_sparse_layers(capsys, tmp_path):
+    words = [
+        "--args.sparsify",
+        '{"density": 0.1, "seed": 0}',
+        "--args.widths",
+        "[8, 20]",
+        "--save",
+        str(tmp_path / "net"),
+    ]
+    assert main(["show", "tutorial_mnist", *words]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"net_channels.png", "net_channels.svg"}
+    row = next(line.split() for line in lines(capsys) if line.startswith("stages.1.layers.0.conv"))
+    assert row == ["stages.1.layers.0.conv", "1", "20", "1", "1"]
+
+
 def test_show_saves_pictures(capsys, tmp_path):
     show(ShowOptions("sparsenet40_24", save=tmp_path / "new" / "net"))
     show(ShowOptions("sparsenet40_24", save=tmp_path))
