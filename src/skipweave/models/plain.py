@@ -156,7 +156,7 @@ class HiddenHead(Head):
 class PlainNet(ClassifierNet):
     """Convolutions and pools, hidden layers and a linear classifier.
 
-    Every layer but the classifier has a norm: batch normalization "was used for all networks". The paper does not say
+    Every layer but the classifier has a norm: batch normalization "was used for all networks". The paper leaves open
     whether the CIFAR-10 network keeps the tutorial's local response norms; here it does.
 
     Deviation: the tutorials initialize weights with a fixed standard deviation; here it follows He et al. by fan-in, so
