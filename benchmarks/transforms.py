@@ -218,7 +218,7 @@ def page(outcomes: Mapping[str, Mapping[str, tuple[str, str]]]) -> str:
         "",
         "| transform | reported |",
         "|---|---|",
-        "| `sparsify(model, 0.1)` | convolutions made sparse, of all convolutions |",
+        "| `sparsify(model, 0.1)` | convolutions made sparse, of all that are not fully connected layers |",
         "| `densify` | layers of the sparse network that links were added to (`fit --densify.every`) |",
         "| `depth_multiplier(model, 0.5)` | multiply-accumulates (MACs) of the narrow network, in percent |",
         "| `convert(model)` | 3x3 convolutions replaced by SeqConv layers |",

@@ -1,13 +1,13 @@
-"""Paths of channels into the units of a network, and how many units differ by their paths.
+"""Paths of channels into the units of a network, and how many units differ by their connections.
 
-"The Power of Sparsity in Convolutional Neural Networks" (Changpinyo et al. 2017), section 4: a dense network equals
-prod(n_i!) others, whose hidden channels are permuted; in a sparse one, a channel is likely to have a tree of
-connections of its own.
+"The Power of Sparsity in Convolutional Neural Networks" (Changpinyo et al. 2017), section 4, Lemma 1: a dense network
+equals prod(n_i!) others, whose hidden channels are permuted; in a sparse one, most channels have connections of their
+own.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from math import lgamma, log
 
 import numpy as np
@@ -31,8 +31,9 @@ class LayerPaths:
         units: Number of its output channels.
         fan_in: Input channels that each of them reads.
         paths: Mean number of paths of channels from the image to a unit.
-        distinct: Number of different trees of connections down to the image among the units; 1 if all read the same.
-        log10_permutations: Decimal logarithm of the number of permutations of its units that permute equal trees only.
+        distinct: Number of different sets of input channels among the units; 1 if all read the same.
+        log10_permutations: Decimal logarithm of the number of permutations of units with the same inputs and the same
+            readers, which change no connection; log10(n!) for a hidden layer of n units between dense layers.
     """
 
     name: str
@@ -73,29 +74,37 @@ def _mask(layer: nn.Module) -> NDArray[np.bool_]:
 
 def _count(graph: ChannelGraph, masks: dict[str, NDArray[np.bool_]]) -> Iterator[LayerPaths]:
     paths: dict[str, NDArray[np.float64]] = {}
-    trees: dict[str, list[int]] = {}
-    numbers: dict[object, int] = {}  # of each tree
-    number = partial(_number, numbers)
+    several = {name: _times_fed(graph, name, mask.shape[1]) > 1 for name, mask in masks.items()}
     for name, mask in masks.items():
-        arriving = np.zeros(mask.shape[1])
-        sources: list[list[int]] = [[] for _ in range(mask.shape[1])]
+        arriving, fed = np.zeros(mask.shape[1]), _times_fed(graph, name, mask.shape[1]) > 0
         for producer, (channels, places) in graph.feeds[name].items():
             if producer in paths:
                 np.add.at(arriving, places, paths[producer][channels])
-                for channel, place in zip(channels.tolist(), places.tolist(), strict=True):
-                    sources[place].append(trees[producer][channel])
-        image = np.array([not found for found in sources])
-        arriving[image] = 1
-        inputs = [
-            number((name, place) if image[place] else tuple(sorted(found))) for place, found in enumerate(sources)
-        ]
-        paths[name] = mask @ arriving
-        trees[name] = [number((name, *sorted(inputs[place] for place in np.flatnonzero(row)))) for row in mask]
-        sizes = np.unique(trees[name], return_counts=True)[1]
-        permutations = sum(lgamma(size + 1) for size in sizes.tolist()) / log(10)
-        fan_in = int(mask[0].sum())
-        yield LayerPaths(name, len(mask), fan_in, float(paths[name].mean()), len(sizes), permutations)
+        paths[name] = mask.astype(np.float64) @ np.where(fed, arriving, 1.0)
+        inputs = [row.tobytes() for row in mask]
+        readers = _readers(graph, name, masks, several)
+        alike = Counter(zip(inputs, readers, strict=True)).values()
+        permutations = sum(lgamma(number + 1) for number in alike) / log(10)
+        mean = float(paths[name].mean())
+        yield LayerPaths(name, len(mask), int(mask[0].sum()), mean, len(set(inputs)), permutations)
 
 
-def _number(numbers: dict[object, int], tree: object) -> int:
-    return numbers.setdefault(tree, len(numbers))
+def _times_fed(graph: ChannelGraph, reader: str, inputs: int) -> NDArray[np.int64]:
+    """Number of channels of other layers that arrive at each input of a layer; 0 for those of the image."""
+    places = [places for _, places in graph.feeds[reader].values()]
+    return np.bincount(np.concatenate([*places, np.zeros(0, int)]), minlength=inputs)
+
+
+def _readers(
+    graph: ChannelGraph, producer: str, masks: dict[str, NDArray[np.bool_]], shared: dict[str, NDArray[np.bool_]]
+) -> list[tuple[object, ...]]:
+    """For each unit of a layer: the outputs of other layers that read it.
+
+    Units that reach the network's output, or are added to channels of other layers, are different from all others.
+    """
+    found: list[list[object]] = [["output", unit] if shown else [] for unit, shown in enumerate(graph.shown[producer])]
+    for reader in graph.readers_of(producer):
+        for channel, place in zip(*(values.tolist() for values in graph.feeds[reader][producer]), strict=True):
+            own = place if shared[reader][place] and masks[reader].shape[1] > 1 else None
+            found[channel].append((reader, masks[reader][:, place].tobytes(), own))
+    return [tuple(readers) for readers in found]
