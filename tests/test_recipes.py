@@ -34,7 +34,8 @@ FALLS = {
     "delugenet_cifar10": [149, 224],
 }
 SEGMENTATION = [path for path in RECIPES if "camvid" in path.stem]
-IMAGES = [path for path in RECIPES if path not in SEGMENTATION]
+SPARSITY = [path for path in RECIPES if path.stem in ("inception_imagenet", "vgg16n_imagenet")]
+IMAGES = [path for path in RECIPES if path not in [*SEGMENTATION, *SPARSITY]]
 
 
 def recipe(path: Path, folder: Path) -> FitConfig:
@@ -65,7 +66,7 @@ def test_the_header_is_correct(path: Path, tmp_path: Path):
         network = skipweave.create_model(
             config.model.name, **{"num_classes": classes, "in_chans": size[0], **config.model.args}
         )
-    side = config.data.crop
+    side = config.data.crop or config.data.image_size
     macs = profile(network, (size[0], side, side) if side else size).macs
     unit, word = (1e9, "billion") if macs >= 1e9 else (1e6, "million")
     digits = re.search(rf"([\d.]+) {word} multiply-adds", facts["Cost"])
@@ -102,6 +103,17 @@ def test_the_optimizer_is_that_of_the_papers(path: Path, tmp_path: Path):
     ]
     falls = [epoch for epoch in range(1, config.epochs) if factors[epoch] < factors[epoch - 1]]
     assert falls == FALLS.get(path.stem, [config.epochs // 2, round(0.75 * config.epochs)])
+
+
+@pytest.mark.parametrize("path", SPARSITY, ids=lambda path: path.stem)
+def test_the_optimizer_of_inception_and_vgg_is_tensorflows_rmsprop(path: Path, tmp_path: Path):
+    config = recipe(path, tmp_path)
+    first, clip = (0.045, 2.0) if "inception" in path.stem else (0.01, None)
+    options = dict(momentum=0.9, weight_decay=4e-5, clip_grad=clip, args={"alpha": 0.9, "eps": 1.0})
+    assert config.optim == OptimConfig("rmsproptf", first, **options)
+    factors = [config.schedule.factor(5004 * epoch, 100 * 5004, epoch) for epoch in range(6)]
+    assert factors == pytest.approx([1, 1, 0.94, 0.94, 0.94**2, 0.94**2])
+    assert (config.epochs, config.batch_size) == (100, 256)
 
 
 @pytest.mark.parametrize("path", SEGMENTATION, ids=lambda path: path.stem)

@@ -53,7 +53,10 @@ class ModelsOptions(Config):
 
 
 class ShowOptions(Config):
-    """Print cost and connections of a model. No memory is allocated for its weights.
+    """Print cost and connections of a model. No memory is allocated for its weights, unless it is sparse.
+
+    Of a sparse model (--args.sparsify) each sparse layer is listed: how many inputs its outputs read, how many paths
+    lead from the image to one of them on average, and how many of them differ by their paths.
 
     Attributes:
         model: A name that `skipweave models` lists.
@@ -62,7 +65,8 @@ class ShowOptions(Config):
         input_size: Channels, height and width of the images; the model's own by default.
         convention: Also print FLOPs as these papers count them.
         save: Path of a figure of the connections, saved as SAVE.png and SAVE.svg; in an existing directory, under the
-            model's name. Existing files are not overwritten.
+            model's name. Of the channels that sparse layers read, SAVE_channels.png and SAVE_channels.svg. Existing
+            files are not overwritten.
     """
 
     model: Text

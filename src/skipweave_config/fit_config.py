@@ -56,7 +56,7 @@ FREE_TO_CHANGE = (
 FREE_TO_EXTEND = ("epochs", "early_stopping.patience")
 
 # Optimizers whose state of a weight is of its shape, so that links can be added to it.
-_MOMENTS_PER_WEIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
+_MOMENTS_PER_WEIGHT = ("sgd", "momentum", "nesterov", "rmsprop", "rmsproptf", "adam", "adamw")
 
 #: Fields of the data that a run computes from the training images if they are not given.
 COMPUTED_FIELDS = ("range", "window", "mean", "std")
@@ -289,11 +289,9 @@ class FitConfig(Config):
     @field_validator("devices")
     @classmethod
     def _check_devices(cls, devices: int, info: ValidationInfo) -> int:
-        batch_size, densify = info.data.get("batch_size", 0), info.data.get("densify")
+        batch_size = info.data.get("batch_size", 0)
         if batch_size % devices:
             raise ValueError(f"should divide batch_size, which is {batch_size}")
-        if devices > 1 and densify and densify.every:
-            raise ValueError("should be 1 with densify, which adds links on one device only")
         return devices
 
 

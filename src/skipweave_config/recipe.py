@@ -206,7 +206,8 @@ class ScheduleConfig(Config):
         min_lr: Lowest learning rate; not of `step`.
         milestones: Of `step`: fractions of all steps at which the learning rate is multiplied by gamma.
         gamma: Multiplicative factor of the milestones, and of `plateau`.
-        decay: Of `step`: multiplicative factor of every epoch.
+        decay: Of `step`: multiplicative factor of every epoch, or of every `decay_epochs`.
+        decay_epochs: Of `step`: epochs after which the learning rate is multiplied by `decay`.
         power: Of `poly`: exponent of the remaining fraction of the steps.
         patience: Of `plateau`: epochs without improvement that change nothing.
     """
@@ -218,6 +219,7 @@ class ScheduleConfig(Config):
     milestones: Annotated[tuple[Annotated[Number, Field(gt=0, lt=1)], ...], AfterValidator(_ascending)] = (0.5, 0.75)
     gamma: Fraction = 0.1
     decay: Fraction = 1.0
+    decay_epochs: PositiveInteger = 1
     power: PositiveNumber = 0.9
     patience: NonNegativeInteger = 10
 
@@ -231,7 +233,7 @@ class ScheduleConfig(Config):
             epoch: Epoch of the step, counted from 0.
         """
         falls = sum(step >= math.ceil(round(milestone * steps, 6)) for milestone in self.milestones)
-        return self.gamma**falls * self.decay**epoch
+        return self.gamma**falls * self.decay ** (epoch // self.decay_epochs)
 
 
 LossName = Literal["cross_entropy", "dice", "focal", "dice+cross_entropy", "dice+focal"]
@@ -246,7 +248,8 @@ class LossConfig(Config):
             losses of their parts of a batch. Evaluation reports the cross-entropy.
         label_smoothing: Part of each label that is spread evenly over all classes, in training; not for segmentation.
         heads: Weights of auxiliary heads (`model.args.heads stages`): one half together, in equal parts (`halves`,
-            Log-DenseNet's paper) or by `sieve` (its released code); or zero (`last`).
+            Log-DenseNet's paper) or by `sieve` (its released code); or zero (`last`); or a number, the weight of each
+            beside 1 for the last head, such as 0.4 for Inception-V3 (`model.args.aux_logits true`).
         last_epochs: Final epochs trained with the last head only (Log-DenseNet, section 3.1: one).
         class_weights: Class weights: `none`; for classification `balanced`, by the inverse class frequency of the
             training split; for segmentation `median_frequency`, the median class frequency of the training split over
@@ -255,7 +258,7 @@ class LossConfig(Config):
 
     name: LossName = "cross_entropy"
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    heads: Literal["halves", "sieve", "last"] = "halves"
+    heads: Literal["halves", "sieve", "last"] | PositiveNumber = "halves"
     last_epochs: NonNegativeInteger = 0
     class_weights: Literal["none", "balanced", "median_frequency"] = "none"
 
@@ -321,11 +324,13 @@ class EarlyStoppingConfig(Config):
 
 
 class DensifyConfig(Config):
-    """Incremental densification of a network sparsified by `model.args.sparsify` (Changpinyo et al. 2017, section 3.2).
+    """Incremental densification of a network sparsified by `model.args.sparsify` (Changpinyo et al. 2017, 3.2.1).
+
+    New links are drawn and rounded as the first ones (`choice`, `rounding` and `multiple` of `sparsify`).
 
     Attributes:
         every: Steps between additions of links; 0 adds none.
-        densities: Density after each addition; by default links are doubled until the network is dense.
+        densities: Density after each addition; by default the links of each layer are doubled until it is dense.
         new: Initial weights of new links: `fresh` random ones (the paper's), or `zero`, which leaves the network's
             output unchanged and suits short phases better.
     """
@@ -351,10 +356,17 @@ class DensifyConfig(Config):
         >>> [DensifyConfig(every=10).density(0.3, step) for step in (0, 9, 10, 20, 90)]
         [0.3, 0.3, 0.6, 1.0, 1.0]
         """
-        additions = step // self.every if self.every else 0
+        additions = self.additions(step)
         if not additions:
             return start
         if self.densities:
             return max(start, self.densities[min(additions, len(self.densities)) - 1])
-        doubled = Exact(str(start)) * 2 ** min(additions, 64)
-        return float(min(doubled, Exact(1)))
+        return float(min(Exact(str(start)) * 2**additions, Exact(1)))
+
+    def additions(self, step: int) -> int:
+        """Additions of links up to a step of the run, counted from 0; at most 64, after which nothing changes.
+
+        >>> [DensifyConfig(every=10).additions(step) for step in (0, 9, 10, 20)]
+        [0, 0, 1, 2]
+        """
+        return min(step // self.every, 64) if self.every else 0

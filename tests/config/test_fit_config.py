@@ -90,7 +90,6 @@ def test_all_mistakes_are_reported_at_once():
             lambda: FitConfig(epochs=1, loss=LossConfig(last_epochs=2)),
             ("epochs", "1"),
         ),
-        (lambda: FitConfig(sparse(0.1), devices=2, densify=DensifyConfig(every=1)), ("devices", "2")),
         (lambda: FitConfig(densify=DensifyConfig(every=1)), ("densify", "every", "model.args.sparsify")),
         (lambda: FitConfig(sparse({"rule": "ceil"}), densify=DensifyConfig(every=1)), ("model.args.sparsify",)),
         (lambda: NetworkConfig("sparsenet40_12", densify=DensifyConfig(every=1)), ("model.args.sparsify",)),

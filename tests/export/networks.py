@@ -50,7 +50,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg, sparse and narrower": (
         "vgg16n", dict(widths=(4, 6, 8, 12, 16), hidden=(20,), depth_multiplier=0.5, sparsify=0.5)
     ),
-    "no batch norms": ("tutorial_cifar10", dict(widths=(4, 6), hidden=(8, 8))),
+    "no batch norms": ("tutorial_cifar10", dict(widths=(4, 6), hidden=(8, 8), norm_layer="none")),
     "timm's": ("test_resnet", {}),
     "fc_densenet": ("fc_densenet103", dict(units=(1, 2, 2, 2, 1), growth=4, stem_width=6)),
     "fc_logdensenet": ("fc_logdensenet103", dict(units=(1, 2, 1, 1, 1), growth=4)),

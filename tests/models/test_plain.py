@@ -25,7 +25,8 @@ def parameters(model: nn.Module) -> int:
 
 def test_mnist_network_of_the_tutorial() -> None:
     model = on_meta("tutorial_mnist")
-    assert parameters(model) == 1_663_370
+    assert parameters(model) == 1_663_978
+    assert parameters(on_meta("tutorial_mnist", norm_layer="none")) == 1_663_370
     assert convolution_weights(model.stem) + convolution_weights(model.stages) == 52_000
     assert convolution_weights(model.head) + model.head.fc.weight.numel() == 1_610_752
     counts = count(model, torch.empty(1, 1, 28, 28, device="meta"))
@@ -34,12 +35,13 @@ def test_mnist_network_of_the_tutorial() -> None:
         "convolution 7x7": 1_605_632,
         "linear": 5_120,
     }
-    assert parameters(on_meta("tutorial_mnist", hidden=[1024])) == 3_274_634
+    assert parameters(on_meta("tutorial_mnist", hidden=[1024], norm_layer="none")) == 3_274_634
 
 
 def test_cifar10_network_of_the_tutorial() -> None:
     model = on_meta("tutorial_cifar10")
-    assert parameters(model) == 1_068_298
+    assert parameters(model) == 1_069_002
+    assert parameters(on_meta("tutorial_cifar10", norm_layer="none")) == 1_068_298
     assert convolution_weights(model.stem) + convolution_weights(model.stages) == 107_200
     assert [tuple(layer.conv.weight.shape) for layer in model.head.hidden[2:]] == [(384, 64, 6, 6), (192, 384, 1, 1)]
     counts = count(model, torch.empty(1, 3, 24, 24, device="meta"))
@@ -56,7 +58,7 @@ def test_vgg16n() -> None:
 @pytest.mark.parametrize(("name", "side"), [("tutorial_mnist", 28), ("tutorial_cifar10", 24)])
 def test_hidden_layers_equal_linear_layers_at_the_size_of_the_paper(name: str, side: int) -> None:
     torch.manual_seed(0)
-    model = skipweave.create_model(name).double().eval()
+    model = skipweave.create_model(name, norm_layer="none").double().eval()
     with torch.no_grad():
         for value in model.parameters():
             value.normal_(std=0.05)

@@ -11,6 +11,7 @@ from torch import nn
 
 import skipweave
 from skipweave import topology
+from skipweave.ledger import rows
 from skipweave.models import arguments_of
 from skipweave.study.cost_matching import match_cost
 from skipweave.training.model_building import count_parameters
@@ -42,6 +43,9 @@ def test_studies_are_found():
         "thinning_cifar10",
         "thinning_mnist",
         "densify_mnist",
+        "thinning_inception",
+        "thinning_vgg16n",
+        "densify_inception",
         "seqresnet_digits",
         "seqresnet_cifar10",
         "windows_digits",
@@ -242,15 +246,33 @@ def test_narrow_and_sparse_networks_are_compared_in_pairs(name):
     assert dense == {}
     narrow = [args["depth_multiplier"] for args in others if "depth_multiplier" in args]
     sparse = [args["sparsify"] for args in others if "sparsify" in args]
-    assert min(sparse) == 0.01
+    densities = [given["density"] for given in sparse]
+    assert min(densities) == 0.01
     assert len(narrow) + len(sparse) == len(others)
     assert {given["rule"] for given in narrow} == {"ceil"}
-    assert [given["alpha"] for given in narrow] == [round(density**0.5, 4) for density in sparse]
+    assert 2 * [given["alpha"] for given in narrow] == [round(density**0.5, 4) for density in densities]
+    assert [given["choice"] for given in sparse] == ["uniform"] * len(narrow) + ["balanced"] * len(narrow)
 
 
-def test_densification_differs_from_dense_training_in_the_links_only():
-    networks = read(StudyConfig, STUDIES["densify_mnist"]).networks
-    assert {network.name for network in networks} == {"tutorial_mnist"}
+def test_the_densities_and_multipliers_of_inception_are_those_of_table_1():
+    networks = read(StudyConfig, STUDIES["thinning_inception"]).networks
+    printed = {
+        (row.overrides.get("depth_multiplier"), row.overrides.get("sparsify", {}).get("density"))
+        for row in rows("channel_sparsity")
+        if row.table == "Table 1" and row.model.endswith("inception_v3")
+    }
+    assert {
+        (network.args.get("depth_multiplier"), network.args.get("sparsify", {}).get("density")) for network in networks
+    } == printed
+    assert {network.args["sparsify"]["choice"] for network in networks if "sparsify" in network.args} == {"uniform"}
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("densify_mnist", "tutorial_mnist"), ("densify_inception", "inception_v3")]
+)
+def test_densification_differs_from_dense_training_in_the_links_only(name, model):
+    networks = read(StudyConfig, STUDIES[name]).networks
+    assert {network.name for network in networks} == {model}
     assert networks[0].args == {}
     for network in networks[1:]:
         assert network.args.keys() == {"sparsify"}

@@ -49,6 +49,8 @@ def test_loss_weights_by_epoch():
     assert [halves(epoch) for epoch in range(4)] == [(0.25, 0.25, 0.5)] * 3 + [(0, 0, 1)]
     assert LossWeights(LossConfig(heads="sieve"), 11, 4)(0) == sieve_loss_weights(11)
     assert LossWeights(LossConfig(heads="last"), 3, 4)(0) == (0, 0, 1)
+    assert LossWeights(LossConfig(heads=0.4, last_epochs=1), 3, 4)(2) == (0.4, 0.4, 1)
+    assert LossWeights(LossConfig(heads=0.4, last_epochs=1), 3, 4)(3) == (0, 0, 1)
     assert LossWeights(LossConfig(), 1, 4)(0) == (1,)
     assert LossWeights(LossConfig(last_epochs=1), 1, 4)(3) == (1,)
 

@@ -15,7 +15,7 @@ from skipweave.layers import ChannelSparseConv2d
 from skipweave.models import create_model
 from skipweave.topology import Link
 from skipweave.transforms import remove_links
-from skipweave.transforms.compression.densify import add_links, sparse_layers
+from skipweave.transforms.compression.densify import add_links, draw_links, sparse_layers
 from skipweave_config.errors import SkipweaveError
 from tests.errors import raises
 from tests.transforms.transforms import TRANSFORMS, shaken
@@ -249,14 +249,14 @@ def test_densify_rejects_bound_weights(attach: Callable[[nn.Module], Any], reaso
     model = sparse()
     attach(model)
     with pytest.raises(SkipweaveError, match=reason):
-        list(add_links(model, 0.5))
+        list(add_links(model, draw_links(model, {"0": 4, "1": 4})))
     assert {layer.fan_in for layer in sparse_layers(model).values()} == {2}
 
 
 def test_densify_keeps_gradient_hooks() -> None:
     counter, model = Counter(), sparse()
     model[0].weight.register_hook(lambda gradient: counter.count())
-    assert len(list(add_links(model, 0.5))) == 2
+    assert len(list(add_links(model, draw_links(model, {"0": 4, "1": 4})))) == 2
     model(torch.randn(1, 8, 2, 2)).sum().backward()
     assert counter.calls == 1
 

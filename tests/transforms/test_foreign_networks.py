@@ -434,7 +434,7 @@ def test_sparsify_leaves_no_dead_channel_behind_any_activation(activation: nn.Mo
                 x = x + step(self.act(x))
             return self.last(self.act(x)).mean((2, 3))
 
-    model = skipweave.sparsify(Sums(), 0.02, choice="uniform", seed=0, input_size=(3, 4, 4)).model
+    model = skipweave.sparsify(Sums(), 0.02, choice="uniform", fully_connected=True, seed=0, input_size=(3, 4, 4)).model
     read = {name: part.pattern.readers for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)}
     assert (sum(read.values()) > 0).all()
     assert (read["last"] > 0).all()

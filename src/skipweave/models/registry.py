@@ -12,6 +12,7 @@ from torch import nn
 
 from skipweave.models.classifier import ClassifierNet, StagedNet
 from skipweave.models.encoder_decoder import EncoderDecoder, encoder_statistics, is_encoder_decoder, parse
+from skipweave.models.inception import with_exit
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import misplaced_file, nearest
 from skipweave_config.published_weights import PUBLISHED
@@ -43,9 +44,9 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             f"timm.list_models() those of timm, and ours after `import skipweave`{misplaced_file(name)}"
         )
     if not overrides.get("pretrained"):
-        return build(name, **overrides)
+        return with_exit(build(name, **overrides))
     try:
-        return build(name, **overrides)
+        return with_exit(build(name, **overrides))
     except SkipweaveError:
         raise
     except Exception as error:  # the hub's client, the network and torch raise various exceptions

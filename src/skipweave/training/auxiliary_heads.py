@@ -30,12 +30,18 @@ class AllHeads(nn.Module):
         return all_heads(self.network, x.contiguous(memory_format=self.memory_format))
 
 
+def _weights(loss: LossConfig, heads: int) -> Sequence[float]:
+    if isinstance(loss.heads, str) and loss.heads != "last":
+        return _WEIGHTS[loss.heads](heads)
+    return (*[0.0 if loss.heads == "last" else loss.heads] * (heads - 1), 1.0)
+
+
 class LossWeights:
     """The weight of each head's loss, by epoch."""
 
     def __init__(self, loss: LossConfig, heads: int, epochs: int) -> None:
         self._last_only = (0.0,) * (heads - 1) + (1.0,)
-        self._usual = self._last_only if loss.heads == "last" else _WEIGHTS[loss.heads](heads)
+        self._usual = _weights(loss, heads)
         self._usual_epochs = epochs - loss.last_epochs
 
     def __call__(self, epoch: int) -> Sequence[float]:

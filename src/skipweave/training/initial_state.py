@@ -41,6 +41,7 @@ def first_state(
     if config.start or config.model.pretrained:
         tensors, note = starting_weights(config, description, learner.network)
         learner.network.load_state_dict(tensors)
+        learner.set_up_again()
     elif hasattr(learner.network, "initialize_from_images"):
         learner.network.initialize_from_images(_images(config, data))  # type: ignore[operator]
     return RunState(learner.task.metrics()), note

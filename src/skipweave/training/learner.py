@@ -1,5 +1,6 @@
 """A network and its optimizer on their device: the training step, and their state in a checkpoint."""
 
+import gc
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
@@ -77,9 +78,9 @@ class Learner:
             ModelEmaV3(self.network, config.ema.decay, use_warmup=config.ema.warmup) if config.ema.decay else None
         )
         self.compile = config.compile
-        heads = AllHeads(self.network)
-        compile_heads(heads, self.compile)
-        self.heads, self._stepper = fabric.setup(heads, self.optimizer)
+        self._all_heads = AllHeads(self.network)
+        compile_heads(self._all_heads, self.compile)
+        self.heads, self._stepper = fabric.setup(self._all_heads, self.optimizer)
         self._ema_heads = fabric.setup_module(AllHeads(self.ema.module)) if self.ema else None
 
     @property
@@ -96,7 +97,19 @@ class Learner:
         """Add links if the config densifies the network before this step of the run, counted from 0."""
         self._step = step
         if self._densifier:
-            self.density = self._densifier.prepare(self.network, self.optimizer, step)
+            self.density = self._densifier.density(step)
+            if self._densifier.prepare(self.network, self.optimizer, step, self.fabric):
+                self.set_up_again()
+
+    def set_up_again(self) -> None:
+        """Set up a network whose weights were resized for several processes, which average gradients of fixed sizes.
+
+        The first process's weights, also those of new links, are copied to the others.
+        """
+        if self.fabric.world_size > 1:
+            del self.heads
+            gc.collect()  # the old wrapper's hooks
+            self.heads = self.fabric.setup_module(self._all_heads)
 
     def start_epoch(self, epoch: int = 0) -> None:
         """Set training mode, except for what is frozen, and how to change images in this epoch, counted from 0.
@@ -200,7 +213,7 @@ class Learner:
         Raises:
             SkipweaveError: The file is of another network, or damaged.
         """
-        match_fan_ins(self.network, without_prefix(saved.shapes, NETWORK))
+        resized = match_fan_ins(self.network, without_prefix(saved.shapes, NETWORK))
         self._expect(saved, NETWORK)
         if self.ema:
             self._expect(saved, EMA)
@@ -215,6 +228,8 @@ class Learner:
             self.fabric.strategy.precision.load_state_dict(saved.info["precision"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SkipweaveError(f"the optimizer's state in {saved.path} does not fit the config ({error})") from error
+        if resized:
+            self.set_up_again()
 
     def load_weights(self, saved: Saved) -> None:
         """Load the tensors of a network only, into the one in training and its average.
@@ -222,9 +237,11 @@ class Learner:
         Raises:
             SkipweaveError: The file is of another network, or damaged.
         """
-        match_fan_ins(self.network, saved.shapes)
+        resized = match_fan_ins(self.network, saved.shapes)
         self._expect(saved, "")
         self.network.load_state_dict(saved.tensors())
+        if resized:
+            self.set_up_again()
         if self.ema:
             self.ema.set(self.network)
 

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 import torch
 from rich.table import Table
+from torch import nn
 
+from skipweave.analysis.channel_paths import channel_paths
 from skipweave.analysis.profile import Profile, profile
+from skipweave.layers import ChannelSparseConv2d
 from skipweave.models import create_model
+from skipweave.plotting.channel_patterns import plot_channel_patterns
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import figure_paths, save_figure
+from skipweave.tracing.example_inputs import InputSize
 from skipweave.transforms import build_compressed
 from skipweave_cli.options import ShowOptions
 from skipweave_cli.output_files import make_room
@@ -24,19 +30,39 @@ def show(options: ShowOptions) -> None:
     """
     name, save = options.model, options.save
     prefix = save / name if save is not None and save.is_dir() else save
+    sparse = bool(options.args.get("sparsify"))
     if prefix is not None:
-        make_room(figure_paths(prefix))
-    with torch.device("meta"):
+        make_room(path for each in (prefix, _channels(prefix))[: 1 + sparse] for path in figure_paths(each))
+    with torch.device("cpu" if sparse else "meta"):  # patterns are indices, which the meta device does not hold
         network = build_compressed(partial(create_model, name), options.args)
     title = " ".join([name, *(f"{key}={value}" for key, value in options.args.items())])
     measured = profile(network, options.input_size)
     print_table(_costs(title, measured, options.convention))
     if measured.topologies:
         print_table(_stages(measured))
+    if sparse:
+        print_table(_sparse_layers(network, options.input_size))
     if prefix is not None:
-        picture = plot_connections(measured.topologies, title)
-        for path in save_figure(picture, prefix):
-            say(f"saved {path}")
+        pictures = {_channels(prefix): plot_channel_patterns(network, title)} if sparse else {}
+        if measured.topologies or not sparse:
+            pictures[prefix] = plot_connections(measured.topologies, title)
+        for place, picture in pictures.items():
+            for path in save_figure(picture, place):
+                say(f"saved {path}")
+
+
+def _channels(prefix: Path) -> Path:
+    return prefix.with_name(f"{prefix.name}_channels")
+
+
+def _sparse_layers(network: nn.Module, input_size: InputSize | None) -> Table:
+    """Fan-ins and paths of the sparse layers, as in section 4 of the paper on channel sparsity."""
+    numbers = ("reads", "units", "paths per unit", "different units")
+    table = new_table("sparse layer", *numbers, right=numbers)
+    for layer in channel_paths(network, input_size):
+        if isinstance(network.get_submodule(layer.name), ChannelSparseConv2d):
+            table.add_row(layer.name, str(layer.fan_in), str(layer.units), f"{layer.paths:.4g}", str(layer.distinct))
+    return table
 
 
 def _costs(title: str, measured: Profile, conventions: Iterable[str]) -> Table:

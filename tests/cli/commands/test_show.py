@@ -30,9 +30,25 @@ def test_show_takes_overrides_and_an_input_size(capsys):
 
 
 def test_show_compresses_networks(capsys):
-    assert main(["show", "tutorial_mnist", "--args.depth_multiplier", "0.5", "--args.sparsify", "0.1"]) == 0
+    asked = '{"density": 0.1, "fully_connected": true}'
+    assert main(["show", "tutorial_mnist", "--args.depth_multiplier", "0.5", "--args.sparsify", asked]) == 0
     printed = lines(capsys)
-    assert any(line.startswith("parameters") and "55,050" in line for line in printed)
+    assert any(line.startswith("parameters") and "55,354" in line for line in printed)
+
+
+def test_show_draws_and_counts_the_channels_of_sparse_layers(capsys, tmp_path):
+    words = [
+        "--args.sparsify",
+        '{"density": 0.1, "seed": 0}',
+        "--args.widths",
+        "[8, 20]",
+        "--save",
+        str(tmp_path / "net"),
+    ]
+    assert main(["show", "tutorial_mnist", *words]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"net_channels.png", "net_channels.svg"}
+    row = next(line.split() for line in lines(capsys) if line.startswith("stages.1.layers.0.conv"))
+    assert row == ["stages.1.layers.0.conv", "1", "20", "1", "8"]
 
 
 def test_show_saves_pictures(capsys, tmp_path):

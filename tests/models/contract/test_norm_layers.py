@@ -216,10 +216,15 @@ def test_converted_layers_have_the_given_norm() -> None:
 
 
 @pytest.mark.parametrize("name", ["tutorial_mnist", "tutorial_cifar10"])
-def test_networks_without_norms_raise(name: str) -> None:
-    skipweave.create_model(name, norm_layer="batch")
-    with raises("norm_layer", "'group'", "architecture", repr(name.partition("_")[2])):
-        skipweave.create_model(name, norm_layer="group")
+def test_networks_of_the_tutorials_have_norms_or_biases(name: str) -> None:
+    """A norm has a weight and a bias per channel, where the tutorial has a bias; the classifier has no norm."""
+    with torch.device("meta"):
+        kinds = {norm: skipweave.create_model(name, norm_layer=norm) for norm in ("batch", "group", "none")}
+    widths = sum(part.out_channels for part in kinds["none"].modules() if isinstance(part, nn.Conv2d))
+    parameters = {norm: sum(p.numel() for p in model.parameters()) for norm, model in kinds.items()}
+    assert parameters["batch"] == parameters["group"] == parameters["none"] + widths
+    norms = [sum(isinstance(part, nn.BatchNorm2d) for part in model.modules()) for model in kinds.values()]
+    assert norms == [sum(isinstance(part, nn.Conv2d) for part in kinds["none"].modules()), 0, 0]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -139,7 +139,7 @@ def configuration(make_tiny: Callable[..., FitConfig], masks: FitConfig) -> Call
     def make(kind: str, output: Path, workers: int = 0, devices: int = 1) -> FitConfig:
         config = masks if kind == "masks" else make_tiny(output)
         if kind == "links":
-            args = {"units": 1, "growth": 8, "drop_rate": 0.2, "sparsify": {"density": 0.1}}
+            args = {"units": 1, "growth": 8, "drop_rate": 0.2, "sparsify": {"density": 0.1, "choice": "uniform"}}
             config = replace(config, model=ModelConfig("sparsenet40_24", args), densify=DensifyConfig(every=5))
         if kind == "labels":
             balanced = replace(config.data, sampling="balanced")
@@ -178,7 +178,7 @@ CELLS = [
     for kind in MOMENTS
     for moment in ("step", "epoch", "evaluation")
     for workers in (0, 4)
-    for devices in ((1,) if kind == "links" else (1, 2))
+    for devices in (1, 2)
 ]
 QUICK = [("masks", "evaluation", 4, 1), ("labels", "step", 0, 2)]
 

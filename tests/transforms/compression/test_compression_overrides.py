@@ -26,9 +26,11 @@ def test_numbers_and_mappings() -> None:
     narrow = [(32, 3, 5, 5), (32, 32, 5, 5), (192, 32, 6, 6), (96, 192, 1, 1)]
     assert shapes(depth_multiplier=0.5) == narrow
     assert shapes(depth_multiplier=dict(alpha=0.5, rule="ceil")) == narrow
-    assert shapes(sparsify=0.1) == [(64, 3, 5, 5), (64, 7, 5, 5), (384, 7, 6, 6), (192, 39, 1, 1)]
+    assert shapes(sparsify=0.1) == [(64, 3, 5, 5), (64, 7, 5, 5), (384, 64, 6, 6), (192, 384, 1, 1)]
+    everywhere = dict(density=0.1, fully_connected=True)
+    assert shapes(sparsify=everywhere) == [(64, 3, 5, 5), (64, 7, 5, 5), (384, 7, 6, 6), (192, 39, 1, 1)]
     assert shapes(sparsify=dict(density=0.1, keep=["head.*"]))[:2] == [(64, 1, 5, 5), (64, 7, 5, 5)]
-    assert shapes(depth_multiplier=0.5, sparsify=0.1)[1:] == [(32, 4, 5, 5), (192, 4, 6, 6), (96, 20, 1, 1)]
+    assert shapes(depth_multiplier=0.5, sparsify=everywhere)[1:] == [(32, 4, 5, 5), (192, 4, 6, 6), (96, 20, 1, 1)]
 
 
 def test_other_numbers_of_input_channels() -> None:

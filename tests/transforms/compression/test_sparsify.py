@@ -17,6 +17,7 @@ from skipweave.layers import ChannelSparseConv2d
 from skipweave.tracing.channel_graph import channel_graph
 from skipweave.tracing.replicas import trials_of
 from skipweave.transforms import depth_multiplier, sparsify
+from skipweave.transforms.compression.fully_connected import fully_connected_layers
 from skipweave.transforms.compression.path_rule import unread
 from tests.errors import raises
 
@@ -221,14 +222,14 @@ def test_other_patterns(pattern: str) -> None:
 )
 def test_fan_ins_are_multiples(arguments: dict[str, Any], fan_ins: list[int]) -> None:
     model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 200, 1), nn.Conv2d(200, 256, 1), nn.Conv2d(256, 256, 1))
-    sparse = sparsify(model, 0.1, path_rule=False, input_size=(3, 4, 4), **arguments).model
+    sparse = sparsify(model, 0.1, path_rule=False, fully_connected=True, input_size=(3, 4, 4), **arguments).model
     assert [layer.fan_in for layer in sparse[1:]] == fan_ins
 
 
 @pytest.mark.parametrize("limit", [None, 64, 16, 5, 1])
 def test_blocks_are_as_large_as_inputs_and_the_limit_permit(limit: int | None) -> None:
     model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 40, 1), nn.Conv2d(40, 640, 1), nn.Conv2d(640, 640, 1))
-    sparse = sparsify(model, 0.1, pattern="block", block=limit, input_size=(3, 4, 4)).model
+    sparse = sparsify(model, 0.1, pattern="block", block=limit, fully_connected=True, input_size=(3, 4, 4)).model
     assert [layer.block for layer in sparse[1:]] == [
         max(size for size in range(1, (limit or 640) + 1) if not out % size and out // size * fan_in >= reads)
         for out, reads, fan_in in ((40, 64, 16), (640, 40, 16), (640, 640, 64))
@@ -237,7 +238,7 @@ def test_blocks_are_as_large_as_inputs_and_the_limit_permit(limit: int | None) -
 
 def test_fan_in_grows_where_channels_would_have_no_reader() -> None:
     model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 4, 1))
-    result = sparsify(model, 0.01, input_size=(3, 4, 4))
+    result = sparsify(model, 0.01, fully_connected=True, input_size=(3, 4, 4))
     assert result.layers[1].change == "reads 16 of 64, 15 more than requested, so that every channel is read"
     assert result.model[1].pattern.readers.tolist() == [1] * 64
 
@@ -248,6 +249,99 @@ def test_layers_run_only_in_training_are_kept() -> None:
         result = sparsify(model, 0.1, input_size=(3, 64, 64))
     aux = [layer for layer in result.layers if layer.name.startswith("aux")]
     assert {layer.change for layer in aux if layer.kind != "linear"} == {"it runs only in training"}
+
+
+class Fcn(nn.Module):
+    """LeNet with its fully connected layers as convolutions, and an attention by pooled channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 5)
+        self.wide = nn.Conv2d(6, 16, 5)
+        self.squeeze = nn.Conv2d(16, 4, 1)
+        self.excite = nn.Conv2d(4, 16, 1)
+        self.hidden = nn.Conv2d(16, 120, 5)
+        self.last = nn.Conv2d(120, 84, 1)
+        self.classifier = nn.Conv2d(84, 10, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(self.stem(x).relu(), 2)
+        x = nn.functional.max_pool2d(self.wide(x).relu(), 2)
+        x = x * self.excite(self.squeeze(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return self.classifier(self.last(self.hidden(x).relu()).relu()).mean((2, 3))
+
+
+def test_fully_connected_layers_in_convolution_form_are_kept_and_counted_apart() -> None:
+    result = sparsify(Fcn(), 0.5, input_size=(1, 32, 32))
+    changes = {layer.name: layer.change for layer in result.layers}
+    hidden = "a fully connected layer in convolution form"
+    assert changes == {
+        "stem": "the first convolution",
+        "wide": "reads 3 of 6",
+        "squeeze": hidden,
+        "excite": hidden,
+        "hidden": hidden,
+        "last": hidden,
+        "classifier": "the classifier, in convolution form",
+    }
+    assert result.convolution_weights == (150 + 2400, 150 + 1200)
+    assert result.fully_connected_weights == (64 + 64 + 48_000 + 10_080 + 840,) * 2
+    assert result.convolution_macs[0] == 150 * 28**2 + 2400 * 10**2
+    assert result.fully_connected_macs == result.fully_connected_weights
+    sparse = sparsify(Fcn(), 0.5, fully_connected=True, input_size=(1, 32, 32))
+    assert sparse.fully_connected_weights[1] == result.fully_connected_weights[1] // 2
+    assert sparse.convolution_weights == result.convolution_weights
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "expected"),
+    [
+        (lambda: torchvision.models.squeezenet1_1(), (3, 64, 64), ["classifier.1"]),
+        (lambda: timm.create_model("resnetv2_50x1_bit", num_classes=10), (3, 64, 64), ["head.fc"]),
+        (lambda: timm.create_model("resnet10t", num_classes=0), (3, 32, 32), []),
+        (lambda: timm.create_model("resnet26", num_classes=10), (3, 32, 32), []),
+        (inception, (3, 75, 75), []),
+        (lambda: skipweave.create_model("vgg16n"), (3, 224, 224), []),
+        (lambda: skipweave.create_model("tutorial_cifar10"), (3, 50, 50), ["head.hidden.2.conv", "head.hidden.3.conv"]),
+    ],
+)
+def test_classifiers_and_hidden_layers_of_known_networks(
+    make: Callable[[], nn.Module], size: tuple[int, ...], expected: list[str]
+) -> None:
+    """Also where maps of convolutions have one position, because images are small."""
+    with torch.device("meta"):
+        model = make()
+    trials = trials_of(model, size)
+    assert sorted(fully_connected_layers(model, trials)) == expected
+
+
+@pytest.mark.parametrize(
+    ("density", "filters", "fan_in", "hidden"),
+    [(0.3, 18, 10, 20), (0.1, 11, 4, 7), (0.01, 4, 1, 1), (0.001, 2, 1, 1)],
+)
+def test_the_papers_rule_for_layers_of_one_filter(density: float, filters: int, fan_in: int, hidden: int) -> None:
+    """Of 32 filters of one channel, ceil(sqrt(density) 32) remain; other layers read density of their full width."""
+    model = skipweave.create_model("tutorial_mnist")
+    result = sparsify(model, density, choice="uniform", one_filter="sqrt", fully_connected=True, path_rule=False)
+    weights = {layer.name: layer.weights[1] for layer in result.layers}
+    assert weights["stem.conv"] == 25 * filters
+    assert weights["stages.1.layers.0.conv"] == 25 * 64 * fan_in
+    assert weights["head.hidden.2.conv"] == 49 * 512 * hidden
+    assert result.parameters[1] == sum(weights.values()) + 10 + 2 * (filters + 64 + 512)
+    images = torch.randn(4, 1, 28, 28)
+    result.model(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in result.model.parameters())
+
+
+def test_layers_of_one_output_read_the_root_of_the_density() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 100, 1), nn.Conv2d(100, 1, 3), nn.Conv2d(1, 50, 3, bias=False))
+    options = dict(density=0.04, path_rule=False, input_size=(3, 8, 8))
+    assert sparsify(model, **options).model[1].fan_in == 4
+    result = sparsify(model, one_filter="sqrt", **options)
+    assert result.model[1].fan_in == 20
+    assert result.model[2].out_channels == 50  # computes the output, whose size stays
+    kept = sparsify(Fcn(), 0.1, one_filter="sqrt", keep=["stem"], input_size=(1, 32, 32))
+    assert kept.model.stem.out_channels == 6
 
 
 def test_hybrid_of_the_paper() -> None:
@@ -289,6 +383,8 @@ def test_sparse_networks_are_rejected() -> None:
         (dict(density=0), ("density", 0)),
         (dict(density=1.5), ("density", 1.5)),
         (dict(rounding="floor"), ("rounding", "'floor'")),
+        (dict(one_filter="root"), ("one_filter", "'root'")),
+        (dict(one_filter="sqrt", carry_weights=True), ("one_filter", "carry_weights")),
         (dict(multiple=0), ("multiple", 0)),
         (dict(multiple=2.5), ("multiple", 2.5)),
         (dict(pattern="block", block=0), ("block", 0)),

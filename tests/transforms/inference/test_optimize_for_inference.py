@@ -60,7 +60,7 @@ OURS: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
         dict(units=(2, 3), growth=4, widths=(8, 12), strides=(4, 8), stem_widths=(4, 8)),
         (9, 0),
     ),
-    "no batch norms": ("tutorial_cifar10", dict(widths=(4, 6), hidden=(8, 8)), (0, 0)),
+    "no batch norms": ("tutorial_cifar10", dict(widths=(4, 6), hidden=(8, 8), norm_layer="none"), (0, 0)),
     "fc_densenet": ("fc_densenet103", dict(units=(1, 2, 2, 2, 1), growth=4, stem_width=6), (13, 0)),
     "fc_logdensenet": ("fc_logdensenet103", dict(units=(1, 2, 3, 2, 1), growth=4), (22, 0)),
 }

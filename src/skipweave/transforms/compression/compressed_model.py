@@ -1,6 +1,6 @@
 """`CompressedModel`: a compressed network with its layers' costs before and after."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ class CompressedLayer:
 
     Attributes:
         name: Name in the network.
-        kind: "convolution 3x3" or "linear".
+        kind: "convolution 3x3", "fully connected 7x7" (a classifier or hidden layer in convolution form) or "linear".
         weights: Number of weights, without biases.
         macs: Multiply-accumulates per image.
         change: What was changed, or why nothing was.
@@ -59,14 +59,24 @@ class CompressedModel:
         return _sum(layer.macs for layer in self.convolutions)
 
     @property
+    def fully_connected_weights(self) -> tuple[int, int]:
+        """Weights of all linear layers, and of those in convolution form, before and after."""
+        return _sum(layer.weights for layer in self.layers if layer not in self.convolutions)
+
+    @property
+    def fully_connected_macs(self) -> tuple[int, int]:
+        """Multiply-accumulates of these layers per image, before and after."""
+        return _sum(layer.macs for layer in self.layers if layer not in self.convolutions)
+
+    @property
     def macs(self) -> tuple[int, int]:
         """Multiply-accumulates of convolutions and linear layers per image, before and after."""
         return _sum(layer.macs for layer in self.layers)
 
     @property
     def convolutions(self) -> tuple[CompressedLayer, ...]:
-        """The convolutions among the layers."""
-        return tuple(layer for layer in self.layers if layer.kind != "linear")
+        """The convolutions among the layers, without fully connected layers in convolution form."""
+        return tuple(layer for layer in self.layers if layer.kind.startswith("convolution"))
 
     def __str__(self) -> str:
         """Format the layers as a table with totals."""
@@ -78,10 +88,10 @@ class CompressedModel:
         sums = [
             ("convolutions", "", *_figures(self.convolution_weights), *_figures(self.convolution_macs), ""),
             (
-                "and linear layers",
+                "fully connected layers",
                 "",
-                *_figures(_sum(layer.weights for layer in self.layers)),
-                *_figures(self.macs),
+                *_figures(self.fully_connected_weights),
+                *_figures(self.fully_connected_macs),
                 "",
             ),
             ("normalizations", "", *_figures(self.norms), "", "", ""),
@@ -90,13 +100,20 @@ class CompressedModel:
         return _table([head, *body, *sums], left=(0, 1, 6))
 
 
-def compare(before: nn.Module, after: nn.Module, changes: Mapping[str, str], trials: Trials) -> CompressedModel:
-    """Compare a network before and after compression."""
+def compare(
+    before: nn.Module,
+    after: nn.Module,
+    changes: Mapping[str, str],
+    trials: Trials,
+    fully_connected: Collection[str] = (),
+) -> CompressedModel:
+    """Compare a network before and after compression; fully connected layers in convolution form are named."""
     layers = []
     for name, positions in output_positions(before, trials).items():
         old, new = before.get_submodule(name), after.get_submodule(name)
         weights = _weights(old), _weights(new)
-        kind = "convolution " + "x".join(map(str, old.kernel_size)) if isinstance(old, _ConvNd) else "linear"
+        word = "fully connected " if name in fully_connected else "convolution "
+        kind = word + "x".join(map(str, old.kernel_size)) if isinstance(old, _ConvNd) else "linear"
         macs = weights[0] * positions, weights[1] * positions
         layers.append(CompressedLayer(name, kind, weights, macs, changes.get(name, "")))
     parameters = count_parameters(before), count_parameters(after)

@@ -16,6 +16,7 @@ from skipweave.tracing.replicas import Trials, run, runs, shape_replica, trials_
 from skipweave.transforms.attachments import attached, own_tensors
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers, require_same_operations
+from skipweave.transforms.compression.fully_connected import fully_connected_layers
 from skipweave.transforms.compression.layer_widths import Widths, draw, input_width, resizable, resize
 from skipweave.transforms.verification import Reference
 from skipweave_config.errors import SkipweaveError
@@ -71,10 +72,12 @@ def depth_multiplier(
     reference = Reference(model, trials, values=False)
     factor = Fraction(str(alpha))  # exactly 0.1, not the nearest binary number
 
-    def scaled(width: int) -> int:
+    def scaled(_: str, width: int) -> int:
         return RULES[rule](factor * width) if factor > 1 else min(width, RULES[rule](factor * width))
 
-    narrow, widths = with_widths(model, trials, scaled, fixed_width_layers(model, trials))
+    widths = new_widths(model, trials, scaled, fixed_width_layers(model, trials))
+    narrow = copied(model)
+    resize_all(narrow, widths)
     reference.require(narrow, "the narrow network", "A size is fixed outside its layers: make it depend on the input.")
     if trials.device == "meta":  # elsewhere operations may depend on values
         require_same_operations(model, narrow, trials)
@@ -83,7 +86,8 @@ def depth_multiplier(
         for name, part in model.named_modules()
         if isinstance(part, PRODUCERS)
     }
-    return compare(model, narrow, changes, trials)
+    dense = fully_connected_layers(model, trials)
+    return compare(model, narrow, changes, trials, dense)
 
 
 def check_factor(alpha: float, rule: str = "floor8", **_: object) -> None:
@@ -98,35 +102,8 @@ def check_factor(alpha: float, rule: str = "floor8", **_: object) -> None:
         raise SkipweaveError(f"rule is {rule!r}: expected one of {', '.join(RULES)}")
 
 
-def with_widths(
-    model: nn.Module, trials: Trials, scaled: Callable[[int], int], fixed: Collection[str]
-) -> tuple[nn.Module, dict[str, Widths]]:
-    """Copy a network and give its layers other widths and initial weights.
-
-    Args:
-        model: The network; its modules have to pass `check_resizable`.
-        trials: Inputs to run it with.
-        scaled: Returns the new width of a layer, given its width.
-        fixed: Names of the layers that keep their width (`fixed_width_layers`).
-
-    Returns:
-        The copy, and the widths of its layers by name.
-
-    Raises:
-        SkipweaveError: A layer cannot have its new width.
-    """
-    widths = _widths(model, trials, scaled, fixed)
-    resized = copied(model)
-    for name, width in widths.items():
-        part = resized.get_submodule(name)
-        resize(part, name, width)
-        draw(part)
-    _update_classifier(resized)
-    return resized, widths
-
-
 def check_resizable(model: nn.Module) -> None:
-    """Check that `depth_multiplier` can change the widths of all modules.
+    """Check that the widths of all modules can be changed.
 
     Raises:
         SkipweaveError: A module has parameters of unknown width, or a layer cannot be replaced.
@@ -148,10 +125,29 @@ def check_resizable(model: nn.Module) -> None:
             )
 
 
-def _widths(
-    model: nn.Module, trials: Trials, scaled: Callable[[int], int], fixed: Collection[str]
+def resize_all(model: nn.Module, widths: Mapping[str, Widths]) -> None:
+    """Give layers of a network other widths in place, and initialize them."""
+    for name, width in widths.items():
+        part = model.get_submodule(name)
+        resize(part, name, width)
+        draw(part)
+    _update_classifier(model)
+
+
+def new_widths(
+    model: nn.Module, trials: Trials, scaled: Callable[[str, int], int], fixed: Collection[str]
 ) -> dict[str, Widths]:
-    """Widths of every layer, by name, determined by resizing the layers of a replica while it runs."""
+    """Widths of every layer, by name, determined by resizing the layers of a replica while it runs.
+
+    Args:
+        model: The network; its modules have to pass `check_resizable`.
+        trials: Inputs to run it with.
+        scaled: New width of a layer, given its name and width.
+        fixed: Names of the layers that keep their width (`fixed_width_layers`).
+
+    Raises:
+        SkipweaveError: A layer cannot have its new width.
+    """
     twin = shape_replica(trials, model)
     found: dict[str, Widths] = {}
 
@@ -179,7 +175,7 @@ def _widths(
     return found
 
 
-def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[int], int], *, keep: bool) -> Widths:
+def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[str, int], int], *, keep: bool) -> Widths:
     if not inputs:
         raise SkipweaveError(f"cannot make {name} narrower: it would have no input channels")
     if not isinstance(part, PRODUCERS):
@@ -192,7 +188,7 @@ def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[int],
         return Widths(inputs, width)
     groups = 1 if isinstance(part, nn.Linear) else part.groups
     assert isinstance(groups, int)
-    return Widths(inputs, max(groups, scaled(width) // groups * groups))
+    return Widths(inputs, max(groups, scaled(name, width) // groups * groups))
 
 
 def _update_classifier(model: nn.Module) -> None:

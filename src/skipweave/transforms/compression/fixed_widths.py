@@ -33,14 +33,14 @@ def fixed_width_layers(model: nn.Module, trials: Trials) -> set[str]:
             raise SkipweaveError(
                 f"cannot make {min(flow.shared)} narrower: its weight is used by more than the layer itself"
             )
-        producers = _producers(flow)
+        producers = last_modules(flow)
         kept.update(*(producers.get(value, frozenset()) for value in flow.shown))
         together |= {producers[step.makes[0]] for step in flow.steps if step.pointwise and len(step.reads) > 1}
     return _grown(kept, together)
 
 
-def _producers(flow: Flow) -> dict[int, frozenset[str]]:
-    """Layers from which each value is computed without another layer in between."""
+def last_modules(flow: Flow) -> dict[int, frozenset[str]]:
+    """Modules from which each value is computed without another of the flow's modules in between."""
     found: dict[int, frozenset[str]] = {}
     for step in flow.steps:
         before = frozenset[str]().union(*(found.get(value, frozenset()) for value in step.reads))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from skipweave.tracing.replicas import Trials, trials_of
 from skipweave.tracing.unsupported_networks import check_supported
 from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors, replace_modules
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
+from skipweave.transforms.compression.depth_multiplier import check_resizable, new_widths, resize_all
+from skipweave.transforms.compression.fixed_widths import fixed_width_layers
+from skipweave.transforms.compression.fully_connected import fully_connected_layers
 from skipweave.transforms.compression.path_rule import apply_path_rule
 from skipweave.transforms.verification import Reference
 from skipweave_config.errors import SkipweaveError
@@ -33,6 +36,8 @@ ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
     "above": lambda exact: math.floor(exact) + 1,
 }
 """Rounding of density times input channels: up, or to the next larger integer, which reproduces Table 1 best."""
+
+OneFilter = Literal["keep", "sqrt"]
 
 #: Fan-ins of blocks are multiples of this number (docs/performance.md).
 BLOCK_MULTIPLE = 16
@@ -48,6 +53,8 @@ def sparsify(
     rounding: str = "ceil",
     multiple: int | None = None,
     path_rule: bool = True,
+    fully_connected: bool = False,
+    one_filter: OneFilter = "keep",
     seed: int | None = None,
     keep: Sequence[str] | None = None,
     carry_weights: bool = False,
@@ -57,10 +64,11 @@ def sparsify(
     """Replace the convolutions of a network by channel-sparse ones (Changpinyo et al. 2017, section 3).
 
     Convolutions become `skipweave.layers.ChannelSparseConv2d`, in which each output reads few input channels, drawn at
-    random once. Linear layers, depthwise and grouped convolutions, subclasses of `Conv2d`, convolutions that run only
-    in training, and those named by `keep` are kept. Every channel has a reader, so that every link lies on a path from
-    the image to the output (the paper's path rule): links to unread channels replace others, which keeps all fan-ins.
-    Only layers with too few links for their input channels get additional ones, which the report lists.
+    random once. Linear layers, classifiers and fully connected layers in convolution form, depthwise and grouped
+    convolutions, subclasses of `Conv2d`, convolutions that run only in training, and those named by `keep` are kept.
+    Every channel has a reader, so that every link lies on a path from the image to the output (the paper's path rule):
+    links to unread channels replace others, which keeps all fan-ins. Only layers with too few links for their input
+    channels get additional ones, which the report lists.
 
     The paper's hybrid is `sparsify(depth_multiplier(model, 0.5).model, 0.01)`.
 
@@ -83,6 +91,11 @@ def sparsify(
         multiple: Fan-ins are rounded up to a multiple of this number; None is 16 for `"block"`, whose layers inference
             engines run as grouped convolutions with vectors of that length, and 1 otherwise.
         path_rule: Whether patterns are modified so that every channel has a reader.
+        fully_connected: Whether classifiers and fully connected layers in convolution form become sparse too; the paper
+            retains all connections in fully connected layers.
+        one_filter: Layers that connect a single filter: `"keep"` (default) keeps convolutions of one channel; with
+            `"sqrt"`, the paper's rule for its small networks, they get ceil(sqrt(density) c) filters instead of c, and
+            layers of one output read that fraction of their inputs. Other fan-ins still follow from the full widths.
         seed: Seed of the patterns; None draws one.
         keep: Names of convolutions to keep, optionally with wildcards, such as `"features.0"` or `"layer4.*"`; None is
             the first one that runs.
@@ -96,15 +109,19 @@ def sparsify(
         SkipweaveError: An argument is invalid, the network is not supported, there is nothing to replace, or structure,
             shapes or data types of the outputs would change.
     """
-    check_density(density, rounding, multiple, block)
+    check_density(density, rounding, multiple, block, one_filter, carry_weights)
     check_supported(model)
-    fan_in = _fan_in_rule(density, rounding, multiple or (BLOCK_MULTIPLE if pattern == "block" else 1))
+    fan_in = fan_in_rule(density, rounding=rounding, multiple=multiple, pattern=pattern)
     if done := [name for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)]:
         raise SkipweaveError(f"{done[0]} is channel-sparse already: sparsify the original network")
     trials = trials_of(model, input_size, example_inputs)
     reference = Reference(model, trials, values=False)
+    given, few = model, dict[str, str]()
+    if one_filter == "sqrt":
+        model, few = _with_few_filters(model, trials, density, keep)
     graph = channel_graph(model, trials)
-    reasons = _kept(model, graph, trials, keep)
+    dense = fully_connected_layers(model, trials)
+    reasons = {**({} if fully_connected else dense), **_kept(model, graph, trials, keep), **few}
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and name not in reasons}
     if not convs:
         raise SkipweaveError(f"the network has no convolution to make sparse ({listed(reasons, 'it has none')})")
@@ -113,7 +130,12 @@ def sparsify(
         name: partial(_draw, name, conv, pattern=pattern, choice=choice, block=block, seed=seed_of_layer(root, number))
         for number, (name, conv) in enumerate(convs.items())
     }
-    drawn = {name: drawers[name](fan_in(conv.in_channels)) for name, conv in convs.items()}
+    roots = fan_in_rule(math.sqrt(density)) if one_filter == "sqrt" else fan_in
+    rules = {name: roots if conv.out_channels == 1 else fan_in for name, conv in convs.items()}
+    full = {
+        name: part.in_channels for name, part in given.named_modules() if name in convs and isinstance(part, nn.Conv2d)
+    }
+    drawn = {name: drawers[name](min(rules[name](full[name]), conv.in_channels)) for name, conv in convs.items()}
     patterns = drawn
     if path_rule and pattern != "grouped":  # groups read all inputs
         patterns = apply_path_rule(graph, drawn, lambda name, before: drawers[name](before.fan_in + 1, start=before))
@@ -121,7 +143,32 @@ def sparsify(
     _replace(sparse, patterns, carry_weights)
     reference.require(sparse, "the sparse network", "Keep layers that the network treats specially: keep=[...].")
     changes = {name: _change(drawn[name], patterns[name]) for name in patterns}
-    return compare(model, sparse, {**reasons, **changes}, trials)
+    return compare(given, sparse, {**reasons, **changes}, trials, dense)
+
+
+def _with_few_filters(
+    model: nn.Module, trials: Trials, density: float, keep: Sequence[str] | None
+) -> tuple[nn.Module, dict[str, str]]:
+    """A copy in which convolutions of one channel have ceil(sqrt(density) c) filters, and what was changed, by name."""
+    convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}
+    asked = _named(list(convs), keep) if keep is not None else []
+    one = {name for name, conv in convs.items() if conv.in_channels == 1 and name not in asked}
+    if not one:
+        return model, {}
+
+    def scaled(name: str, width: int) -> int:
+        return channel_patterns.fan_in_of(math.sqrt(density), width) if name in one else width
+
+    check_resizable(model)
+    fixed = fixed_width_layers(model, trials)
+    now = new_widths(model, trials, lambda _, width: width, fixed)
+    fewer = {name: widths for name, widths in new_widths(model, trials, scaled, fixed).items() if widths != now[name]}
+    narrow = copied(model)
+    resize_all(narrow, fewer)
+    notes = {
+        name: f"{now[name].outputs} to {fewer[name].outputs} filters of one channel" for name in one & fewer.keys()
+    }
+    return narrow, notes
 
 
 def seed_of_layer(seed: int, number: int) -> int:
@@ -130,7 +177,13 @@ def seed_of_layer(seed: int, number: int) -> int:
 
 
 def check_density(
-    density: float, rounding: str = "ceil", multiple: int | None = None, block: int | None = None, **_: object
+    density: float,
+    rounding: str = "ceil",
+    multiple: int | None = None,
+    block: int | None = None,
+    one_filter: str = "keep",
+    carry_weights: bool = False,
+    **_: object,
 ) -> None:
     """Check the arguments of `sparsify` that can be checked without a network.
 
@@ -141,14 +194,31 @@ def check_density(
         raise SkipweaveError(f"density is {density!r}: expected a number with 0 < density <= 1")
     if rounding not in list(ROUNDINGS):
         raise SkipweaveError(f"rounding is {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
+    if one_filter not in get_args(OneFilter):
+        raise SkipweaveError(f"one_filter is {one_filter!r}: expected one of {', '.join(get_args(OneFilter))}")
+    if one_filter == "sqrt" and carry_weights:
+        raise SkipweaveError("one_filter is 'sqrt' with carry_weights: filters are removed, so give one of the two")
     for name, value in (("multiple", multiple), ("block", block)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise SkipweaveError(f"{name} is {value!r}: expected an integer of at least 1")
 
 
-def _fan_in_rule(density: float, rounding: str, multiple: int) -> Callable[[int], int]:
+def fan_in_rule(
+    density: float,
+    *,
+    rounding: str = "ceil",
+    multiple: int | None = None,
+    pattern: PatternName = "exact",
+    **_: object,
+) -> Callable[[int], int]:
+    """The fan-in of a layer's outputs as a function of its input channels, for these arguments of `sparsify`.
+
+    >>> [fan_in_rule(0.1, rounding=rounding)(30) for rounding in ("ceil", "above")]
+    [3, 4]
+    """
     exact = Fraction(str(density))  # exactly 0.1, not the nearest binary number
-    return lambda channels: min(channels, -(-ROUNDINGS[rounding](exact * channels) // multiple) * multiple)
+    step = multiple or (BLOCK_MULTIPLE if pattern == "block" else 1)
+    return lambda channels: min(channels, -(-ROUNDINGS[rounding](exact * channels) // step) * step)
 
 
 def _kept(model: nn.Module, graph: ChannelGraph, trials: Trials, keep: Sequence[str] | None) -> dict[str, str]:

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from skipweave.tracing.channel_layers import depthwise
-from skipweave.tracing.copies import on_meta
+from skipweave.tracing.copies import copied, on_meta
 from skipweave.tracing.replicas import Trials
-from skipweave.transforms.compression.depth_multiplier import check_resizable, with_widths
+from skipweave.transforms.compression.depth_multiplier import check_resizable, new_widths, resize_all
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers
 from skipweave_config.errors import SkipweaveError
 
@@ -54,9 +54,13 @@ def scaled_to(
 
     def counted(factor: float) -> int:
         with torch.device("meta"):
-            resized, _ = with_widths(shapes, Trials(trials.inputs, "meta"), partial(_rounded, factor, step), fixed)
-            counts[factor] = count(resized)
+            counts[factor] = count(resized(shapes, factor, Trials(trials.inputs, "meta")))
         return counts[factor]
+
+    def resized(network: nn.Module, factor: float, trials: Trials) -> nn.Module:
+        copy = copied(network)
+        resize_all(copy, new_widths(network, trials, partial(_rounded, factor, step), fixed))
+        return copy
 
     guess = math.sqrt(target / counted(1.0))
     low, high = guess / 1.5, guess * 1.5
@@ -64,7 +68,7 @@ def scaled_to(
         middle = math.sqrt(low * high)
         low, high = (middle, high) if counted(middle) < target else (low, middle)
     best = min(counts, key=lambda factor: abs(counts[factor] - target))
-    return best, with_widths(model, trials, partial(_rounded, best, step), fixed)[0]
+    return best, resized(model, best, trials)
 
 
 def _groups(model: nn.Module) -> set[int]:
@@ -72,6 +76,6 @@ def _groups(model: nn.Module) -> set[int]:
     return {part.groups for part in model.modules() if isinstance(part, _ConvNd) and not depthwise(part)}
 
 
-def _rounded(factor: float, step: int, width: int) -> int:
+def _rounded(factor: float, step: int, _: str, width: int) -> int:
     """The multiple of a step nearest to a scaled width, at least one step; the width itself for a factor of 1."""
     return width if factor == 1 else max(step, step * round(factor * width / step))
