@@ -17,6 +17,8 @@ SAMPLE = (
     "seqresnet_b_k16_r7_n1",
     "seqresnet_b22",
     "delugenet146",
+    "fractalnet20",
+    "wide_resnet16_8",
     "torchvision:resnet101",
     "tutorial_mnist",
     "vgg16n",
