@@ -1,4 +1,4 @@
-"""README.md and docs/: Python blocks run; commands, options and files exist."""
+"""README.md and docs/: Python blocks run; commands, options, files and links exist."""
 
 import re
 import subprocess
@@ -83,6 +83,16 @@ def test_the_files_on_the_pages_exist():
         for code in CODE.findall(page.read_text(encoding="utf-8"))
         for found in file.findall(code)
         if not (ROOT / found).exists()
+    ]
+    assert missing == []
+
+
+def test_the_links_on_the_pages_lead_to_files():
+    missing = [
+        (name(page), target)
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#\s]+)", CODE.sub("", page.read_text(encoding="utf-8")))
+        if "://" not in target and not (page.parent / target).exists()
     ]
     assert missing == []
 
