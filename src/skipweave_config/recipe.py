@@ -304,6 +304,10 @@ class ProgressiveConfig(Config):
     scale: Fraction = 0.75
     epochs: NonNegativeInteger = 0
 
+    def side(self, full: int) -> int:
+        """Height or width of these images, from the full one."""
+        return max(1, round(self.scale * full))
+
 
 #: Metrics that a run may be monitored by, for each task, the default first.
 MONITORS = {

@@ -24,6 +24,7 @@ def problems(**overrides: object) -> tuple[str, ...]:
         (dict(topology=["dense", "foo", "plain"]), [("stage 1", "topology", "'foo'")]),
         (dict(topology=["bar", "foo", "bar"]), [("stage 0, 2", "'bar'"), ("stage 1", "'foo'")]),
         (dict(topology=["dense", "plain"]), [("topology", 2)]),
+        (dict(topology=3), [("topology", 3)]),
         (dict(depth=41), [("depth", 41)]),
         (dict(compression=1.5), [("compression", 1.5)]),
         (dict(drop_rate=1.0), [("drop_rate", 1.0)]),

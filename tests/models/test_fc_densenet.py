@@ -113,6 +113,7 @@ def test_checkpointing_changes_nothing(overrides: dict[str, object]) -> None:
         (dict(units=(1, 2)), ("units", (1, 2))),
         (dict(prune="some"), ("prune", "'some'")),
         (dict(topology="every", growth=0), ("'every'", "growth", 0)),
+        (dict(topology="fractal", units=(1, 1, 1)), ("fractal", [2])),
     ],
 )
 def test_invalid_arguments_are_named(overrides: dict[str, object], named: tuple[object, ...]) -> None:

@@ -27,3 +27,14 @@ def test_links_and_widths() -> None:
 def test_wrong_arguments_are_reported_together() -> None:
     with raises("multiplier", 0.5, "strides", (4, 16, 32, 32, 32), "units", 0):
         skipweave.create_model("hardnet68", multiplier=0.5, strides=(4, 16, 32, 32, 32), units=0)
+    with raises("multiplier", "'x'", "strides", 4):
+        skipweave.create_model("hardnet68", multiplier="x", strides=4)
+    with raises("strides", ("a",) * 5):
+        skipweave.create_model("hardnet68", strides=("a",) * 5)
+
+
+@pytest.mark.parametrize("name", ["hardnet68", "fractalnet20"])
+@pytest.mark.parametrize("widths", [64, (), "64"])
+def test_widths_are_one_per_stage(name: str, widths: object) -> None:
+    with raises("widths", repr(widths)):
+        skipweave.create_model(name, widths=widths)

@@ -32,6 +32,10 @@ def test_the_last_head_reads_what_a_fractal_ends_with() -> None:
         assert LogDenseNetV1(units=12, topology="fractal").stages.plan.as_read.unread == ()
     with raises("'fractal'", [2]):
         LogDenseNetV1(units=1, topology="fractal")
+    with torch.device("meta"):
+        assert LogDenseNetV2(units=(3, 3, 4), topology="fractal").stages[-1].topology.unread == ()
+    with raises("stage 2", "'fractal'", [2]):
+        LogDenseNetV2(units=(4, 4, 3), topology="fractal")
 
 
 def test_hubs_of_loglog_are_wider() -> None:

@@ -13,7 +13,16 @@ from skipweave.data.loader_workers import check_workers
 from skipweave.inference import evaluate, segment
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
-from skipweave.training import Callback, FitConfig, ModelConfig, OptimConfig, RunStart, fit, load_run
+from skipweave.training import (
+    Callback,
+    FitConfig,
+    ModelConfig,
+    OptimConfig,
+    ProgressiveConfig,
+    RunStart,
+    fit,
+    load_run,
+)
 from skipweave.training.preflight import notes_before
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
@@ -79,6 +88,12 @@ def test_too_small_images_are_reported_with_the_smallest_size(tmp_path, model, s
     config = settings(tmp_path, {"cat": 5, "ape": 5}, model=model, batch_size=batch_size)
     (found,) = problems(replace(config, data=replace(config.data, image_size=side)))
     assert_reports(found, *named)
+
+
+def test_too_small_images_of_the_first_epochs_are_reported(tmp_path):
+    config = settings(tmp_path, {"cat": 5, "ape": 5}, model=SMALL, batch_size=4)
+    (found,) = problems(replace(config, progressive=ProgressiveConfig(scale=0.125, epochs=1), epochs=2))
+    assert_reports(found, "progressive.scale", "0.125", "2x2", "4x4")
 
 
 def test_mistakes_of_the_config_are_reported_before_data_is_read(tmp_path):

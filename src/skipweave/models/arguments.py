@@ -103,6 +103,12 @@ class Arguments:
         )
         return tuple(int(v) for v in values) if valid else (least,) * stages
 
+    def number_of_stages(self, name: str, values: Sequence[int]) -> int:
+        """Check that there are values, one per stage; return their number."""
+        valid = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+        self.require(valid, f"{name} is {values!r}: expected integers, one per stage")
+        return len(values) if valid else 1
+
     def units(self, value: PerStage, stages: int) -> tuple[int, ...]:
         """Check the number of units per stage, at most 2048 in total."""
         lengths = self.per_stage("units", value, stages)
@@ -228,6 +234,8 @@ def units_of_depth(depth: int, *, layers_per_unit: int, other_layers: int, stage
 
 def _specs(value: TopologyArgument, stages: int) -> list[TopologySpec]:
     """One specification per stage; a list of lists of numbers is a single one, for all stages."""
+    if not isinstance(value, str | Topology | Sequence):
+        raise SkipweaveError(f"topology is {value!r}: expected the name of a pattern, a Topology or a list of lists")
     single = isinstance(value, str | Topology) or any(_holds_integers(item) for item in value)
     if single:
         return [value] * stages  # type: ignore[list-item]

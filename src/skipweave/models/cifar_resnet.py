@@ -43,6 +43,8 @@ class NormedStem(Stem):
 class ZeroPadShortcut(nn.Module):
     """Every second pixel and channels of zeros: the shortcut without parameters ("option A" of He et al.).
 
+    With fewer output than input channels, the first channels.
+
     Args:
         width: Number of output channels.
         stride: Stride.

@@ -22,6 +22,7 @@ from skipweave.layers import (
 )
 from skipweave.models.arguments import Arguments, Heads, TopologyArgument
 from skipweave.models.classifier import initialize, predictions
+from skipweave.models.log_densenet import check_last_head
 from skipweave.models.registry import register_variants, segmentation_cfg
 from skipweave.ops import crop
 from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec
@@ -118,8 +119,10 @@ class FCLogDenseNet(nn.Module):
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.stem = conv3x3(in_chans, width)
+        plan = SpanningPlan(graph, lengths, scales, prune, reuse_down)
+        check_last_head(graph, plan.as_read)
         self.stages = SpanningStages(
-            SpanningPlan(graph, lengths, scales, prune, reuse_down),
+            plan,
             Concat(norm),
             make_node_norm(width, norm),
             [width] + [growth] * sum(lengths),

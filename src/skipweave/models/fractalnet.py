@@ -69,7 +69,7 @@ class FractalNet(StagedNet):
         norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
-        count = len(widths)
+        count = check.number_of_stages("widths", widths)
         lengths = check.units(units, count)
         channels = check.per_stage("widths", widths, count)
         check.classifier("last", lengths, num_classes, in_chans, drop_rate)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -102,14 +103,18 @@ class HarDNet(StagedNet):
         norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
-        lengths = check.units(units, len(widths))
-        growths = check.per_stage("growth", growth, len(widths))
-        outputs = check.per_stage("widths", widths, len(widths))
+        count = check.number_of_stages("widths", widths)
+        lengths = check.units(units, count)
+        growths = check.per_stage("growth", growth, count)
+        outputs = check.per_stage("widths", widths, count)
         first, second = check.per_stage("stem_widths", stem_widths, 2)
-        check.require(multiplier >= 1, f"multiplier is {multiplier!r}: expected a number of at least 1")
-        steps = [b / a for a, b in zip((4, *strides), strides, strict=False)]
+        number = isinstance(multiplier, int | float) and not isinstance(multiplier, bool)
+        check.require(number and multiplier >= 1, f"multiplier is {multiplier!r}: expected a number of at least 1")
         check.require(
-            len(strides) == len(widths) and strides[0] == 4 and set(steps) <= {1, 2},
+            isinstance(strides, Sequence)
+            and len(strides) == count
+            and strides[0] == 4
+            and all(b in (a, 2 * a) for a, b in pairwise(strides)),
             f"strides is {strides!r}: expected one per stage, the first 4, each equal to the one before or twice it",
         )
         exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
@@ -117,9 +122,10 @@ class HarDNet(StagedNet):
         check.done()
 
         stages: list[HarDStage] = []
-        for n, growth_of_stage, output, step in zip(lengths, growths, outputs, steps, strict=True):
+        halved = [False, *(b == 2 * a for a, b in pairwise(strides))]
+        for n, growth_of_stage, output, pooled in zip(lengths, growths, outputs, halved, strict=True):
             width = stages[-1].out_width if stages else second
-            entry = _pool(step) if stages else _second_layer(first, second, norm)
+            entry = _pool(pooled) if stages else _second_layer(first, second, norm)
             nodes = [width, *(unit_width(i, growth_of_stage, multiplier) for i in range(1, n + 1))]
             stages.append(HarDStage(_with_odd_outputs(n), entry, nodes, output, norm))
         super().__init__(
@@ -151,8 +157,8 @@ def _with_odd_outputs(n: int) -> Topology:
     return Topology.from_lists([*reads, {n, *range(1, n, 2)}], "harmonic(odd outputs)")
 
 
-def _pool(step: float) -> nn.Module:
-    return nn.MaxPool2d(2) if step == 2 else nn.Identity()
+def _pool(pooled: bool) -> nn.Module:
+    return nn.MaxPool2d(2) if pooled else nn.Identity()
 
 
 def _second_layer(in_width: int, width: int, norm: NormName) -> nn.Module:

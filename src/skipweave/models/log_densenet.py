@@ -92,7 +92,7 @@ class LogDenseNetV1(ClassifierNet):
         check.done()
         graph, hubs = _graph(topology, lengths, min_inputs)
         plan = SpanningPlan(graph, lengths, prune=prune)
-        _check_last_head(graph, plan)
+        check_last_head(graph, plan.as_read)
         widths = [width] + [growth * (hub_multiplier if node in hubs else 1) for node in range(1, graph.units + 1)]
         body = partial(bottleneck_body, norm_layer=norm) if bottleneck else basic_body
         spanning = SpanningStages(
@@ -241,18 +241,28 @@ def _compressed_topologies(check: Arguments, spec: TopologyArgument, lengths: Se
 
     def adapt(pattern: Topology, stage: int) -> Topology:
         reads = [{0, *pattern.sources(node)} for node in range(1, pattern.units + 1)]
-        return Topology.from_lists([*reads, {pattern.units, *reads[-1]}], name=f"{pattern.name}(compressed)")
+        graph = Topology.from_lists([*reads, {pattern.units, *reads[-1]}], name=f"{pattern.name}(compressed)")
+        if stage == len(lengths) - 1:
+            check_last_head(pattern, graph)
+        return graph
 
     *compressed, last = check.topologies(spec, lengths, adapt)
     return (*(Topology((*graph.reads[:-1], tuple(range(graph.units + 1))), graph.name) for graph in compressed), last)
 
 
-def _check_last_head(graph: Topology, plan: SpanningPlan) -> None:
-    """Raise if nodes that the topology's reader reads have no reader, because heads read the last node and its sources.
+def check_last_head(graph: Topology, as_read: Topology) -> None:
+    """Check that the last head, which reads the last node and its sources, leaves no node unread.
 
-    Topologies with parallel nodes (`fractal`) end like this.
+    Topologies with parallel nodes (`fractal`) can end with several that only their own reader reads.
+
+    Args:
+        graph: The topology.
+        as_read: The same with the sources of the last head in place of those of its reader.
+
+    Raises:
+        SkipweaveError: The reader of the topology has sources that nothing else reads.
     """
-    if unread := sorted(set(graph.output) & set(plan.as_read.unread)):
+    if unread := sorted(set(graph.output) & set(as_read.unread)):
         raise SkipweaveError(
             f"topology {graph.name!r} ends with {unread}, which the last head does not read: heads read the last node "
             "and its sources; choose another topology or another number of units"

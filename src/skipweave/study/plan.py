@@ -73,7 +73,7 @@ def _plan(asked: NetworkConfig, config: StudyConfig, data: Data) -> Network:
         args = _matched(asked, config, data) if config.match else asked.args
         built = build(asked.name, args, data)
         cost = cost_of_model(built, data)
-        check_sizes(built, data, config.batch_size)
+        check_sizes(built, data, config.batch_size, config.progressive)
         return replace(network, args=args, cost=cost)
     except SkipweaveError as error:
         return replace(network, failure=" ".join(str(error).split()))

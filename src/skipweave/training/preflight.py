@@ -28,6 +28,7 @@ from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.model_table import COMPRESSION
+from skipweave_config.recipe import ProgressiveConfig
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
@@ -125,7 +126,8 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
     with noted_in(problems):
         check_one_label(config, data)
     with noted_in(problems):
-        check_sizes(sketch(config.model.name, dense), data, config.batch_size // config.devices)
+        network = sketch(config.model.name, dense)
+        check_sizes(network, data, config.batch_size // config.devices, config.progressive)
     if problems:
         raise SkipweaveError(*problems)
 
@@ -209,14 +211,21 @@ def check_labeled(data: Data, metric: Metric) -> None:
         )
 
 
-def check_sizes(network: nn.Module, data: Data, batch: int) -> None:
-    """Check that a network can be trained on the images as they are cropped, and evaluated.
+def check_sizes(network: nn.Module, data: Data, batch: int, progressive: ProgressiveConfig) -> None:
+    """Check that a network can be trained on the images as they are cropped, also in smaller size, and evaluated.
 
     Raises:
         SkipweaveError: an image is too small for it, or a batch.
     """
     if not isinstance(data, SegmentationData):
-        check_image_size(network, (data.in_chans, *data.image_size), batch=batch, training=True)
+        height, width = data.image_size
+        check_image_size(network, (data.in_chans, height, width), batch=batch, training=True)
+        if progressive.epochs:
+            smaller = data.in_chans, progressive.side(height), progressive.side(width)
+            try:
+                check_image_size(network, smaller, batch=batch, training=True)
+            except SkipweaveError as error:
+                raise SkipweaveError(f"progressive.scale is {progressive.scale:g}: {error}") from error
         return
     crop = data.train_transform.crop
     if crop:

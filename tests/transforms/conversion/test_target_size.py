@@ -38,6 +38,13 @@ def test_no_other_factor_is_closer(target: int, step: int) -> None:
     assert abs(size(*widths) - target) <= min(target - smaller, larger - target)
 
 
+@pytest.mark.parametrize("target", [60_000, 6_000_000])
+def test_factors_of_networks_whose_count_is_linear_in_the_width(target: int) -> None:
+    given = nn.Sequential(nn.Conv2d(3, 64, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10_000))
+    _, scaled = scaled_to(target, given, trials_of(given, (3, 8, 8)), 1, count_parameters)
+    assert count_parameters(scaled) == pytest.approx(target, abs=10_004 / 2)
+
+
 @pytest.mark.parametrize("parameters", [0, True, 2.5, "same"])
 def test_other_targets_raise(parameters: object) -> None:
     with raises("parameters", repr(parameters)):

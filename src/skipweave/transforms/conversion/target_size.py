@@ -15,7 +15,8 @@ from skipweave.transforms.compression.depth_multiplier import check_resizable, n
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers
 from skipweave_config.errors import SkipweaveError
 
-_HALVINGS = 10  # of the interval of factors, from 1.5 times smaller to 1.5 times larger than the first guess
+_HALVINGS = 10  # of the interval of factors
+_ROUNDING = 1.5  # by which rounded widths may lie outside of it
 
 
 def check_target(parameters: object) -> None:
@@ -62,8 +63,9 @@ def scaled_to(
         resize_all(copy, new_widths(network, trials, partial(_rounded, factor, step), fixed))
         return copy
 
-    guess = math.sqrt(target / counted(1.0))
-    low, high = guess / 1.5, guess * 1.5
+    ratio = target / counted(1.0)
+    bounds = ratio, math.sqrt(ratio)  # counts of layers are linear or quadratic in the factor
+    low, high = min(bounds) / _ROUNDING, max(bounds) * _ROUNDING
     for _ in range(_HALVINGS):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if counted(middle) < target else (low, middle)
