@@ -56,15 +56,15 @@ class NetworkConfig(Config):
         name: Model name, as for `skipweave fit`.
         args: Arguments of the model, such as growth, units or topology.
         label: Name in tables and plots; by default the model name with its arguments.
-        pretrained: Start from the model's pretrained weights, as for `skipweave fit`; not with `match`.
         densify: Incremental densification, if its args sparsify it.
+        pretrained: Start from the model's pretrained weights, as for `skipweave fit`; not with `match`.
     """
 
     name: Text
     args: PlainValues = field(default_factory=dict)
     label: Text = ""
-    pretrained: Flag = False
     densify: DensifyConfig = nested(DensifyConfig)
+    pretrained: Flag = False
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
     _check_pretrained: ClassVar[Any] = field_validator("pretrained")(classmethod(check_pretrained))
