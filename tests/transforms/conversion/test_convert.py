@@ -240,7 +240,7 @@ def test_dropout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "factors"), [(dict(windowed=False), (0.75, 0.9)), (dict(bottleneck=True), (2.0, 2.4))]
+    ("options", "factors"), [(dict(windowed=False), (0.75, 0.9)), (dict(bottleneck=True), (1.6, 2.4))]
 )
 def test_equal_number_of_parameters(options: dict[str, object], factors: tuple[float, float]) -> None:
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 4))
