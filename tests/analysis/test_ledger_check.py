@@ -3,6 +3,7 @@ import pytest
 from skipweave import ledger
 from skipweave.analysis.ledger_check import by_network, check, published_error
 from skipweave.ledger.own_results import own_results
+from tests.ledger_rows import row
 
 NETWORKS = by_network(ledger.rows())
 BUILT = [rows for rows in NETWORKS if any(row.is_countable for row in rows)]
@@ -59,24 +60,6 @@ def test_every_network_has_the_stored_figures(rows):
 
 def test_grouping_loses_no_row():
     assert sum(map(len, NETWORKS)) == len(ledger.rows())
-
-
-def row(**changes):
-    values = dict(
-        paper="sparsenet",
-        table="Table 3",
-        row="SparseNet-BC, depth 100, k=12",
-        dataset="cifar10",
-        quantity="parameters",
-        printed="0.37",
-        unit="M",
-        model="sparsenet_bc100_12",
-        overrides={"num_classes": 10},
-        expected=367858,
-        match="yes",
-        note="",
-    )
-    return ledger.Row(**(values | changes))
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,8 @@ from decimal import Decimal
 
 import pytest
 
-from skipweave.ledger import Comparison, Row, rows, stored
-
-
-def row(**changes):
-    values = dict(
-        paper="sparsenet",
-        table="Table 3",
-        row="SparseNet-BC, depth 100, k=12",
-        dataset="cifar10",
-        quantity="parameters",
-        printed="0.37",
-        unit="M",
-        model="sparsenet_bc100_12",
-        overrides={"num_classes": 10},
-        expected=367858,
-        match="yes",
-        note="",
-    )
-    return Row(**(values | changes))
+from skipweave.ledger import Comparison, rows, stored
+from tests.ledger_rows import row
 
 
 @pytest.mark.parametrize(

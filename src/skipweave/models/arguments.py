@@ -194,8 +194,8 @@ class Arguments:
         Args:
             value: The argument `topology`.
             units: Number of units per stage.
-            adapt: What a family makes of the pattern of a stage, if the pattern is given by its name; a `Topology` and
-                lists of sources are taken as they are.
+            adapt: Changes the pattern of a stage, as a family requires, if it is given by its name; a `Topology` and
+                lists of sources stay as they are.
         """
         made = []
         problems: dict[str, list[int]] = {}
