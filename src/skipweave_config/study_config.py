@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ValidationInfo, field_validator
 
+from skipweave_config.cluster_config import RayConfig, ResourcesConfig, SlurmConfig
 from skipweave_config.data_config import DataConfig
 from skipweave_config.fields import (
     Count,
@@ -129,7 +130,13 @@ class StudyConfig(Config):
         accelerator: Device type.
         precision: Precision of weights and operations, as for `skipweave fit`.
         compile: What torch.compile compiles for training, as for `skipweave fit`.
-        processes: Models trained at the same time; null for one per core (at most 4) on the CPU, one elsewhere.
+        on: Where the runs are trained: `local`, in processes of this machine; `ray`, as tasks of a Ray cluster; or
+            `slurm`, as an array of SLURM jobs. The results are the same.
+        processes: Runs at the same time; null for as many as the cluster has room for, and on this machine for one per
+            core (at most 4) on the CPU, one elsewhere.
+        resources: What each run takes of a cluster.
+        ray: How the study runs with `on: ray`.
+        slurm: How the study runs with `on: slurm`.
         timing_repeats: Number of timings of each model's training step, interleaved; 0 for none.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
     """
@@ -154,7 +161,11 @@ class StudyConfig(Config):
     accelerator: Accelerator = "auto"
     precision: Precision = "32-true"
     compile: Compile = "auto"
+    on: Literal["local", "ray", "slurm"] = "local"
     processes: PositiveInteger | None = None
+    resources: ResourcesConfig = nested(ResourcesConfig)
+    ray: RayConfig = nested(RayConfig)
+    slurm: SlurmConfig = nested(SlurmConfig)
     timing_repeats: NonNegativeInteger = 20
     checkpoint_every: NonNegativeInteger = 0
 
@@ -193,6 +204,16 @@ class StudyConfig(Config):
         if target is None and info.data.get("match"):
             raise ValueError("should be a count to match, such as 60k")
         return target
+
+    @field_validator("resources")
+    @classmethod
+    def _check_resources(cls, resources: ResourcesConfig, info: ValidationInfo) -> ResourcesConfig:
+        on = info.data.get("on")
+        if on == "slurm" and resources.gpus != int(resources.gpus):
+            raise ValueError(f"should have a whole number of gpus on slurm, not {resources.gpus}")
+        if on != "ray" and (only := resources.accelerator_type or list(resources.custom)):
+            raise ValueError(f"should have accelerator_type and custom on ray only, not {only!r} on {on}")
+        return resources
 
     @property
     def headline(self) -> str:

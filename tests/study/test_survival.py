@@ -1,6 +1,5 @@
 """Studies that are stopped and killed end with the results of an uninterrupted one, and do nothing twice."""
 
-import csv
 import json
 import os
 import random
@@ -14,8 +13,7 @@ from subprocess import PIPE
 import pytest
 
 from skipweave.training.checkpoint.tensor_file import open_saved
-
-WALL_CLOCK = ("seconds", "step_ms", "inference_ms", "train_seconds")
+from tests.study.finished_studies import assert_nothing_was_done_twice, results_of, weights_of
 
 
 def words_of(folder: Path, networks: int, seeds: int, **changes: object) -> list[object]:
@@ -39,22 +37,6 @@ def words_of(folder: Path, networks: int, seeds: int, **changes: object) -> list
     return ["study", *(word for name, value in (settings | changes).items() for word in (f"--{name}", value))]
 
 
-def results_of(folder: Path) -> list[dict[str, str]]:
-    """Its table, without what the wall clock told."""
-    with (folder / "results.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key not in WALL_CLOCK} for row in csv.DictReader(file)]
-
-
-def assert_nothing_was_done_twice(folder: Path, runs: int) -> None:
-    """One folder a run, and each step of an epoch's end once in its metrics."""
-    finished = list((folder / "runs").rglob("summary.json"))
-    assert len(finished) == len({path.parents[1] for path in finished}) == runs
-    for summary in finished:
-        log = [json.loads(line) for line in (summary.parent / "log.jsonl").read_text().splitlines()]
-        assert [line["event"] for line in log].count("finished") == 1
-    assert not list(folder.rglob("*.partial"))
-
-
 def in_a_terminal() -> None:
     """Be a group of processes of its own, which hears Ctrl-C."""
     os.setsid()
@@ -75,10 +57,12 @@ def test_a_signal_saves_and_stops_a_study(run_command, tmp_path: Path, name: str
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("on", ["local", "ray"])
 @pytest.mark.parametrize(("processes", "name"), [(2, "SIGTERM"), (2, "SIGINT"), (2, "SIGUSR1")])
-def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int, name: str):
+def test_a_signal_stops_the_processes_of_a_study(tmp_path: Path, processes: int, name: str, on: str):
     """Sent to the study alone, or by Ctrl-C to all: every run is saved as it stands, and none counts as failed."""
-    words = words_of(tmp_path / "study", networks=2, seeds=2, processes=processes, epochs=100_000, checkpoint_every=0)
+    settings = {"epochs": 100_000, "checkpoint_every": 0, "on": on}
+    words = words_of(tmp_path / "study", networks=2, seeds=2, processes=processes, **settings)
     command = [sys.executable, "-m", "skipweave", *map(str, words)]
     with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=in_a_terminal) as study:
         while sum(path.read_text() != "" for path in (tmp_path / "study").rglob("metrics.csv")) < processes:
@@ -108,7 +92,5 @@ def test_a_study_killed_ten_times_equals_the_uninterrupted_one(run_command, tmp_
     assert run_command(words).status == 0
     assert len(results_of(tmp_path / "study")) == 40
     assert results_of(tmp_path / "study") == results_of(tmp_path / "whole")
-    for run in (tmp_path / "whole" / "runs").rglob("model.safetensors"):
-        ours = tmp_path / "study" / run.relative_to(tmp_path / "whole")
-        assert open_saved(ours).info["sha256"] == open_saved(run).info["sha256"]
+    assert weights_of(tmp_path / "study") == weights_of(tmp_path / "whole")
     assert_nothing_was_done_twice(tmp_path / "study", 40)

@@ -8,12 +8,12 @@ from typing import Protocol
 import torch
 
 from skipweave.data import Unreadable
-from skipweave.study.process_pool import Send
+from skipweave.study.executors.events import Send
 from skipweave.study.results import Network, Run
 from skipweave.study.study_directory import StudyDirectory, read_curve
 from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunStart, RunSummary
 from skipweave.training.compilation import as_begun
-from skipweave.training.run.run_directory import RunDirectory
+from skipweave.training.run.run_directory import RunDirectory, newest_run
 from skipweave.training.start_normalization import normalize_for_start
 from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
@@ -42,14 +42,12 @@ class Job:
     Attributes:
         label: Of the network.
         seed: Of the run.
-        config: What to train.
-        resume: The run directory if it was begun before.
+        config: What to train; its `output` is the place of this run's directory only.
     """
 
     label: str
     seed: int
     config: FitConfig
-    resume: Path | None
 
 
 def finished_and_left(
@@ -74,7 +72,7 @@ def finished_and_left(
             if summary:
                 finished.append(finished_run(network.label, seed, summary, folder))
             else:
-                left.append(Job(network.label, seed, fit_config, run_dir))
+                left.append(Job(network.label, seed, fit_config))
     return finished, left
 
 
@@ -110,9 +108,15 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
 
 
 def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:
-    """Train one network, and send the events of its callbacks as (method, arguments)."""
+    """Train one network, or resume its run, and send the events of its callbacks as (method, arguments).
+
+    Whether the run was begun or is finished is decided here, as another machine may have done so meanwhile.
+    """
     torch.set_num_threads(threads)
-    return trainer(job.config, resume=job.resume, callbacks=[SendEvents(send)], skipped_images=skipped_images)
+    begun = newest_run(job.config.output)
+    if begun and (finished := RunDirectory(begun).read_summary()):
+        return finished
+    return trainer(job.config, resume=begun, callbacks=[SendEvents(send)], skipped_images=skipped_images)
 
 
 class SendEvents(Callback):

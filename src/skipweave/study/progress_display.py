@@ -29,6 +29,9 @@ class Display:
         """Called when a run gets its process; returns the callback of the run."""
         return Callback()
 
+    def on_run_lost(self, run: RunName, reason: str) -> None:
+        """Called when the machine that trains a run is gone, before the run is started again."""
+
     def on_run_end(self, run: Run, metric: Metric) -> None:
         """Called when a run has finished or failed."""
 
@@ -83,10 +86,15 @@ class RichDisplay(Display):
         self._runs[run] = _RunBar(self._bars, _named(run))
         return self._runs[run]
 
+    def on_run_lost(self, run: RunName, reason: str) -> None:
+        """Replace the run's bar by a line."""
+        self._remove_bar(run)
+        self._print(f"{_named(run)}: its worker is lost ({reason}); it starts again from its last checkpoint")
+
     def on_run_end(self, run: Run, metric: Metric) -> None:
         """Replace the run's bar by a line."""
         name = (run.label, run.seed)
-        self._bars.remove_task(self._runs.pop(name).task)
+        self._remove_bar(name)
         if self._study is not None:
             self._bars.advance(self._study)
         if run.failure:
@@ -100,6 +108,10 @@ class RichDisplay(Display):
         if self._timing is None:
             self._timing = self._bars.add_task("measuring time, all networks interleaved", total=rounds, unit="rounds")
         self._bars.update(self._timing, completed=done)
+
+    def _remove_bar(self, run: RunName) -> None:
+        if bar := self._runs.pop(run, None):
+            self._bars.remove_task(bar.task)
 
     def _print(self, text: str, style: str = "") -> None:
         """Print a line above the bars, as it is."""

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -14,9 +14,12 @@ from skipweave.data import Unreadable, epoch_loader, exclude, load, with_normali
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.comparisons import write_comparisons
+from skipweave.study.executors.events import Event, Work
+from skipweave.study.executors.process_pool import run_in_processes, run_serially
+from skipweave.study.executors.ray_tasks import run_on_ray
+from skipweave.study.executors.slurm_array import run_on_slurm
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
-from skipweave.study.process_pool import Event, run_in_processes, run_serially
 from skipweave.study.progress_display import Display, RunName
 from skipweave.study.report.facts import facts
 from skipweave.study.report.html_report import write_report
@@ -131,7 +134,8 @@ class _Study:
     @cached_property
     def threads(self) -> int:
         """Threads of each process, also of the timing."""
-        return max(1, torch.get_num_threads() // self.processes)
+        shared = max(1, torch.get_num_threads() // self.processes) if self.config.on == "local" else 1
+        return self.config.resources.cpus or shared
 
     def train(self, trainer: Trainer) -> tuple[Run, ...]:
         """Train the remaining runs; results.csv is rewritten whenever a run ends."""
@@ -147,12 +151,25 @@ class _Study:
                 write_results(self.folder.results, Results("", self.networks, self._ordered(runs), metric=self.metric))
 
         work = partial(train, trainer, self.threads, self.skipped_images)
-        if self.processes > 1 and len(left) > 1:
-            run_in_processes(left, work, on_event, self.processes, self._stopping)
-        else:
-            run_serially(left, work, on_event, self._stopping)
+        self._execute(left, work, on_event)
         self._stop_if_asked()
         return self._ordered(runs)
+
+    def _execute(self, jobs: Sequence[Job], work: Work, on_event: Callable[[Event], None]) -> None:
+        """Run the jobs where the config says."""
+        config, stopping = self.config, self._stopping
+        if not jobs:
+            return
+        if config.on == "ray":
+            run_on_ray(jobs, work, on_event, config.ray, config.resources, self.folder.path, config.processes, stopping)
+        elif config.on == "slurm":
+            run_on_slurm(
+                jobs, work, on_event, config.slurm, config.resources, self.folder.path, config.processes, stopping
+            )
+        elif self.processes > 1 and len(jobs) > 1:
+            run_in_processes(jobs, work, on_event, self.processes, stopping)
+        else:
+            run_serially(jobs, work, on_event, stopping)
 
     def _stopping(self) -> bool:
         return self.request.signal is not None
@@ -169,6 +186,8 @@ class _Study:
                 return finished_run(*name, summary, self.folder)
             case "failed", reason:
                 return Run(*name, self.folder.relative(job.config.output), failure=reason)
+            case "lost", reason:
+                self.display.on_run_lost(name, reason)
             case "started", _:
                 self._callbacks[name] = self.display.on_run_start(name)
             case "progress", (method, arguments):

@@ -1,7 +1,5 @@
 """The study directory and its files."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,10 +8,10 @@ from typing import Any
 
 from skipweave.files.atomic_write import refuse_links, write_text
 from skipweave.study.results import Epoch, Timing
-from skipweave.training.run.run_directory import runs_in
+from skipweave.training.run.run_directory import RunDirectory, newest_run
 from skipweave_config.config_files import as_yaml
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.plain_files import read_json, read_text
+from skipweave_config.plain_files import read_json
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 from skipweave_config.validation import validate_json
 
@@ -51,8 +49,7 @@ class StudyDirectory:
 
     def run_dir(self, network: NetworkConfig, seed: int) -> Path | None:
         """The newest run directory of a network and a seed; None if there is none."""
-        runs = runs_in(self.place(network, seed))
-        return max(runs, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
+        return newest_run(self.place(network, seed))
 
     def relative(self, path: Path) -> str:
         """A path relative to the directory, as in tables."""
@@ -72,23 +69,12 @@ class StudyDirectory:
 
 
 def read_curve(run_dir: Path, metric: str) -> tuple[Epoch, ...]:
-    """A run's learning curve, from its metrics.csv; empty without one."""
-    metrics = run_dir / "metrics.csv"
-    if not metrics.is_file():
-        return ()
-    try:
-        return tuple(
-            Epoch(
-                int(row["epoch"]),
-                float(row["train_loss"]),
-                _number(row[f"train_{metric}"]),
-                _number(row.get(f"val_{metric}", "")),  # there is no column without a validation split
-            )
-            for row in csv.DictReader(io.StringIO(read_text(metrics)))
-        )
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise SkipweaveError(f"damaged file: {metrics} ({error})") from error
+    """A run's learning curve, from its metrics.csv; empty without one.
 
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+    Raises:
+        SkipweaveError: It is damaged.
+    """
+    rows = RunDirectory(run_dir).read_metrics()
+    return tuple(
+        Epoch(row.epoch, row.train_loss, row.train_metrics.get(metric), row.val_metrics.get(metric)) for row in rows
+    )

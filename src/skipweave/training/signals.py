@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -27,7 +27,7 @@ _watching: list[StopRequest] = []
 
 
 @contextmanager
-def stop_requests(*, tell_children: bool = False) -> Iterator[StopRequest]:
+def stop_requests(*, tell_children: bool = False, also: Sequence[signal.Signals] = ()) -> Iterator[StopRequest]:
     """Record the signals that arrive while the block runs, instead of their default action.
 
     A second SIGINT interrupts at once, as Ctrl-C does elsewhere. Signals that the process ignores stay ignored. In a
@@ -36,6 +36,7 @@ def stop_requests(*, tell_children: bool = False) -> Iterator[StopRequest]:
 
     Args:
         tell_children: Pass a request on to the processes that this one started, as SIGTERM.
+        also: Signals besides `SIGNALS`.
     """
     if _watching or threading.current_thread() is not threading.main_thread():
         yield _watching[-1] if _watching else StopRequest()
@@ -51,7 +52,7 @@ def stop_requests(*, tell_children: bool = False) -> Iterator[StopRequest]:
         if again:
             raise KeyboardInterrupt
 
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    heard = [number for number in (*SIGNALS, *also) if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in heard}
     _watching.append(request)
     try:

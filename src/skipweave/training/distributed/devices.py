@@ -4,7 +4,9 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 from lightning_fabric.connector import _PRECISION_INPUT
+from lightning_fabric.plugins.environments import LightningEnvironment
 
+from skipweave.training.distributed import torchrun
 from skipweave_config.errors import SkipweaveError
 
 
@@ -20,6 +22,8 @@ def make_fabric(accelerator: str, *, precision: str = "32-true", devices: int = 
     Raises:
         SkipweaveError: This machine does not have them.
     """
+    if not torchrun.job():  # in a SLURM job Fabric would take srun's number of processes instead
+        options["plugins"] = LightningEnvironment()
     try:
         return Fabric(accelerator=accelerator, precision=cast(_PRECISION_INPUT, precision), devices=devices, **options)
     except Exception as error:  # Fabric raises various types

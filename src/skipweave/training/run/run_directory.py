@@ -1,6 +1,7 @@
 """The run directory and its files."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -262,6 +263,19 @@ class RunDirectory:
         cells = ([line.get(name) for name in names] for line in lines)
         write_text(self.metrics, as_csv([names, *cells] if names else []))
 
+    def read_metrics(self) -> list[EpochRow]:
+        """The rows of metrics.csv; none before the first epoch's end.
+
+        Raises:
+            SkipweaveError: It is damaged.
+        """
+        if not self.metrics.is_file():
+            return []
+        try:
+            return [EpochRow.of_columns(row) for row in csv.DictReader(io.StringIO(read_text(self.metrics)))]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise SkipweaveError(f"damaged file: {self.metrics} ({error})") from error
+
     def write_skipped(self, images: Sequence[Unreadable]) -> None:
         """Write skipped.csv, a row per skipped training image, also if there are none."""
         rows = ((image.index, image.file, image.problem) for image in images)
@@ -327,3 +341,8 @@ class RunDirectory:
 def runs_in(output: Path) -> list[Path]:
     """The run directories in a directory, without `.NAME.partial` of runs killed while they started."""
     return sorted(path.parent for path in output.glob("[!.]*/config.yaml") if path.is_file())
+
+
+def newest_run(output: Path) -> Path | None:
+    """The newest run directory in a directory; None if there is none."""
+    return max(runs_in(output), key=lambda path: (path.stat().st_mtime_ns, path), default=None)

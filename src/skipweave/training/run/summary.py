@@ -1,6 +1,7 @@
 """Figures of each epoch of a run, and of a finished run."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,35 @@ class EpochRow:
             split, _, kind = name.partition("_")
             columns |= {f"{split}_{key}": one for key, one in value.items()} if kind == "metrics" else {name: value}
         return columns
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, str]) -> "EpochRow":
+        """The figures from a row of metrics.csv.
+
+        Raises:
+            KeyError: A column is missing.
+            ValueError: A figure is none.
+        """
+        metrics = {
+            split: {
+                name.removeprefix(f"{split}_"): float(text)
+                for name, text in columns.items()
+                if name.startswith(f"{split}_") and name != f"{split}_loss" and text
+            }
+            for split in ("train", "val")
+        }
+        val_loss = columns["val_loss"]
+        return cls(
+            epoch=int(columns["epoch"]),
+            step=int(columns["step"]),
+            lr=float(columns["lr"]),
+            train_loss=float(columns["train_loss"]),
+            train_metrics=metrics["train"],
+            val_loss=float(val_loss) if val_loss else None,
+            val_metrics=metrics["val"],
+            seconds=float(columns["seconds"]),
+            step_seconds=float(columns["step_seconds"]),
+        )
 
 
 @dataclass

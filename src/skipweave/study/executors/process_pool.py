@@ -5,44 +5,23 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-Send = Callable[[Any], None]
-Work = Callable[[Any, Send], Any]
+from skipweave.study.executors.events import Event, Work, attempt, never
 
 _PATIENCE = 0.2  # seconds between two looks whether to stop
 
 
-@dataclass(frozen=True)
-class Event:
-    """An event of one job.
-
-    Attributes:
-        index: Index of the job.
-        kind: `started`, `progress`, `done` or `failed`.
-        value: Nothing, what the work reported, its result, or the one-line reason.
-    """
-
-    index: int
-    kind: str
-    value: Any = None
-
-
-def _never() -> bool:
-    return False
-
-
 def run_serially(
-    jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None], stopping: Callable[[], bool] = _never
+    jobs: Sequence[Any], work: Work, on_event: Callable[[Event], None], stopping: Callable[[], bool] = never
 ) -> None:
     """Run the jobs one after another in this process."""
     for index, job in enumerate(jobs):
         if stopping():
             return
         on_event(Event(index, "started"))
-        on_event(_attempt(index, job, work, on_event))
+        on_event(attempt(index, job, work, on_event))
 
 
 def run_in_processes(
@@ -50,7 +29,7 @@ def run_in_processes(
     work: Work,
     on_event: Callable[[Event], None],
     processes: int,
-    stopping: Callable[[], bool] = _never,
+    stopping: Callable[[], bool] = never,
 ) -> None:
     """Run the jobs in several spawned processes, each kept for several jobs.
 
@@ -132,22 +111,7 @@ def _serve(connection: Connection, work: Work) -> None:
     with suppress(EOFError, ConnectionError):
         while True:
             index, job = connection.recv()
-            connection.send(_attempt(index, job, work, connection.send))
-
-
-def _attempt(index: int, job: Any, work: Work, send: Callable[[Event], None]) -> Event:
-    try:
-        return Event(index, "done", work(job, lambda value: send(Event(index, "progress", value))))
-    except ConnectionError:
-        raise
-    except Exception as error:  # a failing network must not stop the others
-        return Event(index, "failed", one_line(error))
-
-
-def one_line(error: Exception) -> str:
-    """The reason of a failure in one line, with the type of the exception unless it is an error of the user."""
-    text = " ".join(str(error).split())
-    return text if text and isinstance(error, ValueError) else f"{type(error).__name__}: {text}".rstrip(": ")
+            connection.send(attempt(index, job, work, connection.send))
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from skipweave.study import process_pool
-from skipweave.study.process_pool import Event, one_line, run_in_processes, run_serially
+from skipweave.study.executors import process_pool
+from skipweave.study.executors.events import Event, one_line
+from skipweave.study.executors.process_pool import run_in_processes, run_serially
 from skipweave_config.errors import SkipweaveError
 
 

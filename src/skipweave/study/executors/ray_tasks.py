@@ -1,0 +1,287 @@
+"""Run the jobs of a study as tasks of a Ray cluster, one per run."""
+
+import logging
+import os
+import platform
+import shutil
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from skipweave.ops.cpu.processor import cores
+from skipweave.study.executors.events import Event, Work, attempt_or_stop, never, one_line
+from skipweave.study.executors.run_transfer import pack, sees, shared_mark, unpack
+from skipweave.study.jobs import Job
+from skipweave_config.cluster_config import RayConfig, ResourcesConfig
+from skipweave_config.errors import SkipweaveError
+
+_PATIENCE = 0.2  # seconds between two looks at the tasks
+_STEPS_EVERY = 0.5  # seconds between two reports of steps
+_ANSWER_WITHIN = 10.0  # seconds
+_COPY_EVERY = 60.0  # seconds between two copies of a run directory that only its worker sees
+
+
+def run_on_ray(
+    jobs: Sequence[Job],
+    work: Work,
+    on_event: Callable[[Event], None],
+    config: RayConfig,
+    resources: ResourcesConfig,
+    folder: Path,
+    most: int | None = None,
+    stopping: Callable[[], bool] = never,
+) -> None:
+    """Run the jobs as tasks of a Ray cluster, those that are lost with their node again.
+
+    Args:
+        jobs: What to do; they and `work` travel between processes.
+        work: Called in a worker with a job and a function that passes on progress.
+        on_event: Called here with every event.
+        config: The cluster.
+        resources: What each task takes.
+        folder: Directory of the study. Workers that do not see it send their run directories here.
+        most: How many tasks at a time; by default as many as the cluster has room for.
+        stopping: Whether to begin no more jobs, and to interrupt those that are being done, so that they save.
+
+    Raises:
+        SkipweaveError: Ray is not installed, the cluster cannot be reached, or has no node with the resources.
+    """
+    with _cluster(config) as ray, shared_mark(folder) as mark:
+        _check_resources(ray, resources)
+        tasks = _Tasks(ray, jobs, work, on_event, config.retries, _options(resources), mark)
+        tasks.run(most or len(jobs), stopping)
+
+
+class _Tasks:
+    """The tasks of a study, from the side that started them."""
+
+    def __init__(
+        self,
+        ray: Any,
+        jobs: Sequence[Job],
+        work: Work,
+        on_event: Callable[[Event], None],
+        retries: int,
+        options: dict[str, Any],
+        mark: Path,
+    ) -> None:
+        from ray.util.queue import Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._ray, self._jobs, self._work, self._on_event = ray, jobs, work, on_event
+        self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+        self._task = ray.remote(_do).options(**options)
+        self._retries, self._mark = retries, mark
+        self._lost: Counter[int] = Counter()
+        self._running: dict[Any, int] = {}
+
+    def run(self, most: int, stopping: Callable[[], bool]) -> None:
+        """Follow all jobs until each is done, has failed, or has stopped."""
+        waiting = list(range(len(self._jobs)))
+        interrupted = False
+        while self._running or (waiting and not stopping()):
+            if stopping() and not interrupted:
+                interrupted = True
+                for task in self._running:
+                    self._ray.cancel(task)
+            while waiting and len(self._running) < most and not interrupted:
+                self._submit(waiting.pop(0))
+            ready, _ = self._ray.wait(list(self._running), timeout=_PATIENCE)
+            self._pass_on()  # first: a task that is ready has sent its events
+            for task in ready:
+                self._end(task, interrupted)
+
+    def _submit(self, index: int) -> None:
+        job = self._jobs[index]
+        begun = pack(job.config.output)
+        task = self._task.remote(index, job, self._work, self._queue, Path.cwd(), _versions(), self._mark, begun)
+        self._running[task] = index
+
+    def _pass_on(self) -> None:
+        for event, copy in self._queue.get_nowait_batch(self._queue.size()):
+            self._keep(event.index, copy)
+            self._on_event(event)
+
+    def _keep(self, index: int, copy: bytes | None) -> None:
+        if copy is not None:
+            unpack(copy, self._jobs[index].config.output)
+
+    def _end(self, task: Any, interrupted: bool) -> None:
+        """Handle a task that is done, failed, or lost."""
+        index = self._running.pop(task)
+        try:
+            event, copy = self._ray.get(task)
+            self._keep(index, copy)
+        except self._ray.exceptions.TaskCancelledError:
+            return
+        except self._ray.exceptions.RayTaskError as error:
+            event = Event(index, "failed", one_line(error.cause if isinstance(error.cause, Exception) else error))
+        except self._ray.exceptions.RayError as error:
+            event = self._lost_task(index, error)
+        if not interrupted or event.kind == "done":
+            self._on_event(event)
+            if event.kind == "lost":
+                self._submit(index)
+
+    def _lost_task(self, index: int, error: Exception) -> Event:
+        self._lost[index] += 1
+        reason = f"{type(error).__name__}: {str(error).partition('.')[0]}"
+        if self._lost[index] > self._retries:
+            return Event(index, "failed", f"lost {self._lost[index]} times with its worker ({reason})")
+        return Event(index, "lost", reason)
+
+
+def _do(
+    index: int,
+    job: Job,
+    work: Work,
+    queue: Any,
+    directory: Path,
+    expected: dict[str, str],
+    mark: Path,
+    begun: bytes | None,
+) -> tuple[Event, bytes | None]:
+    """Do one job in a worker.
+
+    Returns:
+        Its last event; and its run directories, if only this worker sees them.
+    """
+    try:
+        _be_in(directory)
+        _check_versions(expected)
+    except SkipweaveError as error:
+        return Event(index, "failed", str(error)), None
+    place, shared = job.config.output, sees(mark)
+    if not shared and begun is not None:
+        unpack(begun, place)
+    sender = _Sender(queue, None if shared else place)
+    queue.put((Event(index, "started"), None))
+    event = attempt_or_stop(index, job, work, sender.send)
+    if shared:
+        return event, None
+    copy = pack(place)
+    shutil.rmtree(place, ignore_errors=True)
+    return event, copy
+
+
+class _Sender:
+    """Sends the events of a job: of its steps some only, and copies of its run directory where only it sees that."""
+
+    def __init__(self, queue: Any, place: Path | None) -> None:
+        self._queue, self._place = queue, place
+        self._step_sent, self._copied = -_STEPS_EVERY, time.monotonic()
+
+    def send(self, event: Event) -> None:
+        """Send an event."""
+        now, copy = time.monotonic(), None
+        method = event.value[0] if isinstance(event.value, tuple) else ""
+        if method == "on_step_end":
+            if now < self._step_sent + _STEPS_EVERY:
+                return
+            self._step_sent = now
+        if method == "on_epoch_end" and self._place and now > self._copied + _COPY_EVERY:
+            copy, self._copied = pack(self._place), now
+        self._queue.put((event, copy))
+
+
+def _be_in(directory: Path) -> None:
+    """Resolve relative paths as the process that started the study does."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        os.chdir(directory)
+    except OSError as error:
+        raise SkipweaveError(
+            f"node {platform.node()} cannot make {directory} ({error.strerror}): start the study in a directory that "
+            f"every node has or can make"
+        ) from error
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package).partition("+")[0] for package in ("skipweave", "torch", "torchvision", "timm")}
+
+
+def _check_versions(expected: dict[str, str]) -> None:
+    """Check that this worker computes what the study's other workers do."""
+    if other := {name: own for name, own in _versions().items() if own != expected[name]}:
+        differ = ", ".join(f"{name} {own}, not {expected[name]}" for name, own in other.items())
+        raise SkipweaveError(f"node {platform.node()} has {differ}: install what the study was started with")
+
+
+def _options(resources: ResourcesConfig) -> dict[str, Any]:
+    """What a task asks Ray for. Ray does not repeat it by itself: a lost run is given its newest checkpoint first."""
+    options = {"num_cpus": resources.cpus or 1, "num_gpus": resources.gpus, "resources": dict(resources.custom)}
+    if resources.memory is not None:
+        options["memory"] = resources.memory
+    if resources.accelerator_type:
+        options["accelerator_type"] = resources.accelerator_type
+    return {**options, "max_retries": 0}
+
+
+def _check_resources(ray: Any, resources: ResourcesConfig) -> None:
+    """Check that a node has what a task takes, as Ray would wait for one without end.
+
+    Raises:
+        SkipweaveError: No node has.
+    """
+    kind = {f"accelerator_type:{resources.accelerator_type}": 0.001} if resources.accelerator_type else {}
+    asked = {"CPU": resources.cpus or 1, "GPU": resources.gpus, "memory": resources.memory or 0, **kind}
+    asked |= resources.custom
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
+        most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in asked}
+        wanted = ", ".join(f"{name} {amount:g} (most on a node: {most[name]:g})" for name, amount in asked.items())
+        raise SkipweaveError(f"resources: no node of the Ray cluster has {wanted}: ask for less, or add nodes")
+
+
+@contextmanager
+def _cluster(config: RayConfig) -> Iterator[Any]:
+    """Connect to the cluster of the config, or start one on this machine."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    own: dict[str, Any] = {}
+    if config.address is None:
+        os.environ.setdefault("RAY_AUTH_TOKEN", token_hex())
+        own = {"num_cpus": cores(), "include_dashboard": False}
+    try:
+        import ray
+    except ImportError as error:
+        raise SkipweaveError("on is 'ray', which is not installed: pip install 'skipweave[cluster]'") from error
+    _check_address(config.address)
+    handler = signal.getsignal(signal.SIGTERM)  # which Ray would replace by an exit
+    try:
+        ray.init(config.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+    except Exception as error:  # Ray raises various types
+        raise SkipweaveError(f"ray.address is {config.address!r}: {one_line(error)}") from error
+    finally:
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, handler)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Check that a cluster answers, for which Ray would wait for minutes.
+
+    Raises:
+        SkipweaveError: It does not, or the address is none.
+    """
+    if address in (None, "auto"):
+        return
+    host, _, port = str(address).rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_WITHIN).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise SkipweaveError(
+            f"ray.address is {address!r}: no cluster answers there ({error}); expected the HOST:PORT that `ray start "
+            f"--head` printed, or auto on one of its nodes"
+        ) from error

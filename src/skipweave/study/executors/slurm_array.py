@@ -1,0 +1,201 @@
+"""Run the jobs of a study as an array of SLURM jobs, one per run, by submitit."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from skipweave.study.executors.events import Event, Work, attempt, never, one_line
+from skipweave.study.jobs import Job
+from skipweave.training.run.run_directory import RunDirectory, newest_run
+from skipweave.training.signals import stop_requests
+from skipweave_config.cluster_config import ResourcesConfig, SlurmConfig
+from skipweave_config.errors import SkipweaveError, Stopped
+
+_PATIENCE = 1.0  # seconds between two looks at the jobs' files
+_QUEUE_PATIENCE = 15.0  # seconds between two questions to the scheduler
+_MOST_JOBS = 1000
+_REQUEUE = signal.SIGUSR2  # what submitit answers by saving and queueing again
+
+
+def run_on_slurm(
+    jobs: Sequence[Job],
+    work: Work,
+    on_event: Callable[[Event], None],
+    config: SlurmConfig,
+    resources: ResourcesConfig,
+    folder: Path,
+    most: int | None = None,
+    stopping: Callable[[], bool] = never,
+    *,
+    cluster: str = "slurm",
+) -> None:
+    """Submit the jobs as an array, and follow it to the end.
+
+    A job that is preempted or reaches its time limit saves its run and is queued again.
+
+    Args:
+        jobs: What to do; they and `work` travel between processes.
+        work: Called in a job with one of them and a function that passes on progress, which is not followed.
+        on_event: Called here with every event.
+        config: Limits and names of the cluster.
+        resources: What each job takes.
+        folder: Directory of the study, on storage that all nodes share.
+        most: How many jobs at a time; by default as many as the cluster has room for.
+        stopping: Whether to cancel waiting jobs, and to interrupt running ones, so that they save.
+        cluster: submitit's name of the executor: slurm, or local for processes of this machine.
+
+    Raises:
+        SkipweaveError: submitit or SLURM is not installed, or SLURM rejects the jobs.
+    """
+    executor = _executor(folder, config, resources, most, cluster)
+    try:
+        submitted = executor.map_array(_Saving(work), range(len(jobs)), jobs)
+    except Exception as error:  # submitit raises various types
+        raise SkipweaveError(f"sbatch rejects the study's jobs: {one_line(error)}") from error
+    _Array(submitted, jobs, on_event).follow(stopping)
+
+
+class _Saving:
+    """What a job of the array runs: a training that answers the signals of SLURM between two steps."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def __call__(self, index: int, job: Job) -> Event:
+        """Do a job; after a notice of SLURM, have it queued again."""
+        requeue = signal.getsignal(_REQUEUE)  # submitit's
+        try:
+            with stop_requests(also=(_REQUEUE,)):
+                return attempt(index, job, self._work, lambda event: None)
+        except Stopped as stop:
+            if stop.signal != signal.SIGINT and callable(requeue):
+                requeue(_REQUEUE, None)  # ends the process
+            return Event(index, "failed", f"stopped by {stop.signal.name}")
+
+    def checkpoint(self, index: int, job: Job) -> Any:
+        """What a queued job does when it begins again: the same, as the run directory knows how far it came."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, index, job)
+
+
+class _Array:
+    """The jobs of the array, from the side that submitted them."""
+
+    def __init__(self, submitted: Sequence[Any], jobs: Sequence[Job], on_event: Callable[[Event], None]) -> None:
+        self._left = dict(enumerate(submitted))
+        self._jobs = jobs
+        self._on_event = on_event
+        self._epochs: dict[int, int] = {}  # of those that have started
+        self._gone: set[str] = set()
+
+    def follow(self, stopping: Callable[[], bool]) -> None:
+        """Look at the jobs until all have ended."""
+        interrupted, asked = False, 0.0
+        while self._left:
+            if stopping() and not interrupted:
+                interrupted = True
+                self._interrupt()
+            queued = None
+            if time.monotonic() > asked + _QUEUE_PATIENCE:
+                queued, asked = _queued(self._left.values()), time.monotonic()
+            for index, job in list(self._left.items()):
+                self._look_at(index, job, queued, interrupted)
+            time.sleep(_PATIENCE)
+
+    def _look_at(self, index: int, job: Any, queued: set[str] | None, interrupted: bool) -> None:
+        if job.paths.stdout.exists():
+            self._report_epochs(index)
+        if not (job.paths.result_pickle.exists() or self._has_gone(job, queued)):
+            return
+        del self._left[index]
+        event = _result(index, job)
+        if not interrupted or event.kind == "done":
+            self._on_event(event)
+
+    def _has_gone(self, job: Any, queued: set[str] | None) -> bool:
+        """Whether a job has left the queue: twice in a row, as its result may take seconds to be seen from here."""
+        if queued is None or job.job_id in queued:
+            return False
+        again = job.job_id in self._gone
+        self._gone.add(job.job_id)
+        return again
+
+    def _report_epochs(self, index: int) -> None:
+        if index not in self._epochs:
+            self._epochs[index] = 0
+            self._on_event(Event(index, "started"))
+        run = newest_run(self._jobs[index].config.output)
+        rows = RunDirectory(run).read_metrics() if run else []
+        if len(rows) > self._epochs[index]:
+            self._epochs[index] = len(rows)
+            self._on_event(Event(index, "progress", ("on_epoch_end", (rows[-1],))))
+
+    def _interrupt(self) -> None:
+        """Let running jobs save and end, and waiting ones end."""
+        jobs = list(self._left.values())
+        if _on_slurm(jobs):
+            ids = [job.job_id for job in jobs]
+            subprocess.run(["scancel", "--state=PENDING", *ids], capture_output=True)
+            subprocess.run(["scancel", "--signal=INT", *ids], capture_output=True)
+        else:
+            for job in jobs:
+                job.cancel(check=False)
+
+
+def _queued(jobs: Iterable[Any]) -> set[str]:
+    """The jobs that wait or run."""
+    jobs = list(jobs)
+    if not _on_slurm(jobs):
+        return {job.job_id for job in jobs if not job.done()}
+    arrays = {job.job_id.partition("_")[0] for job in jobs}
+    command = ["squeue", "--noheader", "--array", "--format=%i %F_%K", f"--jobs={','.join(sorted(arrays))}"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return {job.job_id for job in jobs}
+    known = listed.returncode == 0 or "Invalid job id" in listed.stderr  # of arrays that have ended long ago
+    return set(listed.stdout.split()) if known else {job.job_id for job in jobs}
+
+
+def _on_slurm(jobs: Sequence[Any]) -> bool:
+    return any(type(job).__name__ == "SlurmJob" for job in jobs)
+
+
+def _result(index: int, job: Any) -> Event:
+    """The last event of a job that has ended."""
+    try:
+        outcome: Event = job.result()
+        return outcome
+    except Exception as error:  # submitit raises various types
+        text = one_line(error).partition(" ---")[0][:200]
+        return Event(index, "failed", f"its job {job.job_id} ended without a result ({text}): see {job.paths.stderr}")
+
+
+def _executor(folder: Path, config: SlurmConfig, resources: ResourcesConfig, most: int | None, cluster: str) -> Any:
+    """The executor of submitit."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise SkipweaveError("on is 'slurm', which needs submitit: pip install 'skipweave[cluster]'") from error
+    logs = folder.resolve() / "slurm"
+    try:
+        executor = submitit.AutoExecutor(logs, cluster=cluster, slurm_max_num_timeout=config.timeouts)
+    except RuntimeError as error:
+        raise SkipweaveError("on is 'slurm', but there is no `sbatch` here: run it on a login node") from error
+    named = {name: text for name in ("partition", "account", "qos") if (text := getattr(config, name))}
+    executor.update_parameters(
+        name="skipweave",
+        timeout_min=config.minutes,
+        cpus_per_task=resources.cpus or 1,
+        **({"gpus_per_node": int(resources.gpus)} if resources.gpus else {}),
+        **({"mem_gb": resources.memory / 2**30} if resources.memory else {}),
+        slurm_setup=list(config.setup),
+        slurm_signal_delay_s=config.notice_seconds,
+        slurm_array_parallelism=most or _MOST_JOBS,
+        slurm_additional_parameters=named | config.options,
+    )
+    return executor

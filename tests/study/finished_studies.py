@@ -1,0 +1,31 @@
+"""What the tests of studies ask of a study's directory."""
+
+import csv
+import json
+from pathlib import Path
+
+from skipweave.training.checkpoint.tensor_file import open_saved
+
+WALL_CLOCK = ("seconds", "step_ms", "inference_ms", "train_seconds")
+
+
+def results_of(folder: Path) -> list[dict[str, str]]:
+    """Its table, without what the wall clock told."""
+    with (folder / "results.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key not in WALL_CLOCK} for row in csv.DictReader(file)]
+
+
+def weights_of(folder: Path) -> dict[str, str]:
+    """The hash of the weights of each run."""
+    runs = (folder / "runs").rglob("model.safetensors")
+    return {str(run.relative_to(folder)): open_saved(run).info["sha256"] for run in runs}
+
+
+def assert_nothing_was_done_twice(folder: Path, runs: int) -> None:
+    """One folder a run, and each step of an epoch's end once in its metrics."""
+    finished = list((folder / "runs").rglob("summary.json"))
+    assert len(finished) == len({path.parents[1] for path in finished}) == runs
+    for summary in finished:
+        log = [json.loads(line) for line in (summary.parent / "log.jsonl").read_text().splitlines()]
+        assert [line["event"] for line in log].count("finished") == 1
+    assert not list(folder.rglob("*.partial"))
