@@ -38,6 +38,9 @@ COMMANDS = {
     "export": Command("export a trained model to ONNX, timm or the Hugging Face Hub", "ExportOptions", "export:export"),
     "publish": Command("measure a run's model and write it as pretrained weights", "PublishOptions", "publish:publish"),
     "study": Command("train and compare several models, with a report", "StudyOptions", "study:study"),
+    "study plan": Command("write the plan of a study, for any scheduler", "StudyPlanOptions", "study_runs:plan"),
+    "study run": Command("do one run of a study's plan", "StudyRunOptions", "study_runs:run"),
+    "study status": Command("list the runs of a study and how far they are", "StudyStatusOptions", "study_runs:status"),
     "bench": Command("measure the speed of models beside others", "BenchOptions", "bench:bench"),
     "env": Command("versions, processor, and implementation of channel-sparse convolutions", "EnvOptions", "env:env"),
 }
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_out(f"skipweave {version('skipweave')}")
         return 0
     try:
-        return _run(words[0], words[1:])
+        return _run(*_command_and_rest(words))
     except SkipweaveError as error:
         print(_message(error), file=sys.stderr)
         return 2
@@ -77,6 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("skipweave: stopped", file=sys.stderr)
         return 130
+
+
+def _command_and_rest(words: list[str]) -> tuple[str, list[str]]:
+    """The command, of one word or two, and the words after it."""
+    number = 2 if " ".join(words[:2]) in COMMANDS else 1
+    return " ".join(words[:number]), words[number:]
 
 
 def _run(name: str, argv: list[str]) -> int:

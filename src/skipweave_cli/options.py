@@ -169,6 +169,51 @@ class StudyOptions(Config):
     resume: FilePath | None = None
 
 
+class StudyPlanOptions(Config):
+    """Write the config of a study into its directory, without training, and list its runs.
+
+    Any scheduler can then do the runs, in any order and on any machine that sees the directory: `skipweave study run
+    FOLDER --index N`. Afterwards `skipweave study --resume FOLDER` writes the report.
+
+    Attributes:
+        config: The config.
+    """
+
+    config: StudyConfig
+
+
+class StudyRunOptions(Config):
+    """Do one run of a study's plan. What it began before is resumed; a run that is done is not repeated.
+
+    Attributes:
+        folder: Directory of the study, as `skipweave study plan` or an interrupted `skipweave study` left it.
+        index: Number of the run, from 0, as `skipweave study status` lists it.
+    """
+
+    folder: FilePath
+    index: NonNegativeInteger | None = None
+
+    @field_validator("index")
+    @classmethod
+    def _check_index(cls, index: int | None) -> int:
+        if index is None:
+            raise ValueError("should be given, such as --index 0")
+        return index
+
+
+class StudyStatusOptions(Config):
+    """List the runs of a study: which are done, running, begun or left, and the epochs and test metric of each.
+
+    Attributes:
+        folder: Directory of the study.
+        left: Print only the indices of the runs that are left, or begun and not running, as 0-3,7, for a scheduler's
+            array.
+    """
+
+    folder: FilePath
+    left: Flag = False
+
+
 class EvaluateOptions(Config):
     """Evaluate a run: overall metrics, and precision, recall and more of each class.
 

@@ -39,6 +39,15 @@ def held(folder: Path, patience: float = _PATIENCE) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process of this machine, or of one that shares its locks, has locked a directory."""
+    try:
+        with held(folder, patience=0):
+            return False
+    except SkipweaveError:
+        return True
+
+
 def _lock(folder: Path, deadline: float) -> int | None:
     """An open, locked directory; None if it cannot be locked."""
     descriptor = os.open(folder, os.O_RDONLY)

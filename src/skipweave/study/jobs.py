@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from skipweave.data import Unreadable
+from skipweave.files.folder_lock import held
 from skipweave.study.executors.events import Send
 from skipweave.study.results import Network, Run
 from skipweave.study.study_directory import StudyDirectory, read_curve
@@ -18,7 +19,7 @@ from skipweave.training.start_normalization import normalize_for_start
 from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import differences
-from skipweave_config.study_config import StudyConfig
+from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
 class Trainer(Protocol):
@@ -64,16 +65,23 @@ def finished_and_left(
         for network, asked in zip(networks, config.networks, strict=True):
             if network.cost is None:
                 continue
-            model = ModelConfig(network.model, dict(network.args), asked.pretrained)
-            fit_config = config.fit_config(model, seed, folder.place(asked, seed), asked.densify)
-            fit_config = replace(fit_config, data=normalize_for_start(fit_config, data)[0])
-            run_dir = folder.run_dir(asked, seed)
-            summary = _begun_before(fit_config, run_dir) if run_dir else None
+            job = job_of(config, network, asked, seed, folder, data)
+            run_dir = newest_run(job.config.output)
+            summary = _begun_before(job.config, run_dir) if run_dir else None
             if summary:
                 finished.append(finished_run(network.label, seed, summary, folder))
             else:
-                left.append(Job(network.label, seed, fit_config))
+                left.append(job)
     return finished, left
+
+
+def job_of(
+    config: StudyConfig, network: Network, asked: NetworkConfig, seed: int, folder: StudyDirectory, data: Data
+) -> Job:
+    """The run of a network, as planned and as asked for, from a seed."""
+    model = ModelConfig(network.model, dict(network.args), asked.pretrained)
+    fit_config = config.fit_config(model, seed, folder.place(asked, seed), asked.densify)
+    return Job(network.label, seed, replace(fit_config, data=normalize_for_start(fit_config, data)[0]))
 
 
 def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
@@ -108,15 +116,26 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
 
 
 def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:
-    """Train one network, or resume its run, and send the events of its callbacks as (method, arguments).
-
-    Whether the run was begun or is finished is decided here, as another machine may have done so meanwhile.
-    """
+    """Train one network, or resume its run, and send the events of its callbacks as (method, arguments)."""
     torch.set_num_threads(threads)
-    begun = newest_run(job.config.output)
-    if begun and (finished := RunDirectory(begun).read_summary()):
-        return finished
-    return trainer(job.config, resume=begun, callbacks=[SendEvents(send)], skipped_images=skipped_images)
+    return train_or_resume(trainer, skipped_images, job, [SendEvents(send)])
+
+
+def train_or_resume(
+    trainer: Trainer, skipped_images: Sequence[Unreadable], job: Job, callbacks: Sequence[Callback]
+) -> RunSummary:
+    """Train one network; what was begun, in whatever process and machine, is resumed, and not repeated if finished.
+
+    Raises:
+        SkipweaveError: Another process trains it, or as `trainer` does.
+    """
+    place = job.config.output
+    place.mkdir(parents=True, exist_ok=True)
+    with held(place):
+        begun = newest_run(place)
+        if begun and (finished := RunDirectory(begun).read_summary()):
+            return finished
+        return trainer(job.config, resume=begun, callbacks=callbacks, skipped_images=skipped_images)
 
 
 class SendEvents(Callback):

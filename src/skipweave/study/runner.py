@@ -4,13 +4,13 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 
 import torch
 from lightning_fabric import Fabric
 
-from skipweave.data import Unreadable, epoch_loader, exclude, load, with_normalization
+from skipweave.data import epoch_loader
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.comparisons import write_comparisons
@@ -20,6 +20,7 @@ from skipweave.study.executors.ray_tasks import run_on_ray
 from skipweave.study.executors.slurm_array import run_on_slurm
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
+from skipweave.study.preparation import Prepared, prepare
 from skipweave.study.progress_display import Display, RunName
 from skipweave.study.report.facts import facts
 from skipweave.study.report.html_report import write_report
@@ -28,15 +29,12 @@ from skipweave.study.results import Network, Results, Run, Timing, write_results
 from skipweave.study.study_directory import StudyDirectory
 from skipweave.study.timing import machine, measure
 from skipweave.training import Callback, ModelConfig, fit
-from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import arguments_for
-from skipweave.training.preflight import check_data, notes_before
-from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.tasks.metrics import TOP1_ACCURACY, TOP1_ERROR, Metric
 from skipweave.training.tasks.task import Data, Task, metric_for, task_for
-from skipweave_config.errors import SkipweaveError, Stopped, noted_in
+from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.study_config import StudyConfig
 
 _MOST_PROCESSES = 4
@@ -59,35 +57,16 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     """
     display = display or Display()
     folder = StudyDirectory(config.output)
-    data = load(config.data)
-    config = replace(config, data=with_normalization(config.data, data))
-    _check_data(config, data)
-    fabric = make_fabric(config.accelerator, precision=config.precision)
-    skipped_images = unreadable(fabric, config.fit_config(ModelConfig(), 0, config.output), None, data, lambda *_: None)
-    data = exclude(data, skipped_images)
-    for note in notes_before(config.fit_config(ModelConfig(), 0, config.output), data):
+    prepared = prepare(config)
+    config, data = prepared.config, prepared.data
+    for note in prepared.notes:
         display.on_note(note)
     with held(folder.path), _stoppable(config) as request:
-        study = _Study(config, folder, data, skipped_images, plan_networks(config, data), fabric, display, request)
+        study = _Study(prepared, folder, plan_networks(config, data), display, request)
         with _threads(study.threads):
             results = study.results(study.train(trainer), study.time())
         _write(folder, results, data)
     return results
-
-
-def _check_data(config: StudyConfig, data: Data) -> None:
-    """Check for what would fail in every run.
-
-    Raises:
-        SkipweaveError: There is no test split, one class only, or fewer training images than a batch takes.
-    """
-    problems: list[str] = []
-    if data.test is None:
-        problems.append(f"dataset {data.name} has no test split, but a study reports test metrics: add one")
-    with noted_in(problems):
-        check_data(config, data)
-    if problems:
-        raise SkipweaveError(*problems)
 
 
 @contextmanager
@@ -110,15 +89,27 @@ def _stoppable(config: StudyConfig) -> Iterator[StopRequest]:
 class _Study:
     """The objects that all steps of a study share."""
 
-    config: StudyConfig
+    prepared: Prepared
     folder: StudyDirectory
-    data: Data
-    skipped_images: Sequence[Unreadable]
     networks: tuple[Network, ...]
-    fabric: Fabric
     display: Display
     request: StopRequest
     _callbacks: dict[RunName, Callback] = field(default_factory=dict)
+
+    @property
+    def config(self) -> StudyConfig:
+        """The study's config."""
+        return self.prepared.config
+
+    @property
+    def data(self) -> Data:
+        """Its data."""
+        return self.prepared.data
+
+    @property
+    def fabric(self) -> Fabric:
+        """The Fabric of this process."""
+        return self.prepared.fabric
 
     @property
     def metric(self) -> Metric:
@@ -150,7 +141,7 @@ class _Study:
                 self.display.on_run_end(run, self.metric)
                 write_results(self.folder.results, Results("", self.networks, self._ordered(runs), metric=self.metric))
 
-        work = partial(train, trainer, self.threads, self.skipped_images)
+        work = partial(train, trainer, self.threads, self.prepared.skipped_images)
         self._execute(left, work, on_event)
         self._stop_if_asked()
         return self._ordered(runs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from skipweave.files.atomic_write import refuse_links, write_text
 from skipweave.study.results import Epoch, Timing
-from skipweave.training.run.run_directory import RunDirectory, newest_run
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import as_yaml
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.plain_files import read_json
@@ -46,10 +46,6 @@ class StudyDirectory:
     def place(self, network: NetworkConfig, seed: int) -> Path:
         """The directory for the run directories of a network and a seed."""
         return self.runs / network.slug / f"seed-{seed}"
-
-    def run_dir(self, network: NetworkConfig, seed: int) -> Path | None:
-        """The newest run directory of a network and a seed; None if there is none."""
-        return newest_run(self.place(network, seed))
 
     def relative(self, path: Path) -> str:
         """A path relative to the directory, as in tables."""

@@ -86,7 +86,7 @@ def test_an_interrupt_in_this_process_is_raised():
 
 FOREVER = """
 import os, sys, time
-from skipweave.study.process_pool import run_in_processes
+from skipweave.study.executors.process_pool import run_in_processes
 def work(job, tell):
     while True:
         tell(os.getpid())
