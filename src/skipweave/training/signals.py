@@ -15,11 +15,15 @@ SIGNALS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGUSR1"
 class StopRequest:
     """The signal that asked to stop, if any.
 
+    Args:
+        heard: Signals that ask to stop; the same in all processes of a run.
+
     Attributes:
         signal: The first that came, None before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Sequence[signal.Signals] = SIGNALS) -> None:
+        self.heard = tuple(heard)
         self.signal: signal.Signals | None = None
 
 
@@ -41,7 +45,7 @@ def stop_requests(*, tell_children: bool = False, also: Sequence[signal.Signals]
     if _watching or threading.current_thread() is not threading.main_thread():
         yield _watching[-1] if _watching else StopRequest()
         return
-    request = StopRequest()
+    request = StopRequest((*SIGNALS, *also))
 
     def note(number: int, frame: FrameType | None) -> None:
         again = number == request.signal == signal.SIGINT and _started_by_the_user()
@@ -52,7 +56,7 @@ def stop_requests(*, tell_children: bool = False, also: Sequence[signal.Signals]
         if again:
             raise KeyboardInterrupt
 
-    heard = [number for number in (*SIGNALS, *also) if signal.getsignal(number) is not signal.SIG_IGN]
+    heard = [number for number in request.heard if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in heard}
     _watching.append(request)
     try:

@@ -167,12 +167,14 @@ def _on_slurm(jobs: Sequence[Any]) -> bool:
 
 def _result(index: int, job: Any) -> Event:
     """The last event of a job that has ended."""
-    try:
-        outcome: Event = job.result()
-        return outcome
-    except Exception as error:  # submitit raises various types
-        text = one_line(error).partition(" ---")[0][:200]
-        return Event(index, "failed", f"its job {job.job_id} ended without a result ({text}): see {job.paths.stderr}")
+    reason = "it is no longer queued"
+    if job.paths.result_pickle.exists():
+        try:
+            outcome: Event = job.result()
+            return outcome
+        except Exception as error:  # submitit raises various types
+            reason = one_line(error).partition(" ---")[0][:200]
+    return Event(index, "failed", f"job {job.job_id} ended without a result ({reason}): see {job.paths.stderr}")
 
 
 def _executor(folder: Path, config: SlurmConfig, resources: ResourcesConfig, most: int | None, cluster: str) -> Any:
