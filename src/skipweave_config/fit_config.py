@@ -64,7 +64,8 @@ COMPUTED_FIELDS = ("range", "window", "mean", "std")
 
 def check_pretrained(cls: type, pretrained: bool, info: ValidationInfo) -> bool:
     """Validator of `pretrained`: no weights of a whole network for a compressed one."""
-    compressed = [name for name in COMPRESSION if name in info.data.get("args", {})]
+    given = {**info.data.get("args", {}), **info.data.get("grid", {})}
+    compressed = [name for name in COMPRESSION if name in given]
     if pretrained and compressed:
         raise ValueError(f"does not apply with args.{compressed[0]}: pretrained weights are of the whole network")
     return pretrained

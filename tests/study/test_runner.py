@@ -77,7 +77,7 @@ def rows_of(config, name="results.csv"):
 
 
 def test_links_are_added_to_networks_with_densification(config):
-    sparse = NetworkConfig(SPARSE, {"units": 2, "sparsify": 0.2}, "growing", DensifyConfig(every=3))
+    sparse = NetworkConfig(SPARSE, {"units": 2, "sparsify": 0.2}, "growing", densify=DensifyConfig(every=3))
     asked = []
     results = run_study(
         replace(config, networks=[sparse, config.networks[1]], match=None),

@@ -64,9 +64,9 @@ def check_study_config(config: StudyConfig) -> None:
         SkipweaveError: Every reason why there can be no such study.
     """
     problems: list[str] = []
-    for number, model in enumerate(config.networks):
+    for model in config.networks:
         with noted_in(problems):
-            network = _check_model(f"networks[{number}]", model, config)
+            network = _check_model(f"networks ({model.title})", model, config)  # a grid has no number for each
             with noted_in(problems):
                 check_layer_decay(model.name, network, config.optim)
             with noted_in(problems):
