@@ -106,6 +106,8 @@ def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
             raise ValueError(f"should be at least optim.groups[{number}].epochs, which is {group.epochs}")
     if (progressive := info.data.get("progressive")) and progressive.epochs >= epochs:
         raise ValueError(f"should be more than progressive.epochs, which is {progressive.epochs}")
+    if (halving := info.data.get("halving")) and halving.min_epochs >= epochs:
+        raise ValueError(f"should be more than halving.min_epochs, which is {halving.min_epochs}")
     if (schedule := info.data.get("schedule")) and schedule.warmup_epochs >= epochs:
         raise ValueError(f"should be more than schedule.warmup_epochs, which is {schedule.warmup_epochs:g}")
     return epochs

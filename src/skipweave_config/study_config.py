@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import ArgsKwargs
 
 from skipweave_config.data_config import DataConfig
@@ -133,6 +133,35 @@ class NetworkConfig(Config):
         return re.sub(r"[^a-z0-9+]+", "-", self.title.lower()).strip("-")
 
 
+class HalvingConfig(Config):
+    """Successive halving: networks with a worse metric of the validation images are stopped before the last epoch.
+
+    All networks are trained for `min_epochs`, the best 1/factor of them (rounded up) for factor x min_epochs, the best
+    1/factor of these for factor^2 x min_epochs, and so on; those that remain are trained to the end. Networks are
+    compared by the mean over seeds of the study's metric after so many epochs; of equal ones the first in the list
+    stays.
+
+    Attributes:
+        min_epochs: Epochs after which the first networks are stopped; 0 for no halving.
+        factor: Factor by which the number of networks falls and that of epochs rises.
+    """
+
+    min_epochs: NonNegativeInteger = 0
+    factor: Annotated[Integer, Field(ge=2)] = 2
+
+    def rungs(self, epochs: int) -> tuple[int, ...]:
+        """Numbers of epochs after which networks are stopped, of so many epochs.
+
+        >>> HalvingConfig(min_epochs=2).rungs(16), HalvingConfig(min_epochs=0).rungs(16)
+        ((2, 4, 8), ())
+        """
+        found, rung = [], self.min_epochs
+        while 0 < rung < epochs:
+            found.append(rung)
+            rung *= self.factor
+        return tuple(found)
+
+
 def _combinations(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     for values in product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
@@ -179,6 +208,7 @@ class StudyConfig(Config):
         progressive: Smaller training images in the first epochs.
         monitor: Metric to compare the models by, and by which the best epoch is chosen, as for `skipweave fit`.
         early_stopping: When to stop before the last epoch.
+        halving: Successive halving, which needs validation images.
         epochs: Passes over the training images.
         batch_size: Images per step.
         match: Scale growth or widths of all models to about the same `parameters` or `macs`; null for no scaling, as
@@ -209,6 +239,7 @@ class StudyConfig(Config):
     progressive: ProgressiveConfig = nested(ProgressiveConfig)
     monitor: Text | None = None
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
+    halving: HalvingConfig = nested(HalvingConfig)
     epochs: PositiveInteger = 30
     batch_size: PositiveInteger = 64
     match: Literal["parameters", "macs"] | None = "parameters"

@@ -27,7 +27,7 @@ class Trainer:
     fail: str = ""
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
 
-    def __call__(self, config, *, resume, callbacks, skipped_images):
+    def __call__(self, config, *, resume, stop_after, callbacks, skipped_images):
         self.skipped_images = skipped_images
         self.calls.append((config.model.name, config.seed, resume is not None))
         folder = RunDirectory(resume) if resume else RunDirectory.create(config)

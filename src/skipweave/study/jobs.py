@@ -15,6 +15,7 @@ from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunSt
 from skipweave.training.compilation import as_begun
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.start_normalization import normalize_for_start
+from skipweave.training.tasks.metrics import Metric
 from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import differences
@@ -29,10 +30,11 @@ class Trainer(Protocol):
         config: FitConfig,
         *,
         resume: Path | None,
+        stop_after: int | None,
         callbacks: Sequence[Callback],
         skipped_images: Sequence[Unreadable] | None,
     ) -> RunSummary:
-        """Train, or resume the run in the directory `resume`."""
+        """Train, or resume the run in the directory `resume`; stop after so many epochs, or at the end."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Job:
         seed: Of the run.
         config: What to train.
         resume: The run directory if it was begun before.
+        stop_after: Epochs after which the run is to be stopped, to be resumed later; None to finish it.
     """
 
     label: str
     seed: int
     config: FitConfig
     resume: Path | None
+    stop_after: int | None = None
 
 
 def finished_and_left(
@@ -109,10 +113,25 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
     )
 
 
+def begun_run(job: Job, folder: StudyDirectory, metric: Metric) -> Run | None:
+    """What a run reached that was begun before; None without a finished epoch."""
+    curve = read_curve(job.resume, metric.name) if job.resume else ()
+    if not job.resume or not curve:
+        return None
+    seconds = sum(point.seconds for point in curve)
+    return Run(job.label, job.seed, folder.relative(job.resume), train_seconds=seconds, curve=curve)
+
+
 def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:
     """Train one network, and send the events of its callbacks as (method, arguments)."""
     torch.set_num_threads(threads)
-    return trainer(job.config, resume=job.resume, callbacks=[SendEvents(send)], skipped_images=skipped_images)
+    return trainer(
+        job.config,
+        resume=job.resume,
+        stop_after=job.stop_after,
+        callbacks=[SendEvents(send)],
+        skipped_images=skipped_images,
+    )
 
 
 class SendEvents(Callback):

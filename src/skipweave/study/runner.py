@@ -14,6 +14,7 @@ from skipweave.data import Unreadable, epoch_loader, exclude, load, with_normali
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
 from skipweave.study.comparisons import write_comparisons
+from skipweave.study.halving import train_to_rungs, write_rungs
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
 from skipweave.study.process_pool import Event, run_in_processes, run_serially
@@ -21,7 +22,7 @@ from skipweave.study.progress_display import Display, RunName
 from skipweave.study.report.facts import facts
 from skipweave.study.report.html_report import write_report
 from skipweave.study.report.result_plots import write_plots
-from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
+from skipweave.study.results import Network, Results, Run, Rung, Timing, write_results, write_summary
 from skipweave.study.study_directory import StudyDirectory
 from skipweave.study.timing import machine, measure
 from skipweave.training import Callback, ModelConfig, fit
@@ -67,7 +68,8 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     with held(folder.path), _stoppable(config) as request:
         study = _Study(config, folder, data, skipped_images, plan_networks(config, data), fabric, display, request)
         with _threads(study.threads):
-            results = study.results(study.train(trainer), study.time())
+            runs, rungs = study.train(trainer)
+            results = study.results(runs, rungs, study.time(runs))
         _write(folder, results, data)
     return results
 
@@ -133,26 +135,34 @@ class _Study:
         """Threads of each process, also of the timing."""
         return max(1, torch.get_num_threads() // self.processes)
 
-    def train(self, trainer: Trainer) -> tuple[Run, ...]:
+    def train(self, trainer: Trainer) -> tuple[tuple[Run, ...], tuple[Rung, ...]]:
         """Train the remaining runs; results.csv is rewritten whenever a run ends."""
         finished, left = finished_and_left(self.config, self.networks, self.folder, self.data)
         self.folder.write_config(self.config)
         self.display.on_study_start(self.networks, len(finished) + len(left), len(finished))
         runs = {(run.label, run.seed): run for run in finished}
 
-        def on_event(event: Event) -> None:
-            if run := self._follow(left[event.index], event):
-                runs[run.label, run.seed] = run
-                self.display.on_run_end(run, self.metric)
-                write_results(self.folder.results, Results("", self.networks, self._ordered(runs), metric=self.metric))
+        def train_jobs(jobs: Sequence[Job]) -> None:
+            def on_event(event: Event) -> None:
+                if run := self._follow(jobs[event.index], event):
+                    runs[run.label, run.seed] = run
+                    self.display.on_run_end(run, self.metric)
+                    so_far = Results("", self.networks, self._ordered(runs), metric=self.metric)
+                    write_results(self.folder.results, so_far)
 
-        work = partial(train, trainer, self.threads, self.skipped_images)
-        if self.processes > 1 and len(left) > 1:
-            run_in_processes(left, work, on_event, self.processes, self._stopping)
-        else:
-            run_serially(left, work, on_event, self._stopping)
-        self._stop_if_asked()
-        return self._ordered(runs)
+            work = partial(train, trainer, self.threads, self.skipped_images)
+            if self.processes > 1 and len(jobs) > 1:
+                run_in_processes(jobs, work, on_event, self.processes, self._stopping)
+            else:
+                run_serially(jobs, work, on_event, self._stopping)
+            self._stop_if_asked()
+
+        on_rung = partial(self.display.on_rung_end, metric=self.metric)
+        left, rungs = train_to_rungs(
+            self.config, left, runs, train_jobs, on_rung, folder=self.folder, metric=self.metric
+        )
+        train_jobs(left)
+        return self._ordered(runs), rungs
 
     def _stopping(self) -> bool:
         return self.request.signal is not None
@@ -180,9 +190,10 @@ class _Study:
         names = [(network.label, seed) for network in self.networks for seed in self.config.seeds]
         return tuple(runs[name] for name in names if name in runs)
 
-    def time(self) -> dict[str, Timing]:
-        """Measure the time of all networks, interleaved, unless done before."""
-        built = [network for network in self.networks if network.cost]
+    def time(self, runs: Sequence[Run]) -> dict[str, Timing]:
+        """Measure the time of all networks that were not stopped, interleaved, unless done before."""
+        stopped = {run.label for run in runs if run.stopped_after}
+        built = [network for network in self.networks if network.cost and network.label not in stopped]
         key = json.dumps(
             [self.timing_note, asdict(self.config.loss), [[n.label, n.model, dict(n.args)] for n in built]]
         )
@@ -221,7 +232,7 @@ class _Study:
             f"{self.config.precision}, on {machine(self.fabric.device)}{threads}"
         )
 
-    def results(self, runs: tuple[Run, ...], timings: dict[str, Timing]) -> Results:
+    def results(self, runs: tuple[Run, ...], rungs: tuple[Rung, ...], timings: dict[str, Timing]) -> Results:
         """Everything that the report contains."""
         first = next((self.folder.path / run.run_dir for run in runs if not run.failure), self.folder.runs)
         return Results(
@@ -234,7 +245,8 @@ class _Study:
             else "the last epoch's weights",
             metric=self.metric,
             test_images=len(self.data.test or ()) if self.metric in (TOP1_ERROR, TOP1_ACCURACY) else 0,
-            facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device)),
+            rungs=rungs,
+            facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device), rungs),
             timing_note=self.timing_note,
             commands=_commands(self.folder),
         )
@@ -265,6 +277,8 @@ def _write(folder: StudyDirectory, results: Results, data: Data) -> None:
     write_results(folder.results, results)
     write_summary(folder.summary, results)
     write_comparisons(folder.comparisons, results)
+    if results.rungs:
+        write_rungs(folder.halving, results)
     plots = write_plots(folder.plots, results)
     pictures = draw_networks(folder.plots, results.networks, data)
     write_report(folder.report, results, plots, pictures)

@@ -32,6 +32,7 @@ class StudyDirectory:
         self.results = path / "results.csv"
         self.summary = path / "summary.csv"
         self.comparisons = path / "comparisons.csv"
+        self.halving = path / "halving.csv"
         self.timing = path / "timing.json"
         self.plots = path / "plots"
         self.report = path / "report.html"
@@ -83,6 +84,7 @@ def read_curve(run_dir: Path, metric: str) -> tuple[Epoch, ...]:
                 float(row["train_loss"]),
                 _number(row[f"train_{metric}"]),
                 _number(row.get(f"val_{metric}", "")),  # there is no column without a validation split
+                float(row["seconds"]),
             )
             for row in csv.DictReader(io.StringIO(read_text(metrics)))
         )

@@ -192,7 +192,9 @@ def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:
     plateau = "schedule.name is plateau" if config.schedule.name == "plateau" else ""
     patience = config.early_stopping.patience
     stopping = f"early_stopping.patience is {patience}" if patience else ""
-    if not data.val and (asked := list(filter(None, (plateau, stopping)))):
+    rung = config.halving.min_epochs if isinstance(config, StudyConfig) else 0
+    halving = f"halving.min_epochs is {rung}" if rung else ""
+    if not data.val and (asked := list(filter(None, (plateau, stopping, halving)))):
         raise SkipweaveError(f"{' and '.join(asked)}, but {data.name} has no validation images: give data.validation")
 
 
