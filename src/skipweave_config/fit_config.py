@@ -37,6 +37,7 @@ from skipweave_config.validation import Config, nested
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Compile = Literal["auto", "none", "units", "network"]
+Devices = Annotated[PositiveInteger, Field(le=1024)]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
 
 #: Fields that may change when a run is resumed, because the result does not depend on them.
@@ -249,7 +250,7 @@ class FitConfig(Config):
     seed: Integer = 0
     output: FilePath = Path("runs")
     accelerator: Accelerator = "auto"
-    devices: Annotated[PositiveInteger, Field(le=1024)] = 1
+    devices: Devices = 1
     precision: Precision = "32-true"
     checkpoint_every: NonNegativeInteger = 0
     loggers: tuple[Literal["wandb", "mlflow"], ...] = ()

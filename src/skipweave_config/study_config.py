@@ -19,6 +19,7 @@ from skipweave_config.fields import (
     FilePath,
     Flag,
     Integer,
+    MemorySize,
     NonNegativeInteger,
     PlainValues,
     PositiveInteger,
@@ -28,6 +29,7 @@ from skipweave_config.fields import (
 from skipweave_config.fit_config import (
     Accelerator,
     Compile,
+    Devices,
     FitConfig,
     ModelConfig,
     Precision,
@@ -68,6 +70,10 @@ class NetworkConfig(Config):
             model per combination, with these values in its label.
         densify: Incremental densification, if its args sparsify it.
         pretrained: Start from the model's pretrained weights, as for `skipweave fit`; not with `match`.
+        devices: Number of devices for each run, as for `skipweave fit`.
+        grad_checkpointing: Use activation checkpointing, which takes less memory and more time.
+        max_memory: Memory of a process's tensors, such as 8GiB; grad_checkpointing is chosen accordingly, and the batch
+            size lowered if necessary.
     """
 
     name: Text
@@ -76,6 +82,9 @@ class NetworkConfig(Config):
     grid: PlainValues = field(default_factory=dict)
     densify: DensifyConfig = nested(DensifyConfig)
     pretrained: Flag = False
+    devices: Devices = 1
+    grad_checkpointing: Flag = False
+    max_memory: MemorySize | None = None
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
     _check_pretrained: ClassVar[Any] = field_validator("pretrained")(classmethod(check_pretrained))
@@ -286,6 +295,15 @@ class StudyConfig(Config):
             raise ValueError(f"should hold each seed once: {seed} is repeated")
         return seeds
 
+    @field_validator("batch_size")
+    @classmethod
+    def _check_batch_size(cls, batch_size: int, info: ValidationInfo) -> int:
+        networks = info.data.get("networks", [])
+        uneven = [f"{network.devices} ({network.title})" for network in networks if batch_size % network.devices]
+        if uneven:
+            raise ValueError(f"should be a multiple of the devices of each network: {', '.join(uneven)}")
+        return batch_size
+
     @field_validator("match")
     @classmethod
     def _check_match(cls, match: str | None, info: ValidationInfo) -> str | None:
@@ -307,12 +325,13 @@ class StudyConfig(Config):
         return self.title or f"Which network is most accurate for its cost on {self.data.name}?"
 
     def fit_config(
-        self, model: ModelConfig, seed: int, output: Path, densify: DensifyConfig | None = None
+        self, model: ModelConfig, seed: int, output: Path, network: NetworkConfig | None = None
     ) -> FitConfig:
-        """The config of one run of the study, for `skipweave.training.fit`."""
+        """The config of one run of the study, for `skipweave.training.fit`; with the options of a network."""
+        options = ("densify", "devices", "grad_checkpointing", "max_memory")
         return FitConfig(
+            **({} if network is None else {name: getattr(network, name) for name in options}),
             model=model,
-            densify=densify or DensifyConfig(),
             data=self.data,
             optim=self.optim,
             schedule=self.schedule,

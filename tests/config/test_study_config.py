@@ -53,6 +53,21 @@ def test_last_epochs_are_compared_with_epochs():
     assert_reports(problem, "epochs", 1, "loss.last_epochs")
 
 
+def test_a_run_has_the_devices_and_the_memory_of_its_network(tmp_path):
+    own = {"devices": 2, "grad_checkpointing": True, "max_memory": "1GiB"}
+    study = StudyConfig(networks=[{"name": "densenet40_12", **own}, "resnet18"])
+    runs = [study.fit_config(ModelConfig(network.name), 0, tmp_path, network) for network in study.networks]
+    assert [(run.devices, run.grad_checkpointing, run.max_memory) for run in runs] == [
+        (2, True, 2**30),
+        (1, False, None),
+    ]
+    wrong = {"devices": 0, "grad_checkpointing": "yes", "max_memory": "lots"}
+    found = problems(networks=[{"name": "densenet40_12", **wrong}])
+    assert_each_reports(found, *((f"networks[0].{name}",) for name in wrong))
+    (problem,) = problems(networks=[{"name": "a", "devices": 3}, {"name": "b", "devices": 2}], batch_size=64)
+    assert_reports(problem, "batch_size", 64, "3 (a)")
+
+
 def test_a_run_has_the_study_s_recipe(tmp_path):
     study = StudyConfig(data=DataConfig(augment=False), optim=OptimConfig(lr=0.05), epochs=3, batch_size=32)
     run = study.fit_config(ModelConfig("densenet40_12", {"growth": 4}), 7, tmp_path)

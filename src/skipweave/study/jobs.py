@@ -1,8 +1,11 @@
 """The runs of a study: finished ones, and jobs to train."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from typing import Protocol
 
 import torch
@@ -71,8 +74,14 @@ def finished_and_left(
             if network.cost is None:
                 continue
             model = ModelConfig(network.model, dict(network.args), asked.pretrained)
-            fit_config = config.fit_config(model, seed, folder.place(asked, seed), asked.densify)
-            fit_config = replace(fit_config, data=normalize_for_start(fit_config, data)[0])
+            fit_config = config.fit_config(model, seed, folder.place(asked, seed), asked)
+            fit_config = replace(
+                fit_config,
+                data=normalize_for_start(fit_config, data)[0],
+                batch_size=network.batch_size or config.batch_size,
+                grad_checkpointing=network.grad_checkpointing,
+                max_memory=None,  # which the study's plan has seen to
+            )
             run_dir = folder.run_dir(asked, seed)
             summary = _begun_before(fit_config, run_dir) if run_dir else None
             if summary:
@@ -125,13 +134,33 @@ def begun_run(job: Job, folder: StudyDirectory, metric: Metric) -> Run | None:
 def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:
     """Train one network, and send the events of its callbacks as (method, arguments)."""
     torch.set_num_threads(threads)
-    return trainer(
-        job.config,
-        resume=job.resume,
-        stop_after=job.stop_after,
-        callbacks=[SendEvents(send)],
-        skipped_images=skipped_images,
-    )
+    with _across_processes(send) if job.config.devices > 1 else nullcontext(send) as forward:
+        return trainer(
+            job.config,
+            resume=job.resume,
+            stop_after=job.stop_after,
+            callbacks=[SendEvents(forward)],
+            skipped_images=skipped_images,
+        )
+
+
+@contextmanager
+def _across_processes(send: Send) -> Iterator[Send]:
+    """A picklable function for the processes of a run, whose values are passed on to `send` here."""
+    here, there = get_context("spawn").Pipe(duplex=False)
+
+    def pass_on() -> None:
+        with suppress(EOFError):
+            while True:
+                send(here.recv())
+
+    thread = Thread(target=pass_on)
+    thread.start()
+    try:
+        yield there.send
+    finally:
+        there.close()  # with the processes ended, this is the end of the pipe
+        thread.join()
 
 
 class SendEvents(Callback):

@@ -46,6 +46,9 @@ class Network:
         args: Overrides given to `skipweave.create_model`, without classes and channels: those follow from the data.
         cost: None when the network could not be built.
         failure: The one-line reason why it could not be built, else empty.
+        devices: Number of devices of each run.
+        batch_size: Images per step, over all devices; None when the network could not be built.
+        grad_checkpointing: Whether it is trained with activation checkpointing.
     """
 
     label: str
@@ -53,6 +56,9 @@ class Network:
     args: Mapping[str, Any]
     cost: Cost | None = None
     failure: str = ""
+    devices: int = 1
+    batch_size: int | None = None
+    grad_checkpointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -341,6 +347,9 @@ def _network_cells(network: Network) -> dict[str, Any]:
         "links": cost and cost.links,
         "max_distance": cost and cost.max_distance,
         "mean_distance": cost and rounded(cost.mean_distance),
+        "devices": network.devices,
+        "batch_size": network.batch_size,
+        "grad_checkpointing": network.grad_checkpointing,
     }
 
 

@@ -93,7 +93,7 @@ def _check_data(config: StudyConfig, data: Data) -> None:
 def _stoppable(config: StudyConfig) -> Iterator[StopRequest]:
     """Report how to resume when a signal stops the study, or its directory cannot be written."""
     command = f"skipweave study --resume {shlex.quote(str(config.output))}"
-    with stop_requests() as request:
+    with stop_requests(tell_children=True) as request:  # the processes of a run on several devices
         try:
             yield request
         except Stopped as stop:
@@ -193,9 +193,13 @@ class _Study:
     def time(self, runs: Sequence[Run]) -> dict[str, Timing]:
         """Measure the time of all networks that were not stopped, interleaved, unless done before."""
         stopped = {run.label for run in runs if run.stopped_after}
-        built = [network for network in self.networks if network.cost and network.label not in stopped]
+        built = [network for network in self.networks if self._is_timed(network) and network.label not in stopped]
         key = json.dumps(
-            [self.timing_note, asdict(self.config.loss), [[n.label, n.model, dict(n.args)] for n in built]]
+            [
+                self.timing_note,
+                asdict(self.config.loss),
+                [[n.label, n.model, dict(n.args), n.grad_checkpointing] for n in built],
+            ]
         )
         if not self.config.timing_repeats:
             return {}
@@ -216,10 +220,15 @@ class _Study:
         self.folder.write_timing(key, timings)
         return timings
 
+    def _is_timed(self, network: Network) -> bool:
+        """Whether a network takes the study's batches on one device, as in the timing."""
+        return network.cost is not None and network.devices == 1 and network.batch_size == self.config.batch_size
+
     def _learner(self, network: Network, task: Task) -> Learner:
         model = ModelConfig(network.model, dict(network.args))
         args = arguments_for(network.model, network.args, self.data)
-        return Learner(self.fabric, self.config.fit_config(model, 0, self.folder.runs), args, task)
+        config = self.config.fit_config(model, 0, self.folder.runs)
+        return Learner(self.fabric, replace(config, grad_checkpointing=network.grad_checkpointing), args, task)
 
     @property
     def timing_note(self) -> str:

@@ -71,7 +71,13 @@ def check_study_config(config: StudyConfig) -> None:
                 check_layer_decay(model.name, network, config.optim)
             with noted_in(problems):
                 check_groups(model.name, network, config.optim)
-            check_units(config.compile, model.name, network)
+            with noted_in(problems):
+                check_units(config.compile, model.name, network)
+            if model.grad_checkpointing:
+                enable_grad_checkpointing(model.name, network)
+    for devices in sorted({model.devices for model in config.networks} - {1}):
+        with noted_in(problems):
+            make_fabric(config.accelerator, precision=config.precision, devices=devices)
     _check_optimizer_and_device(config, problems)
     if problems:
         raise SkipweaveError(*problems)

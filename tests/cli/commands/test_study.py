@@ -89,6 +89,9 @@ def test_wrong_values_of_a_grid_are_reported_at_once(tmp_path, capsys):
     (["--data.name", "mnist"], ["data.root", None]),
     (["--accelerator", "mps"], ["accelerator", "'mps'"]),
     (["--optim.lr", "0"], ["optim.lr", 0]),
+    (networks({"name": "test_vit", "grad_checkpointing": True, "devices": 3}), ["batch_size", "3 (test_vit)"]),
+    (networks({"name": "inception_v3", "grad_checkpointing": True}), ["inception_v3", "grad_checkpointing"]),
+    (["--halving.min_epochs", "1"], ["epochs", 1, "halving.min_epochs"]),
 ])  # fmt: skip
 def test_invalid_values_are_rejected(tmp_path, rejects, words, named):
     rejects(["study", *SMALL[:-4], *words, "--output", tmp_path / "x"], *named)

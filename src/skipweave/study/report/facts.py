@@ -73,7 +73,20 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
         if network.densify.every
     ]
     lines += [("densification", "; ".join(densified))] if densified else []
+    options = [f"{network.label}: {text}" for network in networks if (text := _options_of_run(network, config))]
+    lines += [("devices and memory", "; ".join(options))] if options else []
     return [*lines, ("equal cost", _matching(config, networks))]
+
+
+def _options_of_run(network: Network, config: StudyConfig) -> str:
+    """Devices and memory options of a network's runs, where they are not the study's."""
+    smaller = network.batch_size is not None and network.batch_size < config.batch_size
+    options = (
+        f"{network.devices} devices" if network.devices > 1 else "",
+        "activation checkpointing" if network.grad_checkpointing else "",
+        f"batches of {network.batch_size}" if smaller else "",
+    )
+    return ", ".join(filter(None, options))
 
 
 def _halving(config: StudyConfig, rungs: Sequence[Rung], metric: Metric) -> Lines:
