@@ -205,8 +205,8 @@ class StudyConfig(Config):
     images, averaged over the five models and three seeds.
 
     Attributes:
-        networks: The models to compare: names, such as densenet40_12,sparsenet40_24,resnet18, or mappings of name,
-            args, label and more.
+        networks: The models to compare: names, such as densenet40_12,sparsenet40_24,resnet18, or mappings, such as
+            {name: sparsenet40_24, args: {units: 8}, label: SparseNet}; a grid makes several of one.
         seeds: Seeds; each model is trained once per seed.
         data: The dataset; without validation images, the default here, the last epoch's weights are tested.
         optim: The optimizer; by default weight decay applies to norms and biases too, as in the papers.

@@ -47,12 +47,12 @@ def train_to_rungs(
     left = list(jobs)
     labels = [network.title for network in config.networks]
     labels = [label for label in labels if any(name == label for name, _ in (*runs, *map(_name, left)))]
-    for epoch in config.halving.rungs(config.epochs):
+    epochs = config.halving.rungs(config.epochs)
+    if epochs:
+        runs |= {_name(job): begun for job in left if (begun := begun_run(job, folder, metric))}
+    for epoch in epochs:
         if len(labels) < 2:
             break
-        for job in left if not rungs else ():
-            if begun := begun_run(job, folder, metric):
-                runs[_name(job)] = begun
         train([replace(job, stop_after=epoch) for job in left if not _reached(runs.get(_name(job)), epoch)])
         rungs.append(
             decide(epoch, {label: _of_network(runs, label) for label in labels}, config.halving.factor, metric)
