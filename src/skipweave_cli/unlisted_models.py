@@ -26,4 +26,5 @@ def _models(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "model", values.get("model")
     networks = values.get("networks")
     if isinstance(networks, list):
-        yield from ((f"networks[{number}]", network) for number, network in enumerate(networks))
+        for number, network in enumerate(networks):
+            yield f"networks[{number}]", {"name": network} if isinstance(network, str) else network

@@ -37,6 +37,7 @@ from skipweave_config.validation import Config, nested
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Compile = Literal["auto", "none", "units", "network"]
+Devices = Annotated[PositiveInteger, Field(le=1024)]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
 
 #: Fields that may change when a run is resumed, because the result does not depend on them.
@@ -64,7 +65,8 @@ COMPUTED_FIELDS = ("range", "window", "mean", "std")
 
 def check_pretrained(cls: type, pretrained: bool, info: ValidationInfo) -> bool:
     """Validator of `pretrained`: no weights of a whole network for a compressed one."""
-    compressed = [name for name in COMPRESSION if name in info.data.get("args", {})]
+    given = {**info.data.get("args", {}), **info.data.get("grid", {})}
+    compressed = [name for name in COMPRESSION if name in given]
     if pretrained and compressed:
         raise ValueError(f"does not apply with args.{compressed[0]}: pretrained weights are of the whole network")
     return pretrained
@@ -105,6 +107,8 @@ def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
             raise ValueError(f"should be at least optim.groups[{number}].epochs, which is {group.epochs}")
     if (progressive := info.data.get("progressive")) and progressive.epochs >= epochs:
         raise ValueError(f"should be more than progressive.epochs, which is {progressive.epochs}")
+    if (halving := info.data.get("halving")) and halving.min_epochs >= epochs:
+        raise ValueError(f"should be more than halving.min_epochs, which is {halving.min_epochs}")
     if (schedule := info.data.get("schedule")) and schedule.warmup_epochs >= epochs:
         raise ValueError(f"should be more than schedule.warmup_epochs, which is {schedule.warmup_epochs:g}")
     return epochs
@@ -246,7 +250,7 @@ class FitConfig(Config):
     seed: Integer = 0
     output: FilePath = Path("runs")
     accelerator: Accelerator = "auto"
-    devices: Annotated[PositiveInteger, Field(le=1024)] = 1
+    devices: Devices = 1
     precision: Precision = "32-true"
     checkpoint_every: NonNegativeInteger = 0
     loggers: tuple[Literal["wandb", "mlflow"], ...] = ()

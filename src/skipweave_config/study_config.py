@@ -1,20 +1,26 @@
 """Configuration of a study."""
 
+import json
 import re
-from collections.abc import Hashable, Sequence
-from dataclasses import field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import ArgsKwargs
 
 from skipweave_config.cluster_config import RayConfig, ResourcesConfig, SlurmConfig
 from skipweave_config.data_config import DataConfig
+from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fields import (
     Count,
     FilePath,
     Flag,
     Integer,
+    MemorySize,
     NonNegativeInteger,
     PlainValues,
     PositiveInteger,
@@ -24,6 +30,7 @@ from skipweave_config.fields import (
 from skipweave_config.fit_config import (
     Accelerator,
     Compile,
+    Devices,
     FitConfig,
     ModelConfig,
     Precision,
@@ -47,46 +54,136 @@ from skipweave_config.recipe import (
     ProgressiveConfig,
     ScheduleConfig,
 )
-from skipweave_config.validation import Config, nested
+from skipweave_config.validation import Config, nested, shown
+
+# Most networks of one grid; a typing error may ask for millions.
+_MOST_OF_A_GRID = 1000
 
 
 class NetworkConfig(Config):
-    """One model of a study.
+    """One model of a study, or several by a grid of arguments.
 
     Attributes:
         name: Model name, as for `skipweave fit`.
         args: Arguments of the model, such as growth, units or topology.
         label: Name in tables and plots; by default the model name with its arguments.
+        grid: Lists of values of further arguments, such as {growth: [8, 12], topology: [dense, exponential]}: one
+            model per combination, with these values in its label.
         densify: Incremental densification, if its args sparsify it.
         pretrained: Start from the model's pretrained weights, as for `skipweave fit`; not with `match`.
+        devices: Number of devices for each run, as for `skipweave fit`.
+        grad_checkpointing: Use activation checkpointing, which takes less memory and more time.
+        max_memory: Memory of a process's tensors, such as 8GiB; grad_checkpointing is chosen accordingly, and the batch
+            size lowered if necessary.
     """
 
     name: Text
     args: PlainValues = field(default_factory=dict)
     label: Text = ""
+    grid: PlainValues = field(default_factory=dict)
     densify: DensifyConfig = nested(DensifyConfig)
     pretrained: Flag = False
+    devices: Devices = 1
+    grad_checkpointing: Flag = False
+    max_memory: MemorySize | None = None
 
     _check_args: ClassVar[Any] = field_validator("args")(classmethod(check_args))
     _check_pretrained: ClassVar[Any] = field_validator("pretrained")(classmethod(check_pretrained))
 
+    @field_validator("grid")
+    @classmethod
+    def _check_grid(cls, grid: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        problems: list[str] = []
+        for name, values in grid.items():
+            if name in info.data.get("args", {}):
+                problems.append(f"{name} is in args too: give it in one of the two")
+            if not isinstance(values, list) or not values:
+                problems.append(f"{name} is {shown(values)}: should be a list of values, such as [8, 12]")
+            elif (value := _repeated([json.dumps(value, sort_keys=True) for value in values])) is not None:
+                problems.append(f"{name} should hold each value once: {value} is repeated")
+        with noted_in(problems):
+            check_args(cls, grid, info)
+        if not problems and (count := prod(map(len, grid.values()))) > _MOST_OF_A_GRID:
+            problems.append(f"asks for {count:,} networks: should be at most {_MOST_OF_A_GRID:,}")
+        if problems:
+            raise SkipweaveError(*problems)
+        return grid
+
     @field_validator("densify")
     @classmethod
     def _check_densify(cls, densify: DensifyConfig, info: ValidationInfo) -> DensifyConfig:
-        return check_links(densify, info.data.get("args"))
+        args, grid = info.data.get("args"), info.data.get("grid")
+        for varied in _combinations(grid) if args is not None and grid is not None else ():
+            check_links(densify, {**(args or {}), **varied})
+        return densify
+
+    def expanded(self) -> "list[NetworkConfig]":
+        """One network per combination of the grid, values of the last argument next to each other."""
+        if not self.grid:
+            return [self]
+        return [
+            replace(
+                self,
+                args={**self.args, **varied},
+                grid={},
+                label=f"{self.label or self.name} ({', '.join(_assignments(varied))})",
+            )
+            for varied in _combinations(self.grid)
+        ]
 
     @property
     def title(self) -> str:
         """The label, or one made of name, arguments and start."""
-        overrides = ", ".join(
-            [*(f"{key}={value}" for key, value in self.args.items()), *["pretrained"] * self.pretrained]
-        )
+        overrides = ", ".join([*_assignments(self.args), *["pretrained"] * self.pretrained])
         return self.label or (f"{self.name} ({overrides})" if overrides else self.name)
 
     @property
     def slug(self) -> str:
         """The title as the name of a directory."""
         return re.sub(r"[^a-z0-9+]+", "-", self.title.lower()).strip("-")
+
+
+class HalvingConfig(Config):
+    """Successive halving: networks with a worse metric of the validation images are stopped before the last epoch.
+
+    All networks are trained for `min_epochs`, the best 1/factor of them (rounded up) for factor x min_epochs, the best
+    1/factor of these for factor^2 x min_epochs, and so on; those that remain are trained to the end. Networks are
+    compared by the mean over seeds of the study's metric after so many epochs; of equal ones the first in the list
+    stays.
+
+    Attributes:
+        min_epochs: Epochs after which the first networks are stopped; 0 for no halving.
+        factor: Factor by which the number of networks falls and that of epochs rises.
+    """
+
+    min_epochs: NonNegativeInteger = 0
+    factor: Annotated[Integer, Field(ge=2)] = 2
+
+    def rungs(self, epochs: int) -> tuple[int, ...]:
+        """Numbers of epochs after which networks are stopped, of so many epochs.
+
+        >>> HalvingConfig(min_epochs=2).rungs(16), HalvingConfig(min_epochs=0).rungs(16)
+        ((2, 4, 8), ())
+        """
+        found, rung = [], self.min_epochs
+        while 0 < rung < epochs:
+            found.append(rung)
+            rung *= self.factor
+        return tuple(found)
+
+
+def _combinations(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    for values in product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def _assignments(args: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in args.items()]
+
+
+def _by_name(value: Any) -> Any:
+    """A network that is given as its name alone."""
+    return {"name": value} if isinstance(value, str) else value
 
 
 def default_networks() -> list[NetworkConfig]:
@@ -109,7 +206,8 @@ class StudyConfig(Config):
     images, averaged over the five models and three seeds.
 
     Attributes:
-        networks: The models to compare.
+        networks: The models to compare: names, such as densenet40_12,sparsenet40_24,resnet18, or mappings, such as
+            {name: sparsenet40_24, args: {units: 8}, label: SparseNet}; a grid makes several of one.
         seeds: Seeds; each model is trained once per seed.
         data: The dataset; without validation images, the default here, the last epoch's weights are tested.
         optim: The optimizer; by default weight decay applies to norms and biases too, as in the papers.
@@ -120,11 +218,14 @@ class StudyConfig(Config):
         progressive: Smaller training images in the first epochs.
         monitor: Metric to compare the models by, and by which the best epoch is chosen, as for `skipweave fit`.
         early_stopping: When to stop before the last epoch.
+        halving: Successive halving, which needs validation images.
         epochs: Passes over the training images.
         batch_size: Images per step.
         match: Scale growth or widths of all models to about the same `parameters` or `macs`; null for no scaling, as
-            pretrained weights need.
-        target: Number of parameters or multiply-accumulates to match, such as 60000 or 60k.
+            pretrained weights and models of timm need. With networks of your own it is null, unless it or a target is
+            given.
+        target: Number of parameters or multiply-accumulates to match, such as 60000 or 60k; to be given for networks of
+            your own.
         title: Headline of the report.
         output: Directory of the study; an existing study in it is resumed.
         accelerator: Device type.
@@ -141,7 +242,9 @@ class StudyConfig(Config):
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
     """
 
-    networks: Annotated[list[NetworkConfig], AfterValidator(not_empty)] = field(default_factory=default_networks)
+    networks: Annotated[list[Annotated[NetworkConfig, BeforeValidator(_by_name)]], AfterValidator(not_empty)] = field(
+        default_factory=default_networks
+    )
     seeds: Annotated[list[Integer], AfterValidator(not_empty)] = field(default_factory=lambda: [0, 1])
     data: DataConfig = field(default_factory=lambda: DataConfig(augment=False, validation=0))
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(decay_norms_and_biases=True))
@@ -152,6 +255,7 @@ class StudyConfig(Config):
     progressive: ProgressiveConfig = nested(ProgressiveConfig)
     monitor: Text | None = None
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
+    halving: HalvingConfig = nested(HalvingConfig)
     epochs: PositiveInteger = 30
     batch_size: PositiveInteger = 64
     match: Literal["parameters", "macs"] | None = "parameters"
@@ -176,9 +280,21 @@ class StudyConfig(Config):
     _check_monitor: ClassVar[Any] = field_validator("monitor")(classmethod(check_monitor))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _match_only_if_asked(cls, values: Any) -> Any:
+        """Set the defaults of match and target for networks that are not the default ones."""
+        positional, given = (values.args, values.kwargs or {}) if isinstance(values, ArgsKwargs) else ((), values)
+        if not isinstance(given, Mapping) or not (positional or "networks" in given):
+            return values
+        match = "parameters" if given.get("target") is not None else None
+        given = {"match": match, "target": None, **given}
+        return ArgsKwargs(positional, given) if positional else given
+
     @field_validator("networks")
     @classmethod
     def _check_networks(cls, networks: list[NetworkConfig]) -> list[NetworkConfig]:
+        networks = [single for network in networks for single in network.expanded()]
         if (slug := _repeated([network.slug for network in networks])) is not None:
             raise ValueError(f"should have different labels: two models are called {slug!r}")
         return networks
@@ -189,6 +305,15 @@ class StudyConfig(Config):
         if (seed := _repeated(seeds)) is not None:
             raise ValueError(f"should hold each seed once: {seed} is repeated")
         return seeds
+
+    @field_validator("batch_size")
+    @classmethod
+    def _check_batch_size(cls, batch_size: int, info: ValidationInfo) -> int:
+        networks = info.data.get("networks", [])
+        uneven = [f"{network.devices} ({network.title})" for network in networks if batch_size % network.devices]
+        if uneven:
+            raise ValueError(f"should be a multiple of the devices of each network: {', '.join(uneven)}")
+        return batch_size
 
     @field_validator("match")
     @classmethod
@@ -221,12 +346,13 @@ class StudyConfig(Config):
         return self.title or f"Which network is most accurate for its cost on {self.data.name}?"
 
     def fit_config(
-        self, model: ModelConfig, seed: int, output: Path, densify: DensifyConfig | None = None
+        self, model: ModelConfig, seed: int, output: Path, network: NetworkConfig | None = None
     ) -> FitConfig:
-        """The config of one run of the study, for `skipweave.training.fit`."""
+        """The config of one run of the study, for `skipweave.training.fit`; with the options of a network."""
+        options = ("densify", "devices", "grad_checkpointing", "max_memory")
         return FitConfig(
+            **({} if network is None else {name: getattr(network, name) for name in options}),
             model=model,
-            densify=densify or DensifyConfig(),
             data=self.data,
             optim=self.optim,
             schedule=self.schedule,

@@ -8,8 +8,9 @@ from PIL import Image
 
 from skipweave import topology
 from skipweave.data import DataConfig, find_unreadable
+from skipweave.study.progress_display import Display
 from skipweave.study.runner import run_study
-from skipweave.training import DensifyConfig, EpochRow, RunStart, RunSummary
+from skipweave.training import Callback, DensifyConfig, EpochRow, ModelConfig, RunStart, RunSummary, fit
 from skipweave.training.run import skipped_images
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.metrics import TOP1_ERROR
@@ -27,7 +28,7 @@ class Trainer:
     fail: str = ""
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
 
-    def __call__(self, config, *, resume, callbacks, skipped_images):
+    def __call__(self, config, *, resume, stop_after, callbacks, skipped_images):
         self.skipped_images = skipped_images
         self.calls.append((config.model.name, config.seed, resume is not None))
         folder = RunDirectory(resume) if resume else RunDirectory.create(config)
@@ -77,7 +78,7 @@ def rows_of(config, name="results.csv"):
 
 
 def test_links_are_added_to_networks_with_densification(config):
-    sparse = NetworkConfig(SPARSE, {"units": 2, "sparsify": 0.2}, "growing", DensifyConfig(every=3))
+    sparse = NetworkConfig(SPARSE, {"units": 2, "sparsify": 0.2}, "growing", densify=DensifyConfig(every=3))
     asked = []
     results = run_study(
         replace(config, networks=[sparse, config.networks[1]], match=None),
@@ -204,6 +205,79 @@ def test_a_failed_run_is_reported_and_repeated(config):
     again = Trainer()
     assert run_study(config, trainer=again).failures == ()
     assert again.calls == [(DENSE, 0, True), (DENSE, 1, True)]
+
+
+def test_networks_have_devices_and_memory_of_their_own(config):
+    """Batch size and activation checkpointing are planned once, so that the runs can be resumed."""
+    args = {"units": 2, "growth": 8}
+    networks = [
+        NetworkConfig(SPARSE, args, "default"),
+        NetworkConfig(SPARSE, args, "two", devices=2),
+        NetworkConfig(SPARSE, args, "checkpointed", grad_checkpointing=True),
+        NetworkConfig(SPARSE, args, "small", max_memory="600kB"),
+        NetworkConfig(SPARSE, args, "too small", max_memory="1kB"),
+    ]
+    config = replace(config, networks=networks, match=None, target=None, seeds=[0], timing_repeats=1)
+    trained = []
+
+    def train(config, **options):
+        trained.append(config)
+        return Trainer(stop_at=1)(config, **options)
+
+    results = run_study(config, trainer=train)
+    small = trained[3].batch_size
+    assert 2 <= small < config.batch_size
+    runs = [(run.devices, run.grad_checkpointing, run.batch_size, run.max_memory) for run in trained]
+    assert runs == [(1, False, 64, None), (2, False, 64, None), (1, True, 64, None), (1, True, small, None)]
+    rows = {row["label"]: (row["devices"], row["grad_checkpointing"], row["batch_size"]) for row in rows_of(config)}
+    assert rows["two"] == ("2", "False", "64")
+    assert rows["small"] == ("1", "True", str(small))
+    assert list(results.timings) == ["default", "checkpointed"]  # the others do not take such a batch on one device
+    *others, last = dict(results.facts["Recipe"])["devices and memory"].split("; ")
+    assert others == ["two: 2 devices", "checkpointed: activation checkpointing"]
+    assert last == f"small: activation checkpointing, batches of {small}"
+    ((label, failure),) = results.failures
+    assert label == "too small"
+    assert_reports(failure, "max_memory")
+    assert run_study(config, trainer=Trainer(stop_at=0)).runs == results.runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_runs_on_several_devices_report_their_progress(tmp_path, processes):
+    networks = [NetworkConfig(SPARSE, {"units": 1, "growth": growth}, str(growth), devices=2) for growth in (2, 3)]
+    config = StudyConfig(
+        networks=networks,
+        seeds=[0],
+        data=DataConfig(validation=0),
+        epochs=2,
+        batch_size=512,
+        timing_repeats=0,
+        processes=processes,
+        accelerator="cpu",
+        output=tmp_path / "study",
+    )
+    display = Recorder()
+    results = run_study(config, display=display)
+    assert results.failures == ()
+    for network in networks:
+        assert display.epochs[network.label] == [1, 2]
+        (run,) = (run for run in results.runs if run.label == network.label)
+        alone = config.fit_config(ModelConfig(SPARSE, network.args), 0, tmp_path / f"alone{network.label}", network)
+        assert run.value == fit(alone).test_value
+
+
+class Recorder(Display):
+    """The epochs of which each run reported the end."""
+
+    def __init__(self):
+        self.epochs = {}
+
+    def on_run_start(self, run):
+        reported = self.epochs.setdefault(run[0], [])
+        callback = Callback()
+        callback.on_epoch_end = lambda row: reported.append(row.epoch)
+        return callback
 
 
 def test_a_network_that_cannot_be_built_is_reported(config):

@@ -94,3 +94,22 @@ def test_a_study_killed_ten_times_equals_the_uninterrupted_one(run_command, tmp_
     assert results_of(tmp_path / "study") == results_of(tmp_path / "whole")
     assert weights_of(tmp_path / "study") == weights_of(tmp_path / "whole")
     assert_nothing_was_done_twice(tmp_path / "study", 40)
+
+
+@pytest.mark.slow
+def test_a_killed_study_with_halving_decides_as_the_uninterrupted_one(run_command, tmp_path: Path):
+    """8 runs of 3 steps, and 4 of them 3 steps more; killed at both rungs."""
+    halving = {"halving.min_epochs": 1, "data.validation": 0.2}
+    words, whole = (words_of(tmp_path / name, networks=4, seeds=2, **halving) for name in ("study", "whole"))
+    assert run_command(whole).status == 0
+    for number in (8, 15, 4):
+        assert run_command(words, at="step", number=number).status == -9
+    assert run_command(words).status == 0
+    assert results_of(tmp_path / "study") == results_of(tmp_path / "whole")
+    assert sum(row["stopped_after"] == "1" for row in results_of(tmp_path / "study")) == 4
+    first, second = ((tmp_path / name / "halving.csv").read_text() for name in ("study", "whole"))
+    assert first == second
+    for run in (tmp_path / "whole" / "runs").rglob("model.safetensors"):
+        ours = tmp_path / "study" / run.relative_to(tmp_path / "whole")
+        assert open_saved(ours).info["sha256"] == open_saved(run).info["sha256"]
+    assert_nothing_was_done_twice(tmp_path / "study", 4)

@@ -1,8 +1,11 @@
 """The runs of a study: finished ones, and jobs to train."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from typing import Protocol
 
 import torch
@@ -16,6 +19,7 @@ from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunSt
 from skipweave.training.compilation import as_begun
 from skipweave.training.run.run_directory import RunDirectory, newest_run
 from skipweave.training.start_normalization import normalize_for_start
+from skipweave.training.tasks.metrics import Metric
 from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import differences
@@ -30,10 +34,11 @@ class Trainer(Protocol):
         config: FitConfig,
         *,
         resume: Path | None,
+        stop_after: int | None,
         callbacks: Sequence[Callback],
         skipped_images: Sequence[Unreadable] | None,
     ) -> RunSummary:
-        """Train, or resume the run in the directory `resume`."""
+        """Train, or resume the run in the directory `resume`; stop after so many epochs, or at the end."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,13 @@ class Job:
         label: Of the network.
         seed: Of the run.
         config: What to train; its `output` is the place of this run's directory only.
+        stop_after: Epochs after which the run is to be stopped, to be resumed later; None to finish it.
     """
 
     label: str
     seed: int
     config: FitConfig
+    stop_after: int | None = None
 
 
 def finished_and_left(
@@ -80,8 +87,15 @@ def job_of(
 ) -> Job:
     """The run of a network, as planned and as asked for, from a seed."""
     model = ModelConfig(network.model, dict(network.args), asked.pretrained)
-    fit_config = config.fit_config(model, seed, folder.place(asked, seed), asked.densify)
-    return Job(network.label, seed, replace(fit_config, data=normalize_for_start(fit_config, data)[0]))
+    fit_config = config.fit_config(model, seed, folder.place(asked, seed), asked)
+    fit_config = replace(
+        fit_config,
+        data=normalize_for_start(fit_config, data)[0],
+        batch_size=network.batch_size or config.batch_size,
+        grad_checkpointing=network.grad_checkpointing,
+        max_memory=None,  # which the study's plan has seen to
+    )
+    return Job(network.label, seed, fit_config)
 
 
 def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
@@ -115,10 +129,21 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
     )
 
 
+def begun_run(job: Job, folder: StudyDirectory, metric: Metric) -> Run | None:
+    """What a run reached that was begun before; None without a finished epoch."""
+    begun = newest_run(job.config.output)
+    curve = read_curve(begun, metric.name) if begun else ()
+    if not begun or not curve:
+        return None
+    seconds = sum(point.seconds for point in curve)
+    return Run(job.label, job.seed, folder.relative(begun), train_seconds=seconds, curve=curve)
+
+
 def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:
     """Train one network, or resume its run, and send the events of its callbacks as (method, arguments)."""
     torch.set_num_threads(threads)
-    return train_or_resume(trainer, skipped_images, job, [SendEvents(send)])
+    with _across_processes(send) if job.config.devices > 1 else nullcontext(send) as forward:
+        return train_or_resume(trainer, skipped_images, job, [SendEvents(forward)])
 
 
 def train_or_resume(
@@ -135,7 +160,32 @@ def train_or_resume(
         begun = newest_run(place)
         if begun and (finished := RunDirectory(begun).read_summary()):
             return finished
-        return trainer(job.config, resume=begun, callbacks=callbacks, skipped_images=skipped_images)
+        return trainer(
+            job.config,
+            resume=begun,
+            stop_after=job.stop_after,
+            callbacks=callbacks,
+            skipped_images=skipped_images,
+        )
+
+
+@contextmanager
+def _across_processes(send: Send) -> Iterator[Send]:
+    """A picklable function for the processes of a run, whose values are passed on to `send` here."""
+    here, there = get_context("spawn").Pipe(duplex=False)
+
+    def pass_on() -> None:
+        with suppress(EOFError):
+            while True:
+                send(here.recv())
+
+    thread = Thread(target=pass_on)
+    thread.start()
+    try:
+        yield there.send
+    finally:
+        there.close()  # with the processes ended, this is the end of the pipe
+        thread.join()
 
 
 class SendEvents(Callback):

@@ -15,10 +15,12 @@ from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
 from skipweave.study.results import Cost, Network
 from skipweave.topology import join_stages
+from skipweave.training.memory_plan import within_memory
 from skipweave.training.model_building import arguments_for, build_network, check_labels, count_parameters
 from skipweave.training.preflight import check_sizes
-from skipweave.training.tasks.task import Data
+from skipweave.training.tasks.task import Data, task_for
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
@@ -68,15 +70,27 @@ def _failure(network: Network) -> str:
 
 
 def _plan(asked: NetworkConfig, config: StudyConfig, data: Data) -> Network:
-    network = Network(asked.title, asked.name, asked.args)
+    network = Network(asked.title, asked.name, asked.args, devices=asked.devices)
     try:
         args = _matched(asked, config, data) if config.match else asked.args
         built = build(asked.name, args, data)
         cost = cost_of_model(built, data)
-        check_sizes(built, data, config.batch_size, config.progressive)
-        return replace(network, args=args, cost=cost)
+        run = _within_memory(asked, args, config, data)
+        check_sizes(built, data, run.batch_size // run.devices, config.progressive)
+        return replace(
+            network, args=args, cost=cost, batch_size=run.batch_size, grad_checkpointing=run.grad_checkpointing
+        )
     except SkipweaveError as error:
         return replace(network, failure=" ".join(str(error).split()))
+
+
+def _within_memory(asked: NetworkConfig, args: Mapping[str, Any], config: StudyConfig, data: Data) -> FitConfig:
+    """The config of a run, with the batch size and activation checkpointing that its memory asks for."""
+    run = config.fit_config(ModelConfig(asked.name, dict(args)), 0, config.output, asked)
+    if run.max_memory is None:
+        return run
+    task = task_for(data, config.loss, config.monitor)
+    return within_memory(run, arguments_for(asked.name, args, data), task, data)[0]
 
 
 def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from skipweave.study.results import Network, Run
+from skipweave.study.halving import rung_text
+from skipweave.study.results import Network, Run, Rung
 from skipweave.training import METRICS, Callback, EpochRow, Metric, RunStart
 from skipweave_config.printable import printable
 
@@ -33,7 +34,10 @@ class Display:
         """Called when the machine that trains a run is gone, before the run is started again."""
 
     def on_run_end(self, run: Run, metric: Metric) -> None:
-        """Called when a run has finished or failed."""
+        """Called when a run has finished or failed, or was stopped to be resumed."""
+
+    def on_rung_end(self, rung: Rung, runs: int, metric: Metric) -> None:
+        """Called when successive halving has compared the networks after some epochs, and ended so many runs."""
 
     def on_timing_round_end(self, done: int, rounds: int) -> None:
         """Called after each round of the timing."""
@@ -95,13 +99,19 @@ class RichDisplay(Display):
         """Replace the run's bar by a line."""
         name = (run.label, run.seed)
         self._remove_bar(name)
-        if self._study is not None:
+        if self._study is not None and (run.failure or run.value is not None):
             self._bars.advance(self._study)
         if run.failure:
             self._print(f"{_named(name)}: failed: {run.failure}", style="red")
         elif run.value is not None:
             result = f"test {metric.label} {metric.text(run.value)}"
             self._print(f"{_named(name)}: {result}, trained in {run.train_seconds:.0f} s")
+
+    def on_rung_end(self, rung: Rung, runs: int, metric: Metric) -> None:
+        """Print which networks are stopped."""
+        self._print(f"Stopped {rung_text(rung, metric)}.")
+        if self._study is not None:
+            self._bars.advance(self._study, runs)
 
     def on_timing_round_end(self, done: int, rounds: int) -> None:
         """Advance the timing's bar."""

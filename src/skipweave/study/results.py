@@ -46,6 +46,9 @@ class Network:
         args: Overrides given to `skipweave.create_model`, without classes and channels: those follow from the data.
         cost: None when the network could not be built.
         failure: The one-line reason why it could not be built, else empty.
+        devices: Number of devices of each run.
+        batch_size: Images per step, over all devices; None when the network could not be built.
+        grad_checkpointing: Whether it is trained with activation checkpointing.
     """
 
     label: str
@@ -53,6 +56,9 @@ class Network:
     args: Mapping[str, Any]
     cost: Cost | None = None
     failure: str = ""
+    devices: int = 1
+    batch_size: int | None = None
+    grad_checkpointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Epoch:
     train_loss: float
     train_value: float | None
     val_value: float | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,13 @@ class Run:
     """One training of one network from one seed.
 
     Attributes:
-        value: The study's metric on the test split; None when the run failed.
+        value: The study's metric on the test split; None when the run failed or is not finished.
         exit_values: That of each early exit, in order.
         train_seconds: Wall-clock seconds of training; None when the run failed.
         failure: One-line reason, empty when the run finished.
         curve: One entry an epoch.
         predictions: For the test images; None where the run has none, or the run failed.
+        stopped_after: Epochs after which successive halving stopped the network; None if it did not.
     """
 
     label: str
@@ -87,6 +95,44 @@ class Run:
     curve: tuple[Epoch, ...] = ()
     exit_values: tuple[float, ...] = ()
     predictions: Predictions | None = field(default=None, compare=False, repr=False)
+    stopped_after: int | None = None
+
+    def val_value(self, epoch: int) -> float | None:
+        """The study's metric on the validation split after an epoch, or after the last one before it."""
+        return next((point.val_value for point in reversed(self.curve) if point.epoch <= epoch), None)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A network at a rung of successive halving.
+
+    Attributes:
+        label: The network.
+        value: Mean over seeds of the study's metric on the validation split; None where a run failed.
+        stays: Whether the network is trained further.
+    """
+
+    label: str
+    value: float | None
+    stays: bool
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung of successive halving.
+
+    Attributes:
+        epoch: Epochs after which the networks are compared.
+        standings: The networks that were trained so far, best first.
+    """
+
+    epoch: int
+    standings: tuple[Standing, ...]
+
+    @property
+    def stopped(self) -> tuple[Standing, ...]:
+        """The networks that do not stay, without those of which a run failed."""
+        return tuple(one for one in self.standings if not one.stays and one.value is not None)
 
 
 @dataclass(frozen=True)
@@ -145,6 +191,7 @@ class Results:
         timing_note: How the times were measured, in one sentence; empty when they were not.
         commands: What to type to repeat the study.
         metric: What the networks are compared by.
+        rungs: The rungs of successive halving.
     """
 
     title: str
@@ -157,6 +204,7 @@ class Results:
     timing_note: str = ""
     commands: tuple[str, ...] = ()
     metric: Metric = TOP1_ERROR
+    rungs: tuple[Rung, ...] = ()
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
@@ -259,6 +307,8 @@ def _run_row(network: Network, run: Run, timing: Timing | None, metric: str) -> 
         "train_seconds": rounded(run.train_seconds),
         **_timing_cells(timing),
         "run": run.run_dir,
+        "stopped_after": run.stopped_after,
+        f"stopped_val_{metric}": run.stopped_after and run.val_value(run.stopped_after),
         "failure": run.failure or network.failure,
     }
 
@@ -297,6 +347,9 @@ def _network_cells(network: Network) -> dict[str, Any]:
         "links": cost and cost.links,
         "max_distance": cost and cost.max_distance,
         "mean_distance": cost and rounded(cost.mean_distance),
+        "devices": network.devices,
+        "batch_size": network.batch_size,
+        "grad_checkpointing": network.grad_checkpointing,
     }
 
 

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
@@ -18,6 +18,7 @@ from skipweave.study.executors.events import Event, Work
 from skipweave.study.executors.process_pool import run_in_processes, run_serially
 from skipweave.study.executors.ray_tasks import run_on_ray
 from skipweave.study.executors.slurm_array import run_on_slurm
+from skipweave.study.halving import train_to_rungs, write_rungs
 from skipweave.study.jobs import Job, Trainer, finished_and_left, finished_run, train
 from skipweave.study.plan import draw_networks, plan_networks
 from skipweave.study.preparation import Prepared, prepare
@@ -25,7 +26,7 @@ from skipweave.study.progress_display import Display, RunName
 from skipweave.study.report.facts import facts
 from skipweave.study.report.html_report import write_report
 from skipweave.study.report.result_plots import write_plots
-from skipweave.study.results import Network, Results, Run, Timing, write_results, write_summary
+from skipweave.study.results import Network, Results, Run, Rung, Timing, write_results, write_summary
 from skipweave.study.study_directory import StudyDirectory
 from skipweave.study.timing import machine, measure
 from skipweave.training import Callback, ModelConfig, fit
@@ -64,7 +65,8 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
     with held(folder.path), _stoppable(config) as request:
         study = _Study(prepared, folder, plan_networks(config, data), display, request)
         with _threads(study.threads):
-            results = study.results(study.train(trainer), study.time())
+            runs, rungs = study.train(trainer)
+            results = study.results(runs, rungs, study.time(runs))
         _write(folder, results, data)
     return results
 
@@ -73,7 +75,7 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
 def _stoppable(config: StudyConfig) -> Iterator[StopRequest]:
     """Report how to resume when a signal stops the study, or its directory cannot be written."""
     command = f"skipweave study --resume {shlex.quote(str(config.output))}"
-    with stop_requests() as request:
+    with stop_requests(tell_children=True) as request:  # the processes of a run on several devices
         try:
             yield request
         except Stopped as stop:
@@ -128,23 +130,31 @@ class _Study:
         shared = max(1, torch.get_num_threads() // self.processes) if self.config.on == "local" else 1
         return self.config.resources.cpus or shared
 
-    def train(self, trainer: Trainer) -> tuple[Run, ...]:
+    def train(self, trainer: Trainer) -> tuple[tuple[Run, ...], tuple[Rung, ...]]:
         """Train the remaining runs; results.csv is rewritten whenever a run ends."""
         finished, left = finished_and_left(self.config, self.networks, self.folder, self.data)
         self.folder.write_config(self.config)
         self.display.on_study_start(self.networks, len(finished) + len(left), len(finished))
         runs = {(run.label, run.seed): run for run in finished}
 
-        def on_event(event: Event) -> None:
-            if run := self._follow(left[event.index], event):
-                runs[run.label, run.seed] = run
-                self.display.on_run_end(run, self.metric)
-                write_results(self.folder.results, Results("", self.networks, self._ordered(runs), metric=self.metric))
+        def train_jobs(jobs: Sequence[Job]) -> None:
+            def on_event(event: Event) -> None:
+                if run := self._follow(jobs[event.index], event):
+                    runs[run.label, run.seed] = run
+                    self.display.on_run_end(run, self.metric)
+                    so_far = Results("", self.networks, self._ordered(runs), metric=self.metric)
+                    write_results(self.folder.results, so_far)
 
-        work = partial(train, trainer, self.threads, self.prepared.skipped_images)
-        self._execute(left, work, on_event)
-        self._stop_if_asked()
-        return self._ordered(runs)
+            work = partial(train, trainer, self.threads, self.prepared.skipped_images)
+            self._execute(jobs, work, on_event)
+            self._stop_if_asked()
+
+        on_rung = partial(self.display.on_rung_end, metric=self.metric)
+        left, rungs = train_to_rungs(
+            self.config, left, runs, train_jobs, on_rung, folder=self.folder, metric=self.metric
+        )
+        train_jobs(left)
+        return self._ordered(runs), rungs
 
     def _execute(self, jobs: Sequence[Job], work: Work, on_event: Callable[[Event], None]) -> None:
         """Run the jobs where the config says."""
@@ -190,11 +200,16 @@ class _Study:
         names = [(network.label, seed) for network in self.networks for seed in self.config.seeds]
         return tuple(runs[name] for name in names if name in runs)
 
-    def time(self) -> dict[str, Timing]:
-        """Measure the time of all networks, interleaved, unless done before."""
-        built = [network for network in self.networks if network.cost]
+    def time(self, runs: Sequence[Run]) -> dict[str, Timing]:
+        """Measure the time of all networks that were not stopped, interleaved, unless done before."""
+        stopped = {run.label for run in runs if run.stopped_after}
+        built = [network for network in self.networks if self._is_timed(network) and network.label not in stopped]
         key = json.dumps(
-            [self.timing_note, asdict(self.config.loss), [[n.label, n.model, dict(n.args)] for n in built]]
+            [
+                self.timing_note,
+                asdict(self.config.loss),
+                [[n.label, n.model, dict(n.args), n.grad_checkpointing] for n in built],
+            ]
         )
         if not self.config.timing_repeats:
             return {}
@@ -215,10 +230,15 @@ class _Study:
         self.folder.write_timing(key, timings)
         return timings
 
+    def _is_timed(self, network: Network) -> bool:
+        """Whether a network takes the study's batches on one device, as in the timing."""
+        return network.cost is not None and network.devices == 1 and network.batch_size == self.config.batch_size
+
     def _learner(self, network: Network, task: Task) -> Learner:
         model = ModelConfig(network.model, dict(network.args))
         args = arguments_for(network.model, network.args, self.data)
-        return Learner(self.fabric, self.config.fit_config(model, 0, self.folder.runs), args, task)
+        config = self.config.fit_config(model, 0, self.folder.runs)
+        return Learner(self.fabric, replace(config, grad_checkpointing=network.grad_checkpointing), args, task)
 
     @property
     def timing_note(self) -> str:
@@ -231,7 +251,7 @@ class _Study:
             f"{self.config.precision}, on {machine(self.fabric.device)}{threads}"
         )
 
-    def results(self, runs: tuple[Run, ...], timings: dict[str, Timing]) -> Results:
+    def results(self, runs: tuple[Run, ...], rungs: tuple[Rung, ...], timings: dict[str, Timing]) -> Results:
         """Everything that the report contains."""
         first = next((self.folder.path / run.run_dir for run in runs if not run.failure), self.folder.runs)
         return Results(
@@ -244,7 +264,8 @@ class _Study:
             else "the last epoch's weights",
             metric=self.metric,
             test_images=len(self.data.test or ()) if self.metric in (TOP1_ERROR, TOP1_ACCURACY) else 0,
-            facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device)),
+            rungs=rungs,
+            facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device), rungs),
             timing_note=self.timing_note,
             commands=_commands(self.folder),
         )
@@ -275,6 +296,8 @@ def _write(folder: StudyDirectory, results: Results, data: Data) -> None:
     write_results(folder.results, results)
     write_summary(folder.summary, results)
     write_comparisons(folder.comparisons, results)
+    if results.rungs:
+        write_rungs(folder.halving, results)
     plots = write_plots(folder.plots, results)
     pictures = draw_networks(folder.plots, results.networks, data)
     write_report(folder.report, results, plots, pictures)

@@ -30,6 +30,7 @@ class StudyDirectory:
         self.results = path / "results.csv"
         self.summary = path / "summary.csv"
         self.comparisons = path / "comparisons.csv"
+        self.halving = path / "halving.csv"
         self.timing = path / "timing.json"
         self.plots = path / "plots"
         self.report = path / "report.html"
@@ -72,5 +73,6 @@ def read_curve(run_dir: Path, metric: str) -> tuple[Epoch, ...]:
     """
     rows = RunDirectory(run_dir).read_metrics()
     return tuple(
-        Epoch(row.epoch, row.train_loss, row.train_metrics.get(metric), row.val_metrics.get(metric)) for row in rows
+        Epoch(row.epoch, row.train_loss, row.train_metrics.get(metric), row.val_metrics.get(metric), row.seconds)
+        for row in rows
     )

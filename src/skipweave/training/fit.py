@@ -22,14 +22,12 @@ from skipweave.training.compilation import as_begun, resolve
 from skipweave.training.cpu_memory import keep_freed_memory
 from skipweave.training.distributed import torchrun
 from skipweave.training.distributed.processes import ReportDirectory, processes
-from skipweave.training.freezing import freeze
 from skipweave.training.initial_state import check_same_network, first_state
 from skipweave.training.learner import Learner
 from skipweave.training.loop import Loop
-from skipweave.training.memory_plan import MemoryPlan, plan_memory
+from skipweave.training.memory_plan import within_memory
 from skipweave.training.model_building import (
     arguments_for,
-    build_network,
     count_parameters,
     count_trained_parameters,
     sketch,
@@ -47,12 +45,14 @@ from skipweave.training.tasks.metrics import of_heads
 from skipweave.training.tasks.task import Data, Task, task_for
 from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import COMPUTED_FIELDS, FREE_TO_EXTEND, FitConfig, differences
+from skipweave_config.validation import validate_json
 
 
 def fit(
     config: FitConfig,
     *,
     resume: Path | None = None,
+    stop_after: int | None = None,
     callbacks: Sequence[Callback] = (),
     skipped_images: Sequence[Unreadable] | None = None,
     datasets: Mapping[str, Any] | None = None,
@@ -67,6 +67,8 @@ def fit(
             `config` may then differ from the run's own in where it is computed and read from
             (`fit_config.FREE_TO_CHANGE`). With more epochs, or another patience, the run is extended, finished or not:
             from there on learning rates are those of a run of so many epochs.
+        stop_after: Number of epochs after which to stop, with the run saved but not finished: `resume` trains the
+            others. The learning rate is that of a run of `config.epochs` throughout.
         callbacks: Called in the process of rank 0.
         skipped_images: Where `config.data.on_bad` is `skip`, the training images that cannot be read, if they have
             been found before; by default all images are read to find them.
@@ -75,7 +77,8 @@ def fit(
             those of `folder`, float tensors are taken as they are. Labels are class indices, or 0 and 1 per class.
 
     Returns:
-        The finished run's figures; at once if the run to resume is finished and not to be extended.
+        The finished run's figures; at once if the run to resume is finished and not to be extended. After `stop_after`
+        epochs those so far, without test metrics.
 
     Raises:
         SkipweaveError: The config, the data or the run to resume do not allow it, training diverged, or something
@@ -99,13 +102,16 @@ def fit(
             config=config,
             resume=resume,
             extended=extended,
+            stop_after=stop_after,
             callbacks=callbacks,
             skipped_images=skipped_images,
             datasets=datasets,
         )
-        path, stopped = fabric.launch(work)
+        path, stopped, so_far = fabric.launch(work)
     if stopped:
         raise Stopped(*stopped)
+    if so_far:
+        return replace(validate_json(RunSummary, so_far), run_dir=Path(path))
     return _finished(RunDirectory(Path(path)))
 
 
@@ -151,8 +157,8 @@ def _finished(folder: RunDirectory) -> RunSummary:
     return summary
 
 
-# The run directory; and the signal that stopped the run, if one did, with its message.
-_End = tuple[str, tuple[int, str] | None]
+# The signal that stopped the run, if one did, with its message; and the figures so far of a run that is not finished.
+_Unfinished = tuple[tuple[int, str] | None, dict[str, Any] | None]
 
 
 def _run(
@@ -161,15 +167,20 @@ def _run(
     config: FitConfig,
     resume: Path | None,
     extended: str,
+    stop_after: int | None,
     callbacks: Sequence[Callback],
     skipped_images: Sequence[Unreadable] | None,
     datasets: Mapping[str, Any] | None,
-) -> _End:
-    """Do the work of one process; what it returns must be as simple as what Fabric sends between processes."""
+) -> tuple[str, *_Unfinished]:
+    """Do the work of one process; what it returns must be as simple as what Fabric sends between processes.
+
+    Returns:
+        The run directory, and why the run is not finished.
+    """
     keep_freed_memory(fabric.device)
     if resume is None and torchrun.restarted() and (begun := _begun_before(fabric, config)):
         if begun.read_summary():
-            return str(begun.path), None
+            return str(begun.path), None, None
         config, resume = begun.read_config(), begun.path
     callbacks = (*callbacks, *make_loggers(config)) if fabric.is_global_zero else ()
     with ExitStack() as stack:
@@ -179,7 +190,7 @@ def _run(
         args = arguments_for(config.model.name, config.model.args, data)
         check_before(config, args, data)
         task = task_for(data, config.loss, config.monitor)
-        config, plan = (config, None) if resume else _within_memory(config, args, task, data)
+        config, plan = (config, None) if resume else within_memory(config, args, task, data)
         check_batch(config, data)
         config, compiled = (config, "") if resume else _compilation(fabric, config, args, data)
         description = Description.of(config.model.name, args, data)
@@ -206,7 +217,7 @@ def _run(
             *notes_before(config, data),
             *(_weights_of_classes(task, data.classes), skipped_note(skipped, folder)),
         )
-        return str(folder.path), _train(loop, notes, skipped=len(skipped))
+        return str(folder.path), *_train(loop, notes, stop_after, skipped=len(skipped))
 
 
 def _load(
@@ -268,8 +279,8 @@ def _begun_before(fabric: Fabric, config: FitConfig) -> RunDirectory | None:
     return RunDirectory(path) if path else None
 
 
-def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str] | None:
-    """Train to the end; or return the signal that stopped the run, with the first process's message."""
+def _train(loop: Loop, notes: Iterable[str], stop_after: int | None, *, skipped: int) -> _Unfinished:
+    """Train to the end, or as far as asked; return why the run is not finished, with the first process's message."""
     records, start = loop.records, _start(loop, filter(None, notes))
     try:
         records.begin(loop.state.rows)
@@ -280,11 +291,15 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
             records.log("note", note)
         for callback in loop.callbacks:
             callback.on_fit_start(start)
-        loop.run()
+        loop.run(stop_after)
+        if not loop.finished:
+            loop.fabric.barrier()  # until the first process has saved
+            records.log("stopped", f"stopped {loop.place}, as asked", epoch=loop.state.epoch, step=0)
+            return None, _summary(loop, skipped).as_plain()
         summary = _finish(loop, skipped)
     except Stopped as stop:
         records.log("stopped", str(stop), signal=stop.signal.name, epoch=loop.state.epoch, step=loop.state.step)
-        return stop.signal.value, str(stop) if loop.fabric.is_global_zero else ""
+        return (stop.signal.value, str(stop) if loop.fabric.is_global_zero else ""), None
     except SkipweaveError as error:
         records.log("failed", str(error))
         raise
@@ -299,28 +314,7 @@ def _train(loop: Loop, notes: Iterable[str], *, skipped: int) -> tuple[int, str]
     records.log("finished", f"finished{result}", **summary.as_plain())
     for callback in loop.callbacks:
         callback.on_fit_end(summary)
-    return None
-
-
-def _within_memory(
-    config: FitConfig, args: dict[str, Any], task: Task, data: Data
-) -> tuple[FitConfig, MemoryPlan | None]:
-    """The config changed to fit `max_memory`, and the plan behind it."""
-    if config.max_memory is None:
-        return config, None
-    plan = plan_memory(
-        partial(build_network, config.model.name, args),
-        task,
-        config.optim,
-        (data.in_chans, *data.image_size),
-        batch_size=config.batch_size // config.devices,
-        limit=config.max_memory,
-        averaged=config.ema.decay > 0,
-        freeze=partial(freeze, config.model.name, parts=config.freeze, norms=config.freeze_norms),
-    )
-    return replace(
-        config, grad_checkpointing=plan.grad_checkpointing, batch_size=plan.batch_size * config.devices
-    ), plan
+    return None, None
 
 
 def _compilation(fabric: Fabric, config: FitConfig, args: dict[str, Any], data: Data) -> tuple[FitConfig, str]:
@@ -367,25 +361,7 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
     if best:
         learner.load_weights(open_saved(folder.best))
     test, predictions = loop.test()
-    summary = RunSummary(
-        run_dir=folder.path,
-        model=config.model.name,
-        args=config.model.args,
-        seed=config.seed,
-        epochs=len(rows),
-        parameters=count_parameters(learner.network),
-        trained_parameters=count_trained_parameters(learner.network),
-        weights="best" if best else "last",
-        metric=metric.name,
-        val_metrics=best.val_metrics if best else {},
-        test_metrics=of_heads(test),
-        train_seconds=sum(row.seconds for row in rows),
-        step_seconds=median(row.step_seconds for row in rows),
-        phases=tuple(loop.state.phases),
-        skipped=skipped,
-        stopped_early=loop.stops_early,
-        fold=config.data.fold,
-    )
+    summary = replace(_summary(loop, skipped), test_metrics=of_heads(test))
     if loop.fabric.is_global_zero:
         with folder.writing():
             if best:
@@ -399,3 +375,29 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
             folder.write_summary(summary)
     loop.fabric.barrier()  # until it is there for all
     return summary
+
+
+def _summary(loop: Loop, skipped: int) -> RunSummary:
+    """The figures of the epochs so far, without test metrics."""
+    config, rows, network = loop.config, loop.state.rows, loop.learner.network
+    metric = loop.state.metrics.metric
+    best = best_row(rows, metric)
+    return RunSummary(
+        run_dir=loop.records.folder.path,
+        model=config.model.name,
+        args=config.model.args,
+        seed=config.seed,
+        epochs=len(rows),
+        parameters=count_parameters(network),
+        trained_parameters=count_trained_parameters(network),
+        weights="best" if best else "last",
+        metric=metric.name,
+        val_metrics=best.val_metrics if best else {},
+        test_metrics={},
+        train_seconds=sum(row.seconds for row in rows),
+        step_seconds=median(row.step_seconds for row in rows),
+        phases=tuple(loop.state.phases),
+        skipped=skipped,
+        stopped_early=loop.stops_early,
+        fold=config.data.fold,
+    )

@@ -84,14 +84,17 @@ class Loop:
             self._end_epoch_of_schedules(row)
         self.buffer = StepBuffer(self.fabric, self.request)
 
-    def run(self) -> None:
+    def run(self, stop_after: int | None = None) -> None:
         """Train to the last epoch, or until the metric has not improved for as long as the config allows.
+
+        Args:
+            stop_after: Number of epochs after which to stop before that.
 
         Raises:
             SkipweaveError: Training diverged, or something cannot be written.
             Stopped: A signal asked for it; all that was done is saved.
         """
-        while not self.finished:
+        while not self.finished and (stop_after is None or self.state.epoch < stop_after):
             self.train_epoch()
             self.end_epoch()
 

@@ -1,7 +1,9 @@
 """Activation checkpointing and batch size chosen for a given memory."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,10 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from skipweave.analysis.memory import peak_bytes
 from skipweave.models.heads import count_heads
 from skipweave.training.auxiliary_heads import AllHeads
-from skipweave.training.model_building import enable_grad_checkpointing
+from skipweave.training.freezing import freeze
+from skipweave.training.model_building import build_network, enable_grad_checkpointing
 from skipweave.training.optimization.optimizers import make_optimizer
-from skipweave.training.tasks.task import Task
+from skipweave.training.tasks.task import Data, Task
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.fit_config import FitConfig
 from skipweave_config.recipe import OptimConfig
 
 Freeze = Callable[[nn.Module], Collection[nn.Module]]
@@ -39,6 +43,36 @@ class MemoryPlan:
         """Describe the plan in a line."""
         form = "with activation checkpointing" if self.grad_checkpointing else "without activation checkpointing"
         return f"{form}, batches of {self.batch_size}: about {self.bytes / 2**20:,.0f} MiB"
+
+
+def within_memory(
+    config: FitConfig, args: Mapping[str, Any], task: Task, data: Data
+) -> tuple[FitConfig, MemoryPlan | None]:
+    """The config changed to fit `max_memory`, and the plan behind it.
+
+    Args:
+        config: The config of a run.
+        args: All arguments of its model.
+        task: The task.
+        data: The images.
+
+    Raises:
+        SkipweaveError: As `plan_memory`.
+    """
+    if config.max_memory is None:
+        return config, None
+    plan = plan_memory(
+        partial(build_network, config.model.name, args),
+        task,
+        config.optim,
+        (data.in_chans, *data.image_size),
+        batch_size=config.batch_size // config.devices,
+        limit=config.max_memory,
+        averaged=config.ema.decay > 0,
+        freeze=partial(freeze, config.model.name, parts=config.freeze, norms=config.freeze_norms),
+    )
+    batch_size = plan.batch_size * config.devices
+    return replace(config, grad_checkpointing=plan.grad_checkpointing, batch_size=batch_size), plan
 
 
 def plan_memory(

@@ -64,14 +64,20 @@ def check_study_config(config: StudyConfig) -> None:
         SkipweaveError: Every reason why there can be no such study.
     """
     problems: list[str] = []
-    for number, model in enumerate(config.networks):
+    for model in config.networks:
         with noted_in(problems):
-            network = _check_model(f"networks[{number}]", model, config)
+            network = _check_model(f"networks ({model.title})", model, config)  # a grid has no number for each
             with noted_in(problems):
                 check_layer_decay(model.name, network, config.optim)
             with noted_in(problems):
                 check_groups(model.name, network, config.optim)
-            check_units(config.compile, model.name, network)
+            with noted_in(problems):
+                check_units(config.compile, model.name, network)
+            if model.grad_checkpointing:
+                enable_grad_checkpointing(model.name, network)
+    for devices in sorted({model.devices for model in config.networks} - {1}):
+        with noted_in(problems):
+            make_fabric(config.accelerator, precision=config.precision, devices=devices)
     _check_optimizer_and_device(config, problems)
     if problems:
         raise SkipweaveError(*problems)
@@ -192,7 +198,9 @@ def check_validation(config: FitConfig | StudyConfig, data: Data) -> None:
     plateau = "schedule.name is plateau" if config.schedule.name == "plateau" else ""
     patience = config.early_stopping.patience
     stopping = f"early_stopping.patience is {patience}" if patience else ""
-    if not data.val and (asked := list(filter(None, (plateau, stopping)))):
+    rung = config.halving.min_epochs if isinstance(config, StudyConfig) else 0
+    halving = f"halving.min_epochs is {rung}" if rung else ""
+    if not data.val and (asked := list(filter(None, (plateau, stopping, halving)))):
         raise SkipweaveError(f"{' and '.join(asked)}, but {data.name} has no validation images: give data.validation")
 
 

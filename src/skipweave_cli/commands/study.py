@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from skipweave.study.halving import rung_text
 from skipweave.study.progress_display import RichDisplay
 from skipweave.study.report.verdict import verdict
 from skipweave.study.results import Results
@@ -39,9 +40,12 @@ def _tell(console: Console, results: Results, output: Path) -> None:
     console.print(headline, style="bold")
     for sentence in rest:
         console.print(sentence)
+    for rung in results.rungs:
+        console.print(f"Stopped {rung_text(rung, results.metric)}.")
     for what, why in results.failures:
         console.print(f"Failed: {what}: {why}", style="red")
     console.print()
     console.print(f"Report: {output / 'report.html'} (open it in a browser)")
-    tables = (output / name for name in ("results.csv", "summary.csv", "comparisons.csv"))
+    names = ("results.csv", "summary.csv", "comparisons.csv", *(["halving.csv"] if results.rungs else []))
+    tables = (output / name for name in names)
     console.print(f"Tables: {', '.join(map(str, tables))}")

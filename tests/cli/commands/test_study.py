@@ -6,7 +6,7 @@ from skipweave_cli import main
 from skipweave_cli.options import StudyOptions
 from skipweave_cli.parser import parse
 from skipweave_config.study_config import StudyConfig
-from tests.errors import assert_reports
+from tests.errors import assert_each_reports, assert_reports
 
 SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1"]
 
@@ -61,6 +61,27 @@ def test_the_printed_config_can_be_loaded(tmp_path, capsys):
     assert parsed.config == StudyConfig(epochs=4)
 
 
+def test_networks_are_given_as_names_of_any_library(tmp_path, capsys):
+    """timm's are not scaled, and nothing is to be said about it."""
+    words = ["--networks", "sparsenet40_12,resnet10t", "--epochs", "1", "--seeds", "0", "--timing_repeats", "0"]
+    size = ["--batch_size", "512", "--processes", "1", "--output", str(tmp_path)]
+    assert main(["study", *words, *size]) == 0
+    said = capsys.readouterr().out
+    assert "sparsenet40_12, seed 0: test top-1 error" in said
+    assert "resnet10t, seed 0: test top-1 error" in said
+    assert parse(StudyOptions, ["--resume", str(tmp_path)], "skipweave study").config.match is None
+
+
+def test_wrong_values_of_a_grid_are_reported_at_once(tmp_path, capsys):
+    grid = {"units": [-1, 2], "topology": ["dense", "no such"]}
+    entry = networks({"name": "densenet40_12", "label": "DenseNet", "grid": grid})
+    assert main(["study", *entry, "--output", str(tmp_path / "x")]) == 2
+    _, *found = capsys.readouterr().err.strip().splitlines()
+    first, second = ("topology=dense", "units", -1), ("topology=no such", "units", -1)
+    last = [("units=-1", "topology", "'no such'"), ("units=2", "topology", "'no such'")]
+    assert_each_reports(found, first, second, *last)
+
+
 @pytest.mark.parametrize(("words", "named"), [
     (["--match", "flops"], ["match", "'flops'"]),
     (["--resume", "nowhere"], ["nowhere"]),
@@ -68,6 +89,9 @@ def test_the_printed_config_can_be_loaded(tmp_path, capsys):
     (["--data.name", "mnist"], ["data.root", None]),
     (["--accelerator", "mps"], ["accelerator", "'mps'"]),
     (["--optim.lr", "0"], ["optim.lr", 0]),
+    (networks({"name": "test_vit", "grad_checkpointing": True, "devices": 3}), ["batch_size", "3 (test_vit)"]),
+    (networks({"name": "inception_v3", "grad_checkpointing": True}), ["inception_v3", "grad_checkpointing"]),
+    (["--halving.min_epochs", "1"], ["epochs", 1, "halving.min_epochs"]),
 ])  # fmt: skip
 def test_invalid_values_are_rejected(tmp_path, rejects, words, named):
     rejects(["study", *SMALL[:-4], *words, "--output", tmp_path / "x"], *named)

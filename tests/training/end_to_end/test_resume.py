@@ -114,6 +114,28 @@ def test_a_killed_and_resumed_run_equals_the_uninterrupted_one(
     assert not list(folder.path.rglob("*.partial"))
 
 
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_stopped_after_an_epoch_and_resumed_equals_the_uninterrupted_one(
+    tiny: Callable[..., FitConfig], uninterrupted: RunDirectory, devices: int
+):
+    """Also with a schedule over all epochs, which the first part does not shorten."""
+    config = tiny(devices=devices)
+    whole = RunDirectory(fit(replace(config, output=config.output / "whole")).run_dir) if devices > 1 else uninterrupted
+    part = fit(config, stop_after=1)
+    folder = RunDirectory(part.run_dir)
+    assert (part.epochs, part.test_metrics, len(folder.metrics.read_text().splitlines())) == (1, {}, 2)
+    assert folder.read_summary() is None
+    assert part.val_metrics == validation_metrics(whole, epoch=1)
+    assert fit(config, stop_after=1, resume=folder.path).epochs == 1
+    assert fit(config, resume=folder.path).run_dir == folder.path
+    assert_same(folder, whole)
+    assert fit(config, resume=folder.path, stop_after=1) == folder.read_summary()
+
+
+def validation_metrics(folder: RunDirectory, epoch: int) -> dict[str, float]:
+    return open_saved(folder.last).info["state"]["rows"][epoch - 1]["val_metrics"]
+
+
 @pytest.fixture(scope="module")
 def masks(tmp_path_factory: pytest.TempPathFactory, make_pairs, class_list) -> FitConfig:
     """A run of 2 epochs of 6 steps with crops, mirroring, dropout and balanced classes."""

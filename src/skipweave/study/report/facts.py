@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skipweave.data import ImageDataset, SegmentationDataset
-from skipweave.study.results import Network
+from skipweave.study.halving import rung_text
+from skipweave.study.results import Network, Rung
 from skipweave.training import LossConfig, OptimConfig, ScheduleConfig
 from skipweave.training.run.versions import read_versions
-from skipweave.training.tasks.task import Data
+from skipweave.training.tasks.metrics import Metric
+from skipweave.training.tasks.task import Data, metric_for
 from skipweave_config.study_config import StudyConfig
 
 Lines = list[tuple[str, str]]
@@ -15,11 +17,18 @@ Lines = list[tuple[str, str]]
 _OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
 
 
-def facts(config: StudyConfig, data: Data, networks: Sequence[Network], run_dir: Path, device: str) -> dict[str, Lines]:
+def facts(
+    config: StudyConfig,
+    data: Data,
+    networks: Sequence[Network],
+    run_dir: Path,
+    device: str,
+    rungs: Sequence[Rung] = (),
+) -> dict[str, Lines]:
     """Return the facts of the report, by section in its order."""
     return {
         "Data and split": _data(config, data),
-        "Recipe": _recipe(config, networks),
+        "Recipe": [*_recipe(config, networks), *_halving(config, rungs, metric_for(data, config.monitor))],
         "Machine and versions": [("device", device), *_versions(run_dir)],
     }
 
@@ -64,7 +73,28 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
         if network.densify.every
     ]
     lines += [("densification", "; ".join(densified))] if densified else []
+    options = [f"{network.label}: {text}" for network in networks if (text := _options_of_run(network, config))]
+    lines += [("devices and memory", "; ".join(options))] if options else []
     return [*lines, ("equal cost", _matching(config, networks))]
+
+
+def _options_of_run(network: Network, config: StudyConfig) -> str:
+    """Devices and memory options of a network's runs, where they are not the study's."""
+    smaller = network.batch_size is not None and network.batch_size < config.batch_size
+    options = (
+        f"{network.devices} devices" if network.devices > 1 else "",
+        "activation checkpointing" if network.grad_checkpointing else "",
+        f"batches of {network.batch_size}" if smaller else "",
+    )
+    return ", ".join(filter(None, options))
+
+
+def _halving(config: StudyConfig, rungs: Sequence[Rung], metric: Metric) -> Lines:
+    """The networks that successive halving stopped, rung by rung."""
+    if not rungs:
+        return []
+    seeds = f"the best 1/{config.halving.factor} of the networks were trained further, by the mean over seeds"
+    return [("successive halving", seeds), *(("stopped", rung_text(rung, metric)) for rung in rungs)]
 
 
 def _options(config: StudyConfig) -> Lines:

@@ -157,6 +157,7 @@ def _runs(results: Results) -> str:
 
 def _run_cells(run: Run, network: Network) -> tuple[str, ...]:
     value = f'<span class="failed">{escape(run.failure)}</span>' if run.value is None else f"{run.value:.2f}"
+    value = f"stopped after {run.stopped_after} epochs" if run.stopped_after else value
     seconds = "–" if run.train_seconds is None else f"{run.train_seconds:.1f}"
     model = escape(f"{network.model} {json.dumps(dict(network.args))}")
     return escape(run.label), model, str(run.seed), value, seconds, escape(run.run_dir)

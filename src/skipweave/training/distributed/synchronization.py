@@ -47,11 +47,13 @@ class StepBuffer:
             processes get the same.
         """
         device = self._fabric.device
-        own = torch.tensor([number == self._request.signal for number in self._request.heard], dtype=torch.float32, device=device)
+        own = torch.tensor(
+            [number == self._request.signal for number in self._request.heard], dtype=torch.float32, device=device
+        )
         values = sum_over_processes(torch.cat([*self._sums, own]), self._fabric).cpu().double()
-        *steps, asked = values.split([*map(len, self._sums), len(self._request.heard)])
+        *steps, asked = values.split([*map(len, self._sums), len(heard)])
         self._sums.clear()
-        return steps, next((number for number, times in zip(self._request.heard, asked.tolist(), strict=True) if times), None)
+        return steps, next((number for number, times in zip(heard, asked.tolist(), strict=True) if times), None)
 
 
 def sum_over_processes(values: Tensor, fabric: Fabric) -> Tensor:
