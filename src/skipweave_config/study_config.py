@@ -197,7 +197,7 @@ class StudyConfig(Config):
     @property
     def headline(self) -> str:
         """The title, or one made of the dataset."""
-        return self.title or f"Which network is most accurate for its cost on {self.data.name}?"
+        return self.title or f"Which network is most accurate for its cost on {self.data.title}?"
 
     def fit_config(
         self, model: ModelConfig, seed: int, output: Path, densify: DensifyConfig | None = None
