@@ -55,9 +55,10 @@ def test_the_plots_of_a_study(tmp_path: Path, spread: float, scale: float):
         runs.append(Run(name, 0, name, 3.0 + place, 1.0, curve=curve, exit_values=(9.0,)))
         timings[name] = Timing(by, 2 * by)
     written = write_plots(tmp_path, Results("", tuple(networks), tuple(runs), timings))
-    assert {*written} == {"parameters", "macs", "inference_ms", "step_ms", "distance", "exits", "curves"}
-    for path in written.values():
-        assert not raw(path.read_text()), path.name
+    costs, distances = {"parameters", "macs", "inference_ms", "step_ms"}, {"max_distance", "mean_distance"}
+    assert {*written} == {*costs, *distances, "exits", "curves", "loss"}
+    for text in (*written.values(), *(path.read_text() for path in tmp_path.glob("*.svg"))):
+        assert not raw(text)
 
 
 def test_other_figures(tmp_path: Path):

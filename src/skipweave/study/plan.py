@@ -10,7 +10,7 @@ from torch import nn
 
 from skipweave.analysis.profile import profile, topologies_of
 from skipweave.data import SegmentationData
-from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.connections import plot_arcs
 from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
 from skipweave.study.results import Cost, Network
@@ -58,7 +58,7 @@ def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> di
     for place, network in enumerate(networks):
         topologies = topologies_of(build(network.model, network.args, data)) if network.cost else ()
         if topologies:
-            drawn[network.label] = save_figure(plot_connections(topologies), folder / f"connections_{place + 1}")[1]
+            drawn[network.label] = save_figure(plot_arcs(topologies), folder / f"connections_{place + 1}")[1]
     return drawn
 
 

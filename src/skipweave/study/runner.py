@@ -267,4 +267,4 @@ def _write(folder: StudyDirectory, results: Results, data: Data) -> None:
     write_comparisons(folder.comparisons, results)
     plots = write_plots(folder.plots, results)
     pictures = draw_networks(folder.plots, results.networks, data)
-    write_report(folder.report, results, plots, pictures)
+    write_report(folder.report, results, plots, pictures, data)

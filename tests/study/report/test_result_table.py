@@ -1,0 +1,48 @@
+import re
+from dataclasses import replace
+
+from skipweave.study.report.result_table import result_table
+from skipweave.study.results import Network
+
+
+def columns(table):
+    """The cells of the table's body, by heading, without markup."""
+    plain = [
+        [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table)
+    ]
+    return dict(zip(plain[0], zip(*plain[1:], strict=True), strict=True))
+
+
+def test_rows_are_ranked_and_have_what_they_are_sorted_by(results):
+    table = result_table(results)
+    found = columns(table)
+    assert found["model"] == ("SparseNet &lt;2&gt;", "plain")
+    assert found["links"] == ("24", "15")
+    assert found["difference to the best"][0] == "–"
+    assert re.findall(r'<tr data-model="(\d)"', table) == ["1", "0"]
+    sparse, _ = re.findall(r"<tr data.*?</tr>", table)
+    assert re.findall(r'data-value="([^"]*)"', sparse)[:2] == ["1.5", "30510"]
+
+
+def test_networks_without_a_known_topology_have_no_links_and_paths(results):
+    plain, sparse, broken = results.networks
+    unknown = replace(plain, cost=replace(plain.cost, links=0, max_distance=0, mean_distance=0))
+    found = columns(result_table(replace(results, networks=(unknown, sparse, broken))))
+    assert [found[name][1] for name in ("links", "longest path", "mean path")] == ["–"] * 3
+    assert found["links"][0] == "24"
+
+
+def test_columns_without_any_value_are_left_out(results):
+    alone = tuple(
+        Network(n.label, n.model, n.args, n.cost and replace(n.cost, links=0), n.failure) for n in results.networks
+    )
+    found = columns(result_table(replace(results, networks=alone, timings={})))
+    assert list(found) == [
+        "model",
+        "test top-1 error [%]",
+        "difference to the best",
+        "parameters",
+        "MACs",
+        "trained in [s]",
+    ]
