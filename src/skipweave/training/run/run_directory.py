@@ -30,7 +30,7 @@ from skipweave_config.plain_files import read_json, read_text
 from skipweave_config.validation import validate_json
 
 _SKIPPED = ("index", "file", "problem")
-_MOST_BYTES_OF_PREDICTIONS = 2**24  # two million images of up to 1,000 classes
+_MOST_BYTES_OF_PREDICTIONS = 2**25  # almost two million images of up to 1,000 classes
 
 
 class RunDirectory:
