@@ -40,7 +40,7 @@ from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import warnings_once
 from skipweave.training.run.skipped_images import skipped_note, unreadable
-from skipweave.training.run.summary import RunSummary
+from skipweave.training.run.summary import RunSummary, total_energy
 from skipweave.training.signals import stop_requests
 from skipweave.training.start_normalization import normalize_for_start
 from skipweave.training.tasks.metrics import SegmentationMetrics, of_heads
@@ -385,6 +385,7 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
         skipped=skipped,
         stopped_early=loop.stops_early,
         fold=config.data.fold,
+        energy_wh=total_energy(rows),
     )
     if loop.fabric.is_global_zero:
         with folder.writing():

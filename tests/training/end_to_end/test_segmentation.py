@@ -76,7 +76,9 @@ def test_a_run_is_scored_at_full_resolution_and_describes_its_weights(config: Fi
     assert confusion.tolist() == heads[-1].confusion.tolist()
 
 
-@pytest.mark.parametrize("text", ["", "true,a\na,1\n", "true,a,b\na,1,2\n", "true,a,b\na,1,2\nb,3,x\n", "true,a,b\na,1\nb,2\n"])
+@pytest.mark.parametrize(
+    "text", ["", "true,a\na,1\n", "true,a,b\na,1,2\n", "true,a,b\na,1,2\nb,3,x\n", "true,a,b\na,1\nb,2\n"]
+)
 def test_damaged_confusion_raises(tmp_path: Path, text: str):
     folder = RunDirectory(tmp_path)
     folder.write_test_confusion("ab", np.array([[1, 2], [3, 4]]))

@@ -321,7 +321,7 @@ class RunDirectory:
         write_text(self.test_confusion, as_csv([[_TRUE, *classes], *rows]), errors="surrogateescape")
 
     def read_test_confusion(self, classes: Sequence[str]) -> Confusion | None:
-        """Pixels of the test split by true and predicted class; None for images, and runs of versions without this file.
+        """Pixels of the test split by true and predicted class; None for images, and runs of older versions.
 
         Raises:
             SkipweaveError: The file is damaged, or of other classes.

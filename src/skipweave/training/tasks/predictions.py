@@ -1,4 +1,4 @@
-"""Predicted classes of the images of a split and their probabilities, gathered from the processes that evaluate them."""
+"""Predicted classes of the images of a split, with probabilities, gathered from the processes that evaluate them."""
 
 import io
 from dataclasses import dataclass
