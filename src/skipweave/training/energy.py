@@ -11,7 +11,7 @@ Energy = dict[str, float]
 """Watt-hours: `cpu` of the processor packages, `gpu` of the GPU; a part without a readable counter is missing."""
 
 _JOULES_PER_WH = 3600
-_ALONE = 0.8  # of the machine's CPU time; the rest is what any system does besides
+_ALONE = 0.8  # of the machine's CPU time; the rest is the background of any system
 
 
 class EnergyMeter:

@@ -38,6 +38,11 @@ class Predictions:
         """Whether the predicted class of each image is not its label, (images,)."""
         return self.predicted != self.labels
 
+    def are_of(self, classes: int) -> bool:
+        """Whether all labels and predicted classes are of so many classes."""
+        both = zip((self.labels, self.predicted), (0, -1), strict=True)
+        return all(((values >= least) & (values < classes)).all() for values, least in both)
+
     def as_csv(self) -> str:
         """The text of a CSV file, with a row per image."""
         columns = [self.labels, self.predicted, *([] if self.confidences is None else [self.confidences])]
