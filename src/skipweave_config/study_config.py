@@ -131,6 +131,8 @@ class StudyConfig(Config):
         compile: What torch.compile compiles for training, as for `skipweave fit`.
         processes: Models trained at the same time; null for one per core (at most 4) on the CPU, one elsewhere.
         timing_repeats: Number of timings of each model's training step, interleaved; 0 for none.
+        time_engines: Time also inference on one image in the engines that are installed, for which each model is
+            converted to ONNX, in some seconds.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
     """
 
@@ -156,6 +158,7 @@ class StudyConfig(Config):
     compile: Compile = "auto"
     processes: PositiveInteger | None = None
     timing_repeats: NonNegativeInteger = 20
+    time_engines: Flag = True
     checkpoint_every: NonNegativeInteger = 0
 
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))

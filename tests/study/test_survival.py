@@ -15,7 +15,7 @@ import pytest
 
 from skipweave.training.checkpoint.tensor_file import open_saved
 
-WALL_CLOCK = ("seconds", "step_ms", "inference_ms", "train_seconds")
+WALL_CLOCK = ("seconds", "step_ms", "inference_ms", "train_seconds", "cpu_energy_wh", "gpu_energy_wh")
 
 
 def words_of(folder: Path, networks: int, seeds: int, **changes: object) -> list[object]:

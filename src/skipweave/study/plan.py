@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from skipweave.data import SegmentationData
 from skipweave.plotting.connections import plot_arcs
 from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
+from skipweave.study.memory import inference_bytes, training_bytes
 from skipweave.study.results import Cost, Network
 from skipweave.topology import join_stages
 from skipweave.training.model_building import arguments_for, build_network, check_labels, count_parameters
@@ -74,7 +76,8 @@ def _plan(asked: NetworkConfig, config: StudyConfig, data: Data) -> Network:
         built = build(asked.name, args, data)
         cost = cost_of_model(built, data)
         check_sizes(built, data, config.batch_size, config.progressive)
-        return replace(network, args=args, cost=cost)
+        memory = training_bytes(partial(build_network, asked.name, arguments_for(asked.name, args, data)), config, data)
+        return replace(network, args=args, cost=replace(cost, training_bytes=memory))
     except SkipweaveError as error:
         return replace(network, failure=" ".join(str(error).split()))
 
@@ -90,4 +93,11 @@ def cost_of_model(model: nn.Module, data: Data) -> Cost:
     counted = profile(model, (data.in_chans, *data.image_size))
     whole = join_stages(counted.topologies)
     distances = whole.max_distance, whole.mean_distance
-    return Cost(counted.parameters, counted.macs, counted.links, *distances, counted.exit_macs)
+    return Cost(
+        counted.parameters,
+        counted.macs,
+        counted.links,
+        *distances,
+        counted.exit_macs,
+        inference_bytes=inference_bytes(model, counted),
+    )

@@ -32,6 +32,9 @@ class Display:
     def on_run_end(self, run: Run, metric: Metric) -> None:
         """Called when a run has finished or failed."""
 
+    def on_engines(self, network: Network) -> None:
+        """Called before a network is converted for the engines in which it is timed."""
+
     def on_timing_round_end(self, done: int, rounds: int) -> None:
         """Called after each round of the timing."""
 
@@ -95,9 +98,16 @@ class RichDisplay(Display):
             result = f"test {metric.label} {metric.text(run.value)}"
             self._print(f"{_named(name)}: {result}, trained in {run.train_seconds:.0f} s")
 
+    def on_engines(self, network: Network) -> None:
+        """Show it at the study's bar."""
+        if self._study is not None:
+            self._bars.update(self._study, unit=f"runs, converting {escape(printable(network.label))}")
+
     def on_timing_round_end(self, done: int, rounds: int) -> None:
         """Advance the timing's bar."""
         if self._timing is None:
+            if self._study is not None:
+                self._bars.update(self._study, unit="runs")
             self._timing = self._bars.add_task("measuring time, all networks interleaved", total=rounds, unit="rounds")
         self._bars.update(self._timing, completed=done)
 

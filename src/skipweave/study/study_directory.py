@@ -31,6 +31,7 @@ class StudyDirectory:
         self.runs = path / "runs"
         self.results = path / "results.csv"
         self.summary = path / "summary.csv"
+        self.classes = path / "classes.csv"
         self.comparisons = path / "comparisons.csv"
         self.timing = path / "timing.json"
         self.plots = path / "plots"

@@ -43,5 +43,5 @@ def _tell(console: Console, results: Results, output: Path) -> None:
         console.print(f"Failed: {what}: {why}", style="red")
     console.print()
     console.print(f"Report: {output / 'report.html'} (open it in a browser)")
-    tables = (output / name for name in ("results.csv", "summary.csv", "comparisons.csv"))
+    tables = (output / name for name in ("results.csv", "summary.csv", "classes.csv", "comparisons.csv"))
     console.print(f"Tables: {', '.join(map(str, tables))}")
