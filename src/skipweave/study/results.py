@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
@@ -211,7 +212,7 @@ class Results:
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     engine_note: str = ""
 
-    @property
+    @cached_property
     def summaries(self) -> tuple[Summary, ...]:
         """One summary per network that has at least one finished run, in the study's order."""
         return tuple(s for network in self.networks if (s := self._summary(network)) is not None)
@@ -240,12 +241,12 @@ class Results:
             energy_wh={part: fmean(run.energy_wh[part] for run in done) for part in sorted(parts)},
         )
 
-    @property
+    @cached_property
     def ranked(self) -> tuple[Summary, ...]:
         """The summaries, best mean first."""
         return tuple(sorted(self.summaries, key=lambda s: self.metric.rank(s.mean)))
 
-    @property
+    @cached_property
     def spread(self) -> Spread | None:
         """Spread of one run's value over seeds, pooled over the networks; None where no network has two seeds."""
         return pooled_spread(s.values for s in self.summaries)

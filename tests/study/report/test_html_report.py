@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from skipweave.data import DataConfig, load
+from skipweave.study.class_results import confusion_of, recalls
 from skipweave.study.report.html_report import write_report
 from skipweave.study.report.result_plots import write_plots
 from skipweave.study.report.verdict import verdict
@@ -60,12 +61,13 @@ def data():
 def with_predictions(results, data):
     """The same with predictions, of which one in ten is wrong."""
     labels, rng = data.test.labels, np.random.default_rng(0)
-    wrong = [np.where(rng.random(len(labels)) < 0.1, (labels + 1) % 10, labels) for _ in results.runs]
-    runs = [
-        run if run.failure else replace(run, predictions=Predictions(labels, own))
-        for run, own in zip(results.runs, wrong, strict=True)
-    ]
-    return replace(results, runs=tuple(runs), test_images=len(labels))
+    runs = []
+    for run in results.runs:
+        predicted = np.where(rng.random(len(labels)) < 0.1, (labels + 1) % 10, labels)
+        known = Predictions(labels, predicted, rng.random(len(labels)))
+        found = {"predictions": known, "class_values": recalls(known, 10), "confusion": confusion_of(known, 10)}
+        runs.append(run if run.failure else replace(run, **found))
+    return replace(results, runs=tuple(runs), test_images=len(labels), classes=data.classes)
 
 
 def page_of(folder, results, data):
@@ -166,7 +168,15 @@ def test_curves_have_a_value_per_point_of_their_path(page, results):
 def test_the_page_is_complete_without_its_script(page, results):
     positions = [page.words.index(part) for part in (*verdict(results)[:1], "Results", "Plots", "Comparisons")]
     assert positions == sorted(positions)
-    for heading in ("Errors by class", "Models", "Sample images", "Every run", "How to cite"):
+    for heading in (
+        "Results by class",
+        "Models",
+        "Confusion matrix",
+        "Most confident mistakes",
+        "Sample images",
+        "Every run",
+        "How to cite",
+    ):
         assert heading in page.words
     for run in results.runs:
         assert run.run_dir in page.words
@@ -200,5 +210,5 @@ def test_without_failures_predictions_and_plots_their_sections_are_left_out(tmp_
     write_report(tmp_path / "report.html", clean, {}, {}, data)
     words = Page((tmp_path / "report.html").read_text(encoding="utf-8")).words
     assert not [
-        title for title in ("Not finished", "Errors by class", "Confusion", "Plots", "Connections") if title in words
+        title for title in ("Not finished", "Results by class", "Confusion", "Plots", "Connections") if title in words
     ]

@@ -1,8 +1,8 @@
 import re
 from dataclasses import replace
 
-from skipweave.study.report.result_table import result_table
-from skipweave.study.results import Network
+from skipweave.study.report.result_table import cost_section, result_table
+from skipweave.study.results import Network, Timing
 
 
 def columns(table):
@@ -44,5 +44,27 @@ def test_columns_without_any_value_are_left_out(results):
         "difference to the best",
         "parameters",
         "MACs",
-        "trained in [s]",
     ]
+
+
+def test_costs_are_memory_engines_and_training(results):
+    plain, sparse, broken = results.networks
+    known = replace(plain, cost=replace(plain.cost, training_bytes=123_456_789, inference_bytes=1_250_000))
+    timings = {
+        "plain": Timing(1, 2, {"torch": 1.5, "openvino": 0.125}),
+        "SparseNet <2>": Timing(1, 2, {"torch": 2.5}, {"openvino": "no <operator>"}),
+    }
+    runs = tuple(replace(run, energy_wh={"cpu": 0.5}) if run.label == "plain" else run for run in results.runs)
+    found = replace(results, networks=(known, sparse, broken), timings=timings, runs=runs, engine_note="by torch 2")
+    section = cost_section(found)
+    assert columns(section) == {
+        "model": ("SparseNet &lt;2&gt;", "plain"),
+        "training memory [MB]": ("–", "123"),
+        "inference memory [MB]": ("–", "1.2"),
+        "PyTorch [ms]": ("2.50", "1.50"),
+        "OpenVINO [ms]": ("failed", "0.12"),
+        "trained in [s]": ("14.0", "12.2"),
+        "processor energy [Wh]": ("–", "0.5"),
+    }
+    assert 'title="no &lt;operator&gt;"' in section
+    assert "Engines: by torch 2." in section

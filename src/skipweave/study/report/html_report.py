@@ -14,11 +14,11 @@ from string import Template
 
 from skipweave.files.atomic_write import write_text
 from skipweave.study.report.citations import bibtex
-from skipweave.study.report.class_errors import class_error_section
+from skipweave.study.report.class_tables import class_section
 from skipweave.study.report.comparison_table import comparison_section
 from skipweave.study.report.model_cards import card_section
 from skipweave.study.report.plot_gallery import gallery
-from skipweave.study.report.result_table import index_of, labeled, result_table, run_table
+from skipweave.study.report.result_table import cost_section, index_of, labeled, result_table, run_table
 from skipweave.study.report.sample_images import sample_section
 from skipweave.study.report.verdict import verdict
 from skipweave.study.results import Results
@@ -51,10 +51,11 @@ def write_report(
         failures=_failures(results),
         legend=_legend(results),
         table=result_table(results),
+        costs=cost_section(results),
         table_notes="".join(f"<li>{note}</li>" for note in _table_notes(results)),
         plots=gallery(results, plots),
         comparisons=comparison_section(results),
-        class_errors=class_error_section(results, data),
+        classes=class_section(results),
         cards=card_section(results, data, path.parent, pictures),
         samples=sample_section(data),
         runs=_folded(run_table(results), f"{len(results.runs)} runs", len(results.runs)),

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from skipweave.study.report.class_errors import confusions, mistakes
+from skipweave.study.report.class_tables import confusions
 from skipweave.study.report.inline_svg import inline_svg
-from skipweave.study.report.result_table import described, index_of, labeled, short
+from skipweave.study.report.mistake_gallery import mistake_gallery
+from skipweave.study.report.result_table import described, index_of, labeled
+from skipweave.study.report.table_columns import short
 from skipweave.study.results import Results, Summary
 from skipweave.training.tasks.task import Data
 
@@ -24,13 +26,11 @@ def card_section(results: Results, data: Data, folder: Path, pictures: Mapping[s
         pictures: SVG file of the connections, by label.
     """
     drawn = _connections(results, pictures)
-    every = tuple(one for summary in results.summaries for one in summary.predictions)
     cards = []
     for place, summary in enumerate(results.ranked):
         label = summary.network.label
-        parts = [_commands(results, summary, folder), drawn.get(label, "")]
-        if summary.predictions:
-            parts[1:1] = [confusions(summary, data), mistakes(summary, every, data)]
+        known = "" if summary.confusion is None else confusions(summary.confusion, data.classes)
+        parts = (_commands(results, summary, folder), known, mistake_gallery(summary, data), drawn.get(label, ""))
         body = "".join(f"<div>{part}</div>" for part in parts if part)
         cards.append(
             f'<details class="card"{" open" if place == 0 else ""} id="card-{index_of(results, label)}">'

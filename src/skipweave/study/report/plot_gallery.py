@@ -6,7 +6,7 @@ from html import escape
 from skipweave.study.report.curves import CURVES, curve_of, has_validation
 from skipweave.study.report.inline_svg import inline_svg
 from skipweave.study.report.result_plots import DISTANCES, INK, PAPER
-from skipweave.study.report.result_table import short
+from skipweave.study.report.table_columns import short
 from skipweave.study.report.verdict import interval_text
 from skipweave.study.results import COSTS, Network, Results, Summary, cost_of
 

@@ -78,8 +78,6 @@
   });
 
   // Sort by a column: numbers by their value, names by their text; missing values are last.
-  const table = document.getElementById("results");
-  const body = table.tBodies[0];
   const key = (row, column) => {
     const cell = row.cells[column];
     return column === 0 ? cell.textContent : cell.dataset.value === undefined ? null : Number(cell.dataset.value);
@@ -88,20 +86,23 @@
     if (a === null || b === null) return (a === null) - (b === null);
     return typeof a === "string" ? a.localeCompare(b) : a - b;
   }
-  function sort(heading) {
+  function sort(table, heading) {
     const descending = heading.getAttribute("aria-sort") === "ascending";
     for (const other of all("th", table.tHead)) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    const body = table.tBodies[0];
     const rows = [...body.rows].map((row) => [key(row, heading.cellIndex), row]);
     rows.sort(([a], [b]) => compare(a, b) * (descending && a !== null && b !== null ? -1 : 1));
     body.append(...rows.map(([, row]) => row));
   }
-  for (const heading of all("th", table.tHead)) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...heading.childNodes);
-    button.addEventListener("click", () => sort(heading));
-    heading.append(button);
+  for (const table of all("table.models")) {
+    for (const heading of all("th", table.tHead)) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...heading.childNodes);
+      button.addEventListener("click", () => sort(table, heading));
+      heading.append(button);
+    }
   }
 
   // Filter by words that a row has all of, with its registered name and overrides; other models leave the plots too.
@@ -110,7 +111,7 @@
   filter.querySelector("input").addEventListener("input", (event) => {
     const words = event.target.value.toLowerCase().split(/\s+/);
     const hidden = new Set();
-    for (const row of body.rows) {
+    for (const row of all("table.results tbody tr")) {
       const text = `${row.textContent} ${row.dataset.search}`.toLowerCase();
       if (!words.every((word) => text.includes(word))) hidden.add(row.dataset.model);
     }

@@ -1,59 +1,55 @@
-"""The report's tables: one row per network, and one row per run.
-
-A figure of networks that the table should have gets a `Column` in `_columns`; a column without any value is left out.
-"""
+"""The report's tables: two with a row per network, of results and of costs, and one with a row per run."""
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import NamedTuple
 
-from skipweave.study.comparisons import Comparison, comparisons
 from skipweave.study.report.markers import marker_svg
 from skipweave.study.report.result_plots import plot_styles
-from skipweave.study.report.verdict import interval_text
-from skipweave.study.results import COSTS, Cost, Network, Results, Run, Summary, cost_of
+from skipweave.study.report.table_columns import Cell, Column, cost_columns, result_columns
+from skipweave.study.results import Network, Results, Run, Summary
 
-_RING = ' <span class="front" title="on the Pareto front of this cost">○</span>'
 _MISSING = "–"
 
 
-class Cell(NamedTuple):
-    """A cell: markup, and what the table is sorted by."""
-
-    markup: str
-    value: float
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table of networks.
-
-    Attributes:
-        title: Its heading, with a unit in brackets.
-        cell: The cell of a network; None where it has no such value.
-    """
-
-    title: str
-    cell: Callable[[Summary], Cell | None]
-
-
 def result_table(results: Results) -> str:
-    """The table of networks, best first, which the report's script sorts and filters."""
-    shown = [column for column in _columns(results) if any(column.cell(s) for s in results.summaries)]
-    head = "".join(
-        f'<th scope="col">{_title(column.title)}</th>' for column in (Column("model", lambda _: None), *shown)
+    """The table of results, best first, which the report's script sorts and filters."""
+    return _table("results", results, result_columns(results))
+
+
+def cost_section(results: Results) -> str:
+    """Heading, table and notes of further costs."""
+    notes = [
+        "Memory: peak of the tensors of a training step at the study's batch size, and of inference on one image, "
+        "computed for float32 and not measured.",
+        *([f"Engines: {results.engine_note}."] if results.engine_note else []),
+    ]
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    table = _table("costs", results, cost_columns(results))
+    return f'<h2>Memory, engines and training</h2><div class="scroll">{table}</div><ul class="notes">{items}</ul>'
+
+
+def _table(name: str, results: Results, columns: Sequence[Column]) -> str:
+    """A table of networks, without the columns in which no network has a value."""
+    shown = [column for column in columns if any(column.cell(summary) for summary in results.summaries)]
+    head = "".join(f'<th scope="col">{_title(title)}</th>' for title in ("model", *(column.title for column in shown)))
+    rows = "".join(
+        model_row(results, s, model_cell(results, s) + "".join(_td(column.cell(s)) for column in shown))
+        for s in results.ranked
     )
-    rows = "".join(_row(results, s, shown, best=place == 0) for place, s in enumerate(results.ranked))
-    return f'<table id="results"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<table class="models {name}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def _row(results: Results, summary: Summary, shown: Iterable[Column], *, best: bool) -> str:
-    label, search = summary.network.label, escape(described(summary.network))
-    attributes = f'data-model="{index_of(results, label)}" data-search="{search}"' + (' class="best"' if best else "")
-    cells = "".join(_td(column.cell(summary)) for column in shown)
-    return f'<tr {attributes}><th scope="row"><span class="name">{labeled(results, label)}</span></th>{cells}</tr>'
+def model_row(results: Results, summary: Summary, cells: str) -> str:
+    """A row of a network, which the report's script highlights."""
+    best = ' class="best"' if summary.network.label == results.ranked[0].network.label else ""
+    index, search = index_of(results, summary.network.label), escape(described(summary.network))
+    return f'<tr data-model="{index}" data-search="{search}"{best}>{cells}</tr>'
+
+
+def model_cell(results: Results, summary: Summary) -> str:
+    """The first cell of a network's row: its name."""
+    return f'<th scope="row"><span class="name">{labeled(results, summary.network.label)}</span></th>'
 
 
 def run_table(results: Results) -> str:
@@ -81,85 +77,6 @@ def described(network: Network) -> str:
     return f"{network.model} {json.dumps(dict(network.args)) if network.args else ''}".rstrip()
 
 
-def _columns(results: Results) -> tuple[Column, ...]:
-    fronts = {key: results.front(key) for key in COSTS}
-    first = next((s for s in results.summaries if s.timing), None)
-    with_best = {one.network.network.label: one for one in comparisons(results) if _of_best(one, results)}
-
-    def ring(summary: Summary, key: str) -> str:
-        return _RING if summary.network.label in fronts[key] else ""
-
-    def of_cost(
-        text: Callable[[Cost], str], value: Callable[[Cost], float], key: str = ""
-    ) -> Callable[..., Cell | None]:
-        def cell(summary: Summary) -> Cell | None:
-            cost = summary.network.cost
-            return Cell(text(cost) + ring(summary, key), value(cost)) if cost else None
-
-        return cell
-
-    def of_topology(text: Callable[[Cost], str], value: Callable[[Cost], float]) -> Callable[..., Cell | None]:
-        def cell(summary: Summary) -> Cell | None:
-            cost = summary.network.cost
-            return Cell(text(cost), value(cost)) if cost and cost.links else None  # 0: no known topology
-
-        return cell
-
-    def time(key: str) -> Callable[..., Cell | None]:
-        def cell(summary: Summary) -> Cell | None:
-            value = cost_of(summary, key)
-            if value is None or first is None:
-                return None
-            ratio = value / (cost_of(first, key) or 1.0)
-            return Cell(f"{value:.2f}{ring(summary, key)} <small>×{ratio:.2f}</small>", value)
-
-        return cell
-
-    return (
-        Column(f"test {results.metric.axis_label}", lambda s: _metric_cell(s, results)),
-        Column("difference to the best", lambda s: _difference_cell(with_best.get(s.network.label))),
-        Column("parameters", of_cost(lambda c: f"{c.parameters:,}", lambda c: c.parameters, "parameters")),
-        Column("MACs", of_cost(lambda c: short(c.macs), lambda c: c.macs, "macs")),
-        Column("links", of_topology(lambda c: f"{c.links:,}", lambda c: c.links)),
-        Column("longest path", of_topology(lambda c: f"{c.max_distance:g}", lambda c: c.max_distance)),
-        Column("mean path", of_topology(lambda c: f"{c.mean_distance:.2f}", lambda c: c.mean_distance)),
-        Column("inference [ms]", time("inference_ms")),
-        Column("training step [ms]", time("step_ms")),
-        Column("trained in [s]", lambda s: Cell(f"{s.train_seconds:,.1f}", s.train_seconds)),
-    )
-
-
-def _of_best(one: Comparison, results: Results) -> bool:
-    return one.reference.network.label == results.ranked[0].network.label
-
-
-def _metric_cell(summary: Summary, results: Results) -> Cell:
-    interval = interval_text(summary, results)
-    return Cell(f"{summary.mean:.2f}" + (f" <small>{interval}</small>" if interval else ""), summary.mean)
-
-
-def _difference_cell(one: Comparison | None) -> Cell | None:
-    if one is None:
-        return None
-    text = f"{one.difference:+.2f}".replace("-", "\N{MINUS SIGN}")
-    if one.p is None:
-        return Cell(text, one.difference)
-    note = "beyond chance" if one.differs else "within chance"
-    return Cell(f"<span class={'worse' if one.differs else 'same'}>{text} <small>{note}</small></span>", one.difference)
-
-
-def short(count: int) -> str:
-    """A count in short.
-
-    >>> short(1_234_567)
-    '1.235 M'
-    """
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            return f"{count / size:.4g} {unit}"
-    return str(count)
-
-
 def _run_cells(results: Results, run: Run, network: Network) -> tuple[str, ...]:
     value = f'<span class="failed">{escape(run.failure)}</span>' if run.value is None else f"{run.value:.2f}"
     seconds = _MISSING if run.train_seconds is None else f"{run.train_seconds:,.1f}"
@@ -174,7 +91,9 @@ def _title(text: str) -> str:
 
 
 def _td(cell: Cell | None) -> str:
-    return f"<td>{_MISSING}</td>" if cell is None else f'<td data-value="{cell.value:g}">{cell.markup}</td>'
+    if cell is None:
+        return f"<td>{_MISSING}</td>"
+    return f"<td>{cell.markup}</td>" if cell.value is None else f'<td data-value="{cell.value:g}">{cell.markup}</td>'
 
 
 def _cells(cells: Iterable[str]) -> str:
