@@ -10,6 +10,7 @@ from matplotlib.transforms import Bbox
 _WIDTH = 22  # characters of a line
 _LINES = 2
 _MARK, _RING = 4.0, 8.0  # half the side of a mark and of a ring around it, in points
+_GAP = 1.5  # around a label, in points
 
 # Offsets from the point in points, with the alignment of the text, in the order in which they are tried.
 _PLACES = (
@@ -47,7 +48,7 @@ def label_points(
     unit = figure.dpi / 72
     centers = axes.transData.transform(points)
     taken = [_square(x, y, (_RING if index < len(labels) else _MARK) * unit) for index, (x, y) in enumerate(centers)]
-    frame = axes.get_window_extent().padded(2 * unit)
+    frame = axes.get_window_extent().padded(3 * unit)
     placed: dict[int, Annotation] = {}
     for index, label in enumerate(labels):
         lines = textwrap.wrap(label, _WIDTH)
@@ -58,7 +59,7 @@ def label_points(
             text = axes.annotate("\n".join(lines), points[index], xytext=(dx, dy), textcoords="offset points", ha=ha,
                                  va=va, color=color, fontsize=fontsize, linespacing=1.05)  # fmt: skip
             text.set_in_layout(False)
-            box = text.get_window_extent()
+            box = text.get_window_extent().padded(_GAP * unit)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not box.count_overlaps(others):
                 placed[index] = text

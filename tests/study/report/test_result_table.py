@@ -60,7 +60,7 @@ def test_costs_are_memory_engines_and_training(results):
     assert columns(section) == {
         "model": ("SparseNet &lt;2&gt;", "plain"),
         "training memory [MB]": ("–", "123"),
-        "inference memory [MB]": ("–", "1.2"),
+        "inference memory [MB]": ("–", "1.25"),
         "PyTorch [ms]": ("2.50", "1.50"),
         "OpenVINO [ms]": ("failed", "0.12"),
         "trained in [s]": ("14.0", "12.2"),

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
 from skipweave.plotting.figure_files import save_figure, svg_text
-from skipweave.plotting.log_axes import set_log_scale
+from skipweave.plotting.log_axes import set_log_scale, use_log_scale_if_wide
 from skipweave.plotting.point_labels import label_points
 from skipweave.plotting.series_styles import series_style
 from skipweave.study.report.curves import CURVES, Curve, curve_of, has_validation
@@ -246,9 +246,8 @@ def _curves_plot(results: Results, key: str) -> tuple[Figure, set[str]]:
     axes.set_ylabel("training loss" if key == "loss" else f"{split} {results.metric.axis_label}")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    # without a positive value there is no logarithm
-    if (key == "loss" or not results.metric.higher_is_better) and math.isfinite(axes.dataLim.minposy):
-        set_log_scale(axes.yaxis)
+    if key == "loss" or not results.metric.higher_is_better:
+        use_log_scale_if_wide(axes.yaxis)
     return figure, set()
 
 

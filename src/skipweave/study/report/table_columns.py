@@ -130,7 +130,7 @@ def _number(value: float | None, form: str = "{:.2f}") -> Cell | None:
 
 def _megabytes(cost: Cost | None, key: str) -> Cell | None:
     size = getattr(cost, key) if cost else None
-    return None if size is None else Cell(f"{size / 1e6:,.{1 if size < 1e8 else 0}f}", size)
+    return None if size is None else Cell(f"{size / 1e6:{'.3g' if size < 1e8 else ',.0f'}}", size)
 
 
 def _of_best(one: Comparison, results: Results) -> bool:

@@ -111,10 +111,10 @@ def _doubt(compared: Sequence[Comparison], results: Results) -> tuple[str, ...]:
     halves = [one.half_width for one in _with_best(compared, results) if one.half_width is not None]
     typical = fmean(halves) if halves else 0.0
     if not spread:
-        size = f"; the test set's size ({images} images) alone makes up to about {typical:.2f} points chance"
+        size = f"; the test set's size ({images:,} images) alone makes up to about {typical:.2f} points chance"
         return (f"Each network was trained once, so the spread over seeds is unknown{size if images else ''}.",)
     paired = ", compared image by image" if all(one.paired_images for one in compared) else ""
-    size = f" and the size of the test set ({images} images, {100 / max(images, 1):.2g} points each{paired})"
+    size = f" and the size of the test set ({images:,} images, {100 / max(images, 1):.2g} points each{paired})"
     several = f", adjusted for the {len(compared)} comparisons by Holm's method" if len(compared) > 1 else ""
     return (
         f"Chance here means a p value of at least {1 - CONFIDENCE:.2g} in a two-sided t test{several}. The 95 % "
