@@ -71,7 +71,8 @@ def test_commands_run_without_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (run / "summary.json").unlink()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     network = "[{name: sparsenet40_24, args: {units: 1, growth: 2}, label: a}]"
-    study = ["--networks", network, "--seeds", "[0]", "--processes", "1", "--match", "null", "--timing_repeats", "1"]
+    study = ["--networks", network, "--seeds", "[0]", "--processes", "1", "--match", "null", "--timing_repeats", "1",
+             "--time_engines", "false"]  # fmt: skip
     for words in (
         ["fit", "--resume", str(run)],
         ["test", str(run)],

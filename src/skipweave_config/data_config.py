@@ -61,6 +61,17 @@ _APPLIES_TO = {
     "channels": ("folder", "csv"),
 }
 
+#: Names of datasets in titles; those of a user's own are called by their directory.
+_TITLES = {
+    "digits": "handwritten digits",
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "imagenet": "ImageNet",
+    "camvid": "CamVid",
+}
+
 # Fields of training augmentation.
 _AUGMENTATION = ("flip", "crop_scale", "shift", "color", "blur", "auto_augment", "erasing", "cutout", "scale")
 
@@ -202,6 +213,12 @@ class DataConfig(Config):
     std: Annotated[tuple[PositiveNumber, ...], AfterValidator(not_empty)] | None = None
     workers: Annotated[NonNegativeInteger, Field(le=1024)] = 0
     on_bad: Literal["raise", "skip"] = "raise"
+
+    @property
+    def title(self) -> str:
+        """Name of the dataset in titles: its own, its repository's, or that of the directory of a user's dataset."""
+        place = self.root or (self.labels and self.labels.parent)
+        return _TITLES.get(self.name) or self.hub or (place and place.resolve().name) or self.name
 
     @field_validator("root")
     @classmethod

@@ -239,6 +239,8 @@ class StudyConfig(Config):
         ray: How the study runs with `on: ray`.
         slurm: How the study runs with `on: slurm`.
         timing_repeats: Number of timings of each model's training step, interleaved; 0 for none.
+        time_engines: Time also inference on one image in the engines that are installed, for which each model is
+            converted to ONNX, in some seconds.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
     """
 
@@ -271,6 +273,7 @@ class StudyConfig(Config):
     ray: RayConfig = nested(RayConfig)
     slurm: SlurmConfig = nested(SlurmConfig)
     timing_repeats: NonNegativeInteger = 20
+    time_engines: Flag = True
     checkpoint_every: NonNegativeInteger = 0
 
     _check_epochs: ClassVar[Any] = field_validator("epochs")(classmethod(check_epochs))
@@ -343,7 +346,7 @@ class StudyConfig(Config):
     @property
     def headline(self) -> str:
         """The title, or one made of the dataset."""
-        return self.title or f"Which network is most accurate for its cost on {self.data.name}?"
+        return self.title or f"Which network is most accurate for its cost on {self.data.title}?"
 
     def fit_config(
         self, model: ModelConfig, seed: int, output: Path, network: NetworkConfig | None = None

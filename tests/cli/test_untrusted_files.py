@@ -472,6 +472,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("studied") / "study"
     network = {"name": "sparsenet40_24", "args": {"units": 1, "growth": 2}, "label": "tiny"}
     words = ["--networks", json.dumps([network]), "--seeds", "[0]", "--epochs", "1", "--batch_size", "512"]
+    words += ["--time_engines", "false"]
     more = ["--processes", "1", "--match", "null", "--timing_repeats", "1", "--output", str(folder)]
     assert main(["study", *words, *more]) == 0
     return folder
@@ -490,6 +491,7 @@ STUDY: dict[str, Damage] = {
     "versions of a run are a list": of_run(text("versions.json", "[1]")),
     "metrics of a run are cut": of_run(text("metrics.csv", "epoch,train_loss\n1,x\n")),
     "predictions of a run are no numbers": of_run(text("test_predictions.csv", "label,predicted\n1,x\n")),
+    "predictions of a run are of other classes": of_run(text("test_predictions.csv", "label,predicted\n1,10\n")),
     "summary of a run is a list": of_run(text("summary.json", "[]")),
     "settings of a run have a tag": of_run(text("config.yaml", "a: !!python/name:os.system")),
     "runs elsewhere": linked("runs", "moved"),

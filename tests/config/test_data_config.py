@@ -34,6 +34,22 @@ def test_every_dataset_but_digits_needs_a_directory(name):
     assert DataConfig(name=name, root=Path("somewhere")).root == Path("somewhere")
 
 
+@pytest.mark.parametrize(
+    ("values", "title"),
+    [
+        ({"name": "cifar10", "root": Path("data")}, "CIFAR-10"),
+        ({"name": "folder", "root": Path("photos/birds")}, "birds"),
+        ({"name": "masks", "root": Path()}, Path().resolve().name),
+        ({"name": "csv", "labels": Path("scans/labels.csv")}, "scans"),
+        ({"name": "csv", "labels": Path("tables/labels.csv"), "root": Path("scans")}, "scans"),
+        ({"name": "hub", "hub": "uoft-cs/cifar10"}, "uoft-cs/cifar10"),
+        ({"name": "python"}, "python"),
+    ],
+)
+def test_the_title_is_the_name_of_the_dataset_or_of_its_place(values, title):
+    assert DataConfig(**values).title == title
+
+
 @pytest.mark.parametrize("validation", [0, 5000, 0.0, 0.1, 0.99])
 def test_validation_is_a_count_or_a_fraction(validation):
     assert DataConfig(validation=validation).validation == validation

@@ -1,3 +1,4 @@
+import re
 import xml.etree.ElementTree as ElementTree
 
 import matplotlib
@@ -10,7 +11,7 @@ from torch import nn
 
 import skipweave
 from skipweave import topology
-from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.connections import plot_arcs, plot_connections
 from skipweave.plotting.figure_files import save_figure
 from tests.errors import raises
 
@@ -147,6 +148,18 @@ def test_many_links_are_rasterized_in_svg(tmp_path):
     color_bar = 1
     assert svg_text(plot_connections(topology.exponential(32)), tmp_path).count("<image") == color_bar
     assert svg_text(plot_connections(topology.dense(100)), tmp_path).count("<image") == color_bar + 2
+
+
+def test_narrow_figures_have_a_row_per_stage_and_text_that_is_not_too_small(tmp_path):
+    figure = plot_arcs([topology.exponential(8), topology.exponential(8), topology.dense(100)])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [title.partition(":")[0] for title in titles] == ["stages 1 to 2, each", "stage 3"]
+    svg = svg_text(figure, tmp_path)
+    assert svg.count("<image") == 1  # of the dense stage
+    assert float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1]) == pytest.approx(350, abs=1)
+    sizes = re.findall(r'<text[^>]*font(?:-size)?: [^;"]*?([\d.]+)px', svg)
+    assert len(sizes) == svg.count("<text")
+    assert min(map(float, sizes)) >= 11
 
 
 def test_global_state_does_not_change(tmp_path):

@@ -12,7 +12,7 @@ import skipweave
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.error_vs_time import plot_errors
 from skipweave.plotting.figure_files import save_figure
-from skipweave.plotting.learning_curves import write_curves
+from skipweave.plotting.learning_curves import draw_curves, write_curves
 from skipweave.plotting.log_axes import set_log_scale
 from skipweave.plotting.mask_overlays import plot_masks
 from skipweave.plotting.paper_figures import plots
@@ -43,6 +43,18 @@ def test_learning_curves(tmp_path: Path, losses: tuple[float, ...]):
     assert "cross-entropy" in svg
 
 
+def test_a_narrow_range_of_losses_is_not_logarithmic_and_has_several_labels():
+    for losses in ((1.0, 1.2, 1.9), (2.0, 0.3, 0.01)):
+        rows = [row(epoch, loss) for epoch, loss in enumerate(losses, start=1)]
+        figure = draw_curves(rows, "top1_error", "", "")
+        _, below = figure.axes
+        figure.draw_without_rendering()
+        low, high = below.get_ylim()
+        labeled = [tick for tick in below.yaxis.get_ticklocs() if low <= tick <= high]
+        assert below.get_yscale() == ("log" if max(losses) > 3 * min(losses) else "linear")
+        assert len(labeled) >= 3
+
+
 @pytest.mark.parametrize(("spread", "scale"), [(1.0001, 1.0), (4.0, 1e9), (30.0, 1e-4), (1e6, 1e3)])
 def test_the_plots_of_a_study(tmp_path: Path, spread: float, scale: float):
     networks, runs, timings = [], [], {}
@@ -55,9 +67,10 @@ def test_the_plots_of_a_study(tmp_path: Path, spread: float, scale: float):
         runs.append(Run(name, 0, name, 3.0 + place, 1.0, curve=curve, exit_values=(9.0,)))
         timings[name] = Timing(by, 2 * by)
     written = write_plots(tmp_path, Results("", tuple(networks), tuple(runs), timings))
-    assert {*written} == {"parameters", "macs", "inference_ms", "step_ms", "distance", "exits", "curves"}
-    for path in written.values():
-        assert not raw(path.read_text()), path.name
+    costs, distances = {"parameters", "macs", "inference_ms", "step_ms"}, {"max_distance", "mean_distance"}
+    assert {*written} == {*costs, *distances, "exits", "curves", "loss"}
+    for text in (*written.values(), *(path.read_text() for path in tmp_path.glob("*.svg"))):
+        assert not raw(text)
 
 
 def test_other_figures(tmp_path: Path):
@@ -78,7 +91,8 @@ def test_other_figures(tmp_path: Path):
 def test_the_figures_of_the_documentation():
     files = [path for ending in ("svg", "html") for path in DOCS.rglob(f"*.{ending}")]
     assert len(files) > 40
-    assert not [str(path) for path in files if raw(path.read_text())]
+    shown = {path: re.sub("<script>.*?</script>", "", path.read_text(), flags=re.DOTALL) for path in files}
+    assert not [str(path) for path, text in shown.items() if raw(text)]
 
 
 @pytest.mark.parametrize("name", ["x", "y"])

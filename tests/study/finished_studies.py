@@ -6,7 +6,7 @@ from pathlib import Path
 
 from skipweave.training.checkpoint.tensor_file import open_saved
 
-WALL_CLOCK = ("seconds", "step_ms", "inference_ms", "train_seconds")
+WALL_CLOCK = ("seconds", "step_ms", "inference_ms", "train_seconds", "cpu_energy_wh", "gpu_energy_wh")
 
 
 def results_of(folder: Path) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
-import csv
 import random
 
+import numpy as np
 import pytest
 
 from skipweave.study.results import (
@@ -13,8 +13,6 @@ from skipweave.study.results import (
     Timing,
     cost_of,
     pareto_front,
-    write_results,
-    write_summary,
 )
 
 SMALL = Network("small", "sparsenet40_24", {"growth": 4}, Cost(100, 2000, 12, 3, 1.75))
@@ -76,32 +74,28 @@ def test_an_unmeasured_cost_is_none():
     assert [cost_of(summary, key) for key in COSTS] == [100.0, 2000.0, None, None]
 
 
-def test_results_csv_has_one_row_per_run(tmp_path):
-    write_results(tmp_path / "results.csv", RESULTS)
-    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
-    assert [(row["label"], row["seed"], row["test_top1_error"]) for row in rows] == [
-        ("small", "0", "3.0"),
-        ("small", "1", "5.0"),
-        ("large", "0", "2.5"),
-        ("large", "1", ""),
-    ]
-    expected = {"overrides": '{"growth": 4}', "macs": "2000", "mean_distance": "1.75", "exit_top1_error": ""}
-    assert rows[0].items() >= (expected | {"inference_ms": "1.5", "run": "runs/small/0", "failure": ""}).items()
-    assert rows[3]["failure"] == "loss became NaN"
+def test_a_summary_is_over_the_seeds():
+    first = Run(
+        "small", 0, "a", 3.0, 1.0,
+        class_values=(50.0, None, 20.0), confusion=np.array([[1, 2], [3, 4]]), calibration_error=2.0,
+        energy_wh={"cpu": 1.0, "gpu": 4.0},
+    )  # fmt: skip
+    second = Run(
+        "small", 1, "b", 3.0, 1.0,
+        class_values=(100.0, None, None), confusion=np.array([[0, 1], [0, 1]]), calibration_error=4.0,
+        energy_wh={"cpu": 2.0},
+    )  # fmt: skip
+    (summary,) = Results("", (SMALL,), (first, second)).summaries
+    assert summary.class_values == (75.0, None, 20.0)
+    assert summary.confusion.tolist() == [[1, 3], [3, 5]]
+    assert (summary.calibration_error, summary.calibration_spread) == (3.0, pytest.approx(2**0.5))
+    assert summary.energy_wh == {"cpu": 1.5}
 
 
-def test_summary_csv_has_one_row_per_network(tmp_path):
-    write_summary(tmp_path / "summary.csv", RESULTS)
-    small, large = csv.DictReader((tmp_path / "summary.csv").read_text().splitlines())
-    assert (small["seeds"], small["mean_test_top1_error"], small["spread"]) == ("2", "4.0", "1.4142")
-    assert (small["min_test_top1_error"], small["max_test_top1_error"]) == ("3.0", "5.0")
-    assert small["on_front_of"] == "parameters macs step_ms"
-    assert (large["seeds"], large["spread"]) == ("1", "")
-    # a spread of sqrt(2) with one degree of freedom: t is 12.7062, and errors end at 0
-    assert (small["interval_low"], small["interval_high"]) == ("0.0", "16.7062")
-    assert (large["interval_low"], large["interval_high"]) == ("0.0", "20.4693")
-
-
-def test_csv_of_no_runs_has_no_rows(tmp_path):
-    write_results(tmp_path / "results.csv", Results("nothing", (), ()))
-    assert list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines())) == []
+def test_what_a_run_lacks_has_no_mean():
+    known = Run("small", 0, "a", 3.0, 1.0, class_values=(50.0,), confusion=np.eye(1), calibration_error=2.0)
+    for runs in ((known, Run("small", 1, "b", 3.0, 1.0)), (Run("small", 0, "a", 3.0, 1.0),)):
+        (summary,) = Results("", (SMALL,), runs).summaries
+        found = (summary.class_values, summary.confusion, summary.calibration_errors, summary.calibration_error)
+        assert found == ((), None, (), None)
+        assert (summary.calibration_spread, summary.energy_wh, summary.mistakes(3)) == (None, {}, ())

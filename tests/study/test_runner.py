@@ -1,13 +1,16 @@
 import csv
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from skipweave import topology
 from skipweave.data import DataConfig, find_unreadable
+from skipweave.study.engine_timing import engine_names
 from skipweave.study.progress_display import Display
 from skipweave.study.runner import run_study
 from skipweave.training import Callback, DensifyConfig, EpochRow, ModelConfig, RunStart, RunSummary, fit
@@ -127,6 +130,13 @@ def test_networks_are_compared_image_by_image_where_all_runs_have_predictions(co
         RunDirectory(run).write_test_predictions(Predictions(labels, labels + (np.arange(4) < number)))
     results = run_study(config, trainer=Trainer())
     assert [run.predictions.wrong.sum() for run in results.runs] == [2, 3, 0, 1]
+    assert [run.class_values[:2] for run in results.runs] == [(50.0, None), (25.0, None), (100.0, None), (75.0, None)]
+    sparse, dense = results.summaries
+    assert (sparse.confusion[0, :2].tolist(), dense.confusion[0, :2].tolist()) == ([3, 5], [7, 1])
+    assert results.classes == tuple("0123456789")
+    assert sum(results.class_counts["test"]) == results.test_images
+    assert [row["test_recall_0"] for row in rows_of(config)] == ["50.0", "25.0", "100.0", "75.0"]
+    assert len(rows_of(config, "classes.csv")) == 10
     (row,) = rows_of(config, "comparisons.csv")
     assert row["paired_images"] == "4"
 
@@ -302,13 +312,22 @@ def test_a_study_without_finished_runs_has_a_report(config):
 
 
 def test_times_are_measured_once(config):
-    config = replace(config, timing_repeats=2, seeds=[0])
+    config = replace(config, timing_repeats=2, time_engines=False, seeds=[0])
     first = run_study(config, trainer=Trainer())
     assert list(first.timings) == ["sparse", "dense"]
     assert all(timing.inference_ms > 0 and timing.step_ms > 0 for timing in first.timings.values())
     assert "medians of 2 interleaved rounds" in first.timing_note
     assert run_study(config, trainer=Trainer()).timings == first.timings
     assert run_study(replace(config, timing_repeats=3), trainer=Trainer()).timings != first.timings
+
+
+@pytest.mark.slow
+def test_engines_are_timed_beside_the_networks(config):
+    config = replace(config, timing_repeats=1, seeds=[0], networks=config.networks[:1])
+    first = run_study(config, trainer=Trainer())
+    assert tuple(first.timings["sparse"].engine_ms) == engine_names(torch.device("cpu"))
+    assert run_study(config, trainer=Trainer()).timings == first.timings
+    assert f"onnxruntime {version('onnxruntime')}" in first.engine_note
 
 
 @pytest.mark.slow

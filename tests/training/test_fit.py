@@ -84,6 +84,7 @@ def test_predictions_are_those_of_the_chosen_weights_in_the_order_of_the_split(r
     assert run.test_value == pytest.approx(100 * predictions.wrong.mean(), abs=1e-12)
     evaluate_images(load_run_images(run.run_dir, "test"), outputs=(outputs := Outputs()))
     assert predictions.predicted.tolist() == outputs.logits.argmax(1).tolist()
+    assert predictions.confidences == pytest.approx(outputs.logits.softmax(1).amax(1).numpy(), abs=1e-5)
 
 
 def test_damaged_predictions_raise(run: RunSummary, tmp_path: Path):

@@ -146,7 +146,7 @@ def test_one_all_reduce_per_interval(run_command, tiny: Tiny, tmp_path: Path):
 def result(summary: RunSummary) -> tuple[object, ...]:
     """What a run computed, wall-clock times aside."""
     saved = open_saved(RunDirectory(summary.run_dir).last)
-    rows = [{**row, "seconds": 0, "step_seconds": 0} for row in saved.info["state"]["rows"]]
+    rows = [{**row, "seconds": 0, "step_seconds": 0, "energy_wh": 0} for row in saved.info["state"]["rows"]]
     return saved.info["sha256"], rows
 
 

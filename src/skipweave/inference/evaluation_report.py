@@ -14,9 +14,7 @@ from torch.nn import functional
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
-    binary_calibration_error,
     multiclass_accuracy,
-    multiclass_calibration_error,
     multiclass_confusion_matrix,
 )
 
@@ -24,6 +22,7 @@ from skipweave.data import ClassificationData
 from skipweave.inference.evaluation import Outputs, evaluate_images
 from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.training.run.loading import RunImages
+from skipweave.training.tasks.calibration import calibration_error
 from skipweave.training.tasks.class_counts import ClassCounts
 from skipweave.training.tasks.metrics import (
     CALIBRATION_ERROR,
@@ -36,8 +35,6 @@ from skipweave.training.tasks.metrics import (
 )
 from skipweave.training.tasks.multi_label import MultiLabelMetrics
 from skipweave_config.errors import SkipweaveError
-
-_BINS = 15  # of probabilities, for the calibration error
 
 
 @dataclass(frozen=True)
@@ -176,10 +173,9 @@ def _calibration_error(probabilities: Tensor, labels: Tensor) -> float:
     if not probabilities.isfinite().all():
         return math.nan
     if labels.dim() > 1:
-        error = binary_calibration_error(probabilities.flatten(), labels.flatten(), n_bins=_BINS)
-    else:
-        error = multiclass_calibration_error(probabilities, labels, probabilities.shape[1], n_bins=_BINS)
-    return 100 * error.item()
+        return calibration_error(probabilities, labels)
+    confidences, predicted = probabilities.max(1)
+    return calibration_error(confidences, predicted == labels)
 
 
 def _confusion(probabilities: Tensor, labels: Tensor) -> Tensor:

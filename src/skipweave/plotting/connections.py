@@ -21,6 +21,8 @@ from skipweave.topology import Topology
 from skipweave_config.errors import SkipweaveError
 
 _RASTER_FROM = 3000  # links from which vector graphics are slow to display
+_NARROW, _NARROW_DPI = 4.86, 150  # inches; 350 units of an SVG file
+_NARROW_VECTORS = 300  # links, so that files of many networks are small
 _FEW_NODES = 26  # largest number of units for which each node has a tick
 _MATRIX_PIXELS = 600  # of a large matrix; a link is at least one pixel wide
 _CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
@@ -62,6 +64,30 @@ def plot_connections(network: nn.Module | Topology | Sequence[Topology], title: 
     _color_bar(figure, axes, norm)
     if title:
         figure.suptitle(title, fontsize=13, x=0.01, ha="left", color=_INK)
+    return figure
+
+
+def plot_arcs(network: nn.Module | Topology | Sequence[Topology]) -> Figure:
+    """Plot the arcs of each stage in a narrow figure, whose text is readable on a phone.
+
+    Equal neighboring stages share one row; colors are distances, as in `plot_connections`.
+
+    Raises:
+        SkipweaveError: The model has no stages.
+    """
+    topologies = _as_topologies(network)
+    stages = [(key, len(list(group))) for key, group in groupby(topologies)]
+    figure = Figure(figsize=(_NARROW, 1.7 * len(stages)), layout="constrained", dpi=_NARROW_DPI)
+    norm, first = _distance_scale(topologies), 1
+    for axes, (topology, times) in zip(figure.subplots(len(stages), squeeze=False)[:, 0], stages, strict=True):
+        arcs(topology, axes, norm, most_vectors=_NARROW_VECTORS)
+        stage = f"{_stage_name(first, times)}: " if len(topologies) > 1 else ""
+        axes.set_title(f"{stage}{_summary(topology)}".replace(", longest", ",\nlongest"), loc="left", fontsize=11)
+        axes.set_xlabel("")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, prune="upper"))
+        axes.xaxis.set_tick_params(labelsize=11)
+        first += times
+    axes.set_xlabel("node (◆ stage input, □ output)", fontsize=11)
     return figure
 
 
@@ -114,8 +140,15 @@ def matrix(topology: Topology, axes: Axes, norm: Normalize | None = None) -> Non
     _tidy(axes)
 
 
-def arcs(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
-    """Draw the links as arcs from source to reader along the line of nodes, long ones in the background."""
+def arcs(topology: Topology, axes: Axes, norm: Normalize | None = None, most_vectors: int = _RASTER_FROM) -> None:
+    """Draw the links as arcs from source to reader along the line of nodes, long ones in the background.
+
+    Args:
+        topology: The links.
+        axes: Axes to draw into.
+        norm: Scale of the colors.
+        most_vectors: Links up to which arcs are vectors; more are rasterized.
+    """
     readers, sources = _links(topology)
     norm = norm or _distance_scale([topology])
     order = np.argsort(sources - readers, kind="stable")
@@ -130,7 +163,7 @@ def arcs(topology: Topology, axes: Axes, norm: Normalize | None = None) -> None:
             edgecolors=_COLORS(norm(distances)),
             linewidths=1.6 if few else float(np.clip(400 / len(readers), 0.25, 1.0)),
             alpha=0.9 if len(readers) < _RASTER_FROM else 0.35,
-            rasterized=len(readers) > _RASTER_FROM,
+            rasterized=len(readers) > most_vectors,
         )
     )
     size = float(np.clip(260 / last, 1.5, 8))

@@ -1,6 +1,5 @@
 """Learning curves of one run."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from skipweave.plotting.figure_files import save_figure
-from skipweave.plotting.log_axes import set_log_scale
+from skipweave.plotting.log_axes import use_log_scale_if_wide
 
 Row = Mapping[str, float | None]
 _SPLITS = (("train", "training (augmented)", "#2f7ed8"), ("val", "validation", "#e07b00"))
@@ -37,8 +36,7 @@ def draw_curves(rows: Sequence[Row], metric: str, axis_label: str, title: str) -
     above.set_ylabel(axis_label)
     above.legend(frameon=False)
     below.set_ylabel("cross-entropy")
-    if math.isfinite(below.dataLim.minposy):  # else all losses are zero, which have no logarithm
-        set_log_scale(below.yaxis)
+    use_log_scale_if_wide(below.yaxis)
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (above, below):

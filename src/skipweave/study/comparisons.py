@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from skipweave.study.results import Results, Summary, rounded, write_table
+from skipweave.study.results import Results, Summary
 from skipweave.study.spread import CONFIDENCE, half_width
+from skipweave.study.tables import rounded, write_table
 
 #: Networks of which all pairs are compared; of more, each is compared with the best.
 MOST_PAIRED = 8

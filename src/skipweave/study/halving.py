@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import fmean
 
 from skipweave.study.jobs import Job, begun_run
-from skipweave.study.results import Results, Run, Rung, Standing, rounded, write_table
+from skipweave.study.results import Results, Run, Rung, Standing
 from skipweave.study.study_directory import StudyDirectory
+from skipweave.study.tables import rounded, write_table
 from skipweave.training.tasks.metrics import Metric
 from skipweave_config.study_config import StudyConfig
 

@@ -12,6 +12,8 @@ import torch
 
 from skipweave.data import Unreadable
 from skipweave.files.folder_lock import held
+from skipweave.study.class_results import class_metric_for, confusion_of, named_values, recalls
+from skipweave.study.confidence import calibration_error_of
 from skipweave.study.executors.events import Send
 from skipweave.study.results import Network, Run
 from skipweave.study.study_directory import StudyDirectory, read_curve
@@ -20,6 +22,7 @@ from skipweave.training.compilation import as_begun
 from skipweave.training.run.run_directory import RunDirectory, newest_run
 from skipweave.training.start_normalization import normalize_for_start
 from skipweave.training.tasks.metrics import Metric
+from skipweave.training.tasks.predictions import Predictions
 from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import differences
@@ -76,7 +79,7 @@ def finished_and_left(
             run_dir = newest_run(job.config.output)
             summary = _begun_before(job.config, run_dir) if run_dir else None
             if summary:
-                finished.append(finished_run(network.label, seed, summary, folder))
+                finished.append(finished_run(network.label, seed, summary, folder, data))
             else:
                 left.append(job)
     return finished, left
@@ -110,13 +113,15 @@ def _begun_before(config: FitConfig, run_dir: Path) -> RunSummary | None:
     return run.read_summary()
 
 
-def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirectory) -> Run:
-    """The results of a finished run, its learning curve and its predictions for the test images.
+def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirectory, data: Data) -> Run:
+    """The results of a finished run, its learning curve and its predictions for the test split.
 
     Raises:
         SkipweaveError: A file of the run is damaged.
     """
     run_dir = Path(summary.run_dir)
+    run, classes = RunDirectory(run_dir), data.classes
+    predictions = _predictions(run, len(classes))
     return Run(
         label,
         seed,
@@ -125,7 +130,13 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
         summary.train_seconds,
         curve=read_curve(run_dir, summary.metric),
         exit_values=summary.test_exit_values,
-        predictions=RunDirectory(run_dir).read_test_predictions(),
+        predictions=predictions,
+        class_values=recalls(predictions, len(classes))
+        if predictions
+        else named_values(summary.test_metrics, class_metric_for(data), classes),
+        confusion=confusion_of(predictions, len(classes)) if predictions else run.read_test_confusion(classes),
+        calibration_error=calibration_error_of(predictions),
+        energy_wh=summary.energy_wh,
     )
 
 
@@ -137,6 +148,14 @@ def begun_run(job: Job, folder: StudyDirectory, metric: Metric) -> Run | None:
         return None
     seconds = sum(point.seconds for point in curve)
     return Run(job.label, job.seed, folder.relative(begun), train_seconds=seconds, curve=curve)
+
+
+def _predictions(run: RunDirectory, classes: int) -> Predictions | None:
+    """A run's predictions for the test split, of so many classes; None if it has none."""
+    predictions = run.read_test_predictions()
+    if predictions and not predictions.are_of(classes):
+        raise SkipweaveError(f"damaged file: {run.test_predictions} (expected classes from 0 to {classes - 1})")
+    return predictions
 
 
 def train(trainer: Trainer, threads: int, skipped_images: Sequence[Unreadable], job: Job, send: Send) -> RunSummary:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from torch import nn
 
 from skipweave.analysis.profile import profile, topologies_of
 from skipweave.data import SegmentationData
-from skipweave.plotting.connections import plot_connections
+from skipweave.plotting.connections import plot_arcs
 from skipweave.plotting.figure_files import save_figure
 from skipweave.study.cost_matching import match_cost
+from skipweave.study.memory import inference_bytes, training_bytes
 from skipweave.study.results import Cost, Network
 from skipweave.topology import join_stages
 from skipweave.training.memory_plan import within_memory
@@ -60,7 +62,7 @@ def draw_networks(folder: Path, networks: tuple[Network, ...], data: Data) -> di
     for place, network in enumerate(networks):
         topologies = topologies_of(build(network.model, network.args, data)) if network.cost else ()
         if topologies:
-            drawn[network.label] = save_figure(plot_connections(topologies), folder / f"connections_{place + 1}")[1]
+            drawn[network.label] = save_figure(plot_arcs(topologies), folder / f"connections_{place + 1}")[1]
     return drawn
 
 
@@ -76,9 +78,16 @@ def _plan(asked: NetworkConfig, config: StudyConfig, data: Data) -> Network:
         built = build(asked.name, args, data)
         cost = cost_of_model(built, data)
         run = _within_memory(asked, args, config, data)
-        check_sizes(built, data, run.batch_size // run.devices, config.progressive)
+        images = run.batch_size // run.devices
+        check_sizes(built, data, images, config.progressive)
+        make = partial(build_network, asked.name, arguments_for(asked.name, args, data))
+        memory = training_bytes(make, config, data, images, grad_checkpointing=run.grad_checkpointing)
         return replace(
-            network, args=args, cost=cost, batch_size=run.batch_size, grad_checkpointing=run.grad_checkpointing
+            network,
+            args=args,
+            cost=replace(cost, training_bytes=memory),
+            batch_size=run.batch_size,
+            grad_checkpointing=run.grad_checkpointing,
         )
     except SkipweaveError as error:
         return replace(network, failure=" ".join(str(error).split()))
@@ -104,4 +113,11 @@ def cost_of_model(model: nn.Module, data: Data) -> Cost:
     counted = profile(model, (data.in_chans, *data.image_size))
     whole = join_stages(counted.topologies)
     distances = whole.max_distance, whole.mean_distance
-    return Cost(counted.parameters, counted.macs, counted.links, *distances, counted.exit_macs)
+    return Cost(
+        counted.parameters,
+        counted.macs,
+        counted.links,
+        *distances,
+        counted.exit_macs,
+        inference_bytes=inference_bytes(model, counted),
+    )

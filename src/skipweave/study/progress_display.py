@@ -39,6 +39,9 @@ class Display:
     def on_rung_end(self, rung: Rung, runs: int, metric: Metric) -> None:
         """Called when successive halving has compared the networks after some epochs, and ended so many runs."""
 
+    def on_engines(self, network: Network) -> None:
+        """Called before a network is converted for the engines in which it is timed."""
+
     def on_timing_round_end(self, done: int, rounds: int) -> None:
         """Called after each round of the timing."""
 
@@ -113,9 +116,16 @@ class RichDisplay(Display):
         if self._study is not None:
             self._bars.advance(self._study, runs)
 
+    def on_engines(self, network: Network) -> None:
+        """Show it at the study's bar."""
+        if self._study is not None:
+            self._bars.update(self._study, unit=f"runs, converting {escape(printable(network.label))}")
+
     def on_timing_round_end(self, done: int, rounds: int) -> None:
         """Advance the timing's bar."""
         if self._timing is None:
+            if self._study is not None:
+                self._bars.update(self._study, unit="runs")
             self._timing = self._bars.add_task("measuring time, all networks interleaved", total=rounds, unit="rounds")
         self._bars.update(self._timing, completed=done)
 

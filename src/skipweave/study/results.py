@@ -1,15 +1,19 @@
-"""Results of a study: networks, runs, statistics over seeds, and two CSV files."""
+"""Results of a study: networks, runs, and statistics over seeds."""
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
-from skipweave.files.atomic_write import as_csv, write_text
+import numpy as np
+
+from skipweave.study.class_results import RECALL, ClassValues, mean_values
+from skipweave.study.confidence import Mistake, most_confident_mistakes
 from skipweave.study.spread import Spread, pooled_spread
+from skipweave.training.energy import Energy
+from skipweave.training.run.run_directory import Confusion
 from skipweave.training.tasks.metrics import TOP1_ERROR, Metric
 from skipweave.training.tasks.predictions import Predictions
 
@@ -26,6 +30,9 @@ class Cost:
             none. Infinite where a node has no way back, 0 for networks without a known topology.
         mean_distance: The mean over all such pairs.
         exit_macs: Multiply-accumulates until each exit, the last head included; empty for a network without exits.
+        training_bytes: Peak memory of the tensors of a training step at the study's batch size, computed for float32,
+            not measured (`skipweave.study.memory`); None where that is not possible.
+        inference_bytes: The same of inference on one image.
     """
 
     parameters: int
@@ -34,6 +41,8 @@ class Cost:
     max_distance: float
     mean_distance: float
     exit_macs: tuple[int, ...] = ()
+    training_bytes: int | None = None
+    inference_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,10 @@ class Run:
         curve: One entry an epoch.
         predictions: For the test images; None where the run has none, or the run failed.
         stopped_after: Epochs after which successive halving stopped the network; None if it did not.
+        class_values: `Results.class_metric` of each class on the test split; empty where it is not known.
+        confusion: Test images, of masks pixels, by true (row) and predicted (column) class; None where it is not known.
+        calibration_error: Expected calibration error on the test split in percent; None where it is not known.
+        energy_wh: Energy of training, as for `skipweave.training.RunSummary`.
     """
 
     label: str
@@ -95,6 +108,10 @@ class Run:
     curve: tuple[Epoch, ...] = ()
     exit_values: tuple[float, ...] = ()
     predictions: Predictions | None = field(default=None, compare=False, repr=False)
+    class_values: ClassValues = ()
+    confusion: Confusion | None = field(default=None, compare=False, repr=False)
+    calibration_error: float | None = None
+    energy_wh: Energy = field(default_factory=dict)
     stopped_after: int | None = None
 
     def val_value(self, epoch: int) -> float | None:
@@ -137,15 +154,20 @@ class Rung:
 
 @dataclass(frozen=True)
 class Timing:
-    """Measured time of one network, medians in milliseconds per batch.
+    """Measured time of one network, medians in milliseconds, per batch except in engines.
 
     Attributes:
         inference_ms: One forward pass, evaluation mode, no gradient.
         step_ms: One training step: forward, backward, optimizer.
+        engine_ms: Inference on one image by name of engine and precision: `torch` (by `optimize_for_inference`),
+            `torch_bf16`, `onnxruntime`, `openvino` and `openvino_bf16`, as far as they are there.
+        engine_failures: One-line reason why an engine cannot run the network, likewise.
     """
 
     inference_ms: float
     step_ms: float
+    engine_ms: dict[str, float] = field(default_factory=dict)
+    engine_failures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,6 +180,11 @@ class Summary:
         spread: Sample standard deviation of the values; None with one seed.
         train_seconds: Mean over seeds.
         predictions: For the test images, of each seed; empty where a run has none.
+        class_values: Mean over seeds of `Results.class_metric` of each class; empty where a run has none.
+        confusion: Test images, of masks pixels, by true (row) and predicted (column) class, summed over seeds; None
+            where a run has none.
+        calibration_errors: Expected calibration error of each seed in percent; empty where a run has none.
+        energy_wh: Mean energy of a seed's training, `cpu` and `gpu`, of the parts that all runs have.
     """
 
     network: Network
@@ -166,6 +193,10 @@ class Summary:
     timing: Timing | None
     exit_values: tuple[float, ...] = ()
     predictions: tuple[Predictions, ...] = field(default=(), compare=False, repr=False)
+    class_values: ClassValues = ()
+    confusion: Confusion | None = field(default=None, compare=False, repr=False)
+    calibration_errors: tuple[float, ...] = ()
+    energy_wh: Energy = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -176,6 +207,20 @@ class Summary:
     def spread(self) -> float | None:
         """Sample standard deviation of the values over seeds; None with one seed."""
         return stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def calibration_error(self) -> float | None:
+        """Mean expected calibration error over seeds in percent; None where it is not known."""
+        return fmean(self.calibration_errors) if self.calibration_errors else None
+
+    @property
+    def calibration_spread(self) -> float | None:
+        """Sample standard deviation of the expected calibration errors over seeds; None with one seed."""
+        return stdev(self.calibration_errors) if len(self.calibration_errors) > 1 else None
+
+    def mistakes(self, most: int) -> tuple[Mistake, ...]:
+        """The most confident mistakes on the test images, over all seeds; empty where they are not known."""
+        return most_confident_mistakes(self.predictions, most)
 
 
 @dataclass(frozen=True)
@@ -192,6 +237,11 @@ class Results:
         commands: What to type to repeat the study.
         metric: What the networks are compared by.
         rungs: The rungs of successive halving.
+        classes: Names of the classes.
+        class_metric: The metric of single classes.
+        class_counts: By split (train, validation, test) the number of images of each class; of masks the number of
+            pixels, of the test split only.
+        engine_note: How times in engines were measured, in one sentence; empty when they were not.
     """
 
     title: str
@@ -205,8 +255,12 @@ class Results:
     commands: tuple[str, ...] = ()
     metric: Metric = TOP1_ERROR
     rungs: tuple[Rung, ...] = ()
+    classes: tuple[str, ...] = ()
+    class_metric: Metric = RECALL
+    class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    engine_note: str = ""
 
-    @property
+    @cached_property
     def summaries(self) -> tuple[Summary, ...]:
         """One summary per network that has at least one finished run, in the study's order."""
         return tuple(s for network in self.networks if (s := self._summary(network)) is not None)
@@ -219,15 +273,28 @@ class Results:
         seconds = fmean(run.train_seconds or 0.0 for run in done)
         exits = tuple(fmean(at_exit) for at_exit in zip(*(run.exit_values for run in done), strict=True))
         known = tuple(run.predictions for run in done if run.predictions)
-        predictions = known if len(known) == len(done) else ()
-        return Summary(network, values, seconds, self.timings.get(network.label), exits, predictions)
+        matrices = [run.confusion for run in done if run.confusion is not None]
+        calibration = tuple(run.calibration_error for run in done if run.calibration_error is not None)
+        parts = set.intersection(*(set(run.energy_wh) for run in done))
+        return Summary(
+            network,
+            values,
+            seconds,
+            self.timings.get(network.label),
+            exits,
+            known if len(known) == len(done) else (),
+            class_values=mean_values(run.class_values for run in done),
+            confusion=np.sum(matrices, axis=0) if len(matrices) == len(done) else None,
+            calibration_errors=calibration if len(calibration) == len(done) else (),
+            energy_wh={part: fmean(run.energy_wh[part] for run in done) for part in sorted(parts)},
+        )
 
-    @property
+    @cached_property
     def ranked(self) -> tuple[Summary, ...]:
         """The summaries, best mean first."""
         return tuple(sorted(self.summaries, key=lambda s: self.metric.rank(s.mean)))
 
-    @property
+    @cached_property
     def spread(self) -> Spread | None:
         """Spread of one run's value over seeds, pooled over the networks; None where no network has two seeds."""
         return pooled_spread(s.values for s in self.summaries)
@@ -287,85 +354,3 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:
             front.append(index)
             best = points[index][1]
     return tuple(front)
-
-
-def write_results(path: Path, results: Results) -> None:
-    """Write results.csv, one row per run; a failed run has a row with the reason."""
-    networks = {network.label: network for network in results.networks}
-    timings, metric = results.timings, results.metric.name
-    rows = [_run_row(networks[run.label], run, timings.get(run.label), metric) for run in results.runs]
-    write_table(path, rows)
-
-
-def _run_row(network: Network, run: Run, timing: Timing | None, metric: str) -> dict[str, Any]:
-    return {
-        "label": run.label,
-        **_network_cells(network),
-        "seed": run.seed,
-        f"test_{metric}": run.value,
-        f"exit_{metric}": " ".join(map(str, run.exit_values)),
-        "train_seconds": rounded(run.train_seconds),
-        **_timing_cells(timing),
-        "run": run.run_dir,
-        "stopped_after": run.stopped_after,
-        f"stopped_val_{metric}": run.stopped_after and run.val_value(run.stopped_after),
-        "failure": run.failure or network.failure,
-    }
-
-
-def write_summary(path: Path, results: Results) -> None:
-    """Write summary.csv, one row per network: mean, its 95 % interval and spread over its finished seeds."""
-    fronts, metric = {key: results.front(key) for key in COSTS}, results.metric.name
-    intervals = [results.interval(s) or (None, None) for s in results.summaries]
-    rows = [
-        {
-            "label": s.network.label,
-            **_network_cells(s.network),
-            "seeds": len(s.values),
-            f"mean_test_{metric}": rounded(s.mean),
-            "spread": rounded(s.spread),
-            "interval_low": rounded(low),
-            "interval_high": rounded(high),
-            f"min_test_{metric}": min(s.values),
-            f"max_test_{metric}": max(s.values),
-            "mean_train_seconds": rounded(s.train_seconds),
-            **_timing_cells(s.timing),
-            "on_front_of": " ".join(key for key in COSTS if s.network.label in fronts[key]),
-        }
-        for s, (low, high) in zip(results.summaries, intervals, strict=True)
-    ]
-    write_table(path, rows)
-
-
-def _network_cells(network: Network) -> dict[str, Any]:
-    cost = network.cost
-    return {
-        "model": network.model,
-        "overrides": json.dumps(dict(network.args)),
-        "parameters": cost and cost.parameters,
-        "macs": cost and cost.macs,
-        "links": cost and cost.links,
-        "max_distance": cost and cost.max_distance,
-        "mean_distance": cost and rounded(cost.mean_distance),
-        "devices": network.devices,
-        "batch_size": network.batch_size,
-        "grad_checkpointing": network.grad_checkpointing,
-    }
-
-
-def _timing_cells(timing: Timing | None) -> dict[str, Any]:
-    return {
-        "inference_ms": rounded(None if timing is None else timing.inference_ms),
-        "step_ms": rounded(None if timing is None else timing.step_ms),
-    }
-
-
-def rounded(value: float | None) -> float | None:
-    """Round a number of a table to four decimals."""
-    return None if value is None else round(value, 4)
-
-
-def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a CSV file from rows of equal columns."""
-    rows = list(rows)
-    write_text(path, as_csv([rows[0] if rows else ["label"], *(row.values() for row in rows)]))

@@ -9,11 +9,14 @@ from functools import cached_property, partial
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from skipweave.data import epoch_loader
 from skipweave.files.folder_lock import held
 from skipweave.ops.cpu.processor import cores
+from skipweave.study.class_results import class_counts_of, class_metric_for
 from skipweave.study.comparisons import write_comparisons
+from skipweave.study.engine_timing import EngineRuns, engine_note, engine_runs
 from skipweave.study.executors.events import Event, Work
 from skipweave.study.executors.process_pool import run_in_processes, run_serially
 from skipweave.study.executors.ray_tasks import run_on_ray
@@ -26,12 +29,13 @@ from skipweave.study.progress_display import Display, RunName
 from skipweave.study.report.facts import facts
 from skipweave.study.report.html_report import write_report
 from skipweave.study.report.result_plots import write_plots
-from skipweave.study.results import Network, Results, Run, Rung, Timing, write_results, write_summary
+from skipweave.study.results import Network, Results, Run, Rung, Timing
 from skipweave.study.study_directory import StudyDirectory
+from skipweave.study.tables import write_classes, write_results, write_summary
 from skipweave.study.timing import machine, measure
 from skipweave.training import Callback, ModelConfig, fit
 from skipweave.training.learner import Learner
-from skipweave.training.model_building import arguments_for
+from skipweave.training.model_building import arguments_for, build_network
 from skipweave.training.signals import StopRequest, stop_requests
 from skipweave.training.tasks.metrics import TOP1_ACCURACY, TOP1_ERROR, Metric
 from skipweave.training.tasks.task import Data, Task, metric_for, task_for
@@ -142,8 +146,7 @@ class _Study:
                 if run := self._follow(jobs[event.index], event):
                     runs[run.label, run.seed] = run
                     self.display.on_run_end(run, self.metric)
-                    so_far = Results("", self.networks, self._ordered(runs), metric=self.metric)
-                    write_results(self.folder.results, so_far)
+                    write_results(self.folder.results, self._bare_results(self._ordered(runs)))
 
             work = partial(train, trainer, self.threads, self.prepared.skipped_images)
             self._execute(jobs, work, on_event)
@@ -184,7 +187,7 @@ class _Study:
         name = (job.label, job.seed)
         match event.kind, event.value:
             case "done", summary:
-                return finished_run(*name, summary, self.folder)
+                return finished_run(*name, summary, self.folder, self.data)
             case "failed", reason:
                 return Run(*name, self.folder.relative(job.config.output), failure=reason)
             case "lost", reason:
@@ -204,13 +207,8 @@ class _Study:
         """Measure the time of all networks that were not stopped, interleaved, unless done before."""
         stopped = {run.label for run in runs if run.stopped_after}
         built = [network for network in self.networks if self._is_timed(network) and network.label not in stopped]
-        key = json.dumps(
-            [
-                self.timing_note,
-                asdict(self.config.loss),
-                [[n.label, n.model, dict(n.args), n.grad_checkpointing] for n in built],
-            ]
-        )
+        how = [self.timing_note, self.engine_note, asdict(self.config.loss)]
+        key = json.dumps([*how, [[n.label, n.model, dict(n.args), n.grad_checkpointing] for n in built]])
         if not self.config.timing_repeats:
             return {}
         if (before := self.folder.read_timing(key)) is not None:
@@ -221,12 +219,13 @@ class _Study:
         )
         task = task_for(data, self.config.loss)
         learners = {network.label: self._learner(network, task) for network in built}
+        engines = {n.label: self._engine_runs(n, images[:1]) for n in built} if self.config.time_engines else {}
 
         def on_round_end(done: int) -> None:
             self.display.on_timing_round_end(done, repeats)
             self._stop_if_asked()
 
-        timings = measure(learners, images, labels, repeats, on_round_end)
+        timings = measure(learners, images, labels, repeats, on_round_end, engines)
         self.folder.write_timing(key, timings)
         return timings
 
@@ -240,6 +239,18 @@ class _Study:
         config = self.config.fit_config(model, 0, self.folder.runs)
         return Learner(self.fabric, replace(config, grad_checkpointing=network.grad_checkpointing), args, task)
 
+    def _engine_runs(self, network: Network, image: Tensor) -> EngineRuns:
+        self._stop_if_asked()
+        self.display.on_engines(network)
+        args = arguments_for(network.model, network.args, self.data)
+        return engine_runs(build_network(network.model, args).eval(), image, self.fabric.device)
+
+    @property
+    def engine_note(self) -> str:
+        """How times in engines were measured."""
+        timed = self.config.timing_repeats and self.config.time_engines
+        return engine_note(self.fabric.device) if timed else ""
+
     @property
     def timing_note(self) -> str:
         """How the times were measured."""
@@ -251,22 +262,32 @@ class _Study:
             f"{self.config.precision}, on {machine(self.fabric.device)}{threads}"
         )
 
-    def results(self, runs: tuple[Run, ...], rungs: tuple[Rung, ...], timings: dict[str, Timing]) -> Results:
-        """Everything that the report contains."""
-        first = next((self.folder.path / run.run_dir for run in runs if not run.failure), self.folder.runs)
+    def _bare_results(self, runs: tuple[Run, ...]) -> Results:
+        """What the tables contain, times aside."""
         return Results(
             title=self.config.headline,
             networks=self.networks,
             runs=runs,
+            metric=self.metric,
+            classes=self.data.classes,
+            class_metric=class_metric_for(self.data),
+        )
+
+    def results(self, runs: tuple[Run, ...], rungs: tuple[Rung, ...], timings: dict[str, Timing]) -> Results:
+        """Everything that the report contains."""
+        first = next((self.folder.path / run.run_dir for run in runs if not run.failure), self.folder.runs)
+        return replace(
+            self._bare_results(runs),
             timings=timings,
             weights=f"the weights with the best validation {self.metric.label}"
             if self.data.val
             else "the last epoch's weights",
-            metric=self.metric,
             test_images=len(self.data.test or ()) if self.metric in (TOP1_ERROR, TOP1_ACCURACY) else 0,
             rungs=rungs,
             facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device), rungs),
             timing_note=self.timing_note,
+            engine_note=self.engine_note,
+            class_counts=class_counts_of(self.data, (run.confusion for run in runs)),
             commands=_commands(self.folder),
         )
 
@@ -295,9 +316,10 @@ def _write(folder: StudyDirectory, results: Results, data: Data) -> None:
     """Write tables, plots, connection pictures and the report."""
     write_results(folder.results, results)
     write_summary(folder.summary, results)
+    write_classes(folder.classes, results)
     write_comparisons(folder.comparisons, results)
     if results.rungs:
         write_rungs(folder.halving, results)
     plots = write_plots(folder.plots, results)
     pictures = draw_networks(folder.plots, results.networks, data)
-    write_report(folder.report, results, plots, pictures)
+    write_report(folder.report, results, plots, pictures, data)

@@ -29,6 +29,7 @@ class StudyDirectory:
         self.runs = path / "runs"
         self.results = path / "results.csv"
         self.summary = path / "summary.csv"
+        self.classes = path / "classes.csv"
         self.comparisons = path / "comparisons.csv"
         self.halving = path / "halving.csv"
         self.timing = path / "timing.json"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skipweave.analysis.speed import seconds_of
 from skipweave.ops.cpu.processor import processor
+from skipweave.study.engine_timing import EngineRuns
 from skipweave.study.results import Timing
 from skipweave.training.learner import Learner
 
@@ -16,9 +17,14 @@ WARM_UP = 2
 
 
 def measure(
-    learners: Mapping[str, Learner], images: Tensor, labels: Tensor, repeats: int, on_round_end: Callable[[int], None]
+    learners: Mapping[str, Learner],
+    images: Tensor,
+    labels: Tensor,
+    repeats: int,
+    on_round_end: Callable[[int], None],
+    engines: Mapping[str, EngineRuns] | None = None,
 ) -> dict[str, Timing]:
-    """Measure all networks interleaved: one inference and one training step of each per round.
+    """Measure all networks interleaved: one inference, one training step, and one image in each engine per round.
 
     Weights do not change: the learning rate is 0, which costs the same.
 
@@ -28,18 +34,32 @@ def measure(
         labels: Labels of the batch.
         repeats: Rounds of which the medians are taken, after two that are not counted.
         on_round_end: Called with the number of rounds done.
+        engines: The networks in engines, by label.
     """
-    seconds: dict[str, list[tuple[float, float]]] = {label: [] for label in learners}
+    engines = engines or {}
+    seconds: dict[str, list[list[float]]] = {label: [] for label in learners}
     for done in range(1 - WARM_UP, repeats + 1):
         for label, learner in learners.items():
-            pair = _inference(learner, images), _step(learner, images, labels)
+            times = [_inference(learner, images), _step(learner, images, labels)]
+            if label in engines:
+                times += [_second_call(action, learner.fabric.device) for action in engines[label].actions.values()]
             if done > 0:
-                seconds[label].append(pair)
+                seconds[label].append(times)
         on_round_end(max(0, done))
-    return {
-        label: Timing(*(1000 * median(column) for column in zip(*pairs, strict=True)))
-        for label, pairs in seconds.items()
-    }
+    return {label: _timing(rounds, engines.get(label)) for label, rounds in seconds.items()}
+
+
+def _timing(rounds: list[list[float]], engine: EngineRuns | None) -> Timing:
+    inference, step, *in_engines = (1000 * median(column) for column in zip(*rounds, strict=True))
+    if engine is None:
+        return Timing(inference, step)
+    return Timing(inference, step, dict(zip(engine.actions, in_engines, strict=True)), dict(engine.failures))
+
+
+def _second_call(action: Callable[[], object], device: torch.device) -> float:
+    """Seconds of a call right after another: single images are short, and others' data fill the caches before."""
+    action()
+    return seconds_of(action, device)
 
 
 def _inference(learner: Learner, images: Tensor) -> float:

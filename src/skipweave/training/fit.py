@@ -38,10 +38,10 @@ from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.run_log import warnings_once
 from skipweave.training.run.skipped_images import skipped_note, unreadable
-from skipweave.training.run.summary import RunSummary
+from skipweave.training.run.summary import RunSummary, total_energy
 from skipweave.training.signals import stop_requests
 from skipweave.training.start_normalization import normalize_for_start
-from skipweave.training.tasks.metrics import of_heads
+from skipweave.training.tasks.metrics import SegmentationMetrics, of_heads
 from skipweave.training.tasks.task import Data, Task, task_for
 from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import COMPUTED_FIELDS, FREE_TO_EXTEND, FitConfig, differences
@@ -372,6 +372,8 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
             write_curves(folder.curves, columns, metric.name, metric.axis_label, title)
             if predictions:
                 folder.write_test_predictions(predictions)
+            if test and isinstance(test[-1], SegmentationMetrics):
+                folder.write_test_confusion(loop.data.classes, test[-1].confusion.numpy())
             folder.write_summary(summary)
     loop.fabric.barrier()  # until it is there for all
     return summary
@@ -400,4 +402,5 @@ def _summary(loop: Loop, skipped: int) -> RunSummary:
         skipped=skipped,
         stopped_early=loop.stops_early,
         fold=config.data.fold,
+        energy_wh=total_energy(rows),
     )

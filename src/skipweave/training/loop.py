@@ -28,6 +28,7 @@ from skipweave.training.callbacks import Callback
 from skipweave.training.checkpoint.run_state import RunState, last_improvement
 from skipweave.training.compilation import eager
 from skipweave.training.distributed.synchronization import StepBuffer, sum_over_processes
+from skipweave.training.energy import Energy, EnergyMeter
 from skipweave.training.learner import Learner
 from skipweave.training.optimization.schedules import Schedule
 from skipweave.training.run.records import Records
@@ -82,6 +83,7 @@ class Loop:
         self.ending = {group.epochs: make(epochs=group.epochs) for group in self.config.optim.groups if group.epochs}
         for row in self.state.rows:
             self._end_epoch_of_schedules(row)
+        self.meter = EnergyMeter(self.fabric.device)
         self.buffer = StepBuffer(self.fabric, self.request)
 
     def run(self, stop_after: int | None = None) -> None:
@@ -126,6 +128,7 @@ class Loop:
             balance=self.data.balance,
             drop_last=True,
         )
+        self.meter.start()
         clock = time.perf_counter()
         for _ in range(state.step, self.steps):
             self.learner.start_step(self.steps_done)
@@ -142,6 +145,7 @@ class Loop:
                     self.save()
                 if asked:
                     raise self.stopped(asked)
+                self.meter.start()
                 clock = time.perf_counter()
 
     def backward(self, batches: Iterator[Batch], head_weights: Sequence[float]) -> Tensor:
@@ -171,6 +175,7 @@ class Loop:
             raise self.diverged("the gradients are non-finite at every loss scale", state.step - 1)
         seconds = time.perf_counter() - since
         state.add_seconds(seconds)
+        state.add_energy(self.meter.read())
         self._step_seconds += [seconds / len(steps)] * len(steps)
         for callback in self.callbacks:
             callback.on_log(state.epoch, state.step, state.metrics.mean_loss)
@@ -180,6 +185,7 @@ class Loop:
         """Validate, record the epoch, and go to the start of the next."""
         self.check_weights()
         state, train, clock = self.state, self.state.metrics, time.perf_counter()
+        self.meter.start()
         val = self.evaluate(self.data.val, self.save) if self.data.val else []
         raw = self.evaluate(self.data.val, self.save, raw=True) if self.data.val and self.learner.ema else []
         if not all(metrics.finite for metrics in (*val, *raw)):
@@ -194,6 +200,7 @@ class Loop:
             val_metrics={**of_heads(val), **(of_raw(raw[-1]) if raw else {})},
             seconds=state.seconds + time.perf_counter() - clock,
             step_seconds=median(self._step_seconds or [state.seconds / state.step]),
+            energy_wh=self.energy(),
         )
         self._step_seconds.clear()
         state.finish_epoch(row)
@@ -201,6 +208,12 @@ class Loop:
         self.records.end_epoch(self.learner, state)
         for callback in self.callbacks:
             callback.on_epoch_end(row)
+
+    def energy(self) -> Energy:
+        """Energy of the present epoch, as far as it was this process's alone; nothing with several processes."""
+        self.state.add_energy(self.meter.read())
+        alone = self.meter.alone() if self.fabric.world_size == 1 else ()
+        return {part: used for part, used in (self.state.energy or {}).items() if part in alone}
 
     def test(self) -> tuple[list[Metrics], Predictions | None]:
         """Evaluate every head on the test split, if there is one.

@@ -116,7 +116,16 @@ def plan_memory(
     can_checkpoint = _can_checkpoint(network)
     for grad_checkpointing in (False, True) if can_checkpoint else (False,):
         small, large = (
-            _step_bytes(make_network, task, optim, image_shape, batch, grad_checkpointing, averaged, freeze)
+            step_bytes(
+                make_network,
+                task,
+                optim,
+                image_shape,
+                batch,
+                grad_checkpointing=grad_checkpointing,
+                averaged=averaged,
+                freeze=freeze,
+            )
             for batch in _TRIED
         )
         image = (large - small) / (_TRIED[1] - _TRIED[0])
@@ -144,17 +153,34 @@ def _can_checkpoint(network: nn.Module) -> bool:
     return True
 
 
-def _step_bytes(
+def step_bytes(
     make_network: Callable[[], nn.Module],
     task: Task,
     optim: OptimConfig,
     image_shape: tuple[int, int, int],
     batch: int,
-    grad_checkpointing: bool,
-    averaged: bool,
-    freeze: Freeze,
+    *,
+    grad_checkpointing: bool = False,
+    averaged: bool = False,
+    freeze: Freeze = lambda network: (),
 ) -> int:
-    """Peak memory in bytes of the second training step, when the optimizer has its state."""
+    """Peak memory in bytes of the second training step, when the optimizer has its state.
+
+    It is computed on the meta device, as described at `plan_memory`.
+
+    Args:
+        make_network: As for `plan_memory`.
+        task: As for `plan_memory`.
+        optim: As for `plan_memory`.
+        image_shape: As for `plan_memory`.
+        batch: Images per step.
+        grad_checkpointing: Whether to use activation checkpointing.
+        averaged: As for `plan_memory`.
+        freeze: As for `plan_memory`.
+
+    Raises:
+        SkipweaveError: The optimizer cannot run on the meta device.
+    """
     with torch.device("meta"):
         network = make_network().train()
         for module in freeze(network):

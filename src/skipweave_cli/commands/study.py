@@ -46,6 +46,7 @@ def _tell(console: Console, results: Results, output: Path) -> None:
         console.print(f"Failed: {what}: {why}", style="red")
     console.print()
     console.print(f"Report: {output / 'report.html'} (open it in a browser)")
-    names = ("results.csv", "summary.csv", "comparisons.csv", *(["halving.csv"] if results.rungs else []))
+    halving = ["halving.csv"] if results.rungs else []
+    names = ("results.csv", "summary.csv", "classes.csv", "comparisons.csv", *halving)
     tables = (output / name for name in names)
     console.print(f"Tables: {', '.join(map(str, tables))}")

@@ -8,7 +8,8 @@ from skipweave_cli.parser import parse
 from skipweave_config.study_config import StudyConfig
 from tests.errors import assert_each_reports, assert_reports
 
-SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1"]
+SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1",
+         "--time_engines", "false"]  # fmt: skip
 
 
 def networks(*entries):

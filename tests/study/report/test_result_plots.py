@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -7,15 +8,23 @@ from skipweave.study.report import result_plots
 from skipweave.study.report.result_plots import plot_styles, write_plots
 from skipweave.study.results import Network, Results
 
+KEYS = ["parameters", "macs", "inference_ms", "step_ms", "max_distance", "mean_distance", "curves", "loss"]
+SVG = {"svg": "http://www.w3.org/2000/svg"}
+
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory, results):
-    return write_plots(tmp_path_factory.mktemp("plots"), results)
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("plots")
+
+
+@pytest.fixture(scope="module")
+def written(folder, results):
+    return write_plots(folder, results)
 
 
 @pytest.fixture
 def draw_only(monkeypatch):
-    """Leave out the plots of other names, which are told all the same."""
+    """Leave out the plots of other names, whose keys are returned all the same."""
     save = result_plots._save
 
     def leave_out(*names):
@@ -26,42 +35,72 @@ def draw_only(monkeypatch):
     return leave_out
 
 
-def test_every_plot_is_written_as_svg_and_png(written):
-    assert list(written) == ["parameters", "macs", "inference_ms", "step_ms", "distance", "curves"]
-    for path in written.values():
-        text = "".join(ElementTree.parse(path).getroot().itertext())
-        assert "plain" in text
-        assert "SparseNet <2>" in text
+def texts(svg):
+    return [
+        " ".join("".join(text.itertext()).split()) for text in ElementTree.fromstring(svg).findall(".//svg:text", SVG)
+    ]
+
+
+def test_every_plot_is_written_as_svg_and_png(folder, written):
+    assert list(written) == KEYS
+    files = sorted(folder.glob("*.svg"))
+    assert len(files) == len(KEYS)
+    for path in files:  # with the names beside the marks, or in a legend
+        assert {"plain", "SparseNet <2>"} <= {*texts(path.read_text())}
         assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_plots_are_the_same_each_time(tmp_path, results, written):
-    again = write_plots(tmp_path, results)
-    for key, path in written.items():
-        for suffix in (".svg", ".png"):
-            assert path.with_suffix(suffix).read_bytes() == again[key].with_suffix(suffix).read_bytes()
+def test_every_mark_has_the_number_of_its_network(written):
+    for key, svg in written.items():
+        ids = re.findall(r'id="(model-[^"]*)"', svg)
+        assert len(ids) == len(set(ids))
+        parts = {"curve", "band"} if key in ("curves", "loss") else {"seeds", "mean", "name"}
+        for index in (0, 1):
+            own = {re.sub(r"\d", "", one.split("-")[2]) for one in ids if one.split("-")[1] == str(index)}
+            assert parts <= own, key
+        assert not any(one.split("-")[1] == "2" for one in ids)  # it was not trained
+
+
+def test_names_are_at_the_marks_and_not_in_a_legend_of_each_plot(written):
+    for key, svg in written.items():
+        assert ("plain" in texts(svg)) == (key not in ("curves", "loss"))
+        assert 'id="legend' not in svg
+
+
+def test_plots_fit_the_width_of_a_phone_with_text_that_is_not_too_small(written):
+    for svg in written.values():
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+        sizes = [float(size) for size in re.findall(r'font(?:-size)?: [^;"]*?([\d.]+)px', svg)]
+        assert len(sizes) == svg.count("<text")
+        assert min(sizes) * min(1, 358 / width) >= 11
+
+
+def test_plots_are_the_same_each_time(tmp_path, results, folder, written):
+    assert write_plots(tmp_path, results) == written
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
 
 def test_plots_of_what_was_not_measured_are_left_out(tmp_path, results, draw_only):
     draw_only()
     untimed = replace(results, timings={}, runs=tuple(replace(run, curve=()) for run in results.runs))
-    assert list(write_plots(tmp_path, untimed)) == ["parameters", "macs", "distance"]
+    assert list(write_plots(tmp_path, untimed)) == ["parameters", "macs", "max_distance", "mean_distance"]
 
 
 def test_without_different_distances_there_is_no_plot_of_them(tmp_path, results, draw_only):
     draw_only()
     plain, sparse, broken = results.networks
     twins = (plain, replace(sparse, cost=replace(sparse.cost, max_distance=5, mean_distance=2.25)), broken)
-    assert "distance" not in write_plots(tmp_path, replace(results, networks=twins))
+    assert "max_distance" not in write_plots(tmp_path, replace(results, networks=twins))
 
 
 def test_lines_join_networks_of_equal_links(tmp_path, results, written, draw_only):
-    draw_only("top1_error_vs_distance")
+    draw_only("top1_error_vs_mean_distance")
     plain, sparse, broken = results.networks
     alike = replace(sparse, args={"topology": "dense"}, cost=replace(sparse.cost, links=plain.cost.links))
-    joined = write_plots(tmp_path, replace(results, networks=(plain, alike, broken)))["distance"]
-    assert "15 links" in joined.read_text()
-    assert "15 links" not in written["distance"].read_text()
+    joined = write_plots(tmp_path, replace(results, networks=(plain, alike, broken)))["mean_distance"]
+    assert "15 links" in texts(joined)
+    assert "15 links" not in texts(written["mean_distance"])
 
 
 def test_nothing_finished_draws_nothing(tmp_path, results):
@@ -80,4 +119,4 @@ def test_exits_are_drawn_as_lines_where_there_are_some(tmp_path, results, draw_o
     runs = tuple(replace(run, exit_values=(9.0, 5.0) if run.label == "plain" else ()) for run in results.runs)
     found = replace(results, networks=(with_exits, sparse, broken), runs=runs)
     assert found.summaries[0].exit_values == (9.0, 5.0)
-    assert "until the exit" in write_plots(tmp_path, found)["exits"].read_text()
+    assert "multiply-accumulates per image until the exit" in texts(write_plots(tmp_path, found)["exits"])

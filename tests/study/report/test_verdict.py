@@ -16,10 +16,9 @@ def study(errors, test_images=10_000):
 
 
 def test_a_significant_lead_is_reported():
-    headline = verdict(study({"plain": (8.0, 8.1), "sparse": (3.0, 3.1)}))[0]
-    assert headline == (
-        "Lowest mean test top-1 error: sparse (3.05 % [2.83, 3.27]). "
-        "It leads by more than chance: plain (8.05 % [7.83, 8.27])."
+    assert verdict(study({"plain": (8.0, 8.1), "sparse": (3.0, 3.1)}))[:2] == (
+        "Lowest mean test top-1 error: sparse (3.05 % [2.83, 3.27]).",
+        "It leads by more than chance: plain (8.05 % [7.83, 8.27]).",
     )
 
 
@@ -27,27 +26,40 @@ def test_a_higher_mean_iou_is_better():
     found = replace(study({"plain": (30.0, 30.1), "sparse": (60.0, 60.1)}, test_images=0), metric=MEAN_IOU)
     assert [s.network.label for s in found.ranked] == ["sparse", "plain"]
     assert found.front("parameters") == ("plain", "sparse")
-    headline, price, *_ = verdict(found)
-    assert headline.startswith("Highest mean test mIoU: sparse (60.05 % [59.83, 60.27]). It leads by more than chance")
+    headline, others, price, *_ = verdict(found)
+    assert headline == "Highest mean test mIoU: sparse (60.05 % [59.83, 60.27])."
+    assert others.startswith("It leads by more than chance")
     assert price.startswith("Highest mean mIoU for its cost")
 
 
 def test_differences_within_chance_are_reported():
-    headline = verdict(study({"a": (3.0, 3.4), "b": (3.1, 3.3)}))[0]
-    assert "all differences are within chance" in headline
+    assert "all differences are within chance" in verdict(study({"a": (3.0, 3.4), "b": (3.1, 3.3)}))[1]
 
 
 def test_some_within_and_some_beyond_chance():
-    headline = verdict(study({"a": (3.0, 3.1), "b": (3.05, 3.1), "c": (9.0, 9.1)}))[0]
+    headline, others, *_ = verdict(study({"a": (3.0, 3.1), "b": (3.05, 3.1), "c": (9.0, 9.1)}))
     assert headline.startswith("Lowest mean test top-1 error: a (3.05")
-    assert "Within chance: b" in headline
-    assert "Worse by more than chance: c" in headline
+    assert "Within chance: b" in others
+    assert "Worse by more than chance: c" in others
+
+
+def test_of_many_networks_only_the_number_and_the_range_are_reported():
+    near = {f"near{i}": (3.0 + i / 100, 3.1 + i / 100) for i in range(10)}
+    far = {f"far{i}": (9.0 + i, 9.1 + i) for i in range(4)}
+    headline, others, price, *_ = verdict(study({"a": (2.95, 3.05), **near, **far}))
+    assert "a (3.00" in headline
+    assert others == (
+        "Within chance: 10 others, from 3.05 to 3.14 %. Worse by more than chance: 4 others, from 9.05 to 12.05 %."
+    )
+    falling = verdict(study({f"n{i}": (9.0 - i,) * 2 for i in range(6)}))[2]
+    assert "n0, n1, n2 and 3 more" not in price
+    assert "by parameters: n0, n1, n2 and 3 more;" in falling
 
 
 def test_a_small_test_set_widens_chance():
     errors = {"a": (1.0, 1.0), "b": (2.0, 2.0)}
-    assert "more than chance" in verdict(study(errors, test_images=10_000))[0]
-    assert "within chance" in verdict(study(errors, test_images=100))[0]
+    assert "more than chance" in verdict(study(errors, test_images=10_000))[1]
+    assert "within chance" in verdict(study(errors, test_images=100))[1]
 
 
 def test_images_that_both_networks_have_wrong_are_not_chance():
@@ -57,27 +69,26 @@ def test_images_that_both_networks_have_wrong_are_not_chance():
     found = study({"a": (50.0,) * 2, "b": (53.0,) * 2}, test_images=400)
     wrong = {"a": half, "b": more}
     paired = [replace(run, predictions=Predictions(np.zeros_like(half), wrong[run.label])) for run in found.runs]
-    assert "all differences are within chance" in verdict(found)[0]
-    assert "It leads by more than chance: b" in verdict(replace(found, runs=tuple(paired)))[0]
+    assert "all differences are within chance" in verdict(found)[1]
+    assert "It leads by more than chance: b" in verdict(replace(found, runs=tuple(paired)))[1]
 
 
 def test_the_verdict_is_of_adjusted_p_values():
     errors = {"a": (1.0, 1.2), "b": (1.65, 1.85), "c": (1.3, 1.5)}
-    assert "more than chance: b" in verdict(study({label: errors[label] for label in "ab"}, test_images=0))[0]
-    assert "all differences are within chance" in verdict(study(errors, test_images=0))[0]
+    assert "more than chance: b" in verdict(study({label: errors[label] for label in "ab"}, test_images=0))[1]
+    assert "all differences are within chance" in verdict(study(errors, test_images=0))[1]
 
 
 def test_the_spread_of_one_seed_is_unknown():
-    headline, *_, doubt = verdict(study({"a": (3.0,), "b": (9.0,)}))
+    _, others, *_, doubt = verdict(study({"a": (3.0,), "b": (9.0,)}))
     assert "the spread over seeds is unknown" in doubt
-    assert "chance" not in headline
-    assert "It leads by more than what the size of the test set explains: b" in headline
+    assert "It leads by more than what the size of the test set explains: b" in others
 
 
 def test_the_front_is_named_for_each_cost():
     assert (
-        "By parameters: cheap and good; by multiply-accumulates: good"
-        in verdict(study({"cheap": (4.0, 4.0), "good": (3.0, 3.0)}))[1]
+        "by parameters: cheap and good; by multiply-accumulates: good"
+        in verdict(study({"cheap": (4.0, 4.0), "good": (3.0, 3.0)}))[2]
     )
 
 

@@ -106,6 +106,7 @@ def test_two_backbones_in_a_study(config: FitConfig, tmp_path: Path):
         accelerator="cpu",
         processes=1,
         timing_repeats=1,
+        time_engines=False,
     )
     results = run_study(study)
     assert [run.failure for run in results.runs] == ["", ""]

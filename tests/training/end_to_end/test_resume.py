@@ -21,7 +21,7 @@ from skipweave.training.run.run_directory import RunDirectory
 from skipweave_config.config_files import as_plain
 from tests.errors import assert_reports, raises
 
-WALL_CLOCK = ("seconds", "step_seconds")
+MEASURED = ("seconds", "step_seconds", "energy_wh", "cpu_energy_wh", "gpu_energy_wh")
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def kill_at(run_command) -> Callable[..., RunDirectory]:
 
 def timeless(values: dict[str, Any]) -> dict[str, Any]:
     """A row, a phase or a summary without what differs from run to run."""
-    kept = {key: value for key, value in values.items() if key not in WALL_CLOCK}
+    kept = {key: value for key, value in values.items() if key not in MEASURED}
     return kept | {"phases": [timeless(phase) for phase in kept["phases"]]} if "phases" in kept else kept
 
 

@@ -77,8 +77,9 @@ def ending(folder: RunDirectory) -> tuple[dict[str, torch.Tensor], str, list[lis
     """All that a run ends with, wall-clock times aside."""
     saved, summary = open_saved(folder.last), folder.read_summary()
     assert summary
-    rows = [[value for name, value in row.items() if "seconds" not in name] for row in saved.info["state"]["rows"]]
-    figures = {name: value for name, value in asdict(summary).items() if "seconds" not in name and name != "run_dir"}
+    measured = ("seconds", "step_seconds", "train_seconds", "energy_wh")
+    rows = [[value for name, value in row.items() if name not in measured] for row in saved.info["state"]["rows"]]
+    figures = {name: value for name, value in asdict(summary).items() if name not in (*measured, "run_dir")}
     return saved.tensors(), open_saved(folder.weights).info["sha256"], rows, figures
 
 

@@ -72,6 +72,20 @@ def test_a_run_is_scored_at_full_resolution_and_describes_its_weights(config: Fi
     assert "val_mean_iou" in header
     assert "val_exit1_mean_iou" in header
     assert not RunDirectory(summary.run_dir).test_predictions.exists()
+    confusion = RunDirectory(summary.run_dir).read_test_confusion(data.classes)
+    assert confusion.tolist() == heads[-1].confusion.tolist()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "true,a\na,1\n", "true,a,b\na,1,2\n", "true,a,b\na,1,2\nb,3,x\n", "true,a,b\na,1\nb,2\n"]
+)
+def test_damaged_confusion_raises(tmp_path: Path, text: str):
+    folder = RunDirectory(tmp_path)
+    folder.write_test_confusion("ab", np.array([[1, 2], [3, 4]]))
+    assert folder.read_test_confusion("ab").tolist() == [[1, 2], [3, 4]]
+    folder.test_confusion.write_text(text)
+    with raises(folder.test_confusion):
+        folder.read_test_confusion("ab")
 
 
 def test_a_run_resumed_within_an_epoch_equals_the_uninterrupted_one(config: FitConfig):

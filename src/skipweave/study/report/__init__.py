@@ -1,1 +1,1 @@
-"""The report of a study: conclusions, plots, and one HTML file."""
+"""The report of a study: conclusions, plots, tables, and one HTML file with its style and script."""

@@ -37,7 +37,7 @@ def _data(config: StudyConfig, data: Data) -> Lines:
     height, width = data.image_size
     kind = {1: "gray", 3: "color"}.get(data.in_chans, f"{data.in_chans} channels")
     return [
-        ("dataset", data.name),
+        ("dataset", config.data.title),
         ("images", f"{width} × {height} pixels, {kind}, {len(data.classes)} classes"),
         ("training", f"{_size(data.train)} images{', augmented' if config.data.augment else ', not augmented'}"),
         ("validation", f"{_size(data.val)} images, which are not trained on" if data.val else "none"),

@@ -5,14 +5,16 @@ from statistics import fmean
 
 from skipweave.study.comparisons import Comparison, comparisons
 from skipweave.study.report.distance_ordering import Ordering, equal_links, links_of, mean_distance, ordering
-from skipweave.study.results import COSTS, Results, Summary
+from skipweave.study.results import Results, Summary
 from skipweave.study.spread import CONFIDENCE
 
+_MOST_NAMES = 3  # in a list of a sentence
+
 _COST_WORDS = {
-    "parameters": "By parameters",
-    "macs": "by multiply-accumulates",
-    "inference_ms": "by measured inference time",
-    "step_ms": "by measured training time",
+    "parameters": "parameters",
+    "macs": "multiply-accumulates",
+    "inference_ms": "measured inference time",
+    "step_ms": "measured training time",
 }
 
 
@@ -28,7 +30,7 @@ def verdict(results: Results) -> tuple[str, ...]:
     if len(ranked) == 1:
         return (f"Only one network finished: {_with_value(ranked[0], results)}.",)
     compared = comparisons(results)
-    return (_headline(compared, results), *_price(results), *_order(results), *_doubt(compared, results))
+    return (*_headline(compared, results), *_price(results), *_order(results), *_doubt(compared, results))
 
 
 def _with_best(compared: Sequence[Comparison], results: Results) -> list[Comparison]:
@@ -36,22 +38,30 @@ def _with_best(compared: Sequence[Comparison], results: Results) -> list[Compari
     return [one for one in compared if one.reference.network.label == results.ranked[0].network.label]
 
 
-def _headline(compared: Sequence[Comparison], results: Results) -> str:
-    leading = f"{_superlative(results)} mean test {results.metric.label}: {_with_value(results.ranked[0], results)}"
+def _headline(compared: Sequence[Comparison], results: Results) -> tuple[str, str]:
+    """The best network, and which others differ from it."""
+    leading = f"{_superlative(results)} mean test {results.metric.label}: {_with_value(results.ranked[0], results)}."
     with_best = _with_best(compared, results)
     same, worse = (
-        _names(tuple(_with_value(one.network, results) for one in with_best if one.differs == differs))
-        for differs in (False, True)
+        _some(tuple(one.network for one in with_best if one.differs == differs), results) for differs in (False, True)
     )
     if with_best[0].p is None:
-        return f"{leading}, then {same}. With one seed these differences may be chance."
+        return leading, f"Then {same}. With one seed these differences may be chance."
     # A single seed has no estimate of the spread over seeds.
     chance = "chance" if results.spread else "what the size of the test set explains"
     if not same:
-        return f"{leading}. It leads by more than {chance}: {worse}."
+        return leading, f"It leads by more than {chance}: {worse}."
     if not worse:
-        return f"{leading}. But all differences are within {chance}: {same}."
-    return f"{leading}. Within {chance}: {same}. Worse by more than {chance}: {worse}."
+        return leading, f"But all differences are within {chance}: {same}."
+    return leading, f"Within {chance}: {same}. Worse by more than {chance}: {worse}."
+
+
+def _some(summaries: tuple[Summary, ...], results: Results) -> str:
+    """Networks with their values, best first; of more than three only the number, and the lowest and highest mean."""
+    if len(summaries) <= _MOST_NAMES:
+        return _names(tuple(_with_value(summary, results) for summary in summaries))
+    first, last = (results.metric.text(summary.mean) for summary in (summaries[0], summaries[-1]))
+    return f"{len(summaries)} others, from {first.removesuffix(' %')} to {last}"
 
 
 def _superlative(results: Results) -> str:
@@ -60,10 +70,12 @@ def _superlative(results: Results) -> str:
 
 def _price(results: Results) -> tuple[str, ...]:
     """One sentence: the networks on the Pareto front of each cost, cheapest first."""
-    fronts = {key: results.front(key) for key in COSTS}
-    parts = [f"{words}: {_names(fronts[key])}" for key, words in _COST_WORDS.items() if fronts[key]]
+    costs_of: dict[tuple[str, ...], list[str]] = {}
+    for key, words in _COST_WORDS.items():
+        costs_of.setdefault(results.front(key), []).append(words)
+    parts = [f"by {_names(tuple(costs))}: {_few(front)}" for front, costs in costs_of.items() if front]
     title = f"{_superlative(results)} mean {results.metric.label} for its cost, cheapest first (Pareto front)"
-    return (f"{title}. {'; '.join(parts)}.",) if parts else ()
+    return (f"{title}, {'; '.join(parts)}.",) if parts else ()
 
 
 def _order(results: Results) -> tuple[str, ...]:
@@ -99,10 +111,10 @@ def _doubt(compared: Sequence[Comparison], results: Results) -> tuple[str, ...]:
     halves = [one.half_width for one in _with_best(compared, results) if one.half_width is not None]
     typical = fmean(halves) if halves else 0.0
     if not spread:
-        size = f"; the test set's size ({images} images) alone makes up to about {typical:.2f} points chance"
+        size = f"; the test set's size ({images:,} images) alone makes up to about {typical:.2f} points chance"
         return (f"Each network was trained once, so the spread over seeds is unknown{size if images else ''}.",)
     paired = ", compared image by image" if all(one.paired_images for one in compared) else ""
-    size = f" and the size of the test set ({images} images, {100 / max(images, 1):.2g} points each{paired})"
+    size = f" and the size of the test set ({images:,} images, {100 / max(images, 1):.2g} points each{paired})"
     several = f", adjusted for the {len(compared)} comparisons by Holm's method" if len(compared) > 1 else ""
     return (
         f"Chance here means a p value of at least {1 - CONFIDENCE:.2g} in a two-sided t test{several}. The 95 % "
@@ -123,5 +135,13 @@ def _with_value(summary: Summary, results: Results) -> str:
     return f"{summary.network.label} ({value})"
 
 
+def _few(names: tuple[str, ...]) -> str:
+    """The first three names, and how many more there are."""
+    more = len(names) - _MOST_NAMES
+    return _names((*names[:_MOST_NAMES], f"{more} more") if more > 1 else names)
+
+
 def _names(names: tuple[str, ...]) -> str:
-    return "".join(names) if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
+    """A list in a sentence, with semicolons where names have commas."""
+    separator = "; " if any("," in name for name in names) else ", "
+    return "".join(names) if len(names) < 2 else f"{separator.join(names[:-1])} and {names[-1]}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from skipweave.training.energy import Energy
 from skipweave.training.run.summary import EpochRow, Phase
 from skipweave.training.tasks.metrics import Metric, Metrics
 from skipweave_config.errors import SkipweaveError
@@ -22,6 +23,7 @@ class RunState:
         epoch: Epochs finished.
         step: Steps done in the present epoch.
         seconds: Wall-clock time of the present epoch so far.
+        energy: Energy of the present epoch so far; None before its first reading.
         rows: The finished epochs.
         phases: Phases of a network with added links.
     """
@@ -30,6 +32,7 @@ class RunState:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    energy: Energy | None = None
     rows: list[EpochRow] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
 
@@ -48,11 +51,16 @@ class RunState:
         if self.phases:
             self.phases[-1].seconds += seconds
 
+    def add_energy(self, energy: Energy) -> None:
+        """Add the energy of the latest steps; a part that one reading lacks, as of another machine, is dropped."""
+        so_far = dict.fromkeys(energy, 0.0) if self.energy is None else self.energy
+        self.energy = {part: so_far[part] + energy[part] for part in energy if part in so_far}
+
     def finish_epoch(self, row: EpochRow) -> None:
         """Go to the start of the next epoch."""
         self.rows.append(row)
         self.metrics.sums.zero_()
-        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.epoch, self.step, self.seconds, self.energy = self.epoch + 1, 0, 0.0, None
 
     def as_plain(self) -> dict[str, Any]:
         """The state as JSON values; floats are exact."""
@@ -75,10 +83,12 @@ class RunState:
             "epoch": int,
             "step": int,
             "seconds": float,
+            "energy": Energy | None,
             "rows": list[EpochRow],
             "phases": list[Phase],
         }
         try:
+            values = {"energy": {} if values["step"] else None, **values}  # older checkpoints have none
             made = {name: validate_json(hint, values[name], name) for name, hint in hints.items()}
             metrics.add(torch.tensor(made["metrics"], dtype=torch.float64))
             if not (0 <= made["epoch"] == len(made["rows"]) and made["step"] >= 0):

@@ -46,10 +46,8 @@ class StepBuffer:
             The sums of each step, (counts,), float64 on the CPU; and the signal that asked any process to stop. All
             processes get the same.
         """
-        device = self._fabric.device
-        own = torch.tensor(
-            [number == self._request.signal for number in self._request.heard], dtype=torch.float32, device=device
-        )
+        heard, device = self._request.heard, self._fabric.device
+        own = torch.tensor([number == self._request.signal for number in heard], dtype=torch.float32, device=device)
         values = sum_over_processes(torch.cat([*self._sums, own]), self._fabric).cpu().double()
         *steps, asked = values.split([*map(len, self._sums), len(heard)])
         self._sums.clear()

@@ -15,6 +15,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skipweave.data import ClassificationData, SegmentationData, Unreadable
 from skipweave.data.split_table import split_table
 from skipweave.files.atomic_write import as_csv, keep_as, refuse_links, remove_partial, sync, write_text
@@ -30,8 +33,12 @@ from skipweave_config.fit_config import FitConfig
 from skipweave_config.plain_files import read_json, read_text
 from skipweave_config.validation import validate_json
 
+Confusion = NDArray[np.int64]
+"""Images or pixels, (classes, classes): row = true class, column = predicted class."""
+
+_TRUE = "true"  # header of the names of true classes
 _SKIPPED = ("index", "file", "problem")
-_MOST_BYTES_OF_PREDICTIONS = 2**24  # two million images of up to 1,000 classes
+_MOST_BYTES_OF_PREDICTIONS = 2**25  # almost two million images of up to 1,000 classes
 
 
 class RunDirectory:
@@ -48,6 +55,7 @@ class RunDirectory:
         self.metrics = self.path / "metrics.csv"
         self.summary = self.path / "summary.json"
         self.test_predictions = self.path / "test_predictions.csv"
+        self.test_confusion = self.path / "test_confusion.csv"
         self.job = self.path / "torchrun_job.txt"
         self.weights = self.path / WEIGHTS_FILE
         self.skipped = self.path / "skipped.csv"
@@ -320,6 +328,28 @@ class RunDirectory:
             return Predictions.from_csv(read_text(self.test_predictions, most_bytes=_MOST_BYTES_OF_PREDICTIONS))
         except ValueError as error:
             raise SkipweaveError(f"damaged file: {self.test_predictions} ({error})") from error
+
+    def write_test_confusion(self, classes: Sequence[str], confusion: Confusion) -> None:
+        """Write test_confusion.csv of masks: pixels, a row per true class and a column per predicted class."""
+        rows = ([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True))
+        write_text(self.test_confusion, as_csv([[_TRUE, *classes], *rows]), errors="surrogateescape")
+
+    def read_test_confusion(self, classes: Sequence[str]) -> Confusion | None:
+        """Pixels of the test split by true and predicted class; None for images, and runs of older versions.
+
+        Raises:
+            SkipweaveError: The file is damaged, or of other classes.
+        """
+        if not self.test_confusion.exists():
+            return None
+        try:
+            with self.test_confusion.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+                header, *rows = csv.reader(file)
+            if header != [_TRUE, *classes] or [row[0] for row in rows] != list(classes):
+                raise ValueError(f"expected a row and a column for each of {', '.join(classes)}")
+            return np.array([row[1:] for row in rows], np.int64).reshape(len(classes), len(classes))
+        except (ValueError, IndexError, OSError, csv.Error) as error:
+            raise SkipweaveError(f"damaged file: {self.test_confusion} ({error})") from error
 
     def write_summary(self, summary: RunSummary) -> None:
         """Write summary.json, the sign that the run is finished."""

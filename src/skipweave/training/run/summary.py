@@ -1,10 +1,12 @@
 """Figures of each epoch of a run, and of a finished run."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from skipweave.training.energy import Energy
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class EpochRow:
             averaged, those of the average, and of the network in training as `raw_NAME`.
         seconds: Wall-clock time of the epoch, its validation included.
         step_seconds: Median wall-clock time of a training step, data included.
+        energy_wh: Energy of the epoch, its validation included, in watt-hours: `cpu` and `gpu`, as far as there are
+            counters and the run was alone on them (`skipweave.training.energy`).
     """
 
     epoch: int
@@ -33,13 +37,19 @@ class EpochRow:
     val_metrics: dict[str, float]
     seconds: float
     step_seconds: float
+    energy_wh: Energy = field(default_factory=dict)
 
     def as_columns(self) -> dict[str, float | None]:
-        """The figures by column of metrics.csv, metrics as `train_NAME` and `val_NAME`."""
+        """The figures by column of metrics.csv, metrics as `train_NAME` and `val_NAME`, energy as `cpu_energy_wh`."""
         columns: dict[str, float | None] = {}
         for name, value in vars(self).items():
             split, _, kind = name.partition("_")
-            columns |= {f"{split}_{key}": one for key, one in value.items()} if kind == "metrics" else {name: value}
+            if kind == "metrics":
+                columns |= {f"{split}_{key}": one for key, one in value.items()}
+            elif name == "energy_wh":
+                columns |= {f"{part}_{name}": one for part, one in value.items()}
+            else:
+                columns[name] = value
         return columns
 
     @classmethod
@@ -70,6 +80,12 @@ class EpochRow:
             seconds=float(columns["seconds"]),
             step_seconds=float(columns["step_seconds"]),
         )
+
+
+def total_energy(rows: Sequence[EpochRow]) -> Energy:
+    """Energy of the parts that all epochs have."""
+    parts = set.intersection(*(set(row.energy_wh) for row in rows)) if rows else ()
+    return {part: sum(row.energy_wh[part] for row in rows) for part in sorted(parts)}
 
 
 @dataclass
@@ -114,6 +130,7 @@ class RunSummary:
         skipped: Training images that were left out, as they cannot be read; skipped.csv names them.
         stopped_early: Whether training stopped before the last epoch, as the metric did not improve any more.
         trained_parameters: Number of parameters that are not frozen (`freeze`, `freeze_norms`).
+        energy_wh: Energy of all epochs, as for `EpochRow`; without the parts that an epoch lacks.
         fold: Fold of a cross-validation that was held out (`data.fold`); None without folds.
     """
 
@@ -134,6 +151,7 @@ class RunSummary:
     stopped_early: bool = False
     trained_parameters: int | None = None
     fold: int | None = None
+    energy_wh: Energy = field(default_factory=dict)
 
     @property
     def val_value(self) -> float | None:
