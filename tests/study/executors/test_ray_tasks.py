@@ -16,12 +16,9 @@ from skipweave.study.executors.events import Event
 from skipweave.study.executors.ray_tasks import run_on_ray
 from skipweave.study.jobs import Job
 from skipweave.study.runner import run_study
-from skipweave.training import FitConfig, ModelConfig
 from skipweave_config.cluster_config import RayConfig, ResourcesConfig
-from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.study_config import NetworkConfig, StudyConfig
-from tests.study.finished_studies import assert_nothing_was_done_twice, results_of, weights_of
+from tests.study.finished_studies import assert_nothing_was_done_twice, jobs_of, results_of, study_config, weights_of
 
 # Ray reads these when it is imported. The last binds it to the loopback interface, on every system.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(), "RAY_USAGE_STATS_ENABLED": "0"}
@@ -55,10 +52,6 @@ def work(job: Job, send: Any) -> str:
     if job.label == "dies" or (job.label == "dies once" and not times):
         os._exit(7)
     return f"{job.label} done"
-
-
-def jobs_of(labels: list[str], folder: Path) -> list[Job]:
-    return [Job(label, 0, FitConfig(ModelConfig("densenet40_12"), output=folder / label)) for label in labels]
 
 
 @pytest.mark.slow
@@ -109,22 +102,6 @@ def test_resources_that_no_node_has_are_an_error(cluster, tmp_path: Path, resour
 def test_a_cluster_that_does_not_answer_is_an_error(tmp_path: Path, address: str):
     with pytest.raises(SkipweaveError, match=re.escape(f"ray.address is {address!r}")):
         run_on_ray(jobs_of(["a"], tmp_path), work, print, RayConfig(address), ResourcesConfig(), tmp_path)
-
-
-def study_config(output: Path, *, seeds: int, epochs: int, **settings: Any) -> StudyConfig:
-    networks = [NetworkConfig("densenet40_12", {"units": 1, "growth": [g, g, g]}, f"growth {g}") for g in (2, 3)]
-    return StudyConfig(
-        networks=networks,
-        seeds=list(range(seeds)),
-        data=DataConfig(augment=False, validation=0),
-        match=None,
-        timing_repeats=0,
-        epochs=epochs,
-        batch_size=128,
-        accelerator="cpu",
-        output=output,
-        **settings,
-    )
 
 
 def kill_when_runs_have_begun(cluster: Any, node: Any, folder: Path, begun: int) -> None:
