@@ -1,14 +1,16 @@
 """Energy by the counters of processor and GPU."""
 
+import csv
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from skipweave.training import energy
+from skipweave.training import energy, fit, loop
 from skipweave.training.checkpoint.run_state import RunState
 from skipweave.training.energy import EnergyMeter
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.summary import EpochRow, total_energy
 from skipweave.training.tasks.metrics import ClassificationMetrics
 
@@ -124,3 +126,29 @@ def test_checkpoints_of_older_versions_have_no_energy_of_the_epoch_they_are_in()
     del plain["energy"]
     assert RunState.from_plain({**plain, "step": 3}, ClassificationMetrics(2)).energy == {}
     assert RunState.from_plain(plain, ClassificationMetrics(2)).energy is None
+
+
+class Meter:
+    """A watt-hour of the processor at each reading."""
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def read(self) -> dict[str, float]:
+        return {"cpu": 1.0, "gpu": 1.0}
+
+    def alone(self) -> frozenset[str]:
+        return frozenset({"cpu"})
+
+
+def test_a_run_has_the_energy_of_its_epochs_as_far_as_it_was_alone(tiny, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "EnergyMeter", Meter)
+    summary = fit(tiny(epochs=2))
+    with RunDirectory(summary.run_dir).metrics.open(newline="") as file:
+        epochs = [float(row["cpu_energy_wh"]) for row in csv.DictReader(file)]
+    assert len(epochs) == 2
+    assert epochs[0] >= 2  # a reading of steps at least, and one of the validation
+    assert summary.energy_wh == {"cpu": sum(epochs)}

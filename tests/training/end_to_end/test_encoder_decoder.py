@@ -111,3 +111,8 @@ def test_two_backbones_in_a_study(config: FitConfig, tmp_path: Path):
     results = run_study(study)
     assert [run.failure for run in results.runs] == ["", ""]
     assert all(network.cost.macs > 0 for network in results.networks)
+    assert all(network.cost.training_bytes > network.cost.inference_bytes > 0 for network in results.networks)
+    for run, summary in zip(results.runs, results.summaries, strict=True):
+        known = [value for value in run.class_values if value is not None]
+        assert sum(known) / len(known) == pytest.approx(run.value)
+        assert summary.confusion.sum(1).tolist() == list(results.class_counts["test"])
