@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from skipweave.study.class_results import IOU
 from skipweave.study.report.result_table import model_cell, model_row
 from skipweave.study.results import Results
 from skipweave.training.run.run_directory import Confusion
@@ -53,7 +54,7 @@ def _counts(results: Results, columns: Iterable[int]) -> str:
     counts = results.class_counts.get("test")
     if counts is None:
         return ""
-    unit = "pixels" if len(results.class_counts) == 1 else "images"
+    unit = "pixels" if results.class_metric is IOU else "images"
     cells = "".join(f"<td>{counts[label]:,}</td>" for label in columns)
     return f'<tfoot><tr><th scope="row">test {unit}</th>{cells}</tr></tfoot>'
 
