@@ -39,7 +39,7 @@ def python_of(page: Path) -> str:
 
 def commands(program: str) -> list[tuple[str, str, str]]:
     """Page, command and the rest of the line for every `program command ...` in code other than Python."""
-    line = re.compile(rf"(?:^|[\s`(/]){program} ([a-z][\w-]*)([^\n#`|]*)")
+    line = re.compile(rf"(?:^|[\s`(/]){program} ((?:study (?:plan|run|status)|[a-z][\w-]*))([^\n#`|]*)")
     return [
         (name(page), *found)
         for page in PAGES
@@ -99,7 +99,7 @@ def test_the_links_on_the_pages_lead_to_files():
 
 @pytest.mark.parametrize(("command", "options"), options_on_pages().items())
 def test_the_options_on_the_pages_exist(command, options, capsys):
-    assert cli.main([command, "--help"]) == 0
+    assert cli.main([*command.split(), "--help"]) == 0
     known = set(re.findall(r"--[\w.]+", capsys.readouterr().out))
     assert set(options) - known == set()
 

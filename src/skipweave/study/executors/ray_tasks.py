@@ -54,8 +54,8 @@ def run_on_ray(
         SkipweaveError: Ray is not installed, the cluster cannot be reached, or has no node with the resources.
     """
     with _cluster(config) as ray, shared_mark(folder) as mark:
-        _check_resources(ray, resources)
-        tasks = _Tasks(ray, jobs, work, on_event, config.retries, _options(resources), mark)
+        _check_resources(ray, resources, max(job.config.devices for job in jobs))
+        tasks = _Tasks(ray, jobs, work, on_event, config.retries, resources, mark)
         tasks.run(most or len(jobs), stopping)
 
 
@@ -69,7 +69,7 @@ class _Tasks:
         work: Work,
         on_event: Callable[[Event], None],
         retries: int,
-        options: dict[str, Any],
+        resources: ResourcesConfig,
         mark: Path,
     ) -> None:
         from ray.util.queue import Queue
@@ -78,8 +78,8 @@ class _Tasks:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._ray, self._jobs, self._work, self._on_event = ray, jobs, work, on_event
         self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        self._task = ray.remote(_do).options(**options)
-        self._retries, self._mark = retries, mark
+        self._task = ray.remote(_do)
+        self._retries, self._resources, self._mark = retries, resources, mark
         self._lost: Counter[int] = Counter()
         self._running: dict[Any, int] = {}
 
@@ -102,7 +102,9 @@ class _Tasks:
     def _submit(self, index: int) -> None:
         job = self._jobs[index]
         begun = pack(job.config.output)
-        task = self._task.remote(index, job, self._work, self._queue, Path.cwd(), _versions(), self._mark, begun)
+        task = self._task.options(**_options(self._resources, job.config.devices)).remote(
+            index, job, self._work, self._queue, Path.cwd(), _versions(), self._mark, begun
+        )
         self._running[task] = index
 
     def _pass_on(self) -> None:
@@ -215,9 +217,10 @@ def _check_versions(expected: dict[str, str]) -> None:
         raise SkipweaveError(f"node {platform.node()} has {differ}: install what the study was started with")
 
 
-def _options(resources: ResourcesConfig) -> dict[str, Any]:
+def _options(resources: ResourcesConfig, devices: int) -> dict[str, Any]:
     """What a task asks Ray for. Ray does not repeat it by itself: a lost run is given its newest checkpoint first."""
-    options = {"num_cpus": resources.cpus or 1, "num_gpus": resources.gpus, "resources": dict(resources.custom)}
+    cpus, gpus = devices * (resources.cpus or 1), devices * resources.gpus
+    options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "resources": dict(resources.custom)}
     if resources.memory is not None:
         options["memory"] = resources.memory
     if resources.accelerator_type:
@@ -225,14 +228,15 @@ def _options(resources: ResourcesConfig) -> dict[str, Any]:
     return {**options, "max_retries": 0}
 
 
-def _check_resources(ray: Any, resources: ResourcesConfig) -> None:
+def _check_resources(ray: Any, resources: ResourcesConfig, devices: int) -> None:
     """Check that a node has what a task takes, as Ray would wait for one without end.
 
     Raises:
         SkipweaveError: No node has.
     """
     kind = {f"accelerator_type:{resources.accelerator_type}": 0.001} if resources.accelerator_type else {}
-    asked = {"CPU": resources.cpus or 1, "GPU": resources.gpus, "memory": resources.memory or 0, **kind}
+    each = {"CPU": devices * (resources.cpus or 1), "GPU": devices * resources.gpus}
+    asked = {**each, "memory": resources.memory or 0, **kind}
     asked |= resources.custom
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):

@@ -50,11 +50,15 @@ def run_on_slurm(
     Raises:
         SkipweaveError: submitit or SLURM is not installed, or SLURM rejects the jobs.
     """
-    executor = _executor(folder, config, resources, most, cluster)
-    try:
-        submitted = executor.map_array(_Saving(work), range(len(jobs)), jobs)
-    except Exception as error:  # submitit raises various types
-        raise SkipweaveError(f"sbatch rejects the study's jobs: {one_line(error)}") from error
+    submitted: dict[int, Any] = {}
+    for devices in sorted({job.config.devices for job in jobs}):  # an array of equal jobs for each number of devices
+        executor = _executor(folder, config, resources, devices, most, cluster)
+        indices = [index for index, job in enumerate(jobs) if job.config.devices == devices]
+        try:
+            array = executor.map_array(_Saving(work), indices, [jobs[index] for index in indices])
+        except Exception as error:  # submitit raises various types
+            raise SkipweaveError(f"sbatch rejects the study's jobs: {one_line(error)}") from error
+        submitted |= dict(zip(indices, array, strict=True))
     _Array(submitted, jobs, on_event).follow(stopping)
 
 
@@ -85,8 +89,8 @@ class _Saving:
 class _Array:
     """The jobs of the array, from the side that submitted them."""
 
-    def __init__(self, submitted: Sequence[Any], jobs: Sequence[Job], on_event: Callable[[Event], None]) -> None:
-        self._left = dict(enumerate(submitted))
+    def __init__(self, submitted: dict[int, Any], jobs: Sequence[Job], on_event: Callable[[Event], None]) -> None:
+        self._left = submitted
         self._jobs = jobs
         self._on_event = on_event
         self._epochs: dict[int, int] = {}  # of those that have started
@@ -177,7 +181,9 @@ def _result(index: int, job: Any) -> Event:
     return Event(index, "failed", f"job {job.job_id} ended without a result ({reason}): see {job.paths.stderr}")
 
 
-def _executor(folder: Path, config: SlurmConfig, resources: ResourcesConfig, most: int | None, cluster: str) -> Any:
+def _executor(
+    folder: Path, config: SlurmConfig, resources: ResourcesConfig, devices: int, most: int | None, cluster: str
+) -> Any:
     """The executor of submitit."""
     try:
         import submitit
@@ -192,8 +198,8 @@ def _executor(folder: Path, config: SlurmConfig, resources: ResourcesConfig, mos
     executor.update_parameters(
         name="skipweave",
         timeout_min=config.minutes,
-        cpus_per_task=resources.cpus or 1,
-        **({"gpus_per_node": int(resources.gpus)} if resources.gpus else {}),
+        cpus_per_task=devices * (resources.cpus or 1),
+        **({"gpus_per_node": devices * int(resources.gpus)} if resources.gpus else {}),
         **({"mem_gb": resources.memory / 2**30} if resources.memory else {}),
         slurm_setup=list(config.setup),
         slurm_signal_delay_s=config.notice_seconds,
