@@ -339,9 +339,24 @@ class StudyConfig(Config):
         on = info.data.get("on")
         if on == "slurm" and resources.gpus != int(resources.gpus):
             raise ValueError(f"should have a whole number of gpus on slurm, not {resources.gpus}")
+        if on == "local" and (set_here := [name for name in ("gpus", "memory") if getattr(resources, name)]):
+            raise ValueError(f"should have {set_here[0]} with on: ray or slurm only")
+        if resources.gpus > 1 and resources.gpus != int(resources.gpus):
+            raise ValueError(f"should have gpus below 1 or a whole number, not {resources.gpus}")
+        devices = max((network.devices for network in info.data.get("networks", [])), default=1)
+        if devices > 1 and resources.gpus != int(resources.gpus):
+            raise ValueError(f"should have a whole number of gpus for runs on {devices} devices, not {resources.gpus}")
         if on != "ray" and (only := resources.accelerator_type or list(resources.custom)):
             raise ValueError(f"should have accelerator_type and custom on ray only, not {only!r} on {on}")
         return resources
+
+    @field_validator("ray", "slurm")
+    @classmethod
+    def _check_section(cls, section: Config, info: ValidationInfo) -> Config:
+        on, name = info.data.get("on"), info.field_name
+        if on is not None and on != name and section != type(section)():
+            raise ValueError(f"should be left out, or given with --on {name}: on is {on}")
+        return section
 
     @property
     def headline(self) -> str:

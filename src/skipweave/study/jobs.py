@@ -28,6 +28,8 @@ from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import differences
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
+_PATIENCE = 60.0  # seconds; the process of a lost machine may still be ending
+
 
 class Trainer(Protocol):
     """Trains one network, as `skipweave.training.fit`."""
@@ -171,13 +173,13 @@ def train_or_resume(
     """Train one network; what was begun, in whatever process and machine, is resumed, and not repeated if finished.
 
     Raises:
-        SkipweaveError: Another process trains it, or as `trainer` does.
+        SkipweaveError: Another process trains it, it was begun with another config, or as `trainer` does.
     """
     place = job.config.output
     place.mkdir(parents=True, exist_ok=True)
-    with held(place):
+    with held(place, patience=_PATIENCE):
         begun = newest_run(place)
-        if begun and (finished := RunDirectory(begun).read_summary()):
+        if begun and (finished := _begun_before(job.config, begun)):
             return finished
         return trainer(
             job.config,
@@ -194,7 +196,7 @@ def _across_processes(send: Send) -> Iterator[Send]:
     here, there = get_context("spawn").Pipe(duplex=False)
 
     def pass_on() -> None:
-        with suppress(EOFError):
+        with here, suppress(EOFError, ConnectionError):  # without a receiver, the processes end at their next event
             while True:
                 send(here.recv())
 

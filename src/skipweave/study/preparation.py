@@ -43,11 +43,21 @@ def prepare(config: StudyConfig) -> Prepared:
     data = load(config.data)
     config = replace(config, data=with_normalization(config.data, data))
     _check_data(config, data)
-    fabric = make_fabric(config.accelerator, precision=config.precision)
+    fabric = _fabric(config)
     any_run = config.fit_config(ModelConfig(), 0, config.output)
     skipped_images = unreadable(fabric, any_run, None, data, lambda *_: None)
     data = exclude(data, skipped_images)
     return Prepared(config, data, skipped_images, fabric, notes_before(any_run, data))
+
+
+def _fabric(config: StudyConfig) -> Fabric:
+    """That of the config; on a machine without its devices, where the runs are trained elsewhere, of the CPU."""
+    try:
+        return make_fabric(config.accelerator, precision=config.precision)
+    except SkipweaveError:
+        if config.on == "local":
+            raise
+        return make_fabric("cpu")
 
 
 def _check_data(config: StudyConfig, data: Data) -> None:

@@ -273,6 +273,12 @@ class _Study:
             class_metric=class_metric_for(self.data),
         )
 
+    @property
+    def _machine(self) -> str:
+        """The device of the report."""
+        here = machine(self.fabric.device)
+        return here if self.config.on == "local" else f"{here}, where times were measured; the runs on {self.config.on}"
+
     def results(self, runs: tuple[Run, ...], rungs: tuple[Rung, ...], timings: dict[str, Timing]) -> Results:
         """Everything that the report contains."""
         first = next((self.folder.path / run.run_dir for run in runs if not run.failure), self.folder.runs)
@@ -284,7 +290,7 @@ class _Study:
             else "the last epoch's weights",
             test_images=len(self.data.test or ()) if self.metric in (TOP1_ERROR, TOP1_ACCURACY) else 0,
             rungs=rungs,
-            facts=facts(self.config, self.data, self.networks, first, machine(self.fabric.device), rungs),
+            facts=facts(self.config, self.data, self.networks, first, self._machine, rungs),
             timing_note=self.timing_note,
             engine_note=self.engine_note,
             class_counts=class_counts_of(self.data, (run.confusion for run in runs)),

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from skipweave.files.folder_lock import is_held
-from skipweave.study.jobs import job_of, train_or_resume
+import torch
+
+from skipweave.files.folder_lock import held, is_held
+from skipweave.study.jobs import finished_and_left, job_of, train_or_resume
 from skipweave.study.plan import plan_networks
 from skipweave.study.preparation import prepare
 from skipweave.study.results import Network
@@ -82,12 +84,15 @@ def write_plan(config: StudyConfig) -> tuple[Network, ...]:
         The networks, with their costs.
 
     Raises:
-        SkipweaveError: No network can be built, the data cannot be read or has no test split, or the directory cannot
-            be written.
+        SkipweaveError: The study halves its networks, no network can be built, the data cannot be read or has no test
+            split, or the directory has runs of another config or cannot be written.
     """
-    prepared = prepare(config)
+    _check_no_halving(config)
+    prepared, folder = prepare(config), StudyDirectory(config.output)
     networks = plan_networks(prepared.config, prepared.data)
-    StudyDirectory(config.output).write_config(prepared.config)
+    with held(folder.path):
+        finished_and_left(prepared.config, networks, folder, prepared.data)
+        folder.write_config(prepared.config)
     return networks
 
 
@@ -98,16 +103,26 @@ def run_single(config: StudyConfig, index: int, callbacks: Sequence[Callback] = 
         SkipweaveError: There is no run of this index, another process trains it, or as `skipweave.training.fit`.
         Stopped: A signal asked for it; the run is saved.
     """
+    _check_no_halving(config)
     runs = planned_runs(config)
     if index >= len(runs):
         raise SkipweaveError(f"index is {index}: expected 0 to {len(runs) - 1}, as the plan has {len(runs)} runs")
     run = runs[index]
-    with stop_requests():
+    torch.set_num_threads(config.resources.cpus or 1)  # as in a study, since results depend on it
+    with stop_requests(tell_children=True):
         prepared = prepare(replace(config, networks=[run.network], seeds=[run.seed]))
         (network,) = plan_networks(prepared.config, prepared.data)
         folder = StudyDirectory(config.output)
         job = job_of(prepared.config, network, run.network, run.seed, folder, prepared.data)
         return train_or_resume(fit, prepared.skipped_images, job, callbacks)
+
+
+def _check_no_halving(config: StudyConfig) -> None:
+    if config.halving.min_epochs:
+        raise SkipweaveError(
+            f"halving.min_epochs is {config.halving.min_epochs}: single runs do not know which networks to stop; use "
+            f"skipweave study, or --halving.min_epochs 0"
+        )
 
 
 def status_of(config: StudyConfig) -> list[RunStatus]:
@@ -122,7 +137,7 @@ def _status(run: PlannedRun, place: Path) -> RunStatus:
         return RunStatus(run, "running" if place.is_dir() and is_held(place) else "left")
     directory = RunDirectory(path)
     epochs = len(directory.read_metrics())
-    written = time.time() - max(file.stat().st_mtime for file in (path, *path.iterdir()))
+    written = time.time() - max(file.stat().st_mtime for file in (path, directory.log) if file.exists())
     if summary := directory.read_summary():
         return RunStatus(run, "done", epochs, written, summary.test_value, summary.metric)
     return RunStatus(run, "running" if is_held(place) else "begun", epochs, written)

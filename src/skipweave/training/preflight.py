@@ -52,7 +52,9 @@ def check_config(config: FitConfig, *, resumed: bool = False) -> None:
     if config.start and not resumed:
         with noted_in(problems):
             check_start(config.start)
-    _check_optimizer_and_device(config, problems)
+    with noted_in(problems):
+        check_optimizer(config.optim)
+    _check_device(config, problems)
     if problems:
         raise SkipweaveError(*problems)
 
@@ -75,10 +77,13 @@ def check_study_config(config: StudyConfig) -> None:
                 check_units(config.compile, model.name, network)
             if model.grad_checkpointing:
                 enable_grad_checkpointing(model.name, network)
-    for devices in sorted({model.devices for model in config.networks} - {1}):
-        with noted_in(problems):
-            make_fabric(config.accelerator, precision=config.precision, devices=devices)
-    _check_optimizer_and_device(config, problems)
+    if config.on == "local":  # other machines have other devices
+        for devices in sorted({model.devices for model in config.networks} - {1}):
+            with noted_in(problems):
+                make_fabric(config.accelerator, precision=config.precision, devices=devices)
+        _check_device(config, problems)
+    with noted_in(problems):
+        check_optimizer(config.optim)
     if problems:
         raise SkipweaveError(*problems)
 
@@ -111,9 +116,7 @@ def _check_training(config: FitConfig, network: nn.Module) -> None:
         raise SkipweaveError(*problems)
 
 
-def _check_optimizer_and_device(config: FitConfig | StudyConfig, problems: list[str]) -> None:
-    with noted_in(problems):
-        check_optimizer(config.optim)
+def _check_device(config: FitConfig | StudyConfig, problems: list[str]) -> None:
     with noted_in(problems):
         device = make_fabric(config.accelerator, precision=config.precision).device
         check_compiler(config.compile, device)

@@ -2,22 +2,27 @@
 
 import os
 import re
+import signal
 import sys
 import threading
 import time
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import pytest
 
+from skipweave.study.executors import ray_tasks
 from skipweave.study.executors.events import Event
 from skipweave.study.executors.ray_tasks import run_on_ray
 from skipweave.study.jobs import Job
 from skipweave.study.runner import run_study
+from skipweave.training.run.run_directory import RunDirectory
+from skipweave.training.signals import stop_requests
 from skipweave_config.cluster_config import RayConfig, ResourcesConfig
-from skipweave_config.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError, Stopped
 from tests.study.finished_studies import assert_nothing_was_done_twice, jobs_of, results_of, study_config, weights_of
 
 # Ray reads these when it is imported. The last binds it to the loopback interface, on every system.
@@ -49,6 +54,10 @@ def work(job: Job, send: Any) -> str:
     (place / f"{times}").touch()
     if job.label == "err":
         raise SkipweaveError("growth is\n-1")
+    if job.label == "told to end once" and not times:
+        with stop_requests() as request:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise Stopped(request.signal, "saved")
     if job.label == "dies" or (job.label == "dies once" and not times):
         os._exit(7)
     return f"{job.label} done"
@@ -58,7 +67,7 @@ def work(job: Job, send: Any) -> str:
 def test_lost_jobs_are_done_again_and_failures_stop_nothing(cluster, tmp_path: Path):
     """A worker that dies each time is given up after as many retries as asked for."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    labels = ["a", "err", "dies once", "dies", "b"]
+    labels = ["a", "err", "told to end once", "dies once", "dies"]
     events = defaultdict(list)
     config = RayConfig(cluster.address, retries=1)
     run_on_ray(
@@ -75,7 +84,7 @@ def test_lost_jobs_are_done_again_and_failures_stop_nothing(cluster, tmp_path: P
         "err": ["started", "progress", "failed"],
         "dies once": [*["started", "progress", "lost"], *["started", "progress", "done"]],
         "dies": [*["started", "progress", "lost"], *["started", "progress", "failed"]],
-        "b": ["started", "progress", "done"],
+        "told to end once": [*["started", "progress", "lost"], *["started", "progress", "done"]],
     }
     assert events["a"][1:] == [Event(0, "progress", "working on a"), Event(0, "done", "a done")]
     assert events["err"][-1].value == "growth is -1"
@@ -109,6 +118,30 @@ def kill_when_runs_have_begun(cluster: Any, node: Any, folder: Path, begun: int)
     while sum(path.stat().st_size > 0 for path in folder.rglob("metrics.csv")) < begun:
         time.sleep(0.05)
     cluster.remove_node(node, allow_graceful=False)
+
+
+@pytest.mark.slow
+def test_run_directories_that_only_workers_see_are_fetched(cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Leftovers of an earlier study on a worker are not taken for results; a begun run is sent to it."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    jobs = jobs_of(["a", "b"], tmp_path)
+    run = RunDirectory.create(jobs[0].config)
+    monkeypatch.setattr(ray_tasks, "shared_mark", lambda folder: nullcontext(folder / "unseen"))
+    events = []
+    run_on_ray(jobs, files_of, events.append, RayConfig(cluster.address), ResourcesConfig(), tmp_path)
+    found = {event.index: event.value for event in events if event.kind == "done"}
+    assert f"{run.path.name}/config.yaml" in found[0]
+    assert found[1] == []
+    assert (tmp_path / "b" / "run" / "made").read_text() == "there"
+
+
+def files_of(job: Job, send: Any) -> list[str]:
+    """The files that a job finds, to which it adds one."""
+    place = job.config.output
+    found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+    (place / "run").mkdir(parents=True)
+    (place / "run" / "made").write_text("there")
+    return found
 
 
 @pytest.mark.parametrize(("seeds", "epochs"), [(1, 12), pytest.param(10, 10, marks=pytest.mark.slow)])

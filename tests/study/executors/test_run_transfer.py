@@ -26,8 +26,7 @@ def test_run_directories_travel_and_replace_older_ones(tmp_path: Path):
 
 def test_what_is_being_written_is_left_out(tmp_path: Path):
     (tmp_path / ".run_1.partial").mkdir()
-    assert pack(tmp_path) is None
-    assert pack(tmp_path / "nothing") is None
+    assert pack(tmp_path) == pack(tmp_path / "nothing") == {}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".last.partial").write_text("half")
     (tmp_path / "run" / "log").write_text("whole")

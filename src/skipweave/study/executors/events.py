@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from skipweave_config.errors import Stopped
-
 Send = Callable[[Any], None]
 Work = Callable[[Any, Send], Any]
 
@@ -44,14 +42,6 @@ def attempt(index: int, job: Any, work: Work, send: Callable[[Event], None]) -> 
         raise
     except Exception as error:  # a failing network must not stop the others
         return Event(index, "failed", one_line(error))
-
-
-def attempt_or_stop(index: int, job: Any, work: Work, send: Callable[[Event], None]) -> Event:
-    """As `attempt`, with a stop by a signal as a failure: in the processes of a cluster, SystemExit is a crash."""
-    try:
-        return attempt(index, job, work, send)
-    except Stopped as stop:
-        return Event(index, "failed", f"stopped by {stop.signal.name}")
 
 
 def one_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import shlex
 import shutil
 import signal
 import socket
@@ -10,17 +11,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 
 from skipweave.ops.cpu.processor import cores
-from skipweave.study.executors.events import Event, Work, attempt_or_stop, never, one_line
-from skipweave.study.executors.run_transfer import pack, sees, shared_mark, unpack
+from skipweave.study.executors.events import Event, Work, attempt, never, one_line
+from skipweave.study.executors.run_transfer import Copy, pack, sees, shared_mark, unpack
 from skipweave.study.jobs import Job
+from skipweave.training.run.run_directory import newest_run
 from skipweave_config.cluster_config import RayConfig, ResourcesConfig
-from skipweave_config.errors import SkipweaveError
+from skipweave_config.errors import SkipweaveError, Stopped
 
 _PATIENCE = 0.2  # seconds between two looks at the tasks
 _STEPS_EVERY = 0.5  # seconds between two reports of steps
@@ -51,12 +54,18 @@ def run_on_ray(
         stopping: Whether to begin no more jobs, and to interrupt those that are being done, so that they save.
 
     Raises:
-        SkipweaveError: Ray is not installed, the cluster cannot be reached, or has no node with the resources.
+        SkipweaveError: Ray is not installed, the cluster does not answer or is lost, or has no node with the resources.
     """
     with _cluster(config) as ray, shared_mark(folder) as mark:
         _check_resources(ray, resources, max(job.config.devices for job in jobs))
-        tasks = _Tasks(ray, jobs, work, on_event, config.retries, resources, mark)
-        tasks.run(most or len(jobs), stopping)
+        try:
+            tasks = _Tasks(ray, jobs, work, on_event, config.retries, resources, mark)
+            tasks.run(most or len(jobs), stopping)
+        except ray.exceptions.RayError as error:
+            raise SkipweaveError(
+                f"the Ray cluster is lost ({one_line(error)}); runs are saved as of their last checkpoint: resume with "
+                f"skipweave study --resume {shlex.quote(str(folder))}"
+            ) from error
 
 
 class _Tasks:
@@ -99,79 +108,104 @@ class _Tasks:
             for task in ready:
                 self._end(task, interrupted)
 
-    def _submit(self, index: int) -> None:
+    def _submit(self, index: int, copy: Copy | None = None) -> None:
         job = self._jobs[index]
-        begun = pack(job.config.output)
-        task = self._task.options(**_options(self._resources, job.config.devices)).remote(
-            index, job, self._work, self._queue, Path.cwd(), _versions(), self._mark, begun
-        )
-        self._running[task] = index
+        options = _options(self._resources, job.config.devices)
+        begun = copy is None and newest_run(job.config.output) is not None
+        given = _Given(index, job, self._work, Path.cwd(), _versions(), self._mark, begun, copy)
+        self._running[self._task.options(**options).remote(given, self._queue)] = index
 
     def _pass_on(self) -> None:
         for event, copy in self._queue.get_nowait_batch(self._queue.size()):
             self._keep(event.index, copy)
             self._on_event(event)
 
-    def _keep(self, index: int, copy: bytes | None) -> None:
-        if copy is not None:
+    def _keep(self, index: int, copy: Copy | None) -> None:
+        if copy:
             unpack(copy, self._jobs[index].config.output)
 
     def _end(self, task: Any, interrupted: bool) -> None:
-        """Handle a task that is done, failed, or lost."""
+        """Handle a task that is done, failed, lost, or needs the run directory of its run."""
         index = self._running.pop(task)
         try:
             event, copy = self._ray.get(task)
             self._keep(index, copy)
+            if event.kind == "lost":
+                event = self._lost_event(index, event.value)
         except self._ray.exceptions.TaskCancelledError:
             return
         except self._ray.exceptions.RayTaskError as error:
             event = Event(index, "failed", one_line(error.cause if isinstance(error.cause, Exception) else error))
         except self._ray.exceptions.RayError as error:
-            event = self._lost_task(index, error)
-        if not interrupted or event.kind == "done":
+            event = self._lost_event(index, f"{type(error).__name__}: {str(error).partition('.')[0]}")
+        if event.kind == "started":
+            self._submit(index, pack(self._jobs[index].config.output))
+        elif not interrupted or event.kind == "done":
             self._on_event(event)
             if event.kind == "lost":
                 self._submit(index)
 
-    def _lost_task(self, index: int, error: Exception) -> Event:
+    def _lost_event(self, index: int, reason: str) -> Event:
         self._lost[index] += 1
-        reason = f"{type(error).__name__}: {str(error).partition('.')[0]}"
         if self._lost[index] > self._retries:
             return Event(index, "failed", f"lost {self._lost[index]} times with its worker ({reason})")
+        try:
+            _check_resources(self._ray, self._resources, self._jobs[index].config.devices)
+        except SkipweaveError as error:
+            return Event(index, "failed", f"its worker is lost ({reason}), and now {error}")
         return Event(index, "lost", reason)
 
 
-def _do(
-    index: int,
-    job: Job,
-    work: Work,
-    queue: Any,
-    directory: Path,
-    expected: dict[str, str],
-    mark: Path,
-    begun: bytes | None,
-) -> tuple[Event, bytes | None]:
+@dataclass(frozen=True)
+class _Given:
+    """What a task is given.
+
+    Attributes:
+        index: Index of the job.
+        job: The job.
+        work: What to do with it.
+        directory: Directory that relative paths are in.
+        versions: Of the packages that results depend on.
+        mark: File by which the task knows whether it shares the study directory.
+        begun: Whether the driver has a run directory of the job, which it sends if the task does not share it.
+        copy: That run directory.
+    """
+
+    index: int
+    job: Job
+    work: Work
+    directory: Path
+    versions: dict[str, str]
+    mark: Path
+    begun: bool
+    copy: Copy | None
+
+
+def _do(given: _Given, queue: Any) -> tuple[Event, Copy | None]:
     """Do one job in a worker.
 
     Returns:
-        Its last event; and its run directories, if only this worker sees them.
+        Its last event, or `started` to be given the run directory; and its run directory, if only this worker sees it.
     """
     try:
-        _be_in(directory)
-        _check_versions(expected)
+        _be_in(given.directory)
+        _check_versions(given.versions)
     except SkipweaveError as error:
-        return Event(index, "failed", str(error)), None
-    place, shared = job.config.output, sees(mark)
-    if not shared and begun is not None:
-        unpack(begun, place)
+        return Event(given.index, "failed", str(error)), None
+    place, shared = given.job.config.output, sees(given.mark)
+    if not shared and given.begun:
+        return Event(given.index, "started"), None
+    if not shared:
+        shutil.rmtree(place, ignore_errors=True)  # of an earlier study
+        unpack(given.copy or {}, place)
+    queue.put((Event(given.index, "started"), None))
     sender = _Sender(queue, None if shared else place)
-    queue.put((Event(index, "started"), None))
-    event = attempt_or_stop(index, job, work, sender.send)
-    if shared:
-        return event, None
-    copy = pack(place)
-    shutil.rmtree(place, ignore_errors=True)
-    return event, copy
+    try:
+        event = attempt(given.index, given.job, given.work, sender.send)
+    except Stopped as stop:  # the study interrupts by SIGINT; others send SIGTERM to take the node away
+        kind: Literal["failed", "lost"] = "failed" if stop.signal == signal.SIGINT else "lost"
+        event = Event(given.index, kind, f"stopped by {stop.signal.name}")
+    return event, None if shared else pack(place)
 
 
 class _Sender:
@@ -190,7 +224,8 @@ class _Sender:
                 return
             self._step_sent = now
         if method == "on_epoch_end" and self._place and now > self._copied + _COPY_EVERY:
-            copy, self._copied = pack(self._place), now
+            with suppress(OSError):  # of several processes another may be writing: the next epoch is copied
+                copy, self._copied = pack(self._place), now
         self._queue.put((event, copy))
 
 

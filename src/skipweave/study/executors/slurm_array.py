@@ -1,23 +1,28 @@
 """Run the jobs of a study as an array of SLURM jobs, one per run, by submitit."""
 
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from skipweave.files.atomic_write import write_text
 from skipweave.study.executors.events import Event, Work, attempt, never, one_line
 from skipweave.study.jobs import Job
 from skipweave.training.run.run_directory import RunDirectory, newest_run
 from skipweave.training.signals import stop_requests
 from skipweave_config.cluster_config import ResourcesConfig, SlurmConfig
 from skipweave_config.errors import SkipweaveError, Stopped
+from skipweave_config.plain_files import read_text
 
 _PATIENCE = 1.0  # seconds between two looks at the jobs' files
 _QUEUE_PATIENCE = 15.0  # seconds between two questions to the scheduler
+_ANSWER_WITHIN = 60.0  # seconds, of the scheduler
 _MOST_JOBS = 1000
-_REQUEUE = signal.SIGUSR2  # what submitit answers by saving and queueing again
+_REQUEUE = "SIGUSR2"  # sent before the time limit and at preemption; submitit queues the job again
 
 
 def run_on_slurm(
@@ -51,15 +56,23 @@ def run_on_slurm(
         SkipweaveError: submitit or SLURM is not installed, or SLURM rejects the jobs.
     """
     submitted: dict[int, Any] = {}
+    record = folder.resolve() / "slurm" / "jobs.txt"
+    _check_none_left(record)
     for devices in sorted({job.config.devices for job in jobs}):  # an array of equal jobs for each number of devices
         executor = _executor(folder, config, resources, devices, most, cluster)
         indices = [index for index, job in enumerate(jobs) if job.config.devices == devices]
         try:
             array = executor.map_array(_Saving(work), indices, [jobs[index] for index in indices])
         except Exception as error:  # submitit raises various types
+            _cancel(submitted.values())
             raise SkipweaveError(f"sbatch rejects the study's jobs: {one_line(error)}") from error
         submitted |= dict(zip(indices, array, strict=True))
-    _Array(submitted, jobs, on_event).follow(stopping)
+        write_text(record, "".join(f"{job.job_id}\n" for job in submitted.values()))
+    try:
+        _Array(submitted, jobs, on_event).follow(stopping)
+    except BaseException:
+        _cancel(submitted.values())
+        raise
 
 
 class _Saving:
@@ -69,14 +82,20 @@ class _Saving:
         self._work = work
 
     def __call__(self, index: int, job: Job) -> Event:
-        """Do a job; after a notice of SLURM, have it queued again."""
-        requeue = signal.getsignal(_REQUEUE)  # submitit's
+        """Do a job; after a notice of SLURM, have it queued again.
+
+        SIGTERM ends the process without a result: SLURM itself queues the job again if it was preempted.
+        """
+        number = signal.Signals[_REQUEUE]
+        requeue = signal.getsignal(number)  # submitit's
         try:
-            with stop_requests(also=(_REQUEUE,)):
+            with stop_requests(tell_children=True, also=(number,)):
                 return attempt(index, job, self._work, lambda event: None)
         except Stopped as stop:
-            if stop.signal != signal.SIGINT and callable(requeue):
-                requeue(_REQUEUE, None)  # ends the process
+            if stop.signal == number and callable(requeue):
+                requeue(number, None)  # ends the process
+            if stop.signal != signal.SIGINT:
+                raise
             return Event(index, "failed", f"stopped by {stop.signal.name}")
 
     def checkpoint(self, index: int, job: Job) -> Any:
@@ -141,13 +160,40 @@ class _Array:
     def _interrupt(self) -> None:
         """Let running jobs save and end, and waiting ones end."""
         jobs = list(self._left.values())
-        if _on_slurm(jobs):
+        if not _on_slurm(jobs):
+            _cancel(jobs)
+            return
+        begun = [job for job in jobs if job.paths.stdout.exists()]
+        _cancel(job for job in jobs if job not in begun)
+        _cancel((job for job in begun), "--state=PENDING")
+        _cancel((job for job in begun), "--signal=INT")
+
+
+def _cancel(jobs: Iterable[Any], *options: str) -> None:
+    jobs = list(jobs)
+    if jobs and _on_slurm(jobs):
+        with suppress(OSError, subprocess.TimeoutExpired):
             ids = [job.job_id for job in jobs]
-            subprocess.run(["scancel", "--state=PENDING", *ids], capture_output=True)
-            subprocess.run(["scancel", "--signal=INT", *ids], capture_output=True)
-        else:
-            for job in jobs:
-                job.cancel(check=False)
+            subprocess.run(["scancel", *options, *ids], capture_output=True, timeout=_ANSWER_WITHIN)
+    else:
+        for job in jobs:
+            job.cancel(check=False)
+
+
+def _check_none_left(record: Path) -> None:
+    """Check that no job of an earlier call is left, which may train the same runs.
+
+    Raises:
+        SkipweaveError: One is.
+    """
+    if not record.is_file() or not shutil.which("squeue"):
+        return
+    ids = read_text(record).split()
+    if left := sorted(_listed({name.partition("_")[0] for name in ids}) & set(ids)):
+        raise SkipweaveError(
+            f"jobs of this study are still queued or running ({', '.join(left[:5])}, {len(left)} in all): wait for "
+            f"them, or cancel them with scancel"
+        )
 
 
 def _queued(jobs: Iterable[Any]) -> set[str]:
@@ -155,14 +201,26 @@ def _queued(jobs: Iterable[Any]) -> set[str]:
     jobs = list(jobs)
     if not _on_slurm(jobs):
         return {job.job_id for job in jobs if not job.done()}
-    arrays = {job.job_id.partition("_")[0] for job in jobs}
+    try:
+        return _listed({job.job_id.partition("_")[0] for job in jobs})
+    except SkipweaveError:  # the scheduler may answer later
+        return {job.job_id for job in jobs}
+
+
+def _listed(arrays: set[str]) -> set[str]:
+    """The jobs of arrays that wait or run.
+
+    Raises:
+        SkipweaveError: The scheduler does not answer.
+    """
     command = ["squeue", "--noheader", "--array", "--format=%i %F_%K", f"--jobs={','.join(sorted(arrays))}"]
     try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return {job.job_id for job in jobs}
-    known = listed.returncode == 0 or "Invalid job id" in listed.stderr  # of arrays that have ended long ago
-    return set(listed.stdout.split()) if known else {job.job_id for job in jobs}
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_WITHIN)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SkipweaveError(f"squeue does not answer: {one_line(error)}") from error
+    if listed.returncode and "Invalid job id" not in listed.stderr:  # of arrays that have ended long ago
+        raise SkipweaveError(f"squeue does not answer: {listed.stderr.strip()}")
+    return set(listed.stdout.split())
 
 
 def _on_slurm(jobs: Sequence[Any]) -> bool:
@@ -195,10 +253,12 @@ def _executor(
     except RuntimeError as error:
         raise SkipweaveError("on is 'slurm', but there is no `sbatch` here: run it on a login node") from error
     named = {name: text for name in ("partition", "account", "qos") if (text := getattr(config, name))}
+    cpus = devices * (resources.cpus or 1)
     executor.update_parameters(
         name="skipweave",
         timeout_min=config.minutes,
-        cpus_per_task=devices * (resources.cpus or 1),
+        cpus_per_task=cpus,
+        slurm_srun_args=[f"--cpus-per-task={cpus}"],  # since SLURM 22.05 srun does not take it from sbatch
         **({"gpus_per_node": devices * int(resources.gpus)} if resources.gpus else {}),
         **({"mem_gb": resources.memory / 2**30} if resources.memory else {}),
         slurm_setup=list(config.setup),

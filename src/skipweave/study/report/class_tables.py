@@ -23,7 +23,9 @@ def class_section(results: Results) -> str:
     if not shown:
         return ""
     values = np.array([summary.class_values for summary in shown], dtype=float)  # None becomes NaN
-    means = np.nan_to_num(np.where(np.isnan(values), 0, values).mean(axis=0), nan=100)
+    defined = ~np.isnan(values)
+    sums = np.where(defined, values, 0).sum(axis=0)
+    means = np.divide(sums, defined.sum(axis=0), out=np.full_like(sums, 100), where=defined.any(axis=0))
     columns = np.sort(np.argsort(means, kind="stable")[:_MOST_CLASSES])
     head = "".join(f'<th scope="col">{escape(results.classes[label])}</th>' for label in columns)
     worst = max(1e-9, float(np.nanmax(100 - values[:, columns], initial=0)))
