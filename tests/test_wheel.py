@@ -89,8 +89,9 @@ def test_the_readme_runs_without_extras(wheel: Path, tmp_path: Path):
     assert f"skipweave {PROJECT['version']}" in output
 
 
-def test_networks_train_with_extras(wheel: Path, tmp_path: Path):
-    python = environment_with(wheel, tmp_path / "venv", "train")
-    call(python.parent / "skipweave", "fit", "--epochs", "1", "--output", "run", cwd=tmp_path)
-    (weights,) = tmp_path.glob("run*/**/model.safetensors")
-    assert weights.stat().st_size > 0
+def test_networks_are_trained_and_exported_with_all_extras(wheel: Path, tmp_path: Path):
+    command = environment_with(wheel, tmp_path / "venv", "all").parent / "skipweave"
+    call(command, "fit", "--epochs", "1", "--output", "runs", cwd=tmp_path)
+    (run,) = (path.parent for path in tmp_path.glob("runs/**/model.safetensors"))
+    call(command, "export", run, "--output", "shipped", "--formats", "onnx,openvino,timm", cwd=tmp_path)
+    assert {"model.onnx", "model.xml", "config.json"} <= {path.name for path in (tmp_path / "shipped").iterdir()}
