@@ -6,10 +6,12 @@ compiler the package installs all the same, and what the library does runs in it
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -60,6 +62,21 @@ def compilations() -> list[tuple[str, list[str]]]:
     return parts
 
 
+def platform_tag() -> str:
+    """Platform of a wheel with the library, such as linux_x86_64 or macosx_11_0_arm64.
+
+    On Linux without a version of glibc: which one the library needs is found out by auditwheel (docs/releasing.md). On
+    macOS with the version for which compilers build: $MACOSX_DEPLOYMENT_TARGET, or that of this machine.
+    """
+    if sys.platform != "darwin":
+        return re.sub(r"\W", "_", sysconfig.get_platform())
+    from packaging.tags import mac_platforms
+
+    version = os.environ.get("MACOSX_DEPLOYMENT_TARGET") or platform.mac_ver()[0]
+    major, minor = map(int, f"{version}.0".split(".")[:2])
+    return next(mac_platforms((major, minor), platform.machine()))
+
+
 def build() -> str:
     """Build the library; return "" or, in words, why there is none."""
     command = compiler()
@@ -97,11 +114,9 @@ class NativeBuildHook(BuildHookInterface):
         if problem := build():
             self.app.display_warning(f"skipweave goes without its C library: {problem}")
             return
-        from packaging.tags import platform_tags
-
         build_data["artifacts"].append(f"/{LIBRARY.relative_to(Path(self.root)).as_posix()}")
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{next(platform_tags())}"
+        build_data["tag"] = f"py3-none-{platform_tag()}"
 
 
 if __name__ == "__main__":

@@ -54,6 +54,30 @@ def test_the_hook_configures_hatchling(hook, monkeypatch: pytest.MonkeyPatch) ->
             assert data["tag"].startswith("py3-none-")
 
 
+@pytest.mark.parametrize(
+    ("system", "machine", "target", "tag"),
+    [
+        ("linux", "x86_64", None, "linux_x86_64"),
+        ("linux", "aarch64", "11.0", "linux_aarch64"),
+        ("darwin", "arm64", None, "macosx_15_0_arm64"),
+        ("darwin", "arm64", "11.0", "macosx_11_0_arm64"),
+        ("darwin", "x86_64", "10.15", "macosx_10_15_x86_64"),
+    ],
+)
+def test_the_platform_of_a_wheel(
+    hook, monkeypatch: pytest.MonkeyPatch, system: str, machine: str, target: str | None, tag: str
+) -> None:
+    """No version of glibc on Linux; on macOS the oldest version that the compiler builds for."""
+    monkeypatch.setattr(hook.sys, "platform", system)
+    monkeypatch.setattr(hook.sysconfig, "get_platform", lambda: f"linux-{machine}")
+    monkeypatch.setattr(hook.platform, "machine", lambda: machine)
+    monkeypatch.setattr(hook.platform, "mac_ver", lambda: ("15.6.1", ("", "", ""), machine))
+    monkeypatch.delenv("MACOSX_DEPLOYMENT_TARGET", raising=False)
+    if target:
+        monkeypatch.setenv("MACOSX_DEPLOYMENT_TARGET", target)
+    assert hook.platform_tag() == tag
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no compiler")
 def test_the_library_is_built(hook) -> None:

@@ -1,12 +1,13 @@
 """What is installed is pinned by hash, and no release that is known to be compromised is allowed."""
 
 import re
-import tomllib
-from itertools import chain
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.installed_packages import requirements
 
 ROOT = Path(__file__).parents[1]
 COMPROMISED = dict.fromkeys(("lightning-fabric", "lightning", "pytorch-lightning"), ("2.6.2", "2.6.3"))
@@ -30,18 +31,16 @@ def test_every_package_is_pinned_to_one_version_by_hash():
 
 
 def test_dependencies_are_pinned():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    packages = {name.lower().replace("_", "-") for name in pinned()}
-    assert {Requirement(text).name.lower().replace("_", "-") for text in asked} - packages == set()
+    packages = {canonicalize_name(name) for name in pinned()}
+    asked = {canonicalize_name(Requirement(text).name) for text in requirements("all", "dev")}
+    assert asked - packages == set()
 
 
 @pytest.mark.parametrize(("package", "versions"), COMPROMISED.items())
 def test_compromised_releases_are_kept_out(package: str, versions: tuple[str, ...]):
     entry = pinned().get(package, "")
     assert not any(re.match(rf"{package}=={re.escape(version)}( |$)", entry) for version in versions)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [one.specifier for one in map(Requirement, project["dependencies"]) if one.name == package]
+    asked = [one.specifier for one in map(Requirement, requirements("all", "dev")) if one.name == package]
     assert [version for version in versions if any(specifier.contains(version) for specifier in asked)] == []
 
 

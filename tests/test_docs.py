@@ -3,8 +3,6 @@
 import re
 import subprocess
 import sys
-import tomllib
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import skipweave_cli as cli
 from skipweave import Topology, topology
 from skipweave.analysis.profile import topologies_of
 from skipweave_config.errors import SkipweaveError
+from tests.installed_packages import requirements
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -114,9 +113,7 @@ def test_the_two_commands_of_the_readme_are_found():
 
 
 def test_every_dependency_has_one_row():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    packages = [re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements]
+    packages = [re.match(r"[\w-]+", text)[0].lower() for text in requirements("all", "dev")]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w, -]+) \|", page, re.MULTILINE)
     documented = [package.lower() for row in rows for package in row.split(", ") if row != "package"]

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 # Files and folders to check, and exceptions.
 CHECKED = (
+    ".github",
+    "CODE_OF_CONDUCT.md",
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
@@ -68,7 +70,7 @@ def files() -> list[Path]:
         for place in found
         if place.is_dir()
         for path in place.rglob("*")
-        if path.suffix in (".py", ".md", ".yaml") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".md", ".yaml", ".yml") and "__pycache__" not in path.parts
     ]
     return sorted({*(place for place in found if place.is_file()), *inner} - {ROOT / name for name in UNCHECKED})
 

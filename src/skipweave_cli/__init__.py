@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from skipweave_cli.output import write_out
 from skipweave_config.errors import SkipweaveError, Stopped
+from skipweave_config.extras import require_extra
 from skipweave_config.hints import nearest
 from skipweave_config.printable import printable
 
@@ -94,6 +95,7 @@ def _run(name: str, argv: list[str]) -> int:
         near = nearest(name, COMMANDS)
         raise SkipweaveError(f"unknown {kind} {name!r}: {near}commands: {', '.join(COMMANDS)}")
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # the search for them takes as long as the rest of start-up
+    require_extra("train")
     from skipweave_cli import options
     from skipweave_cli.parser import parse
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.validation import validate_json
 
 FOLDER = Path(__file__).parents[1] / "skipweave" / "weights"
 
@@ -209,11 +208,15 @@ def default_classifier() -> ShippedWeights:
     return shipped
 
 
+def _facts(entry: Mapping[str, Any]) -> Facts:
+    return Facts(**{**entry, "results": tuple(Result(**result) for result in entry["results"])})
+
+
 def _read(path: Path) -> ShippedWeights:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         if missing := {"pretrained_cfg", "num_classes", "label_names"} - config.keys():
             raise KeyError(*sorted(missing))
-        return ShippedWeights(path.parent, config, validate_json(Facts, config[ENTRY], f"{path}: {ENTRY}"))
-    except (OSError, ValueError, KeyError) as error:
+        return ShippedWeights(path.parent, config, _facts(config[ENTRY]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SkipweaveError(f"damaged file: {path} ({error!r}); install skipweave again") from error

@@ -59,12 +59,3 @@ def run(words: list[list[str]], folder: Path) -> list[tuple[int, list[str]]]:
 def test_answers_import_nothing_heavy(words: list[list[str]], status: int, tmp_path: Path):
     (tmp_path / "wrong.yaml").write_text("epohcs: 3\nmodel: {name: densenet40_12, args: {growth: [1, 2, 3]}}\n")
     assert list(zip(words, run(words, tmp_path), strict=True)) == [(one, (status, [])) for one in words]
-
-
-def test_importing_skipweave_imports_no_plots_and_no_datasets():
-    program = "import sys, skipweave; print(*sys.modules)"
-    modules = set(
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    )
-    assert {"timm", "skipweave.models"} <= modules
-    assert modules.isdisjoint({"matplotlib", "networkx", "sklearn", "lightning_fabric", "rich"})

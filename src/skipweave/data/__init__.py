@@ -1,5 +1,9 @@
 """Image datasets: splits, transforms, checks and reproducible loading."""
 
+from skipweave_config.extras import require_extra
+
+require_extra("train")
+
 from skipweave.data.datasets import ClassificationData, check_classes, load, renormalize, with_normalization
 from skipweave.data.epoch_loader import batch_indices, epoch_loader, evaluated_indices, steps_per_epoch
 from skipweave.data.image_datasets import FileDataset, ImageDataset, MemoryDataset

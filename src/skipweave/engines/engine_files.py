@@ -20,7 +20,6 @@ from skipweave.engines.onnx_conversion import Comparison, Example, Kind, OnnxMod
 from skipweave.engines.sessions import (
     OPENVINO_INFO,
     load_openvino,
-    missing,
     openvino_metadata,
     read_openvino,
     reason,
@@ -29,6 +28,7 @@ from skipweave.files.atomic_write import write_together
 from skipweave.tracing.example_inputs import InputSize, checked_input_size
 from skipweave_config.engines import Weights
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.extras import missing
 
 Format = Literal["onnx", "openvino"]
 

@@ -15,16 +15,15 @@ from skipweave.engines.engine_layers import engine_form
 from skipweave.engines.sessions import (
     INPUT,
     Session,
-    installed,
     load_onnx,
     load_openvino,
-    missing,
     reason,
     reference_evaluator,
 )
 from skipweave.models.heads import all_heads, count_heads
 from skipweave.tracing.example_inputs import InputSize
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.extras import installed, missing
 from skipweave_config.printable import printable
 
 _MANY = 1025  # batch sizes for which a program is checked

@@ -1,6 +1,5 @@
 """Exported networks run by ONNX Runtime or OpenVINO, as modules that are called like the network."""
 
-import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from skipweave_config.engines import Precision
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.extras import require
 from skipweave_config.printable import printable
 
 INPUT = "images"
@@ -23,13 +23,6 @@ INPUT = "images"
 OPENVINO_INFO = "skipweave"
 """Where an OpenVINO file's runtime information has the metadata."""
 
-_EXTRAS = {
-    "onnx": "export",
-    "onnxscript": "export",
-    "onnxruntime": "export",
-    "openvino": "openvino",
-    "nncf": "openvino",
-}
 _making_core = Lock()
 _HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
 
@@ -256,32 +249,6 @@ def openvino_metadata(model: Any) -> dict[str, str]:
     """The metadata of a model of OpenVINO, read from an ONNX file or from one that `model_files` made."""
     place = next((name for name in (OPENVINO_INFO, "framework") if model.has_rt_info([name])), None)
     return dict(model.get_rt_info([place]).value) if place else {}  # that of ONNX files is in "framework"
-
-
-def installed(name: str) -> bool:
-    """Whether a package is installed."""
-    return importlib.util.find_spec(name) is not None
-
-
-def missing(names: Sequence[str]) -> list[str]:
-    """What to install of these packages: empty if they are there."""
-    extras: dict[str, list[str]] = {}
-    for name in names:
-        if not installed(name):
-            extras.setdefault(_EXTRAS[name], []).append(name)
-    return [
-        f"not installed here: {', '.join(lost)}; pip install 'skipweave[{extra}]'" for extra, lost in extras.items()
-    ]
-
-
-def require(name: str) -> None:
-    """Check that a package is installed.
-
-    Raises:
-        SkipweaveError: It is not.
-    """
-    if problems := missing([name]):
-        raise SkipweaveError(*problems)
 
 
 def reason(error: BaseException) -> str:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.engines import load_model, onnx_model
-from skipweave.engines.sessions import missing
 from skipweave.ops.cpu.processor import has_bfloat16
 from skipweave.study.executors.events import one_line
 from skipweave.transforms import optimize_for_inference
 from skipweave_config.engines import Engine, Precision
+from skipweave_config.extras import missing
 
 #: Engines and precisions, by the name in tables.
 _CASES: Mapping[str, tuple[Engine, Precision]] = {

@@ -1,5 +1,9 @@
 """Training: from a config to a self-contained run directory."""
 
+from skipweave_config.extras import require_extra
+
+require_extra("train")
+
 from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.weights_file import Description, load_weights
 from skipweave.training.fit import fit

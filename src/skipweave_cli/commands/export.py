@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import nn
 
 from skipweave.engines import FILES, EngineNet, Format, check_formats, load_onnx, load_openvino, model_files
-from skipweave.engines.sessions import require
 from skipweave.export import hub_config, model_card, to_onnx
 from skipweave.files.atomic_write import remove_partial, write_together
 from skipweave.files.hub import local_weights
@@ -24,6 +23,7 @@ from skipweave_cli.output_files import check_room, make_room
 from skipweave_cli.tables import say
 from skipweave_cli.training_display import metrics_text
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.extras import require
 
 Writer = bytes | Callable[[Path], object]
 
