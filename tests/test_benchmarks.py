@@ -15,6 +15,7 @@ from PIL import Image
 from benchmarks import (
     channel_sparse,
     channel_sparse_gpu,
+    cluster,
     compiling,
     convolutions,
     data_path,
@@ -333,3 +334,10 @@ def test_precisions_are_compared_with_float32() -> None:
     names = ["delugenet146", training_precision.BASELINE]
     assert [(row.network, row.form) for row in rows] == [(name, form) for name in names for form in forms]
     assert [row.ratio for row in rows if row.form == "float32"] == [1.0, 1.0]
+
+
+def test_a_study_is_timed_to_its_report():
+    config = cluster.study_of(1, 1)
+    assert len(config.networks) * len(config.seeds) == 1
+    assert len(cluster.study_of(20, 1).networks) * len(cluster.study_of(20, 1).seeds) == 20
+    assert cluster.seconds(config) > 0
