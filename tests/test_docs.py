@@ -18,6 +18,7 @@ from skipweave_config.errors import SkipweaveError
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+IN_ORDER = ROOT / "docs" / "tutorials"  # run with their commands by tests/site/test_tutorials.py
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^```\w*\n.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 
@@ -56,7 +57,9 @@ def options_on_pages() -> dict[str, list[str]]:
     return {command: sorted(set(options)) for command, options in found.items() if options}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page).strip()], ids=name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if python_of(page).strip() and page.parent != IN_ORDER], ids=name
+)
 def test_the_python_of_a_page_runs(run_command, page, tmp_path):
     """The first page runs in a new interpreter, the others in one with everything imported."""
     script = tmp_path / page.with_suffix(".py").name
@@ -114,8 +117,9 @@ def test_the_two_commands_of_the_readme_are_found():
 
 
 def test_every_dependency_has_one_row():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
+    requirements = [*project["dependencies"], *chain(*project["optional-dependencies"].values(), *groups.values())]
     packages = [re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w, -]+) \|", page, re.MULTILINE)
