@@ -55,6 +55,16 @@ test-all: $(READY) lint type ## check style and types, run every test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
 	@echo "Style, types and all tests pass."
 
+.venv/docs-ready: $(READY) docs/site/requirements.txt
+	@echo "Installing Sphinx and its pinned packages into .venv."
+	@set -o pipefail; $(PIP) install --require-hashes -r docs/site/requirements.txt 2>&1 | $(LARGE_DOWNLOADS_AND_ERRORS)
+	@touch $@
+
+docs: .venv/docs-ready ## build the documentation site into build/site; a broken link or an undocumented name is an error
+	@echo "Building the documentation site: a few minutes, most of them for the notebooks."
+	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going -d build/doctrees -c docs/site . build/site
+	@echo "Built: open build/site/index.html in a browser."
+
 MINUTES ?= 5
 soak: $(READY) ## inject kills, stops, full disks and damaged files into training for MINUTES=5 minutes
 	@echo "Injecting faults for $(MINUTES) minutes; each run must end with the weights of an uninterrupted one."
@@ -74,10 +84,12 @@ type: $(READY) ## check the types of src
 	@$(BIN)/mypy --no-error-summary
 
 lock: $(READY) ## update constraints.txt to the newest versions that pyproject.toml allows
-	@echo "Resolving the newest versions for every system and Python that skipweave supports, into constraints.txt."
+	@echo "Resolving the newest versions for every system and Python that skipweave supports, into constraints.txt and docs/site/requirements.txt."
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --quiet --custom-compile-command "make lock" \
 		--universal --python-version 3.11 --generate-hashes --output-file constraints.txt
-	@echo "Done. Run 'make test-all' before committing it."
+	@$(BIN)/uv pip compile --group docs --upgrade --quiet --custom-compile-command "make lock" --constraint constraints.txt \
+		--universal --python-version 3.11 --generate-hashes --output-file docs/site/requirements.txt
+	@echo "Done. Run 'make test-all docs' before committing it."
 
 audit: $(READY) ## look up the pinned versions in PyPI's list of known vulnerabilities (needs the network)
 	@echo "Looking up the packages of constraints.txt with pip-audit, which uv downloads."
@@ -88,4 +100,4 @@ clean: ## remove .venv, build and cache folders (not runs/, which may have train
 	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help .venv demo fast test test-all soak lint format type lock audit clean
+.PHONY: help .venv demo fast docs test test-all soak lint format type lock audit clean

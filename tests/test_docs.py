@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tests.installed_packages import requirements
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+IN_ORDER = ROOT / "docs" / "tutorials"  # run with their commands by tests/site/test_tutorials.py
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^```\w*\n.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 
@@ -55,7 +58,9 @@ def options_on_pages() -> dict[str, list[str]]:
     return {command: sorted(set(options)) for command, options in found.items() if options}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page).strip()], ids=name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if python_of(page).strip() and page.parent != IN_ORDER], ids=name
+)
 def test_the_python_of_a_page_runs(run_command, page, tmp_path):
     """The first page runs in a new interpreter, the others in one with everything imported."""
     script = tmp_path / page.with_suffix(".py").name
@@ -113,7 +118,9 @@ def test_the_two_commands_of_the_readme_are_found():
 
 
 def test_every_dependency_has_one_row():
-    packages = [re.match(r"[\w-]+", text)[0].lower() for text in requirements("all", "dev")]
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    texts = [*requirements("all", "dev"), *chain(*groups.values())]
+    packages = [re.match(r"[\w-]+", text)[0].lower() for text in texts]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w, -]+) \|", page, re.MULTILINE)
     documented = [package.lower() for row in rows for package in row.split(", ") if row != "package"]
