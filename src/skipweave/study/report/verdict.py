@@ -1,7 +1,7 @@
 """The study's conclusions: which network is best for its cost, and which differences are within chance."""
 
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import median
 
 from skipweave.study.comparisons import Comparison, comparisons
 from skipweave.study.report.distance_ordering import Ordering, equal_links, links_of, mean_distance, ordering
@@ -109,18 +109,26 @@ def _doubt(compared: Sequence[Comparison], results: Results) -> tuple[str, ...]:
     """The difference within chance, and how it is estimated."""
     images, spread = results.test_images, results.spread
     halves = [one.half_width for one in _with_best(compared, results) if one.half_width is not None]
-    typical = fmean(halves) if halves else 0.0
+    typical = median(halves) if halves else 0.0
     if not spread:
         size = f"; the test set's size ({images:,} images) alone makes up to about {typical:.2f} points chance"
         return (f"Each network was trained once, so the spread over seeds is unknown{size if images else ''}.",)
     paired = ", compared image by image" if all(one.paired_images for one in compared) else ""
     size = f" and the size of the test set ({images:,} images, {100 / max(images, 1):.2g} points each{paired})"
     several = f", adjusted for the {len(compared)} comparisons by Holm's method" if len(compared) > 1 else ""
+    own = f"; {outlying_note(results)}" if results.outlying else ""
     return (
         f"Chance here means a p value of at least {1 - CONFIDENCE:.2g} in a two-sided t test{several}. The 95 % "
         f"interval of a difference is about ± {typical:.2f} points, from the spread of one network's "
-        f"{results.metric.label} over seeds ({spread.value:.2f} points){size if images else ''}.",
+        f"{results.metric.label} over seeds ({spread.value:.2f} points{own}){size if images else ''}.",
     )
+
+
+def outlying_note(results: Results) -> str:
+    """The networks that vary more over seeds than the others, which have their own spread, as `a and b have ...`."""
+    labels = _few(tuple(s.network.label for s in results.outlying))
+    has = "has its own, as it varies" if len(results.outlying) == 1 else "have their own, as they vary"
+    return f"{labels} {has} more than the others"
 
 
 def interval_text(summary: Summary, results: Results) -> str:
