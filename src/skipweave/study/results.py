@@ -340,6 +340,7 @@ class Results:
 COSTS: Mapping[str, str] = {
     "parameters": "learnable parameters",
     "macs": "multiply-accumulates per image",
+    "training_bytes": "memory of a training step [B]",
     "inference_ms": "measured inference time [ms per batch]",
     "step_ms": "measured training step [ms per batch]",
 }
@@ -347,9 +348,9 @@ COSTS: Mapping[str, str] = {
 
 def cost_of(summary: Summary, key: str) -> float | None:
     """The cost `key` (one of `COSTS`) of a network, None where it was not measured."""
-    if key in ("parameters", "macs"):
-        return None if summary.network.cost is None else float(getattr(summary.network.cost, key))
-    return None if summary.timing is None else float(getattr(summary.timing, key))
+    source = summary.timing if key.endswith("_ms") else summary.network.cost
+    value = None if source is None else getattr(source, key)
+    return None if value is None else float(value)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:

@@ -87,6 +87,15 @@ def test_plots_of_what_was_not_measured_are_left_out(tmp_path, results, draw_onl
     assert list(write_plots(tmp_path, untimed)) == ["parameters", "macs", "max_distance", "mean_distance"]
 
 
+def test_computed_memory_has_a_plot(tmp_path, results, draw_only):
+    draw_only("top1_error_vs_training_bytes")
+    plain, sparse, broken = results.networks
+    known = replace(plain, cost=replace(plain.cost, training_bytes=1_500_000))
+    drawn = write_plots(tmp_path, replace(results, networks=(known, sparse, broken)))["training_bytes"]
+    assert {"memory of a training step [B]", "plain"} <= {*texts(drawn)}
+    assert "SparseNet <2>" not in texts(drawn)  # of which it is not known
+
+
 def test_without_different_distances_there_is_no_plot_of_them(tmp_path, results, draw_only):
     draw_only()
     plain, sparse, broken = results.networks

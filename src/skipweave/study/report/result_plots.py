@@ -177,7 +177,7 @@ def _finish_metric_axis(axes: Axes, results: Results) -> None:
 
 def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
     """Make the axis logarithmic beyond a factor of five; do not zoom into nearly equal costs."""
-    counts = EngFormatter(sep="\N{THIN SPACE}") if key in ("parameters", "macs") else None
+    counts = None if key.endswith("_ms") else EngFormatter(sep="\N{THIN SPACE}")
     if max(costs) > 5 * min(costs):
         set_log_scale(axes.xaxis, counts)
         return
