@@ -111,7 +111,7 @@ def run_single(config: StudyConfig, index: int, callbacks: Sequence[Callback] = 
 
 
 def status_of(config: StudyConfig) -> list[RunStatus]:
-    """How far each run of a study is, as its directory tells."""
+    """How far each run of a study is, by the files in its directory."""
     folder = StudyDirectory(config.output)
     return [_status(run, folder.place(run.network, run.seed)) for run in planned_runs(config)]
 
