@@ -37,7 +37,6 @@ def test_all_mistakes_are_reported_at_once():
     [
         ("networks", []),
         ("seeds", []),
-        ("target", None),
         ("target", "lots"),
         ("epochs", 0),
         ("networks", [{"args": {}}]),
@@ -82,15 +81,23 @@ def test_networks_may_be_names():
     assert_reports(problem, "networks[1]", 5)
 
 
-def test_only_the_default_networks_are_matched_unless_asked():
-    default, own = StudyConfig(), StudyConfig(networks=["resnet18"])
-    assert (default.match, default.target) == ("parameters", 60_000)
-    assert (own.match, own.target) == (None, None)
-    assert StudyConfig(["resnet18"]).match is None
-    asked = StudyConfig(networks=["densenet40_12"], target="5k")
-    assert (asked.match, asked.target) == ("parameters", 5000)
+def test_networks_are_matched_if_there_is_a_target():
+    assert StudyConfig().match is StudyConfig(networks=["resnet18"]).match is None
+    for asked in (StudyConfig(["densenet40_12"], target="5k"), StudyConfig(target=5000)):
+        assert (asked.match, asked.target) == ("parameters", 5000)
+    assert validate(StudyConfig, {"target": "5k"}).match == "parameters"
+    assert StudyConfig(match="macs", target="5k").match == "macs"
+    assert StudyConfig(match=None, target="5k").match is None
     (problem,) = problems(networks=["densenet40_12"], match="macs")
     assert_reports(problem, "target", None)
+
+
+def test_the_headline_asks_what_the_networks_answer():
+    default, own = StudyConfig(), StudyConfig(networks=["resnet18"])
+    assert len({default.headline, own.headline, own.data.title}) == 3
+    assert own.data.title in own.headline
+    assert StudyConfig(epochs=3).headline == default.headline  # other options ask the same
+    assert StudyConfig(title="Mine").headline == "Mine"
 
 
 values = st.integers(1, 99) | st.sampled_from(["dense", "plain", None, [4, 8], [8, 4]])

@@ -169,6 +169,16 @@ def test_mcnemar(first: int, second: int, p: float):
     assert mcnemar(first, second) == mcnemar(second, first) == pytest.approx(p)
 
 
+def test_a_network_that_varies_more_is_compared_by_welch_s_test():
+    """Its own spread and the pooled one of the others have a term each."""
+    found = study({"a": (1.0, 1.1, 1.2), "b": (2.0, 2.2, 2.1), "c": (3.0, 3.1, 3.2), "bad": (50.0, 70.0, 60.0)})
+    a, b, _, bad = found.summaries
+    alike, other = compare(b, a, found), compare(bad, a, found)
+    assert (alike.standard_error, alike.freedom) == (pytest.approx(0.1 * (2 / 3) ** 0.5), pytest.approx(6))
+    assert other.standard_error == pytest.approx(((0.01 + 100) / 3) ** 0.5)
+    assert other.freedom == pytest.approx(satterthwaite([(0.01 / 3, 6), (100 / 3, 2)]))
+
+
 def test_degrees_of_freedom_are_those_of_welch():
     """As `scipy.stats.ttest_ind(equal_var=False)` computes them for variances of the means of 1.25 and 16."""
     assert satterthwaite([(1.25, 3), (16.0, 2)]) == pytest.approx(2.3152861080)

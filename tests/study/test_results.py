@@ -16,7 +16,7 @@ from skipweave.study.results import (
 )
 
 SMALL = Network("small", "sparsenet40_24", {"growth": 4}, Cost(100, 2000, 12, 3, 1.75))
-LARGE = Network("large", "densenet40_12", {"growth": 8}, Cost(200, 3000, 30, 1, 1.0))
+LARGE = Network("large", "densenet40_12", {"growth": 8}, Cost(200, 3000, 30, 1, 1.0, training_bytes=4096))
 BROKEN = Network("broken", "sparsenet40_24", {"growth": [1, 2]}, failure="growth has 2 entries")
 RESULTS = Results(
     "three networks",
@@ -64,6 +64,7 @@ def test_fronts_differ_by_cost():
     assert fronts == {
         "parameters": ("small", "large"),
         "macs": ("small", "large"),
+        "training_bytes": ("large",),
         "inference_ms": ("large",),
         "step_ms": ("small", "large"),
     }
@@ -71,7 +72,7 @@ def test_fronts_differ_by_cost():
 
 def test_an_unmeasured_cost_is_none():
     summary = Summary(SMALL, (1.0,), 1.0, None)
-    assert [cost_of(summary, key) for key in COSTS] == [100.0, 2000.0, None, None]
+    assert [cost_of(summary, key) for key in COSTS] == [100.0, 2000.0, None, None, None]
 
 
 def test_a_summary_is_over_the_seeds():

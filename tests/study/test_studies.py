@@ -49,6 +49,7 @@ def test_studies_are_found():
         "seqresnet_digits",
         "seqresnet_cifar10",
         "windows_digits",
+        "digits_60k",
         "delugenet_digits",
         "delugenet_cifar10",
         "masks_backbones",

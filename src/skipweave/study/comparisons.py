@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from skipweave.study.results import Results, Summary
-from skipweave.study.spread import CONFIDENCE, half_width
+from skipweave.study.spread import CONFIDENCE, Spread, half_width
 from skipweave.study.tables import rounded, write_table
 
 #: Networks of which all pairs are compared; of more, each is compared with the best.
@@ -102,10 +102,11 @@ def compare(network: Summary, reference: Summary, results: Results) -> Compariso
 
     It is estimated by two terms. Images: var(d_i) / N, where d_i is the difference of the networks on image i, each a
     mean over its seeds; this has the first and the third part. Seeds: pooled spread^2 (1/n + 1/m), with the second and
-    the third. So the third is counted twice, and the sum is slightly conservative: at most, where seeds differ image by
-    image only, it is twice the variance. Degrees of freedom are Satterthwaite's: nearly those of the pooled spread
-    where the seeds' term is the larger, and many where that of the images is. They are estimated too: with two or three
-    degrees of the pooled spread, p values below 0.05 occur by chance in up to about 7 % of comparisons (simulated).
+    the third; a network that varies more than the others (`Results.outlying`) has its own spread there. So the third is
+    counted twice, and the sum is slightly conservative: at most, where seeds differ image by image only, it is twice
+    the variance. Degrees of freedom are Satterthwaite's: nearly those of the pooled spread where the seeds' term is the
+    larger, and many where that of the images is. They are estimated too: with two or three degrees of the pooled
+    spread, p values below 0.05 occur by chance in up to about 7 % of comparisons (simulated).
 
     Without predictions for the same images, the images' term is the sum of both binomial variances, p (100 - p) / N,
     which is larger, as it does not use that both networks have seen the same images. With one seed each, the spread
@@ -113,9 +114,7 @@ def compare(network: Summary, reference: Summary, results: Results) -> Compariso
     """
     differences, spread = _differences(network, reference, results), results.spread
     both = (network, reference)
-    terms: list[tuple[float, float]] = []  # variance, degrees of freedom
-    if spread:
-        terms.append((sum(spread.variance_of_mean(len(s.values)) for s in both), spread.freedom))
+    terms = _seeds_terms(both, results)
     if differences is not None:
         images = len(differences)
         terms.append((float(differences.var(ddof=1)) / images, images - 1))
@@ -133,6 +132,15 @@ def compare(network: Summary, reference: Summary, results: Results) -> Compariso
             None if differences is None or spread else (int((differences > 0).sum()), int((differences < 0).sum()))
         ),
     )
+
+
+def _seeds_terms(both: Sequence[Summary], results: Results) -> list[tuple[float, float]]:
+    """Variance and degrees of freedom from the spread over seeds: one term, or one per network if theirs differ."""
+    variances: dict[Spread, float] = {}
+    for summary in both:
+        if spread := results.spread_of(summary):
+            variances[spread] = variances.get(spread, 0.0) + spread.variance_of_mean(len(summary.values))
+    return [(variance, spread.freedom) for spread, variance in variances.items()]
 
 
 def _differences(network: Summary, reference: Summary, results: Results) -> NDArray[np.float64] | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from skipweave.study.class_results import RECALL, ClassValues, mean_values
 from skipweave.study.confidence import Mistake, most_confident_mistakes
-from skipweave.study.spread import Spread, pooled_spread
+from skipweave.study.spread import Spread, outlying_spreads, pooled_spread
 from skipweave.training.energy import Energy
 from skipweave.training.run.run_directory import Confusion
 from skipweave.training.tasks.metrics import TOP1_ERROR, Metric
@@ -295,16 +295,29 @@ class Results:
         return tuple(sorted(self.summaries, key=lambda s: self.metric.rank(s.mean)))
 
     @cached_property
+    def outlying(self) -> tuple[Summary, ...]:
+        """Networks that vary more over seeds than the others (`outlying_spreads`), in the study's order."""
+        found = outlying_spreads([s.values for s in self.summaries])
+        return tuple(self.summaries[index] for index in sorted(found))
+
+    @cached_property
     def spread(self) -> Spread | None:
-        """Spread of one run's value over seeds, pooled over the networks; None where no network has two seeds."""
-        return pooled_spread(s.values for s in self.summaries)
+        """Spread of one run's value over seeds, pooled over the networks that vary alike.
+
+        None where no network has two seeds.
+        """
+        return pooled_spread(s.values for s in self.summaries if s not in self.outlying)
+
+    def spread_of(self, summary: Summary) -> Spread | None:
+        """The pooled spread, or a network's own if it varies more; None where no network has two seeds."""
+        return pooled_spread([summary.values]) if summary in self.outlying else self.spread
 
     def interval(self, summary: Summary) -> tuple[float, float] | None:
         """95 % interval of a network's mean over seeds, on these test images, within the range of the metric.
 
-        By Student's t, with the pooled spread; None where that is not known.
+        By Student's t, with the spread over seeds (`spread_of`); None where that is not known.
         """
-        if (spread := self.spread) is None:
+        if (spread := self.spread_of(summary)) is None:
             return None
         half, most = spread.half_width(len(summary.values)), 100.0 if self.metric.unit == "%" else math.inf
         return max(summary.mean - half, 0.0), min(summary.mean + half, most)
@@ -327,6 +340,7 @@ class Results:
 COSTS: Mapping[str, str] = {
     "parameters": "learnable parameters",
     "macs": "multiply-accumulates per image",
+    "training_bytes": "memory of a training step [B]",
     "inference_ms": "measured inference time [ms per batch]",
     "step_ms": "measured training step [ms per batch]",
 }
@@ -334,9 +348,9 @@ COSTS: Mapping[str, str] = {
 
 def cost_of(summary: Summary, key: str) -> float | None:
     """The cost `key` (one of `COSTS`) of a network, None where it was not measured."""
-    if key in ("parameters", "macs"):
-        return None if summary.network.cost is None else float(getattr(summary.network.cost, key))
-    return None if summary.timing is None else float(getattr(summary.timing, key))
+    source = summary.timing if key.endswith("_ms") else summary.network.cost
+    value = None if source is None else getattr(source, key)
+    return None if value is None else float(value)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:

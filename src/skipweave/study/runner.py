@@ -160,7 +160,7 @@ class _Study:
         return self._ordered(runs), rungs
 
     def _execute(self, jobs: Sequence[Job], work: Work, on_event: Callable[[Event], None]) -> None:
-        """Run the jobs where `config.on` is."""
+        """Run the jobs in processes of this machine, on Ray or on SLURM, as configured."""
         config, stopping = self.config, self._stopping
         if not jobs:
             return

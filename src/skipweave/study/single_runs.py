@@ -126,7 +126,7 @@ def _check_no_halving(config: StudyConfig) -> None:
 
 
 def status_of(config: StudyConfig) -> list[RunStatus]:
-    """How far each run of a study is, by its directory."""
+    """How far each run of a study is, by the files in its directory."""
     folder = StudyDirectory(config.output)
     return [_status(run, folder.place(run.network, run.seed)) for run in planned_runs(config)]
 

@@ -10,6 +10,10 @@ from scipy import stats
 #: Confidence of all intervals, each of a single mean or difference.
 CONFIDENCE = 0.95
 
+# Level of the tests for outlying spreads, all together, and the fewest networks with two seeds to test.
+_OUTLYING_LEVEL = 0.01
+_FEWEST_TESTED = 3
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -47,6 +51,35 @@ def pooled_spread(networks: Iterable[Sequence[float]]) -> Spread | None:
     squares = sum((value - mean) ** 2 for values, mean in groups for value in values)
     freedom = sum(len(values) - 1 for values, _ in groups)
     return Spread(math.sqrt(squares / freedom), freedom) if freedom else None
+
+
+def outlying_spreads(networks: Sequence[Sequence[float]]) -> tuple[int, ...]:
+    """Networks that vary more over seeds than the others do, beyond chance, such as those that may not converge.
+
+    The largest variance is compared with that pooled over the others by a one-sided F test at 1 %, adjusted for the
+    number of networks (of equal numbers of seeds it is Cochran's C test), then the next one, until one is not larger.
+
+    Args:
+        networks: The values of each network.
+
+    Returns:
+        Indices of the networks, largest variance first; none of fewer than three networks with two seeds.
+
+    >>> outlying_spreads([(1.0, 1.1, 1.2), (1.3, 1.5, 1.4), (2.0, 2.2, 2.0), (70.0, 80.0, 60.0)])
+    (3,)
+    """
+    left = {index: spread for index, values in enumerate(networks) if (spread := pooled_spread([values]))}
+    found: list[int] = []
+    while len(left) >= _FEWEST_TESTED:
+        index = max(left, key=lambda i: left[i].value)
+        largest, others = left.pop(index), pooled_spread(networks[i] for i in left)
+        if not others or not others.value:
+            break
+        ratio = (largest.value / others.value) ** 2
+        if stats.f.sf(ratio, largest.freedom, others.freedom) * (len(left) + 1) >= _OUTLYING_LEVEL:
+            break
+        found.append(index)
+    return tuple(found)
 
 
 def half_width(standard_error: float, freedom: float) -> float:

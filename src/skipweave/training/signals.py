@@ -40,7 +40,7 @@ def stop_requests(*, tell_children: bool = False, also: Sequence[signal.Signals]
 
     Args:
         tell_children: Pass a request on to the processes that this one started, as SIGTERM.
-        also: Further signals than `SIGNALS`.
+        also: Signals in addition to `SIGNALS`.
     """
     if _watching or threading.current_thread() is not threading.main_thread():
         yield _watching[-1] if _watching else StopRequest()

@@ -8,8 +8,7 @@ from skipweave_cli.parser import parse
 from skipweave_config.study_config import StudyConfig
 from tests.errors import assert_each_reports, assert_reports
 
-SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--match", "null", "--timing_repeats", "1",
-         "--time_engines", "false"]  # fmt: skip
+SMALL = ["--seeds", "[0]", "--epochs", "1", "--processes", "1", "--timing_repeats", "1", "--time_engines", "false"]
 
 
 def networks(*entries):
@@ -43,7 +42,7 @@ def test_a_study_ends_with_its_answer_and_can_be_resumed(tmp_path, capsys):
 def test_the_default_networks_can_be_trained(tmp_path, monkeypatch):
     for name in ("write_plots", "draw_networks"):  # which take most of the time
         monkeypatch.setattr(f"skipweave.study.runner.{name}", lambda *_: {})
-    assert main(["study", *SMALL, "--target", "null", "--batch_size", "256", "--output", str(tmp_path)]) == 0
+    assert main(["study", *SMALL, "--batch_size", "512", "--output", str(tmp_path)]) == 0
     assert len(list(tmp_path.rglob("model.safetensors"))) == len(StudyConfig().networks)
 
 

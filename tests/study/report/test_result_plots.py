@@ -87,6 +87,25 @@ def test_plots_of_what_was_not_measured_are_left_out(tmp_path, results, draw_onl
     assert list(write_plots(tmp_path, untimed)) == ["parameters", "macs", "max_distance", "mean_distance"]
 
 
+@pytest.mark.parametrize(("worst", "scale"), [(14.0, "linear"), (60.0, "log")])
+def test_a_network_that_fails_to_train_does_not_hide_differences(results, worst, scale):
+    runs = tuple(replace(run, value=worst if run.label == "plain" else run.value) for run in results.runs)
+    figure, named = result_plots._cost_plot(replace(results, runs=(*runs, replace(runs[2], seed=1))), "parameters")
+    (axes,) = figure.axes
+    assert (axes.get_yscale(), named) == (scale, {"plain", "SparseNet <2>"})
+    low, high = axes.get_ylim()
+    assert 0 <= low < 1.5 < worst < high
+
+
+def test_computed_memory_has_a_plot(tmp_path, results, draw_only):
+    draw_only("top1_error_vs_training_bytes")
+    plain, sparse, broken = results.networks
+    known = replace(plain, cost=replace(plain.cost, training_bytes=1_500_000))
+    drawn = write_plots(tmp_path, replace(results, networks=(known, sparse, broken)))["training_bytes"]
+    assert {"memory of a training step [B]", "plain"} <= {*texts(drawn)}
+    assert "SparseNet <2>" not in texts(drawn)  # of which it is not known
+
+
 def test_without_different_distances_there_is_no_plot_of_them(tmp_path, results, draw_only):
     draw_only()
     plain, sparse, broken = results.networks

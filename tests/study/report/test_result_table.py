@@ -59,7 +59,7 @@ def test_costs_are_memory_engines_and_training(results):
     section = cost_section(found)
     assert columns(section) == {
         "model": ("SparseNet &lt;2&gt;", "plain"),
-        "training memory [MB]": ("–", "123"),
+        "training memory [MB]": ("–", "123 ○"),
         "inference memory [MB]": ("–", "1.25"),
         "PyTorch [ms]": ("2.50", "1.50"),
         "OpenVINO [ms]": ("failed", "0.12"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skipweave.study.report.verdict import verdict
-from skipweave.study.results import Cost, Network, Results, Run
+from skipweave.study.results import Cost, Network, Results, Run, Timing
 from skipweave.training.tasks.metrics import MEAN_IOU
 from skipweave.training.tasks.predictions import Predictions
 
@@ -90,6 +90,41 @@ def test_the_front_is_named_for_each_cost():
         "by parameters: cheap and good; by multiply-accumulates: good"
         in verdict(study({"cheap": (4.0, 4.0), "good": (3.0, 3.0)}))[2]
     )
+
+
+def of_costs(errors, costs, steps):
+    """Networks with parameters, multiply-accumulates and training memory, and the time of a step."""
+    networks = tuple(
+        Network(label, "m", {}, Cost(parameters, macs, 1, 1, 1.0, training_bytes=memory))
+        for label, (parameters, macs, memory) in costs.items()
+    )
+    timings = {label: Timing(1.0, step) for label, step in steps.items()}
+    return replace(study(errors), networks=networks, timings=timings)
+
+
+def test_costs_at_equal_error_are_compared():
+    """Of the networks within chance of the best, in the order of the largest ratio; not those of the worse one."""
+    errors = {"plain": (60.0, 60.2), "sum": (3.0, 3.2), "dense": (3.1, 3.2), "sparse": (3.1, 3.3)}
+    costs = {"plain": (1, 1, 1), "sum": (250, 550, 600), "dense": (1000, 500, 220), "sparse": (200, 500, 200)}
+    found = verdict(of_costs(errors, costs, {"plain": 1.0, "sum": 2.2, "dense": 5.0, "sparse": 2.0}))
+    assert found[2] == (
+        "At equal top-1 error within chance, costs differ: dense has 5.0 times the parameters and 2.5 times the "
+        "measured training time of sparse; sum has 3.0 times the training memory of sparse."
+    )
+
+
+def test_costs_are_not_compared_where_errors_differ_or_may():
+    costs = {"a": (1000, 1, 1), "b": (10, 1, 1)}
+    for errors in ({"a": (3.0, 3.1), "b": (60.0, 60.2)}, {"a": (3.0,), "b": (3.0,)}):
+        found = replace(of_costs(errors, costs, {}), test_images=0)
+        assert not any("costs differ" in sentence for sentence in verdict(found))
+
+
+def test_a_network_that_varies_more_does_not_widen_the_chance_of_others():
+    errors = {"a": (3.0, 3.2, 3.1), "b": (3.9, 4.1, 4.0), "c": (5.1, 5.0, 4.9), "bad": (40.0, 60.0, 50.0)}
+    _, others, *_, doubt = verdict(study(errors, test_images=0))
+    assert others.startswith("It leads by more than chance: b (4.00")
+    assert "(0.10 points; bad has its own, as it varies more than the others)" in doubt
 
 
 @pytest.mark.parametrize(("errors", "said"), [({}, "No network finished"), ({"a": (3.0,)}, "Only one network")])

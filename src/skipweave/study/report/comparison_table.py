@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from skipweave.study.comparisons import MOST_PAIRED, Comparison, comparisons
+from skipweave.study.report.verdict import outlying_note
 from skipweave.study.results import Results
 
 
@@ -55,7 +56,7 @@ def _note(compared: Sequence[Comparison], results: Results) -> Iterator[str]:
     yield "alone; adjusted p values are Holm's for all comparisons of this table, in bold where below 0.05."
     if spread:
         yield "p is of a two-sided t test, with the spread over seeds pooled over the networks"
-        yield f"({spread.freedom} degrees of freedom)."
+        yield f"({spread.freedom} degrees of freedom){f'; {outlying_note(results)}' if results.outlying else ''}."
     else:
         test = "McNemar's exact test of the images that only one of the two has wrong" if paired else "a normal test"
         yield f"p is of {test}, two-sided. Each network was trained once: other seeds may give other differences."

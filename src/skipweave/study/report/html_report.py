@@ -20,7 +20,7 @@ from skipweave.study.report.model_cards import card_section
 from skipweave.study.report.plot_gallery import gallery
 from skipweave.study.report.result_table import cost_section, index_of, labeled, result_table, run_table
 from skipweave.study.report.sample_images import sample_section
-from skipweave.study.report.verdict import verdict
+from skipweave.study.report.verdict import outlying_note, verdict
 from skipweave.study.results import Results
 from skipweave.training.tasks.task import Data
 
@@ -110,9 +110,11 @@ def _mean_note(results: Results) -> str:
     """What mean and interval are."""
     if not results.spread:
         return "one seed"
+    own = f"; {outlying_note(results)}" if results.outlying else ""
     return (
         "mean over seeds with its 95 % interval: by Student's t, for other seeds on these test images, from the spread "
-        f"over seeds pooled over the models ({results.spread.value:.2f}, {results.spread.freedom} degrees of freedom)"
+        f"over seeds pooled over the models ({results.spread.value:.2f}, {results.spread.freedom} degrees of "
+        f"freedom){own}"
     )
 
 

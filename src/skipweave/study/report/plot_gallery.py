@@ -16,6 +16,7 @@ _PAGE_COLORS = {INK: "currentColor", PAPER: "var(--paper)"}
 _HEADINGS = {
     "parameters": "Parameters",
     "macs": "Operations",
+    "training_bytes": "Training memory",
     "inference_ms": "Inference time",
     "step_ms": "Training time",
     "max_distance": "Maximum back-propagation distance",
@@ -88,4 +89,8 @@ def _cost_text(summary: Summary, key: str) -> str:
     return f"{value:.2f} ms per batch" if key.endswith("_ms") else f"{short(round(value))} {_UNITS[key]}"
 
 
-_UNITS = {"parameters": "parameters", "macs": "multiply-accumulates per image"}
+_UNITS = {
+    "parameters": "parameters",
+    "macs": "multiply-accumulates per image",
+    "training_bytes": "bytes in a training step",
+}

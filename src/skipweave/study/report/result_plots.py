@@ -37,6 +37,7 @@ DISTANCES = {
 _SIZE = (4.86, 3.7)  # inches: 350 units of an SVG file, the width of a phone
 _FONT_SIZE, _LABEL_SIZE = 11, 11
 _LEGEND_COLUMNS = 2
+_WIDE, _LOG_MARGIN = 10, 1.5  # factors between the values of a metric, and beyond them, on a logarithmic axis
 
 _STYLE: Any = {  # Any: matplotlib types these names one by one
     "text.parse_math": False,  # labels are the user's
@@ -170,14 +171,19 @@ def _draw_point(axes: Axes, results: Results, summary: Summary, cost: float, *, 
 
 def _finish_metric_axis(axes: Axes, results: Results) -> None:
     axes.set_ylabel(f"test {results.metric.axis_label}")
-    axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.margins(x=0.1, y=0.14)
+    values = [value for s in results.summaries for value in (*s.values, *s.exit_values)]
+    if not results.metric.higher_is_better and max(values) > _WIDE * min(values) > 0:
+        set_log_scale(axes.yaxis)  # else one network that fails to train hides the differences of the others
+        axes.set_ylim(min(values) / _LOG_MARGIN, max(values) * _LOG_MARGIN)
+        return
+    axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
 
 
 def _readable_cost_axis(axes: Axes, costs: Sequence[float], key: str) -> None:
     """Make the axis logarithmic beyond a factor of five; do not zoom into nearly equal costs."""
-    counts = EngFormatter(sep="\N{THIN SPACE}") if key in ("parameters", "macs") else None
+    counts = None if key.endswith("_ms") else EngFormatter(sep="\N{THIN SPACE}")
     if max(costs) > 5 * min(costs):
         set_log_scale(axes.xaxis, counts)
         return

@@ -80,10 +80,13 @@ def result_columns(results: Results) -> tuple[Column, ...]:
 
 def cost_columns(results: Results) -> tuple[Column, ...]:
     """Calibration, memory, time in engines, and what training cost."""
+    front = results.front("training_bytes")
     names = dict.fromkeys(name for one in results.timings.values() for name in (*one.engine_ms, *one.engine_failures))
     return (
         Column("calibration error [%]", lambda s: _number(s.calibration_error)),
-        Column("training memory [MB]", lambda s: _megabytes(s.network.cost, "training_bytes")),
+        Column(
+            "training memory [MB]", lambda s: _megabytes(s.network.cost, "training_bytes", s.network.label in front)
+        ),
         Column("inference memory [MB]", lambda s: _megabytes(s.network.cost, "inference_bytes")),
         *(_engine(name) for name in names),
         Column("trained in [s]", lambda s: _number(s.train_seconds, "{:,.1f}")),
@@ -128,9 +131,9 @@ def _number(value: float | None, form: str = "{:.2f}") -> Cell | None:
     return None if value is None else Cell(form.format(value), value)
 
 
-def _megabytes(cost: Cost | None, key: str) -> Cell | None:
-    size = getattr(cost, key) if cost else None
-    return None if size is None else Cell(f"{size / 1e6:{'.3g' if size < 1e8 else ',.0f'}}", size)
+def _megabytes(cost: Cost | None, key: str, on_front: bool = False) -> Cell | None:
+    size, ring = getattr(cost, key) if cost else None, _RING if on_front else ""
+    return None if size is None else Cell(f"{size / 1e6:{'.3g' if size < 1e8 else ',.0f'}}{ring}", size)
 
 
 def _of_best(one: Comparison, results: Results) -> bool:

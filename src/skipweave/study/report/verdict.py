@@ -1,11 +1,11 @@
 """The study's conclusions: which network is best for its cost, and which differences are within chance."""
 
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import median
 
 from skipweave.study.comparisons import Comparison, comparisons
 from skipweave.study.report.distance_ordering import Ordering, equal_links, links_of, mean_distance, ordering
-from skipweave.study.results import Results, Summary
+from skipweave.study.results import Results, Summary, cost_of
 from skipweave.study.spread import CONFIDENCE
 
 _MOST_NAMES = 3  # in a list of a sentence
@@ -13,9 +13,11 @@ _MOST_NAMES = 3  # in a list of a sentence
 _COST_WORDS = {
     "parameters": "parameters",
     "macs": "multiply-accumulates",
+    "training_bytes": "training memory",
     "inference_ms": "measured inference time",
     "step_ms": "measured training time",
 }
+_LEAST_RATIO = 1.25  # of costs that are called different; measured times vary by less
 
 
 def verdict(results: Results) -> tuple[str, ...]:
@@ -30,7 +32,13 @@ def verdict(results: Results) -> tuple[str, ...]:
     if len(ranked) == 1:
         return (f"Only one network finished: {_with_value(ranked[0], results)}.",)
     compared = comparisons(results)
-    return (*_headline(compared, results), *_price(results), *_order(results), *_doubt(compared, results))
+    return (
+        *_headline(compared, results),
+        *_costs_at_equal_error(compared, results),
+        *_price(results),
+        *_order(results),
+        *_doubt(compared, results),
+    )
 
 
 def _with_best(compared: Sequence[Comparison], results: Results) -> list[Comparison]:
@@ -66,6 +74,21 @@ def _some(summaries: tuple[Summary, ...], results: Results) -> str:
 
 def _superlative(results: Results) -> str:
     return "Highest" if results.metric.higher_is_better else "Lowest"
+
+
+def _costs_at_equal_error(compared: Sequence[Comparison], results: Results) -> tuple[str, ...]:
+    """One sentence: how much the costs of the best network and of those within chance of it differ, largest first."""
+    equal = [one.network for one in _with_best(compared, results) if one.p is not None and not one.differs]
+    ratios_of: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for key, words in _COST_WORDS.items():
+        costs = [(cost, s.network.label) for s in (results.ranked[0], *equal) if (cost := cost_of(s, key))]
+        if costs and (ratio := max(costs)[0] / min(costs)[0]) >= _LEAST_RATIO:
+            ratios_of.setdefault((max(costs)[1], min(costs)[1]), []).append((ratio, words))
+    parts = [
+        f"{high} has {_names(tuple(f'{ratio:.1f} times the {words}' for ratio, words in ratios))} of {low}"
+        for (high, low), ratios in sorted(ratios_of.items(), key=lambda entry: max(entry[1]), reverse=True)
+    ]
+    return (f"At equal {results.metric.label} within chance, costs differ: {'; '.join(parts)}.",) if parts else ()
 
 
 def _price(results: Results) -> tuple[str, ...]:
@@ -109,18 +132,26 @@ def _doubt(compared: Sequence[Comparison], results: Results) -> tuple[str, ...]:
     """The difference within chance, and how it is estimated."""
     images, spread = results.test_images, results.spread
     halves = [one.half_width for one in _with_best(compared, results) if one.half_width is not None]
-    typical = fmean(halves) if halves else 0.0
+    typical = median(halves) if halves else 0.0
     if not spread:
         size = f"; the test set's size ({images:,} images) alone makes up to about {typical:.2f} points chance"
         return (f"Each network was trained once, so the spread over seeds is unknown{size if images else ''}.",)
     paired = ", compared image by image" if all(one.paired_images for one in compared) else ""
     size = f" and the size of the test set ({images:,} images, {100 / max(images, 1):.2g} points each{paired})"
     several = f", adjusted for the {len(compared)} comparisons by Holm's method" if len(compared) > 1 else ""
+    own = f"; {outlying_note(results)}" if results.outlying else ""
     return (
         f"Chance here means a p value of at least {1 - CONFIDENCE:.2g} in a two-sided t test{several}. The 95 % "
         f"interval of a difference is about ± {typical:.2f} points, from the spread of one network's "
-        f"{results.metric.label} over seeds ({spread.value:.2f} points){size if images else ''}.",
+        f"{results.metric.label} over seeds ({spread.value:.2f} points{own}){size if images else ''}.",
     )
+
+
+def outlying_note(results: Results) -> str:
+    """The networks that vary more over seeds than the others, which have their own spread, as `a and b have ...`."""
+    labels = _few(tuple(s.network.label for s in results.outlying))
+    has = "has its own, as it varies" if len(results.outlying) == 1 else "have their own, as they vary"
+    return f"{labels} {has} more than the others"
 
 
 def interval_text(summary: Summary, results: Results) -> str:
