@@ -137,6 +137,7 @@ def test_an_interrupt_has_exit_status_130(monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_python_m_skipweave_runs_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Capture):
     monkeypatch.setattr("sys.argv", ["skipweave", "fitt"])
+    monkeypatch.delitem(sys.modules, "skipweave.__main__", raising=False)  # imported by another test
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("skipweave", run_name="__main__")
     assert ended.value.code == 2

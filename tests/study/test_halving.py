@@ -72,6 +72,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyConfig:
     network = NetworkConfig("sparsenet40_24", {"units": 1}, "n", {"growth": list(CURVES)})
     return StudyConfig(
         networks=[network],
+        seeds=[0, 1],
         data=DataConfig(validation=0.2),
         halving=HalvingConfig(min_epochs=2),
         epochs=EPOCHS,
