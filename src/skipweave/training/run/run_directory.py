@@ -136,7 +136,7 @@ class RunDirectory:
         """The newest run in a directory that this torchrun job started; None if there is none."""
         marks = [path / "torchrun_job.txt" for path in runs_in(output)]
         own = [path for path in marks if path.is_file() and read_text(path).strip() == torchrun.job()]
-        newest = max(own, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
+        newest = _newest(own)
         return cls.reopen(newest.parent) if newest else None
 
     @classmethod
@@ -375,4 +375,8 @@ def runs_in(output: Path) -> list[Path]:
 
 def newest_run(output: Path) -> Path | None:
     """The newest run directory in a directory; None if there is none."""
-    return max(runs_in(output), key=lambda path: (path.stat().st_mtime_ns, path), default=None)
+    return _newest(runs_in(output))
+
+
+def _newest(paths: Sequence[Path]) -> Path | None:
+    return max(paths, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
