@@ -141,7 +141,10 @@ class _Array:
 
     def _has_gone(self, job: Any, queued: set[str] | None) -> bool:
         """Whether a job has left the queue: twice in a row, as its result may take seconds to be seen from here."""
-        if queued is None or job.job_id in queued:
+        if queued is None:
+            return False
+        if job.job_id in queued:
+            self._gone.discard(job.job_id)
             return False
         again = job.job_id in self._gone
         self._gone.add(job.job_id)
