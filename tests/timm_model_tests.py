@@ -1,0 +1,90 @@
+"""Run timm's own tests of models on the models of skipweave.
+
+    git clone --depth 1 --branch v1.0.31 https://github.com/huggingface/pytorch-image-models
+    python tests/timm_model_tests.py pytorch-image-models/tests/test_models.py [--models 'sparsenet*']
+
+timm's file is imported as it is, with its list of models replaced by ours. What cannot pass is skipped, each with its
+reason in EXCEPTIONS.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+
+import skipweave
+
+#: Tests by name, models by pattern, and why they cannot pass.
+EXCEPTIONS = (
+    (
+        "test_model_forward_torchscript*",
+        "*",
+        "TorchScript is deprecated in torch; exports use torch.export",
+    ),
+    ("test_model_forward_fx", "delugenet*", "the traced network is equal to rounding, not to the last bit"),
+    ("*naflex*", "*", "not about models of the registry"),
+    ("*gemma*", "*", "not about models of the registry"),
+)
+
+
+class OwnModels:
+    """pytest plugin: timm's tests with our models."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = sorted(names)
+        timm.list_models = self._list_models
+        timm.list_pretrained = lambda *args, **options: []
+
+    def _list_models(self, *args: Any, pretrained: bool = False, **options: Any) -> list[str]:
+        return [] if pretrained else self._names
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Skip the exceptions, and tests of models of timm that the file names itself."""
+        for item in items:
+            test, model = item.name.partition("[")[0], _model_of(item)
+            reasons = [
+                why for tests, models, why in EXCEPTIONS if fnmatchcase(test, tests) and fnmatchcase(model, models)
+            ]
+            if reasons or model not in self._names:
+                item.add_marker(pytest.mark.skip(reason=reasons[0] if reasons else "a model of timm"))
+
+
+def _exception(test: str, model: str) -> str:
+    known = (why for tests, models, why in EXCEPTIONS if fnmatchcase(test, tests) and fnmatchcase(model, models))
+    return next(known, "")
+
+
+def _model_of(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get("model_name", "")) if callspec else ""
+
+
+def main() -> int:
+    """Run the tests; return pytest's exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, help="tests/test_models.py of timm")
+    parser.add_argument("--models", default="*", help="pattern of names")
+    options, others = parser.parse_known_args()
+    names = skipweave.list_models(options.models)
+    own = [
+        "-q",
+        "-rs",
+        "-W",
+        "ignore",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(options.file.parent),
+        "-c",
+        "/dev/null",
+    ]
+    return int(pytest.main([*own, str(options.file), *others], plugins=[OwnModels(names)]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
