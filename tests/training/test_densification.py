@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from timm.optim import RMSpropTF
 from torch import nn
 
 from skipweave.training import Callback, DensifyConfig, FitConfig, ModelConfig, fit, load_run
@@ -75,6 +76,21 @@ def test_training_equals_that_of_a_masked_dense_network_whose_new_weights_begin_
             dense[2].weight.mul_(mask)
         torch.testing.assert_close(layer.to_dense().weight, dense[2].weight)
     assert layer.fan_in == 10
+
+
+def test_mean_squares_of_new_links_begin_as_those_of_the_first() -> None:
+    dense = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(8 * 16, 3))
+    sparse = sparsify(dense, 0.25, seed=0, input_size=(3, 4, 4)).model
+    optimizer = RMSpropTF(sparse.parameters(), lr=0.01, alpha=0.5, momentum=0.9)
+    sparse(torch.randn(2, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    state = optimizer.state[sparse[1].weight]
+    before = state["square_avg"].clone()
+    assert (before != 1).all()
+    densifier = Densifier(DensifyConfig(every=1), sparse, {"density": 0.25}, seed=0)
+    assert densifier.prepare(sparse, optimizer, 1, make_fabric("cpu"))
+    assert (state["square_avg"] == 1).sum() == (state["momentum_buffer"] == 0).sum() == before.numel()
+    torch.testing.assert_close(state["square_avg"].sum(), before.sum() + before.numel())
 
 
 def two_layers(**options: object) -> nn.Module:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_fabric import Fabric
+from timm.optim import RMSpropTF
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -56,10 +57,17 @@ class Densifier:
         drawn = fabric.broadcast(drawn)
         for weight, places in add_links(network, drawn, new=self.config.new, seed=seed):
             state = optimizer.state.get(weight, {})
+            first = {"square_avg": 1} if _is_of_rmsproptf(weight, optimizer) else {}  # all other moments begin at 0
             for key, value in state.items():
                 if isinstance(value, Tensor) and value.dim() == weight.dim():
-                    state[key] = scatter_old(value, value.new_zeros(weight.shape), places)
+                    state[key] = scatter_old(value, value.new_full(weight.shape, first.get(key, 0)), places)
         return bool(drawn)
+
+
+def _is_of_rmsproptf(weight: Tensor, optimizer: Optimizer) -> bool:
+    parts = getattr(optimizer, "optimizers", (optimizer,))
+    groups = [group for part in parts if isinstance(part, RMSpropTF) for group in part.param_groups]
+    return any(weight is other for group in groups for other in group["params"])
 
 
 def make_densifier(config: DensifyConfig, network: nn.Module, args: Mapping[str, Any], seed: int) -> Densifier | None:
