@@ -29,6 +29,8 @@ def test_wrong_arguments_are_reported_together() -> None:
         skipweave.create_model("hardnet68", multiplier=0.5, strides=(4, 16, 32, 32, 32), units=0)
     with raises("multiplier", "'x'", "strides", 4):
         skipweave.create_model("hardnet68", multiplier="x", strides=4)
+    with raises("multiplier", 1e300):
+        skipweave.create_model("hardnet68", multiplier=1e300)
     with raises("strides", ("a",) * 5):
         skipweave.create_model("hardnet68", strides=("a",) * 5)
 

@@ -109,7 +109,7 @@ class HarDNet(StagedNet):
         outputs = check.per_stage("widths", widths, count)
         first, second = check.per_stage("stem_widths", stem_widths, 2)
         number = isinstance(multiplier, int | float) and not isinstance(multiplier, bool)
-        check.require(number and multiplier >= 1, f"multiplier is {multiplier!r}: expected a number of at least 1")
+        check.require(number and 1 <= multiplier <= 10, f"multiplier is {multiplier!r}: expected a number from 1 to 10")
         check.require(
             isinstance(strides, Sequence)
             and len(strides) == count
