@@ -1,7 +1,7 @@
 """Run timm's own tests of models on the models of skipweave.
 
     git clone --depth 1 --branch v1.0.31 https://github.com/huggingface/pytorch-image-models
-    python tests/timm_model_tests.py pytorch-image-models/tests/test_models.py [--models 'sparsenet*']
+    python tests/upstream/timm_models.py pytorch-image-models/tests/test_models.py [--models 'sparsenet*']
 
 timm's file is imported as it is, with its list of models replaced by ours. What cannot pass is skipped, each with its
 reason in EXCEPTIONS.
@@ -47,11 +47,9 @@ class OwnModels:
         """Skip the exceptions, and tests of models of timm that the file names itself."""
         for item in items:
             test, model = item.name.partition("[")[0], _model_of(item)
-            reasons = [
-                why for tests, models, why in EXCEPTIONS if fnmatchcase(test, tests) and fnmatchcase(model, models)
-            ]
-            if reasons or model not in self._names:
-                item.add_marker(pytest.mark.skip(reason=reasons[0] if reasons else "a model of timm"))
+            reason = _exception(test, model) or ("" if model in self._names else "a model of timm")
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def _exception(test: str, model: str) -> str:
@@ -71,19 +69,9 @@ def main() -> int:
     parser.add_argument("--models", default="*", help="pattern of names")
     options, others = parser.parse_known_args()
     names = skipweave.list_models(options.models)
-    own = [
-        "-q",
-        "-rs",
-        "-W",
-        "ignore",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(options.file.parent),
-        "-c",
-        "/dev/null",
-    ]
-    return int(pytest.main([*own, str(options.file), *others], plugins=[OwnModels(names)]))
+    quiet = ["-q", "-rs", "-W", "ignore", "-p", "no:cacheprovider", "-c", "/dev/null"]
+    folder = ["--rootdir", str(options.file.parent)]
+    return int(pytest.main([*quiet, *folder, str(options.file), *others], plugins=[OwnModels(names)]))
 
 
 if __name__ == "__main__":
