@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -59,6 +60,7 @@ def work(job: Job, send: Any) -> str:
             os.kill(os.getpid(), signal.SIGTERM)
             raise Stopped(request.signal, "saved")
     if job.label == "dies" or (job.label == "dies once" and not times):
+        time.sleep(0.5)  # until the event is sent
         os._exit(7)
     return f"{job.label} done"
 
@@ -89,6 +91,27 @@ def test_lost_jobs_are_done_again_and_failures_stop_nothing(cluster, tmp_path: P
     assert events["a"][1:] == [Event(0, "progress", "working on a"), Event(0, "done", "a done")]
     assert events["err"][-1].value == "growth is -1"
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def send_often(job: Job, send: Any) -> tuple[float, float]:
+    """A job of half a second, with its times."""
+    begun = time.time()
+    while time.time() < begun + 0.5:
+        send(f"working on {job.label}")
+        time.sleep(0.01)
+    return begun, time.time()
+
+
+def test_a_node_of_one_cpu_does_one_job_at_a_time(cluster, tmp_path: Path):
+    """Ray would give the CPU of a task that waits for its event to arrive to another task."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    events: list[Event] = []
+    config = RayConfig(cluster.address)
+    run_on_ray(jobs_of(["a", "b", "c"], tmp_path), send_often, events.append, config, ResourcesConfig(), tmp_path)
+    times = sorted(event.value for event in events if event.kind == "done")
+    assert len(times) == 3
+    assert all(ended <= begun for (_, ended), (begun, _) in pairwise(times))
+    assert sum(event.kind == "progress" for event in events) > 60
 
 
 @pytest.mark.parametrize(

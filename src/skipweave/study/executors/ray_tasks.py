@@ -81,12 +81,11 @@ class _Tasks:
         resources: ResourcesConfig,
         mark: Path,
     ) -> None:
-        from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._ray, self._jobs, self._work, self._on_event = ray, jobs, work, on_event
-        self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+        self._mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self._task = ray.remote(_do)
         self._retries, self._resources, self._mark = retries, resources, mark
         self._lost: Counter[int] = Counter()
@@ -113,10 +112,10 @@ class _Tasks:
         options = _options(self._resources, job.config.devices)
         begun = copy is None and newest_run(job.config.output) is not None
         given = _Given(index, job, self._work, Path.cwd(), _versions(), self._mark, begun, copy)
-        self._running[self._task.options(**options).remote(given, self._queue)] = index
+        self._running[self._task.options(**options).remote(given, self._mailbox)] = index
 
     def _pass_on(self) -> None:
-        for event, copy in self._queue.get_nowait_batch(self._queue.size()):
+        for event, copy in self._ray.get(self._mailbox.take.remote()):
             self._keep(event.index, copy)
             self._on_event(event)
 
@@ -156,6 +155,22 @@ class _Tasks:
         return Event(index, "lost", reason)
 
 
+class _Mailbox:
+    """Actor that holds the events of all tasks until the study takes them."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[Event, Copy | None]] = []
+
+    def put(self, event: Event, copy: Copy | None) -> None:
+        """Add an event, with a copy of a run directory that only its worker sees."""
+        self._events.append((event, copy))
+
+    def take(self) -> list[tuple[Event, Copy | None]]:
+        """Remove and return all events."""
+        taken, self._events = self._events, []
+        return taken
+
+
 @dataclass(frozen=True)
 class _Given:
     """What a task is given.
@@ -181,7 +196,7 @@ class _Given:
     copy: Copy | None
 
 
-def _do(given: _Given, queue: Any) -> tuple[Event, Copy | None]:
+def _do(given: _Given, mailbox: Any) -> tuple[Event, Copy | None]:
     """Do one job in a worker.
 
     Returns:
@@ -198,21 +213,26 @@ def _do(given: _Given, queue: Any) -> tuple[Event, Copy | None]:
     if not shared:
         shutil.rmtree(place, ignore_errors=True)  # of an earlier study
         unpack(given.copy or {}, place)
-    queue.put((Event(given.index, "started"), None))
-    sender = _Sender(queue, None if shared else place)
+    sender = _Sender(mailbox, None if shared else place)
+    sender.send(Event(given.index, "started"))
     try:
         event = attempt(given.index, given.job, given.work, sender.send)
     except Stopped as stop:  # the study interrupts by SIGINT; others send SIGTERM to take the node away
         kind: Literal["failed", "lost"] = "failed" if stop.signal == signal.SIGINT else "lost"
         event = Event(given.index, kind, f"stopped by {stop.signal.name}")
+    sender.wait()
     return event, None if shared else pack(place)
 
 
 class _Sender:
-    """Sends the events of a job: of its steps some only, and copies of its run directory where only it sees that."""
+    """Sends the events of a job: of its steps some only, and copies of its run directory where only it sees that.
 
-    def __init__(self, queue: Any, place: Path | None) -> None:
-        self._queue, self._place = queue, place
+    It does not wait for an answer: Ray gives the CPUs of a task that waits to another.
+    """
+
+    def __init__(self, mailbox: Any, place: Path | None) -> None:
+        self._mailbox, self._place = mailbox, place
+        self._last: Any = None
         self._step_sent, self._copied = -_STEPS_EVERY, time.monotonic()
 
     def send(self, event: Event) -> None:
@@ -226,7 +246,13 @@ class _Sender:
         if method == "on_epoch_end" and self._place and now > self._copied + _COPY_EVERY:
             with suppress(OSError):  # of several processes another may be writing: the next epoch is copied
                 copy, self._copied = pack(self._place), now
-        self._queue.put((event, copy))
+        self._last = self._mailbox.put.remote(event, copy)
+
+    def wait(self) -> None:
+        """Wait until all events have arrived, which arrive in their order."""
+        import ray
+
+        ray.get(self._last)
 
 
 def _be_in(directory: Path) -> None:
