@@ -128,8 +128,8 @@ def test_every_dependency_has_one_row():
 
 
 def families() -> list[tuple[str, list[str], str]]:
-    """Rows of the README's table of models: description, names and accepted topologies."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Rows of the table of families: description, names and accepted topologies."""
+    text = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
     table = text[text.index("| names | what they are | topology |") :].split("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
     return [(row[1], re.findall("`([^`]+)`", row[0]), row[2]) for row in rows]
@@ -146,7 +146,7 @@ def graphs(model: torch.nn.Module) -> tuple[Topology, ...]:
 
 
 @pytest.mark.parametrize(("names", "accepted"), [row[1:] for row in families()], ids=[row[0] for row in families()])
-def test_models_accept_the_topologies_of_the_readme(names, accepted):
+def test_models_accept_the_topologies_of_the_table(names, accepted):
     assert accepted in ("any", "any but `fractal`", "its own")
     own = Topology.from_lists([[0], [0, 1], [2], [3, 1, 0]])
     for model in names:
@@ -168,6 +168,6 @@ def test_models_accept_the_topologies_of_the_readme(names, accepted):
 
 
 @pytest.mark.slow
-def test_the_readme_names_every_family():
+def test_the_table_names_every_family():
     named = {type(small(model)) for _, names, _ in families() for model in names}
     assert {type(small(model)) for model in skipweave.list_models()} <= named
