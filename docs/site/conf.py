@@ -14,7 +14,14 @@ project_copyright = "The skipweave authors"
 html_title = project
 
 root_doc = "docs/index"
-include_patterns = ["docs/**", "benchmarks/README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+include_patterns = [
+    "docs/**",
+    "benchmarks/README.md",
+    "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+]
 exclude_patterns = [".*", "build", "runs", "src", "tests", "**/.ipynb_checkpoints"]
 
 extensions = [
