@@ -32,10 +32,20 @@ def is_encoder(name: str) -> bool:
         return False
 
 
+def has_dilation(name: str) -> bool:
+    """Whether a model takes `output_stride`."""
+    try:
+        with torch.device("meta"):
+            skipweave.create_model(name, output_stride=8)
+    except SkipweaveError:
+        return False
+    return True
+
+
 def tests_of(name: str, base: type) -> unittest.TestSuite:
     """SMP's tests with one of our models as the encoder."""
     skipped = {test: unittest.skip(why)(getattr(base, test)) for test, why in EXCEPTIONS.items()}
-    case = type(name, (base,), {"encoder_names": [f"tu-{name}"], "supports_dilated": False, **skipped})
+    case = type(name, (base,), {"encoder_names": [f"tu-{name}"], "supports_dilated": has_dilation(name), **skipped})
     return unittest.defaultTestLoader.loadTestsFromTestCase(case)
 
 
