@@ -1,7 +1,7 @@
 """Run timm's own tests of models on the models of skipweave.
 
     git clone --depth 1 --branch v1.0.31 https://github.com/huggingface/pytorch-image-models
-    python tests/upstream/timm_models.py pytorch-image-models/tests/test_models.py [--models 'sparsenet*']
+    python tests/upstream/timm_models.py pytorch-image-models [--models 'sparsenet*']
 
 timm's file is imported as it is, with its list of models replaced by ours. What cannot pass is skipped, each with its
 reason in EXCEPTIONS.
@@ -65,13 +65,17 @@ def _model_of(item: pytest.Item) -> str:
 def main() -> int:
     """Run the tests; return pytest's exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="tests/test_models.py of timm")
+    parser.add_argument("clone", type=Path, help="a clone of timm")
     parser.add_argument("--models", default="*", help="pattern of names")
     options, others = parser.parse_known_args()
     names = skipweave.list_models(options.models)
     quiet = ["-q", "-rs", "-W", "ignore", "-p", "no:cacheprovider", "-c", "/dev/null"]
-    folder = ["--rootdir", str(options.file.parent)]
-    return int(pytest.main([*quiet, *folder, str(options.file), *others], plugins=[OwnModels(names)]))
+    folder = ["--rootdir", str(options.clone)]
+    return int(
+        pytest.main(
+            [*quiet, *folder, str(options.clone / "tests" / "test_models.py"), *others], plugins=[OwnModels(names)]
+        )
+    )
 
 
 if __name__ == "__main__":
