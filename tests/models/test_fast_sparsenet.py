@@ -156,12 +156,12 @@ def test_running_statistics_have_a_momentum() -> None:
     torch.testing.assert_close(norm.running_mean, 0.4 * seen[0].mean((0, 2, 3)))
 
 
-def test_logits_are_divided_by_the_number_of_features() -> None:
+def test_logits_are_scores_times_64_divided_by_the_number_of_features() -> None:
     model = skipweave.create_model("sparsenet_fast_64", num_classes=7).eval()
     assert model.head.fc.bias is None
-    assert model.head.fc.weight.std().item() == pytest.approx(1)
+    assert model.head.fc.weight.std().item() == pytest.approx(1 / 64)
     x = torch.randn(2, 512, 3, 3)
-    torch.testing.assert_close(model.forward_head(x), x.amax((2, 3)) @ model.head.fc.weight.T / 512)
+    torch.testing.assert_close(model.forward_head(x), x.amax((2, 3)) @ model.head.fc.weight.T / 8)
 
 
 def test_resnet9_adds_the_entry_to_the_second_unit() -> None:

@@ -11,6 +11,8 @@ from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import conv3x3
 from skipweave_config.errors import SkipweaveError
 
+_GAIN = 64.0  # of the logits of `ScaledHead`
+
 
 class Stem(nn.Module):
     """Base class of stems, (N, in_chans, H, W) to (N, width, H / stride, W / stride).
@@ -163,9 +165,11 @@ class Head(nn.Module):
 
 
 class ScaledHead(Head):
-    """Head without bias, whose initial weights have a standard deviation of 1, and whose logits are scaled down.
+    """Head without bias, whose logits are 64 / features times the scores of the classifier.
 
-    Logits are divided by the number of features (Jordan 2024).
+    Initial weights have a standard deviation of 1/64. The function is that of Jordan (2024), who divides by the number
+    of features and begins with a standard deviation of 1; learning rates are 64 ** 2 times as small, so that those of
+    other networks suit.
     """
 
     def reset(self, num_classes: int, global_pool: str) -> None:
@@ -174,9 +178,9 @@ class ScaledHead(Head):
         if num_classes:
             self.fc = nn.Linear(self.hidden_size, num_classes, bias=False)
             with torch.no_grad():
-                self.fc.weight /= self.fc.weight.std()
+                self.fc.weight /= _GAIN * self.fc.weight.std()
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Return logits, or the input of the classifier if `pre_logits`."""
         x = super().forward(x, pre_logits=True)
-        return x if pre_logits or not self.num_classes else self.fc(x) / self.hidden_size
+        return x if pre_logits or not self.num_classes else self.fc(x) * (_GAIN / self.hidden_size)

@@ -284,10 +284,10 @@ def _initialize(model: nn.Module) -> None:
 
 _PAPER = "1702.06257"
 _MNIST: dict[str, Any] = dict(
-    cifar_cfg(_PAPER), input_size=(1, 28, 28), pool_size=(1, 1), mean=(0.1307,), std=(0.3081,)
+    cifar_cfg(_PAPER), input_size=(1, 28, 28), pool_size=(14, 14), mean=(0.1307,), std=(0.3081,)
 )
-_CIFAR10: dict[str, Any] = dict(cifar_cfg(_PAPER), input_size=(3, 24, 24), pool_size=(1, 1))
-_VGG: dict[str, Any] = dict(imagenet_cfg(_PAPER), pool_size=(1, 1))
+_CIFAR10: dict[str, Any] = dict(cifar_cfg(_PAPER), input_size=(3, 24, 24), pool_size=(12, 12))
+_VGG: dict[str, Any] = dict(imagenet_cfg(_PAPER), pool_size=(14, 14))
 
 _TUTORIAL_MNIST: dict[str, Any] = dict(architecture="mnist", widths=(32, 64), hidden=(512,), num_classes=10)
 _TUTORIAL_CIFAR10: dict[str, Any] = dict(architecture="cifar10", widths=(64, 64), hidden=(384, 192), num_classes=10)
