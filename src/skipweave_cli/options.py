@@ -219,6 +219,8 @@ class EvaluateOptions(Config):
 
     Attributes:
         run: Run directory.
+        model: Exported model to evaluate in place of the run's network: an .onnx file, or an .xml file next to its
+            .bin file. It runs in ONNX Runtime or OpenVINO, on the CPU.
         which: Checkpoint: `best` by the monitored metric, `last`, or `raw`, the last without averaging (`ema.decay`).
         root: Directory of the dataset, if it has moved.
         tta: Test-time augmentation: `flip` averages logits over the image and its mirror image; `flip_shift` also over
@@ -232,6 +234,7 @@ class EvaluateOptions(Config):
     """
 
     run: FilePath
+    model: FilePath | None = None
     which: Which = "best"
     root: FilePath | None = None
     tta: TestTimeAugmentation = "none"

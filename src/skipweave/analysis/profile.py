@@ -44,6 +44,17 @@ class Profile:
     topologies: tuple[Topology, ...]
     exit_macs: tuple[int, ...] = ()
 
+    def __str__(self) -> str:
+        """One line with the most important costs.
+
+        >>> import torchvision
+        >>> print(profile(torchvision.models.resnet18(), (3, 32, 32)))
+        11,689,512 parameters, 37,523,456 multiply-accumulates for an image of 3x32x32
+        """
+        size = "x".join(map(str, self.input_size))
+        links = f", {self.links:,} links" if self.topologies else ""
+        return f"{self.parameters:,} parameters, {self.macs:,} multiply-accumulates for an image of {size}{links}"
+
     @property
     def parameters(self) -> int:
         """Learnable parameters."""

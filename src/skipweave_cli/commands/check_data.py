@@ -48,7 +48,8 @@ def check_data(options: CheckDataOptions) -> int:
         _write(save, report.findings)
     notes = len(report.findings) - report.bad
     say(
-        f"{report.images:,} images read: " + (f"{report.bad:,} bad, {notes:,} notes" if report.findings else "all well")
+        f"{report.images:,} images read: "
+        + (f"{report.bad:,} bad, {notes:,} note{'s' * (notes != 1)}" if report.findings else "all well")
     )
     return 2 if report.bad else 0
 

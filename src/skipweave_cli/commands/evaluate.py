@@ -1,13 +1,19 @@
 """`skipweave validate` and `skipweave test`: evaluate a run."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from skipweave.data import workers_warning
+from skipweave.export.exported_network import load_exported
 from skipweave.inference.evaluation_report import EvaluationReport, report
 from skipweave.training import Split, load_run_images
+from skipweave.training.run.loading import RunImages
 from skipweave_cli.evaluation_files import evaluation_files, write_evaluation
 from skipweave_cli.options import EvaluateOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import MOST_LINES, complain, new_table, print_table, say
 from skipweave_cli.training_display import metrics_text
+from skipweave_config.errors import SkipweaveError
 
 _HEADINGS = {"f1": "F1", "average_precision": "AP", "auroc": "AUROC", "dice": "Dice", "iou": "IoU"}
 
@@ -26,9 +32,10 @@ def _evaluate(options: EvaluateOptions, split: Split) -> None:
     complain(workers_warning(options.workers), "warning")
     if options.save:
         make_room(evaluation_files(options.save))
+    run = load_run_images(options.run, split, options.which, options.root)
     made = report(
-        load_run_images(options.run, split, options.which, options.root),
-        accelerator=options.accelerator,
+        _with_exported(run, options.model) if options.model else run,
+        accelerator="cpu" if options.model else options.accelerator,
         workers=options.workers,
         tta=options.tta,
         top=options.top,
@@ -41,6 +48,22 @@ def _evaluate(options: EvaluateOptions, split: Split) -> None:
     if options.save:
         for path in write_evaluation(options.save, made, f"{options.run.name}, {split}"):
             say(f"saved {path}")
+
+
+def _with_exported(run: RunImages, path: Path) -> RunImages:
+    """A run's images with an exported model.
+
+    Raises:
+        SkipweaveError: The model cannot be loaded, or has other classes or another preprocessing than the run.
+    """
+    network, description = load_exported(path)
+    own = (run.data.classes, run.data.preprocessing)
+    if (description.classes, description.preprocessing) != own:
+        raise SkipweaveError(
+            f"model is {path}, with {len(description.classes)} classes ({', '.join(description.classes[:3])}, ...) and "
+            f"preprocessing {description.preprocessing.to_dict()}: expected a model that was exported from this run"
+        )
+    return replace(run, network=network)
 
 
 def _print_classes(made: EvaluationReport) -> None:

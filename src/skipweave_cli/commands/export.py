@@ -20,13 +20,14 @@ from skipweave.training.model_building import count_parameters
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave_cli.options import ExportOptions
 from skipweave_cli.output_files import check_room, make_room
-from skipweave_cli.tables import say
+from skipweave_cli.tables import complain, say
 from skipweave_cli.training_display import metrics_text
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.extras import require
 
 Writer = bytes | Callable[[Path], object]
 
+_LARGE_LOSS = 1.0  # of the metric by compressed weights, in points
 _TIMM = ("model.safetensors", "config.json", "README.md")
 
 
@@ -121,6 +122,16 @@ def _say_metrics(options: ExportOptions, files: Mapping[str, bytes]) -> None:
         networks[f"{options.weights}, onnxruntime"] = EngineNet(load_onnx(files["model.onnx"]))
     if "model.xml" in files:
         networks[f"{options.weights}, openvino"] = EngineNet(load_openvino((files["model.xml"], files["model.bin"])))
+    measured = {}
     for name, network in networks.items():
         *_, metrics = evaluate_images(replace(run, network=network), accelerator="cpu")
         say(f"validation, {name}: {metrics_text(metrics.compute())}")
+        measured[name] = metrics.metric.rank(metrics.value)
+    before = measured.pop("float32")
+    for name, value in measured.items():
+        if (worse := value - before) > _LARGE_LOSS:
+            complain(
+                f"{name}: {metrics.metric.label} is {worse:.2f} points worse than in float32: compare engines on test "
+                f"images by `skipweave test {options.network} --model FILE`, or export float32",
+                "warning",
+            )

@@ -39,7 +39,7 @@ def test_bad_data_is_printed_and_saved(photos: Path, tmp_path: Path, capsys: Cap
     assert main(words(photos, "--save", str(table))) == 2
     shown = capsys.readouterr().out
     assert "heron/3.png" in shown
-    assert_reports(shown.splitlines()[-1], "10 images", "1 bad", "1 notes")
+    assert_reports(shown.splitlines()[-1], "10 images", "1 bad", "1 note")
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["kind"], Path(row["where"]).name) for row in rows] == [("note", "notes.txt"), ("bad", "3.png")]
@@ -82,7 +82,7 @@ def test_the_path_of_a_missing_class_list_is_reported(
 def test_notes_do_not_change_the_exit_status(photos: Path, capsys: Capture):
     (photos / "heron" / "notes.txt").touch()
     assert main(words(photos, "--data.validation", "0")) == 0
-    assert_reports(capsys.readouterr().out.splitlines()[-1], "10 images", "0 bad", "1 notes")
+    assert_reports(capsys.readouterr().out.splitlines()[-1], "10 images", "0 bad", "1 note")
 
 
 def test_what_fit_warns_of_is_noted(photos: Path, tmp_path: Path, capsys: Capture):

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 from skipweave.data import Preprocessing
 from skipweave.files import atomic_write
+from skipweave.models import SparseNet
 from skipweave.training import Description, load_run, load_weights
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import build_network
@@ -115,6 +117,40 @@ def test_metrics_are_printed_before_and_after_compression(weights: str, run: Pat
     image = str(picture(tmp_path / "a.png"))
     for name in ("model.onnx", "model.xml"):
         assert main(["predict", image, "--model", str(tmp_path / name)]) == 0
+
+
+def test_a_large_loss_by_compression_is_a_warning(
+    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+):
+    words = ["export", str(run), "--formats", "onnx", "--weights", "float16", "--output"]
+    assert main([*words, str(tmp_path / "a")]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("skipweave_cli.commands.export._LARGE_LOSS", -1.0)
+    assert main([*words, str(tmp_path / "b")]) == 0
+    assert_reports(capsys.readouterr().err, "warning", "float16, onnxruntime", "0.00 points", "skipweave test")
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_an_exported_model_is_evaluated(
+    command: str, run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, rejects: Rejects
+):
+    assert main(["export", str(run), "--formats", "onnx,openvino", "--output", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main([command, str(run)]) == 0
+    expected = capsys.readouterr().out
+    monkeypatch.setattr(SparseNet, "forward", lambda *_: pytest.fail("the run's own network was evaluated"))
+    for name in ("model.onnx", "model.xml"):
+        assert main([command, str(run), "--model", str(tmp_path / name)]) == 0
+        assert capsys.readouterr().out == expected
+    rejects([command, run, "--model", run / "weights.safetensors"], "weights.safetensors", ".onnx")
+
+
+def test_an_exported_model_of_other_classes_is_not_evaluated(run: Path, tmp_path: Path, rejects: Rejects):
+    network, _, description = load_run(run)
+    path, other = tmp_path / "other.safetensors", replace(description, classes=tuple("abcdefghij"))
+    save_weights(path, network.state_dict(), other)
+    assert main(["export", str(path), "--formats", "onnx", "--output", str(tmp_path)]) == 0
+    rejects(["test", run, "--model", tmp_path / "model.onnx"], "model.onnx", "a, b, c", "exported from this run")
 
 
 @pytest.mark.parametrize(("weights", "batch"), [("float16", 3), ("int8", 7)])
