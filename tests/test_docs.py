@@ -117,6 +117,10 @@ def test_the_two_commands_of_the_readme_are_found():
     assert {command for page, command, _ in commands("make") if page == "README.md"} >= {"demo", "test"}
 
 
+def test_the_page_of_commands_has_all():
+    assert {command for page, command, _ in commands("skipweave") if page == "docs/commands.md"} == set(cli.COMMANDS)
+
+
 def test_every_dependency_has_one_row():
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     texts = [*requirements("all", "dev"), *chain(*groups.values())]

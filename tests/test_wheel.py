@@ -16,6 +16,7 @@ from tests.installed_packages import PROJECT, ROOT, closure, link, requirements
 pytestmark = pytest.mark.slow
 
 HAS_COMPILER = any(map(shutil.which, ("cc", "gcc", "clang")))
+PAGES = (ROOT / "README.md", ROOT / "docs" / "commands.md")
 STEM = f"{PROJECT['name']}-{PROJECT['version']}"
 
 
@@ -85,7 +86,7 @@ def test_the_wheel_has_the_packages_and_the_library(wheel: Path):
 
 def test_the_readme_runs_without_extras(wheel: Path, tmp_path: Path):
     python = environment_with(wheel, tmp_path / "venv")
-    output = call(python, "-I", ROOT / "tests" / "installed_wheel.py", ROOT / "README.md", cwd=tmp_path)
+    output = call(python, "-I", ROOT / "tests" / "installed_wheel.py", *PAGES, cwd=tmp_path)
     assert f"skipweave {PROJECT['version']}" in output
 
 

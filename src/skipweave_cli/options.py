@@ -220,7 +220,7 @@ class EvaluateOptions(Config):
     Attributes:
         run: Run directory.
         model: Exported model to evaluate in place of the run's network: an .onnx file, or an .xml file next to its
-            .bin file. It runs in ONNX Runtime or OpenVINO, on the CPU.
+            .bin file. It runs in ONNX Runtime or OpenVINO, on the CPU; early exits are not evaluated.
         which: Checkpoint: `best` by the monitored metric, `last`, or `raw`, the last without averaging (`ema.decay`).
         root: Directory of the dataset, if it has moved.
         tta: Test-time augmentation: `flip` averages logits over the image and its mirror image; `flip_shift` also over

@@ -19,6 +19,7 @@ from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.processes import processes
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import build_network
+from skipweave.training.optimization.optimizers import CombinedOptimizer
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.tasks.task import Classification
 from skipweave.transforms import sparsify
@@ -78,10 +79,12 @@ def test_training_equals_that_of_a_masked_dense_network_whose_new_weights_begin_
     assert layer.fan_in == 10
 
 
-def test_mean_squares_of_new_links_begin_as_those_of_the_first() -> None:
+@pytest.mark.parametrize("combined", [False, True])
+def test_mean_squares_of_new_links_begin_as_those_of_the_first(combined: bool) -> None:
     dense = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(8 * 16, 3))
     sparse = sparsify(dense, 0.25, seed=0, input_size=(3, 4, 4)).model
-    optimizer = RMSpropTF(sparse.parameters(), lr=0.01, alpha=0.5, momentum=0.9)
+    part: torch.optim.Optimizer = RMSpropTF(sparse[:2].parameters(), lr=0.01, alpha=0.5, momentum=0.9)
+    optimizer = CombinedOptimizer([torch.optim.SGD(sparse[2:].parameters(), lr=0.1), part]) if combined else part
     sparse(torch.randn(2, 3, 4, 4)).sum().backward()
     optimizer.step()
     state = optimizer.state[sparse[1].weight]

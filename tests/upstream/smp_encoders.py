@@ -62,7 +62,8 @@ def main() -> int:
     encoders = [name for name in names if is_encoder(name)]
     print(f"{len(encoders)} encoders; other resolutions: {', '.join(sorted({*names} - {*encoders}))}")
     suite = unittest.TestSuite(tests_of(name, BaseEncoderTester) for name in encoders)
-    return int(not unittest.TextTestRunner().run(suite).wasSuccessful())
+    result = unittest.TextTestRunner().run(suite)
+    return int(not encoders or not result.wasSuccessful())
 
 
 if __name__ == "__main__":

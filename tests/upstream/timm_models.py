@@ -52,6 +52,8 @@ class OwnModels:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip the exceptions, and tests of models of timm that the file names itself."""
+        if not any(_model_of(item) in self._names for item in items):
+            raise pytest.UsageError("no test has one of the models as its model_name")
         for item in items:
             test, model = item.name.partition("[")[0], _model_of(item)
             reason = _exception(test, model) or ("" if model in self._names else "a model of timm")

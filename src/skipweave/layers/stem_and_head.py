@@ -11,7 +11,7 @@ from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import conv3x3
 from skipweave_config.errors import SkipweaveError
 
-_GAIN = 64.0  # of the logits of `ScaledHead`
+_SCALE = 64.0  # of the logits of `ScaledHead`
 
 
 class Stem(nn.Module):
@@ -178,9 +178,9 @@ class ScaledHead(Head):
         if num_classes:
             self.fc = nn.Linear(self.hidden_size, num_classes, bias=False)
             with torch.no_grad():
-                self.fc.weight /= _GAIN * self.fc.weight.std()
+                self.fc.weight /= _SCALE * self.fc.weight.std()
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Return logits, or the input of the classifier if `pre_logits`."""
         x = super().forward(x, pre_logits=True)
-        return x if pre_logits or not self.num_classes else self.fc(x) * (_GAIN / self.hidden_size)
+        return x if pre_logits or not self.num_classes else self.fc(x) * (_SCALE / self.hidden_size)

@@ -77,9 +77,10 @@ class RichDisplay(Display):
             if network.cost is None:
                 self._print(f"{network.label}: cannot be built: {network.failure}", style="red")
             else:
-                args = "; ".join((network.model, ", ".join(f"{key}={value}" for key, value in network.args.items())))
+                args = ", ".join(f"{key}={value}" for key, value in network.args.items())
+                model = f"{network.model}; {args}" if args else network.model
                 counts = f"{network.cost.parameters:,} parameters, {network.cost.macs:,} multiply-accumulates"
-                self._print(f"{network.label}: {counts} ({args.removesuffix('; ')})")
+                self._print(f"{network.label}: {counts} ({model})")
         if finished:
             self._print(f"{finished} of {runs} runs were finished before.")
         self._study = self._bars.add_task("study", total=runs, completed=finished, unit="runs")

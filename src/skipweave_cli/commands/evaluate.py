@@ -6,7 +6,7 @@ from pathlib import Path
 from skipweave.data import workers_warning
 from skipweave.export.exported_network import load_exported
 from skipweave.inference.evaluation_report import EvaluationReport, report
-from skipweave.training import Split, load_run_images
+from skipweave.training import Split, load_run, load_run_images
 from skipweave.training.run.loading import RunImages
 from skipweave_cli.evaluation_files import evaluation_files, write_evaluation
 from skipweave_cli.options import EvaluateOptions
@@ -30,11 +30,15 @@ def test(options: EvaluateOptions) -> None:
 
 def _evaluate(options: EvaluateOptions, split: Split) -> None:
     complain(workers_warning(options.workers), "warning")
+    if options.model and options.accelerator not in ("auto", "cpu"):
+        raise SkipweaveError(
+            f"accelerator is {options.accelerator} with model {options.model}: expected cpu, or no model"
+        )
     if options.save:
         make_room(evaluation_files(options.save))
     run = load_run_images(options.run, split, options.which, options.root)
     made = report(
-        _with_exported(run, options.model) if options.model else run,
+        _with_exported(run, options, options.model) if options.model else run,
         accelerator="cpu" if options.model else options.accelerator,
         workers=options.workers,
         tta=options.tta,
@@ -46,22 +50,26 @@ def _evaluate(options: EvaluateOptions, split: Split) -> None:
     for number, early in enumerate(exits, start=1):
         say(f"  exit {number:<11} {early.metric.label} {early.metric.text(early.value):>8}")
     if options.save:
-        for path in write_evaluation(options.save, made, f"{options.run.name}, {split}"):
+        title = ", ".join(map(str, filter(None, (options.run.name, options.model, split))))
+        for path in write_evaluation(options.save, made, title):
             say(f"saved {path}")
 
 
-def _with_exported(run: RunImages, path: Path) -> RunImages:
-    """A run's images with an exported model.
+def _with_exported(run: RunImages, options: EvaluateOptions, path: Path) -> RunImages:
+    """A run's images with an exported model, of whose heads the last is evaluated.
 
     Raises:
-        SkipweaveError: The model cannot be loaded, or has other classes or another preprocessing than the run.
+        SkipweaveError: The model cannot be loaded, or was exported from a run of another model or other data.
     """
     network, description = load_exported(path)
-    own = (run.data.classes, run.data.preprocessing)
-    if (description.classes, description.preprocessing) != own:
+    *_, own = load_run(options.run, options.which)
+    if other := [name for name, value in vars(own).items() if getattr(description, name) != value]:
         raise SkipweaveError(
-            f"model is {path}, with {len(description.classes)} classes ({', '.join(description.classes[:3])}, ...) and "
-            f"preprocessing {description.preprocessing.to_dict()}: expected a model that was exported from this run"
+            *(
+                f"model is {path}, whose {name} is {getattr(description, name)}: expected a model that was exported "
+                f"from {options.run}, with {getattr(own, name)}"
+                for name in other
+            )
         )
     return replace(run, network=network)
 

@@ -143,6 +143,7 @@ def test_an_exported_model_is_evaluated(
         assert main([command, str(run), "--model", str(tmp_path / name)]) == 0
         assert capsys.readouterr().out == expected
     rejects([command, run, "--model", run / "weights.safetensors"], "weights.safetensors", ".onnx")
+    rejects([command, run, "--model", tmp_path / name, "--accelerator", "cuda"], "cuda", name)
 
 
 def test_an_exported_model_of_other_classes_is_not_evaluated(run: Path, tmp_path: Path, rejects: Rejects):
@@ -150,7 +151,7 @@ def test_an_exported_model_of_other_classes_is_not_evaluated(run: Path, tmp_path
     path, other = tmp_path / "other.safetensors", replace(description, classes=tuple("abcdefghij"))
     save_weights(path, network.state_dict(), other)
     assert main(["export", str(path), "--formats", "onnx", "--output", str(tmp_path)]) == 0
-    rejects(["test", run, "--model", tmp_path / "model.onnx"], "model.onnx", "a, b, c", "exported from this run")
+    rejects(["test", run, "--model", tmp_path / "model.onnx"], "model.onnx", "'a', 'b', 'c'", run)
 
 
 @pytest.mark.parametrize(("weights", "batch"), [("float16", 3), ("int8", 7)])

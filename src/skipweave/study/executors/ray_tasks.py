@@ -103,7 +103,7 @@ class _Tasks:
             while waiting and len(self._running) < most and not interrupted:
                 self._submit(waiting.pop(0))
             ready, _ = self._ray.wait(list(self._running), timeout=_PATIENCE)
-            self._pass_on()  # first: a task that is ready has sent its events
+            self._pass_on()  # first: events of a task that ended by itself have arrived
             for task in ready:
                 self._end(task, interrupted)
 
