@@ -43,6 +43,8 @@ def test_studies_are_found():
         "thinning_cifar10",
         "thinning_mnist",
         "densify_mnist",
+        "fine_tune_crops",
+        "fine_tune_digits",
         "thinning_inception",
         "thinning_vgg16n",
         "densify_inception",
@@ -63,7 +65,8 @@ def test_studies_are_found():
 def test_a_study_is_loaded_and_has_command_and_cost(name):
     study = read(StudyConfig, STUDIES[name])
     assert study.output == Path("runs") / f"study_{name}"
-    assert study.data.validation == 0 or study.data.name == "camvid"  # else nothing is chosen by any error
+    has_validation = study.data.name == "camvid" or name == "fine_tune_crops"
+    assert study.data.validation == 0 or has_validation  # else nothing is chosen by any error
     header = "".join(
         line for line in STUDIES[name].read_text(encoding="utf-8").splitlines(keepends=True) if line[0] == "#"
     )
