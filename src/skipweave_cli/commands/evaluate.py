@@ -6,7 +6,7 @@ from pathlib import Path
 from skipweave.data import workers_warning
 from skipweave.export.exported_network import load_exported
 from skipweave.inference.evaluation_report import EvaluationReport, report
-from skipweave.training import Split, load_run, load_run_images
+from skipweave.training import Split, load_run_images
 from skipweave.training.run.loading import RunImages
 from skipweave_cli.evaluation_files import evaluation_files, write_evaluation
 from skipweave_cli.options import EvaluateOptions
@@ -38,7 +38,7 @@ def _evaluate(options: EvaluateOptions, split: Split) -> None:
         make_room(evaluation_files(options.save))
     run = load_run_images(options.run, split, options.which, options.root)
     made = report(
-        _with_exported(run, options, options.model) if options.model else run,
+        _with_exported(run, options.run, options.model) if options.model else run,
         accelerator="cpu" if options.model else options.accelerator,
         workers=options.workers,
         tta=options.tta,
@@ -55,19 +55,18 @@ def _evaluate(options: EvaluateOptions, split: Split) -> None:
             say(f"saved {path}")
 
 
-def _with_exported(run: RunImages, options: EvaluateOptions, path: Path) -> RunImages:
+def _with_exported(run: RunImages, run_dir: Path, path: Path) -> RunImages:
     """A run's images with an exported model, of whose heads the last is evaluated.
 
     Raises:
         SkipweaveError: The model cannot be loaded, or was exported from a run of another model or other data.
     """
     network, description = load_exported(path)
-    *_, own = load_run(options.run, options.which)
-    if other := [name for name, value in vars(own).items() if getattr(description, name) != value]:
+    if other := [name for name, value in vars(run.description).items() if getattr(description, name) != value]:
         raise SkipweaveError(
             *(
                 f"model is {path}, whose {name} is {getattr(description, name)}: expected a model that was exported "
-                f"from {options.run}, with {getattr(own, name)}"
+                f"from {run_dir}, with {getattr(run.description, name)}"
                 for name in other
             )
         )

@@ -59,12 +59,14 @@ class RunImages:
         config: The run's config.
         data: As the run read it.
         images: Of the split.
+        description: Of the network.
     """
 
     network: nn.Module
     config: FitConfig
     data: Data
     images: ImageDataset | SegmentationDataset
+    description: Description
 
 
 def load_run_images(
@@ -103,7 +105,7 @@ def load_run_images(
         raise SkipweaveError(f"{data.name} has no {split} images in this run: choose another split")
     if isinstance(data, SegmentationData) and isinstance(images, SegmentationDataset):
         check_smallest_images(network, data, images)
-    return RunImages(network, config, data, images)
+    return RunImages(network, config, data, images, description)
 
 
 def load_data(config: DataConfig, root: Path | None = None, datasets: Mapping[str, Any] | None = None) -> Data:
