@@ -57,7 +57,7 @@ def cluster(nodes: int) -> Iterator[RayConfig]:
     from ray.cluster_utils import Cluster
 
     node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-    # Room for the queue of events: else Ray, which keeps one process per CPU, starts another for each run of this node.
+    # Room for the actor of events: else Ray, which keeps one process per CPU, starts another for each run of this node.
     room = {"_system_config": {"num_workers_soft_limit": 2}}
     started = Cluster(initialize_head=True, head_node_args={**node, **room, "include_dashboard": False})
     try:

@@ -34,8 +34,6 @@ EXCEPTIONS = (
         ("test_model_forward", model, "400 and more layers overflow while running statistics are those of no training")
         for model in ("densenet400_12", "*1001*", "*2000*")
     ),
-    ("*naflex*", "*", "not about models of the registry"),
-    ("*gemma*", "*", "not about models of the registry"),
 )
 
 

@@ -55,7 +55,7 @@ def work(job: Job, send: Any) -> str:
     (place / f"{times}").touch()
     if job.label == "err":
         raise SkipweaveError("growth is\n-1")
-    if job.label == "told to end once" and not times:
+    if job.label == "receives SIGTERM once" and not times:
         with stop_requests() as request:
             os.kill(os.getpid(), signal.SIGTERM)
             raise Stopped(request.signal, "saved")
@@ -69,7 +69,7 @@ def work(job: Job, send: Any) -> str:
 def test_lost_jobs_are_done_again_and_failures_stop_nothing(cluster, tmp_path: Path):
     """A worker that dies each time is given up after as many retries as asked for."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    labels = ["a", "err", "told to end once", "dies once", "dies"]
+    labels = ["a", "err", "receives SIGTERM once", "dies once", "dies"]
     events = defaultdict(list)
     config = RayConfig(cluster.address, retries=1)
     run_on_ray(
@@ -86,7 +86,7 @@ def test_lost_jobs_are_done_again_and_failures_stop_nothing(cluster, tmp_path: P
         "err": ["started", "progress", "failed"],
         "dies once": [*["started", "progress", "lost"], *["started", "progress", "done"]],
         "dies": [*["started", "progress", "lost"], *["started", "progress", "failed"]],
-        "told to end once": [*["started", "progress", "lost"], *["started", "progress", "done"]],
+        "receives SIGTERM once": [*["started", "progress", "lost"], *["started", "progress", "done"]],
     }
     assert events["a"][1:] == [Event(0, "progress", "working on a"), Event(0, "done", "a done")]
     assert events["err"][-1].value == "growth is -1"
