@@ -92,7 +92,7 @@ def main() -> None:
     given = parser.parse_args()
 
     def line(row: Row) -> str:
-        return f"{row.recipe}: {row.cpu_ms_per_image} ms an image, {row.core_hours:,.0f} hours of one core"
+        return f"{row.recipe}: {row.cpu_ms_per_image} ms per image, {row.core_hours:,.0f} hours of one core"
 
     write(given.output, told(measure(given.recipes, given.images, given.repeats), line))
     print(f"Written to {given.output}")

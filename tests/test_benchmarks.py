@@ -28,6 +28,7 @@ from benchmarks import (
     keeping,
     others_reliability,
     published_times,
+    recipe_hours,
     seqconv,
     timing,
     training_memory,
@@ -334,6 +335,13 @@ def test_precisions_are_compared_with_float32() -> None:
     names = ["delugenet146", training_precision.BASELINE]
     assert [(row.network, row.form) for row in rows] == [(name, form) for name in names for form in forms]
     assert [row.ratio for row in rows if row.form == "float32"] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("name", "images"), [("sparsenet_cifar10", 50_000), ("fclogdensenet_camvid", 367)])
+def test_the_hours_of_a_recipe_follow_from_a_step(name, images):
+    (row,) = recipe_hours.measure([ROOT / "recipes" / f"{name}.yaml"], most=1, repeats=1)
+    assert (row.recipe, row.images) == (name, images)
+    assert row.core_hours == pytest.approx(row.cpu_ms_per_image * images * row.epochs / 3_600_000, rel=0.05)
 
 
 def test_a_study_is_timed_to_its_report():
