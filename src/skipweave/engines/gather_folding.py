@@ -20,12 +20,13 @@ def fold_gathers(network: nn.Module, input_size: InputSize) -> None:
         network: In evaluation mode.
         input_size: Channels, height and width of an image.
     """
+    grouped = {name: part for name, part in network.named_modules() if isinstance(part, GroupedConv)}
+    if not grouped:  # recording a deep network takes minutes
+        return
     methods = ("forward", "forward_anytime")
     flows = data_flows(network, trials_of(network, input_size, None), _is_step, methods=methods, variants=False)
     special = attached(network)
-    for name, part in list(network.named_modules()):
-        if not isinstance(part, GroupedConv):
-            continue
+    for name, part in grouped.items():
         producers = {_producer(network, flow, name) for flow in flows if flow.runs(name)}
         producer = producers.pop() if len(producers) == 1 else ""
         if not producer or producer in special:

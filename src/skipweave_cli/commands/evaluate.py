@@ -8,6 +8,7 @@ from skipweave.export.exported_network import load_exported
 from skipweave.inference.evaluation_report import EvaluationReport, report
 from skipweave.training import Split, load_run_images
 from skipweave.training.run.loading import RunImages
+from skipweave_cli.checkpoint_choice import check_which
 from skipweave_cli.evaluation_files import evaluation_files, write_evaluation
 from skipweave_cli.options import EvaluateOptions
 from skipweave_cli.output_files import make_room
@@ -34,6 +35,8 @@ def _evaluate(options: EvaluateOptions, split: Split) -> None:
         raise SkipweaveError(
             f"accelerator is {options.accelerator} with model {options.model}: expected cpu, or no model"
         )
+    if options.model:
+        check_which(options.which, options.model)
     if options.save:
         make_room(evaluation_files(options.save))
     run = load_run_images(options.run, split, options.which, options.root)

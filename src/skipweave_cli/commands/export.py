@@ -18,6 +18,7 @@ from skipweave.training import METRICS, Description, Which, load_run, load_run_i
 from skipweave.training.checkpoint.weights_file import save_weights
 from skipweave.training.model_building import count_parameters
 from skipweave.training.run.run_directory import RunDirectory
+from skipweave_cli.checkpoint_choice import check_which
 from skipweave_cli.options import ExportOptions
 from skipweave_cli.output_files import check_room, make_room
 from skipweave_cli.tables import complain, say
@@ -59,6 +60,7 @@ def export(options: ExportOptions) -> None:
 def _check_weights(options: ExportOptions, formats: list[Format]) -> None:
     """Check what can be checked before the network is loaded."""
     is_run = Path(options.network).is_dir()
+    check_which(options.which, options.network)
     if formats:
         check_formats(formats, options.weights, calibrated=options.weights == "int8")
     elif options.weights != "float32":

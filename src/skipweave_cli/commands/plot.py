@@ -17,6 +17,7 @@ from skipweave.plotting import paper_figures
 from skipweave.plotting.figure_files import write_figure
 from skipweave.plotting.paper_figures import KINDS, Kind, Plot, Value
 from skipweave.training import Description, Which, load_run, load_weights
+from skipweave_cli.checkpoint_choice import check_which
 from skipweave_cli.options import PlotOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import new_table, print_table, say
@@ -34,6 +35,7 @@ def plot(options: PlotOptions) -> None:
         SkipweaveError: The network does not exist or has no such plot, or a file exists already.
     """
     network, kind = options.network, options.kind
+    check_which(options.which, network)
     title, plots, reasons = _plots(network, options.which)
     chosen = [made for made in plots if kind in (None, made.kind)]
     if not chosen:

@@ -380,3 +380,10 @@ def test_the_card_of_an_unfinished_run_has_no_errors(run: Path, tmp_path: Path):
     (copy / "summary.json").unlink()
     assert main(["export", str(copy), "--formats", "[timm]", "--output", str(tmp_path / "out")]) == 0
     assert "error, " not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_checkpoint_is_chosen_of_runs_only(run: Path, exported: Path, tmp_path: Path, rejects: Rejects):
+    weights, model = run / "model.safetensors", exported / "model.onnx"
+    rejects(["export", weights, "--formats", "timm", "--which", "last", "--output", tmp_path / "new"], "last", weights)
+    rejects(["plot", weights, "--which", "raw"], "raw", weights)
+    rejects(["test", run, "--model", model, "--which", "last"], "last", model)
