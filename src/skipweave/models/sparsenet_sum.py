@@ -22,7 +22,7 @@ class SparseSumNet(StagedNet):
 
     Deviation: no code of SparseNet[+] was published. The projection reads the raw input (not its BN-ReLU) and has no
     batch norm; the stride is that of each strided unit's first convolution. The printed counts agree with all of this.
-    With sparse topologies there is no identity path, and gradients grow with depth (`studies/depth_sum_cifar10.yaml`).
+    With sparse topologies there is no identity path, and gradients grow with depth (`studies/depth_sum_digits.yaml`).
 
     Args:
         units: Number of units, for all stages or per stage.
