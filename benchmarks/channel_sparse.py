@@ -21,7 +21,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.convolutions import SHAPES, Shape, mean_ratios
-from benchmarks.timing import RESULTS, in_turns, told, write
+from benchmarks.timing import RESULTS, in_turns, printed, write
 from skipweave import create_model, optimize_for_inference
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.ops import implementation_for
@@ -198,11 +198,11 @@ def main() -> None:
             for batch in given.batches:
                 setting = pattern, density, batch, given.repeats
                 if given.what in NETWORKS:
-                    rows += told(compare_networks(given.what, *setting), tell)
+                    rows += printed(compare_networks(given.what, *setting), tell)
                 else:
                     for shape in SHAPES:
                         if shape.kernel in given.kernels:
-                            rows += told(compare_layers(shape, *setting), tell)
+                            rows += printed(compare_layers(shape, *setting), tell)
     print(*mean_ratios(rows, case), sep="\n")
     output = given.output or RESULTS / f"channel_sparse_{given.what}.csv"
     write(output, rows)

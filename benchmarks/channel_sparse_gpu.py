@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks import keeping
 from benchmarks.convolutions import SHAPES, Shape, mean_ratios
-from benchmarks.timing import RESULTS, WARM_UP, gpu, told
+from benchmarks.timing import RESULTS, WARM_UP, gpu, printed
 from skipweave.ops import channel_sparse_dense, channel_sparse_shared, implementation_for
 from skipweave.ops.triton.channel_sparse_launch import channel_sparse_triton
 from skipweave.topology import channel_patterns
@@ -216,7 +216,7 @@ def main() -> None:
     given = parser.parse_args()
     device = gpu()
     cases = (
-        (f"{shape}, {precision}", partial(told, compare(shape, precision, given.batch, given.repeats), tell))
+        (f"{shape}, {precision}", partial(printed, compare(shape, precision, given.batch, given.repeats), tell))
         for precision, shape in product(PRECISIONS, SHAPES)
     )
     rows, failed = keeping.run(cases, given.minutes, given.output, device)

@@ -17,7 +17,7 @@ from secrets import token_hex
 from statistics import median
 from typing import Any
 
-from benchmarks.timing import RESULTS, told, write
+from benchmarks.timing import RESULTS, printed, write
 from skipweave.study.runner import run_study
 from skipweave_config.cluster_config import RayConfig
 from skipweave_config.data_config import DataConfig
@@ -117,7 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     # Ray reads these when it is imported.
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    write(options.output, told(measure(options.epochs, options.repeats), _line))
+    write(options.output, printed(measure(options.epochs, options.repeats), _line))
 
 
 if __name__ == "__main__":

@@ -300,7 +300,7 @@ def main() -> None:
     given = parser.parse_args()
     device = timing.gpu()
     cases = (
-        (f"{name}, {precision}", partial(told, make, given.batch, precision, given.repeats, device))
+        (f"{name}, {precision}", partial(printed, make, given.batch, precision, given.repeats, device))
         for precision in ("bfloat16", "TF32", "float32")
         for name, make in operations(given.batch, precision, device)
     )
@@ -309,9 +309,9 @@ def main() -> None:
     keeping.end(given.output, failed + wrong)
 
 
-def told(*what_is_measured: Any) -> Iterator[Row]:
+def printed(*what_is_measured: Any) -> Iterator[Row]:
     """Print rows as they come."""
-    return timing.told(measure(*what_is_measured), tell)
+    return timing.printed(measure(*what_is_measured), tell)
 
 
 if __name__ == "__main__":

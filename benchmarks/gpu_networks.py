@@ -169,9 +169,9 @@ def tell(row: Row) -> str:
     )
 
 
-def told(turns: Turns, repeats: int, device: torch.device) -> Iterator[Row]:
+def printed(turns: Turns, repeats: int, device: torch.device) -> Iterator[Row]:
     """Print rows as they come."""
-    return timing.told(measure(turns, repeats, device), tell)
+    return timing.printed(measure(turns, repeats, device), tell)
 
 
 def main() -> None:
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=timing.RESULTS / "gpu_networks.csv")
     given = parser.parse_args()
     device = timing.gpu()
-    cases = ((str(made), partial(told, made, given.repeats, device)) for made in turns())
+    cases = ((str(made), partial(printed, made, given.repeats, device)) for made in turns())
     _, failed = keeping.run(cases, given.minutes, given.output, device)
     keeping.end(given.output, failed)
 

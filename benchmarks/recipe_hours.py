@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import nn
 
-from benchmarks.timing import RESULTS, in_turns, told, write
+from benchmarks.timing import RESULTS, in_turns, printed, write
 from skipweave import create_model
 from skipweave.training import FitConfig
+from skipweave_config.config_files import read_values
 from skipweave_config.validation import validate
 
 # Training images of a dataset, classes, channels, height and width.
@@ -71,7 +71,7 @@ def _resized(labels: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
 def measure(paths: list[Path], most: int, repeats: int) -> Iterator[Row]:
     """Time a step of every recipe of the papers whose dataset is listed above."""
     for path in paths:
-        values = yaml.safe_load(path.read_text())
+        values = read_values(path)
         if values["data"]["name"] not in SETS or path.stem in OWN:
             continue
         config = validate(FitConfig, {**values, "data": {**values["data"], "root": "."}})
@@ -98,7 +98,7 @@ def main() -> None:
     def line(row: Row) -> str:
         return f"{row.recipe}: {row.cpu_ms_per_image} ms per image, {row.core_hours:,.0f} hours of one core"
 
-    write(given.output, told(measure(given.recipes, given.images, given.repeats), line))
+    write(given.output, printed(measure(given.recipes, given.images, given.repeats), line))
     print(f"Written to {given.output}")
 
 

@@ -85,10 +85,10 @@ def conditions(device: torch.device) -> dict[str, str | int]:
     }
 
 
-def told(rows: Iterable[RowType], tell: Callable[[RowType], str]) -> Iterator[RowType]:
+def printed(rows: Iterable[RowType], line: Callable[[RowType], str]) -> Iterator[RowType]:
     """Print rows as they come."""
     for row in rows:
-        print(tell(row), flush=True)
+        print(line(row), flush=True)
         yield row
 
 

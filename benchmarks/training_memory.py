@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.timing import RESULTS, told, write
+from benchmarks.timing import RESULTS, printed, write
 from skipweave import create_model
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--output", type=Path, default=RESULTS / "training_memory.csv")
     given = parser.parse_args()
-    write(given.output, told((measure(case, given.batch) for case in CASES), _line))
+    write(given.output, printed((measure(case, given.batch) for case in CASES), _line))
     print(f"Written to {given.output}")
 
 
