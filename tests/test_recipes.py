@@ -14,7 +14,7 @@ from skipweave.training.model_building import count_parameters
 from skipweave_config.config_files import read
 
 ALL = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
-GENERAL = [path for path in ALL if path.stem in ("fast_cifar", "fast_cifar10", "photos", "finetune")]
+GENERAL = [path for path in ALL if path.stem in ("fast_cifar", "fast_cifar10", "mnist", "photos", "finetune")]
 RECIPES = [path for path in ALL if path not in GENERAL]  # those of the papers
 # Images to train on, after the recipe's validation split; classes; channels, height and width.
 SETS = {
@@ -52,7 +52,7 @@ def header(path: Path) -> dict[str, str]:
 
 
 def test_every_named_dataset_has_a_recipe():
-    assert {yaml.safe_load(path.read_text())["data"]["name"] for path in RECIPES} == set(SETS)
+    assert {yaml.safe_load(path.read_text())["data"]["name"] for path in ALL} == {*SETS, "folder"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -83,9 +83,10 @@ def test_the_header_is_correct(path: Path, tmp_path: Path):
 def test_the_headers_of_general_recipes_are_correct(path: Path, tmp_path: Path):
     config, facts = recipe(path, tmp_path), header(path)
     assert set(facts) == {"Command", "Cost", "Hardware", "Published", "Measured"}
+    *_, size = SETS.get(config.data.name, (0, 10, (3, 224, 224)))
     with torch.device("meta"):
-        network = skipweave.create_model(config.model.name, num_classes=10)
-    macs = profile(network, (3, 32, 32) if config.data.name == "cifar10" else (3, 224, 224)).macs
+        network = skipweave.create_model(config.model.name, num_classes=10, in_chans=size[0])
+    macs = profile(network, size).macs
     shown = f"{macs / 1e9:.1f} billion" if macs >= 1e9 else f"{macs / 1e6:.1f} million"
     assert f"{count_parameters(network):,} parameters" in facts["Cost"]
     assert f"{shown} multiply-adds" in facts["Cost"]

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from torchvision.datasets import CIFAR10
 
 import skipweave
 from skipweave.inference.evaluation import evaluate_images
@@ -14,7 +13,7 @@ from skipweave.training import FitConfig, load_weights
 from skipweave.training.run.loading import RunImages, load_data
 from skipweave_config.config_files import read
 from skipweave_config.shipped_weights import ShippedWeights, shipped_weights
-from tests.models.cifar10_sample import FILE, sample
+from tests.models.image_samples import SAMPLES, file_of, first_images, sample
 
 SHIPPED = list(shipped_weights().values())
 FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "mnist": "MNIST"}
@@ -46,9 +45,7 @@ def test_weights_are_described(weights: ShippedWeights) -> None:
 
 @each_of
 def test_the_error_on_stored_images(weights: ShippedWeights) -> None:
-    if weights.facts.data != "cifar10":
-        pytest.skip("the stored images are those of CIFAR-10")
-    images, labels = sample()
+    images, labels = sample(weights.facts.data)
     _, description = load_weights(weights.file)
     network = skipweave.create_model(weights.name, pretrained=True).eval()
     with torch.inference_mode():
@@ -73,12 +70,13 @@ def test_the_metric_on_the_test_split(weights: ShippedWeights, real_data: Path) 
     assert metrics.compute()[facts.metric] == pytest.approx(facts.value(), abs=0.05)
 
 
-def test_the_stored_images_are_test_images(real_data: Path) -> None:
-    source = CIFAR10(real_data, train=False)
-    images, labels = sample()
-    assert FILE.stat().st_size < 700_000
-    assert images.shape == (200, 3, 32, 32)
-    for label in (0, 3, 9):
-        first = [index for index, target in enumerate(source.targets) if target == label][:20]
-        expected = torch.from_numpy(source.data[first]).permute(0, 3, 1, 2)
-        assert torch.equal(images[labels == label], expected)
+@pytest.mark.parametrize("dataset", SAMPLES)
+def test_the_stored_images_are_test_images(dataset: str, real_data: Path) -> None:
+    if not (real_data / FOLDERS[dataset]).is_dir():
+        pytest.skip(f"needs {dataset} in SKIPWEAVE_DATA")
+    images, labels = sample(dataset)
+    side = SAMPLES[dataset].side
+    assert file_of(dataset).stat().st_size < 700_000
+    assert images.shape == (200, {"cifar10": 3, "mnist": 1}[dataset], side, side)
+    assert labels.bincount().tolist() == [20] * 10
+    assert torch.equal(images, first_images(dataset, real_data))
