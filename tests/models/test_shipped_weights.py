@@ -35,6 +35,8 @@ def test_weights_are_described(weights: ShippedWeights) -> None:
     assert (weights.model, cfg.label_names) == (description.model, description.classes)
     assert (cfg.mean, cfg.std) == (description.preprocessing.mean, description.preprocessing.std)
     assert weights.facts.value("test", "float16") is not None
+    mirrored = weights.facts.data != "mnist"  # digits are not
+    assert (weights.facts.value(augmented=True) is not None) == mirrored
     assert {path.name for path in weights.folder.iterdir()} == {
         "README.md",
         "config.json",

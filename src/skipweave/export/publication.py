@@ -22,6 +22,7 @@ from skipweave.training import METRICS, Description, RunSummary
 from skipweave.training.model_building import count_parameters, sketch
 from skipweave.training.run.loading import RunImages
 from skipweave.training.tasks.metrics import TOP1_ERROR
+from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.shipped_weights import ENTRY, SAMPLE, Facts, Result
 
@@ -110,14 +111,12 @@ def measure(run: RunImages, int8: nn.Module | None = None) -> tuple[str, list[Re
 
 
 def _results(run: RunImages, split: str, weights: str) -> Iterator[tuple[str, Result]]:
-    """Name of the metric and results of a split, plain and with test-time augmentation; none if there are no images."""
+    """Name of the metric and results of a split, by test-time augmentation; none if there are no images."""
     images = run.data.splits[split]
     if images is None:
         return
-    classified = isinstance(run.data, ClassificationData)
     one_label = isinstance(run.data, ClassificationData) and not run.data.multi_label
-    augmentations: tuple[TestTimeAugmentation, ...] = ("none", "flip_shift" if classified else "flip")
-    for tta in augmentations:
+    for tta in _augmentations(run.data):
         outputs = Outputs() if one_label else None
         *_, metrics = evaluate_images(replace(run, images=images), accelerator="cpu", tta=tta, outputs=outputs)
         values = metrics.compute()
@@ -127,6 +126,15 @@ def _results(run: RunImages, split: str, weights: str) -> Iterator[tuple[str, Re
             chosen = first_of_each_class(outputs.labels)
             wrong = outputs.logits[chosen].argmax(1) != outputs.labels[chosen]
             yield name, Result(SAMPLE, weights, tta, round(100 * wrong.double().mean().item(), 4), len(chosen))
+
+
+def _augmentations(data: Data) -> tuple[TestTimeAugmentation, ...]:
+    """Test-time augmentations: none, and that with mirror images if the network was trained on these."""
+    if isinstance(data, ClassificationData):
+        flip, mirrored = data.train_transform.per_batch.flip, "flip_shift"
+    else:
+        flip, mirrored = data.train_transform.flip, "flip"
+    return ("none", mirrored) if flip in ("horizontal", "both", "alternating") else ("none",)
 
 
 def first_of_each_class(labels: Tensor, count: int = _SAMPLE_SIZE) -> Tensor:
