@@ -65,8 +65,8 @@ class ShowOptions(Config):
         input_size: Channels, height and width of the images; the model's own by default.
         convention: Also print FLOPs as these papers count them.
         save: Path of a figure of the connections, saved as SAVE.png and SAVE.svg; in an existing directory, under the
-            model's name. Of the channels that sparse layers read, SAVE_channels.png and SAVE_channels.svg. Existing
-            files are not overwritten.
+            model's name. Of sparse layers, also the channels that they read (SAVE_channels) and how many paths
+            lead to their units (SAVE_paths). Existing files are not overwritten.
     """
 
     model: Text
@@ -80,13 +80,13 @@ class LedgerOptions(Config):
     """Compare the figures that the papers print with those of the models here.
 
     Attributes:
-        paper: The paper; all five by default.
+        paper: The paper, or HarDNet's for the baselines of that name; all by default.
         build: Build the networks and count again, which takes minutes, instead of comparing the stored figures.
         save: Directory for plots of published errors against parameters, operations and time, as PNG and SVG. Existing
             files are not overwritten.
     """
 
-    paper: Literal["sparsenet", "log_densenet", "seqconv", "delugenet", "channel_sparsity"] | None = None
+    paper: Literal["sparsenet", "log_densenet", "seqconv", "delugenet", "channel_sparsity", "hardnet"] | None = None
     build: Flag = False
     save: FilePath | None = None
 

@@ -22,6 +22,7 @@ SAMPLE = (
     "wide_resnet16_8",
     "torchvision:resnet101",
     "tutorial_mnist",
+    "hardnet68",
     "vgg16n",
 )
 """One network of each family, and each quantity and paper; the slow tests build all."""

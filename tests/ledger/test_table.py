@@ -89,6 +89,7 @@ def test_other_rows_come_from_texts_figures_and_pages():
         ("sparsenet", "authors' page"),
         ("seqconv", "text"),
         ("channel_sparsity", "text"),
+        ("hardnet", "authors' page"),
     }
 
 

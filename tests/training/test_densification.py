@@ -17,6 +17,7 @@ from skipweave.training.checkpoint.tensor_file import open_saved, save
 from skipweave.training.densification import Densifier
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.processes import processes
+from skipweave.training.distributed.synchronization import StepBuffer
 from skipweave.training.learner import Learner
 from skipweave.training.model_building import build_network
 from skipweave.training.optimization.optimizers import CombinedOptimizer
@@ -191,6 +192,16 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert open_saved(RunDirectory(run).weights).info["sha256"] == open_saved(uninterrupted.weights).info["sha256"]
     phases = [[(p["density"], p["steps"]) for p in saved.info["state"]["phases"]] for saved in (ours, theirs)]
     assert phases[0] == phases[1]
+
+
+def test_every_phase_has_the_time_of_its_own_steps(
+    growing: Callable[..., FitConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StepBuffer, "is_due", lambda buffer: len(buffer) >= 10)  # as on several devices
+    config = replace(growing(tmp_path), checkpoint_every=0, epochs=1, densify=DensifyConfig(every=3))
+    phases = RunDirectory(fit(config).run_dir).read_summary().phases
+    assert [phase.steps for phase in phases] == [3, 3, 3, 2]
+    assert all(phase.seconds > 0 for phase in phases)
 
 
 def test_a_run_reports_its_phases(uninterrupted: RunDirectory) -> None:

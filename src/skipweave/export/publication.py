@@ -130,6 +130,7 @@ def _results(run: RunImages, split: str, weights: str) -> Iterator[tuple[str, Re
 
 def _augmentations(data: Data) -> tuple[TestTimeAugmentation, ...]:
     """Test-time augmentations: none, and that with mirror images if the network was trained on these."""
+    mirrored: TestTimeAugmentation
     if isinstance(data, ClassificationData):
         flip, mirrored = data.train_transform.per_batch.flip, "flip_shift"
     else:

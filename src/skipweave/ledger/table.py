@@ -16,6 +16,7 @@ PAPERS = {
     "seqconv": "Sequentially Aggregated Convolutional Networks",
     "delugenet": "DelugeNets: Deep Networks with Efficient and Flexible Cross-layer Information Inflows",
     "channel_sparsity": "The Power of Sparsity in Convolutional Neural Networks",
+    "hardnet": "HarDNet: A Low Memory Traffic Network",
 }
 """Key of each paper (the name of its CSV file) and its title."""
 
@@ -122,7 +123,7 @@ class Row:
 
 
 def rows(paper: str | None = None) -> tuple[Row, ...]:
-    """Rows of one paper, or of all five, in the order of their tables.
+    """Rows of one paper, or of all, in the order of their tables.
 
     Args:
         paper: Key into `PAPERS`.

@@ -1,4 +1,4 @@
-"""Segmentation networks: FC-DenseNet (Jegou et al. 2017) and FC-Log-DenseNet (Log-DenseNet, section 4.3)."""
+"""Segmentation networks: FC-DenseNet (Jegou et al. 2017) and FC-Log-DenseNet (Log-DenseNet, section 4.2)."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial

@@ -42,7 +42,7 @@ class Step:
 class SpanningPlan:
     """The steps of a network in which one topology counts nodes through all stages.
 
-    (Log-DenseNet V1, section 3.1; segmentation, section 4.3.) A node that is read in a later stage is carried there
+    (Log-DenseNet V1, section 3.1; segmentation, section 4.2.) A node that is read in a later stage is carried there
     stage by stage, each time by its own transition, and shared by all its readers at that resolution.
 
     Args:

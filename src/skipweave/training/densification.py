@@ -47,9 +47,13 @@ class Densifier:
         doublings = self.config.additions(step)
         return {name: min(channels, first << doublings) for name, (channels, first) in self._first.items()}
 
+    def adds_links(self, step: int) -> bool:
+        """Whether links are added before a step of the run."""
+        return bool(self.config.additions(step)) and step % self.config.every == 0
+
     def prepare(self, network: nn.Module, optimizer: Optimizer, step: int, fabric: Fabric) -> bool:
         """Add the links of a step; return whether there are any. The first process draws them for all."""
-        if not self.config.additions(step) or step % self.config.every:
+        if not self.adds_links(step):
             return False
         seed = mix_seed(self.seed, step)
         choice = self._sparsify.get("choice", "balanced")

@@ -101,6 +101,10 @@ class Learner:
             if self._densifier.prepare(self.network, self.optimizer, step, self.fabric):
                 self.set_up_again()
 
+    def adds_links(self, step: int) -> bool:
+        """Whether the network gets new links before a step of the run, counted from 0."""
+        return self._densifier is not None and self._densifier.adds_links(step)
+
     def set_up_again(self) -> None:
         """Set up a network whose weights were resized for several processes, which average gradients of fixed sizes.
 

@@ -139,7 +139,7 @@ class Loop:
             for callback in self.callbacks:
                 callback.on_step_end(state.epoch, state.step)
             to_save = self.checkpoint_is_due()
-            if to_save or state.step == self.steps or self.buffer.is_due() or self.learner.overflows:
+            if to_save or self.ends_interval() or self.learner.overflows:
                 asked = self.synchronize(clock)
                 if asked or to_save:
                     self.save()
@@ -147,6 +147,10 @@ class Loop:
                     raise self.stopped(asked)
                 self.meter.start()
                 clock = time.perf_counter()
+
+    def ends_interval(self) -> bool:
+        """Whether to synchronize now: the epoch or the time at a density ends, or enough steps were taken."""
+        return self.state.step == self.steps or self.learner.adds_links(self.steps_done) or self.buffer.is_due()
 
     def backward(self, batches: Iterator[Batch], head_weights: Sequence[float]) -> Tensor:
         """Compute the gradients of a step, from one batch or several; return the sums of its images."""

@@ -1,6 +1,6 @@
 """`skipweave show`: cost and connections of a model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -8,13 +8,14 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from skipweave.analysis.channel_paths import channel_paths
+from skipweave.analysis.channel_paths import LayerPaths, channel_paths
 from skipweave.analysis.profile import Profile, profile
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.models import create_model
 from skipweave.plotting.channel_patterns import plot_channel_patterns
 from skipweave.plotting.connections import plot_connections
 from skipweave.plotting.figure_files import figure_paths, save_figure
+from skipweave.plotting.path_counts import plot_path_counts
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.transforms import build_compressed
 from skipweave_cli.options import ShowOptions
@@ -32,7 +33,8 @@ def show(options: ShowOptions) -> None:
     prefix = save / name if save is not None and save.is_dir() else save
     sparse = bool(options.args.get("sparsify"))
     if prefix is not None:
-        make_room(path for each in (prefix, _channels(prefix))[: 1 + sparse] for path in figure_paths(each))
+        places = (prefix, *(_beside(prefix, part) for part in ("channels", "paths") if sparse))
+        make_room(path for each in places for path in figure_paths(each))
     with torch.device("cpu" if sparse else "meta"):  # patterns are indices, which the meta device does not hold
         network = build_compressed(partial(create_model, name), options.args)
     title = " ".join([name, *(f"{key}={value}" for key, value in options.args.items())])
@@ -40,10 +42,14 @@ def show(options: ShowOptions) -> None:
     print_table(_costs(title, measured, options.convention))
     if measured.topologies:
         print_table(_stages(measured))
-    if sparse:
-        print_table(_sparse_layers(network, options.input_size))
+    layers = tuple(_sparse_layers(network, options.input_size)) if sparse else ()
+    if layers:
+        print_table(_paths(layers))
     if prefix is not None:
-        pictures = {_channels(prefix): plot_channel_patterns(network, title)} if sparse else {}
+        pictures = {}
+        if sparse:
+            pictures[_beside(prefix, "channels")] = plot_channel_patterns(network, title)
+            pictures[_beside(prefix, "paths")] = plot_path_counts(layers, title)
         if measured.topologies or not sparse:
             pictures[prefix] = plot_connections(measured.topologies, title)
         for place, picture in pictures.items():
@@ -51,17 +57,22 @@ def show(options: ShowOptions) -> None:
                 say(f"saved {path}")
 
 
-def _channels(prefix: Path) -> Path:
-    return prefix.with_name(f"{prefix.name}_channels")
+def _beside(prefix: Path, part: str) -> Path:
+    return prefix.with_name(f"{prefix.name}_{part}")
 
 
-def _sparse_layers(network: nn.Module, input_size: InputSize | None) -> Table:
+def _sparse_layers(network: nn.Module, input_size: InputSize | None) -> Iterator[LayerPaths]:
+    for layer in channel_paths(network, input_size):
+        if isinstance(network.get_submodule(layer.name), ChannelSparseConv2d):
+            yield layer
+
+
+def _paths(layers: Iterable[LayerPaths]) -> Table:
     """Fan-ins and paths of the sparse layers, as in section 4 of the paper on channel sparsity."""
     numbers = ("reads", "units", "paths per unit", "different units")
     table = new_table("sparse layer", *numbers, right=numbers)
-    for layer in channel_paths(network, input_size):
-        if isinstance(network.get_submodule(layer.name), ChannelSparseConv2d):
-            table.add_row(layer.name, str(layer.fan_in), str(layer.units), f"{layer.paths:.4g}", str(layer.distinct))
+    for layer in layers:
+        table.add_row(layer.name, str(layer.fan_in), str(layer.units), f"{layer.paths:.4g}", str(layer.distinct))
     return table
 
 

@@ -46,7 +46,9 @@ def test_show_draws_and_counts_the_channels_of_sparse_layers(capsys, tmp_path):
         str(tmp_path / "net"),
     ]
     assert main(["show", "tutorial_mnist", *words]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"net_channels.png", "net_channels.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"net_{part}.{kind}" for part in ("channels", "paths") for kind in ("png", "svg")
+    }
     row = next(line.split() for line in lines(capsys) if line.startswith("stages.1.layers.0.conv"))
     assert row == ["stages.1.layers.0.conv", "1", "20", "1", "8"]
 

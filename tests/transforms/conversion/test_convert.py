@@ -239,6 +239,15 @@ def test_dropout() -> None:
         assert model[0].drop.p == 0.2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("subgroups", "difference"), [(None, 0.005), (2, 0.01)])
+def test_a_count_that_jumps_with_the_width_is_near_the_target(subgroups: int | None, difference: float) -> None:
+    given = torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10)
+    options = dict(strided=True, bottleneck=True, subgroups=subgroups, input_size=(3, 32, 32))
+    before, after = skipweave.convert(given, parameters="equal", **options).parameters
+    assert after == pytest.approx(before, rel=difference)  # halving alone ends 4 and 7 % from it
+
+
 @pytest.mark.parametrize(
     ("options", "factors"), [(dict(windowed=False), (0.75, 0.9)), (dict(bottleneck=True), (1.6, 2.4))]
 )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -16,6 +17,8 @@ from skipweave.transforms.compression.fixed_widths import fixed_width_layers
 from skipweave_config.errors import SkipweaveError
 
 _HALVINGS = 10  # of the interval of factors
+_CLOSE = 0.005  # relative difference to the target with which the search ends
+_GRID = 48  # factors over the interval where halving it does not get as close
 _ROUNDING = 1.5  # by which rounded widths may lie outside of it
 
 
@@ -33,7 +36,10 @@ def check_target(parameters: object) -> None:
 def scaled_to(
     target: int, model: nn.Module, trials: Trials, step: int, count: Callable[[nn.Module], int]
 ) -> tuple[float, nn.Module]:
-    """Scale the widths of a network such that a count is as close as possible to a target.
+    """Scale the widths of a network such that a count is close to a target.
+
+    The count may jump up and down with the factor, as widths and groups are rounded: where halving an interval of
+    factors ends more than half a percent from the target, a grid of factors is tried too, and the nearest count wins.
 
     Args:
         target: The wanted count.
@@ -58,6 +64,9 @@ def scaled_to(
             counts[factor] = count(resized(shapes, factor, Trials(trials.inputs, "meta")))
         return counts[factor]
 
+    def off(factor: float) -> float:
+        return abs(counts[factor] - target) / target
+
     def resized(network: nn.Module, factor: float, trials: Trials) -> nn.Module:
         copy = copied(network)
         resize_all(copy, new_widths(network, trials, partial(_rounded, factor, step), fixed))
@@ -65,12 +74,23 @@ def scaled_to(
 
     ratio = target / counted(1.0)
     bounds = ratio, math.sqrt(ratio)  # counts of layers are linear or quadratic in the factor
-    low, high = min(bounds) / _ROUNDING, max(bounds) * _ROUNDING
+    interval = min(bounds) / _ROUNDING, max(bounds) * _ROUNDING
+    _halve(interval, counted, target)
+    if off(best := min(counts, key=off)) > _CLOSE:
+        grid = np.geomspace(*interval, _GRID).tolist()
+        misses = [abs(counted(factor) - target) for factor in grid]
+        nearest = misses.index(min(misses))
+        _halve((grid[max(nearest - 1, 0)], grid[min(nearest + 1, _GRID - 1)]), counted, target)
+    best = min(counts, key=off)
+    return best, resized(model, best, trials)
+
+
+def _halve(interval: tuple[float, float], counted: Callable[[float], int], target: int) -> None:
+    """Count at factors that close in on one where the count passes a target."""
+    low, high = interval
     for _ in range(_HALVINGS):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if counted(middle) < target else (low, middle)
-    best = min(counts, key=lambda factor: abs(counts[factor] - target))
-    return best, resized(model, best, trials)
 
 
 def _groups(model: nn.Module) -> set[int]:
