@@ -90,7 +90,11 @@ def test_models_with_weights_are_listed_with_tags():
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("sparsenet40_12", "densenet121_32.ra_in1k"), ("densenet121_32.other", "densenet121_32.tv_in1k")],
+    [
+        ("sparsenet40_24", "densenet121_32.ra_in1k"),
+        ("densenet121_32.other", "densenet121_32.tv_in1k"),
+        ("sparsenet40_12", "sparsenet40_12.mnist"),  # of another number of channels
+    ],
 )
 def test_models_without_weights_name_those_that_have_some(name, told):
     with pytest.raises(SkipweaveError, match=rf"{name.partition('.')[0]}.*{told}"):

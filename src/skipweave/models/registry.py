@@ -91,6 +91,9 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
     if cfg is None or not (cfg.has_weights or cfg.state_dict):
         ours = list_models(pretrained=True)
         own = [each for each in timm.list_models(f"{model}*", pretrained=True) if each.partition(".")[0] == model]
+        if own and not tag:
+            listed = " or ".join(own)
+            raise SkipweaveError(f"{name} has no weights of its own number of classes and channels: give {listed}")
         raise SkipweaveError(
             f"{name} has no pretrained weights: "
             + (f"{model} has {', '.join(own)}" if own else f"of skipweave's models these have: {', '.join(ours)}")
