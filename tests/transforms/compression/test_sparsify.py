@@ -271,6 +271,28 @@ class Fcn(nn.Module):
         return self.classifier(self.last(self.hidden(x).relu()).relu()).mean((2, 3))
 
 
+class LinearNamedFullyConnected(nn.Module):
+    """A hidden layer in convolution form, and a linear layer of a name that our own networks use for a list."""
+
+    def __init__(self, last: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.hidden = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 32, 8)
+        self.wide, self.fully_connected = nn.Conv2d(64, 64, 3, padding=1), last
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.wide(self.conv(x).relu()).relu()
+        return self.fully_connected(self.hidden(x).relu().flatten(1))
+
+
+@pytest.mark.parametrize("last", [nn.Linear(32, 10), nn.Sequential(nn.Linear(32, 10))])
+def test_a_layer_may_be_named_fully_connected(last: nn.Module) -> None:
+    network = LinearNamedFullyConnected(last)
+    sparse = sparsify(network, 0.1, input_size=(3, 8, 8)).model
+    kept = {name for name in ("conv", "hidden") if isinstance(sparse.get_submodule(name), nn.Conv2d)}
+    assert (kept, type(sparse.wide)) == ({"conv", "hidden"}, ChannelSparseConv2d)
+    assert skipweave.depth_multiplier(network, 0.5, input_size=(3, 8, 8)).model.wide.out_channels == 32
+
+
 def test_fully_connected_layers_in_convolution_form_are_kept_and_counted_apart() -> None:
     result = sparsify(Fcn(), 0.5, input_size=(1, 32, 32))
     changes = {layer.name: layer.change for layer in result.layers}

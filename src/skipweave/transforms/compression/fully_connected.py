@@ -21,13 +21,12 @@ def fully_connected_layers(model: nn.Module, trials: Trials) -> dict[str, str]:
     connected layer is a 1x1 convolution of globally pooled maps or of other fully connected layers, or a convolution
     without padding whose kernel covers its whole input map and that only fully connected and linear layers read.
 
-    A network that has an attribute `fully_connected`, the names of its hidden layers of this kind, is taken at its
-    word.
+    If a network has a list `fully_connected`, the names of its hidden layers of this kind, this list is used instead.
     """
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and part.groups == 1}
     found = dict.fromkeys(_classifiers(model, trials, convs), CLASSIFIER)
     known = getattr(model, "fully_connected", None)
-    hidden = _hidden(model, trials, convs) if known is None else set(known)
+    hidden = set(known) if isinstance(known, list) else _hidden(model, trials, convs)  # others may name a layer so
     return {**dict.fromkeys((name for name in convs if name in hidden), HIDDEN), **found}
 
 
