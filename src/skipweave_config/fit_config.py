@@ -175,10 +175,22 @@ def check_links(densify: DensifyConfig, args: Mapping[str, Any] | None) -> Densi
     """Check that a model's arguments sparsify the network that links are to be added to; None if they are not known.
 
     Raises:
-        SkipweaveError: They do not.
+        SkipweaveError: They do not, or to a density that the first addition does not raise.
     """
-    if densify.every and args is not None and sparsify_density(args) is None:
+    if not densify.every or args is None:
+        return densify
+    start = sparsify_density(args)
+    if start is None:
         raise SkipweaveError("every needs a network to add links to: give model.args.sparsify a density to start from")
+    if start == 1:
+        raise SkipweaveError(
+            "every has no effect: model.args.sparsify has density 1; give it a lower one to start from"
+        )
+    if densify.densities and densify.densities[0] <= start:
+        raise SkipweaveError(
+            f"densities begins with {densify.densities[0]:g}: expected more than {start:g}, the density of "
+            f"model.args.sparsify"
+        )
     return densify
 
 

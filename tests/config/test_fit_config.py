@@ -93,6 +93,15 @@ def test_all_mistakes_are_reported_at_once():
         (lambda: FitConfig(densify=DensifyConfig(every=1)), ("densify", "every", "model.args.sparsify")),
         (lambda: FitConfig(sparse({"rule": "ceil"}), densify=DensifyConfig(every=1)), ("model.args.sparsify",)),
         (lambda: NetworkConfig("sparsenet40_12", densify=DensifyConfig(every=1)), ("model.args.sparsify",)),
+        (
+            lambda: FitConfig(sparse(0.3), densify=DensifyConfig(every=1, densities=(0.2, 0.5))),
+            ("densities", "0.2", "0.3"),
+        ),
+        (lambda: FitConfig(sparse(0.3), densify=DensifyConfig(every=1, densities=(0.3,))), ("densities", "0.3")),
+        (
+            lambda: FitConfig(sparse(1.0), densify=DensifyConfig(every=1)),
+            ("densify", "every", "model.args.sparsify", "1"),
+        ),
         (lambda: FitConfig(loss=LossConfig(class_weights="median_frequency")), ("class_weights", "digits", "balanced")),
         (lambda: FitConfig(data=CAMVID, loss=LossConfig(class_weights="balanced")), ("class_weights", "camvid")),
         (lambda: FitConfig(monitor="mean_average_precision"), ("monitor", "'mean_average_precision'", "top1_error")),

@@ -15,6 +15,7 @@ from skipweave.ops.cpu.processor import cores
 from skipweave.study.runner import run_study
 from skipweave.training import (
     Callback,
+    DensifyConfig,
     FitConfig,
     ModelConfig,
     OptimConfig,
@@ -94,6 +95,20 @@ def test_too_small_images_of_the_first_epochs_are_reported(tmp_path):
     config = settings(tmp_path, {"cat": 5, "ape": 5}, model=SMALL, batch_size=4)
     (found,) = problems(replace(config, progressive=ProgressiveConfig(scale=0.125, epochs=1), epochs=2))
     assert_reports(found, "progressive.scale", "0.125", "2x2", "4x4")
+
+
+@pytest.mark.parametrize("every", [4, 100])
+def test_links_that_would_be_added_after_the_last_step_are_reported(tmp_path, every):
+    """Two epochs of two steps, in a run and in a study."""
+    args = {**SMALL.args, "sparsify": 0.2}
+    config = settings(tmp_path, {"cat": 5, "ape": 5}, model=ModelConfig(SMALL.name, args), epochs=2)
+    densify = DensifyConfig(every=every)
+    (found,) = problems(replace(config, densify=densify))
+    assert_reports(found, "densify.every", every, 4)
+    networks = (NetworkConfig(SMALL.name, args, "growing", densify=densify),)
+    shared = {"data": config.data, "epochs": 2, "batch_size": 4, "accelerator": "cpu", "output": tmp_path / "study"}
+    with raises("densify.every", every, 4):
+        run_study(StudyConfig(networks, seeds=(0,), **shared))
 
 
 def test_mistakes_of_the_config_are_reported_before_data_is_read(tmp_path):

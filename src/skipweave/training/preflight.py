@@ -12,6 +12,7 @@ from skipweave.data import (
     SegmentationDataset,
     check_classes,
     read_header,
+    steps_per_epoch,
     workers_warning,
 )
 from skipweave.models import check_pretrained
@@ -153,6 +154,7 @@ def check_data(config: FitConfig | StudyConfig, data: Data) -> None:
     with noted_in(problems):
         if not (isinstance(config, FitConfig) and config.max_memory):  # else the batch is still to be chosen
             check_batch(config, data)
+            check_additions(config, data)
     with noted_in(problems):
         check_validation(config, data)
     with noted_in(problems):
@@ -174,6 +176,19 @@ def check_batch(config: FitConfig | StudyConfig, data: Data) -> None:
             f"batch_size is {config.batch_size}{times}, but there are only {len(data.train)} training images: "
             f"give a batch_size of at most {less}that"
         )
+
+
+def check_additions(config: FitConfig | StudyConfig, data: Data) -> None:
+    """Check that links that are to be added while a network is trained are added before the last step.
+
+    Raises:
+        SkipweaveError: The training is too short.
+    """
+    images = config.batch_size * config.optim.accumulate
+    steps = config.epochs * steps_per_epoch(len(data.train), images, drop_last=True)
+    every = max(one.densify.every for one in ((config,) if isinstance(config, FitConfig) else config.networks))
+    if every >= steps:
+        raise SkipweaveError(f"densify.every is {every}: expected fewer than the {steps} steps of the training")
 
 
 def check_one_label(config: FitConfig, data: Data) -> None:

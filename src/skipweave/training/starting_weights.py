@@ -14,7 +14,7 @@ from skipweave.models import SparseNet, from_densenet_layout, keep_links
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, shapes_of
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
 from skipweave.training.model_building import build_network
-from skipweave.transforms.compression.densify import match_fan_ins
+from skipweave.transforms.compression.densify import match_fan_ins, sparse_layers
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
 
@@ -57,27 +57,54 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
         config: The config, with `start` or `model.pretrained`.
         ours: Description of the network.
         network: The network, with random weights, which are not changed; sparse layers get as many links as the weights
-            have.
+            have after densification.
 
     Raises:
         SkipweaveError: The weights cannot be downloaded or loaded, or do not fit.
     """
     start = _pretrained(ours) if config.model.pretrained else _from_file(config.start, ours)  # type: ignore[arg-type]
     try:
-        return _fitted(start, ours, network)
+        note = _match_links(start, network, config.densify.every)
+        return _fitted(start, ours, network, note)
     except SkipweaveError as error:
         if not start.differing:
             raise
         raise SkipweaveError(f"start: the run of {start.source} has {start.differing}: {error}") from error
 
 
-def _fitted(start: Start, ours: Description, network: nn.Module) -> tuple[dict[str, Tensor], str]:
+def _match_links(start: Start, network: nn.Module, densify: int) -> str:
+    """Give sparse layers as many links as weights of the same network have, and return a note if these are others.
+
+    Raises:
+        SkipweaveError: The weights are of another density than the config's, or links are to be added to its density.
+    """
+    asked = _density(network)
+    if not match_fan_ins(network, shapes_of(start.state)):
+        return ""
+    found = f"{_density(network):.3g} of the links of its sparse layers, model.args.sparsify gives {asked:.3g}"
+    if start.differing:
+        raise SkipweaveError(f"it has {found}: give the density of the weights, or weights of this density")
+    if densify:
+        raise SkipweaveError(
+            f"start: {start.source} has {found}: expected the same, as densify.every is {densify}; give the "
+            f"density of the weights"
+        )
+    return f"densified: {found}"
+
+
+def _density(network: nn.Module) -> float:
+    """Weights of the sparse layers of a network, as a fraction of those of dense ones."""
+    layers = sparse_layers(network).values()
+    sizes = [(part.weight.numel(), part.weight.numel() * part.in_channels / part.fan_in) for part in layers]
+    return sum(size for size, _ in sizes) / sum(full for _, full in sizes) if sizes else 1.0
+
+
+def _fitted(start: Start, ours: Description, network: nn.Module, note: str) -> tuple[dict[str, Tensor], str]:
     """The state dict of weights, as far as they are for this network, and a line that describes it."""
-    match_fan_ins(network, shapes_of(start.state))
     state, expected = dict(start.state), network.state_dict()
     if start.dense is not None and isinstance(network, SparseNet) and _topologies(start.dense) != _topologies(network):
         state = keep_links(start.dense, network)
-    notes = [f"starting from {start.source}"]
+    notes = list(filter(None, [f"starting from {start.source}", note]))
     first = getattr(network, "pretrained_cfg", {}).get("first_conv")
     for name in [first] if isinstance(first, str) else first or ():
         key = f"{name}.weight"
