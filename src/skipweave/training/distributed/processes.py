@@ -19,6 +19,7 @@ from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.distributed.ports import meeting_port
 from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.signals import StopRequest, stop_requests
+from skipweave.training.unused_parameters import leaves_parameters_unused
 from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import FitConfig
 
@@ -39,8 +40,8 @@ def _fabric(config: FitConfig) -> Fabric:
     if config.devices == 1:
         return make_fabric(config.accelerator, precision=config.precision)
     start: Literal["popen", "spawn"] = "popen" if torchrun.job() else "spawn"
-    some_unused = config.loss.heads == "last" or config.loss.last_epochs > 0  # heads without weight in the loss
-    strategy = DDPStrategy(start_method=start, find_unused_parameters=some_unused, **_OWN_STATISTICS)
+    unused = leaves_parameters_unused(config)
+    strategy = DDPStrategy(start_method=start, find_unused_parameters=unused, **_OWN_STATISTICS)
     here, machines = torchrun.places(config.devices)
     return make_fabric(
         config.accelerator, devices=here, num_nodes=machines, precision=config.precision, strategy=strategy
