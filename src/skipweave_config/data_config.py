@@ -52,6 +52,7 @@ _APPLIES_TO = {
     "resize": IMAGE_NAMES,
     "crop_scale": IMAGE_NAMES,
     "shift": IMAGE_NAMES,
+    "padding": IMAGE_NAMES,
     "color": IMAGE_NAMES,
     "blur": IMAGE_NAMES,
     "auto_augment": IMAGE_NAMES,
@@ -73,7 +74,18 @@ _TITLES = {
 }
 
 # Fields of training augmentation.
-_AUGMENTATION = ("flip", "crop_scale", "shift", "color", "blur", "auto_augment", "erasing", "cutout", "scale")
+_AUGMENTATION = (
+    "flip",
+    "crop_scale",
+    "shift",
+    "padding",
+    "color",
+    "blur",
+    "auto_augment",
+    "erasing",
+    "cutout",
+    "scale",
+)
 
 Window = tuple[Number, PositiveNumber] | Literal["file"]
 Factor = Annotated[Number, Field(ge=0.1, le=10)]
@@ -273,14 +285,14 @@ class DataConfig(Config):
     @classmethod
     def _check_dataset(cls, value: Any, info: ValidationInfo) -> Any:
         names = _APPLIES_TO[str(info.field_name)]
-        if value not in (None, False, "", "none") and (name := info.data.get("name")) and name not in names:
+        if value not in (None, False, "", "none", "zeros") and (name := info.data.get("name")) and name not in names:
             raise ValueError(f"does not apply to dataset {name!r}, only to {', '.join(names)}: leave it out")
         return value
 
     @field_validator(*_AUGMENTATION)
     @classmethod
     def _check_augment(cls, value: Any, info: ValidationInfo) -> Any:
-        if value not in (None, 0, "none") and info.data.get("augment") is False:
+        if value not in (None, 0, "none", "zeros") and info.data.get("augment") is False:
             raise ValueError("does not apply with augment: false")
         return value
 

@@ -301,6 +301,8 @@ class StudyConfig(Config):
     @classmethod
     def _check_networks(cls, networks: list[NetworkConfig]) -> list[NetworkConfig]:
         networks = [single for network in networks for single in network.expanded()]
+        if unnamed := [network.title for network in networks if not network.slug]:
+            raise ValueError(f"should have letters or digits in each label, which names a directory: {unnamed[0]!r}")
         if (slug := _repeated([network.slug for network in networks])) is not None:
             raise ValueError(f"should have different labels: two models are called {slug!r}")
         return networks

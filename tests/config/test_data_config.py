@@ -81,6 +81,8 @@ def test_all_mistakes_are_reported_at_once():
         ({"name": "masks", "crop": 8, "scale": [0, 2]}, ("scale[0]", "0")),
         ({"name": "masks", "crop": 8, "scale": [1, 11]}, ("scale[1]", "11")),
         ({"name": "masks", "crop": 8, "scale": [1, 2], "augment": False}, ("scale", "augment: false")),
+        ({"name": "masks", "padding": "reflect"}, ("padding", "'masks'")),
+        ({"name": "mnist", "padding": "black", "augment": False}, ("padding", "augment: false")),
         ({"name": "cifar10", "scale": [0.5, 2]}, ("scale", "cifar10")),
         ({"name": "folder", "mean": []}, ("mean", "[]")),
         ({"name": "folder", "channels": 3, "mean": [0.5]}, ("mean", "[0.5]")),

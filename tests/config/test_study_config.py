@@ -32,6 +32,11 @@ def test_all_mistakes_are_reported_at_once():
     assert_each_reports(found, *values)
 
 
+def test_a_label_names_a_directory():
+    (found,) = problems(networks=[NetworkConfig("a", label=".."), NetworkConfig("b")])
+    assert_reports(found, "networks", "'..'")
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

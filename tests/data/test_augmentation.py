@@ -182,3 +182,10 @@ def test_blur_beyond_the_image_is_rejected():
 def test_shifts_beyond_the_image_are_rejected():
     with raises("data.shift", 8):
         transforms("digits", shift=8)
+
+
+@pytest.mark.parametrize(("name", "options"), [("digits", {"shift": 0}), ("cifar10", {"shift": 0}), ("folder", {})])
+def test_padding_without_shifts_raises(name, options):
+    with raises("data.padding", "reflect", "data.shift"):
+        transforms(name, padding="reflect", **options)
+    transforms(name, padding="reflect", **options | {"shift": 1})

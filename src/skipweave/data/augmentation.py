@@ -80,17 +80,14 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
     - Your own photographs: as ImageNet, without color augmentation.
 
     Raises:
-        SkipweaveError: Color augmentation is asked for, and the images do not have 8 bits and 1 or 3 channels.
+        SkipweaveError: Color augmentation is asked for, and the images do not have 8 bits and 1 or 3 channels; shifts
+            are larger than the images; or padding is asked for without shifts.
     """
     assert evaluation.crop is not None
     if not config.augment:
         return unaugmented(evaluation)
     images = _IMAGES[config.name]
-    shift = 0 if images.photographs else evaluation.crop // 8
-    if (config.shift or 0) >= evaluation.crop:
-        raise SkipweaveError(
-            f"data.shift is {config.shift}: expected less than the side of the images, {evaluation.crop}"
-        )
+    shift = _shift(config, evaluation.crop)
     steps = [*_geometry(config, evaluation), *_blur(config, evaluation), *_color(config, evaluation)]
     normalized = any(isinstance(step, v2.Normalize) for step in steps)
     if config.erasing:
@@ -100,7 +97,7 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
         per_batch=BatchAugmentation(
             normalize=None if normalized or config.erasing else evaluation.normalize,
             flip=config.flip or ("horizontal" if images.flip else "none"),
-            shift=shift if config.shift is None else config.shift,
+            shift=shift,
             padding=config.padding,
             black=tuple(-mean / std for mean, std in zip(evaluation.mean, evaluation.std, strict=True)),
             cutout=config.cutout,
@@ -111,6 +108,17 @@ def train_transform(config: DataConfig, evaluation: Preprocessing) -> TrainTrans
 def unaugmented(evaluation: Preprocessing) -> TrainTransform:
     """The evaluation transform as a training transform."""
     return TrainTransform(evaluation, BatchAugmentation(None))
+
+
+def _shift(config: DataConfig, side: int) -> int:
+    shift = (0 if _IMAGES[config.name].photographs else side // 8) if config.shift is None else config.shift
+    if shift >= side:
+        raise SkipweaveError(f"data.shift is {shift}: expected less than the side of the images, {side}")
+    if not shift and config.padding != "zeros":
+        raise SkipweaveError(
+            f"data.padding is {config.padding}, but images are not shifted: give data.shift, or leave it out"
+        )
+    return shift
 
 
 def _geometry(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:
