@@ -18,7 +18,8 @@ class SparseSumNet(StagedNet):
     """Three stages of bottleneck units on summed nodes: with the dense topology, a pre-activation ResNet.
 
     In a stage with input x, node 0 is a 1x1 projection of x, node 1 a unit of x itself, and every later node a unit of
-    the sum of its sources. Nodes are raw unit outputs, not running sums (SparseNet, Eq. 2).
+    the sum of its sources. Nodes are raw unit outputs, not running sums (SparseNet, Eq. 2). Node 0 is computed,
+    and its weights are counted, also where no unit reads it (`"plain"`, `"nearest_half"`).
 
     Deviation: no code of SparseNet[+] was published. The projection reads the raw input (not its BN-ReLU) and has no
     batch norm; the stride is that of each strided unit's first convolution. The printed counts agree with all of this.
