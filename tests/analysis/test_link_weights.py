@@ -1,11 +1,15 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 import skipweave
 from skipweave.analysis.link_weights import cross_norms, group_maps, reuse_maps
-from skipweave.layers import SeqConv2d
+from skipweave.analysis.weak_links import link_weights
+from skipweave.layers import ChannelSparseConv2d, SeqConv2d
 from skipweave.models import DelugeNet, SparseNet
+from skipweave.transforms import sparsify
 from tests.errors import raises
 
 NAN = float("nan")
@@ -127,3 +131,52 @@ def test_a_window_has_as_many_groups_in_every_row():
         assert (~np.isnan(found.values)).sum(axis=1).tolist() == [groups] * groups
     with raises("SeqConv2d"):
         group_maps(torch.nn.Conv2d(1, 1, 1))
+
+
+def densified(model):
+    """The same function with dense convolutions that have zeros where the channel-sparse ones have no link."""
+    dense = copy.deepcopy(model)
+    for name, part in model.named_modules():
+        if isinstance(part, ChannelSparseConv2d):
+            dense.set_submodule(name, part.to_dense())
+    return dense
+
+
+@pytest.mark.parametrize("keep", [None, ["stem*", "*conv1"], ["stem*", "*conv2"]])
+@pytest.mark.parametrize("pattern", ["exact", "block", "grouped"])
+def test_a_sparse_bottleneck_has_the_weights_of_the_equal_dense_one(keep, pattern):
+    model = skipweave.create_model("densenet_bc100_12", units=2, growth=4)
+    sparse = sparsify(model, 0.5, pattern=pattern, multiple=1, keep=keep, input_size=(3, 8, 8)).model
+    dense = densified(sparse)
+    for values, expected in zip(reuse_maps(sparse), reuse_maps(dense), strict=True):
+        np.testing.assert_allclose(values, expected)
+    assert link_weights(sparse) == link_weights(dense)
+
+
+@pytest.mark.parametrize("name", ["sparsenet40_12", "logdensenet_v1_12_16", "fc_logdensenet103", "delugenet146"])
+def test_sparse_networks_have_the_link_weights_of_the_equal_dense_ones(name):
+    widths = {"widths": 4} if name.startswith("deluge") else {"growth": 4}
+    units = (2, 2, 2) if name.startswith("fc_") else 2
+    sparse = sparsify(skipweave.create_model(name, units=units, **widths), 0.3, input_size=(3, 16, 16)).model
+    dense = densified(sparse)
+    assert any(isinstance(part, ChannelSparseConv2d) for part in sparse.modules())
+    assert link_weights(sparse) == link_weights(dense)
+    maps = cross_norms if name.startswith("deluge") else reuse_maps
+    for values, expected in zip(maps(sparse), maps(dense), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("form", [{}, {"windowed": False}, {"bottleneck": True}])
+def test_sparse_groups_have_the_weights_of_the_equal_dense_ones(form):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), SeqConv2d(8, 16, group_size=4, **form))
+    sparse = sparsify(model, 0.3, input_size=(3, 8, 8)).model
+    (found,), (expected,) = group_maps(sparse), group_maps(densified(sparse))
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
+def test_a_unit_that_begins_with_another_layer_raises():
+    model = skipweave.create_model("densenet40_12", units=2, growth=8, stem_width=8)
+    converted = skipweave.convert(model, min_width=8, group_size=4, input_size=(3, 8, 8)).model
+    for weights in (reuse_maps, link_weights):
+        with raises("stages.0.units.0.body.conv", "RawSeqConv2d"):
+            weights(converted)

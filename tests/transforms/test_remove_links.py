@@ -6,7 +6,7 @@ from torch import nn
 
 from skipweave.models import create_model
 from skipweave.topology import Link
-from skipweave.transforms import remove_links
+from skipweave.transforms import remove_links, sparsify
 from skipweave.transforms.node_readers import readers
 from tests.errors import raises
 
@@ -146,6 +146,20 @@ def test_links_that_cannot_be_removed(name, link, value):
     model = create_model(NETWORKS[name][0], **NETWORKS[name][1])
     with raises(value):
         remove_links(model, [link], builder(*NETWORKS[name]))
+
+
+@pytest.mark.parametrize(("keep", "removable"), [(["stem*", "*conv2"], False), (["stem*", "*conv1"], True)])
+def test_only_dense_convolutions_lose_links(keep, removable):
+    def build(topology):
+        model = create_model("densenet_bc100_12", units=2, growth=4, topology=topology)
+        return sparsify(model, 0.5, keep=keep, seed=1, input_size=(3, 8, 8)).model
+
+    model, links = build("dense"), [Link(0, 2, 0), Link(1, 2, 0)]
+    if removable:
+        assert remove_links(model, links, build).removed == tuple(links)
+        return
+    with raises("node 2", "stages.0.units.1.body.conv1", "channel-sparse"):
+        remove_links(model, links, build)
 
 
 def test_a_builder_of_another_architecture_is_rejected():

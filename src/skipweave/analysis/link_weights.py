@@ -7,7 +7,8 @@ from itertools import groupby
 import numpy as np
 from torch import Tensor, nn
 
-from skipweave.layers import CrossConv, GroupUnit, SeqConv2d
+from skipweave.layers import ChannelSparseConv2d, CrossConv, GroupUnit, SeqConv2d
+from skipweave.ops import dense_weight
 from skipweave.transforms.node_readers import Reader, readers
 from skipweave_config.errors import SkipweaveError
 
@@ -57,14 +58,14 @@ def reuse_maps(model: nn.Module) -> tuple[np.ndarray, ...]:
     """Compute the weights of the convolutions that read concatenated nodes (SparseNet, Fig. 3).
 
     The value of a node is the mean absolute weight of its channels in the first convolution of the unit that reads it,
-    divided by the largest such mean of that unit.
+    divided by the largest such mean of that unit. Links that a channel-sparse convolution does not have count as zeros.
 
     Returns:
         One array per stage, (n, n), or a single one where one topology spans the stages: row s is source node 0..n-1,
         column i is output node i + 1; NaN where a node is not read.
 
     Raises:
-        SkipweaveError: The network has no units that read concatenated nodes.
+        SkipweaveError: The network has no units that read concatenated nodes, or these do not begin with a convolution.
     """
     stages = [list(group) for _, group in groupby(readers(model), lambda reader: reader.stage)]
     maps = [_reuse(units) for units in stages if all(reader.concat for reader in units)]
@@ -77,7 +78,8 @@ def group_maps(model: nn.Module) -> tuple[GroupMap, ...]:
     """Compute the weights between groups of SeqConv layers (Sequentially Aggregated Convolutional Networks, Fig. 5).
 
     The value of a pair is the mean absolute weight of the source group's channels in the convolution of the output
-    group (the 1x1 convolution of the "-B" form), divided by the largest such mean of the layer.
+    group (the 1x1 convolution of the "-B" form), divided by the largest such mean of the layer. Links that a
+    channel-sparse convolution does not have count as zeros.
 
     Returns:
         One map per layer, in order.
@@ -91,17 +93,22 @@ def group_maps(model: nn.Module) -> tuple[GroupMap, ...]:
     return tuple(_groups(name, layer) for name, layer in layers)
 
 
-def mean_by_source(weight: Tensor, widths: Sequence[int], norm_weight: Tensor | None = None) -> np.ndarray:
+def mean_by_source(
+    convolution: nn.Conv2d | ChannelSparseConv2d, widths: Sequence[int], norm_weight: Tensor | None = None
+) -> np.ndarray:
     """Mean absolute weight of the channels of each source.
 
     Args:
-        weight: Weight of a convolution, (C_out, C_in, kh, kw).
+        convolution: From C_in channels; in a channel-sparse one, weights of links that do not exist are zero.
         widths: Channels of each source; their sum is C_in.
         norm_weight: Weight of the norm before the convolution, (C_in,); None leaves it out.
 
     Returns:
         (sources,), in float64.
     """
+    weight = convolution.weight
+    if isinstance(convolution, ChannelSparseConv2d):
+        weight = dense_weight(weight, convolution.index, convolution.in_channels)
     means = np.abs(numbers(weight)).mean(axis=(0, 2, 3))
     if norm_weight is not None:
         means = means * np.abs(numbers(norm_weight))
@@ -123,7 +130,7 @@ def _reuse(units: Sequence[Reader]) -> np.ndarray:
     for column, unit in enumerate(units):
         assert unit.concat is not None
         _, convolution = unit.convolution
-        means = mean_by_source(convolution.weight, unit.concat.widths)
+        means = mean_by_source(convolution, unit.concat.widths)
         values[list(unit.sources), column] = relative(means)
     return values
 
@@ -135,7 +142,7 @@ def _groups(name: str, layer: SeqConv2d) -> GroupMap:
         assert isinstance(unit, GroupUnit)
         oldest_first = layer.topology.sources(given + made)[::-1]
         convolution = unit.make.conv if isinstance(unit.reduce, nn.Identity) else unit.reduce.conv
-        values[made, list(oldest_first)] = mean_by_source(convolution.weight, _widths(layer, oldest_first))
+        values[made, list(oldest_first)] = mean_by_source(convolution, _widths(layer, oldest_first))
     return GroupMap(name, given, relative(values))
 
 

@@ -44,14 +44,14 @@ def link_weights(model: nn.Module) -> tuple[LinkWeight, ...]:
     channels and over the outputs and taps of the unit's first convolution. The norm weight is that of the reader's
     batch norm before the convolution: the nodes are normalized, so only the product matters, and one factor can grow
     while the other shrinks without changing the network's output. (Figures of reuse leave the norm weight out, as
-    SparseNet's Fig. 3 does.) For a convolution across nodes (DelugeNets) it is the L2 norm of the link's weights over
-    the channels, as in the paper's Fig. 3; with `cross="plain"` nodes are not normalized, and the weights are less
-    comparable.
+    SparseNet's Fig. 3 does.) What a channel-sparse convolution does not read counts as zeros. For a convolution across
+    nodes (DelugeNets) it is the L2 norm of the link's weights over the channels, as in the paper's Fig. 3; with
+    `cross="plain"` nodes are not normalized, and the weights are less comparable.
 
     Links of the readers of a whole concatenating stage, a transition or a classifier, have no weight.
 
     Raises:
-        SkipweaveError: No reader of the network has a weight per link.
+        SkipweaveError: No reader of the network has a weight per link, or one does not begin with a convolution.
     """
     found = [weight for reader in readers(model) for weight in _weights(reader)]
     if not found:
@@ -100,7 +100,7 @@ def _strengths(reader: Reader) -> np.ndarray:
     if reader.cross:
         return np.linalg.norm(numbers(reader.cross[1].weight), axis=1)
     assert reader.concat is not None
-    return mean_by_source(reader.convolution[1].weight, reader.concat.widths, reader.concat.weight)
+    return mean_by_source(reader.convolution[1], reader.concat.widths, reader.concat.weight)
 
 
 def _kept_by_reader(reader: Reader, weak: dict[Link, LinkWeight]) -> dict[Link, str]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from skipweave.layers.aggregation import ConcatRead
+from skipweave.layers.channel_sparse import ChannelSparseConv2d
 from skipweave.layers.cross_layer_aggregation import CrossConv, CrossRead
 from skipweave.layers.spanning_stages import SpanningStages
 from skipweave.layers.stage import Stage
 from skipweave.layers.unit import Unit
+from skipweave_config.errors import SkipweaveError
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,22 @@ class Reader:
         return read if isinstance(read, ConcatRead) else None
 
     @property
-    def convolution(self) -> tuple[str, nn.Conv2d]:
-        """Name and module of the unit's first convolution."""
+    def convolution(self) -> tuple[str, nn.Conv2d | ChannelSparseConv2d]:
+        """Name and module of the unit's first convolution.
+
+        Raises:
+            SkipweaveError: Another layer has taken its place, such as one of `convert`.
+        """
         assert isinstance(self.module, Unit)
-        named = self.module.body.named_modules(prefix=f"{self.name}.body")
-        return next((name, part) for name, part in named if isinstance(part, nn.Conv2d))
+        name, part = f"{self.name}.body", self.module.body
+        while isinstance(part, nn.Sequential):
+            (child, part), *_ = part.named_children()
+            name = f"{name}.{child}"
+        if not isinstance(part, nn.Conv2d | ChannelSparseConv2d):
+            raise SkipweaveError(
+                f"{name} is a {type(part).__name__}: expected a convolution that reads the nodes, as before `convert`"
+            )
+        return name, part
 
 
 def readers(model: nn.Module) -> Iterator[Reader]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipweave.layers import CrossConv, SpanningStages
+from skipweave.layers import ChannelSparseConv2d, CrossConv, SpanningStages
 from skipweave.topology import Link, Topology
 from skipweave.tracing.copies import copied
 from skipweave.tracing.example_inputs import InputSize
@@ -67,8 +67,9 @@ def remove_links(
 
     Raises:
         SkipweaveError: The network is not supported, its weights are tied or computed by hooks, a link does not exist
-            or cannot be removed (a reader would have no source, a cross-layer convolution fewer than two, or heads or
-            feature maps would lose a node), or the network created by `build` differs in more than its topology.
+            or cannot be removed (a reader would have no source, a cross-layer convolution fewer than two, heads or
+            feature maps would lose a node, or the convolution is channel-sparse), or the network created by `build`
+            differs in more than its topology.
 
     Example::
 
@@ -172,6 +173,11 @@ def _without_channels(reader: Reader, kept: Sequence[int]) -> dict[str, Tensor]:
     parts = torch.arange(sum(reader.concat.widths)).split(reader.concat.widths)
     channels = torch.cat([parts[at] for at in kept])
     name, convolution = reader.convolution
+    if isinstance(convolution, ChannelSparseConv2d):  # its outputs would be left with different numbers of inputs
+        raise SkipweaveError(
+            f"node {reader.node} of stage {reader.stage} cannot lose links: {name} is channel-sparse: remove links of "
+            "the dense network and sparsify that, or sparsify with the first convolutions of units in keep"
+        )
     return {
         f"{reader.name}.read.weight": reader.concat.weight.detach()[channels],
         f"{reader.name}.read.bias": reader.concat.bias.detach()[channels],
