@@ -46,10 +46,11 @@ def _costs(pruning: LinkPruning) -> Table:
     columns = ("before", "after", "saved")
     table = new_table("", *columns, right=columns)
     before, after = pruning.before, pruning.after
+    _, height, width = before.input_size
     rows = {
         "links of units": (before.links, after.links),
         "parameters": (before.parameters, after.parameters),
-        "MACs per image": (before.macs, after.macs),
+        f"MACs per image of {height}x{width}": (before.macs, after.macs),
         "bytes saved for backward, per image": (before.saved_bytes, after.saved_bytes),
         "peak activation bytes in inference": (before.inference_bytes, after.inference_bytes),
     }

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from skipweave.analysis.profile import Profile, profile
 from skipweave.analysis.weak_links import WeakLinks, weak_links
 from skipweave.files.hub import WEIGHTS_FILE
@@ -23,7 +25,7 @@ class LinkPruning:
 
     Attributes:
         weak: The links under the threshold, and which of them had to stay.
-        before: Cost of the run's network.
+        before: Cost of the run's network, for images of its data's size; of training crops, if it predicts masks.
         after: Cost of the network without the removable links.
         removal: The network without them.
     """
@@ -52,7 +54,7 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
     network, config, description = load_run(run_dir, which)
     weak = weak_links(network, below)
     links = [entry.link for entry in weak.removable]
-    size = _image_size(description)
+    size = _image_size(network, config, description)
     removal = remove_links(
         network,
         links,
@@ -65,10 +67,13 @@ def prune_links(run_dir: Path, below: float, output: Path | None = None, which: 
     return pruning
 
 
-def _image_size(description: Description) -> tuple[int, int, int]:
-    preprocessing = description.preprocessing
-    assert preprocessing.image_size  # segmentation networks raise before
-    return preprocessing.channels, *preprocessing.image_size
+def _image_size(network: nn.Module, config: FitConfig, description: Description) -> tuple[int, int, int]:
+    """Channels, height and width of an image; of the crop, or else the network's own, if masks have any size."""
+    preprocessing, crop = description.preprocessing, config.data.crop
+    cfg: Any = network.pretrained_cfg
+    _, *own = cfg["input_size"]
+    height, width = preprocessing.image_size or ((crop, crop) if crop else own)
+    return preprocessing.channels, height, width
 
 
 def _write(output: Path, removal: Removal, config: FitConfig, description: Description) -> None:
