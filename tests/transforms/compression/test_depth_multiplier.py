@@ -102,22 +102,46 @@ def test_torchvision_networks_need_a_quarter_of_the_macs_at_half_width(name: str
     assert result.model.eval()(torch.empty(1, *IMAGE, device="meta")).shape == (1, 1000)
 
 
-@pytest.mark.parametrize("name", ["resnet18d", pytest.param("seresnet50", marks=pytest.mark.slow)])
-def test_timm_conventions_are_kept(name: str) -> None:
+SLOW = ["lcnet_035", "seresnet50", "dla34", "inception_v3", "hrnet_w18_small", "mobilenetv4_conv_small", "repvgg_a0"]
+TIMM = ["resnet18d", "mobilenetv3_small_050", "vgg11", "tinynet_e"]
+
+
+@pytest.mark.parametrize(("alpha", "pool"), [(1, None), (0.25, "catavgmax")])
+@pytest.mark.parametrize("name", [*TIMM, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_timm_conventions_are_kept(name: str, pool: str | None, alpha: float) -> None:
     with torch.device("meta"):
-        model = depth_multiplier(timm.create_model(name), 0.25).model
+        given = timm.create_model(name, **({"global_pool": pool} if pool else {}))
+        model = depth_multiplier(given, alpha).model.eval()
+        features = model.forward_features(torch.empty(2, *IMAGE))
+        assert model.num_features == features.shape[1]
+        assert model.head_hidden_size == model.forward_head(features, pre_logits=True).shape[1]
         model.reset_classifier(7)
-        assert model.num_features == (512 if name == "seresnet50" else 128)
-        assert model(torch.empty(2, 3, 64, 64)).shape == (2, 7)
+        assert model(torch.empty(2, *IMAGE)).shape == (2, 7)
+        if alpha == 1:
+            assert (model.num_features, model.head_hidden_size) == (given.num_features, given.head_hidden_size)
 
 
-def test_own_networks() -> None:
+@pytest.mark.parametrize("alpha", [1, 0.5])
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("preact_resnet56", dict(units=1)),
+        ("vgg16n", {}),
+        ("sparsenet_fast_64", dict(units=1)),
+    ],
+)
+def test_own_networks(name: str, args: dict[str, object], alpha: float) -> None:
     with torch.device("meta"):
-        result = depth_multiplier(skipweave.create_model("preact_resnet56", units=1), 0.5)
-        assert result.layers[-1].change == "10 to 10 channels"
-        assert result.model.get_classifier().in_features == 128
-        result.model.reset_classifier(3)
-        assert result.model(torch.empty(2, 3, 32, 32)).shape == (2, 3)
+        result = depth_multiplier(skipweave.create_model(name, **args), alpha)
+        model = result.model.eval()
+        changes = {layer.name: layer.change for layer in result.layers}
+        assert changes["head.fc"] == f"{model.num_classes} to {model.num_classes} channels"
+        images = torch.empty(2, *model.pretrained_cfg["input_size"])
+        features = model.forward_features(images)
+        assert model.num_features == features.shape[1]
+        assert model.head_hidden_size == model.get_classifier().in_features
+        model.reset_classifier(3)
+        assert model(images).shape == (2, 3)
 
 
 @pytest.mark.slow

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from skipweave.layers import Head
 from skipweave.tracing.channel_layers import PRODUCERS, depthwise, output_width
 from skipweave.tracing.copies import copied, in_mode
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, run, runs, shape_replica, trials_of
 from skipweave.transforms.attachments import attached, own_tensors
+from skipweave.transforms.compression.classifier_sizes import update_classifier_sizes
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers, require_same_operations
 from skipweave.transforms.compression.fully_connected import fully_connected_layers
@@ -45,7 +45,8 @@ def depth_multiplier(
 
     All weights are initialized from torch's default generator: convolutions as in He et al. (normal, by fan-in), others
     as torch does. Sizes that the network stores outside its layers, such as timm's `feature_info`, do not change,
-    except for those that `reset_classifier` needs.
+    except for those that `reset_classifier` needs: `num_features` is still the number of channels of
+    `forward_features`, and `head_hidden_size` that of the classifier's input.
 
     Deviation: the paper's text rounds widths up, but its Table 1 follows `"floor8"` exactly.
 
@@ -78,6 +79,7 @@ def depth_multiplier(
     widths = new_widths(model, trials, scaled, fixed_width_layers(model, trials))
     narrow = copied(model)
     resize_all(narrow, widths)
+    update_classifier_sizes(model, narrow, trials)
     reference.require(narrow, "the narrow network", "A size is fixed outside its layers: make it depend on the input.")
     if trials.device == "meta":  # elsewhere operations may depend on values
         require_same_operations(model, narrow, trials)
@@ -131,7 +133,6 @@ def resize_all(model: nn.Module, widths: Mapping[str, Widths]) -> None:
         part = model.get_submodule(name)
         resize(part, name, width)
         draw(part)
-    _update_classifier(model)
 
 
 def new_widths(
@@ -189,17 +190,3 @@ def _new_widths(part: nn.Module, name: str, inputs: int, scaled: Callable[[str, 
     groups = 1 if isinstance(part, nn.Linear) else part.groups
     assert isinstance(groups, int)
     return Widths(inputs, max(groups, scaled(name, width) // groups * groups))
-
-
-def _update_classifier(model: nn.Module) -> None:
-    """Update the sizes that `reset_classifier` of timm models uses."""
-    classifier: object = getattr(model, "get_classifier", lambda: None)()
-    if not isinstance(classifier, nn.Linear):
-        return
-    for part in model.modules():
-        if isinstance(part, Head) and part.fc is classifier:
-            part.in_width = classifier.in_features // (part.hidden_size // part.in_width)
-            part.hidden_size = classifier.in_features
-    for name in ("num_features", "head_hidden_size"):
-        if isinstance(getattr(model, name, None), int):
-            setattr(model, name, classifier.in_features)

@@ -23,6 +23,7 @@ from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, trials_of
 from skipweave.tracing.unsupported_networks import check_supported
 from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors, replace_modules
+from skipweave.transforms.compression.classifier_sizes import update_classifier_sizes
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
 from skipweave.transforms.compression.depth_multiplier import check_resizable, new_widths, resize_all
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers
@@ -165,6 +166,7 @@ def _with_few_filters(
     fewer = {name: widths for name, widths in new_widths(model, trials, scaled, fixed).items() if widths != now[name]}
     narrow = copied(model)
     resize_all(narrow, fewer)
+    update_classifier_sizes(model, narrow, trials)
     notes = {
         name: f"{now[name].outputs} to {fewer[name].outputs} filters of one channel" for name in one & fewer.keys()
     }

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from skipweave.tracing.channel_layers import depthwise
 from skipweave.tracing.copies import copied, on_meta
 from skipweave.tracing.replicas import Trials
+from skipweave.transforms.compression.classifier_sizes import update_classifier_sizes
 from skipweave.transforms.compression.depth_multiplier import check_resizable, new_widths, resize_all
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers
 from skipweave_config.errors import SkipweaveError
@@ -82,7 +83,9 @@ def scaled_to(
         nearest = misses.index(min(misses))
         _halve((grid[max(nearest - 1, 0)], grid[min(nearest + 1, _GRID - 1)]), counted, target)
     best = min(counts, key=off)
-    return best, resized(model, best, trials)
+    scaled = resized(model, best, trials)
+    update_classifier_sizes(model, scaled, trials)
+    return best, scaled
 
 
 def _halve(interval: tuple[float, float], counted: Callable[[float], int], target: int) -> None:
