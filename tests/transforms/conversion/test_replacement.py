@@ -1,9 +1,10 @@
 """Which convolutions can be replaced, why others cannot, and sizes of groups."""
 
 import pytest
+import torch
 from torch import nn
 
-from skipweave.transforms.conversion.replacement import Replacement
+from skipweave.transforms.conversion.replacement import Replacement, set_zero
 from tests.errors import raises
 
 DEFAULTS: dict[str, object] = dict(
@@ -76,6 +77,24 @@ def test_sizes_of_groups(options: dict[str, object], conv: nn.Conv2d, size: int)
     assert replacement.size_of(conv) == size
     layer = replacement.layer(conv)
     assert all(part.bias is not None for part in [getattr(layer, "downsize", layer)])
+
+
+@pytest.mark.parametrize("windowed", [True, False])
+@pytest.mark.parametrize("bottleneck", [False, True])
+@pytest.mark.parametrize(("stride", "out"), [(1, 32), (1, 16), (2, 32), (2, 16)])
+def test_the_bias_is_kept(windowed: bool, bottleneck: bool, stride: int, out: int) -> None:
+    """With zero weights the layer returns its bias, as the convolution does; `set_zero` sets both to zero."""
+    conv = nn.Conv2d(16, out, 3, stride, 1, dtype=torch.float64)
+    layer = form(windowed=windowed, bottleneck=bottleneck, strided=True).layer(conv)
+    images = torch.randn(2, 16, 8, 8, dtype=torch.float64)
+    bias = getattr(layer, "downsize", layer).bias
+    torch.testing.assert_close(bias, conv.bias, rtol=0, atol=0)
+    assert bias is not conv.bias
+    set_zero(layer)
+    torch.testing.assert_close(layer(images), torch.zeros_like(conv(images)), rtol=0, atol=0)
+    bias.data.copy_(conv.bias)
+    conv.weight.data.zero_()
+    torch.testing.assert_close(layer(images), conv(images), rtol=0, atol=0)
 
 
 def test_narrow_convolutions_of_any_width() -> None:

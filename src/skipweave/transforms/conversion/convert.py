@@ -87,8 +87,8 @@ def convert(
     layer keeps its number of weights; only the norms between its groups are added. Other forms have other numbers of
     weights; `parameters` changes the width of the network so that the total is about equal to a given one.
 
-    The weights of the new layers are initialized (He, fan-out), all other weights are kept. A converted network has to
-    be trained.
+    The weights of the new layers are initialized (He, fan-out), all other weights are kept, as are the biases of the
+    replaced convolutions (0 in layers of `zero_init`). A converted network has to be trained.
 
     Args:
         model: A network of convolutions, each followed by a norm, such as torchvision's or timm's ResNets. It is

@@ -141,7 +141,7 @@ class Replacement:
         return ""
 
     def layer(self, conv: nn.Conv2d) -> nn.Module:
-        """Create the layer that replaces a convolution, initialized as in He et al. (normal, by fan-out)."""
+        """Create the layer that replaces a convolution: weights as in He et al. (normal, by fan-out), its bias kept."""
         options: dict[str, Any] = dict(
             in_channels=conv.in_channels,
             out_channels=conv.out_channels,
@@ -164,19 +164,27 @@ class Replacement:
         for part in layer.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-                if part.bias is not None:
-                    nn.init.zeros_(part.bias)
-        return layer.to(conv.weight)
+        layer = layer.to(conv.weight)
+        if conv.bias is not None:
+            _output_bias(layer).data.copy_(conv.bias.detach())
+        return layer
 
 
 def set_zero(layer: nn.Module) -> None:
-    """Set the weights of a layer that compute its output to zero, so that it returns zeros."""
+    """Set the weights and the bias of a layer that compute its output to zero, so that it returns zeros."""
+    if (bias := _output_bias(layer)) is not None:
+        nn.init.zeros_(bias)
     if isinstance(layer, RawDownsampling):
         nn.init.zeros_(layer.downsize.weight)
         return
     for group in layer.modules():
         if isinstance(group, GroupUnit):
             nn.init.zeros_(group.make.conv.weight)
+
+
+def _output_bias(layer: nn.Module) -> Any:
+    """The bias that a layer adds to its output; None if it has none."""
+    return layer.downsize.bias if isinstance(layer, RawDownsampling) else layer.bias
 
 
 def _widths(conv: nn.Conv2d) -> str:
