@@ -1,6 +1,7 @@
 """`sparsify`: no dead filters, costs and state dicts."""
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -364,6 +365,31 @@ def test_layers_of_one_output_read_the_root_of_the_density() -> None:
     assert result.model[2].out_channels == 50  # computes the output, whose size stays
     kept = sparsify(Fcn(), 0.1, one_filter="sqrt", keep=["stem"], input_size=(1, 32, 32))
     assert kept.model.stem.out_channels == 6
+
+
+class Summed(nn.Module):
+    """A sum of two layers, of which the first reads one channel."""
+
+    def __init__(self, channels: int, deep: bool) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(1, 100, 1)
+        self.other = nn.Conv2d(100 if deep else channels, 100, 1)
+        self.deep = deep
+        self.head = nn.Sequential(nn.Conv2d(100, 20, 1), nn.ReLU(), nn.Conv2d(20, 5, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one = self.one(x[:, :1])
+        return self.head(one + self.other(one if self.deep else x))
+
+
+@pytest.mark.parametrize("density", [0.3, 0.01, 0.0002, 1])
+@pytest.mark.parametrize(("channels", "deep"), [(1, False), (3, False), (1, True)])
+def test_layers_of_one_channel_in_sums(density: float, channels: int, deep: bool) -> None:
+    """Both layers of a sum lose filters if both read one channel; otherwise neither does."""
+    options = dict(one_filter="sqrt", path_rule=False, input_size=(channels, 4, 4))
+    model = sparsify(Summed(channels, deep), density, **options).model
+    filters = math.ceil(100 * math.sqrt(density)) if channels == 1 and not deep else 100
+    assert (model.one.out_channels, model.other.out_channels, model.head[0].in_channels) == (filters,) * 3
 
 
 def test_hybrid_of_the_paper() -> None:

@@ -1,6 +1,6 @@
 """Constraints of narrowing: layers whose width must not change, and operations that must stay the same."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
 
 from torch import nn
@@ -12,11 +12,16 @@ from skipweave.transforms.compression.layer_widths import resizable
 from skipweave_config.errors import SkipweaveError
 
 
-def fixed_width_layers(model: nn.Module, trials: Trials) -> set[str]:
+def fixed_width_layers(model: nn.Module, trials: Trials, kept: Collection[str] = ()) -> set[str]:
     """Find the convolutions and linear layers whose width must not change, in evaluation or training mode.
 
     These are layers whose outputs the network returns, stores or passes to hooks without another layer in between, and
     layers whose outputs are combined with these element by element, as in a residual sum.
+
+    Args:
+        model: The network.
+        trials: Inputs to run it with.
+        kept: Names of layers whose width must not change for other reasons.
 
     Raises:
         SkipweaveError: The weight of a layer is also used outside the layer.
@@ -26,7 +31,7 @@ def fixed_width_layers(model: nn.Module, trials: Trials) -> set[str]:
         *data_flows(model, trials, whole, methods=("forward",)),
         *data_flows(model, trials, whole, methods=("forward",), training=True, variants=False),
     )
-    kept: set[str] = set()
+    fixed = {*kept}
     together: set[frozenset[str]] = set()
     for flow in flows:
         if flow.shared:
@@ -34,9 +39,9 @@ def fixed_width_layers(model: nn.Module, trials: Trials) -> set[str]:
                 f"cannot make {min(flow.shared)} narrower: its weight is used by more than the layer itself"
             )
         producers = last_modules(flow)
-        kept.update(*(producers.get(value, frozenset()) for value in flow.shown))
+        fixed.update(*(producers.get(value, frozenset()) for value in flow.shown))
         together |= {producers[step.makes[0]] for step in flow.steps if step.pointwise and len(step.reads) > 1}
-    return _grown(kept, together)
+    return _grown(fixed, together)
 
 
 def last_modules(flow: Flow) -> dict[int, frozenset[str]]:

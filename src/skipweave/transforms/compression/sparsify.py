@@ -26,7 +26,7 @@ from skipweave.transforms.attachments import attached, carry_over, listed, own_t
 from skipweave.transforms.compression.classifier_sizes import update_classifier_sizes
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
 from skipweave.transforms.compression.depth_multiplier import check_resizable, new_widths, resize_all
-from skipweave.transforms.compression.fixed_widths import fixed_width_layers
+from skipweave.transforms.compression.fixed_widths import fixed_width_layers, require_same_operations
 from skipweave.transforms.compression.fully_connected import fully_connected_layers
 from skipweave.transforms.compression.path_rule import apply_path_rule
 from skipweave.transforms.verification import Reference
@@ -97,6 +97,7 @@ def sparsify(
         one_filter: Layers that connect a single filter: `"keep"` (default) keeps convolutions of one channel; with
             `"sqrt"`, the paper's rule for its small networks, they get ceil(sqrt(density) c) filters instead of c, and
             layers of one output read that fraction of their inputs. Other fan-ins still follow from the full widths.
+            Layers whose outputs are added to those of other layers, as before a residual sum, keep their filters.
         seed: Seed of the patterns; None draws one.
         keep: Names of convolutions to keep, optionally with wildcards, such as `"features.0"` or `"layer4.*"`; None is
             the first one that runs.
@@ -150,7 +151,10 @@ def sparsify(
 def _with_few_filters(
     model: nn.Module, trials: Trials, density: float, keep: Sequence[str] | None
 ) -> tuple[nn.Module, dict[str, str]]:
-    """A copy in which convolutions of one channel have ceil(sqrt(density) c) filters, and what was changed, by name."""
+    """A copy in which convolutions of one channel have ceil(sqrt(density) c) filters, and what was changed, by name.
+
+    Those whose outputs are combined element by element with outputs of other layers keep their filters.
+    """
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d)}
     asked = _named(list(convs), keep) if keep is not None else []
     one = {name for name, conv in convs.items() if conv.in_channels == 1 and name not in asked}
@@ -161,12 +165,15 @@ def _with_few_filters(
         return channel_patterns.fan_in_of(math.sqrt(density), width) if name in one else width
 
     check_resizable(model)
-    fixed = fixed_width_layers(model, trials)
+    others = {name for name, part in model.named_modules() if isinstance(part, PRODUCERS)} - one
+    fixed = fixed_width_layers(model, trials, others)
     now = new_widths(model, trials, lambda _, width: width, fixed)
     fewer = {name: widths for name, widths in new_widths(model, trials, scaled, fixed).items() if widths != now[name]}
     narrow = copied(model)
     resize_all(narrow, fewer)
     update_classifier_sizes(model, narrow, trials)
+    if trials.device == "meta":  # elsewhere operations may depend on values
+        require_same_operations(model, narrow, trials)
     notes = {
         name: f"{now[name].outputs} to {fewer[name].outputs} filters of one channel" for name in one & fewer.keys()
     }
