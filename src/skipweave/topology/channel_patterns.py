@@ -109,6 +109,8 @@ def draw(
         return exact(in_channels, out_channels, fan_in, choice=choice, seed=seed, start=start)
     if pattern == "block":
         return shared(in_channels, out_channels, fan_in, block=block, choice=choice, seed=seed, start=start)
+    if pattern == "grouped" and choice != "balanced":
+        raise SkipweaveError(f"choice is {choice!r} with pattern 'grouped': expected 'balanced', as groups always are")
     if pattern == "grouped" and block is None and start is None:
         return grouped(in_channels, out_channels, fan_in, seed=seed)
     if pattern in get_args(PatternName):

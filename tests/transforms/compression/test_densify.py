@@ -135,6 +135,17 @@ def test_uniform_links_are_drawn_independently_and_balanced_ones_evenly() -> Non
             assert readers.std() == pytest.approx((400 * 0.1 * 0.9) ** 0.5, rel=0.15)
 
 
+@pytest.mark.parametrize("seed", [-1, "a", 1.5, True])
+def test_wrong_arguments(seed: Any) -> None:
+    model = network()
+    with raises("seed", repr(seed)):
+        draw_links(model, {}, seed=seed)
+    with raises("seed", repr(seed)):
+        list(add_links(model, {}, seed=seed))
+    with raises("new", "'frsh'"):
+        list(add_links(model, {}, new="frsh"))
+
+
 def test_fan_in_out_of_range() -> None:
     with raises("fan_in", 21):
         draw_links(network(), {"3": 21})

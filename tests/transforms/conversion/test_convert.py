@@ -82,6 +82,9 @@ def test_wrong_arguments() -> None:
         skipweave.convert(block(), group_size=7)
     with raises("parameters", "'same'"):
         skipweave.convert(block(), parameters="same")
+    for flag in ("windowed", "bottleneck", "strided", "zero_init"):
+        with raises(flag, "'yes'"):
+            skipweave.convert(block(), **{flag: "yes"})
     with pytest.raises(SkipweaveError):
         skipweave.convert(nn.Conv2d(64, 64, 3, padding=1, bias=False))
 

@@ -6,6 +6,9 @@ from torch import nn
 
 from skipweave.tracing.replicas import trials_of
 from skipweave.transforms.compression.compressed_model import count_parameters
+from skipweave.transforms.compression.depth_multiplier import resize_all
+from skipweave.transforms.compression.layer_widths import Widths
+from skipweave.transforms.conversion import target_size
 from skipweave.transforms.conversion.target_size import check_target, scaled_to
 from tests.errors import raises
 
@@ -45,7 +48,19 @@ def test_factors_of_networks_whose_count_is_linear_in_the_width(target: int) -> 
     assert count_parameters(scaled) == pytest.approx(target, abs=10_004 / 2)
 
 
-@pytest.mark.parametrize("parameters", [0, True, 2.5, "same"])
+def test_too_little_memory_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(model: nn.Module, widths: dict[str, Widths]) -> None:
+        if not next(model.parameters()).is_meta:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] you tried to allocate 4003328692224 bytes")
+        resize_all(model, widths)
+
+    monkeypatch.setattr(target_size, "resize_all", allocate)
+    given = network()
+    with raises("parameters", 10**12, "4003328692224 bytes"):
+        scaled_to(10**12, given, trials_of(given, (3, 8, 8)), 1, count_parameters)
+
+
+@pytest.mark.parametrize("parameters", [0, True, 2.5, "same", 10**12 + 1])
 def test_other_targets_raise(parameters: object) -> None:
     with raises("parameters", repr(parameters)):
         check_target(parameters)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from skipweave.layers import ChannelSparseConv2d
 from skipweave.topology import ChannelPattern, channel_patterns
 from skipweave.topology.channel_patterns import Choice
+from skipweave.transforms.argument_checks import check_seed
 from skipweave.transforms.attachments import attached
 from skipweave.transforms.compression.sparsify import seed_of_layer
 from skipweave_config.errors import SkipweaveError
@@ -33,14 +34,15 @@ def draw_links(
         model: The network.
         fan_ins: Inputs that each output will read, by layer name; layers that read as many already are left out.
         choice: `"balanced"` (default) or `"uniform"`, as for `skipweave.sparsify`.
-        seed: Seed of the links; torch's default generator is not used.
+        seed: Seed of the links, at least 0; torch's default generator is not used.
 
     Returns:
         Patterns of the layers with more links, by name; they contain the existing links.
 
     Raises:
-        SkipweaveError: A fan-in is larger than the number of input channels.
+        SkipweaveError: A fan-in is larger than the number of input channels, or the seed is invalid.
     """
+    check_seed(seed)
     drawn = {}
     for number, (name, layer) in enumerate(sparse_layers(model).items()):
         if fan_ins.get(name, 0) > layer.fan_in:
@@ -72,15 +74,18 @@ def add_links(
         patterns: Patterns with the existing links and more, by layer name (`draw_links`).
         new: Weights of new links: `"fresh"` (default) initializes them as in He et al. with the new fan-in, as in the
             paper; with `"zero"` the outputs do not change.
-        seed: Seed of the weights; torch's default generator is not used.
+        seed: Seed of the weights, at least 0; torch's default generator is not used.
 
     Yields:
         Each enlarged weight, and the positions of the old links among the new ones, (out_channels, fan_in), for the
         state of an optimizer.
 
     Raises:
-        SkipweaveError: A layer's weight is tied, parametrized or computed by a hook.
+        SkipweaveError: A layer's weight is tied, parametrized or computed by a hook, or an argument is invalid.
     """
+    check_seed(seed)
+    if new not in get_args(NewWeights):
+        raise SkipweaveError(f"new is {new!r}: expected one of {', '.join(get_args(NewWeights))}")
     special = attached(model, new_parameters=False)
     for name in sparse_layers(model):
         if name in special:

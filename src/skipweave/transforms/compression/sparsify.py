@@ -22,6 +22,7 @@ from skipweave.tracing.dataflow import data_flows
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, trials_of
 from skipweave.tracing.unsupported_networks import check_supported
+from skipweave.transforms.argument_checks import check_flags, check_names, check_seed
 from skipweave.transforms.attachments import attached, carry_over, listed, own_tensors, replace_modules
 from skipweave.transforms.compression.classifier_sizes import update_classifier_sizes
 from skipweave.transforms.compression.compressed_model import CompressedModel, compare
@@ -84,7 +85,7 @@ def sparsify(
         density: Fraction of the input channels that each output reads, above 0 and at most 1.
         pattern: `"exact"` (default; separate inputs for every output), `"block"` (consecutive outputs share their
             inputs) or `"grouped"` (a grouped convolution after a random permutation).
-        choice: `"balanced"` (default) or `"uniform"`.
+        choice: `"balanced"` (default) or `"uniform"`, which `"grouped"` does not accept.
         block: Largest number of outputs per block, for `"block"`; None is no limit. Blocks of a layer are the largest
             that divide its outputs and leave no input unread.
         rounding: `"ceil"` (default), max(1, ceil(density c)), or `"above"`, floor(density c) + 1, which reproduces
@@ -98,7 +99,7 @@ def sparsify(
             `"sqrt"`, the paper's rule for its small networks, they get ceil(sqrt(density) c) filters instead of c, and
             layers of one output read that fraction of their inputs. Other fan-ins still follow from the full widths.
             Layers whose outputs are added to those of other layers, as before a residual sum, keep their filters.
-        seed: Seed of the patterns; None draws one.
+        seed: Seed of the patterns, at least 0; None draws one.
         keep: Names of convolutions to keep, optionally with wildcards, such as `"features.0"` or `"layer4.*"`; None is
             the first one that runs.
         carry_weights: Whether the weights of the remaining links are copied, or all weights are initialized (He, by
@@ -111,7 +112,18 @@ def sparsify(
         SkipweaveError: An argument is invalid, the network is not supported, there is nothing to replace, or structure,
             shapes or data types of the outputs would change.
     """
-    check_density(density, rounding, multiple, block, one_filter, carry_weights)
+    check_density(
+        density,
+        rounding,
+        multiple,
+        block,
+        one_filter,
+        carry_weights,
+        path_rule=path_rule,
+        fully_connected=fully_connected,
+        seed=seed,
+        keep=keep,
+    )
     check_supported(model)
     fan_in = fan_in_rule(density, rounding=rounding, multiple=multiple, pattern=pattern)
     if done := [name for name, part in model.named_modules() if isinstance(part, ChannelSparseConv2d)]:
@@ -192,6 +204,11 @@ def check_density(
     block: int | None = None,
     one_filter: str = "keep",
     carry_weights: bool = False,
+    *,
+    path_rule: bool = True,
+    fully_connected: bool = False,
+    seed: int | None = None,
+    keep: Sequence[str] | None = None,
     **_: object,
 ) -> None:
     """Check the arguments of `sparsify` that can be checked without a network.
@@ -205,6 +222,11 @@ def check_density(
         raise SkipweaveError(f"rounding is {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
     if one_filter not in get_args(OneFilter):
         raise SkipweaveError(f"one_filter is {one_filter!r}: expected one of {', '.join(get_args(OneFilter))}")
+    check_flags(carry_weights=carry_weights, path_rule=path_rule, fully_connected=fully_connected)
+    if seed is not None:
+        check_seed(seed)
+    if keep is not None:
+        check_names("keep", keep)
     if one_filter == "sqrt" and carry_weights:
         raise SkipweaveError("one_filter is 'sqrt' with carry_weights: filters are removed, so give one of the two")
     for name, value in (("multiple", multiple), ("block", block)):
@@ -247,8 +269,6 @@ def _kept(model: nn.Module, graph: ChannelGraph, trials: Trials, keep: Sequence[
 
 
 def _named(names: Sequence[str], keep: Sequence[str]) -> list[str]:
-    if isinstance(keep, str):
-        raise SkipweaveError(f"keep is {keep!r}: expected a list of names")
     found = {pattern: [name for name in names if fnmatchcase(name, pattern)] for pattern in keep}
     if missing := [pattern for pattern, hits in found.items() if not hits]:
         raise SkipweaveError(f"keep has {missing[0]!r}, which matches none of the convolutions {', '.join(names)}")

@@ -14,6 +14,7 @@ from skipweave.tracing.dataflow import Flow, data_flows
 from skipweave.tracing.example_inputs import InputSize
 from skipweave.tracing.replicas import Trials, trials_of
 from skipweave.tracing.unsupported_networks import check_supported
+from skipweave.transforms.argument_checks import check_flags
 from skipweave.transforms.attachments import attached, carry_over, listed
 from skipweave.transforms.compression.compressed_model import count_parameters
 from skipweave.transforms.conversion.linear_paths import ends_residual_branch, is_norm, unnormalized
@@ -137,6 +138,7 @@ def convert(
         dropout=dropout,
         norm_layer=norm_layer,
     )
+    check_flags(zero_init=zero_init)
     check_target(parameters)
     check_supported(model)
     trials = trials_of(model, input_size or _usual_size(model, example_inputs), example_inputs)

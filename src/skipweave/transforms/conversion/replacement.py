@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from skipweave.layers import Dropout, GroupUnit, NormLayer, RawDownsampling, RawSeqConv2d, Sides, norm_name
 from skipweave.tracing.channel_layers import depthwise
+from skipweave.transforms.argument_checks import wrong_flags
 from skipweave.transforms.attachments import own_tensors
 from skipweave_config.errors import SkipweaveError
 
@@ -44,9 +45,7 @@ class Replacement:
             value = getattr(self, name)
             if (value is not None or name == "min_width") and not _is_size(value):
                 yield f"{name} is {value!r}: expected an integer of at least 1"
-        for name in ("windowed", "bottleneck", "strided"):
-            if not isinstance(value := getattr(self, name), bool):
-                yield f"{name} is {value!r}: expected True or False"
+        yield from wrong_flags(windowed=self.windowed, bottleneck=self.bottleneck, strided=self.strided)
         sizes = self.kernel_sizes
         if sizes is not None and not (isinstance(sizes, Sequence) and sizes and all(map(_is_kernel, sizes))):
             yield f"kernel_sizes is {sizes!r}: expected None, or a list of odd numbers and pairs, such as [3, (1, 7)]"

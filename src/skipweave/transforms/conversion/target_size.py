@@ -11,12 +11,13 @@ from torch.nn.modules.conv import _ConvNd
 
 from skipweave.tracing.channel_layers import depthwise
 from skipweave.tracing.copies import copied, on_meta
-from skipweave.tracing.replicas import Trials
+from skipweave.tracing.replicas import Trials, reason
 from skipweave.transforms.compression.classifier_sizes import update_classifier_sizes
 from skipweave.transforms.compression.depth_multiplier import check_resizable, new_widths, resize_all
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers
 from skipweave_config.errors import SkipweaveError
 
+_MOST = 10**12  # parameters; widths of networks of far more are not numbers that torch takes
 _HALVINGS = 10  # of the interval of factors
 _CLOSE = 0.005  # relative difference to the target with which the search ends
 _GRID = 48  # factors over the interval where halving it does not get as close
@@ -27,11 +28,11 @@ def check_target(parameters: object) -> None:
     """Check the argument `parameters` of `convert`.
 
     Raises:
-        SkipweaveError: It is neither None, "equal" nor a positive integer.
+        SkipweaveError: It is neither None, "equal" nor an integer from 1 to 10^12.
     """
-    valid = isinstance(parameters, int) and not isinstance(parameters, bool) and parameters >= 1
+    valid = isinstance(parameters, int) and not isinstance(parameters, bool) and 1 <= parameters <= _MOST
     if parameters is not None and parameters != "equal" and not valid:
-        raise SkipweaveError(f"parameters is {parameters!r}: expected an integer of at least 1, 'equal' or None")
+        raise SkipweaveError(f"parameters is {parameters!r}: expected an integer from 1 to {_MOST}, 'equal' or None")
 
 
 def scaled_to(
@@ -53,7 +54,7 @@ def scaled_to(
         The factor, and the resized and initialized network.
 
     Raises:
-        SkipweaveError: The widths of the network cannot be changed.
+        SkipweaveError: The widths of the network cannot be changed, or the memory does not suffice.
     """
     check_resizable(model)
     fixed, step = fixed_width_layers(model, trials), math.lcm(step, *_groups(model))
@@ -83,7 +84,12 @@ def scaled_to(
         nearest = misses.index(min(misses))
         _halve((grid[max(nearest - 1, 0)], grid[min(nearest + 1, _GRID - 1)]), counted, target)
     best = min(counts, key=off)
-    scaled = resized(model, best, trials)
+    try:
+        scaled = resized(model, best, trials)
+    except RuntimeError as error:  # torch's, where it cannot allocate
+        raise SkipweaveError(
+            f"parameters is {target}: cannot create a network of {counts[best]:,} parameters, {reason(error)}"
+        ) from error
     update_classifier_sizes(model, scaled, trials)
     return best, scaled
 
