@@ -77,6 +77,14 @@ def test_an_invalid_source_is_named(lists: list[list[int]], named: tuple[object,
         Topology.from_lists(lists)
 
 
+@pytest.mark.parametrize("lists", [3, None, "ab", b"ab", [3], [[0], "a"], [[0], None], {0: 1}, []])
+def test_what_is_not_a_list_of_lists_is_named(lists: list[list[int]]) -> None:
+    named = [value for value in lists if value != [0]] if isinstance(lists, list) and lists else []
+    for create in (Topology, Topology.from_lists):
+        with raises("topology", *map(repr, named)):
+            create(lists)
+
+
 def test_all_invalid_sources_are_reported_at_once() -> None:
     with raises("node 1", [4], "node 2"):
         Topology.from_lists([[4], [], [0]])

@@ -1,7 +1,9 @@
 """The patterns against the worked tables, closed formulas and propositions of the two papers."""
 
+import inspect
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -240,13 +242,64 @@ def test_options_in_a_name() -> None:
         ("__import__('os').getcwd()", ("getcwd",)),
         ("window(2)", ("'window(2)'",)),
         ("", ("topology", "''")),
+        ("window(size=3, size=4)", ("'window(size=3, size=4)'", "size")),
+        ("loglog(hubs=3)", ("hubs", "loglog", 3)),
+        ("loglog(hubs=[1, 'x'])", ("hubs", "loglog", "['x']")),
+        (f"window(size={'(' * 300}3{')' * 300})", ("window",)),
         (topology.dense(3), ("'dense'", 3)),
         ([[0], [1]], ("'custom'", 1)),
+        ([[0], [1], [2], [3], 3], (3,)),
+        (["dense", 3, "plain"], ("'dense'", 3, "'plain'")),
+        (None, ("topology", None)),
+        (3, ("topology", 3)),
     ],
 )
 def test_an_invalid_spec_is_named(spec: topology.TopologySpec, named: tuple[object, ...]) -> None:
     with raises(*named):
         topology.make(spec, 4)
+
+
+@pytest.mark.parametrize("name", topology.names())
+@pytest.mark.parametrize("n", [2.5, True, "3", -1, None, [3]])
+def test_an_invalid_number_of_units_is_named(name: str, n: int) -> None:
+    for build in (lambda: topology.make(name, n), lambda: getattr(topology, name)(n)):
+        with raises("number of units", repr(n)):
+            build()
+
+
+#: Valid values of every argument that a pattern has.
+OPTIONS: dict[str, Sequence[object]] = {
+    "base": (2, 3),
+    "budget": ("log", "constant", "equal"),
+    "rule": ("code", "paper"),
+    "size": (1, 4),
+    "min_inputs": (1, 4),
+    "hubs": ((), (5,), [3, 1, 3]),
+}
+
+
+def variants() -> Iterator[tuple[str, dict[str, object]]]:
+    """Every registered pattern with every combination of the values of its arguments."""
+    for name in topology.names():
+        options = [option for option in inspect.signature(getattr(topology, name)).parameters if option != "n"]
+        for values in itertools.product(*(OPTIONS[option] for option in options)):
+            yield name, dict(zip(options, values, strict=True))
+
+
+@pytest.mark.parametrize(("name", "options"), list(variants()), ids=str)
+@pytest.mark.parametrize("n", [5, 12, 50])
+def test_the_name_of_a_topology_rebuilds_it(name: str, options: dict[str, object], n: int) -> None:
+    graph = getattr(topology, name)(n, **options)
+    rebuilt = topology.make(graph.name, n)
+    assert rebuilt == graph
+    assert rebuilt.name == graph.name
+
+
+@pytest.mark.parametrize(("name", "option"), sorted({(name, key) for name, options in variants() for key in options}))
+@pytest.mark.parametrize("value", [True, 2.5, "x", None, [True], [[0]], {}, 1j])
+def test_options_of_the_wrong_type_are_named(name: str, option: str, value: object) -> None:
+    with raises(option, repr(value)):
+        topology.make(f"{name}({option}={value!r})", 12)
 
 
 def test_registered_patterns_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

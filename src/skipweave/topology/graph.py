@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,8 @@ class Topology:
         name: Label for tables and figures.
 
     Raises:
-        SkipweaveError: A node reads nothing, a node that does not exist yet, or the same node twice.
+        SkipweaveError: A node reads nothing, a node that does not exist yet, or the same node twice; or `reads` is not
+            a sequence of sequences.
 
     >>> Topology(reads=((0,), (1, 0), (2, 1))).sources(2)
     (1, 0)
@@ -53,10 +54,14 @@ class Topology:
     def from_lists(cls, lists: Sequence[Iterable[int]], name: str = "custom") -> "Topology":
         """Create a topology from lists of sources for the nodes 1..n and, last, the stage's reader.
 
+        Raises:
+            SkipweaveError: As for `Topology`; or there are no lists.
+
         >>> Topology.from_lists([[0], [0, 1], [2]]).units
         2
         """
-        return cls(tuple(tuple(sources) for sources in lists), name)
+        rows = _as_tuple(lists)
+        return cls(tuple(map(_as_tuple, rows)) if isinstance(rows, tuple) else rows, name)
 
     def without(self, links: Iterable[tuple[int, int]]) -> "Topology":
         """Return the topology with some links removed.
@@ -225,10 +230,14 @@ def _as_distance(value: int) -> float:
 
 def _problems(reads: Sequence[Sequence[int]]) -> Iterable[str]:
     """Describe every invalid list of sources."""
-    if not reads:
-        yield "it is empty; give one list of sources per unit and one for the stage's reader"
+    if not _is_list(reads) or not reads:
+        yield f"it is {reads!r}; give one list of sources per unit and one for the stage's reader"
+        return
     for node, sources in enumerate(reads, start=1):
         title = f"node {node}" if node < len(reads) else f"the stage's reader (virtual node {node})"
+        if not _is_list(sources):
+            yield f"{title} has the sources {sources!r}; give a list of the nodes 0..{node - 1}"
+            continue
         if not sources:
             yield f"{title} has no sources; give at least one of the nodes 0..{node - 1}"
         if invalid := [source for source in sources if not _is_node_before(source, node)]:
@@ -236,6 +245,15 @@ def _problems(reads: Sequence[Sequence[int]]) -> Iterable[str]:
         elif len(set(sources)) < len(sources):
             repeated = sorted(source for source, times in Counter(sources).items() if times > 1)
             yield f"{title} reads {repeated} more than once"
+
+
+def _as_tuple(values: Any) -> Any:
+    """A tuple of what is iterable; other values, which are invalid, as they are."""
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def _is_node_before(source: object, node: int) -> bool:

@@ -5,7 +5,9 @@ import difflib
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence, Set
+from numbers import Integral
 from typing import Literal, Protocol, TypeVar, cast, get_args
 
 from skipweave.topology.graph import Topology
@@ -69,8 +71,7 @@ def make(spec: TopologySpec, n: int) -> Topology:
     >>> make("exponential(base=3)", 9).sources(9)
     (8, 6, 0)
     """
-    if n < 0:
-        raise SkipweaveError(f"number of units is {n}: expected 0 or more")
+    _at_least(n, 0, "number of units")
     if isinstance(spec, str):
         return _from_text(spec, n)
     topology = spec if isinstance(spec, Topology) else Topology.from_lists(spec)
@@ -99,30 +100,39 @@ def _from_text(text: str, n: int) -> Topology:
 
 def _parse(text: str) -> tuple[str, dict[str, object]]:
     """Split `"window(size=4)"` into name and arguments; only literals are evaluated."""
+    problem = "expected a name such as 'exponential' or 'window(size=4)'"
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         if isinstance(tree, ast.Name):
             return tree.id, {}
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.args:
-            return tree.func.id, {str(option.arg): ast.literal_eval(option.value) for option in tree.keywords}
-    except (SyntaxError, ValueError):
+            times = Counter(str(option.arg) for option in tree.keywords)
+            if len(times) == len(tree.keywords):
+                return tree.func.id, {str(option.arg): ast.literal_eval(option.value) for option in tree.keywords}
+            problem = f"{times.most_common(1)[0][0]} is given more than once: expected each argument once"
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):  # those that `literal_eval` documents
         pass
-    raise SkipweaveError(f"topology {text!r}: expected a name such as 'exponential' or 'window(size=4)'")
+    raise SkipweaveError(f"topology {text!r}: {problem}")
 
 
 def _by_rule(name: str, n: int, sources: Callable[[int], Iterable[int]]) -> Topology:
     """Apply one rule to the nodes 1..n and to the virtual node n + 1."""
+    _at_least(n, 0, "number of units")
     return Topology.from_lists([tuple(sources(i)) for i in range(1, n + 2)], name)
 
 
 def _log2(i: int) -> int:
     """floor(log2(i)) without rounding errors."""
-    return i.bit_length() - 1
+    return int(i).bit_length() - 1
 
 
 def _at_least(value: int, least: int, what: str) -> None:
-    if not isinstance(value, int) or value < least:
+    if not _is_integer(value) or value < least:
         raise SkipweaveError(f"{what} is {value!r}: expected an integer of at least {least}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @register
@@ -314,6 +324,7 @@ def fractal(n: int) -> Topology:
     >>> fractal(7).reads
     ((0,), (1,), (0,), (3, 2), (4,), (3, 2), (0,), (7, 6, 5))
     """
+    _at_least(n, 0, "number of units")
     ends: dict[int, list[int]] = {0: [0]}
     reads: list[tuple[int, ...]] = []
     position = 0
@@ -342,6 +353,7 @@ def loglog(n: int, min_inputs: int = 1, hubs: Sequence[int] = ()) -> Topology:
     >>> loglog(16, min_inputs=4).sources(11)
     (10, 9, 8, 7)
     """
+    _at_least(n, 0, "number of units")
     _at_least(min_inputs, 1, "min_inputs of the loglog topology")
     reads: list[set[int]] = [set(), *({i - 1} for i in range(1, n + 1))]
     intervals = [(0, n, loglog_hubs(n, hubs))]
@@ -360,20 +372,30 @@ def loglog(n: int, min_inputs: int = 1, hubs: Sequence[int] = ()) -> Topology:
             reads[node].add(node - offset)
             offset *= 2
     # The stage's reader reads the last node and its sources, as heads do (Log-DenseNet, section 3.1).
-    name = "loglog" if min_inputs == 1 else f"loglog(min_inputs={min_inputs})"
-    return Topology.from_lists([*reads[1:], {n} | reads[n]], name)
+    return Topology.from_lists([*reads[1:], {n} | reads[n]], _loglog_name(min_inputs, hubs))
+
+
+def _loglog_name(min_inputs: int, hubs: Sequence[int]) -> str:
+    """The name that rebuilds the topology, whose arguments are those that are not the default."""
+    options = [f"min_inputs={min_inputs}"] if min_inputs > 1 else []
+    if hubs:
+        options.append(f"hubs={sorted({int(hub) for hub in hubs})}")
+    return f"loglog({', '.join(options)})" if options else "loglog"
 
 
 def loglog_hubs(n: int, extra: Sequence[int] = ()) -> tuple[int, ...]:
     """Hubs of `loglog` in ascending order: node 0, the nodes n - k floor(sqrt(n + 1)), and `extra`.
 
     Raises:
-        SkipweaveError: An extra hub is not in 0..n.
+        SkipweaveError: An extra hub is not in 0..n, or `extra` is not a sequence or set.
 
     >>> loglog_hubs(16)
     (0, 4, 8, 12, 16)
     """
-    if invalid := [hub for hub in extra if not 0 <= hub <= n]:
+    _at_least(n, 0, "number of units")
+    if not isinstance(extra, Sequence | Set) or isinstance(extra, str | bytes):
+        raise SkipweaveError(f"hubs of the loglog topology are {extra!r}: expected a list of nodes from 0 to {n}")
+    if invalid := [hub for hub in extra if not (_is_integer(hub) and 0 <= hub <= n)]:
         raise SkipweaveError(f"hubs of the loglog topology include {invalid}: expected nodes from 0 to {n}")
     return tuple(sorted({*_marks(0, n), *extra}))
 
