@@ -43,6 +43,7 @@ def test_hubs_of_loglog_are_wider() -> None:
     hubs = set(topology.loglog_hubs(12, (4, 8, 12)))
     assert model.stages.widths[1:] == tuple(3 * (1 + (node in hubs)) for node in range(1, 13))
     assert model.stages.plan.topology == topology.loglog(12, min_inputs=4, hubs=(4, 8, 12))
+    assert model.stages.plan.topology.name == "loglog(min_inputs=4, hubs=[4, 8, 12])"
 
 
 def test_v2_compresses_new_nodes_and_reads_all_compressed_features() -> None:
@@ -105,6 +106,9 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     ("overrides", "named"),
     [
         (dict(hub_multiplier=3), ("hub_multiplier", 3)),
+        (dict(min_inputs=3), ("min_inputs", 3, "'exponential'")),
+        (dict(topology="loglog(min_inputs=4)", min_inputs=4), ("min_inputs", 4, "'loglog(min_inputs=4)'")),
+        (dict(topology="loglog()", hub_multiplier=3), ("hub_multiplier", 3, "'loglog()'")),
         (dict(prune="birth"), ("prune", "'birth'")),
         (dict(min_inputs=0), ("min_inputs", 0)),
     ],

@@ -1,5 +1,6 @@
 """Registration and creation of models."""
 
+import pytest
 import timm
 
 import skipweave
@@ -27,6 +28,14 @@ def test_arguments_of_a_variant() -> None:
 def test_an_unknown_name_suggests_the_closest() -> None:
     with raises("'sparsnet40_24'", "sparsenet40_24"):
         skipweave.create_model("sparsnet40_24")
+
+
+@pytest.mark.parametrize("name", ["sparsenet40_12", "densenet121_32", "resnet18", "smp:unet:tu-sparsenet40_12"])
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_an_unknown_tag_of_weights_is_named(name: str, pretrained: bool) -> None:
+    model = name.rpartition("tu-")[2]
+    with raises(model, "'nope'", *timm.list_models(f"{model}.*", pretrained=True)):
+        skipweave.create_model(f"{name}.nope", pretrained=pretrained)
 
 
 def test_an_unknown_override_suggests_the_closest() -> None:

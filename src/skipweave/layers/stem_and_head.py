@@ -11,6 +11,9 @@ from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import conv3x3
 from skipweave_config.errors import SkipweaveError
 
+#: timm's names of the pooling of a `Head`.
+POOLINGS = ("avg", "max", "avgmax", "catavgmax", "")
+
 _SCALE = 64.0  # of the logits of `ScaledHead`
 
 
@@ -134,7 +137,7 @@ class Head(nn.Module):
             models (inferred from the parameter counts of its Table 4).
 
     Raises:
-        SkipweaveError: `num_classes` is positive, but `global_pool` is `""`.
+        SkipweaveError: `global_pool` is unknown, or `""` with a positive `num_classes`.
 
     Shape: (N, in_width, H, W) to (N, num_classes).
     """
@@ -150,6 +153,8 @@ class Head(nn.Module):
 
     def reset(self, num_classes: int, global_pool: str) -> None:
         """Replace the pooling and the classifier."""
+        if global_pool not in POOLINGS:
+            raise SkipweaveError(f"global_pool is {global_pool!r}: expected one of {', '.join(map(repr, POOLINGS))}")
         if num_classes and not global_pool:
             raise SkipweaveError(f"global_pool is '' with num_classes {num_classes}: a classifier needs pooling")
         self.num_classes = num_classes

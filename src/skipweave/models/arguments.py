@@ -4,12 +4,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
 
 from torch import nn
 
 from skipweave import topology as patterns
 from skipweave.layers import CifarStem, ImageNetStem, NormLayer, NormName, Stem, norm_name
+from skipweave.layers.stem_and_head import POOLINGS
 from skipweave.topology import Topology, TopologySpec
 from skipweave_config.errors import SkipweaveError
 
@@ -17,6 +18,7 @@ PerStage = int | Sequence[int]
 TopologyArgument = TopologySpec | Sequence[TopologySpec]
 Heads = Literal["last", "stages"] | Sequence[int]
 StemName = Literal["cifar", "imagenet"]
+Choice = TypeVar("Choice")
 AdaptPattern = Callable[[Topology, int], Topology]
 
 #: Maximum number of units of a network; the links of more would not fit into memory if all read all.
@@ -61,7 +63,7 @@ class StemSpec:
         return nn.MaxPool2d(3, stride=2, padding=1) if self.max_pool else nn.Identity()
 
 
-_STEMS: dict[str, StemSpec] = {
+_STEMS: dict[StemName, StemSpec] = {
     "cifar": StemSpec(lambda in_chans, width, _: CifarStem(in_chans, width), (1, 2, 4), max_pool=False),
     "imagenet": StemSpec(ImageNetStem, (4, 8, 16, 32), max_pool=True),
 }
@@ -96,7 +98,7 @@ class Arguments:
 
     def per_stage(self, name: str, value: PerStage, stages: int, least: int = 1) -> tuple[int, ...]:
         """Check an integer for all stages, or one per stage; return one per stage."""
-        values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * stages
+        values: tuple[Any, ...] = tuple(value) if _is_list(value) else (value,) * stages
         valid = len(values) == stages and all(_is_integer(v) and v >= least for v in values)
         self.require(
             valid, f"{name} is {value!r}: expected an integer of at least {least}, or one for each of {stages} stages"
@@ -105,7 +107,7 @@ class Arguments:
 
     def number_of_stages(self, name: str, values: Sequence[int]) -> int:
         """Check that there are values, one per stage; return their number."""
-        valid = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+        valid = _is_list(values) and len(values) > 0
         self.require(valid, f"{name} is {values!r}: expected integers, one per stage")
         return len(values) if valid else 1
 
@@ -116,11 +118,40 @@ class Arguments:
         self.require(valid, f"units is {value!r}: expected at most {MAX_UNITS:,} over {stages} stages")
         return lengths if valid else (1,) * stages
 
-    def integer(self, name: str, value: int, least: int = 1) -> None:
-        """Check an integer of at least `least`."""
+    def units_or_depth(
+        self,
+        units: PerStage | None,
+        depth: int | None,
+        stages: int,
+        *,
+        default: int,
+        layers_per_unit: int,
+        other_layers: int,
+    ) -> tuple[int, ...]:
+        """Check the number of units per stage, given by `units` or by `depth` (`units_of_depth`), else the default.
+
+        >>> Arguments().units_or_depth(None, 40, 3, default=1, layers_per_unit=1, other_layers=4)
+        (12, 12, 12)
+        """
+        if depth is None:
+            return self.units(default if units is None else units, stages)
+        try:
+            per_stage = units_of_depth(depth, layers_per_unit=layers_per_unit, other_layers=other_layers, stages=stages)
+        except SkipweaveError as error:
+            self.require(False, str(error))
+            return (1,) * stages
+        lengths = self.units(per_stage if units is None else units, stages)
         self.require(
-            _is_integer(value) and value >= least, f"{name} is {value!r}: expected an integer of at least {least}"
+            units is None or lengths == (per_stage,) * stages,
+            f"depth is {depth} with units {units!r}: expected units {per_stage}, or only one of the two",
         )
+        return lengths
+
+    def integer(self, name: str, value: int, least: int = 1) -> int:
+        """Check an integer of at least `least`; return it."""
+        valid = _is_integer(value) and value >= least
+        self.require(valid, f"{name} is {value!r}: expected an integer of at least {least}")
+        return int(value) if valid else least
 
     def fraction(self, name: str, value: float, *, zero: bool, one: bool) -> None:
         """Check a number between 0 and 1; `zero` and `one` allow the ends."""
@@ -129,9 +160,12 @@ class Arguments:
         span = f"{'0 <=' if zero else '0 <'} {name} {'<= 1' if one else '< 1'}"
         self.require(valid, f"{name} is {value!r}: expected a number with {span}")
 
-    def one_of(self, name: str, value: object, choices: Sequence[object]) -> None:
-        """Check that a value is one of several."""
-        self.require(value in choices, f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
+    def one_of(self, name: str, value: Choice, choices: Sequence[Choice]) -> Choice:
+        """Check that a value is one of several; return it. 1 is accepted for True, but not True for 1."""
+        valid = isinstance(value, str | Integral) and value in choices
+        valid = valid and isinstance(value, bool) <= isinstance(choices[choices.index(value)], bool)
+        self.require(valid, f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
+        return value if valid else choices[0]
 
     def norm_layer(self, value: NormLayer) -> NormName:
         """Check the argument `norm_layer`; return the name of the norm."""
@@ -143,15 +177,15 @@ class Arguments:
 
     def stem(self, stem: StemName) -> StemSpec:
         """Check the argument `stem`; return what it selects."""
-        self.one_of("stem", stem, list(_STEMS))
-        return _STEMS.get(stem, _STEMS["cifar"])
+        return _STEMS[self.one_of("stem", stem, list(_STEMS))]
 
     def classifier(
-        self, heads: Heads, units: Sequence[int], num_classes: int, in_chans: int, drop_rate: float
+        self, heads: Heads, units: Sequence[int], num_classes: int, in_chans: int, global_pool: str, drop_rate: float
     ) -> tuple[int, ...]:
         """Check the arguments of all classification networks; return the units with early exits (`exits`)."""
         self.integer("num_classes", num_classes, least=0)
         self.integer("in_chans", in_chans)
+        self.one_of("global_pool", global_pool, POOLINGS)
         self.fraction("drop_rate", drop_rate, zero=True, one=False)
         return self.exits(heads, units)
 
@@ -164,7 +198,7 @@ class Arguments:
         *ends, last = itertools.accumulate(units)
         if heads in ("last", "stages"):
             return tuple(ends) if heads == "stages" else ()
-        chosen = tuple(heads) if isinstance(heads, Sequence) and not isinstance(heads, str) else ()
+        chosen = tuple(heads) if _is_list(heads) else ()
         valid = bool(chosen) and all(_is_integer(unit) for unit in chosen)
         valid = valid and all(a < b for a, b in itertools.pairwise((0, *chosen, last)))
         self.require(
@@ -172,15 +206,23 @@ class Arguments:
         )
         return chosen if valid else ()
 
+    def feature_indices(self, value: int | Sequence[int], count: int) -> None:
+        """Check the argument `out_indices` of a network with this number of feature maps: a number of maps, or some."""
+        number = _is_integer(value) and 1 <= value <= count  # type: ignore[operator]
+        chosen = tuple(value) if _is_list(value) else ()
+        some = bool(chosen) and all(_is_integer(index) and -count <= index < count for index in chosen)
+        self.require(
+            number or some,
+            f"out_indices is {value!r}: expected indices from 0 to {count - 1} in a list, or how many of the last maps",
+        )
+
     def resolutions(self, output_stride: int | None, strides: Sequence[int]) -> tuple[Resolution, ...]:
         """Check `output_stride`, the maximum stride; return the resolutions of stages with these nominal strides.
 
         >>> [tuple(stage) for stage in Arguments().resolutions(2, [1, 2, 4])]
         [(1, 1, False), (2, 1, True), (2, 2, False)]
         """
-        limit = strides[-1] if output_stride is None else output_stride
-        self.one_of("output_stride", limit, strides)
-        limit = limit if limit in strides else strides[-1]
+        limit = strides[-1] if output_stride is None else self.one_of("output_stride", output_stride, strides)
         return tuple(
             Resolution(min(stride, limit), max(1, stride // limit), downsamples=strides[0] < stride <= limit)
             for stride in strides
@@ -216,11 +258,13 @@ def units_of_depth(depth: int, *, layers_per_unit: int, other_layers: int, stage
     """Units per stage of a network with this number of layers, as the papers count them.
 
     Raises:
-        SkipweaveError: No number of units gives this depth.
+        SkipweaveError: No number of units gives this depth, or it is not an integer.
 
     >>> units_of_depth(40, layers_per_unit=1, other_layers=4, stages=3)
     12
     """
+    if not _is_integer(depth):
+        raise SkipweaveError(f"depth is {depth!r}: expected an integer; or give units instead")
     step = layers_per_unit * stages
     units, rest = divmod(depth - other_layers, step)
     if rest or units < 1:
@@ -248,7 +292,11 @@ def _specs(value: TopologyArgument, stages: int) -> list[TopologySpec]:
 
 
 def _holds_integers(item: object) -> bool:
-    return isinstance(item, Sequence) and not isinstance(item, str) and all(_is_integer(v) for v in item)
+    return _is_list(item) and all(_is_integer(v) for v in item)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def _is_integer(value: object) -> bool:

@@ -131,7 +131,7 @@ class CifarResNet(StagedNet):
             f"cardinality is {cardinality} and base_width {base_width} with block {block!r}: expected 1 and 64, or "
             "block 'bottleneck'",
         )
-        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        exits = check.classifier(heads, lengths, num_classes, in_chans, global_pool, drop_rate)
         norm = check.norm_layer(norm_layer)
         check.done()
 

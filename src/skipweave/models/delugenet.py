@@ -109,7 +109,7 @@ class DelugeNet(StagedNet):
         norm = check.norm_layer(norm_layer)
         if stem == "cifar" and not projects:
             lengths = (lengths[0] - 1, *lengths[1:])
-        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        exits = check.classifier(heads, lengths, num_classes, in_chans, global_pool, drop_rate)
         topologies = check.topologies(topology, lengths)
         check.done()
 

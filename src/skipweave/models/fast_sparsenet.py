@@ -99,7 +99,7 @@ class FastSparseNet(StagedNet):
             f"entry_width is {entry_width!r} with growth {growth!r}: expected the same with aggregation "
             f"{aggregation!r}",
         )
-        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        exits = check.classifier(heads, lengths, num_classes, in_chans, global_pool, drop_rate)
         norm = check.norm_layer(norm_layer)
         topologies = check.topologies(topology, lengths)
         check.done()

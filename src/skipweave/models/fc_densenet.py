@@ -108,7 +108,7 @@ class FCLogDenseNet(nn.Module):
         check = Arguments()
         check.one_of("reuse_down", reuse_down, [True, False])
         check.one_of("prune", prune, ["exact", "birth", "none"])
-        width = 3 * growth if stem_width is None else stem_width
+        width = 3 * check.integer("growth", growth) if stem_width is None else stem_width
         lengths = _check(check, units, growth, width, num_classes, in_chans, proj_drop_rate)
         exit_units = check.exits(heads, lengths)
         norm = check.norm_layer(norm_layer)
@@ -317,7 +317,7 @@ def _check(
     proj_drop_rate: float,
 ) -> tuple[int, ...]:
     """Check the arguments of both networks; return the units per stage."""
-    lengths = check.units(units, len(units) if isinstance(units, Sequence) else 11)
+    lengths = check.units(units, max(1, len(units)) if isinstance(units, Sequence) else 11)
     check.require(len(lengths) % 2 == 1, f"units is {units!r}: expected an odd number of stages, down and up again")
     check.integer("growth", growth)
     check.integer("stem_width", stem_width)

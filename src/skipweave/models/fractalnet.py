@@ -72,7 +72,7 @@ class FractalNet(StagedNet):
         count = check.number_of_stages("widths", widths)
         lengths = check.units(units, count)
         channels = check.per_stage("widths", widths, count)
-        check.classifier("last", lengths, num_classes, in_chans, drop_rate)
+        check.classifier("last", lengths, num_classes, in_chans, global_pool, drop_rate)
         norm = check.norm_layer(norm_layer)
         check.done()
 

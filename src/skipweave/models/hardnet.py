@@ -117,7 +117,7 @@ class HarDNet(StagedNet):
             and all(b in (a, 2 * a) for a, b in pairwise(strides)),
             f"strides is {strides!r}: expected one per stage, the first 4, each equal to the one before or twice it",
         )
-        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        exits = check.classifier(heads, lengths, num_classes, in_chans, global_pool, drop_rate)
         norm = check.norm_layer(norm_layer)
         check.done()
 
@@ -154,7 +154,7 @@ def unit_width(number: int, growth: int, multiplier: float) -> int:
 
 def _with_odd_outputs(n: int) -> Topology:
     reads = patterns.harmonic(n).reads[:-1]
-    return Topology.from_lists([*reads, {n, *range(1, n, 2)}], "harmonic(odd outputs)")
+    return Topology.from_lists([*reads, {n, *range(1, n, 2)}], "harmonic with odd outputs")
 
 
 def _pool(pooled: bool) -> nn.Module:

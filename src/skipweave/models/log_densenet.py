@@ -38,11 +38,12 @@ class LogDenseNetV1(ClassifierNet):
     Args:
         units: Number of units, for all stages or per stage.
         growth: Channels that a unit adds.
-        topology: Name of a pattern, `Topology` or list of lists, with nodes counted through all stages.
+        topology: Name of a pattern, `Topology` or list of lists, with nodes counted through all stages. "loglog" has
+            the last node of every stage as a hub; "loglog(...)" has the arguments that are given.
         bottleneck: Whether units begin with a 1x1 convolution to 4 x growth channels. Table 1's operation counts are
             those without it.
-        min_inputs: Minimum number of sources of a unit, with the topology "loglog".
-        hub_multiplier: Factor on the growth of hubs, with the topology "loglog" (Figure 8: 1 or 3).
+        min_inputs: Minimum number of sources of a unit, with the topology "loglog" only; None is 4.
+        hub_multiplier: Factor on the growth of hubs, with the topology "loglog" only (Figure 8: 1 or 3).
         prune: How far nodes are carried: `"exact"`, to their last reader, or `"none"`, to the last stage.
         stem: `"cifar"` (3x3, three stages) or `"imagenet"` (7x7 stride 2 and max pool, four stages).
         stem_width: Number of channels of the stem; None is twice the growth.
@@ -65,7 +66,7 @@ class LogDenseNetV1(ClassifierNet):
         growth: int = 16,
         topology: TopologySpec = "exponential",
         bottleneck: bool = False,
-        min_inputs: int = 4,
+        min_inputs: int | None = None,
         hub_multiplier: int = 1,
         prune: Prune = "exact",
         stem: StemName = "cifar",
@@ -79,18 +80,26 @@ class LogDenseNetV1(ClassifierNet):
         norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
-        spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
-        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        spec, lengths, growth, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
+        exits = check.classifier(heads, lengths, num_classes, in_chans, global_pool, drop_rate)
         norm = check.norm_layer(norm_layer)
-        check.integer("min_inputs", min_inputs)
+        if min_inputs is not None:
+            check.integer("min_inputs", min_inputs)
         check.integer("hub_multiplier", hub_multiplier)
         check.one_of("prune", prune, ["exact", "none"])
-        check.require(
-            topology == "loglog" or hub_multiplier == 1,
-            f"hub_multiplier is {hub_multiplier} with topology {topology!r}: expected 1, since only 'loglog' has hubs",
-        )
+        if topology != "loglog":
+            check.require(
+                hub_multiplier == 1,
+                f"hub_multiplier is {hub_multiplier!r} with topology {topology!r}: expected 1, or topology 'loglog', "
+                "which has the hubs",
+            )
+            check.require(
+                min_inputs is None,
+                f"min_inputs is {min_inputs!r} with topology {topology!r}: expected topology 'loglog', or min_inputs "
+                "as an argument of the topology only",
+            )
         check.done()
-        graph, hubs = _graph(topology, lengths, min_inputs)
+        graph, hubs = _graph(topology, lengths, 4 if min_inputs is None else min_inputs)
         plan = SpanningPlan(graph, lengths, prune=prune)
         check_last_head(graph, plan.as_read)
         widths = [width] + [growth * (hub_multiplier if node in hubs else 1) for node in range(1, graph.units + 1)]
@@ -185,8 +194,8 @@ class LogDenseNetV2(StagedNet):
         norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
-        spec, lengths, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
-        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        spec, lengths, growth, width = _check_shared(check, stem, units, growth, stem_width, bottleneck, proj_drop_rate)
+        exits = check.classifier(heads, lengths, num_classes, in_chans, global_pool, drop_rate)
         norm = check.norm_layer(norm_layer)
         kept = growth * (sum(lengths) + 1).bit_length() if compressed_width is None else compressed_width
         check.integer("compressed_width", kept)
@@ -215,16 +224,16 @@ def _check_shared(
     stem_width: int | None,
     bottleneck: bool,
     proj_drop_rate: float,
-) -> tuple[StemSpec, tuple[int, ...], int]:
-    """Check the arguments of both networks; return stem, units per stage and stem width."""
+) -> tuple[StemSpec, tuple[int, ...], int, int]:
+    """Check the arguments of both networks; return stem, units per stage, growth and stem width."""
     spec = check.stem(stem)
     lengths = check.units(units, spec.stages)
-    check.integer("growth", growth)
+    growth = check.integer("growth", growth)
     if stem_width is not None:
         check.integer("stem_width", stem_width)
     check.one_of("bottleneck", bottleneck, [True, False])
     check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-    return spec, lengths, 2 * growth if stem_width is None else stem_width
+    return spec, lengths, growth, 2 * growth if stem_width is None else stem_width
 
 
 def _graph(spec: TopologySpec, lengths: Sequence[int], min_inputs: int) -> tuple[Topology, frozenset[int]]:
@@ -241,7 +250,7 @@ def _compressed_topologies(check: Arguments, spec: TopologyArgument, lengths: Se
 
     def adapt(pattern: Topology, stage: int) -> Topology:
         reads = [{0, *pattern.sources(node)} for node in range(1, pattern.units + 1)]
-        graph = Topology.from_lists([*reads, {pattern.units, *reads[-1]}], name=f"{pattern.name}(compressed)")
+        graph = Topology.from_lists([*reads, {pattern.units, *reads[-1]}], name=f"{pattern.name} and node 0")
         if stage == len(lengths) - 1:
             check_last_head(pattern, graph)
         return graph

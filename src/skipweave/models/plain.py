@@ -57,10 +57,10 @@ def _pool_twice() -> nn.Module:
     return nn.Sequential(_POOL(), _POOL())
 
 
-_ARCHITECTURES: Mapping[str, _Architecture] = {
+_ARCHITECTURES: Mapping[ArchitectureName, _Architecture] = {
+    "vgg": _Architecture((2, 2, 3, 3, 3), 3, _POOL, _pool_twice, False, False, (3,), 12),
     "mnist": _Architecture((1, 1), 5, _POOL, _POOL, False, True, (7,), 14),
     "cifar10": _Architecture((1, 1), 5, _OVERLAPPING_POOL, _OVERLAPPING_POOL, True, True, (6, 1), 12),
-    "vgg": _Architecture((2, 2, 3, 3, 3), 3, _POOL, _pool_twice, False, False, (3,), 12),
 }
 
 
@@ -195,11 +195,10 @@ class PlainNet(ClassifierNet):
         norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
-        check.one_of("architecture", architecture, list(_ARCHITECTURES))
-        shape = _ARCHITECTURES.get(architecture, _ARCHITECTURES["vgg"])
+        shape = _ARCHITECTURES[check.one_of("architecture", architecture, list(_ARCHITECTURES))]
         widths = check.per_stage("widths", widths, len(shape.depths))
         hidden = check.per_stage("hidden", hidden, len(shape.hidden_kernels))
-        check.classifier("last", shape.depths, num_classes, in_chans, drop_rate)
+        check.classifier("last", shape.depths, num_classes, in_chans, global_pool, drop_rate)
         norm = None if norm_layer == "none" else check.norm_layer(norm_layer)
         check.done()
 

@@ -10,6 +10,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 from torch import nn
 
+from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import ClassifierNet, StagedNet
 from skipweave.models.encoder_decoder import EncoderDecoder, encoder_statistics, is_encoder_decoder, parse
 from skipweave.models.inception import with_exit
@@ -34,8 +35,8 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             `units`, `topology`, ...), and those of timm (`features_only`, `out_indices`, `pretrained`, ...).
 
     Raises:
-        SkipweaveError: The name or an override is unknown, the value of an override is invalid, or pretrained weights
-            do not exist, cannot be downloaded or do not fit.
+        SkipweaveError: The name, its tag or an override is unknown, the value of an override is invalid, or pretrained
+            weights do not exist, cannot be downloaded or do not fit.
     """
     build = EncoderDecoder if is_encoder_decoder(name) else timm.create_model
     if build is timm.create_model and not timm.is_model(name):
@@ -43,6 +44,7 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             f"unknown model {name!r}: {nearest(name, timm.list_models(), 3)}`skipweave models` lists ours, "
             f"timm.list_models() those of timm, and ours after `import skipweave`{misplaced_file(name)}"
         )
+    _check_tag(parse(name).timm_model if is_encoder_decoder(name) else name)
     if not overrides.get("pretrained"):
         return with_exit(build(name, **overrides))
     try:
@@ -52,6 +54,23 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     except Exception as error:  # the hub's client, the network and torch raise various exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SkipweaveError(f"cannot load pretrained weights of {name}: {reason}") from error
+
+
+def _check_tag(name: str) -> None:
+    """Check that a model has weights of the tag in its name, if there is one."""
+    model, _, tag = name.partition(".")
+    if not tag:
+        return
+    try:
+        resolve_pretrained_cfg(model, pretrained_cfg=tag)
+    except RuntimeError:
+        own = ", ".join(_with_tags(model)) or "none"
+        raise SkipweaveError(f"{model} has no weights of tag {tag!r}: expected {model}, or with a tag: {own}") from None
+
+
+def _with_tags(model: str) -> list[str]:
+    """Names of a model with the tags of its weights."""
+    return [each for each in timm.list_models(f"{model}*", pretrained=True) if each.partition(".")[0] == model]
 
 
 def list_models(filter: str = "", pretrained: bool = False) -> list[str]:
@@ -90,7 +109,7 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
         cfg = None
     if cfg is None or not (cfg.has_weights or cfg.state_dict):
         ours = list_models(pretrained=True)
-        own = [each for each in timm.list_models(f"{model}*", pretrained=True) if each.partition(".")[0] == model]
+        own = _with_tags(model)
         if own and not tag:
             listed = " or ".join(own)
             raise SkipweaveError(f"{name} has no weights of its own number of classes and channels: give {listed}")
@@ -219,11 +238,10 @@ def _entry_point(
         _check_names(name, overrides, known)
         if pretrained:
             check_pretrained(name, pretrained_cfg, pretrained_cfg_overlay)
-        if overrides.get("features_only") and not issubclass(network, ClassifierNet):
-            raise SkipweaveError(f"features_only is not supported by {name}, which is a segmentation network")
         merged = {**arguments, **overrides}
-        if "depth" in overrides and "units" not in overrides:
-            merged.pop("units")
+        if overrides.get("depth") is not None and overrides.get("units") is None:
+            merged["units"] = None
+        _check_features(name, network, merged)
         return build_model_with_cfg(
             network,
             name,
@@ -250,6 +268,23 @@ def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict
     if issubclass(network, StagedNet):
         return dict(out_indices=indices, flatten_sequential=True)
     return dict(out_indices=indices, feature_cls="getter")
+
+
+def _check_features(model: str, network: type[nn.Module], arguments: Mapping[str, Any]) -> None:
+    """Check timm's arguments for networks that return feature maps."""
+    check, wanted = Arguments(), arguments.get("features_only")
+    if wanted is not None:
+        wanted = check.one_of("features_only", wanted, [False, True])
+    if wanted and not issubclass(network, ClassifierNet):
+        raise SkipweaveError(f"features_only is not supported by {model}, which is a segmentation network")
+    for name in ("out_indices", "feature_cls"):
+        value = arguments.get(name)
+        check.require(bool(wanted) or value is None, f"{name} is {value!r}: expected features_only=True with it")
+    indices = arguments.get("out_indices")
+    if wanted and indices is not None:
+        count = len(_feature_cfg(network, arguments)["out_indices"])
+        check.feature_indices(indices, count)
+    check.done()
 
 
 def _check_names(model: str, overrides: Mapping[str, Any], known: list[str]) -> None:

@@ -85,10 +85,9 @@ class SeqResNet(StagedNet):
         norm_layer: NormLayer = "batch",
     ) -> None:
         check = Arguments()
-        check.one_of("stem", stem, list(_TEMPLATES))
-        template = _TEMPLATES.get(stem, _TEMPLATES["cifar"])
+        template = _TEMPLATES[check.one_of("stem", stem, list(_TEMPLATES))]
         count = len(template.widths)
-        check.integer("widening", widening)
+        widening = check.integer("widening", widening)
         shape = _Shape(
             blocks=check.units(units, count),
             widths=tuple(widening * width for width in template.widths)
@@ -106,7 +105,7 @@ class SeqResNet(StagedNet):
         check.one_of("dropout", dropout, get_args(Dropout))
         check.one_of("head_init", head_init, get_args(HeadInit))
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-        exits = check.classifier(heads, shape.blocks, num_classes, in_chans, drop_rate)
+        exits = check.classifier(heads, shape.blocks, num_classes, in_chans, global_pool, drop_rate)
         shape.check(check, bottleneck=bottleneck, extension_twice=extension_twice)
         check.done()
 
@@ -218,7 +217,7 @@ class _Template:
         return Opening(layer, shape.downsize(0) if self.opening_strides else None)
 
 
-_TEMPLATES: dict[str, _Template] = {
+_TEMPLATES: dict[StemName, _Template] = {
     "cifar": _Template((16, 32, 48), stem_width=16, stem_strides=(1,), opening_strides=False),
     "imagenet": _Template((64, 128, 256, 512), stem_width=32, stem_strides=(2, 1), opening_strides=True),
 }

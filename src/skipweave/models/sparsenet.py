@@ -26,7 +26,6 @@ from skipweave.models.arguments import (
     Resolution,
     StemName,
     TopologyArgument,
-    units_of_depth,
 )
 from skipweave.models.classifier import StagedNet, initialize
 from skipweave.models.densenet_state_dict import from_densenet_layout
@@ -41,7 +40,7 @@ class SparseNet(StagedNet):
     """DenseNet (topology "dense"), SparseNet ("exponential") and other networks of concatenated nodes.
 
     Args:
-        units: Number of units, for all stages or per stage.
+        units: Number of units, for all stages or per stage; None is 12, unless `depth` is given.
         growth: Channels that a unit adds, for all stages or per stage.
         topology: Name of a pattern, `Topology` or list of lists, for all stages or per stage.
         bottleneck: Whether units begin with a 1x1 convolution to 4 x growth channels ("-B").
@@ -67,7 +66,7 @@ class SparseNet(StagedNet):
     def __init__(
         self,
         *,
-        units: PerStage = 12,
+        units: PerStage | None = None,
         growth: PerStage = 12,
         topology: TopologyArgument = "exponential",
         bottleneck: bool = False,
@@ -89,17 +88,18 @@ class SparseNet(StagedNet):
         check = Arguments()
         spec = check.stem(stem)
         count = spec.stages
-        if depth is not None:
-            units = units_of_depth(depth, layers_per_unit=1 + bool(bottleneck), other_layers=count + 1, stages=count)
-        lengths = check.units(units, count)
+        check.one_of("bottleneck", bottleneck, [True, False])
+        lengths = check.units_or_depth(
+            units, depth, count, default=12, layers_per_unit=1 + bool(bottleneck), other_layers=count + 1
+        )
         growths = check.per_stage("growth", growth, count)
         width = 2 * growths[0] if stem_width is None else stem_width
         check.integer("stem_width", width)
-        check.one_of("bottleneck", bottleneck, [True, False])
+        check.integer("head_grid", head_grid)
         check.fraction("compression", compression, zero=False, one=True)
         check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
         check.one_of("proj_drop_after", proj_drop_after, get_args(DropAfter))
-        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        exits = check.classifier(heads, lengths, num_classes, in_chans, global_pool, drop_rate)
         resolutions = check.resolutions(output_stride, spec.strides)
         norm = check.norm_layer(norm_layer)
         topologies = check.topologies(topology, lengths)

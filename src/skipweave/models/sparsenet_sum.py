@@ -8,7 +8,7 @@ from timm.layers import calculate_drop_path_rates
 from torch import nn
 
 from skipweave.layers import CifarStem, Head, Mean, NormLayer, Stage, Sum, SumRead, conv1x1, residual_body
-from skipweave.models.arguments import Arguments, Heads, PerStage, Resolution, TopologyArgument, units_of_depth
+from skipweave.models.arguments import Arguments, Heads, PerStage, Resolution, TopologyArgument
 from skipweave.models.classifier import StagedNet, initialize
 from skipweave.models.registry import cifar_cfg, register_variants
 from skipweave.topology import Topology
@@ -26,7 +26,7 @@ class SparseSumNet(StagedNet):
     With sparse topologies there is no identity path, and gradients grow with depth (`studies/depth_sum_digits.yaml`).
 
     Args:
-        units: Number of units, for all stages or per stage.
+        units: Number of units, for all stages or per stage; None is 18, unless `depth` is given.
         widths: Number of channels inside the units, per stage; nodes have four times as many.
         topology: Name of a pattern, `Topology` or list of lists, for all stages or per stage.
         aggregation: `"sum"`, or `"mean"`: with the topology `"fractal"`, SparseNet's Figure 1d.
@@ -46,7 +46,7 @@ class SparseSumNet(StagedNet):
     def __init__(
         self,
         *,
-        units: PerStage = 18,
+        units: PerStage | None = None,
         widths: Sequence[int] = (16, 32, 64),
         topology: TopologyArgument = "exponential",
         aggregation: Literal["sum", "mean"] = "sum",
@@ -62,14 +62,12 @@ class SparseSumNet(StagedNet):
         output_stride: int | None = None,
     ) -> None:
         check = Arguments()
-        if depth is not None:
-            units = units_of_depth(depth, layers_per_unit=3, other_layers=2, stages=3)
-        lengths = check.units(units, 3)
+        lengths = check.units_or_depth(units, depth, 3, default=18, layers_per_unit=3, other_layers=2)
         inner = check.per_stage("widths", widths, 3)
         check.one_of("aggregation", aggregation, ["sum", "mean"])
         width = inner[0] if stem_width is None else stem_width
         check.integer("stem_width", width)
-        exits = check.classifier(heads, lengths, num_classes, in_chans, drop_rate)
+        exits = check.classifier(heads, lengths, num_classes, in_chans, global_pool, drop_rate)
         check.fraction("drop_path_rate", drop_path_rate, zero=True, one=False)
         resolutions = check.resolutions(output_stride, [1, 2, 4])
         norm = check.norm_layer(norm_layer)
