@@ -48,6 +48,17 @@ def test_factors_of_networks_whose_count_is_linear_in_the_width(target: int) -> 
     assert count_parameters(scaled) == pytest.approx(target, abs=10_004 / 2)
 
 
+def test_networks_of_the_same_widths_are_counted_once() -> None:
+    given, seen = network(), []
+
+    def count(resized: nn.Module) -> int:
+        seen.append((resized[0].out_channels, resized[1].out_channels))
+        return count_parameters(resized)
+
+    scaled_to(10_000, given, trials_of(given, (3, 8, 8)), 8, count)
+    assert len(seen) == len(set(seen)) > 2
+
+
 def test_too_little_memory_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     def allocate(model: nn.Module, widths: dict[str, Widths]) -> None:
         if not next(model.parameters()).is_meta:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from skipweave.tracing.channel_layers import depthwise
+from skipweave.tracing.channel_layers import PRODUCERS, depthwise, output_width
 from skipweave.tracing.copies import copied, on_meta
 from skipweave.tracing.replicas import Trials, reason
 from skipweave.transforms.compression.classifier_sizes import update_classifier_sizes
@@ -59,11 +59,17 @@ def scaled_to(
     check_resizable(model)
     fixed, step = fixed_width_layers(model, trials), math.lcm(step, *_groups(model))
     shapes = on_meta(model)
+    layers = {name: part for name, part in model.named_modules() if isinstance(part, PRODUCERS) and name not in fixed}
+    widths = sorted({output_width(part) for part in layers.values()})
     counts: dict[float, int] = {}
+    known: dict[tuple[int, ...], int] = {}  # by the rounded widths, which many factors have in common
 
     def counted(factor: float) -> int:
-        with torch.device("meta"):
-            counts[factor] = count(resized(shapes, factor, Trials(trials.inputs, "meta")))
+        rounded = tuple(_rounded(factor, step, "", width) for width in widths)
+        if rounded not in known:
+            with torch.device("meta"):
+                known[rounded] = count(resized(shapes, factor, Trials(trials.inputs, "meta")))
+        counts[factor] = known[rounded]
         return counts[factor]
 
     def off(factor: float) -> float:
