@@ -98,6 +98,9 @@ def test_norms() -> None:
         (lambda net, x: x.relu() + net.second(net.conv(x).relu()), False),
         (lambda net, x: net.conv(x.tanh()) + net.second(x.sigmoid()).relu(), False),  # not a shortcut
         (lambda net, x: net.conv(x) + 1.0, False),
+        (lambda net, x: net.second(x) + net.conv(net.second(x).relu()), True),
+        (lambda net, x: net.second(x) + net.conv(x), False),  # parallel layers
+        (lambda net, x: net.group(x) + (net.norm(net.conv(x)) + net.group(net.second(x))), False),  # RepVGG
     ],
 )
 def test_ends_of_residual_branches(forward: Forward, ends: bool) -> None:

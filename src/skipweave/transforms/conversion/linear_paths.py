@@ -67,7 +67,7 @@ def ends_residual_branch(name: str, flow: Flow, norms: Collection[str], layers: 
 
     Between the layer and the addition may be norms, gates and linear operations, but no activation, which would not
     return gradients to a layer of zeros. The shortcut is an earlier map, unchanged or after a norm, pooling or another
-    convolution.
+    convolution. That convolution does not read what the layer itself reads: such layers are parallel, as in RepVGG.
 
     Args:
         name: The layer.
@@ -77,15 +77,16 @@ def ends_residual_branch(name: str, flow: Flow, norms: Collection[str], layers: 
     """
     waiting = [value for step in flow.runs(name) for value in step.makes]
     earlier = _earlier(flow, name)
+    inputs = {value for step in flow.runs(name) for value in step.reads}
+    parallel = {step.name for step in flow.steps if step.is_module and not inputs.isdisjoint(step.reads)}
+    others = {*layers} | (parallel - {*norms})
     seen = set(waiting)
     while waiting:
         value = waiting.pop()
         for reader in flow.readers(value):
             kind = _operation(reader)
             if kind == "add":
-                if any(
-                    _is_shortcut(flow, other, earlier, norms, layers) for other in reader.reads if other not in seen
-                ):
+                if any(_is_shortcut(flow, other, earlier, others) for other in reader.reads if other not in seen):
                     return True
             elif reader.name in norms or (not reader.is_module and _linear(reader, value)):
                 new = [made for made in reader.makes if made not in seen]
@@ -94,7 +95,8 @@ def ends_residual_branch(name: str, flow: Flow, norms: Collection[str], layers: 
     return False
 
 
-def _is_shortcut(flow: Flow, value: int, earlier: set[int], norms: Collection[str], layers: Collection[str]) -> bool:
+def _is_shortcut(flow: Flow, value: int, earlier: set[int], others: Collection[str]) -> bool:
+    """Whether a value is computed linearly from an earlier one, without additions and other branches' layers."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -103,7 +105,7 @@ def _is_shortcut(flow: Flow, value: int, earlier: set[int], norms: Collection[st
         step = flow.producer(value)
         if step is None:
             continue
-        passes = step.name not in layers if step.is_module else _operation(step) not in ("add", "cat")
+        passes = step.name not in others if step.is_module else _operation(step) not in ("add", "cat")
         if passes and step.reads and _linear(step, step.reads[0]):
             waiting += step.reads
     return False
