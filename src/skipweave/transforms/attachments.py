@@ -56,7 +56,7 @@ def own_tensors(part: nn.Module) -> list[str]:
 
 def listed(reasons: Mapping[str, str], none: str) -> str:
     """Format the first few reasons, or return `none`."""
-    some = [f"{name}: {reason}" for name, reason in list(reasons.items())[:_MAX_LISTED]]
+    some = [f"{name or 'the network itself'}: {reason}" for name, reason in list(reasons.items())[:_MAX_LISTED]]
     more = [f"and {len(reasons) - len(some)} more"] if len(reasons) > len(some) else []
     return "; ".join([*some, *more]) or none
 

@@ -44,9 +44,11 @@ def depth_multiplier(
     widths rounded down to multiples of them.
 
     All weights are initialized from torch's default generator: convolutions as in He et al. (normal, by fan-in), others
-    as torch does. Sizes that the network stores outside its layers, such as timm's `feature_info`, do not change,
-    except for those that `reset_classifier` needs: `num_features` is still the number of channels of
-    `forward_features`, and `head_hidden_size` that of the classifier's input.
+    as torch does. Parameters keep their `requires_grad`: unfreeze them, if the given network is frozen.
+
+    Sizes that the network stores outside its layers, such as timm's `feature_info`, do not change, except for those
+    that `reset_classifier` needs: `num_features` is still the number of channels of `forward_features`, and
+    `head_hidden_size` that of the classifier's input.
 
     Deviation: the paper's text rounds widths up, but its Table 1 follows `"floor8"` exactly.
 

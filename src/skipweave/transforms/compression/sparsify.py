@@ -103,7 +103,7 @@ def sparsify(
         keep: Names of convolutions to keep, optionally with wildcards, such as `"features.0"` or `"layer4.*"`; None is
             the first one that runs.
         carry_weights: Whether the weights of the remaining links are copied, or all weights are initialized (He, by
-            fan-in).
+            fan-in). Either way sparse layers have the `requires_grad` of those that they replace.
         input_size: Channels, height and width of an image; the default is that of the model's `pretrained_cfg`.
         example_inputs: Arguments of one call, instead of a size: a tuple, a mapping of keyword arguments, or the only
             argument.
@@ -278,7 +278,7 @@ def _named(names: Sequence[str], keep: Sequence[str]) -> list[str]:
 def _why_not(name: str, conv: nn.Module, graph: ChannelGraph) -> str:
     """Reason why a convolution cannot be replaced; empty if it can."""
     if not name:
-        return "it is the network itself"
+        return "it is in no module that it could be replaced in"
     if type(conv) is not nn.Conv2d:
         return f"it is a {type(conv).__name__}, not a Conv2d"
     if own := [*own_tensors(conv), *conv._modules]:

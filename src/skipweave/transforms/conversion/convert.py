@@ -89,7 +89,8 @@ def convert(
     weights; `parameters` changes the width of the network so that the total is about equal to a given one.
 
     The weights of the new layers are initialized (He, fan-out), all other weights are kept, as are the biases of the
-    replaced convolutions (0 in layers of `zero_init`). A converted network has to be trained.
+    replaced convolutions (0 in layers of `zero_init`). A converted network has to be trained. New parameters have the
+    `requires_grad` of those that they replace: unfreeze them, if the given network is frozen.
 
     Args:
         model: A network of convolutions, each followed by a norm, such as torchvision's or timm's ResNets. It is
@@ -110,7 +111,8 @@ def convert(
         dropout: What is dropped: channels of the input of each group (`"groups"`), or elements of the layer's input
             (`"layer"`); see `SeqConv2d`.
         zero_init: Whether layers that end a residual branch are zero at first, so that their blocks are the identity,
-            as in the paper. Blocks whose branch ends in another layer, such as ResNet's bottlenecks, do not change.
+            as in the paper. Blocks whose branch ends in another layer, such as ResNet's bottlenecks, do not change, nor
+            do those with parallel convolutions, such as RepVGG's.
         parameters: Number of learnable parameters of the converted network, or `"equal"` for that of the given one.
             The widths of all layers are scaled by one factor and rounded to multiples of 8 (of `group_size`, if
             given), such that the number is close to it: usually within 1 %, within 2 % where strided bottlenecks leave
@@ -191,7 +193,7 @@ def _plan(model: nn.Module, trials: Trials, form: Replacement, *, zero_init: boo
         own = owners.setdefault(part, name)
         if not isinstance(part, _ConvNd) or not form.concerns(part):
             continue
-        reason = (special.get(own) or form.why_not(part)) if name else "it is the network itself"
+        reason = (special.get(own) or form.why_not(part)) if name else "it is in no module that it could be replaced in"
         if not reason and any(own in flow.shared for flow in (*flows, *training)):
             reason = "its weight is used by more than the layer itself"
         if reason := reason or unnormalized(own, _running(own, flows) or _running(own, training), norms.keys()):
