@@ -13,6 +13,7 @@ from torch import nn
 import skipweave
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.published_weights import PUBLISHED
+from tests.errors import raises
 
 TAGS = [(model, tag) for model, tags in PUBLISHED.items() for tag in tags]
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -115,3 +116,10 @@ def test_a_local_file_of_another_network_is_rejected(tmp_path: Path):
     save_file({"conv.weight": torch.ones(1)}, tmp_path / "model.safetensors")
     with pytest.raises(SkipweaveError, match="densenet121_32"):
         build({"pretrained": True, "pretrained_cfg_overlay": {"file": str(tmp_path / "model.safetensors")}})
+
+
+@pytest.mark.parametrize("name", ["densenet121_32", "sparsenet40_24", "logdensenet_v1_12_16"])
+def test_a_missing_local_file_is_named(name: str, tmp_path: Path):
+    file = tmp_path / "none.safetensors"
+    with raises(name, file):
+        skipweave.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(file)})

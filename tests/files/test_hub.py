@@ -8,6 +8,7 @@ import pytest
 
 from skipweave.files.hub import local_weights
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.shipped_weights import shipped_weights
 from tests.errors import raises
 
 
@@ -71,3 +72,14 @@ def test_a_failed_download_is_one_line(error: Exception, hub: Hub):
     hub.fails = error
     with raises("a/b"):
         local_weights(Path("hf-hub:a/b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [("sparsenet40_12", ["sparsenet40_12.mnist"]), ("sparsenet40_24", [*shipped_weights()])],
+)
+def test_a_model_is_no_file_of_weights(name: str, listed: list[str], hub: Hub, tmp_path: Path) -> None:
+    with raises(name, "model.safetensors", *listed):
+        local_weights(Path(name))
+    assert local_weights(tmp_path / name) == tmp_path / name
+    assert not hub.asked

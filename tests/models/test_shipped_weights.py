@@ -56,6 +56,21 @@ def test_the_error_on_stored_images(weights: ShippedWeights) -> None:
     assert error == pytest.approx(weights.facts.value("sample"), abs=0.5)  # one image
 
 
+@each_of
+@pytest.mark.parametrize("in_chans", [1, 6])
+def test_other_channels_give_the_logits_of_the_image_repeated(weights: ShippedWeights, in_chans: int) -> None:
+    own = timm.get_pretrained_cfg(weights.name).input_size[0]
+    images = torch.rand(2, 1, 28, 28)
+    with torch.inference_mode():
+        network, adapted = (
+            skipweave.create_model(weights.name, pretrained=True, in_chans=channels).eval().double()
+            for channels in (own, in_chans)
+        )
+        expected = network(images.double().expand(-1, own, -1, -1))
+        logits = adapted(images.double().expand(-1, in_chans, -1, -1))
+    assert logits == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
 @pytest.mark.slow
 @each_of
 def test_the_metric_on_the_test_split(weights: ShippedWeights, real_data: Path) -> None:

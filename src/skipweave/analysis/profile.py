@@ -33,7 +33,8 @@ class Profile:
         saved_bytes: Bytes per image that a training step saves for backward, without parameters.
         inference_bytes: Peak bytes of activations in inference on one image.
         topologies: Topology of each stage, or the one that spans the stages; empty for a network without stages.
-        exit_macs: Multiply-accumulates up to each exit, the last head included; empty for a network without exits.
+        exit_macs: Multiply-accumulates up to each exit, those before it and the last head included, so that the last
+            are more than `macs`; empty for a network without exits.
     """
 
     input_size: InputSize
@@ -168,11 +169,11 @@ def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
-    """Return the topology of each stage of a model, or the one that spans its stages; empty without stages.
+    """Return the topology of each stage or block of a model, or the one that spans its stages; empty without any.
 
     The virtual node of each topology reads the sources of the stage's reader: the transition, or the last head.
     """
-    stages = getattr(model, "stages", ())
+    stages = getattr(model, "stages", getattr(model, "blocks", ()))
     if isinstance(stages, SpanningStages):
         return (stages.plan.as_read,)
     if not isinstance(stages, Iterable):

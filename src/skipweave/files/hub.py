@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.model_table import model_table
 from skipweave_config.shipped_weights import WEIGHTS_FILE, shipped_weights
 
 HUB = "hf-hub:"
@@ -23,14 +24,14 @@ def local_weights(place: Path) -> Path:
             `sparsenet_fast_64.cifar10`, or a path, which is returned as it is.
 
     Raises:
-        SkipweaveError: The repository name is invalid, the file cannot be downloaded, or the package's is damaged.
+        SkipweaveError: The repository name is invalid, the file cannot be downloaded, the package's is damaged, or the
+            name is that of a model, which has no weights.
 
     >>> local_weights(Path("runs/sparsenet40_12_digits_1/model.safetensors")).name
     'model.safetensors'
     """
     if not str(place).startswith(HUB):
-        shipped = None if place.exists() else shipped_weights().get(str(place))
-        return shipped.verified() if shipped else place
+        return place if place.exists() else _of_the_package(place)
     named = _NAME.fullmatch(str(place).removeprefix(HUB))
     if not named:
         raise SkipweaveError(f"{place}: expected {HUB}USER/REPO, or {HUB}USER/REPO@REVISION")
@@ -48,3 +49,17 @@ def local_weights(place: Path) -> Path:
         ) from error
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _of_the_package(place: Path) -> Path:
+    """The path of weights of the package; a path that does not exist is returned as it is."""
+    name, shipped = str(place), shipped_weights()
+    if name in shipped:
+        return shipped[name].verified()
+    if name in model_table():
+        own = [each.name for each in shipped.values() if each.model == name]
+        raise SkipweaveError(
+            f"{name} is a model, not a file of weights: give the {WEIGHTS_FILE} of a run, or weights that ship with "
+            f"skipweave: {', '.join(own or shipped)}"
+        )
+    return place

@@ -3,6 +3,8 @@
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -120,6 +122,8 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
     for weights in shipped_weights(model).values():
         if str(weights.file) == cfg.file:
             weights.verified()
+    if cfg.file and not cfg.state_dict and not Path(cfg.file).is_file():
+        raise SkipweaveError(f"no such file: {cfg.file}, which should have the pretrained weights of {name}")
 
 
 def pretrained_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -249,7 +253,7 @@ def _entry_point(
             pretrained_cfg=pretrained_cfg,
             pretrained_cfg_overlay=pretrained_cfg_overlay,
             cache_dir=cache_dir,
-            pretrained_filter_fn=filter_fn,
+            pretrained_filter_fn=partial(_in_float32, filter_fn=filter_fn),
             feature_cfg=_feature_cfg(network, merged),
             **merged,
         )
@@ -258,6 +262,12 @@ def _entry_point(
     build.__module__ = network.__module__
     build.__doc__ = f"{name}: {', '.join(f'{key}={value!r}' for key, value in arguments.items())}."
     return build
+
+
+def _in_float32(state: Mapping[str, Any], model: nn.Module, filter_fn: Callable[..., Any] | None) -> dict[str, Any]:
+    """Convert a state dict to the model's layout, and to float32: timm rounds sums over channels to the file's type."""
+    converted = filter_fn(state, model) if filter_fn else state
+    return {name: value.float() if value.is_floating_point() else value for name, value in converted.items()}
 
 
 def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:

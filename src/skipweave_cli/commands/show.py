@@ -90,7 +90,7 @@ def _costs(title: str, measured: Profile, conventions: Iterable[str]) -> Table:
     if measured.exit_macs:
         last = measured.exit_macs[-1]
         costs = ", ".join(f"{macs:,} ({macs / last:.0%})" for macs in measured.exit_macs)
-        table.add_row("multiply-accumulates to each exit", costs)
+        table.add_row("multiply-accumulates to each exit, with those before it", costs)
     for convention in conventions:
         table.add_row(f"FLOPs, {convention}", f"{measured.operations(convention):,}")
     table.add_row("saved for backward", f"{measured.saved_bytes / 2**20:,.1f} MiB per image, in 32-bit training")

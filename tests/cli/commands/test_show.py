@@ -21,6 +21,23 @@ def test_show_names_costs_and_links(capsys):
         assert stage in printed
 
 
+@pytest.mark.parametrize(
+    ("name", "topology", "stages"),
+    [
+        ("fc_densenet56", "exponential", [(1, "exponential", 3), (2, "exponential", 7), (3, "exponential", 3)]),
+        ("fc_densenet56", "fractal", [(1, "fractal", 3), (2, "fractal", 7), (3, "fractal", 3)]),
+        ("fc_logdensenet103", "loglog", [("all", "loglog", "and", "the", "first", "stage's", "last", "node", 13)]),
+    ],
+)
+def test_show_lists_and_draws_the_topologies_of_segmentation_networks(capsys, tmp_path, name, topology, stages):
+    args = {"units": [3, 7, 3], "growth": 2, "topology": topology}
+    show(ShowOptions(name, args, (3, 32, 32), save=tmp_path / "net"))
+    printed = [line.split() for line in lines(capsys)]
+    for row in stages:
+        assert any(words[: len(row)] == [*map(str, row)] for words in printed)
+    assert {path.name for path in tmp_path.iterdir()} == {"net.png", "net.svg"}
+
+
 def test_show_takes_overrides_and_an_input_size(capsys):
     show(ShowOptions("sparsenet40_24", {"growth": 12, "num_classes": 100}, (3, 16, 16)))
     printed = lines(capsys)
