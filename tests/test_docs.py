@@ -144,6 +144,11 @@ def small(model: str, **overrides: object) -> torch.nn.Module:
         return skipweave.create_model(model, **overrides)
 
 
+def graphs(model: torch.nn.Module) -> tuple[Topology, ...]:
+    """The topologies of the stages of a network, or of the blocks of an FC-DenseNet."""
+    return topologies_of(model) or tuple(block.topology for block in model.blocks)
+
+
 @pytest.mark.parametrize(("names", "accepted"), [row[1:] for row in families()], ids=[row[0] for row in families()])
 def test_models_accept_the_topologies_of_the_table(names, accepted):
     assert accepted in ("any", "any but `fractal`", "its own")
@@ -153,16 +158,16 @@ def test_models_accept_the_topologies_of_the_table(names, accepted):
             with pytest.raises(SkipweaveError, match=rf"{model}.*topology"):
                 small(model, topology="dense")
             continue
-        stages = [graph.units for graph in topologies_of(small(model, topology="plain"))]
+        stages = [graph.units for graph in graphs(small(model, topology="plain"))]
         excluded = {"fractal"} if "fractal" in accepted else set()
         for pattern in (
             *sorted({*topology.names(), "window(size=3)"} - excluded),
             *([own] if set(stages) == {3} else []),
         ):
-            assert topologies_of(small(model, topology=pattern)), pattern
+            assert graphs(small(model, topology=pattern)), pattern
         whole = [topology.make("harmonic", units).reads for units in stages]
         given = whole[0] if len(whole) == 1 else [*whole]
-        built = [graph.reads[:-1] for graph in topologies_of(small(model, topology=given))]
+        built = [graph.reads[:-1] for graph in graphs(small(model, topology=given))]
         assert built == [reads[:-1] for reads in whole]  # the readers of whole stages may differ
 
 

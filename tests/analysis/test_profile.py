@@ -8,8 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skipweave
 from skipweave import profile
+from skipweave.analysis.connection_matrix import connection_matrix
 from skipweave.analysis.memory import peak_inference_bytes, saved_bytes
 from skipweave.analysis.operation_counts import CONVENTIONS
+from skipweave.analysis.profile import topologies_of
 from skipweave.layers import CrossConv
 from skipweave.tracing.copies import on_meta
 from tests.errors import raises
@@ -219,3 +221,11 @@ def test_exits_of_a_sparse_network_count_by_links():
     dense, sparse = profile(model).exit_macs, profile(result.model).exit_macs
     assert len(sparse) == 3
     assert sparse[-1] < 0.5 * dense[-1]
+
+
+def test_blocks_of_fc_densenet_are_listed_but_not_joined() -> None:
+    network = skipweave.create_model("fc_densenet56", units=(2, 3, 2), growth=2)
+    assert [graph.units for graph in profile(network, (3, 16, 16)).topologies] == [2, 3, 2]
+    assert topologies_of(network) == ()
+    with raises("topology"):
+        connection_matrix(network)

@@ -32,7 +32,8 @@ class Profile:
         counts: Operation counts of a forward pass.
         saved_bytes: Bytes per image that a training step saves for backward, without parameters.
         inference_bytes: Peak bytes of activations in inference on one image.
-        topologies: Topology of each stage, or the one that spans the stages; empty for a network without stages.
+        topologies: Topology of each stage, or the one that spans the stages; of an FC-DenseNet those of blocks, which
+            cannot be joined, as blocks read earlier ones than the last too; empty for other networks.
         exit_macs: Multiply-accumulates up to each exit, those before it and the last head included, so that the last
             are more than `macs`; empty for a network without exits.
     """
@@ -137,7 +138,8 @@ def profile(model: nn.Module, input_size: tuple[int, int, int] | None = None) ->
         check_image_size(twin.eval(), size)
         check_image_size(twin, size, batch=BATCH, training=True)
         raise SkipweaveError(f"{name_of(model)} cannot take images of size {size}: {error}") from error
-    return Profile(size, parameters_by_type(model), counts, saved, alive, topologies_of(model), exits)
+    topologies = topologies_of(model) or _own_topologies(getattr(model, "blocks", ()))
+    return Profile(size, parameters_by_type(model), counts, saved, alive, topologies, exits)
 
 
 def parameters_by_type(model: nn.Module) -> dict[str, int]:
@@ -169,16 +171,21 @@ def exit_macs(model: nn.Module, images: Tensor) -> tuple[int, ...]:
 
 
 def topologies_of(model: nn.Module) -> tuple[Topology, ...]:
-    """Return the topology of each stage or block of a model, or the one that spans its stages; empty without any.
+    """Return the topology of each stage of a model, or the one that spans its stages; empty without stages.
 
     The virtual node of each topology reads the sources of the stage's reader: the transition, or the last head.
     """
-    stages = getattr(model, "stages", getattr(model, "blocks", ()))
+    stages = getattr(model, "stages", ())
     if isinstance(stages, SpanningStages):
         return (stages.plan.as_read,)
-    if not isinstance(stages, Iterable):
+    return _own_topologies(stages)
+
+
+def _own_topologies(parts: object) -> tuple[Topology, ...]:
+    """The topologies of the parts of a network that have one."""
+    if not isinstance(parts, Iterable):
         return ()
-    return tuple(stage.topology for stage in stages if isinstance(getattr(stage, "topology", None), Topology))
+    return tuple(part.topology for part in parts if isinstance(getattr(part, "topology", None), Topology))
 
 
 def _images(number: int, size: InputSize) -> Tensor:

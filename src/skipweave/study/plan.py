@@ -111,12 +111,13 @@ def _matched(asked: NetworkConfig, config: StudyConfig, data: Data) -> dict[str,
 def cost_of_model(model: nn.Module, data: Data) -> Cost:
     """The cost of a network on images of the dataset's size."""
     counted = profile(model, (data.in_chans, *data.image_size))
-    whole = join_stages(counted.topologies)
+    stages = topologies_of(model)
+    whole = join_stages(stages)
     distances = whole.max_distance, whole.mean_distance
     return Cost(
         counted.parameters,
         counted.macs,
-        counted.links,
+        sum(stage.links for stage in stages),
         *distances,
         counted.exit_macs,
         inference_bytes=inference_bytes(model, counted),

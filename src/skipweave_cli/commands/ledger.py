@@ -1,7 +1,7 @@
 """`skipweave ledger`: published figures beside those of the models here."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
@@ -13,8 +13,6 @@ from rich.table import Table
 from skipweave.analysis.ledger_check import by_network, check
 from skipweave.ledger import PAPERS, Comparison, Row, rows, stored
 from skipweave.ledger.efficiency import TRADE_OFFS, TradeOff
-from skipweave.plotting.efficiency_plots import draw_trade_off
-from skipweave.plotting.figure_files import figure_paths, save_figure
 from skipweave_cli.options import LedgerOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import new_table, print_table, say
@@ -39,9 +37,7 @@ def ledger(options: LedgerOptions) -> None:
     for note, number in notes.items():
         say(f"{number:>3}  {note}")
     say("\n" + _verdicts(results))
-    for prefix, trade_off in plots.items():
-        _, svg = save_figure(draw_trade_off(trade_off), prefix)
-        say(f"saved {svg}")
+    _save(plots)
     if wrong := sum(result.verdict == "wrong" for result in results):
         raise SkipweaveError(f"{wrong} rows are not what the ledger stores; they are marked `wrong` in the table")
 
@@ -50,9 +46,22 @@ def _plots(options: LedgerOptions) -> dict[Path, TradeOff]:
     """Plots of the papers by the paths to write, without ending; raises if a file exists."""
     if options.save is None:
         return {}
+    from skipweave.plotting.figure_files import figure_paths  # imports matplotlib, which the table does not need
+
     chosen = {options.save / plot.name: plot for plot in TRADE_OFFS if options.paper in (None, plot.paper)}
     make_room(path for prefix in chosen for path in figure_paths(prefix))
     return chosen
+
+
+def _save(plots: Mapping[Path, TradeOff]) -> None:
+    if not plots:
+        return
+    from skipweave.plotting.efficiency_plots import draw_trade_off
+    from skipweave.plotting.figure_files import save_figure
+
+    for prefix, trade_off in plots.items():
+        _, svg = save_figure(draw_trade_off(trade_off), prefix)
+        say(f"saved {svg}")
 
 
 def _built(listed: Sequence[Row]) -> list[Comparison]:
