@@ -122,8 +122,8 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
     for weights in shipped_weights(model).values():
         if str(weights.file) == cfg.file:
             weights.verified()
-    if cfg.file and not cfg.state_dict and not Path(cfg.file).is_file():
-        raise SkipweaveError(f"no such file: {cfg.file}, which should have the pretrained weights of {name}")
+    if cfg.file and not cfg.state_dict and not Path(cfg.file).exists():  # timm takes directories too
+        raise SkipweaveError(f"no such file or directory: {cfg.file}, the pretrained weights of {name}")
 
 
 def pretrained_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
