@@ -120,6 +120,6 @@ def test_a_local_file_of_another_network_is_rejected(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["densenet121_32", "sparsenet40_24", "logdensenet_v1_12_16"])
 def test_a_missing_local_file_is_named(name: str, tmp_path: Path):
-    file = tmp_path / "none.safetensors"
-    with raises(name, file):
-        skipweave.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(file)})
+    for file in (tmp_path / "none.safetensors", tmp_path):
+        with raises(name, file):
+            skipweave.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(file)})

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -141,10 +142,16 @@ def test_invalid_indices_of_feature_maps_are_named(name: str, indices: object) -
         skipweave.create_model(name, features_only=True, out_indices=indices)
 
 
-@pytest.mark.parametrize("indices", [1, 3, [0], (0, 2), [-1]])
+@pytest.mark.parametrize("indices", [1, 3, [0], (0, 2), [-1], {0, 1}, np.array([0, 2])])
 def test_feature_maps_are_selected(indices: object) -> None:
     network = skipweave.create_model("sparsenet40_12", features_only=True, out_indices=indices, units=1, growth=2)
     assert len(network(torch.zeros(1, 3, 8, 8))) == (indices if isinstance(indices, int) else len(indices))
+
+
+@pytest.mark.parametrize("pool", ["fast", "fastavg", "fastmax", "fastavgmax", "fastcatavgmax"])
+def test_all_poolings_of_timm(pool: str) -> None:
+    network = skipweave.create_model("sparsenet40_12", units=1, growth=2, global_pool=pool)
+    assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 10)
 
 
 #: The depth of three units per stage.

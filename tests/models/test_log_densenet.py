@@ -107,7 +107,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     [
         (dict(hub_multiplier=3), ("hub_multiplier", 3)),
         (dict(min_inputs=3), ("min_inputs", 3, "'exponential'")),
-        (dict(topology="loglog(min_inputs=4)", min_inputs=4), ("min_inputs", 4, "'loglog(min_inputs=4)'")),
+        (dict(topology="loglog(min_inputs=4)", min_inputs=3), ("min_inputs", 3, "'loglog(min_inputs=4)'")),
         (dict(topology="loglog()", hub_multiplier=3), ("hub_multiplier", 3, "'loglog()'")),
         (dict(prune="birth"), ("prune", "'birth'")),
         (dict(min_inputs=0), ("min_inputs", 0)),

@@ -38,6 +38,11 @@ def test_an_unknown_tag_of_weights_is_named(name: str, pretrained: bool) -> None
         skipweave.create_model(f"{name}.nope", pretrained=pretrained)
 
 
+def test_a_given_config_needs_no_tag() -> None:
+    network = skipweave.create_model("sparsenet40_12.mine", units=1, growth=2, pretrained_cfg={"num_classes": 10})
+    assert network.num_classes == 10
+
+
 def test_an_unknown_override_suggests_the_closest() -> None:
     with raises("growht", "growth"):
         skipweave.create_model("sparsenet40_24", growht=4)

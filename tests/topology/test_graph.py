@@ -85,6 +85,12 @@ def test_what_is_not_a_list_of_lists_is_named(lists: list[list[int]]) -> None:
             create(lists)
 
 
+def test_integers_of_numpy_are_sources() -> None:
+    graph = Topology.from_lists([np.array([0]), np.array([0, 1]), (np.int64(2),)])
+    assert graph.reads == ((0,), (1, 0), (2,))
+    assert {type(source) for sources in graph.reads for source in sources} == {int}
+
+
 def test_all_invalid_sources_are_reported_at_once() -> None:
     with raises("node 1", [4], "node 2"):
         Topology.from_lists([[4], [], [0]])

@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -265,6 +266,11 @@ def test_an_invalid_number_of_units_is_named(name: str, n: int) -> None:
     for build in (lambda: topology.make(name, n), lambda: getattr(topology, name)(n)):
         with raises("number of units", repr(n)):
             build()
+
+
+@pytest.mark.parametrize("name", topology.names())
+def test_integers_of_numpy_are_numbers_of_units(name: str) -> None:
+    assert getattr(topology, name)(np.int64(9)) == topology.make(name, np.int64(9)) == topology.make(name, 9)
 
 
 #: Valid values of every argument that a pattern has.

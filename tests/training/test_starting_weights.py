@@ -14,6 +14,7 @@ from torchvision.models import DenseNet
 import skipweave
 from skipweave.models import from_densenet_layout, keep_links
 from skipweave.training import Callback, DensifyConfig, ModelConfig, fit, load_weights
+from skipweave_config.errors import SkipweaveError
 from tests.errors import raises
 
 SMALL = {"units": 2, "growth": 6}
@@ -135,7 +136,7 @@ def test_files_without_weights_are_named_before_a_run_directory_is_made(tiny, tm
     if content:
         (tmp_path / name).write_bytes(content)
     config = tiny(start=tmp_path / name)
-    with pytest.raises(match=name):
+    with pytest.raises(SkipweaveError, match=name):
         fit(config)
     assert not config.output.exists()
 
@@ -170,13 +171,13 @@ def test_a_run_without_final_weights_is_to_be_finished(tiny, tmp_path):
 
 def test_code_in_a_file_is_not_run(tiny, tmp_path):
     torch.save({"state_dict": Path("x"), "weight": print}, tmp_path / "weights.pth")
-    with pytest.raises(match=r"weights\.pth"):
+    with pytest.raises(SkipweaveError, match=r"weights\.pth"):
         fit(tiny(start=tmp_path / "weights.pth"))
 
 
 def test_models_without_pretrained_weights_are_named_first(tiny):
     config = tiny(model=ModelConfig("sparsenet40_12", pretrained=True))
-    with pytest.raises(match="sparsenet40_12"):
+    with pytest.raises(SkipweaveError, match="sparsenet40_12"):
         fit(config)
 
 
@@ -192,7 +193,7 @@ def densified(make_tiny, tmp_path_factory) -> Path:
 
 
 def test_weights_of_another_density_are_not_taken(tiny, densified):
-    with raises("sparsify", "0.1", "0.05", str(densified)):
+    with raises("start", "sparsify", 0.32, 0.0696, str(densified)):
         fit(tiny(model=sparse(0.05), start=densified))
 
 
@@ -206,14 +207,23 @@ def test_densified_weights_keep_their_links(tiny, densified):
     assert "densified:" not in note
 
 
+def test_densified_weights_are_known_as_such_by_their_run_only(tiny, densified, tmp_path):
+    other = replace(sparse(0.1), args=sparse(0.1).args | {"drop_rate": 0.1})
+    assert "densified: 0.32" in started(tiny(model=other, start=densified))[1]
+    state = tmp_path / "state.pth"
+    torch.save(load_weights(densified / "model.safetensors")[0].state_dict(), state)
+    with raises("start", "sparsify", 0.32, 0.125, str(state)):
+        fit(tiny(model=sparse(0.1), start=state))
+
+
 def test_links_are_added_to_the_density_of_the_config_only(tiny, densified):
     config = replace(tiny(model=sparse(0.1), start=densified), densify=DensifyConfig(every=2))
-    with raises("start", "densify.every", str(densified)):
+    with raises("start", "sparsify", 0.32, 0.125, str(densified)):
         fit(config)
     assert fit(replace(config, model=sparse(0.3), epochs=1)).phases[0].density == 0.3
 
 
 @pytest.mark.parametrize("args", [{"depth_multiplier": 0.5}, {"sparsify": 0.1}])
 def test_pretrained_excludes_compression_and_start(args):
-    with pytest.raises(match=f"pretrained.*{next(iter(args))}"):
+    with pytest.raises(SkipweaveError, match=f"pretrained.*{next(iter(args))}"):
         ModelConfig("densenet121_32", args, pretrained=True)

@@ -24,6 +24,7 @@ from skipweave.models.heads import all_heads, count_heads
 from skipweave.tracing.example_inputs import InputSize
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.extras import installed, missing
+from skipweave_config.integers import is_integer
 from skipweave_config.printable import printable
 
 _MANY = 1025  # batch sizes for which a program is checked
@@ -171,7 +172,7 @@ def _check(network: nn.Module, name: str, batch: int | None) -> None:
     if not isinstance(network, nn.Module):
         raise SkipweaveError(f"the model is a {name}: expected a torch.nn.Module")
     problems = missing(("onnx", "onnxscript"))
-    if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
+    if batch is not None and not is_integer(batch, 1):
         problems.append(f"batch is {batch!r}: expected a positive integer, or None for any number of images")
     if training := [part for part, module in network.named_modules() if module.training]:
         where = f"{training[0]} of {name}" if training[0] else name

@@ -1,7 +1,7 @@
 """`ChannelSparseConv2d`: a convolution in which each output channel reads few input channels."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from skipweave.ops import channel_sparse_conv2d, dense_weight
 from skipweave.topology import channel_patterns
 from skipweave.topology.channel_patterns import ChannelPattern, Choice, PatternName
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 torch.fx.wrap("channel_sparse_conv2d")  # a single node in traced graphs, so that they choose the implementation
 
@@ -239,8 +240,8 @@ class ChannelSparseConv2d(nn.Module):
 
 
 def _pair(name: str, value: int | tuple[int, int], least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < least for n in pair):
+    pair = tuple(value) if isinstance(value, Iterable) else (value, value)
+    if len(pair) != 2 or not all(is_integer(side, least) for side in pair):
         raise SkipweaveError(f"{name} is {value!r}: expected one or two integers of at least {least}")
     return pair[0], pair[1]
 

@@ -15,6 +15,7 @@ from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import norm_relu
 from skipweave.ops import ConcatBuffer
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 Sides = int | tuple[int, int]
 """Height and width of a kernel or a dilation, or one number for both."""
@@ -235,14 +236,14 @@ class SeqConv2d(nn.Module):
 
 
 def _pair(sides: Sides) -> tuple[int, int]:
-    return (sides, sides) if isinstance(sides, int) else sides
+    return sides if isinstance(sides, tuple) else (sides, sides)
 
 
 def _not_positive(sizes: dict[str, Any]) -> Iterator[str]:
     for name, size in sizes.items():
         two = name in ("kernel_size", "dilation")
         values = size if two and isinstance(size, tuple) and len(size) == 2 else (size,)
-        if any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in values):
+        if not all(is_integer(value, 1) for value in values):
             yield f"{name} is {size!r}: expected an integer of at least 1" + (", or two of them" if two else "")
 
 

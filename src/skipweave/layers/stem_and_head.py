@@ -12,7 +12,8 @@ from skipweave.layers.unit import conv3x3
 from skipweave_config.errors import SkipweaveError
 
 #: timm's names of the pooling of a `Head`.
-POOLINGS = ("avg", "max", "avgmax", "catavgmax", "")
+_KINDS = ("avg", "max", "avgmax", "catavgmax")
+POOLINGS = (*_KINDS, "fast", *(f"fast{kind}" for kind in _KINDS), "")
 
 _SCALE = 64.0  # of the logits of `ScaledHead`
 

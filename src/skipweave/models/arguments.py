@@ -1,7 +1,7 @@
 """Validation of the arguments of networks: all problems are reported at once."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
@@ -13,6 +13,7 @@ from skipweave.layers import CifarStem, ImageNetStem, NormLayer, NormName, Stem,
 from skipweave.layers.stem_and_head import POOLINGS
 from skipweave.topology import Topology, TopologySpec
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 PerStage = int | Sequence[int]
 TopologyArgument = TopologySpec | Sequence[TopologySpec]
@@ -99,7 +100,7 @@ class Arguments:
     def per_stage(self, name: str, value: PerStage, stages: int, least: int = 1) -> tuple[int, ...]:
         """Check an integer for all stages, or one per stage; return one per stage."""
         values: tuple[Any, ...] = tuple(value) if _is_list(value) else (value,) * stages
-        valid = len(values) == stages and all(_is_integer(v) and v >= least for v in values)
+        valid = len(values) == stages and all(is_integer(v, least) for v in values)
         self.require(
             valid, f"{name} is {value!r}: expected an integer of at least {least}, or one for each of {stages} stages"
         )
@@ -149,7 +150,7 @@ class Arguments:
 
     def integer(self, name: str, value: int, least: int = 1) -> int:
         """Check an integer of at least `least`; return it."""
-        valid = _is_integer(value) and value >= least
+        valid = is_integer(value, least)
         self.require(valid, f"{name} is {value!r}: expected an integer of at least {least}")
         return int(value) if valid else least
 
@@ -199,7 +200,7 @@ class Arguments:
         if heads in ("last", "stages"):
             return tuple(ends) if heads == "stages" else ()
         chosen = tuple(heads) if _is_list(heads) else ()
-        valid = bool(chosen) and all(_is_integer(unit) for unit in chosen)
+        valid = bool(chosen) and all(is_integer(unit) for unit in chosen)
         valid = valid and all(a < b for a, b in itertools.pairwise((0, *chosen, last)))
         self.require(
             valid, f"heads is {heads!r}: expected 'last', 'stages', or units from 1 to {last - 1} in ascending order"
@@ -208,9 +209,9 @@ class Arguments:
 
     def feature_indices(self, value: int | Sequence[int], count: int) -> None:
         """Check the argument `out_indices` of a network with this number of feature maps: a number of maps, or some."""
-        number = _is_integer(value) and 1 <= value <= count  # type: ignore[operator]
-        chosen = tuple(value) if _is_list(value) else ()
-        some = bool(chosen) and all(_is_integer(index) and -count <= index < count for index in chosen)
+        number = is_integer(value, 1) and value <= count
+        chosen = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+        some = bool(chosen) and all(is_integer(index) and -count <= index < count for index in chosen)
         self.require(
             number or some,
             f"out_indices is {value!r}: expected indices from 0 to {count - 1} in a list, or how many of the last maps",
@@ -263,7 +264,7 @@ def units_of_depth(depth: int, *, layers_per_unit: int, other_layers: int, stage
     >>> units_of_depth(40, layers_per_unit=1, other_layers=4, stages=3)
     12
     """
-    if not _is_integer(depth):
+    if not is_integer(depth):
         raise SkipweaveError(f"depth is {depth!r}: expected an integer; or give units instead")
     step = layers_per_unit * stages
     units, rest = divmod(depth - other_layers, step)
@@ -292,12 +293,8 @@ def _specs(value: TopologyArgument, stages: int) -> list[TopologySpec]:
 
 
 def _holds_integers(item: object) -> bool:
-    return _is_list(item) and all(_is_integer(v) for v in item)
+    return _is_list(item) and all(is_integer(v) for v in item)
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

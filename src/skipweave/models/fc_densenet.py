@@ -108,8 +108,7 @@ class FCLogDenseNet(nn.Module):
         check = Arguments()
         check.one_of("reuse_down", reuse_down, [True, False])
         check.one_of("prune", prune, ["exact", "birth", "none"])
-        width = 3 * check.integer("growth", growth) if stem_width is None else stem_width
-        lengths = _check(check, units, growth, width, num_classes, in_chans, proj_drop_rate)
+        lengths, width = _check(check, units, growth, stem_width, num_classes, in_chans, proj_drop_rate)
         exit_units = check.exits(heads, lengths)
         norm = check.norm_layer(norm_layer)
         (graph,) = check.topologies(topology, [sum(lengths)], lambda graph, stage: _with_first_stage(graph, lengths[0]))
@@ -243,7 +242,7 @@ class FCDenseNet(nn.Module):
     ) -> None:
         super().__init__()
         check = Arguments()
-        lengths = _check(check, units, growth, stem_width, num_classes, in_chans, proj_drop_rate)
+        lengths, stem_width = _check(check, units, growth, stem_width, num_classes, in_chans, proj_drop_rate)
         norm = check.norm_layer(norm_layer)
         topologies = check.topologies(topology, lengths)
         check.done()
@@ -311,20 +310,20 @@ def _check(
     check: Arguments,
     units: Sequence[int],
     growth: int,
-    stem_width: int,
+    stem_width: int | None,
     num_classes: int,
     in_chans: int,
     proj_drop_rate: float,
-) -> tuple[int, ...]:
-    """Check the arguments of both networks; return the units per stage."""
+) -> tuple[tuple[int, ...], int]:
+    """Check the arguments of both networks; return the units per stage and the stem's width, 3 growths by default."""
     lengths = check.units(units, max(1, len(units)) if isinstance(units, Sequence) else 11)
     check.require(len(lengths) % 2 == 1, f"units is {units!r}: expected an odd number of stages, down and up again")
-    check.integer("growth", growth)
-    check.integer("stem_width", stem_width)
+    thrice = 3 * check.integer("growth", growth)
+    width = thrice if stem_width is None else check.integer("stem_width", stem_width)
     check.integer("num_classes", num_classes)
     check.integer("in_chans", in_chans)
     check.fraction("proj_drop_rate", proj_drop_rate, zero=True, one=False)
-    return lengths
+    return lengths, width
 
 
 def _dense_variants() -> dict[str, dict[str, Any]]:

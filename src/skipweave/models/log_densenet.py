@@ -94,7 +94,7 @@ class LogDenseNetV1(ClassifierNet):
                 "which has the hubs",
             )
             check.require(
-                min_inputs is None,
+                min_inputs in (None, 4),
                 f"min_inputs is {min_inputs!r} with topology {topology!r}: expected topology 'loglog', or min_inputs "
                 "as an argument of the topology only",
             )

@@ -46,7 +46,8 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
             f"unknown model {name!r}: {nearest(name, timm.list_models(), 3)}`skipweave models` lists ours, "
             f"timm.list_models() those of timm, and ours after `import skipweave`{misplaced_file(name)}"
         )
-    _check_tag(parse(name).timm_model if is_encoder_decoder(name) else name)
+    if overrides.get("pretrained_cfg") is None:
+        _check_tag(parse(name).timm_model if is_encoder_decoder(name) else name)
     if not overrides.get("pretrained"):
         return with_exit(build(name, **overrides))
     try:
@@ -122,7 +123,8 @@ def check_pretrained(name: str, pretrained_cfg: Any = None, overlay: dict[str, A
     for weights in shipped_weights(model).values():
         if str(weights.file) == cfg.file:
             weights.verified()
-    if cfg.file and not cfg.state_dict and not Path(cfg.file).exists():  # timm takes directories too
+    is_there = Path.is_dir if cfg.source == "local-dir" else Path.exists if cfg.custom_load else Path.is_file
+    if cfg.file and not cfg.state_dict and not is_there(Path(cfg.file)):
         raise SkipweaveError(f"no such file or directory: {cfg.file}, the pretrained weights of {name}")
 
 

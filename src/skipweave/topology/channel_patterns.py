@@ -89,6 +89,16 @@ def fan_in_of(density: float, in_channels: int) -> int:
     return max(1, math.ceil(round(density * in_channels, 9)))
 
 
+def check_choice(pattern: str, choice: str) -> None:
+    """Check that a pattern can be drawn with this choice of inputs.
+
+    Raises:
+        SkipweaveError: It cannot.
+    """
+    if pattern == "grouped" and choice != "balanced":
+        raise SkipweaveError(f"choice is {choice!r} with pattern 'grouped': expected 'balanced', as groups always are")
+
+
 def draw(
     pattern: PatternName,
     in_channels: int,
@@ -109,8 +119,7 @@ def draw(
         return exact(in_channels, out_channels, fan_in, choice=choice, seed=seed, start=start)
     if pattern == "block":
         return shared(in_channels, out_channels, fan_in, block=block, choice=choice, seed=seed, start=start)
-    if pattern == "grouped" and choice != "balanced":
-        raise SkipweaveError(f"choice is {choice!r} with pattern 'grouped': expected 'balanced', as groups always are")
+    check_choice(pattern, choice)
     if pattern == "grouped" and block is None and start is None:
         return grouped(in_channels, out_channels, fan_in, seed=seed)
     if pattern in get_args(PatternName):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 _UNREACHED = np.iinfo(np.int32).max // 2
 
@@ -48,7 +49,9 @@ class Topology:
     def __post_init__(self) -> None:
         if problems := list(_problems(self.reads)):
             raise SkipweaveError(f"topology {self.name!r}: " + "; ".join(problems))
-        object.__setattr__(self, "reads", tuple(tuple(sorted(sources, reverse=True)) for sources in self.reads))
+        object.__setattr__(
+            self, "reads", tuple(tuple(sorted(map(int, sources), reverse=True)) for sources in self.reads)
+        )
 
     @classmethod
     def from_lists(cls, lists: Sequence[Iterable[int]], name: str = "custom") -> "Topology":
@@ -257,4 +260,4 @@ def _is_list(value: object) -> bool:
 
 
 def _is_node_before(source: object, node: int) -> bool:
-    return isinstance(source, int) and not isinstance(source, bool) and 0 <= source < node
+    return is_integer(source, 0) and source < node

@@ -7,11 +7,11 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
-from numbers import Integral
 from typing import Literal, Protocol, TypeVar, cast, get_args
 
 from skipweave.topology.graph import Topology
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 Budget = Literal["log", "constant", "equal"]
 HalvingRule = Literal["code", "paper"]
@@ -127,12 +127,8 @@ def _log2(i: int) -> int:
 
 
 def _at_least(value: int, least: int, what: str) -> None:
-    if not _is_integer(value) or value < least:
+    if not is_integer(value, least):
         raise SkipweaveError(f"{what} is {value!r}: expected an integer of at least {least}")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @register
@@ -395,7 +391,7 @@ def loglog_hubs(n: int, extra: Sequence[int] = ()) -> tuple[int, ...]:
     _at_least(n, 0, "number of units")
     if not isinstance(extra, Sequence | Set) or isinstance(extra, str | bytes):
         raise SkipweaveError(f"hubs of the loglog topology are {extra!r}: expected a list of nodes from 0 to {n}")
-    if invalid := [hub for hub in extra if not (_is_integer(hub) and 0 <= hub <= n)]:
+    if invalid := [hub for hub in extra if not (is_integer(hub, 0) and hub <= n)]:
         raise SkipweaveError(f"hubs of the loglog topology include {invalid}: expected nodes from 0 to {n}")
     return tuple(sorted({*_marks(0, n), *extra}))
 

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_map
 
 from skipweave.tracing.held_tensors import tensors_of_tree
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 InputSize = tuple[int, ...]
 
@@ -115,7 +116,7 @@ def checked_input_size(model: nn.Module, input_size: InputSize | None, lengths: 
 
 
 def _is_positive(side: object) -> bool:
-    return isinstance(side, int) and not isinstance(side, bool) and side > 0
+    return is_integer(side, 1)
 
 
 def _own_size(model: nn.Module) -> InputSize:

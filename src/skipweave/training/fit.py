@@ -32,7 +32,7 @@ from skipweave.training.model_building import (
     count_trained_parameters,
     sketch,
 )
-from skipweave.training.preflight import check_batch, check_before, check_config, notes_before
+from skipweave.training.preflight import check_additions, check_batch, check_before, check_config, notes_before
 from skipweave.training.run.experiment_loggers import make_loggers
 from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
@@ -192,6 +192,7 @@ def _run(
         task = task_for(data, config.loss, config.monitor)
         config, plan = (config, None) if resume else within_memory(config, args, task, data)
         check_batch(config, data)
+        check_additions(config, data)
         config, compiled = (config, "") if resume else _compilation(fabric, config, args, data)
         description = Description.of(config.model.name, args, data)
         check = partial(check_same_network, ours=description)

@@ -32,6 +32,8 @@ class Start:
         classes: Class names; empty if they are not known.
         dense: The network of the state dict, if it is a SparseNet, which may have more links.
         differing: Model and arguments of the run that the weights are of, as far as they are other ones.
+        sparsify: The argument `sparsify` of that run, which was densified if the weights have more links; None if it is
+            not known.
     """
 
     source: str
@@ -39,6 +41,7 @@ class Start:
     classes: tuple[str, ...] = ()
     dense: SparseNet | None = None
     differing: str = ""
+    sparsify: Any = None
 
     @classmethod
     def of(cls, source: str, network: nn.Module, classes: tuple[str, ...] = ()) -> "Start":
@@ -56,15 +59,15 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
     Args:
         config: The config, with `start` or `model.pretrained`.
         ours: Description of the network.
-        network: The network, with random weights, which are not changed; sparse layers get as many links as the weights
-            have after densification.
+        network: The network, with random weights. They are not changed, but sparse layers get as many links as
+            densified weights have, and lose theirs.
 
     Raises:
         SkipweaveError: The weights cannot be downloaded or loaded, or do not fit.
     """
     start = _pretrained(ours) if config.model.pretrained else _from_file(config.start, ours)  # type: ignore[arg-type]
+    note = _match_links(start, ours, network, config.densify.every)
     try:
-        note = _match_links(start, network, config.densify.every)
         return _fitted(start, ours, network, note)
     except SkipweaveError as error:
         if not start.differing:
@@ -72,8 +75,8 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
         raise SkipweaveError(f"start: the run of {start.source} has {start.differing}: {error}") from error
 
 
-def _match_links(start: Start, network: nn.Module, densify: int) -> str:
-    """Give sparse layers as many links as weights of the same network have, and return a note if these are others.
+def _match_links(start: Start, ours: Description, network: nn.Module, densify: int) -> str:
+    """Give sparse layers as many links as densified weights of the same network have, and return a note on these.
 
     Raises:
         SkipweaveError: The weights are of another density than the config's, or links are to be added to its density.
@@ -81,14 +84,9 @@ def _match_links(start: Start, network: nn.Module, densify: int) -> str:
     asked = _density(network)
     if not match_fan_ins(network, shapes_of(start.state)):
         return ""
-    found = f"{_density(network):.3g} of the links of its sparse layers, model.args.sparsify gives {asked:.3g}"
-    if start.differing:
-        raise SkipweaveError(f"it has {found}: give the density of the weights, or weights of this density")
-    if densify:
-        raise SkipweaveError(
-            f"start: {start.source} has {found}: expected the same, as densify.every is {densify}; give the "
-            f"density of the weights"
-        )
+    found = f"{_density(network):.3g} of the links of its sparse layers and model.args.sparsify gives {asked:.3g}"
+    if densify or start.sparsify != ours.args.get("sparsify"):
+        raise SkipweaveError(f"start: {start.source} has {found}: expected the same; give the density of the weights")
     return f"densified: {found}"
 
 
@@ -156,7 +154,7 @@ def _from_file(place: Path, ours: Description) -> Start:
         return _foreign(path, ours)
     saved, theirs = _described(place, path)
     start = Start.of(f"{theirs.model} of {place}", theirs.build(saved), theirs.classes)
-    return replace(start, differing=_differing(theirs, ours))
+    return replace(start, differing=_differing(theirs, ours), sparsify=theirs.args.get("sparsify"))
 
 
 def _differing(theirs: Description, ours: Description) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 
 def check_flags(**flags: object) -> None:
@@ -32,7 +33,7 @@ def check_seed(seed: object) -> None:
     Raises:
         SkipweaveError: It is not an integer of at least 0.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if not is_integer(seed, 0):
         raise SkipweaveError(f"seed is {seed!r}: expected an integer of at least 0")
 
 

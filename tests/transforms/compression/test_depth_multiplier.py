@@ -145,6 +145,29 @@ def test_own_networks(name: str, args: dict[str, object], alpha: float) -> None:
 
 
 @pytest.mark.slow
+class OwnSizes(nn.Module):
+    """Sizes of other things than features under the names that timm gives to those of heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_features, self.hidden_size, self.in_width, self.num_features = 1, 16, 8, 32
+        self.conv, self.wide = nn.Conv2d(1, 32, 3), nn.Conv2d(32, 32, 3)
+        self.fc = nn.Linear(32, 5)
+        self.forward_features = lambda x: x.mean()
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.wide(self.conv(x).relu()).relu().mean((2, 3)))
+
+
+def test_sizes_of_other_things_are_kept() -> None:
+    model = depth_multiplier(OwnSizes(), 0.5, input_size=(1, 8, 8)).model
+    assert (model.in_features, model.hidden_size, model.in_width) == (1, 16, 8)
+    assert model.num_features == model.fc.in_features == 16
+
+
 def test_auxiliary_classifiers() -> None:
     model = on_meta_device("inception_v3")
     result = depth_multiplier(model, 0.1, input_size=(3, 299, 299))

@@ -294,6 +294,15 @@ def test_a_layer_may_be_named_fully_connected(last: nn.Module) -> None:
     assert skipweave.depth_multiplier(network, 0.5, input_size=(3, 8, 8)).model.wide.out_channels == 32
 
 
+@pytest.mark.parametrize("kind", [list, tuple, set])
+def test_a_network_names_its_fully_connected_layers(kind: Callable[[list[str]], object]) -> None:
+    network = Fcn()
+    network.fully_connected = kind(["last", "squeeze"])
+    sparse = sparsify(network, 0.5, input_size=(1, 32, 32)).model
+    kept = {name for name, part in sparse.named_modules() if isinstance(part, nn.Conv2d)}
+    assert kept == {"stem", "squeeze", "last", "classifier"}
+
+
 def test_fully_connected_layers_in_convolution_form_are_kept_and_counted_apart() -> None:
     result = sparsify(Fcn(), 0.5, input_size=(1, 32, 32))
     changes = {layer.name: layer.change for layer in result.layers}

@@ -6,7 +6,8 @@ from skipweave.tracing.copies import in_mode
 from skipweave.tracing.replicas import Trials, run
 from skipweave_config.errors import SkipweaveError
 
-_SIZES = ("num_features", "head_hidden_size", "in_features", "hidden_size", "in_width")
+_SIZES = ("num_features", "head_hidden_size")
+_SIZES_OF_HEADS = (*_SIZES, "in_features", "hidden_size", "in_width")
 
 Change = tuple[int, int]  # a width before and after
 
@@ -28,9 +29,7 @@ def update_classifier_sizes(given: nn.Module, resized: nn.Module, trials: Trials
     inputs = _input_width(before), _input_width(after)
     features = _features(given, resized, trials) or inputs
     for part in resized.modules():
-        if part is not resized and after not in part.children():
-            continue
-        for name in _SIZES:
+        for name in _SIZES if part is resized else _SIZES_OF_HEADS if after in part.children() else ():
             size = getattr(part, name, None)
             if type(size) is int and size > 0:
                 of_features = part is resized and name == "num_features"
@@ -56,7 +55,7 @@ def _features(given: nn.Module, resized: nn.Module, trials: Trials) -> Change | 
     except SkipweaveError:
         return None
     shapes = [tuple(each.shape) for each in maps if isinstance(each, Tensor)]
-    if len(shapes) == 2:
+    if len(shapes) == 2 and min(map(len, shapes)) > 1:
         for dim in (1, -1):  # channels first, or last as in transformers
             if shapes[0][dim] == getattr(given, "num_features", None):
                 return shapes[0][dim], shapes[1][dim]
@@ -69,4 +68,5 @@ def _updated(size: int, inputs: Change, changes: tuple[Change, ...]) -> int:
         if size == before:
             return after
     before, after = inputs
-    return size if before % size else after // (before // size)
+    ratio, rest = divmod(before, size)
+    return size if rest or after % ratio else after // ratio

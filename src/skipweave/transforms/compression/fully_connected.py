@@ -1,7 +1,8 @@
 """Classifiers and fully connected layers in convolution form: which convolutions of a network are these."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -21,13 +22,18 @@ def fully_connected_layers(model: nn.Module, trials: Trials) -> dict[str, str]:
     connected layer is a 1x1 convolution of globally pooled maps or of other fully connected layers, or a convolution
     without padding whose kernel covers its whole input map and that only fully connected and linear layers read.
 
-    If a network has a list `fully_connected`, the names of its hidden layers of this kind, this list is used instead.
+    If a network has an attribute `fully_connected` of names, its hidden layers of this kind, these are used instead.
     """
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and part.groups == 1}
     found = dict.fromkeys(_classifiers(model, trials, convs), CLASSIFIER)
     known = getattr(model, "fully_connected", None)
-    hidden = set(known) if isinstance(known, list) else _hidden(model, trials, convs)  # others may name a layer so
+    hidden = set(known) if _is_names(known) else _hidden(model, trials, convs)  # others may name a layer so
     return {**dict.fromkeys((name for name in convs if name in hidden), HIDDEN), **found}
+
+
+def _is_names(value: Any) -> TypeGuard[Collection[str]]:
+    several = isinstance(value, Collection) and not isinstance(value, str)
+    return several and all(isinstance(name, str) for name in value)
 
 
 def _classifiers(model: nn.Module, trials: Trials, convs: Mapping[str, nn.Conv2d]) -> list[str]:

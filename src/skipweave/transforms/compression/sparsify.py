@@ -32,6 +32,7 @@ from skipweave.transforms.compression.fully_connected import fully_connected_lay
 from skipweave.transforms.compression.path_rule import apply_path_rule
 from skipweave.transforms.verification import Reference
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 ROUNDINGS: Mapping[str, Callable[[Fraction], int]] = {
     "ceil": lambda exact: max(1, math.ceil(exact)),
@@ -119,6 +120,8 @@ def sparsify(
         block,
         one_filter,
         carry_weights,
+        pattern=pattern,
+        choice=choice,
         path_rule=path_rule,
         fully_connected=fully_connected,
         seed=seed,
@@ -139,7 +142,7 @@ def sparsify(
     convs = {name: part for name, part in model.named_modules() if isinstance(part, nn.Conv2d) and name not in reasons}
     if not convs:
         raise SkipweaveError(f"the network has no convolution to make sparse ({listed(reasons, 'it has none')})")
-    root = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
+    root = int(torch.randint(2**31, (), device="cpu")) if seed is None else int(seed)
     drawers = {
         name: partial(_draw, name, conv, pattern=pattern, choice=choice, block=block, seed=seed_of_layer(root, number))
         for number, (name, conv) in enumerate(convs.items())
@@ -205,6 +208,8 @@ def check_density(
     one_filter: str = "keep",
     carry_weights: bool = False,
     *,
+    pattern: str = "exact",
+    choice: str = "balanced",
     path_rule: bool = True,
     fully_connected: bool = False,
     seed: int | None = None,
@@ -222,6 +227,7 @@ def check_density(
         raise SkipweaveError(f"rounding is {rounding!r}: expected one of {', '.join(ROUNDINGS)}")
     if one_filter not in get_args(OneFilter):
         raise SkipweaveError(f"one_filter is {one_filter!r}: expected one of {', '.join(get_args(OneFilter))}")
+    channel_patterns.check_choice(pattern, choice)
     check_flags(carry_weights=carry_weights, path_rule=path_rule, fully_connected=fully_connected)
     if seed is not None:
         check_seed(seed)
@@ -230,7 +236,7 @@ def check_density(
     if one_filter == "sqrt" and carry_weights:
         raise SkipweaveError("one_filter is 'sqrt' with carry_weights: filters are removed, so give one of the two")
     for name, value in (("multiple", multiple), ("block", block)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and not is_integer(value, 1):
             raise SkipweaveError(f"{name} is {value!r}: expected an integer of at least 1")
 
 

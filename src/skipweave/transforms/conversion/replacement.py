@@ -13,6 +13,7 @@ from skipweave.tracing.channel_layers import depthwise
 from skipweave.transforms.argument_checks import wrong_flags
 from skipweave.transforms.attachments import own_tensors
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 _GROUPS = 8  # per layer, as in most of the paper's networks
 
@@ -43,13 +44,13 @@ class Replacement:
     def _problems(self) -> Iterator[str]:
         for name in ("group_size", "min_width", "subgroups"):
             value = getattr(self, name)
-            if (value is not None or name == "min_width") and not _is_size(value):
+            if (value is not None or name == "min_width") and not is_integer(value, 1):
                 yield f"{name} is {value!r}: expected an integer of at least 1"
         yield from wrong_flags(windowed=self.windowed, bottleneck=self.bottleneck, strided=self.strided)
         sizes = self.kernel_sizes
         if sizes is not None and not (isinstance(sizes, Sequence) and sizes and all(map(_is_kernel, sizes))):
             yield f"kernel_sizes is {sizes!r}: expected None, or a list of odd numbers and pairs, such as [3, (1, 7)]"
-        if _is_size(self.subgroups) and self.subgroups != 1 and not self.bottleneck:
+        if is_integer(self.subgroups, 1) and self.subgroups != 1 and not self.bottleneck:
             yield f"subgroups is {self.subgroups}: expected 1 without bottleneck"
         number = isinstance(self.drop_rate, int | float) and not isinstance(self.drop_rate, bool)
         if not number or not 0 <= self.drop_rate < 1:
@@ -190,10 +191,6 @@ def _widths(conv: nn.Conv2d) -> str:
     return f"{conv.in_channels} to {conv.out_channels} channels"
 
 
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 def _is_kernel(size: object) -> bool:
     sides = size if isinstance(size, tuple) and len(size) == 2 else (size,)
-    return all(_is_size(side) and side % 2 == 1 for side in sides)  # type: ignore[operator]
+    return all(is_integer(side, 1) and side % 2 == 1 for side in sides)

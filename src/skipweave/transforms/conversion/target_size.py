@@ -16,6 +16,7 @@ from skipweave.transforms.compression.classifier_sizes import update_classifier_
 from skipweave.transforms.compression.depth_multiplier import check_resizable, new_widths, resize_all
 from skipweave.transforms.compression.fixed_widths import fixed_width_layers
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.integers import is_integer
 
 _MOST = 10**12  # parameters; widths of networks of far more are not numbers that torch takes
 _HALVINGS = 10  # of the interval of factors
@@ -30,7 +31,7 @@ def check_target(parameters: object) -> None:
     Raises:
         SkipweaveError: It is neither None, "equal" nor an integer from 1 to 10^12.
     """
-    valid = isinstance(parameters, int) and not isinstance(parameters, bool) and 1 <= parameters <= _MOST
+    valid = is_integer(parameters, 1) and parameters <= _MOST
     if parameters is not None and parameters != "equal" and not valid:
         raise SkipweaveError(f"parameters is {parameters!r}: expected an integer from 1 to {_MOST}, 'equal' or None")
 
