@@ -74,7 +74,7 @@ def weak_links(model: nn.Module, below: float) -> WeakLinks:
         below: Threshold, above 0 and at most 1.
 
     Raises:
-        SkipweaveError: The threshold is out of range, or no reader has a weight per link.
+        SkipweaveError: The threshold is out of range, or as for `link_weights`.
     """
     if not 0 < below <= 1:
         raise SkipweaveError(f"below is {below}: expected a number above 0 and at most 1")
