@@ -22,6 +22,7 @@ from skipweave_cli.options import PlotOptions
 from skipweave_cli.output_files import make_room
 from skipweave_cli.tables import new_table, print_table, say
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.model_table import model_table
 
 _ENDINGS = (".png", ".svg", ".pdf", ".csv")
 _IN_A_FOLDER = (".svg", ".png", ".csv")
@@ -56,7 +57,7 @@ def plot(options: PlotOptions) -> None:
 
 def _plots(network: str, which: Which) -> tuple[str, tuple[Plot, ...], dict[Kind, str]]:
     """Title of the network, its plots, and why it does not have the others."""
-    path = local_weights(Path(network))
+    path = Path(network) if network in model_table() else local_weights(Path(network))
     if path.exists():
         if path.is_dir():
             trained, _, description = load_run(path, which)
