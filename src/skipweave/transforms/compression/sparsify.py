@@ -147,12 +147,8 @@ def sparsify(
         name: partial(_draw, name, conv, pattern=pattern, choice=choice, block=block, seed=seed_of_layer(root, number))
         for number, (name, conv) in enumerate(convs.items())
     }
-    roots = fan_in_rule(math.sqrt(density)) if one_filter == "sqrt" else fan_in
-    rules = {name: roots if conv.out_channels == 1 else fan_in for name, conv in convs.items()}
-    full = {
-        name: part.in_channels for name, part in given.named_modules() if name in convs and isinstance(part, nn.Conv2d)
-    }
-    drawn = {name: drawers[name](min(rules[name](full[name]), conv.in_channels)) for name, conv in convs.items()}
+    of_one = fan_in_rule(math.sqrt(density)) if one_filter == "sqrt" else fan_in
+    drawn = {name: drawers[name](number) for name, number in _fan_ins(given, convs, fan_in, of_one).items()}
     patterns = drawn
     if path_rule and pattern != "grouped":  # groups read all inputs
         patterns = apply_path_rule(graph, drawn, lambda name, before: drawers[name](before.fan_in + 1, start=before))
@@ -161,6 +157,15 @@ def sparsify(
     reference.require(sparse, "the sparse network", "Keep layers that the network treats specially: keep=[...].")
     changes = {name: _change(drawn[name], patterns[name]) for name in patterns}
     return compare(given, sparse, {**reasons, **changes}, trials, dense)
+
+
+def _fan_ins(
+    given: nn.Module, convs: Mapping[str, nn.Conv2d], rule: Callable[[int], int], of_one: Callable[[int], int]
+) -> dict[str, int]:
+    """Inputs per output of layers, some of which are narrower than in the given network; `of_one`: of those of one."""
+    full = {name: part.in_channels for name, part in given.named_modules() if isinstance(part, nn.Conv2d)}
+    rules = {name: of_one if conv.out_channels == 1 else rule for name, conv in convs.items()}
+    return {name: min(rules[name](full[name]), conv.in_channels) for name, conv in convs.items()}
 
 
 def _with_few_filters(
