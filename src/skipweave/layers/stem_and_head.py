@@ -11,8 +11,8 @@ from skipweave.layers.norm import NormLayer, make_norm
 from skipweave.layers.unit import conv3x3
 from skipweave_config.errors import SkipweaveError
 
-#: timm's names of the pooling of a `Head`.
 _KINDS = ("avg", "max", "avgmax", "catavgmax")
+#: timm's names of the pooling of a `Head`.
 POOLINGS = (*_KINDS, "fast", *(f"fast{kind}" for kind in _KINDS), "")
 
 _SCALE = 64.0  # of the logits of `ScaledHead`

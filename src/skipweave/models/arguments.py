@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from torch import nn
 
@@ -12,6 +12,7 @@ from skipweave import topology as patterns
 from skipweave.layers import CifarStem, ImageNetStem, NormLayer, NormName, Stem, norm_name
 from skipweave.layers.stem_and_head import POOLINGS
 from skipweave.topology import Topology, TopologySpec
+from skipweave.topology.graph import is_list
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.integers import is_integer
 
@@ -99,7 +100,7 @@ class Arguments:
 
     def per_stage(self, name: str, value: PerStage, stages: int, least: int = 1) -> tuple[int, ...]:
         """Check an integer for all stages, or one per stage; return one per stage."""
-        values: tuple[Any, ...] = tuple(value) if _is_list(value) else (value,) * stages
+        values: tuple[Any, ...] = tuple(value) if is_list(value) else (value,) * stages
         valid = len(values) == stages and all(is_integer(v, least) for v in values)
         self.require(
             valid, f"{name} is {value!r}: expected an integer of at least {least}, or one for each of {stages} stages"
@@ -108,7 +109,7 @@ class Arguments:
 
     def number_of_stages(self, name: str, values: Sequence[int]) -> int:
         """Check that there are values, one per stage; return their number."""
-        valid = _is_list(values) and len(values) > 0
+        valid = is_list(values) and len(values) > 0
         self.require(valid, f"{name} is {values!r}: expected integers, one per stage")
         return len(values) if valid else 1
 
@@ -199,7 +200,7 @@ class Arguments:
         *ends, last = itertools.accumulate(units)
         if heads in ("last", "stages"):
             return tuple(ends) if heads == "stages" else ()
-        chosen = tuple(heads) if _is_list(heads) else ()
+        chosen = tuple(heads) if is_list(heads) else ()
         valid = bool(chosen) and all(is_integer(unit) for unit in chosen)
         valid = valid and all(a < b for a, b in itertools.pairwise((0, *chosen, last)))
         self.require(
@@ -293,8 +294,4 @@ def _specs(value: TopologyArgument, stages: int) -> list[TopologySpec]:
 
 
 def _holds_integers(item: object) -> bool:
-    return _is_list(item) and all(is_integer(v) for v in item)
-
-
-def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return is_list(item) and all(is_integer(v) for v in item)

@@ -29,6 +29,8 @@ from skipweave.models.registry import cifar_cfg, imagenet_cfg, register_variants
 from skipweave.topology import Prune, SpanningPlan, Topology, TopologySpec
 from skipweave_config.errors import SkipweaveError
 
+_LOGLOG_INPUTS = 4  # of a unit at least
+
 
 class LogDenseNetV1(ClassifierNet):
     """A topology that spans the network: a node read at another resolution is carried there by its own transition.
@@ -94,12 +96,12 @@ class LogDenseNetV1(ClassifierNet):
                 "which has the hubs",
             )
             check.require(
-                min_inputs in (None, 4),
+                min_inputs in (None, _LOGLOG_INPUTS),
                 f"min_inputs is {min_inputs!r} with topology {topology!r}: expected topology 'loglog', or min_inputs "
                 "as an argument of the topology only",
             )
         check.done()
-        graph, hubs = _graph(topology, lengths, 4 if min_inputs is None else min_inputs)
+        graph, hubs = _graph(topology, lengths, _LOGLOG_INPUTS if min_inputs is None else min_inputs)
         plan = SpanningPlan(graph, lengths, prune=prune)
         check_last_head(graph, plan.as_read)
         widths = [width] + [growth * (hub_multiplier if node in hubs else 1) for node in range(1, graph.units + 1)]

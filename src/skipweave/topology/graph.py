@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -233,12 +233,12 @@ def _as_distance(value: int) -> float:
 
 def _problems(reads: Sequence[Sequence[int]]) -> Iterable[str]:
     """Describe every invalid list of sources."""
-    if not _is_list(reads) or not reads:
+    if not is_list(reads) or not reads:
         yield f"it is {reads!r}; give one list of sources per unit and one for the stage's reader"
         return
     for node, sources in enumerate(reads, start=1):
         title = f"node {node}" if node < len(reads) else f"the stage's reader (virtual node {node})"
-        if not _is_list(sources):
+        if not is_list(sources):
             yield f"{title} has the sources {sources!r}; give a list of the nodes 0..{node - 1}"
             continue
         if not sources:
@@ -255,7 +255,8 @@ def _as_tuple(values: Any) -> Any:
     return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
 
 
-def _is_list(value: object) -> bool:
+def is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    """Whether a value is a sequence, but not text."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 
-from skipweave.data import Unreadable, exclude, load, steps_per_epoch, with_normalization
+from skipweave.data import Unreadable, exclude, load, with_normalization
 from skipweave.files.atomic_write import keep_as
 from skipweave.files.folder_lock import held
 from skipweave.plotting.learning_curves import write_curves
@@ -32,7 +32,14 @@ from skipweave.training.model_building import (
     count_trained_parameters,
     sketch,
 )
-from skipweave.training.preflight import check_additions, check_batch, check_before, check_config, notes_before
+from skipweave.training.preflight import (
+    check_additions,
+    check_batch,
+    check_before,
+    check_config,
+    notes_before,
+    training_steps,
+)
 from skipweave.training.run.experiment_loggers import make_loggers
 from skipweave.training.run.records import Records
 from skipweave.training.run.run_directory import RunDirectory
@@ -320,8 +327,7 @@ def _train(loop: Loop, notes: Iterable[str], stop_after: int | None, *, skipped:
 
 def _compilation(fabric: Fabric, config: FitConfig, args: dict[str, Any], data: Data) -> tuple[FitConfig, str]:
     """The config with what is to be compiled, and a note."""
-    images = config.batch_size * config.optim.accumulate
-    steps = config.epochs * steps_per_epoch(len(data.train), images, drop_last=True)
+    steps = training_steps(config, data)
     return resolve(config, sketch(config.model.name, args), device=fabric.device, steps=steps)
 
 

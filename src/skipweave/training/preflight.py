@@ -19,7 +19,7 @@ from skipweave.models import check_pretrained
 from skipweave.training.compilation import check_compiler, check_units
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.freezing import freeze
-from skipweave.training.model_building import check_labels, check_network, enable_grad_checkpointing, sketch
+from skipweave.training.model_building import check_labels, check_network, enable_grad_checkpointing
 from skipweave.training.optimization.optimizers import check_groups, check_layer_decay, check_optimizer
 from skipweave.training.split_notes import class_notes, shown, size_note, validation_note
 from skipweave.training.starting_weights import check_start
@@ -28,7 +28,6 @@ from skipweave.training.tasks.task import Data, metric_for
 from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
-from skipweave_config.model_table import COMPRESSION
 from skipweave_config.recipe import ProgressiveConfig
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
@@ -130,13 +129,12 @@ def check_before(config: FitConfig, args: Mapping[str, Any], data: Data) -> None
         SkipweaveError: every reason why it cannot.
     """
     problems: list[str] = []
-    dense = {key: value for key, value in args.items() if key not in COMPRESSION}
     with noted_in(problems):
         check_data(config, data)
     with noted_in(problems):
         check_one_label(config, data)
     with noted_in(problems):
-        network = sketch(config.model.name, dense)
+        network = check_network(config.model.name, args)
         check_sizes(network, data, config.batch_size // config.devices, config.progressive)
     if problems:
         raise SkipweaveError(*problems)
@@ -184,11 +182,16 @@ def check_additions(config: FitConfig | StudyConfig, data: Data) -> None:
     Raises:
         SkipweaveError: The training is too short.
     """
-    images = config.batch_size * config.optim.accumulate
-    steps = config.epochs * steps_per_epoch(len(data.train), images, drop_last=True)
+    steps = training_steps(config, data)
     every = max(one.densify.every for one in ((config,) if isinstance(config, FitConfig) else config.networks))
     if every >= steps:
         raise SkipweaveError(f"densify.every is {every}: expected fewer than the {steps} steps of the training")
+
+
+def training_steps(config: FitConfig | StudyConfig, data: Data) -> int:
+    """The number of steps of a run."""
+    images = config.batch_size * config.optim.accumulate
+    return config.epochs * steps_per_epoch(len(data.train), images, drop_last=True)
 
 
 def check_one_label(config: FitConfig, data: Data) -> None:

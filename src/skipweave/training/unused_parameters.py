@@ -8,9 +8,8 @@ from torch.autograd.graph import Node
 
 from skipweave.models.heads import all_heads, count_heads
 from skipweave.training.auxiliary_heads import LossWeights
-from skipweave.training.model_building import sketch
+from skipweave.training.model_building import check_network
 from skipweave_config.fit_config import FitConfig
-from skipweave_config.model_table import COMPRESSION
 
 
 def leaves_parameters_unused(config: FitConfig) -> bool:
@@ -19,8 +18,7 @@ def leaves_parameters_unused(config: FitConfig) -> bool:
     These are, for example, of a node that no later unit reads, or of a head without weight in the loss. The network is
     run without memory for its weights; True if this is not possible.
     """
-    dense = {key: value for key, value in config.model.args.items() if key not in COMPRESSION}
-    network = sketch(config.model.name, dense).train()
+    network = check_network(config.model.name, config.model.args).train()
     try:
         with torch.device("meta"):
             logits = all_heads(network, torch.empty(2, *network.pretrained_cfg["input_size"]))  # type: ignore[index]
