@@ -105,8 +105,8 @@ def check_epochs(cls: type, epochs: int, info: ValidationInfo) -> int:
     for number, group in enumerate(optim.groups if (optim := info.data.get("optim")) else ()):
         if group.epochs and group.epochs > epochs:
             raise ValueError(f"should be at least optim.groups[{number}].epochs, which is {group.epochs}")
-    if (progressive := info.data.get("progressive")) and progressive.epochs >= epochs:
-        raise ValueError(f"should be more than progressive.epochs, which is {progressive.epochs}")
+    if (progressive := info.data.get("progressive")) and (smaller := sum(progressive.epochs)) >= epochs:
+        raise ValueError(f"should be more than progressive.epochs, which is {smaller}")
     if (halving := info.data.get("halving")) and halving.min_epochs >= epochs:
         raise ValueError(f"should be more than halving.min_epochs, which is {halving.min_epochs}")
     if (schedule := info.data.get("schedule")) and schedule.warmup_epochs >= epochs:
@@ -147,10 +147,9 @@ def check_mix(cls: type, mix: MixConfig, info: ValidationInfo) -> MixConfig:
 
 def check_progressive(cls: type, progressive: ProgressiveConfig, info: ValidationInfo) -> ProgressiveConfig:
     """Validator of `progressive`: no smaller images with masks."""
-    if progressive.epochs and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
-        raise SkipweaveError(
-            f"epochs is {progressive.epochs}, but {data.name} has masks, which are not resized: leave it out"
-        )
+    if progressive.stages and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        epochs = ", ".join(map(str, progressive.epochs))
+        raise SkipweaveError(f"epochs is {epochs}, but {data.name} has masks, which are not resized: leave it out")
     return progressive
 
 

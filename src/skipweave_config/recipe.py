@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import field
 from fractions import Fraction as Exact
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
@@ -31,6 +31,10 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
     if any(earlier >= later for earlier, later in pairwise(values)):
         raise ValueError("should be in ascending order")
     return values
+
+
+def _as_tuple(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _check_name(name: str) -> str:
@@ -297,16 +301,38 @@ class ProgressiveConfig(Config):
     """Smaller training images in the first epochs, which take less time; not for segmentation.
 
     Attributes:
-        scale: Side of these images as a fraction of the full one.
-        epochs: Number of these epochs; 0 for none.
+        scale: Side of these images as a fraction of the full one; several for images that grow in steps.
+        epochs: Number of epochs of each scale; 0 for none.
     """
 
-    scale: Fraction = 0.75
-    epochs: NonNegativeInteger = 0
+    scale: Annotated[tuple[Fraction, ...], BeforeValidator(_as_tuple), AfterValidator(not_empty)] = (0.75,)
+    epochs: Annotated[tuple[NonNegativeInteger, ...], BeforeValidator(_as_tuple), AfterValidator(not_empty)] = (0,)
 
-    def side(self, full: int) -> int:
-        """Height or width of these images, from the full one."""
-        return max(1, round(self.scale * full))
+    @field_validator("epochs")
+    @classmethod
+    def _check_epochs(cls, epochs: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        scales = info.data.get("scale")
+        if scales and any(epochs) and len(epochs) != len(scales):
+            raise ValueError(f"should have as many numbers as scale, {len(scales)}")
+        return epochs
+
+    @property
+    def stages(self) -> tuple[tuple[float, int], ...]:
+        """Scale of each stage before that of full size, and the epoch, counted from 0, at which the next one begins."""
+        return tuple(zip(self.scale, accumulate(self.epochs), strict=True)) if any(self.epochs) else ()
+
+    def scale_in(self, epoch: int) -> float:
+        """The scale of images in an epoch, counted from 0.
+
+        >>> [ProgressiveConfig((0.5, 0.75), (2, 1)).scale_in(epoch) for epoch in range(5)]
+        [0.5, 0.5, 0.75, 1.0, 1.0]
+        """
+        return next((scale for scale, end in self.stages if epoch < end), 1.0)
+
+
+def scaled_side(side: int, scale: float) -> int:
+    """Height or width of an image that is resized by `ProgressiveConfig`, from the full one."""
+    return max(1, round(scale * side))
 
 
 #: Metrics that a run may be monitored by, for each task, the default first.

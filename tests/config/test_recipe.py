@@ -26,8 +26,8 @@ from skipweave_config.study_config import StudyConfig
         ),
         ({"epochs": 3, "mix": MixConfig(last_epochs=4)}, "epochs is 3: should be at least mix.last_epochs"),
         (
-            {"epochs": 3, "progressive": ProgressiveConfig(epochs=3)},
-            "epochs is 3: should be more than progressive.epochs",
+            {"epochs": 5, "progressive": ProgressiveConfig(scale=(0.5, 0.75), epochs=(2, 3))},
+            "epochs is 5: should be more than progressive.epochs, which is 5",
         ),
         ({"ema": EmaConfig(0.9), "precision": "bf16-true"}, "precision is 'bf16-true': should be bf16-mixed"),
     ],
@@ -55,7 +55,7 @@ def test_a_run_of_a_study_has_its_recipe(tmp_path):
     study = StudyConfig(
         ema=EmaConfig(0.9),
         mix=MixConfig(mixup=0.2),
-        progressive=ProgressiveConfig(epochs=2),
+        progressive=ProgressiveConfig(epochs=(2,)),
         loss=LossConfig(label_smoothing=0.1),
     )
     run = study.fit_config(FitConfig().model, 0, tmp_path)

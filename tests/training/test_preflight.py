@@ -93,7 +93,7 @@ def test_too_small_images_are_reported_with_the_smallest_size(tmp_path, model, s
 
 def test_too_small_images_of_the_first_epochs_are_reported(tmp_path):
     config = settings(tmp_path, {"cat": 5, "ape": 5}, model=SMALL, batch_size=4)
-    (found,) = problems(replace(config, progressive=ProgressiveConfig(scale=0.125, epochs=1), epochs=2))
+    (found,) = problems(replace(config, progressive=ProgressiveConfig(scale=(0.125,), epochs=(1,)), epochs=2))
     assert_reports(found, "progressive.scale", "0.125", "2x2", "4x4")
 
 

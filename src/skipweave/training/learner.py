@@ -27,6 +27,7 @@ from skipweave.training.tasks.task import Task
 from skipweave.transforms.compression.densify import match_fan_ins
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig
+from skipweave_config.recipe import scaled_side
 
 NETWORK, EMA, OPTIMIZER = "network/", "ema/", "optimizer/"
 
@@ -72,7 +73,7 @@ class Learner:
         self._mixer = make_mixer(config.mix, args["num_classes"])
         self._mixed_epochs = config.epochs - config.mix.last_epochs
         self._mixing = False
-        self._progressive, self._smaller = config.progressive, False
+        self._progressive, self._scale = config.progressive, 1.0
         self._step = 0
         self.ema = (
             ModelEmaV3(self.network, config.ema.decay, use_warmup=config.ema.warmup) if config.ema.decay else None
@@ -125,7 +126,7 @@ class Learner:
         for module in self._frozen:
             module.eval()
         self._mixing = epoch < self._mixed_epochs
-        self._smaller = epoch < self._progressive.epochs
+        self._scale = self._progressive.scale_in(epoch)
         for group in self.optimizer.param_groups:
             if group.get("epochs") and epoch >= group["epochs"] and self.fabric.world_size == 1:
                 for parameter in group["params"]:
@@ -149,8 +150,8 @@ class Learner:
         """
         images, labels = self.fabric.to_device((images, labels))
         targets = labels
-        if self._smaller:
-            size = [self._progressive.side(full) for full in images.shape[2:]]
+        if self._scale != 1:
+            size = [scaled_side(full, self._scale) for full in images.shape[2:]]
             images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
         if self._mixer and self._mixing:
             images, targets = self._mixer(images, labels)

@@ -28,7 +28,7 @@ from skipweave.training.tasks.task import Data, metric_for
 from skipweave_config.data_config import DEEP_NAMES, SEGMENTATION_NAMES
 from skipweave_config.errors import SkipweaveError, noted_in
 from skipweave_config.fit_config import FitConfig, ModelConfig
-from skipweave_config.recipe import ProgressiveConfig
+from skipweave_config.recipe import ProgressiveConfig, scaled_side
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 
@@ -249,12 +249,12 @@ def check_sizes(network: nn.Module, data: Data, batch: int, progressive: Progres
     if not isinstance(data, SegmentationData):
         height, width = data.image_size
         check_image_size(network, (data.in_chans, height, width), batch=batch, training=True)
-        if progressive.epochs:
-            smaller = data.in_chans, progressive.side(height), progressive.side(width)
+        for scale, _ in progressive.stages:
+            smaller = data.in_chans, scaled_side(height, scale), scaled_side(width, scale)
             try:
                 check_image_size(network, smaller, batch=batch, training=True)
             except SkipweaveError as error:
-                raise SkipweaveError(f"progressive.scale is {progressive.scale:g}: {error}") from error
+                raise SkipweaveError(f"progressive.scale is {scale:g}: {error}") from error
         return
     crop = data.train_transform.crop
     if crop:

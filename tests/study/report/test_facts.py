@@ -36,9 +36,9 @@ def test_options_are_listed_if_they_are_used() -> None:
     options = {
         "ema": EmaConfig(0.99),
         "mix": MixConfig(mixup=0.2, cutmix=1, probability=0.5, last_epochs=2),
-        "progressive": ProgressiveConfig(epochs=3),
+        "progressive": ProgressiveConfig(scale=(0.5, 0.75), epochs=(2, 3)),
     }
     found = recipe(OptimConfig(), ScheduleConfig(), **options)
     assert found["averaged weights"] == "decay 0.99"
     assert found["mixing"] == "mixup 0.2 or CutMix 1 of 50% of the batches, none in the last 2 epochs"
-    assert found["smaller images"] == "0.75 of the side in the first 3 epochs"
+    assert found["smaller images"] == "0.5 of the side until epoch 2, 0.75 of the side until epoch 5"

@@ -110,7 +110,7 @@ def test_masks_are_neither_mixed_nor_smoothed_nor_resized():
             data=DataConfig("masks", root=Path("x")),
             loss=LossConfig(label_smoothing=0.1),
             mix=MixConfig(mixup=0.2, cutmix=1),
-            progressive=ProgressiveConfig(epochs=2),
+            progressive=ProgressiveConfig(epochs=(2,)),
         )
     first, second, third = caught.value.problems
     assert first.startswith("loss: label_smoothing is not for the segmentation masks of masks")

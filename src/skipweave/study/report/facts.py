@@ -99,16 +99,14 @@ def _halving(config: StudyConfig, rungs: Sequence[Rung], metric: Metric) -> Line
 
 def _options(config: StudyConfig) -> Lines:
     """Parts of the recipe that are off by default."""
-    ema, mix, progressive = config.ema, config.mix, config.progressive
+    ema, mix, stages = config.ema, config.mix, config.progressive.stages
     mixed = [f"{name} {alpha:g}" for name, alpha in (("mixup", mix.mixup), ("CutMix", mix.cutmix)) if alpha]
     share = f" of {mix.probability:.0%} of the batches" if mix.probability < 1 else ""
     last = f", none in the last {mix.last_epochs} epochs" if mix.last_epochs else ""
     options = {
         "averaged weights": f"decay {ema.decay:g}" if ema.decay else "",
         "mixing": f"{' or '.join(mixed)}{share}{last}" if mixed else "",
-        "smaller images": f"{progressive.scale:g} of the side in the first {progressive.epochs} epochs"
-        if progressive.epochs
-        else "",
+        "smaller images": ", ".join(f"{scale:g} of the side until epoch {end}" for scale, end in stages),
     }
     return [(name, text) for name, text in options.items() if text]
 
