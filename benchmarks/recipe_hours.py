@@ -28,7 +28,7 @@ SETS = {
     "camvid": (367, 11, (3, 360, 480)),
 }
 
-OWN = ("fast_cifar", "fast_cifar10")  # measured: docs/training.md, docs/results/README.md
+OWN = ("fast_cifar", "fast_cifar10", "fast96_cifar10")  # measured: docs/training.md, docs/results/README.md
 
 
 @dataclass(frozen=True)

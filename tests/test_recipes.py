@@ -14,7 +14,9 @@ from skipweave.training.model_building import count_parameters
 from skipweave_config.config_files import read
 
 ALL = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
-GENERAL = [path for path in ALL if path.stem in ("fast_cifar", "fast_cifar10", "mnist", "photos", "finetune")]
+GENERAL = [
+    path for path in ALL if path.stem in ("fast_cifar", "fast_cifar10", "fast96_cifar10", "mnist", "photos", "finetune")
+]
 RECIPES = [path for path in ALL if path not in GENERAL]  # those of the papers
 # Images to train on, after the recipe's validation split; classes; channels, height and width.
 SETS = {
