@@ -319,7 +319,8 @@ class ProgressiveConfig(Config):
     @property
     def stages(self) -> tuple[tuple[float, int], ...]:
         """Scale of each stage before that of full size, and the epoch, counted from 0, at which the next one begins."""
-        return tuple(zip(self.scale, accumulate(self.epochs), strict=True)) if any(self.epochs) else ()
+        stages = zip(self.scale, self.epochs, accumulate(self.epochs), strict=False)
+        return tuple((scale, end) for scale, epochs, end in stages if epochs)
 
     def scale_in(self, epoch: int) -> float:
         """The scale of images in an epoch, counted from 0.

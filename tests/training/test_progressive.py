@@ -57,3 +57,4 @@ def test_every_scale_has_its_epochs():
     (problem,) = caught.value.problems
     assert problem.startswith("epochs is (2,):")
     assert ProgressiveConfig(scale=(0.5, 0.75), epochs=(0,)).stages == ()
+    assert ProgressiveConfig(scale=(0.5, 0.75), epochs=(0, 2)).stages == ((0.75, 2),)
