@@ -34,6 +34,7 @@ from benchmarks import (
     training_memory,
     training_precision,
     training_step,
+    weight_gradient,
 )
 from skipweave import create_model
 from skipweave.analysis.speed import Case, Mode
@@ -335,6 +336,15 @@ def test_precisions_are_compared_with_float32() -> None:
     names = ["delugenet146", training_precision.BASELINE]
     assert [(row.network, row.form) for row in rows] == [(name, form) for name in names for form in forms]
     assert [row.ratio for row in rows if row.form == "float32"] == [1.0, 1.0]
+
+
+def test_weight_gradients_are_compared_with_those_of_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_gradient, "CONVOLUTIONS", weight_gradient.CONVOLUTIONS[:1])
+    (conv,) = weight_gradient.convolutions(batch=2, repeats=1)
+    network = weight_gradient.network("airbench94", side=16, batch=2, repeats=1)
+    assert [conv.subject, network.subject] == ["3x3 64 to 64 at 3x3", "airbench94 at 16x16"]
+    for row in (conv, network):
+        assert row.ratio == pytest.approx(row.product_ms / row.onednn_ms, abs=0.001)
 
 
 @pytest.mark.parametrize(("name", "images"), [("sparsenet_cifar10", 50_000), ("fclogdensenet_camvid", 367)])

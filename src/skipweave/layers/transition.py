@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skipweave.layers.aggregation import ConcatRead
 from skipweave.layers.norm import NormLayer, make_norm
-from skipweave.layers.unit import conv1x1, dropout, read_and_run
+from skipweave.layers.unit import conv1x1, dropout, read_and_run, run_layer
 from skipweave.ops import dilated_avg_pool2d
 
 
@@ -117,7 +117,7 @@ class PooledConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated map."""
-        return self.activation(self.pool(self.conv(x)))
+        return self.activation(self.pool(run_layer(self.conv, x)))
 
 
 def carry_down(width: int, drop_rate: float = 0.0) -> nn.Sequential:

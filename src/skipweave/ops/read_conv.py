@@ -1,7 +1,7 @@
 """Reading and convolving as one operation: scale, shift and ReLU on normalized nodes, then a convolution."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,20 +9,10 @@ from torch import Tensor
 
 from skipweave.ops.autocast import convolution_dtype
 from skipweave.ops.concat_read import concat_read, concat_read_fast, concat_read_gradients, matches
+from skipweave.ops.convolution import POINTWISE, Geometry, convolution_gradients
 from skipweave.ops.eager_execution import allows_kernel, is_eager
 from skipweave.ops.triton import node_table, read_launch
 
-
-class Geometry(NamedTuple):
-    """Stride, padding, dilation and groups of a convolution, as in `torch.nn.functional.conv2d`."""
-
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-
-_POINTWISE = Geometry()
 _MAX_OUTPUTS = 256  # of the fused GPU kernel, which is memory-bound up to there (a prediction, not measured)
 
 
@@ -32,7 +22,7 @@ def read_conv(
     shift: Tensor,
     weight: Tensor,
     conv_bias: Tensor | None = None,
-    geometry: Geometry = _POINTWISE,
+    geometry: Geometry = POINTWISE,
 ) -> Tensor:
     """Read normalized nodes (`concat_read`) and convolve: the reference definition.
 
@@ -56,7 +46,7 @@ def read_conv_low_memory(
     shift: Tensor,
     weight: Tensor,
     conv_bias: Tensor | None = None,
-    geometry: Geometry = _POINTWISE,
+    geometry: Geometry = POINTWISE,
 ) -> Tensor:
     """`read_conv` that saves only the nodes for the backward pass, which all their readers share; same arguments.
 
@@ -74,7 +64,7 @@ def read_conv_fast(
     shift: Tensor,
     weight: Tensor,
     conv_bias: Tensor | None = None,
-    geometry: Geometry = _POINTWISE,
+    geometry: Geometry = POINTWISE,
 ) -> Tensor:
     """`read_conv` in one or two passes over the nodes where no gradient is recorded; same arguments."""
     if not allows_kernel(*_operands(nodes, scale, shift, weight, conv_bias)):
@@ -116,20 +106,17 @@ class _ReadConv(torch.autograd.Function):
         _, needs_scale, needs_shift, needs_weight, needs_conv_bias, *needs_nodes = ctx.needs_input_grad
         into_read = needs_scale or needs_shift or any(needs_nodes)
         # Under autocast the convolution ran in the dtype of its result.
-        grad_map, grad_weight, grad_conv_bias = torch.ops.aten.convolution_backward(
+        grad_map, grad_weight, grad_conv_bias = convolution_gradients(
             grad_output,
             concat_read_fast(nodes, scale, shift, grad_output.dtype),
             weight.to(grad_output.dtype),
             ctx.bias_sizes,
-            *ctx.geometry[:3],
-            False,
-            [0, 0],
-            ctx.geometry.groups,
+            ctx.geometry,
             [into_read, needs_weight, needs_conv_bias],
         )
         grad_nodes: Sequence[Tensor | None] = [None] * len(nodes)
         grad_scale = grad_shift = None
-        if into_read:
+        if grad_map is not None:
             grad_nodes, grad_scale, grad_shift = concat_read_gradients(grad_map, nodes, scale, shift, needs_nodes)
         return None, grad_scale, grad_shift, grad_weight, grad_conv_bias, *grad_nodes
 
@@ -163,6 +150,6 @@ def _compute_dtype(nodes: Sequence[Tensor], scale: Tensor, weight: Tensor) -> to
 
 def _is_product(nodes: Sequence[Tensor], scale: Tensor, shift: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether the fused GPU kernel for 1x1 convolutions applies."""
-    pointwise = weight.shape[1:] == (len(scale), 1, 1) and geometry == _POINTWISE
+    pointwise = weight.shape[1:] == (len(scale), 1, 1) and geometry == POINTWISE
     fits = pointwise and len(weight) <= _MAX_OUTPUTS and matches(nodes, scale, shift, weight)
     return fits and node_table.are_readable(nodes, scale, shift, weight)

@@ -1,7 +1,8 @@
-"""Model, available cores and bfloat16 instructions of the processor."""
+"""Model, available cores, and bfloat16 and AMX instructions of the processor."""
 
 import os
 import platform
+from functools import cache
 from pathlib import Path
 
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, x86 and ARM
@@ -21,6 +22,12 @@ def cores() -> int:
 def has_bfloat16() -> bool:
     """Whether the processor has instructions for bfloat16, as far as the system lists them (Linux)."""
     return not _BFLOAT16.isdisjoint(_cpuinfo().split())
+
+
+@cache
+def has_amx() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 (AMX), as far as the system lists it (Linux)."""
+    return "amx_bf16" in _cpuinfo().split()
 
 
 def _cpuinfo() -> str:
