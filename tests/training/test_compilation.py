@@ -100,6 +100,13 @@ def test_networks_concatenated_by_the_c_library_are_not_compiled(
         assert resolve(HALF, network, device=CPU, steps=ENOUGH_STEPS)[0].compile == mode
 
 
+@pytest.mark.parametrize("name", ["sparsenet_fast_64", "airbench94", "vgg16n"])
+def test_networks_with_max_pools_are_not_compiled(name: str) -> None:
+    with torch.device("meta"):
+        network = create_model(name)
+    assert resolve(HALF, network, device=CPU, steps=ENOUGH_STEPS)[0].compile == "none"
+
+
 @pytest.mark.parametrize("mode", ["auto", "units", "network"])
 def test_densified_networks_are_not_compiled(summing: nn.Module, mode: str) -> None:
     model = ModelConfig("sparsenet40_24", {"sparsify": 0.1})

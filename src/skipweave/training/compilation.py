@@ -24,7 +24,7 @@ def resolve(config: FitConfig, network: nn.Module, *, device: torch.device, step
     """Replace `auto` by the mode of this run, and leave a densified network uncompiled.
 
     `auto` compiles the whole network where that was measured to win (docs/performance.md): in bfloat16 on a CPU, if the
-    C library does not concatenate its nodes, and the run is long enough.
+    C library does not concatenate its nodes, it has no max pools, and the run is long enough.
 
     Args:
         config: The config.
@@ -40,7 +40,8 @@ def resolve(config: FitConfig, network: nn.Module, *, device: torch.device, step
             return replace(config, compile="none"), f"not compiled ({config.compile}): densify changes the network"
         return config, ""
     worth_it = config.precision == "bf16-mixed" and device.type == "cpu" and steps >= ENOUGH_STEPS
-    if not worth_it or config.densify.every or _has_kernels(network):
+    slower = _has_kernels(network) or any(isinstance(module, nn.MaxPool2d) for module in network.modules())
+    if not worth_it or config.densify.every or slower:
         return replace(config, compile="none"), ""
     if problem := compiler_problem(device):
         return replace(config, compile="none"), f"not compiled: {problem}"
