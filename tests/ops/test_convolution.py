@@ -135,6 +135,12 @@ def test_an_empty_batch_and_a_map_without_batch(amx: list[Any]) -> None:
     assert convolve(torch.randn(64, 3, 3, dtype=torch.bfloat16), weight).shape == (64, 3, 3)
 
 
+def test_data_types_are_mixed_only_under_autocast(amx: list[Any]) -> None:
+    x, weight = made(2, 64, 3, 3, dtype=torch.float32), made(64, 64, 1, 1, dtype=torch.bfloat16)
+    with pytest.raises(RuntimeError):
+        convolve(x, weight)
+
+
 def test_saves_what_conv2d_saves_under_autocast(amx: list[Any]) -> None:
     x, weight = made(2, 64, 3, 3, dtype=torch.float32), made(64, 64, 1, 1, dtype=torch.float32)
     sizes: list[set[tuple[torch.dtype, int]]] = []

@@ -43,7 +43,9 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, geometry: Ge
         (N, C', H', W').
     """
     differentiable = torch.is_grad_enabled() and is_eager(*((x, weight) if bias is None else (x, weight, bias)))
-    if differentiable and _is_product_faster(x, weight, geometry, convolution_dtype(weight.dtype, weight.device)):
+    dtype = convolution_dtype(x.dtype, x.device)
+    alike = dtype == convolution_dtype(weight.dtype, weight.device)  # else conv2d raises an error
+    if differentiable and alike and _is_product_faster(x, weight, geometry, dtype):
         return _Convolution.apply(geometry, x.bfloat16(), weight.bfloat16(), bias)
     return F.conv2d(x, weight, bias, *geometry)
 
@@ -96,7 +98,7 @@ def weight_gradient(grad_output: Tensor, x: Tensor, weight: Tensor, geometry: Ge
     """
     (stride, padding, dilation, _), (kh, kw) = geometry, weight.shape[2:]
     (height, width), channels = grad_output.shape[2:], x.shape[1]
-    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])) if any(padding) else x  # which copies it
+    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])) if any(padding) else x  # padding copies
     image, channel, *pixel = padded.stride()
     strides = (image, *map(mul, pixel, stride), *map(mul, pixel, dilation), channel)
     patches = padded.as_strided((len(x), height, width, kh, kw, channels), strides).reshape(-1, kh * kw * channels)
