@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import RESULTS, in_turns, write
 from skipweave import create_model
+from skipweave.ops.cpu.processor import has_amx
 
 NETWORKS = ("sparsenet40_24", "densenet40_12", "sparsenet_bc100_24", "preact_resnet110", "delugenet146")
 FORMS = ("float32", "bfloat16", "bfloat16, compiled")
@@ -64,7 +65,7 @@ def compare(name: str, forms: Sequence[str], batch: int, repeats: int, **size: o
         for form in forms
     }
     times = in_turns({f"{network}/{form}": action for (network, form), action in actions.items()}, repeats)
-    has = (torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported())
+    has = (torch.cpu._is_avx512_bf16_supported(), has_amx())
     return [
         Row(network, form, batch, *has, time, round(time / times[f"{network}/{FORMS[0]}"].cpu, 3), repeats)
         for network, form in actions

@@ -1,7 +1,7 @@
 """Weight gradients as matrix products (`ops.convolution`) against oneDNN's: single convolutions and training steps.
 
-In bfloat16, on channels-last tensors; both forms in interleaved rounds. It needs a processor with AMX: on others the
-networks are the same twice. Run it with `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000`, as `fit` does.
+In bfloat16, on channels-last tensors; both forms in interleaved rounds. It needs a processor with AMX. Run it with
+`MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000`, as `fit` does.
 """
 
 import argparse
@@ -61,23 +61,23 @@ def compare(subject: str, batch: int, actions: dict[str, Callable[[], object]], 
     return Row(subject, batch, onednn, product, round(product / onednn, 3), repeats)
 
 
-def convolutions(batch: int, repeats: int) -> Iterator[Row]:
-    """Weight gradients of single convolutions, whether or not `convolve` would take the product."""
-    for shape in CONVOLUTIONS:
-        side, kernel = shape.side, (shape.kernel, shape.kernel)
-        x, grad = (_channels_last(batch, width, side, side) for width in (shape.in_channels, shape.out_channels))
-        weight = _channels_last(shape.out_channels, shape.in_channels, *kernel)
-        geometry = Geometry(padding=(shape.kernel // 2,) * 2)
+def convolution_gradient(shape: Shape, batch: int, repeats: int) -> Row:
+    """Weight gradient of a single convolution, whether or not `convolve` would take the product."""
+    x, grad = (
+        _channels_last(batch, width, shape.side, shape.side) for width in (shape.in_channels, shape.out_channels)
+    )
+    weight = _channels_last(shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
+    geometry = Geometry(padding=(shape.kernel // 2,) * 2)
 
-        def onednn(grad: Tensor = grad, x: Tensor = x, weight: Tensor = weight, geometry: Geometry = geometry) -> None:
-            torch.ops.aten.convolution_backward(
-                grad, x, weight, None, *geometry[:3], False, [0, 0], 1, [False, True, False]
-            )
+    def onednn() -> None:
+        torch.ops.aten.convolution_backward(
+            grad, x, weight, None, *geometry[:3], False, [0, 0], 1, [False, True, False]
+        )
 
-        def product(grad: Tensor = grad, x: Tensor = x, weight: Tensor = weight, geometry: Geometry = geometry) -> None:
-            convolution.weight_gradient(grad, x, weight, geometry)
+    def product() -> None:
+        convolution.weight_gradient(grad, x, weight, geometry)
 
-        yield compare(str(shape), batch, {"onednn": onednn, "product": product}, repeats)
+    return compare(str(shape), batch, {"onednn": onednn, "product": product}, repeats)
 
 
 def network(name: str, side: int, batch: int, repeats: int) -> Row:
@@ -89,11 +89,10 @@ def network(name: str, side: int, batch: int, repeats: int) -> Row:
 
     def step(product: bool) -> None:
         model.zero_grad()
-        with (
-            patch.object(convolution, "has_amx", lambda: product and has_amx()),
-            torch.autocast("cpu", dtype=torch.bfloat16),
-        ):
-            F.cross_entropy(model(x), labels).backward()
+        with patch.object(convolution, "has_amx", lambda: product and has_amx()):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = F.cross_entropy(model(x), labels)
+            loss.backward()
 
     actions = {"onednn": lambda: step(False), "product": lambda: step(True)}
     return compare(f"{name} at {side}x{side}", batch, actions, repeats)
@@ -115,7 +114,8 @@ def main() -> None:
 
     def measured() -> Iterator[Row]:
         for batch in given.batches:
-            yield from convolutions(batch, given.repeats)
+            for shape in CONVOLUTIONS:
+                yield convolution_gradient(shape, batch, given.repeats)
         for case in NETWORKS:
             yield network(*case, given.repeats)
 

@@ -189,7 +189,8 @@ def read_and_run(
             x = _convolve(pending_affine(rest[0], x), rest[2], checkpointing)
             del rest[:3]
         else:
-            x = rest.pop(0)(x) if checkpointing else run_layer(rest.pop(0), x)
+            layer = rest.pop(0)
+            x = layer(x) if checkpointing else run_layer(layer, x)  # of torch's, the last is not recomputed
     return x
 
 
