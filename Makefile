@@ -40,7 +40,7 @@ demo: $(READY) ## train five deep networks on handwritten digits and compare the
 
 DATA ?= data
 fast: $(READY) ## train a network on CIFAR-10 in minutes, with the images in DATA=data (downloaded if they are not there)
-	@echo "Training sparsenet_fast_64 on CIFAR-10 by recipes/fast_cifar10.yaml: about 20 minutes on 2 fast cores with bfloat16 (Zen 5, AMX), 35 on slower ones (Zen 4)."
+	@echo "Training sparsenet_fast_64 on CIFAR-10 by recipes/fast_cifar10.yaml: about 20 minutes on 2 fast cores with bfloat16 (Zen 5, AMX), 35 on slower ones (Zen 4), two hours on those without bfloat16."
 	@$(BIN)/skipweave fit --config recipes/fast_cifar10.yaml --data.root $(DATA) --data.download true --output runs/fast
 	@echo "The same network with test-time augmentation:"
 	@$(BIN)/skipweave test $$(ls -td runs/fast/*/ | head -1) --tta flip_shift

@@ -1,7 +1,7 @@
 """Configuration of a training run."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -38,7 +38,7 @@ from skipweave_config.validation import Config, nested
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Compile = Literal["auto", "none", "units", "network"]
 Devices = Annotated[PositiveInteger, Field(le=1024)]
-Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
+Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
 
 #: Fields that may change when a run is resumed, because the result does not depend on them.
 FREE_TO_CHANGE = (
@@ -233,7 +233,8 @@ class FitConfig(Config):
         accelerator: Device type.
         devices: Number of processes, one per device, on all machines together; each takes an equal part of every
             batch.
-        precision: Precision of weights and operations, as Lightning Fabric calls it.
+        precision: Precision of weights and operations, as Lightning Fabric calls it; or `auto`: bf16-mixed on devices
+            with instructions for bfloat16, else 32-true.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
         loggers: Experiment trackers, if installed: wandb (offline unless WANDB_MODE is set) and mlflow. Their failures
             are reported and do not stop the run. TensorBoard events are always written to the run directory.
@@ -308,6 +309,21 @@ class FitConfig(Config):
         if batch_size % devices:
             raise ValueError(f"should divide batch_size, which is {batch_size}")
         return devices
+
+
+def as_begun(config: FitConfig, begun: FitConfig) -> FitConfig:
+    """A config of a run that was begun before, with what `auto` stood for then.
+
+    Args:
+        config: The config.
+        begun: The run's own.
+    """
+    compiled = config.compile == "auto" or config.densify.every
+    return replace(
+        config,
+        compile=begun.compile if compiled else config.compile,
+        precision=begun.precision if config.precision == "auto" else config.precision,
+    )
 
 
 def differences(ours: FitConfig, theirs: FitConfig) -> dict[str, str]:

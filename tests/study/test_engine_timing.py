@@ -18,10 +18,10 @@ def small() -> nn.Module:
 
 
 def test_only_what_is_there_is_timed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(engine_timing, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(engine_timing, "computes_bfloat16", lambda device: False)
     monkeypatch.setattr(engine_timing, "missing", lambda names: ["openvino"] if "openvino" in names else [])
     assert engine_names(CPU) == ("torch", "onnxruntime")
-    monkeypatch.setattr(engine_timing, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(engine_timing, "computes_bfloat16", lambda device: device == CPU)
     monkeypatch.setattr(engine_timing, "missing", lambda names: [])
     assert engine_names(CPU) == ("torch", "torch_bf16", "onnxruntime", "openvino", "openvino_bf16")
     assert engine_names(torch.device("mps")) == ("torch",)

@@ -107,6 +107,16 @@ def test_every_network_is_trained_from_every_seed(config):
     assert results.failures == ()
 
 
+def test_auto_is_the_precision_that_the_runs_have(config):
+    """It is chosen where a run is trained, which may be another machine than that of the study."""
+    trainer = Trainer()
+    asked = replace(config, precision="auto")
+    run_study(asked, trainer=lambda run, **options: trainer(replace(run, precision="bf16-mixed"), **options))
+    results = run_study(asked, trainer=trainer)
+    assert len(trainer.calls) == 4
+    assert ("precision", "bf16-mixed") in results.facts["Recipe"]
+
+
 def test_everything_is_written(config, monkeypatch):
     monkeypatch.undo()
     results = run_study(config, trainer=Trainer())

@@ -183,16 +183,6 @@ def test_evaluation_is_not_compiled_and_resumed_runs_are_equal(tiny: Callable[..
     assert open_saved(resumed.weights).info["sha256"] == open_saved(whole.weights).info["sha256"]
 
 
-def test_the_choice_is_kept_with_the_run(tiny: Callable[..., FitConfig]) -> None:
-    config = tiny(epochs=1, model=ModelConfig("sparsenet40_24", {"units": 1, "growth": 4}))
-    assert config.compile == "auto"
-    run = fit(config).run_dir
-    assert RunDirectory(run).read_config().compile == "none"
-    assert fit(replace(config, epochs=2), resume=run).epochs == 2
-    with raises("compile", "network", "none"):
-        fit(replace(config, epochs=3, compile="network"), resume=run)
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_failures_of_the_compiler_are_reported(tiny: Callable[..., FitConfig], monkeypatch: pytest.MonkeyPatch) -> None:
     def backend(*_: object) -> None:

@@ -13,6 +13,7 @@ from skipweave.data import load
 from skipweave.inference.evaluation import Outputs, evaluate_images
 from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
+from skipweave.training.distributed import devices
 from skipweave.training.learner import Learner
 from skipweave.training.run.loading import load_run_images
 from skipweave.training.run.run_directory import RunDirectory
@@ -195,3 +196,24 @@ def test_a_run_directory_holds_safetensors_and_text_only(run: RunSummary):
             open_saved(path).tensors()
         elif path.is_file() and path.suffix != ".png" and path.parent.name != "events":
             assert path.read_text(encoding="utf-8").isprintable() or path.suffix in TEXTS
+
+
+def test_what_auto_stood_for_is_kept_with_the_run(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+    config = tiny(epochs=1, precision="auto", compile="auto")
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
+    run = fit(config).run_dir
+    assert (RunDirectory(run).read_config().precision, RunDirectory(run).read_config().compile) == ("32-true", "none")
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    assert fit(replace(config, epochs=2), resume=run).epochs == 2
+    assert RunDirectory(run).read_config().precision == "32-true"
+    with raises("precision", "bf16-mixed", "32-true"):
+        fit(replace(config, epochs=3, precision="bf16-mixed"), resume=run)
+    with raises("compile", "network", "none"):
+        fit(replace(config, epochs=3, compile="network"), resume=run)
+
+
+def test_training_in_a_slow_precision_has_a_warning(tiny: Tiny, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(devices.sys, "platform", "linux")
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
+    run = fit(tiny(epochs=1, precision="bf16-mixed")).run_dir
+    assert "precision is bf16-mixed" in (run / "log.txt").read_text()

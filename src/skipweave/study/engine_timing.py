@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from skipweave.engines import load_model, onnx_model
-from skipweave.ops.cpu.processor import has_bfloat16
 from skipweave.study.executors.events import one_line
+from skipweave.training.distributed.devices import computes_bfloat16
 from skipweave.transforms import optimize_for_inference
 from skipweave_config.engines import Engine, Precision
 from skipweave_config.extras import missing
@@ -41,7 +41,7 @@ class EngineRuns:
 def engine_names(device: torch.device) -> tuple[str, ...]:
     """Engines that are installed, in the precisions that the device computes in; on other devices than CPUs torch."""
     on_cpu = device.type == "cpu"
-    bfloat16 = has_bfloat16() if on_cpu else device.type == "cuda" and torch.cuda.is_bf16_supported()
+    bfloat16 = computes_bfloat16(device)
     return tuple(
         name
         for name, (engine, precision) in _CASES.items()

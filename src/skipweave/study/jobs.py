@@ -18,14 +18,13 @@ from skipweave.study.executors.events import Send
 from skipweave.study.results import Network, Run
 from skipweave.study.study_directory import StudyDirectory, read_curve
 from skipweave.training import Callback, EpochRow, FitConfig, ModelConfig, RunStart, RunSummary
-from skipweave.training.compilation import as_begun
 from skipweave.training.run.run_directory import RunDirectory, newest_run
 from skipweave.training.start_normalization import normalize_for_start
 from skipweave.training.tasks.metrics import Metric
 from skipweave.training.tasks.predictions import Predictions
 from skipweave.training.tasks.task import Data
 from skipweave_config.errors import SkipweaveError
-from skipweave_config.fit_config import differences
+from skipweave_config.fit_config import as_begun, differences
 from skipweave_config.study_config import NetworkConfig, StudyConfig
 
 _PATIENCE = 60.0  # seconds; the process of a lost machine may still be ending

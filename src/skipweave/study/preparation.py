@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 
 from skipweave.data import Unreadable, exclude, load, with_normalization
 from skipweave.training import ModelConfig
-from skipweave.training.distributed.devices import make_fabric
+from skipweave.training.distributed.devices import make_fabric, slow_precision_note
 from skipweave.training.preflight import check_data, notes_before
 from skipweave.training.run.skipped_images import unreadable
 from skipweave.training.tasks.task import Data
@@ -47,7 +47,8 @@ def prepare(config: StudyConfig) -> Prepared:
     any_run = config.fit_config(ModelConfig(), 0, config.output)
     skipped_images = unreadable(fabric, any_run, None, data, lambda *_: None)
     data = exclude(data, skipped_images)
-    return Prepared(config, data, skipped_images, fabric, notes_before(any_run, data))
+    slow = slow_precision_note(config.precision, fabric.device) if config.on == "local" else ""
+    return Prepared(config, data, skipped_images, fabric, (*notes_before(any_run, data), *filter(None, [slow])))
 
 
 def _fabric(config: StudyConfig) -> Fabric:

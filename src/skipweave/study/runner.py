@@ -259,7 +259,7 @@ class _Study:
         threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.fabric.device.type == "cpu" else ""
         return (
             f"medians of {self.config.timing_repeats} interleaved rounds, batch {self.config.batch_size}, "
-            f"{self.config.precision}, on {machine(self.fabric.device)}{threads}"
+            f"{self.fabric.strategy.precision.precision}, on {machine(self.fabric.device)}{threads}"
         )
 
     def _bare_results(self, runs: tuple[Run, ...]) -> Results:

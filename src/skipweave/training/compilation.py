@@ -49,11 +49,6 @@ def resolve(config: FitConfig, network: nn.Module, *, device: torch.device, step
     return replace(config, compile="network"), note
 
 
-def as_begun(config: FitConfig, begun: FitConfig) -> FitConfig:
-    """A config of a run that was begun before, with the mode that was resolved then."""
-    return replace(config, compile=begun.compile) if config.compile == "auto" or config.densify.every else config
-
-
 def _has_kernels(network: nn.Module) -> bool:
     """Whether the C library concatenates the nodes of a network, which compiled code does more slowly."""
     reads = any(isinstance(module, ConcatRead) and len(module.widths) > 1 for module in network.modules())

@@ -18,9 +18,10 @@ from skipweave.training.callbacks import Callback, RunStart
 from skipweave.training.checkpoint.run_state import best_row
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved
 from skipweave.training.checkpoint.weights_file import Description, save_weights
-from skipweave.training.compilation import as_begun, resolve
+from skipweave.training.compilation import resolve
 from skipweave.training.cpu_memory import keep_freed_memory
 from skipweave.training.distributed import torchrun
+from skipweave.training.distributed.devices import resolve_precision, slow_precision_note
 from skipweave.training.distributed.processes import ReportDirectory, processes
 from skipweave.training.initial_state import check_same_network, first_state
 from skipweave.training.learner import Learner
@@ -51,7 +52,7 @@ from skipweave.training.start_normalization import normalize_for_start
 from skipweave.training.tasks.metrics import SegmentationMetrics, of_heads
 from skipweave.training.tasks.task import Data, Task, task_for
 from skipweave_config.errors import SkipweaveError, Stopped
-from skipweave_config.fit_config import COMPUTED_FIELDS, FREE_TO_EXTEND, FitConfig, differences
+from skipweave_config.fit_config import COMPUTED_FIELDS, FREE_TO_EXTEND, FitConfig, as_begun, differences
 from skipweave_config.validation import validate_json
 
 
@@ -101,6 +102,7 @@ def fit(
             for callback in callbacks:
                 callback.on_fit_end(finished)
             return finished
+    config = replace(config, precision=resolve_precision(config.precision, config.accelerator))
     check_config(config, resumed=resume is not None)
     with processes(config) as (fabric, report):
         work = partial(
@@ -223,6 +225,7 @@ def _run(
         notes = (
             *(warning, note, start, normalized, str(plan or ""), compiled, extended and _extension(loop, extended)),
             *notes_before(config, data),
+            slow_precision_note(config.precision, fabric.device),
             *(_weights_of_classes(task, data.classes), skipped_note(skipped, folder)),
         )
         return str(folder.path), *_train(loop, notes, stop_after, skipped=len(skipped))

@@ -7,6 +7,7 @@ from skipweave.data import ImageDataset, SegmentationDataset
 from skipweave.study.halving import rung_text
 from skipweave.study.results import Network, Rung
 from skipweave.training import LossConfig, OptimConfig, ScheduleConfig
+from skipweave.training.run.run_directory import RunDirectory
 from skipweave.training.run.versions import read_versions
 from skipweave.training.tasks.metrics import Metric
 from skipweave.training.tasks.task import Data, metric_for
@@ -28,7 +29,11 @@ def facts(
     """Return the facts of the report, by section in its order."""
     return {
         "Data and split": _data(config, data),
-        "Recipe": [*_recipe(config, networks), *_halving(config, rungs, metric_for(data, config.monitor))],
+        "Recipe": [
+            *_recipe(config, networks),
+            ("precision", _precision(config, run_dir)),
+            *_halving(config, rungs, metric_for(data, config.monitor)),
+        ],
         "Machine and versions": [("device", device), *_versions(run_dir)],
     }
 
@@ -65,7 +70,6 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
         ("loss", _loss(config.loss)),
         *_options(config),
         ("seeds", ", ".join(map(str, config.seeds))),
-        ("precision", config.precision),
     ]
     densified = [
         f"{network.title}: every {network.densify.every} steps, {network.densify.new} weights"
@@ -76,6 +80,11 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
     options = [f"{network.label}: {text}" for network in networks if (text := _options_of_run(network, config))]
     lines += [("devices and memory", "; ".join(options))] if options else []
     return [*lines, ("equal cost", _matching(config, networks))]
+
+
+def _precision(config: StudyConfig, run_dir: Path) -> str:
+    """That of the study, or what `auto` stood for in a run."""
+    return RunDirectory(run_dir).read_config().precision if config.precision == "auto" else config.precision
 
 
 def _options_of_run(network: Network, config: StudyConfig) -> str:
