@@ -39,11 +39,13 @@ demo: $(READY) ## train five deep networks on handwritten digits and compare the
 	@$(BIN)/skipweave study
 
 DATA ?= data
-fast: $(READY) ## train a network on CIFAR-10 in minutes, with the images in DATA=data (downloaded if they are not there)
-	@echo "Training sparsenet_fast_64 on CIFAR-10 by recipes/fast_cifar10.yaml: about 20 minutes on 2 fast cores with bfloat16 (Zen 5, AMX), 35 on slower ones (Zen 4), two hours on those without bfloat16."
-	@$(BIN)/skipweave fit --config recipes/fast_cifar10.yaml --data.root $(DATA) --data.download true --output runs/fast
-	@echo "The same network with test-time augmentation:"
-	@$(BIN)/skipweave test $$(ls -td runs/fast/*/ | head -1) --tta flip_shift
+RECIPE ?= fast_cifar10
+SEEDS ?= 0
+fast: $(READY) ## train a network on CIFAR-10 in minutes, with the images in DATA=data (downloaded if they are not there), from SEEDS=0
+	@echo "Training by recipes/$(RECIPE).yaml from seeds $(SEEDS). fast_cifar10 takes about 20 minutes a seed on 2 fast cores with bfloat16 (Zen 5, AMX),"
+	@echo "35 on slower ones (Zen 4), two hours on those without bfloat16. If interrupted, the same command resumes it."
+	@$(BIN)/skipweave study --config recipes/$(RECIPE).yaml --data.root $(DATA) --data.download true --seeds $(SEEDS) --tta flip_shift \
+		--processes 1 --timing_repeats 0 --output runs/$(RECIPE)
 
 test: $(READY) lint type ## check style and types, run the quick tests
 	@echo "Running the quick tests ('make test-all' includes the slow ones)."

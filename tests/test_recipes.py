@@ -12,6 +12,7 @@ from skipweave.analysis.profile import profile
 from skipweave.training import FitConfig, OptimConfig
 from skipweave.training.model_building import count_parameters
 from skipweave_config.config_files import read
+from skipweave_config.study_config import StudyConfig
 
 ALL = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 GENERAL = [
@@ -55,6 +56,15 @@ def header(path: Path) -> dict[str, str]:
 
 def test_every_named_dataset_has_a_recipe():
     assert {yaml.safe_load(path.read_text())["data"]["name"] for path in ALL} == {*SETS, "folder"}
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_a_study_of_a_recipe_trains_by_it(path: Path, tmp_path: Path):
+    config = recipe(path, tmp_path)
+    study = read(StudyConfig, tmp_path / path.name)
+    (network,) = study.networks
+    assert network.name == config.model.name
+    assert study.fit_config(config.model, config.seed, config.output, network) == config
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -20,6 +20,7 @@ from skipweave_config.fields import (
     not_empty,
 )
 from skipweave_config.fit_config import Accelerator, FitConfig
+from skipweave_config.recipe import TestTimeAugmentation
 from skipweave_config.shipped_weights import default_classifier
 from skipweave_config.study_config import StudyConfig
 from skipweave_config.validation import Config
@@ -35,7 +36,6 @@ def _ends_in_csv(path: Path) -> Path:
 
 CsvPath = Annotated[FilePath, AfterValidator(_ends_in_csv)]
 Which = Literal["best", "last", "raw"]
-TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
 InputSize = tuple[PositiveInteger, PositiveInteger, PositiveInteger]
 Workers = Annotated[NonNegativeInteger, Field(le=1024)]
 

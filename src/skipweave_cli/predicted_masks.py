@@ -10,10 +10,10 @@ from torch import nn
 
 from skipweave.files.atomic_write import replacing
 from skipweave.inference import PredictedMask, segment
-from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.plotting.figure_files import write_figure
 from skipweave.plotting.mask_overlays import mask_image, plot_overlay
 from skipweave.training import Description
+from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation
 from skipweave_cli.tables import MOST_LINES, complain, new_table, print_table, say
 from skipweave_config.errors import SkipweaveError
 

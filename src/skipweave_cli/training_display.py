@@ -86,6 +86,9 @@ class RunDisplay(Callback):
         weights = "best by validation" if summary.weights == "best" else "of the last epoch"
         if summary.test_metrics:
             self._print(f"test {metrics_text(summary.test_metrics)}, weights {weights}")
+        if summary.tta_value is not None:
+            metric = METRICS[summary.metric]
+            self._print(f"test {metric.label} with test-time augmentation {metric.text(summary.tta_value)}")
         if summary.stopped_early:
             self._print(f"stopped early, after {summary.epochs} epochs: no improvement for early_stopping.patience")
         for phase in summary.phases:

@@ -32,6 +32,7 @@ from skipweave_config.recipe import (
     OptimConfig,
     ProgressiveConfig,
     ScheduleConfig,
+    TestTimeAugmentation,
 )
 from skipweave_config.validation import Config, nested
 
@@ -160,6 +161,13 @@ def check_precision(cls: type, precision: str, info: ValidationInfo) -> str:
     return precision
 
 
+def check_tta(cls: type, tta: TestTimeAugmentation, info: ValidationInfo) -> TestTimeAugmentation:
+    """Validator of `tta`: no shifts of masks."""
+    if tta == "flip_shift" and (data := info.data.get("data")) and data.name in SEGMENTATION_NAMES:
+        raise ValueError(f"should be none or flip: {data.name} has masks, which are not shifted")
+    return tta
+
+
 def check_monitor(cls: type, monitor: str | None, info: ValidationInfo) -> str | None:
     """Validator of `monitor`: a metric of the task, as far as the name of the dataset determines that."""
     data = info.data.get("data")
@@ -209,6 +217,8 @@ class FitConfig(Config):
             validation loss), and which `early_stopping` and the schedule `plateau` watch: by default `top1_error`,
             `mean_average_precision` with several labels per image, `mean_iou` for masks. Others are top1_accuracy,
             top5_error, balanced_accuracy and macro_f1; mean_dice and pixel_accuracy for masks; loss.
+        tta: Test-time augmentation, as for `skipweave test`, with which the test images are evaluated once more after
+            training: `none`, `flip` or `flip_shift`. These metrics are called `tta_NAME`.
         early_stopping: When to stop before the last epoch.
         densify: Incremental densification.
         start: Weights to start from: a run directory, a file of weights (.safetensors of this library or timm, .pth of
@@ -249,6 +259,7 @@ class FitConfig(Config):
     mix: MixConfig = nested(MixConfig)
     progressive: ProgressiveConfig = nested(ProgressiveConfig)
     monitor: Text | None = None
+    tta: TestTimeAugmentation = "none"
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     densify: DensifyConfig = nested(DensifyConfig)
     start: FilePath | None = None
@@ -272,6 +283,7 @@ class FitConfig(Config):
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
     _check_progressive: ClassVar[Any] = field_validator("progressive")(classmethod(check_progressive))
     _check_monitor: ClassVar[Any] = field_validator("monitor")(classmethod(check_monitor))
+    _check_tta: ClassVar[Any] = field_validator("tta")(classmethod(check_tta))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 
     @field_validator("densify")

@@ -336,6 +336,8 @@ def scaled_side(side: int, scale: float) -> int:
     return max(1, round(scale * side))
 
 
+TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
+
 #: Metrics that a run may be monitored by, for each task, the default first.
 MONITORS = {
     "classification": ("top1_error", "top1_accuracy", "top5_error", "balanced_accuracy", "macro_f1", "loss"),

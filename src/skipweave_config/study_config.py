@@ -42,6 +42,7 @@ from skipweave_config.fit_config import (
     check_precision,
     check_pretrained,
     check_progressive,
+    check_tta,
 )
 from skipweave_config.model_table import check_args
 from skipweave_config.recipe import (
@@ -53,6 +54,7 @@ from skipweave_config.recipe import (
     OptimConfig,
     ProgressiveConfig,
     ScheduleConfig,
+    TestTimeAugmentation,
 )
 from skipweave_config.validation import Config, nested, shown
 
@@ -211,6 +213,9 @@ class StudyConfig(Config):
     time; of the learning rates 0.1 (the papers') and 0.2 neither had a lower validation error beyond chance, on a fifth
     of the training images and two seeds.
 
+    A recipe of `skipweave fit` is a config too, as far as it has only options of studies: `model` is the only network,
+    unless `networks` are given.
+
     Attributes:
         networks: The models to compare: names, such as densenet40_12,sparsenet40_24,resnet18, or mappings, such as
             {name: sparsenet40_24, args: {units: 8}, label: SparseNet}; a grid makes several of one.
@@ -223,6 +228,7 @@ class StudyConfig(Config):
         mix: Mixup and CutMix.
         progressive: Smaller training images in the first epochs.
         monitor: Metric to compare the models by, and by which the best epoch is chosen, as for `skipweave fit`.
+        tta: Test-time augmentation with which the test images are evaluated a second time, as for `skipweave fit`.
         early_stopping: When to stop before the last epoch.
         halving: Successive halving, which needs validation images.
         epochs: Passes over the training images.
@@ -260,6 +266,7 @@ class StudyConfig(Config):
     mix: MixConfig = nested(MixConfig)
     progressive: ProgressiveConfig = nested(ProgressiveConfig)
     monitor: Text | None = None
+    tta: TestTimeAugmentation = "none"
     early_stopping: EarlyStoppingConfig = nested(EarlyStoppingConfig)
     halving: HalvingConfig = nested(HalvingConfig)
     epochs: PositiveInteger = 10
@@ -285,16 +292,21 @@ class StudyConfig(Config):
     _check_mix: ClassVar[Any] = field_validator("mix")(classmethod(check_mix))
     _check_progressive: ClassVar[Any] = field_validator("progressive")(classmethod(check_progressive))
     _check_monitor: ClassVar[Any] = field_validator("monitor")(classmethod(check_monitor))
+    _check_tta: ClassVar[Any] = field_validator("tta")(classmethod(check_tta))
     _check_precision: ClassVar[Any] = field_validator("precision")(classmethod(check_precision))
 
     @model_validator(mode="before")
     @classmethod
-    def _match_a_target(cls, values: Any) -> Any:
-        """With a target and no `match`, match parameters."""
-        given = values.kwargs if isinstance(values, ArgsKwargs) else values
-        if not isinstance(given, Mapping) or given.get("target") is None or "match" in given:
+    def _fill_in(cls, values: Any) -> Any:
+        """With a target and no `match`, match parameters; and take the model and the defaults of a recipe."""
+        given: Any = values.kwargs if isinstance(values, ArgsKwargs) else values
+        if not isinstance(given, Mapping):
             return values
-        given = {**given, "match": "parameters"}
+        if given.get("target") is not None:
+            given = {"match": "parameters", **given}
+        if "model" in given:
+            others = {name: value for name, value in given.items() if name != "model"}
+            given = {"networks": [given["model"]], "data": {}, "optim": {}, **others}
         return ArgsKwargs(values.args, given) if isinstance(values, ArgsKwargs) else given
 
     @field_validator("networks")
@@ -386,6 +398,7 @@ class StudyConfig(Config):
             mix=self.mix,
             progressive=self.progressive,
             monitor=self.monitor,
+            tta=self.tta,
             early_stopping=self.early_stopping,
             epochs=self.epochs,
             batch_size=self.batch_size,

@@ -1,7 +1,10 @@
 """Comparisons of the recipe's fields with each other, all reported before data is read."""
 
+from pathlib import Path
+
 import pytest
 
+from skipweave_config.data_config import DataConfig
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.fit_config import FitConfig, ModelConfig
 from skipweave_config.recipe import (
@@ -30,6 +33,7 @@ from skipweave_config.study_config import StudyConfig
             "epochs is 5: should be more than progressive.epochs, which is 5",
         ),
         ({"ema": EmaConfig(0.9), "precision": "bf16-true"}, "precision is 'bf16-true': should be bf16-mixed"),
+        ({"data": DataConfig("camvid", Path()), "tta": "flip_shift"}, "tta is 'flip_shift': should be none or flip"),
     ],
 )
 def test_fields_that_do_not_go_together(kind: type, values: dict[str, object], begin: str):

@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 
 from skipweave.data import open_image
 from skipweave.inference import predict
-from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.training import Description, FitConfig, ModelConfig, fit, load_weights
+from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation
 from tests.errors import assert_reports
 
 

@@ -79,14 +79,19 @@ def test_a_summary_is_over_the_seeds():
     first = Run(
         "small", 0, "a", 3.0, 1.0,
         class_values=(50.0, None, 20.0), confusion=np.array([[1, 2], [3, 4]]), calibration_error=2.0,
-        energy_wh={"cpu": 1.0, "gpu": 4.0},
+        energy_wh={"cpu": 1.0, "gpu": 4.0}, tta_value=2.0,
     )  # fmt: skip
     second = Run(
         "small", 1, "b", 3.0, 1.0,
         class_values=(100.0, None, None), confusion=np.array([[0, 1], [0, 1]]), calibration_error=4.0,
-        energy_wh={"cpu": 2.0},
+        energy_wh={"cpu": 2.0}, tta_value=3.0,
     )  # fmt: skip
-    (summary,) = Results("", (SMALL,), (first, second)).summaries
+    results = Results("", (SMALL,), (first, second))
+    (summary,) = results.summaries
+    assert (summary.tta_values, summary.tta_mean) == ((2.0, 3.0), 2.5)
+    half = 12.7062 * 0.5**0.5 / 2**0.5  # Student's t of one degree of freedom, times the standard error
+    assert results.tta_interval(summary) == pytest.approx((0.0, 2.5 + half), rel=1e-4)
+    assert results.interval(summary) == (3.0, 3.0)
     assert summary.class_values == (75.0, None, 20.0)
     assert summary.confusion.tolist() == [[1, 3], [3, 5]]
     assert (summary.calibration_error, summary.calibration_spread) == (3.0, pytest.approx(2**0.5))
@@ -94,9 +99,13 @@ def test_a_summary_is_over_the_seeds():
 
 
 def test_what_a_run_lacks_has_no_mean():
-    known = Run("small", 0, "a", 3.0, 1.0, class_values=(50.0,), confusion=np.eye(1), calibration_error=2.0)
+    known = Run(
+        "small", 0, "a", 3.0, 1.0, class_values=(50.0,), confusion=np.eye(1), calibration_error=2.0, tta_value=2.0
+    )
     for runs in ((known, Run("small", 1, "b", 3.0, 1.0)), (Run("small", 0, "a", 3.0, 1.0),)):
-        (summary,) = Results("", (SMALL,), runs).summaries
+        results = Results("", (SMALL,), runs)
+        (summary,) = results.summaries
+        assert (summary.tta_values, summary.tta_mean, results.tta_interval(summary)) == ((), None, None)
         found = (summary.class_values, summary.confusion, summary.calibration_errors, summary.calibration_error)
         assert found == ((), None, (), None)
         assert (summary.calibration_spread, summary.energy_wh, summary.mistakes(3)) == (None, {}, ())

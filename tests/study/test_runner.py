@@ -54,6 +54,8 @@ class Trainer:
         folder.write_metrics(rows)
         error = 2.0 + config.seed + (1.0 if config.model.name == "densenet40_12" else 0.0)
         val, test = ({"top1_error": value} for value in (4.0, error))
+        if config.tta == "flip":
+            test["tta_top1_error"] = error - 1
         model, metric = config.model, "top1_error"
         summary = RunSummary(
             folder.path, model.name, model.args, config.seed, 2, 1, "best", metric, val, test, 2.0, 0.1
@@ -115,6 +117,15 @@ def test_auto_is_the_precision_that_the_runs_have(config):
     results = run_study(asked, trainer=trainer)
     assert len(trainer.calls) == 4
     assert ("precision", "bf16-mixed") in results.facts["Recipe"]
+
+
+def test_test_time_augmentation_is_in_tables_and_report(config, monkeypatch):
+    monkeypatch.undo()
+    results = run_study(replace(config, tta="flip"), trainer=Trainer())
+    assert [run.tta_value for run in results.runs] == [1.0, 2.0, 2.0, 3.0]
+    assert [row["test_tta_top1_error"] for row in rows_of(config)] == ["1.0", "2.0", "2.0", "3.0"]
+    assert [row["mean_test_tta_top1_error"] for row in rows_of(config, "summary.csv")] == ["1.5", "2.5"]
+    assert "with test-time augmentation" in (config.output / "report.html").read_text()
 
 
 def test_everything_is_written(config, monkeypatch):

@@ -48,8 +48,28 @@ def test_csv_of_no_runs_has_no_rows(tmp_path):
 def test_classes_energy_memory_and_engines_have_columns(tmp_path):
     network = replace(SMALL, cost=replace(SMALL.cost, training_bytes=2048, inference_bytes=512))
     runs = (
-        Run("small", 0, "a", 3.0, 9.0, class_values=(50.0, None), calibration_error=1.25, energy_wh={"cpu": 0.5}),
-        Run("small", 1, "b", 5.0, 9.0, class_values=(25.0, None), calibration_error=1.75, energy_wh={"cpu": 1.0}),
+        Run(
+            "small",
+            0,
+            "a",
+            3.0,
+            9.0,
+            class_values=(50.0, None),
+            calibration_error=1.25,
+            energy_wh={"cpu": 0.5},
+            tta_value=2.5,
+        ),
+        Run(
+            "small",
+            1,
+            "b",
+            5.0,
+            9.0,
+            class_values=(25.0, None),
+            calibration_error=1.75,
+            energy_wh={"cpu": 1.0},
+            tta_value=2.5,
+        ),
         Run("small", 2, "c", failure="loss became NaN"),
     )
     timings = {"small": Timing(1.0, 2.0, {"torch": 0.25}, {"openvino": "no such operator"})}
@@ -58,12 +78,13 @@ def test_classes_energy_memory_and_engines_have_columns(tmp_path):
     first, _, failed = rows_of(tmp_path / "results.csv")
     expected = {"test_calibration_error": "1.25", "test_recall_ape": "50.0", "test_recall_cat": ""}
     expected |= {"cpu_energy_wh": "0.5", "gpu_energy_wh": "", "training_bytes": "2048", "inference_bytes": "512"}
-    expected |= {"image_ms_torch": "0.25", "image_ms_openvino": ""}
+    expected |= {"test_tta_top1_error": "2.5", "image_ms_torch": "0.25", "image_ms_openvino": ""}
     assert first.items() >= expected.items()
     assert (failed["test_recall_ape"], failed["test_calibration_error"], failed["cpu_energy_wh"]) == ("", "", "")
     write_summary(tmp_path / "summary.csv", results)
     (row,) = rows_of(tmp_path / "summary.csv")
     expected = {"mean_test_calibration_error": "1.5", "calibration_spread": "0.3536", "mean_cpu_energy_wh": "0.75"}
+    expected |= {"mean_test_tta_top1_error": "2.5", "tta_interval_low": "2.5", "tta_interval_high": "2.5"}
     assert row.items() >= (expected | {"mean_test_recall_ape": "37.5", "mean_test_recall_cat": ""}).items()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skipweave.data import load
-from skipweave.inference.evaluation import Outputs, evaluate_images
+from skipweave.inference.evaluation import Outputs, evaluate, evaluate_images
 from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed import devices
@@ -217,3 +217,16 @@ def test_training_in_a_slow_precision_has_a_warning(tiny: Tiny, monkeypatch: pyt
     monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
     run = fit(tiny(epochs=1, precision="bf16-mixed")).run_dir
     assert "precision is bf16-mixed" in (run / "log.txt").read_text()
+
+
+def test_the_test_images_are_evaluated_with_test_time_augmentation_too(tiny: Tiny):
+    """As `evaluate` does it afterwards, for the network's own head."""
+    args = {"units": 2, "growth": 6, "heads": "stages"}
+    run = fit(tiny(epochs=1, tta="flip", model=ModelConfig("sparsenet40_24", args)))
+    *_, plain = evaluate(run.run_dir)
+    *_, augmented = evaluate(run.run_dir, tta="flip")
+    assert run.test_value == plain.value
+    assert run.tta_value == augmented.value != plain.value
+    found = {name: value for name, value in run.test_metrics.items() if name.startswith("tta_")}
+    assert found == pytest.approx({f"tta_{name}": value for name, value in augmented.compute().items()})
+    assert RunDirectory(run.run_dir).read_summary() == run

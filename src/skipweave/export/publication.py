@@ -16,13 +16,13 @@ from skipweave.export.exported_network import to_onnx
 from skipweave.export.timm_folder import hub_config, model_card
 from skipweave.inference.calibration import calibration_images
 from skipweave.inference.evaluation import Outputs, evaluate_images
-from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.models import arguments_of, list_models
 from skipweave.training import METRICS, Description, RunSummary
 from skipweave.training.model_building import count_parameters, sketch
 from skipweave.training.run.loading import RunImages
 from skipweave.training.tasks.metrics import TOP1_ERROR
 from skipweave.training.tasks.task import Data
+from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.shipped_weights import ENTRY, SAMPLE, Facts, Result
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from skipweave.data import SegmentationData, epoch_loader
-from skipweave.inference.test_time_augmentation import TestTimeAugmentation, augmented
 from skipweave.models.heads import count_heads
 from skipweave.training.auxiliary_heads import AllHeads
 from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.run.loading import RunImages, Split, Which, load_run_images
 from skipweave.training.tasks.metrics import Metrics
 from skipweave.training.tasks.task import evaluate_heads, task_for
+from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation, augmented
 from skipweave_config.recipe import LossConfig
 
 

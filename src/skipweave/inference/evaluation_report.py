@@ -20,7 +20,6 @@ from torchmetrics.functional.classification import (
 
 from skipweave.data import ClassificationData
 from skipweave.inference.evaluation import Outputs, evaluate_images
-from skipweave.inference.test_time_augmentation import TestTimeAugmentation
 from skipweave.training.run.loading import RunImages
 from skipweave.training.tasks.calibration import calibration_error
 from skipweave.training.tasks.class_counts import ClassCounts
@@ -34,6 +33,7 @@ from skipweave.training.tasks.metrics import (
     top_error,
 )
 from skipweave.training.tasks.multi_label import MultiLabelMetrics
+from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation
 from skipweave_config.errors import SkipweaveError
 
 

@@ -137,6 +137,7 @@ def finished_run(label: str, seed: int, summary: RunSummary, folder: StudyDirect
         else named_values(summary.test_metrics, class_metric_for(data), classes),
         confusion=confusion_of(predictions, len(classes)) if predictions else run.read_test_confusion(classes),
         calibration_error=calibration_error_of(predictions),
+        tta_value=summary.tta_value,
         energy_wh=summary.energy_wh,
     )
 

@@ -109,7 +109,8 @@ class RichDisplay(Display):
             self._print(f"{_named(name)}: failed: {run.failure}", style="red")
         elif run.value is not None:
             result = f"test {metric.label} {metric.text(run.value)}"
-            self._print(f"{_named(name)}: {result}, trained in {run.train_seconds:.0f} s")
+            augmented = "" if run.tta_value is None else f" (with test-time augmentation {metric.text(run.tta_value)})"
+            self._print(f"{_named(name)}: {result}{augmented}, trained in {run.train_seconds:.0f} s")
 
     def on_rung_end(self, rung: Rung, runs: int, metric: Metric) -> None:
         """Print which networks are stopped."""

@@ -96,6 +96,7 @@ class Run:
         class_values: `Results.class_metric` of each class on the test split; empty where it is not known.
         confusion: Test images, of masks pixels, by true (row) and predicted (column) class; None where it is not known.
         calibration_error: Expected calibration error on the test split in percent; None where it is not known.
+        tta_value: The study's metric on the test split with test-time augmentation; None without.
         energy_wh: Energy of training, as for `skipweave.training.RunSummary`.
     """
 
@@ -111,6 +112,7 @@ class Run:
     class_values: ClassValues = ()
     confusion: Confusion | None = field(default=None, compare=False, repr=False)
     calibration_error: float | None = None
+    tta_value: float | None = None
     energy_wh: Energy = field(default_factory=dict)
     stopped_after: int | None = None
 
@@ -184,6 +186,7 @@ class Summary:
         confusion: Test images, of masks pixels, by true (row) and predicted (column) class, summed over seeds; None
             where a run has none.
         calibration_errors: Expected calibration error of each seed in percent; empty where a run has none.
+        tta_values: The study's metric on the test split with test-time augmentation of each seed; empty without.
         energy_wh: Mean energy of a seed's training, `cpu` and `gpu`, of the parts that all runs have.
     """
 
@@ -196,6 +199,7 @@ class Summary:
     class_values: ClassValues = ()
     confusion: Confusion | None = field(default=None, compare=False, repr=False)
     calibration_errors: tuple[float, ...] = ()
+    tta_values: tuple[float, ...] = ()
     energy_wh: Energy = field(default_factory=dict)
 
     @property
@@ -217,6 +221,11 @@ class Summary:
     def calibration_spread(self) -> float | None:
         """Sample standard deviation of the expected calibration errors over seeds; None with one seed."""
         return stdev(self.calibration_errors) if len(self.calibration_errors) > 1 else None
+
+    @property
+    def tta_mean(self) -> float | None:
+        """Mean of the metric with test-time augmentation over seeds; None without."""
+        return fmean(self.tta_values) if self.tta_values else None
 
     def mistakes(self, most: int) -> tuple[Mistake, ...]:
         """The most confident mistakes on the test images, over all seeds; empty where they are not known."""
@@ -275,6 +284,7 @@ class Results:
         known = tuple(run.predictions for run in done if run.predictions)
         matrices = [run.confusion for run in done if run.confusion is not None]
         calibration = tuple(run.calibration_error for run in done if run.calibration_error is not None)
+        augmented = tuple(run.tta_value for run in done if run.tta_value is not None)
         parts = set.intersection(*(set(run.energy_wh) for run in done))
         return Summary(
             network,
@@ -286,6 +296,7 @@ class Results:
             class_values=mean_values(run.class_values for run in done),
             confusion=np.sum(matrices, axis=0) if len(matrices) == len(done) else None,
             calibration_errors=calibration if len(calibration) == len(done) else (),
+            tta_values=augmented if len(augmented) == len(done) else (),
             energy_wh={part: fmean(run.energy_wh[part] for run in done) for part in sorted(parts)},
         )
 
@@ -317,10 +328,18 @@ class Results:
 
         By Student's t, with the spread over seeds (`spread_of`); None where that is not known.
         """
-        if (spread := self.spread_of(summary)) is None:
+        return self._interval(summary.values, self.spread_of(summary))
+
+    def tta_interval(self, summary: Summary) -> tuple[float, float] | None:
+        """The same of the metric with test-time augmentation, with the network's own spread."""
+        values = summary.tta_values
+        return self._interval(values, pooled_spread([values])) if values else None
+
+    def _interval(self, values: Sequence[float], spread: Spread | None) -> tuple[float, float] | None:
+        if spread is None:
             return None
-        half, most = spread.half_width(len(summary.values)), 100.0 if self.metric.unit == "%" else math.inf
-        return max(summary.mean - half, 0.0), min(summary.mean + half, most)
+        mean, half = fmean(values), spread.half_width(len(values))
+        return max(mean - half, 0.0), min(mean + half, 100.0 if self.metric.unit == "%" else math.inf)
 
     def front(self, key: str) -> tuple[str, ...]:
         """Labels of the networks on the Pareto front of the mean against the cost `key`, cheapest first."""

@@ -25,6 +25,7 @@ def _run_row(network: Network, run: Run, results: Results) -> dict[str, Any]:
         "seed": run.seed,
         f"test_{metric}": run.value,
         f"exit_{metric}": " ".join(map(str, run.exit_values)),
+        f"test_tta_{metric}": run.tta_value,
         "test_calibration_error": rounded(run.calibration_error),
         "train_seconds": rounded(run.train_seconds),
         **_energy_cells(run.energy_wh),
@@ -40,7 +41,10 @@ def _run_row(network: Network, run: Run, results: Results) -> dict[str, Any]:
 def write_summary(path: Path, results: Results) -> None:
     """Write summary.csv, one row per network: mean, its 95 % interval and spread over its finished seeds."""
     fronts, metric = {key: results.front(key) for key in COSTS}, results.metric.name
-    intervals = [results.interval(s) or (None, None) for s in results.summaries]
+    no_interval = (None, None)
+    intervals = [
+        (*(results.interval(s) or no_interval), *(results.tta_interval(s) or no_interval)) for s in results.summaries
+    ]
     rows = [
         {
             "label": s.network.label,
@@ -52,6 +56,9 @@ def write_summary(path: Path, results: Results) -> None:
             "interval_high": rounded(high),
             f"min_test_{metric}": min(s.values),
             f"max_test_{metric}": max(s.values),
+            f"mean_test_tta_{metric}": rounded(s.tta_mean),
+            "tta_interval_low": rounded(tta_low),
+            "tta_interval_high": rounded(tta_high),
             "mean_test_calibration_error": rounded(s.calibration_error),
             "calibration_spread": rounded(s.calibration_spread),
             "mean_train_seconds": rounded(s.train_seconds),
@@ -60,7 +67,7 @@ def write_summary(path: Path, results: Results) -> None:
             "on_front_of": " ".join(key for key in COSTS if s.network.label in fronts[key]),
             **_class_cells("mean_test", s.class_values, results),
         }
-        for s, (low, high) in zip(results.summaries, intervals, strict=True)
+        for s, (low, high, tta_low, tta_high) in zip(results.summaries, intervals, strict=True)
     ]
     write_table(path, rows)
 

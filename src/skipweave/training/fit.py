@@ -371,7 +371,7 @@ def _finish(loop: Loop, skipped: int) -> RunSummary:
     if best:
         learner.load_weights(open_saved(folder.best))
     test, predictions = loop.test()
-    summary = replace(_summary(loop, skipped), test_metrics=of_heads(test))
+    summary = replace(_summary(loop, skipped), test_metrics={**of_heads(test), **loop.test_augmented()})
     if loop.fabric.is_global_zero:
         with folder.writing():
             if best:

@@ -34,11 +34,13 @@ from skipweave.training.optimization.schedules import Schedule
 from skipweave.training.run.records import Records
 from skipweave.training.run.summary import EpochRow
 from skipweave.training.signals import StopRequest
-from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads, of_raw
+from skipweave.training.tasks.metrics import Metrics, mean_loss, of_heads, of_variant
 from skipweave.training.tasks.predictions import PredictionCollector, Predictions
 from skipweave.training.tasks.task import Data, OnBatch, evaluate_heads
+from skipweave.training.tasks.test_time_augmentation import augmented
 from skipweave_config.errors import SkipweaveError, Stopped
 from skipweave_config.fit_config import FitConfig
+from skipweave_config.recipe import TestTimeAugmentation
 
 Batch = tuple[Tensor, Tensor]
 
@@ -201,7 +203,7 @@ class Loop:
             train_loss=train.mean_loss,
             train_metrics=train.compute(),
             val_loss=val[-1].mean_loss if val else None,
-            val_metrics={**of_heads(val), **(of_raw(raw[-1]) if raw else {})},
+            val_metrics={**of_heads(val), **(of_variant("raw", raw[-1]) if raw else {})},
             seconds=state.seconds + time.perf_counter() - clock,
             step_seconds=median(self._step_seconds or [state.seconds / state.step]),
             energy_wh=self.energy(),
@@ -235,12 +237,18 @@ class Loop:
         indices = evaluated_indices(len(images), batch_size, rank=rank, world_size=world_size)
         return metrics, collector.gather(indices, len(images), self.fabric)
 
+    def test_augmented(self) -> dict[str, float]:
+        """Metrics on the test split with the config's test-time augmentation; empty without one of the two."""
+        images, tta = self.data.test, self.config.tta
+        return of_variant("tta", self.evaluate(images, tta=tta)[-1]) if images and tta != "none" else {}
+
     def evaluate(
         self,
         images: ImageDataset | SegmentationDataset,
         on_stop: Callable[[], None] = lambda: None,
         *,
         raw: bool = False,
+        tta: TestTimeAugmentation = "none",
         on_batch: OnBatch | None = None,
     ) -> list[Metrics]:
         """Evaluate every head on a split, every image once whatever the number of processes; the last head is last.
@@ -249,6 +257,7 @@ class Loop:
             images: The split.
             on_stop: What to do before stopping when a signal asks for it.
             raw: Evaluate the network in training, not its average.
+            tta: Test-time augmentation, as for `augmented`.
             on_batch: As for `evaluate_heads`.
         """
         self.learner.start_evaluation()
@@ -257,7 +266,7 @@ class Loop:
         batches = self.batches(images, self.data.eval_transform, batch_size=batch_size, seed=0, epoch=0, shuffle=False)
         steps = steps_per_epoch(len(images), self.process_batch_size(batch_size), world_size=self.fabric.world_size)
         batches = self.stoppable(batches, steps, on_stop)
-        heads = self.learner.heads if raw else self.learner.evaluated_heads
+        heads = augmented(self.learner.heads if raw else self.learner.evaluated_heads, tta, pixels=task.labels_pixels)
         with eager(self.learner.compile):
             own = evaluate_heads(self.fabric, heads, count_heads(self.learner.network), batches, task, on_batch)
         return over_processes(own, self.fabric)

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from skipweave.study.report.verdict import verdict
 from skipweave.study.results import Cost, Network, Results, Run, Timing
@@ -127,6 +126,16 @@ def test_a_network_that_varies_more_does_not_widen_the_chance_of_others():
     assert "(0.10 points; bad has its own, as it varies more than the others)" in doubt
 
 
-@pytest.mark.parametrize(("errors", "said"), [({}, "No network finished"), ({"a": (3.0,)}, "Only one network")])
-def test_too_little_to_compare(errors, said):
-    assert verdict(study(errors))[0].startswith(said)
+def test_too_little_to_compare():
+    assert verdict(study({}))[0].startswith("No network finished")
+    one_of_two = study({"a": (3.0,), "b": (4.0,)})
+    one_of_two = replace(one_of_two, runs=one_of_two.runs[:1])
+    assert verdict(one_of_two) == ("Only one network finished: a (3.00 %).",)
+
+
+def test_one_network_has_its_result_with_and_without_augmentation():
+    one = study({"a": (3.0, 3.2)})
+    assert verdict(one) == ("Test top-1 error of a, 2 seeds: 3.10 % [1.83, 4.37].",)
+    augmented = replace(one, runs=tuple(replace(run, tta_value=2.0) for run in one.runs))
+    assert verdict(augmented)[0].endswith("[1.83, 4.37]; with test-time augmentation 2.00 % [2.00, 2.00].")
+    assert verdict(study({"a": (3.0,)})) == ("Test top-1 error of a, 1 seed: 3.00 %.",)

@@ -79,10 +79,11 @@ def result_columns(results: Results) -> tuple[Column, ...]:
 
 
 def cost_columns(results: Results) -> tuple[Column, ...]:
-    """Calibration, memory, time in engines, and what training cost."""
+    """Metric with test-time augmentation, calibration, memory, time in engines, and what training cost."""
     front = results.front("training_bytes")
     names = dict.fromkeys(name for one in results.timings.values() for name in (*one.engine_ms, *one.engine_failures))
     return (
+        Column(f"{results.metric.axis_label} with test-time augmentation", lambda s: _number(s.tta_mean)),
         Column("calibration error [%]", lambda s: _number(s.calibration_error)),
         Column(
             "training memory [MB]", lambda s: _megabytes(s.network.cost, "training_bytes", s.network.label in front)

@@ -30,7 +30,7 @@ def verdict(results: Results) -> tuple[str, ...]:
     if not ranked:
         return ("No network finished training, so this study has no result yet.",)
     if len(ranked) == 1:
-        return (f"Only one network finished: {_with_value(ranked[0], results)}.",)
+        return (_of_one(ranked[0], results),)
     compared = comparisons(results)
     return (
         *_headline(compared, results),
@@ -154,9 +154,25 @@ def outlying_note(results: Results) -> str:
     return f"{labels} {has} more than the others"
 
 
+def _of_one(summary: Summary, results: Results) -> str:
+    """The result of a study of one network, or in which only one finished."""
+    if len(results.networks) > 1:
+        return f"Only one network finished: {_with_value(summary, results)}."
+    metric, seeds = results.metric, len(summary.values)
+    value = f"{metric.text(summary.mean)} {interval_text(summary, results)}".rstrip()
+    text = f"Test {metric.label} of {summary.network.label}, {seeds} seed{'s' * (seeds > 1)}: {value}"
+    if summary.tta_mean is None:
+        return f"{text}."
+    augmented = f"{metric.text(summary.tta_mean)} {_brackets(results.tta_interval(summary))}".rstrip()
+    return f"{text}; with test-time augmentation {augmented}."
+
+
 def interval_text(summary: Summary, results: Results) -> str:
     """The 95 % interval of a mean, as `[1.02, 1.76]`; empty where the spread is not known."""
-    interval = results.interval(summary)
+    return _brackets(results.interval(summary))
+
+
+def _brackets(interval: tuple[float, float] | None) -> str:
     return f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
 
 

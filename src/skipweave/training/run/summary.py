@@ -123,7 +123,7 @@ class RunSummary:
         metric: Name of the metric to compare by.
         val_metrics: Metrics on the validation split, by the names of `skipweave.training.tasks.metrics.of_heads`;
             empty without one.
-        test_metrics: Metrics on the test split, likewise.
+        test_metrics: Metrics on the test split, likewise; with test-time augmentation as `tta_NAME`, if asked for.
         train_seconds: Wall-clock time of all epochs, validation included.
         step_seconds: Median over the epochs of their median time of a training step, data included.
         phases: By density, if the network gained links while it trained.
@@ -162,6 +162,11 @@ class RunSummary:
     def test_value(self) -> float | None:
         """Value of `metric` on the test split; None without one."""
         return self.test_metrics.get(self.metric)
+
+    @property
+    def tta_value(self) -> float | None:
+        """Value of `metric` on the test split with test-time augmentation; None if it was not asked for."""
+        return self.test_metrics.get(f"tta_{self.metric}")
 
     @property
     def test_exit_values(self) -> tuple[float, ...]:

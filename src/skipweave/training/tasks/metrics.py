@@ -230,9 +230,14 @@ def of_heads(heads: Sequence[Metrics]) -> dict[str, float]:
     return {**last.compute(), **last.per_class(), **early}
 
 
-def of_raw(last: Metrics) -> dict[str, float]:
-    """The metrics of a network in training beside those of its average: by name, as `raw_top1_error`."""
-    return {f"raw_{name}": value for name, value in last.compute().items()}
+def of_variant(variant: str, last: Metrics) -> dict[str, float]:
+    """Metrics beside those of the evaluated network: of the one in training, or with test-time augmentation.
+
+    Args:
+        variant: `raw` or `tta`; the names are such as `raw_top1_error`.
+        last: Metrics of the network's own head.
+    """
+    return {f"{variant}_{name}": value for name, value in last.compute().items()}
 
 
 def classification_sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
 """Test-time augmentation: mean logits over transformed copies of an image."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.recipe import TestTimeAugmentation
 
-TestTimeAugmentation = Literal["none", "flip", "flip_shift"]
 Heads = Callable[[Tensor], Sequence[Tensor]]
 
 

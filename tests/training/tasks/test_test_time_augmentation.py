@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from skipweave.inference.test_time_augmentation import augmented
+from skipweave.training.tasks.test_time_augmentation import augmented
 from tests.errors import raises
 
 WEIGHT = torch.randn(4, 3 * 6 * 5, generator=torch.Generator().manual_seed(0))
