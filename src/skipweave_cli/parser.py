@@ -243,7 +243,7 @@ def _value(hint: Any, text: str) -> Any:
     kind, optional = plain_hint(hint), type(None) in get_args(hint)
     if kind in (str, Path) or (get_origin(kind) is Literal and all(isinstance(name, str) for name in get_args(kind))):
         return None if optional and text == "null" else text
-    if text[:1] not in ("[", "{") and text != "null" and _is_sequence(kind, text):
+    if text[:1] != "[" and text != "null" and _is_sequence(kind, text):
         text = f"[{text}]"
     return _parsed(text)
 

@@ -377,10 +377,12 @@ class StudyConfig(Config):
 
     @property
     def headline(self) -> str:
-        """The title, or the question of the default networks, or one made of the dataset."""
+        """The title, or the question of the default networks, or one made of the dataset and a single network."""
         if not self.title and self.networks == default_networks():
             return _QUESTION
-        return self.title or f"Which network is most accurate for its cost on {self.data.title}?"
+        (first, *others), data = self.networks, self.data.title
+        which = "Which network is most accurate for its cost" if others else f"How accurate is {first.title}"
+        return self.title or f"{which} on {data}?"
 
     def fit_config(
         self, model: ModelConfig, seed: int, output: Path, network: NetworkConfig | None = None

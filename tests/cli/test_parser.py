@@ -2,7 +2,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
 
@@ -58,6 +58,16 @@ class Pick(Config):
     filter: Annotated[Text, "positional"] = ""
 
 
+class Compare(Config):
+    """Compare networks.
+
+    Attributes:
+        networks: Mappings and names.
+    """
+
+    networks: list[Any] = field(default_factory=list)
+
+
 class PickEither(Config):
     """Pick.
 
@@ -106,6 +116,18 @@ def test_words_are_yaml_values_where_no_text_is_expected(words: list[str], expec
 )
 def test_a_list_or_a_word_needs_no_brackets(text: str, expected: object):
     assert parse(PickEither, ["--shape", text], "x").shape == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{name: a, args: {growth: 8}}", [{"name": "a", "args": {"growth": 8}}]),
+        ("{name: a, args: {growth: 8}},b", [{"name": "a", "args": {"growth": 8}}, "b"]),
+        ("[b, {name: a}]", ["b", {"name": "a"}]),
+    ],
+)
+def test_mappings_and_names_of_a_list_need_no_brackets(text: str, expected: list[object]):
+    assert parse(Compare, ["--networks", text], "x").networks == expected
 
 
 def _unions_with_a_sequence() -> Iterator[Option]:

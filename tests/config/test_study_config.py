@@ -101,6 +101,10 @@ def test_the_headline_asks_what_the_networks_answer():
     default, own = StudyConfig(), StudyConfig(networks=["resnet18"])
     assert len({default.headline, own.headline, own.data.title}) == 3
     assert own.data.title in own.headline
+    assert "resnet18" in own.headline  # the only network
+    grid = {"name": "sparsenet40_24", "grid": {"growth": [8, 12]}}
+    for networks in (["resnet18", "resnet34"], [grid]):
+        assert not any(network.title in StudyConfig(networks=networks).headline for network in own.networks)
     assert StudyConfig(epochs=3).headline == default.headline  # other options ask the same
     assert StudyConfig(title="Mine").headline == "Mine"
 

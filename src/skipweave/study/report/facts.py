@@ -46,7 +46,7 @@ def _data(config: StudyConfig, data: Data) -> Lines:
         ("images", f"{width} × {height} pixels, {kind}, {len(data.classes)} classes"),
         ("training", f"{_size(data.train)} images{', augmented' if config.data.augment else ', not augmented'}"),
         ("validation", f"{_size(data.val)} images, which are not trained on" if data.val else "none"),
-        ("test", f"{_size(data.test)} images, read once, after training"),
+        ("test", f"{_size(data.test)} images, not used before the end of training"),
         ("split seed", str(config.data.split_seed)),
     ]
 

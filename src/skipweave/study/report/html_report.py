@@ -74,7 +74,8 @@ def _size(results: Results, data: Data) -> str:
     """The size of the study in a line."""
     finished = sum(run.value is not None for run in results.runs)
     images = f"{len(data.test or ()):,} test images"
-    return f"{len(results.networks)} models, {finished} finished runs, {len(data.classes)} classes, {images}"
+    models = f"{len(results.networks)} model{'s' * (len(results.networks) != 1)}"
+    return f"{models}, {finished} finished runs, {len(data.classes)} classes, {images}"
 
 
 def _failures(results: Results) -> str:
@@ -97,7 +98,8 @@ def _table_notes(results: Results) -> Iterable[str]:
     """What the columns of the table are."""
     metric, first = results.metric.label, results.networks[0].label if results.networks else ""
     yield escape(
-        f"Test {metric} of {results.weights}, {_mean_note(results)}. The test split was read once, after training."
+        f"Test {metric} of {results.weights}, {_mean_note(results)}. "
+        "The test split was not used before the end of training."
     )
     yield "<b>○</b> on the Pareto front of that cost: no other model is cheaper without a worse mean."
     if any(s.network.cost and s.network.cost.links for s in results.summaries):
