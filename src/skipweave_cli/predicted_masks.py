@@ -13,9 +13,9 @@ from skipweave.inference import PredictedMask, segment
 from skipweave.plotting.figure_files import write_figure
 from skipweave.plotting.mask_overlays import mask_image, plot_overlay
 from skipweave.training import Description
-from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation
 from skipweave_cli.tables import MOST_LINES, complain, new_table, print_table, say
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.recipe import TestTimeAugmentation
 
 _LARGEST = 4  # classes printed per image
 

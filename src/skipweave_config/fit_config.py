@@ -244,7 +244,7 @@ class FitConfig(Config):
         devices: Number of processes, one per device, on all machines together; each takes an equal part of every
             batch.
         precision: Precision of weights and operations, as Lightning Fabric calls it; or `auto`: bf16-mixed on devices
-            with instructions for bfloat16, else 32-true.
+            with instructions for bfloat16 (CUDA GPUs, and processors on Linux, which lists them), else 32-true.
         checkpoint_every: Steps between checkpoints within an epoch; 0 saves at the end of each epoch only.
         loggers: Experiment trackers, if installed: wandb (offline unless WANDB_MODE is set) and mlflow. Their failures
             are reported and do not stop the run. TensorBoard events are always written to the run directory.

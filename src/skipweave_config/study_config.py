@@ -56,7 +56,7 @@ from skipweave_config.recipe import (
     ScheduleConfig,
     TestTimeAugmentation,
 )
-from skipweave_config.validation import Config, nested, shown
+from skipweave_config.validation import Config, nested, shown, validate
 
 # Most networks of one grid; a typing error may ask for millions.
 _MOST_OF_A_GRID = 1000
@@ -213,8 +213,8 @@ class StudyConfig(Config):
     time; of the learning rates 0.1 (the papers') and 0.2 neither had a lower validation error beyond chance, on a fifth
     of the training images and two seeds.
 
-    A recipe of `skipweave fit` is a config too, as far as it has only options of studies: `model` is the only network,
-    unless `networks` are given.
+    A recipe of `skipweave fit` is a config too, as far as it has only options of studies: its `model` is the only
+    network, unless `networks` are given, and the defaults of `data` and `optim` are those of `fit`.
 
     Attributes:
         networks: The models to compare: names, such as densenet40_12,sparsenet40_24,resnet18, or mappings, such as
@@ -305,8 +305,7 @@ class StudyConfig(Config):
         if given.get("target") is not None:
             given = {"match": "parameters", **given}
         if "model" in given:
-            others = {name: value for name, value in given.items() if name != "model"}
-            given = {"networks": [given["model"]], "data": {}, "optim": {}, **others}
+            given = _of_recipe(given)
         return ArgsKwargs(values.args, given) if isinstance(values, ArgsKwargs) else given
 
     @field_validator("networks")
@@ -411,6 +410,14 @@ class StudyConfig(Config):
             compile=self.compile,
             checkpoint_every=self.checkpoint_every,
         )
+
+
+def _of_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a study, from those of a recipe: the defaults of `data` and `optim` are those of `FitConfig`."""
+    model = validate(ModelConfig, values["model"], "model")
+    network = {"name": model.name, "args": model.args, "pretrained": model.pretrained}
+    others = {name: value for name, value in values.items() if name != "model"}
+    return {"networks": [network], "data": {}, "optim": {}, "output": f"runs/study_{model.name}", **others}
 
 
 def _repeated(values: Sequence[Hashable]) -> Hashable | None:

@@ -120,7 +120,7 @@ def _problems(error: ValidationError, kind: Any, prefix: str = "") -> list[str]:
         elif entry["type"] == "missing":
             found[_dotted(entry["loc"], prefix)] = [f"{_dotted(entry['loc'], prefix)} is missing"]
         elif isinstance(cause, SkipweaveError):
-            found.setdefault(name, []).extend(f"{name}: {problem}" for problem in cause.problems)
+            found.setdefault(name, []).extend(f"{name}: {problem}" if name else problem for problem in cause.problems)
         elif name in found:
             found[name][0] += f" or {_expected(entry).removeprefix('should be ')}"
         else:

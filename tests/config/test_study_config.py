@@ -1,11 +1,12 @@
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skipweave.data import DataConfig
-from skipweave.training import ModelConfig, OptimConfig
+from skipweave.training import FitConfig, ModelConfig, OptimConfig
 from skipweave_config.config_files import as_plain
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.study_config import NetworkConfig, StudyConfig
@@ -95,6 +96,18 @@ def test_networks_are_matched_if_there_is_a_target():
     assert StudyConfig(match=None, target="5k").match is None
     (problem,) = problems(networks=["densenet40_12"], match="macs")
     assert_reports(problem, "target", None)
+
+
+def test_a_recipe_is_a_config_with_its_model_as_the_only_network():
+    """Its defaults are those of `fit`, and it does not go into the directory of the default study."""
+    config = StudyConfig(model={"name": "sparsenet40_24", "args": {"units": 4}}, epochs=3)
+    assert config.networks == [NetworkConfig("sparsenet40_24", {"units": 4})]
+    assert (config.data, config.optim) == (FitConfig().data, FitConfig().optim)
+    assert (config.epochs, config.output) == (3, Path("runs/study_sparsenet40_24"))
+    assert StudyConfig(model={"name": "sparsenet40_24"}, networks=["resnet18"]).networks == [NetworkConfig("resnet18")]
+    assert problems(model={"units": 4}, networks=["resnet18"]) == (
+        "unknown name model.units: valid names: name, args, pretrained",
+    )
 
 
 def test_the_headline_asks_what_the_networks_answer():

@@ -119,13 +119,29 @@ def test_auto_is_the_precision_that_the_runs_have(config):
     assert ("precision", "bf16-mixed") in results.facts["Recipe"]
 
 
+def test_the_precisions_of_runs_on_several_machines_are_reported(config):
+    def trainer(run, **options):
+        return Trainer()(replace(run, precision="bf16-mixed" if run.seed else "32-true"), **options)
+
+    results = run_study(replace(config, precision="auto"), trainer=trainer)
+    assert ("precision", "32-true in 2 runs, bf16-mixed in 2 runs") in results.facts["Recipe"]
+
+
+def test_a_study_without_a_finished_run_is_reported(config):
+    results = run_study(replace(config, networks=config.networks[:1], precision="auto"), trainer=Trainer(fail=SPARSE))
+    assert len(results.failures) == 2
+    assert ("precision", "auto") in results.facts["Recipe"]
+    assert (config.output / "report.html").is_file()
+
+
 def test_test_time_augmentation_is_in_tables_and_report(config, monkeypatch):
     monkeypatch.undo()
     results = run_study(replace(config, tta="flip"), trainer=Trainer())
     assert [run.tta_value for run in results.runs] == [1.0, 2.0, 2.0, 3.0]
     assert [row["test_tta_top1_error"] for row in rows_of(config)] == ["1.0", "2.0", "2.0", "3.0"]
     assert [row["mean_test_tta_top1_error"] for row in rows_of(config, "summary.csv")] == ["1.5", "2.5"]
-    assert "with test-time augmentation" in (config.output / "report.html").read_text()
+    assert ("test-time augmentation", "flip, beside the result without") in results.facts["Recipe"]
+    assert "with test-time augmentation [%]" in (config.output / "report.html").read_text().replace("<small>", "")
 
 
 def test_everything_is_written(config, monkeypatch):

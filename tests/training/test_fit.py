@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skipweave.data import load
 from skipweave.inference.evaluation import Outputs, evaluate, evaluate_images
-from skipweave.training import FitConfig, ModelConfig, RunSummary, fit, loop
+from skipweave.training import EmaConfig, FitConfig, ModelConfig, RunSummary, fit, loop
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave.training.distributed import devices
 from skipweave.training.learner import Learner
@@ -222,7 +222,7 @@ def test_training_in_a_slow_precision_has_a_warning(tiny: Tiny, monkeypatch: pyt
 def test_the_test_images_are_evaluated_with_test_time_augmentation_too(tiny: Tiny):
     """As `evaluate` does it afterwards, for the network's own head."""
     args = {"units": 2, "growth": 6, "heads": "stages"}
-    run = fit(tiny(epochs=1, tta="flip", model=ModelConfig("sparsenet40_24", args)))
+    run = fit(tiny(epochs=1, tta="flip", ema=EmaConfig(0.5), model=ModelConfig("sparsenet40_24", args)))
     *_, plain = evaluate(run.run_dir)
     *_, augmented = evaluate(run.run_dir, tta="flip")
     assert run.test_value == plain.value

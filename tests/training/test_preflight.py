@@ -202,9 +202,9 @@ def test_unused_columns_of_a_table_are_noted_before_training(tmp_path):
 
 
 def test_an_empty_test_split_is_none(tmp_path):
-    config = settings(tmp_path, {"cat": 1, "ape": 1}, batch_size=2)
+    config = settings(tmp_path, {"cat": 1, "ape": 1}, batch_size=2, tta="flip")
     run = fit(config)
-    assert run.test_value is None
+    assert run.test_value is run.tta_value is None
     with raises("test"):
         evaluate(run.run_dir)
 

@@ -22,8 +22,8 @@ from skipweave.training.model_building import count_parameters, sketch
 from skipweave.training.run.loading import RunImages
 from skipweave.training.tasks.metrics import TOP1_ERROR
 from skipweave.training.tasks.task import Data
-from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.recipe import TestTimeAugmentation
 from skipweave_config.shipped_weights import ENTRY, SAMPLE, Facts, Result
 
 LICENSE = "apache-2.0"

@@ -15,8 +15,8 @@ from skipweave.training.distributed.devices import make_fabric
 from skipweave.training.run.loading import RunImages, Split, Which, load_run_images
 from skipweave.training.tasks.metrics import Metrics
 from skipweave.training.tasks.task import evaluate_heads, task_for
-from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation, augmented
-from skipweave_config.recipe import LossConfig
+from skipweave.training.tasks.test_time_augmentation import augmented
+from skipweave_config.recipe import LossConfig, TestTimeAugmentation
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from skipweave.training.tasks.metrics import (
     top_error,
 )
 from skipweave.training.tasks.multi_label import MultiLabelMetrics
-from skipweave.training.tasks.test_time_augmentation import TestTimeAugmentation
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.recipe import TestTimeAugmentation
 
 
 @dataclass(frozen=True)

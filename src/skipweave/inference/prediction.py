@@ -13,8 +13,9 @@ from skipweave.analysis.image_sizes import check_image_size
 from skipweave.data import Preprocessing, open_image
 from skipweave.training.checkpoint.weights_file import Description
 from skipweave.training.tasks.segmentation_losses import predicted_mask
-from skipweave.training.tasks.test_time_augmentation import Heads, TestTimeAugmentation, augmented
+from skipweave.training.tasks.test_time_augmentation import Heads, augmented
 from skipweave_config.errors import SkipweaveError
+from skipweave_config.recipe import TestTimeAugmentation
 
 
 @dataclass(frozen=True)

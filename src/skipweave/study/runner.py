@@ -281,7 +281,7 @@ class _Study:
 
     def results(self, runs: tuple[Run, ...], rungs: tuple[Rung, ...], timings: dict[str, Timing]) -> Results:
         """Everything that the report contains."""
-        first = next((self.folder.path / run.run_dir for run in runs if not run.failure), self.folder.runs)
+        run_dirs = [self.folder.path / run.run_dir for run in runs if not run.failure]
         return replace(
             self._bare_results(runs),
             timings=timings,
@@ -290,7 +290,7 @@ class _Study:
             else "the last epoch's weights",
             test_images=len(self.data.test or ()) if self.metric in (TOP1_ERROR, TOP1_ACCURACY) else 0,
             rungs=rungs,
-            facts=facts(self.config, self.data, self.networks, first, self._machine, rungs),
+            facts=facts(self.config, self.data, self.networks, run_dirs, self._machine, rungs),
             timing_note=self.timing_note,
             engine_note=self.engine_note,
             class_counts=class_counts_of(self.data, (run.confusion for run in runs)),

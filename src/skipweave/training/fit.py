@@ -102,8 +102,8 @@ def fit(
             for callback in callbacks:
                 callback.on_fit_end(finished)
             return finished
-    config = replace(config, precision=resolve_precision(config.precision, config.accelerator))
     check_config(config, resumed=resume is not None)
+    config = replace(config, precision=resolve_precision(config.precision, config.accelerator))
     with processes(config) as (fabric, report):
         work = partial(
             _run,

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from skipweave.data import load
+from skipweave.data import DataConfig, load
 from skipweave.study.report.facts import facts
-from skipweave.training import EmaConfig, MixConfig, OptimConfig, ProgressiveConfig, ScheduleConfig
+from skipweave.training import EmaConfig, LossConfig, MixConfig, OptimConfig, ProgressiveConfig, ScheduleConfig
 from skipweave_config.study_config import StudyConfig
 
 
 def recipe(optim: OptimConfig, schedule: ScheduleConfig, **other: Any) -> dict[str, str]:
     config = StudyConfig(optim=optim, schedule=schedule, match=None, **other)
-    sections = facts(config, load(config.data), [], Path("nowhere"), "cpu")
+    sections = facts(config, load(config.data), [], [], "cpu")
     return {title: text for lines in sections.values() for title, text in lines}
 
 
@@ -30,8 +30,16 @@ def test_groups_of_parameters_and_other_schedules() -> None:
     assert found["learning rate"] == "0.2, warm-up of 1 epoch, cosine to 0.001"
 
 
+def test_the_loss_is_named(tmp_path: Path) -> None:
+    loss = LossConfig("dice+cross_entropy", class_weights="median_frequency")
+    config = StudyConfig(data=DataConfig("camvid", tmp_path), loss=loss)
+    found = dict(facts(config, load(DataConfig()), [], [], "cpu")["Recipe"])
+    assert found["loss"].startswith("dice and cross-entropy, class weights: median frequency; heads before the last")
+    assert recipe(OptimConfig(), ScheduleConfig())["loss"].startswith("cross-entropy; heads before the last")
+
+
 def test_options_are_listed_if_they_are_used() -> None:
-    names = {"averaged weights", "mixing", "smaller images"}
+    names = {"averaged weights", "mixing", "smaller images", "test-time augmentation"}
     assert not names & recipe(OptimConfig(), ScheduleConfig()).keys()
     options = {
         "ema": EmaConfig(0.99),

@@ -1,5 +1,6 @@
 """Facts of the report: dataset, recipe and machine, as titled lists of lines."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,19 +23,19 @@ def facts(
     config: StudyConfig,
     data: Data,
     networks: Sequence[Network],
-    run_dir: Path,
+    run_dirs: Sequence[Path],
     device: str,
     rungs: Sequence[Rung] = (),
 ) -> dict[str, Lines]:
-    """Return the facts of the report, by section in its order."""
+    """Return the facts of the report, by section in its order; `run_dirs` are those of the runs that did not fail."""
     return {
         "Data and split": _data(config, data),
         "Recipe": [
             *_recipe(config, networks),
-            ("precision", _precision(config, run_dir)),
+            ("precision", _precision(config, run_dirs)),
             *_halving(config, rungs, metric_for(data, config.monitor)),
         ],
-        "Machine and versions": [("device", device), *_versions(run_dir)],
+        "Machine and versions": [("device", device), *(_versions(run_dirs[0]) if run_dirs else ())],
     }
 
 
@@ -82,9 +83,13 @@ def _recipe(config: StudyConfig, networks: Sequence[Network]) -> Lines:
     return [*lines, ("equal cost", _matching(config, networks))]
 
 
-def _precision(config: StudyConfig, run_dir: Path) -> str:
-    """That of the study, or what `auto` stood for in a run."""
-    return RunDirectory(run_dir).read_config().precision if config.precision == "auto" else config.precision
+def _precision(config: StudyConfig, run_dirs: Sequence[Path]) -> str:
+    """That of the study, or what `auto` stood for in its runs, which may be on several machines."""
+    if config.precision != "auto" or not run_dirs:
+        return config.precision
+    counts = Counter(RunDirectory(run_dir).read_config().precision for run_dir in run_dirs)
+    only, *others = counts
+    return ", ".join(f"{name} in {count} runs" for name, count in counts.items()) if others else only
 
 
 def _options_of_run(network: Network, config: StudyConfig) -> str:
@@ -115,6 +120,7 @@ def _options(config: StudyConfig) -> Lines:
     options = {
         "averaged weights": f"decay {ema.decay:g}" if ema.decay else "",
         "mixing": f"{' or '.join(mixed)}{share}{last}" if mixed else "",
+        "test-time augmentation": f"{config.tta}, beside the result without" if config.tta != "none" else "",
         "smaller images": ", ".join(f"{scale:g} of the side until epoch {end}" for scale, end in stages),
     }
     return [(name, text) for name, text in options.items() if text]
@@ -142,7 +148,8 @@ def _schedule(schedule: ScheduleConfig) -> str:
 def _loss(loss: LossConfig) -> str:
     last = f", the last head alone in the last {loss.last_epochs} epochs" if loss.last_epochs else ""
     weights = "" if loss.class_weights == "none" else f", class weights: {loss.class_weights.replace('_', ' ')}"
-    return f"cross-entropy{weights}; heads before the last, where there are some: {loss.heads}{last}"
+    name = loss.name.replace("_", "-").replace("+", " and ")
+    return f"{name}{weights}; heads before the last, where there are some: {loss.heads}{last}"
 
 
 def _versions(run_dir: Path) -> Lines:

@@ -6,7 +6,7 @@ from html import escape
 from typing import NamedTuple
 
 from skipweave.study.comparisons import Comparison, comparisons
-from skipweave.study.report.verdict import interval_text
+from skipweave.study.report.verdict import in_brackets, interval_text
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of
 
 _RING = ' <span class="front" title="on the Pareto front of this cost">○</span>'
@@ -65,8 +65,10 @@ def result_columns(results: Results) -> tuple[Column, ...]:
 
         return Column(title, cell)
 
+    unit = f"[{results.metric.unit}]" if results.metric.unit else ""
     return (
         Column(f"test {results.metric.axis_label}", lambda s: _metric_cell(s, results)),
+        Column(f"with test-time augmentation {unit}".rstrip(), lambda s: _tta_cell(s, results)),
         Column("difference to the best", lambda s: _difference_cell(with_best.get(s.network.label))),
         count("parameters", lambda number: f"{number:,}"),
         count("macs", short),
@@ -79,11 +81,10 @@ def result_columns(results: Results) -> tuple[Column, ...]:
 
 
 def cost_columns(results: Results) -> tuple[Column, ...]:
-    """Metric with test-time augmentation, calibration, memory, time in engines, and what training cost."""
+    """Calibration, memory, time in engines, and what training cost."""
     front = results.front("training_bytes")
     names = dict.fromkeys(name for one in results.timings.values() for name in (*one.engine_ms, *one.engine_failures))
     return (
-        Column(f"{results.metric.axis_label} with test-time augmentation", lambda s: _number(s.tta_mean)),
         Column("calibration error [%]", lambda s: _number(s.calibration_error)),
         Column(
             "training memory [MB]", lambda s: _megabytes(s.network.cost, "training_bytes", s.network.label in front)
@@ -144,6 +145,13 @@ def _of_best(one: Comparison, results: Results) -> bool:
 def _metric_cell(summary: Summary, results: Results) -> Cell:
     interval = interval_text(summary, results)
     return Cell(f"{summary.mean:.2f}" + (f" <small>{interval}</small>" if interval else ""), summary.mean)
+
+
+def _tta_cell(summary: Summary, results: Results) -> Cell | None:
+    if (mean := summary.tta_mean) is None:
+        return None
+    interval = in_brackets(results.tta_interval(summary))
+    return Cell(f"{mean:.2f}" + (f" <small>{interval}</small>" if interval else ""), mean)
 
 
 def _difference_cell(one: Comparison | None) -> Cell | None:

@@ -163,16 +163,17 @@ def _of_one(summary: Summary, results: Results) -> str:
     text = f"Test {metric.label} of {summary.network.label}, {seeds} seed{'s' * (seeds > 1)}: {value}"
     if summary.tta_mean is None:
         return f"{text}."
-    augmented = f"{metric.text(summary.tta_mean)} {_brackets(results.tta_interval(summary))}".rstrip()
+    augmented = f"{metric.text(summary.tta_mean)} {in_brackets(results.tta_interval(summary))}".rstrip()
     return f"{text}; with test-time augmentation {augmented}."
 
 
 def interval_text(summary: Summary, results: Results) -> str:
     """The 95 % interval of a mean, as `[1.02, 1.76]`; empty where the spread is not known."""
-    return _brackets(results.interval(summary))
+    return in_brackets(results.interval(summary))
 
 
-def _brackets(interval: tuple[float, float] | None) -> str:
+def in_brackets(interval: tuple[float, float] | None) -> str:
+    """An interval as `[1.02, 1.76]`; empty for none."""
     return f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
 
 

@@ -39,7 +39,7 @@ def slow_precision_note(precision: Precision, device: torch.device) -> str:
         return ""
     return (
         f"warning: precision is {precision}, but this {device.type} has no instructions for bfloat16: training takes "
-        f"several times as long as in 32-true, which auto would choose"
+        f"longer than in 32-true, which auto chooses at the start of a run"
     )
 
 
