@@ -16,6 +16,7 @@ from torch import nn
 from skipweave.engines import OnnxModel, Session, export_model, load_onnx, load_openvino, model_files, onnx_conversion
 from skipweave.export import in_engine, load_exported, to_onnx
 from skipweave.layers import ConcatRead
+from skipweave.ops.cpu.processor import has_bfloat16
 from skipweave.training.auxiliary_heads import AllHeads
 from tests.errors import raises
 from tests.export.networks import CLASSES, LABEL_PIXELS, Trained, quick, trained
@@ -48,6 +49,14 @@ def test_engines_give_the_outputs_of_every_head(name: str):
                 torch.testing.assert_close(output, head, rtol=0, atol=3e-5 * float(logits.abs().max()))
 
 
+@pytest.mark.skipif(has_bfloat16(), reason="the processor has bfloat16")
+def test_openvino_in_bfloat16_needs_a_processor_that_has_it():
+    _, model = made("sparsenet")
+    with raises("precision", "bf16", "float32"):
+        load_openvino(model.content, precision="bf16")
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="the processor has no bfloat16")
 @pytest.mark.parametrize("name", quick(*QUICK))
 def test_openvino_in_bfloat16_is_close(name: str):
     (network, _), model = made(name)
