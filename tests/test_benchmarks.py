@@ -346,7 +346,10 @@ def test_weight_gradients_are_compared_with_those_of_onednn() -> None:
         assert row.ratio == pytest.approx(row.product_ms / row.onednn_ms, abs=0.001)
 
 
-@pytest.mark.parametrize(("name", "images"), [("sparsenet_cifar10", 50_000), ("fclogdensenet_camvid", 367)])
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [("sparsenet_cifar10", 50_000), pytest.param("fclogdensenet_camvid", 367, marks=pytest.mark.slow)],
+)
 def test_the_hours_of_a_recipe_follow_from_a_step(name, images):
     (row,) = recipe_hours.measure([ROOT / "recipes" / f"{name}.yaml"], most=1, repeats=1)
     assert (row.recipe, row.images) == (name, images)

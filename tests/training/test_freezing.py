@@ -42,7 +42,7 @@ def test_frozen_layers_do_not_change_and_the_others_do(tiny):
 
 
 def test_frozen_norms_keep_statistics_and_parameters(tiny):
-    model = ModelConfig("seqresnet_k8_r4_n1")
+    model = ModelConfig("seqresnet_k8_r4_n1", {"widths": (16, 32, 64)})
     first = fit(tiny(model=model, epochs=1, optim=OptimConfig(lr=1e-3))).run_dir
     slow = OptimConfig(lr=1e-4)
     last = fit(tiny(model=model, epochs=1, start=first, freeze_norms=True, optim=slow)).run_dir
