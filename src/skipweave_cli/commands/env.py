@@ -13,6 +13,7 @@ import torchvision
 from skipweave.ops import implementation_for
 from skipweave.ops.cpu import break_even, c_library
 from skipweave.ops.triton import launch
+from skipweave.training.distributed.devices import resolve_precision
 from skipweave_cli.options import EnvOptions
 from skipweave_cli.tables import new_table, print_table, say
 
@@ -39,6 +40,7 @@ def env(options: EnvOptions) -> None:
         "Triton": launch.PROBLEM or import_module("triton").__version__,
         "processors": f"{os.cpu_count()}, of which torch uses {torch.get_num_threads()}",
         "what torch computes with": torch.backends.cpu.get_cpu_capability(),
+        "precision that auto chooses": resolve_precision("auto", "auto"),
         "C compiler": next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), "none"),
         "C library": str(library.path),
         "what it computes with": library.instruction_set or f"nothing: {library.problem}",

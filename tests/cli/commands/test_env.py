@@ -3,6 +3,7 @@ import torch
 
 import skipweave_cli as cli
 from skipweave.ops.cpu import break_even, c_library
+from skipweave.training.distributed import devices
 
 Capture = pytest.CaptureFixture[str]
 
@@ -25,6 +26,16 @@ def test_implementations_and_reasons_are_printed(capsys: Capture):
     assert any(line.split()[:5] == ["3x3,", "density", "0.1", expected, "few"] for line in shown.splitlines()) or (
         c_library.library().problem in shown
     )
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_the_precision_for_training_is_printed(
+    has: bool, precision: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: has)
+    assert cli.main(["env"]) == 0
+    (row,) = (line.split() for line in capsys.readouterr().out.splitlines() if "auto" in line)
+    assert row[-1] == precision
 
 
 def test_the_reason_for_a_missing_library_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path):
