@@ -79,6 +79,11 @@ class Comparison:
         """Whether the adjusted p value is below 0.05."""
         return self.holm_p is not None and self.holm_p < 1 - CONFIDENCE
 
+    @property
+    def undecided(self) -> bool:
+        """Whether the p value is below 0.05 alone, but not adjusted: too few seeds for so many comparisons."""
+        return self.p is not None and self.p < 1 - CONFIDENCE and not self.differs
+
 
 def comparisons(results: Results) -> tuple[Comparison, ...]:
     """Compare all pairs of up to 8 networks, of more each with the best; best means first."""

@@ -75,7 +75,9 @@ def test_images_that_both_networks_have_wrong_are_not_chance():
 def test_the_verdict_is_of_adjusted_p_values():
     errors = {"a": (1.0, 1.2), "b": (1.65, 1.85), "c": (1.3, 1.5)}
     assert "more than chance: b" in verdict(study({label: errors[label] for label in "ab"}, test_images=0))[1]
-    assert "all differences are within chance" in verdict(study(errors, test_images=0))[1]
+    second = verdict(study(errors, test_images=0))[1]
+    assert second.startswith("Within chance: c (1.40")
+    assert "Undecided, beyond chance alone but not among all comparisons: b (1.75" in second
 
 
 def test_the_spread_of_one_seed_is_unknown():
@@ -110,6 +112,25 @@ def test_costs_at_equal_error_are_compared():
         "At equal top-1 error within chance, costs differ: dense has 5.0 times the parameters and 2.5 times the "
         "measured training time of sparse; sum has 3.0 times the training memory of sparse."
     )
+
+
+def test_a_difference_that_is_beyond_chance_alone_is_undecided():
+    """Three seeds that vary much do not suffice for ten comparisons; the network is not called equal to the best."""
+    errors = {
+        "plain": (43.2, 65.7, 55.7),
+        "a": (1.7, 1.9, 1.7),
+        "b": (0.8, 1.4, 0.8),
+        "c": (1.9, 1.7, 1.9),
+        "d": (2.0, 3.0, 2.0),
+    }
+    costs = {label: (1000 * (label == "b") + 1, 1, 1) for label in errors}
+    found = replace(of_costs(errors, costs, {}), test_images=359)
+    headline, second, *rest = verdict(found)
+    assert headline.startswith("Lowest mean test top-1 error: b (1.00")
+    others, undecided = second.split(" Undecided, ")
+    assert others.startswith("Within chance: a (1.77")
+    assert undecided.startswith("beyond chance alone but not among all comparisons: plain (54.87")
+    assert not any("costs differ" in sentence and "plain" in sentence for sentence in rest)
 
 
 def test_costs_are_not_compared_where_errors_differ_or_may():

@@ -161,4 +161,5 @@ def _difference_cell(one: Comparison | None) -> Cell | None:
     if one.p is None:
         return Cell(text, one.difference)
     note, kind = ("beyond chance", "worse") if one.differs else ("within chance", "same")
+    note = "undecided" if one.undecided else note
     return Cell(f'<span class="{kind}">{text} <small>{note}</small></span>', one.difference)

@@ -50,18 +50,23 @@ def _headline(compared: Sequence[Comparison], results: Results) -> tuple[str, st
     """The best network, and which others differ from it."""
     leading = f"{_superlative(results)} mean test {results.metric.label}: {_with_value(results.ranked[0], results)}."
     with_best = _with_best(compared, results)
-    same, worse = (
-        _some(tuple(one.network for one in with_best if one.differs == differs), results) for differs in (False, True)
-    )
+    worse = _some(tuple(one.network for one in with_best if one.differs), results)
+    same = _some(tuple(one.network for one in with_best if not one.differs and not one.undecided), results)
+    unclear = _some(tuple(one.network for one in with_best if one.undecided), results)
     if with_best[0].p is None:
         return leading, f"Then {same}. With one seed these differences may be chance."
     # A single seed has no estimate of the spread over seeds.
     chance = "chance" if results.spread else "what the size of the test set explains"
-    if not same:
-        return leading, f"It leads by more than {chance}: {worse}."
-    if not worse:
-        return leading, f"But all differences are within {chance}: {same}."
-    return leading, f"Within {chance}: {same}. Worse by more than {chance}: {worse}."
+    undecided = f"Undecided, beyond {chance} alone but not among all comparisons: {unclear}." if unclear else ""
+    if same and worse:
+        decided = f"Within {chance}: {same}. Worse by more than {chance}: {worse}."
+    elif worse:
+        decided = f"It leads by more than {chance}: {worse}."
+    elif same:
+        decided = f"{'Within' if unclear else 'But all differences are within'} {chance}: {same}."
+    else:
+        decided = ""
+    return leading, f"{decided} {undecided}".strip()
 
 
 def _some(summaries: tuple[Summary, ...], results: Results) -> str:
@@ -78,7 +83,8 @@ def _superlative(results: Results) -> str:
 
 def _costs_at_equal_error(compared: Sequence[Comparison], results: Results) -> tuple[str, ...]:
     """One sentence: how much the costs of the best network and of those within chance of it differ, largest first."""
-    equal = [one.network for one in _with_best(compared, results) if one.p is not None and not one.differs]
+    compared = [one for one in _with_best(compared, results) if one.p is not None]
+    equal = [one.network for one in compared if not one.differs and not one.undecided]
     ratios_of: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for key, words in _COST_WORDS.items():
         costs = [(cost, s.network.label) for s in (results.ranked[0], *equal) if (cost := cost_of(s, key))]
