@@ -49,29 +49,15 @@ def test_classes_energy_memory_and_engines_have_columns(tmp_path):
     network = replace(SMALL, cost=replace(SMALL.cost, training_bytes=2048, inference_bytes=512))
     runs = (
         Run(
-            "small",
-            0,
-            "a",
-            3.0,
-            9.0,
-            class_values=(50.0, None),
-            calibration_error=1.25,
-            energy_wh={"cpu": 0.5},
-            tta_value=2.5,
+            "small", 0, "a", 3.0, 9.0,
+            class_values=(50.0, None), calibration_error=1.25, energy_wh={"cpu": 0.5}, tta_value=2.5,
         ),
         Run(
-            "small",
-            1,
-            "b",
-            5.0,
-            9.0,
-            class_values=(25.0, None),
-            calibration_error=1.75,
-            energy_wh={"cpu": 1.0},
-            tta_value=2.5,
+            "small", 1, "b", 5.0, 9.0,
+            class_values=(25.0, None), calibration_error=1.75, energy_wh={"cpu": 1.0}, tta_value=2.5,
         ),
         Run("small", 2, "c", failure="loss became NaN"),
-    )
+    )  # fmt: skip
     timings = {"small": Timing(1.0, 2.0, {"torch": 0.25}, {"openvino": "no such operator"})}
     results = Results("", (network,), runs, timings, classes=("ape", "cat"))
     write_results(tmp_path / "results.csv", results)

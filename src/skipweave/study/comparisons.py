@@ -80,9 +80,14 @@ class Comparison:
         return self.holm_p is not None and self.holm_p < 1 - CONFIDENCE
 
     @property
+    def within_chance(self) -> bool:
+        """Whether there is a p value of this comparison alone, and it is not below 0.05."""
+        return self.p is not None and self.p >= 1 - CONFIDENCE
+
+    @property
     def undecided(self) -> bool:
         """Whether the p value is below 0.05 alone, but not adjusted: too few seeds for so many comparisons."""
-        return self.p is not None and self.p < 1 - CONFIDENCE and not self.differs
+        return self.p is not None and not self.within_chance and not self.differs
 
 
 def comparisons(results: Results) -> tuple[Comparison, ...]:

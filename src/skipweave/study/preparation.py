@@ -48,7 +48,8 @@ def prepare(config: StudyConfig) -> Prepared:
     skipped_images = unreadable(fabric, any_run, None, data, lambda *_: None)
     data = exclude(data, skipped_images)
     slow = slow_precision_note(config.precision, fabric.device) if config.on == "local" else ""
-    return Prepared(config, data, skipped_images, fabric, (*notes_before(any_run, data), *filter(None, [slow])))
+    notes = (*notes_before(any_run, data), slow) if slow else notes_before(any_run, data)
+    return Prepared(config, data, skipped_images, fabric, notes)
 
 
 def _fabric(config: StudyConfig) -> Fabric:

@@ -41,10 +41,6 @@ def _run_row(network: Network, run: Run, results: Results) -> dict[str, Any]:
 def write_summary(path: Path, results: Results) -> None:
     """Write summary.csv, one row per network: mean, its 95 % interval and spread over its finished seeds."""
     fronts, metric = {key: results.front(key) for key in COSTS}, results.metric.name
-    no_interval = (None, None)
-    intervals = [
-        (*(results.interval(s) or no_interval), *(results.tta_interval(s) or no_interval)) for s in results.summaries
-    ]
     rows = [
         {
             "label": s.network.label,
@@ -52,13 +48,11 @@ def write_summary(path: Path, results: Results) -> None:
             "seeds": len(s.values),
             f"mean_test_{metric}": rounded(s.mean),
             "spread": rounded(s.spread),
-            "interval_low": rounded(low),
-            "interval_high": rounded(high),
+            **_interval_cells("", results.interval(s)),
             f"min_test_{metric}": min(s.values),
             f"max_test_{metric}": max(s.values),
             f"mean_test_tta_{metric}": rounded(s.tta_mean),
-            "tta_interval_low": rounded(tta_low),
-            "tta_interval_high": rounded(tta_high),
+            **_interval_cells("tta_", results.tta_interval(s)),
             "mean_test_calibration_error": rounded(s.calibration_error),
             "calibration_spread": rounded(s.calibration_spread),
             "mean_train_seconds": rounded(s.train_seconds),
@@ -67,7 +61,7 @@ def write_summary(path: Path, results: Results) -> None:
             "on_front_of": " ".join(key for key in COSTS if s.network.label in fronts[key]),
             **_class_cells("mean_test", s.class_values, results),
         }
-        for s, (low, high, tta_low, tta_high) in zip(results.summaries, intervals, strict=True)
+        for s in results.summaries
     ]
     write_table(path, rows)
 
@@ -99,6 +93,11 @@ def _network_cells(network: Network) -> dict[str, Any]:
         "batch_size": network.batch_size,
         "grad_checkpointing": network.grad_checkpointing,
     }
+
+
+def _interval_cells(prefix: str, interval: tuple[float, float] | None) -> dict[str, Any]:
+    low, high = interval or (None, None)
+    return {f"{prefix}interval_low": rounded(low), f"{prefix}interval_high": rounded(high)}
 
 
 def _energy_cells(energy: Energy, prefix: str = "") -> dict[str, Any]:

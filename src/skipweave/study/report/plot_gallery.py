@@ -7,7 +7,7 @@ from skipweave.study.report.curves import CURVES, curve_of, has_validation
 from skipweave.study.report.inline_svg import inline_svg
 from skipweave.study.report.result_plots import DISTANCES, INK, PAPER
 from skipweave.study.report.table_columns import short
-from skipweave.study.report.verdict import interval_text
+from skipweave.study.report.verdict import mean_text
 from skipweave.study.results import COSTS, Network, Results, Summary, cost_of
 
 #: What plots draw in neutral colors takes the page's own, light or dark.
@@ -70,7 +70,7 @@ def _tip(results: Results, network: Network, key: str) -> str:
     summary = next((s for s in results.summaries if s.network.label == network.label), None)
     if summary is None or key in CURVES:
         return network.label
-    mean = f"{results.metric.text(summary.mean)} {interval_text(summary, results)}".rstrip()
+    mean = mean_text(summary.mean, results.interval(summary), results)
     lines = [network.label, f"test {results.metric.label} {mean}"]
     if len(summary.values) > 1:
         lines.append(f"seeds: {', '.join(f'{value:.2f}' for value in summary.values)}")

@@ -6,7 +6,7 @@ from html import escape
 from typing import NamedTuple
 
 from skipweave.study.comparisons import Comparison, comparisons
-from skipweave.study.report.verdict import in_brackets, interval_text
+from skipweave.study.report.verdict import interval_text
 from skipweave.study.results import COSTS, Cost, Results, Summary, cost_of
 
 _RING = ' <span class="front" title="on the Pareto front of this cost">○</span>'
@@ -67,8 +67,10 @@ def result_columns(results: Results) -> tuple[Column, ...]:
 
     unit = f"[{results.metric.unit}]" if results.metric.unit else ""
     return (
-        Column(f"test {results.metric.axis_label}", lambda s: _metric_cell(s, results)),
-        Column(f"with test-time augmentation {unit}".rstrip(), lambda s: _tta_cell(s, results)),
+        Column(f"test {results.metric.axis_label}", lambda s: _mean_cell(s.mean, results.interval(s))),
+        Column(
+            f"with test-time augmentation {unit}".rstrip(), lambda s: _mean_cell(s.tta_mean, results.tta_interval(s))
+        ),
         Column("difference to the best", lambda s: _difference_cell(with_best.get(s.network.label))),
         count("parameters", lambda number: f"{number:,}"),
         count("macs", short),
@@ -142,16 +144,10 @@ def _of_best(one: Comparison, results: Results) -> bool:
     return one.reference.network.label == results.ranked[0].network.label
 
 
-def _metric_cell(summary: Summary, results: Results) -> Cell:
-    interval = interval_text(summary, results)
-    return Cell(f"{summary.mean:.2f}" + (f" <small>{interval}</small>" if interval else ""), summary.mean)
-
-
-def _tta_cell(summary: Summary, results: Results) -> Cell | None:
-    if (mean := summary.tta_mean) is None:
+def _mean_cell(mean: float | None, interval: tuple[float, float] | None) -> Cell | None:
+    if mean is None:
         return None
-    interval = in_brackets(results.tta_interval(summary))
-    return Cell(f"{mean:.2f}" + (f" <small>{interval}</small>" if interval else ""), mean)
+    return Cell(f"{mean:.2f}" + (f" <small>{interval_text(interval)}</small>" if interval else ""), mean)
 
 
 def _difference_cell(one: Comparison | None) -> Cell | None:
@@ -160,6 +156,6 @@ def _difference_cell(one: Comparison | None) -> Cell | None:
     text = f"{one.difference:+.2f}".replace("-", "\N{MINUS SIGN}")
     if one.p is None:
         return Cell(text, one.difference)
-    note, kind = ("beyond chance", "worse") if one.differs else ("within chance", "same")
-    note = "undecided" if one.undecided else note
+    note = "beyond chance" if one.differs else "undecided" if one.undecided else "within chance"
+    kind = "worse" if one.differs else "same"
     return Cell(f'<span class="{kind}">{text} <small>{note}</small></span>', one.difference)

@@ -50,11 +50,12 @@ def _headline(compared: Sequence[Comparison], results: Results) -> tuple[str, st
     """The best network, and which others differ from it."""
     leading = f"{_superlative(results)} mean test {results.metric.label}: {_with_value(results.ranked[0], results)}."
     with_best = _with_best(compared, results)
-    worse = _some(tuple(one.network for one in with_best if one.differs), results)
-    same = _some(tuple(one.network for one in with_best if not one.differs and not one.undecided), results)
-    unclear = _some(tuple(one.network for one in with_best if one.undecided), results)
     if with_best[0].p is None:
-        return leading, f"Then {same}. With one seed these differences may be chance."
+        others = _some(tuple(one.network for one in with_best), results)
+        return leading, f"Then {others}. With one seed these differences may be chance."
+    worse = _some(tuple(one.network for one in with_best if one.differs), results)
+    same = _some(tuple(one.network for one in with_best if one.within_chance), results)
+    unclear = _some(tuple(one.network for one in with_best if one.undecided), results)
     # A single seed has no estimate of the spread over seeds.
     chance = "chance" if results.spread else "what the size of the test set explains"
     undecided = f"Undecided, beyond {chance} alone but not among all comparisons: {unclear}." if unclear else ""
@@ -83,8 +84,7 @@ def _superlative(results: Results) -> str:
 
 def _costs_at_equal_error(compared: Sequence[Comparison], results: Results) -> tuple[str, ...]:
     """One sentence: how much the costs of the best network and of those within chance of it differ, largest first."""
-    compared = [one for one in _with_best(compared, results) if one.p is not None]
-    equal = [one.network for one in compared if not one.differs and not one.undecided]
+    equal = [one.network for one in _with_best(compared, results) if one.within_chance]
     ratios_of: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for key, words in _COST_WORDS.items():
         costs = [(cost, s.network.label) for s in (results.ranked[0], *equal) if (cost := cost_of(s, key))]
@@ -164,29 +164,28 @@ def _of_one(summary: Summary, results: Results) -> str:
     """The result of a study of one network, or in which only one finished."""
     if len(results.networks) > 1:
         return f"Only one network finished: {_with_value(summary, results)}."
-    metric, seeds = results.metric, len(summary.values)
-    value = f"{metric.text(summary.mean)} {interval_text(summary, results)}".rstrip()
-    text = f"Test {metric.label} of {summary.network.label}, {seeds} seed{'s' * (seeds > 1)}: {value}"
+    seeds = len(summary.values)
+    value = mean_text(summary.mean, results.interval(summary), results)
+    text = f"Test {results.metric.label} of {summary.network.label}, {seeds} seed{'s' * (seeds > 1)}: {value}"
     if summary.tta_mean is None:
         return f"{text}."
-    augmented = f"{metric.text(summary.tta_mean)} {in_brackets(results.tta_interval(summary))}".rstrip()
+    augmented = mean_text(summary.tta_mean, results.tta_interval(summary), results)
     return f"{text}; with test-time augmentation {augmented}."
 
 
-def interval_text(summary: Summary, results: Results) -> str:
-    """The 95 % interval of a mean, as `[1.02, 1.76]`; empty where the spread is not known."""
-    return in_brackets(results.interval(summary))
+def mean_text(mean: float, interval: tuple[float, float] | None, results: Results) -> str:
+    """A mean with its unit and interval, as `1.39 % [1.02, 1.76]`."""
+    return f"{results.metric.text(mean)} {interval_text(interval)}".rstrip()
 
 
-def in_brackets(interval: tuple[float, float] | None) -> str:
-    """An interval as `[1.02, 1.76]`; empty for none."""
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """The 95 % interval of a mean, as `[1.02, 1.76]`; empty where it is not known."""
     return f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
 
 
 def _with_value(summary: Summary, results: Results) -> str:
     """A network with its mean and interval, as `plain (1.39 % [1.02, 1.76])`."""
-    value = f"{results.metric.text(summary.mean)} {interval_text(summary, results)}".rstrip()
-    return f"{summary.network.label} ({value})"
+    return f"{summary.network.label} ({mean_text(summary.mean, results.interval(summary), results)})"
 
 
 def _few(names: tuple[str, ...]) -> str:
