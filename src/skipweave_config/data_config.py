@@ -53,7 +53,6 @@ _APPLIES_TO = {
     "crop_scale": IMAGE_NAMES,
     "shift": IMAGE_NAMES,
     "padding": IMAGE_NAMES,
-    "color": IMAGE_NAMES,
     "blur": IMAGE_NAMES,
     "auto_augment": IMAGE_NAMES,
     "erasing": IMAGE_NAMES,
@@ -139,8 +138,8 @@ class DataConfig(Config):
             eighth of the side (CIFAR: 4 pixels).
         padding: What translations fill in: `zeros` after normalization, which is the mean color, as in fb.resnet.torch;
             `black`, zeros before normalization; or `reflect`.
-        color: Jitter of brightness, contrast and saturation, as a fraction. By default 0.4 for ImageNet, where PCA
-            lighting of a quarter of it is added, else 0.
+        color: Jitter of brightness, contrast and saturation of training images of 8 bits, as a fraction. By default 0.4
+            for ImageNet, where PCA lighting of a quarter of it is added, else 0.
         blur: Gaussian blur of training images: smallest and largest standard deviation in pixels, such as 0.1,1. By
             default none.
         auto_augment: Random color and geometry operations, as in torchvision: `none`, `randaugment` (2 operations of

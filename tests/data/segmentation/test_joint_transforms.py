@@ -147,3 +147,30 @@ def test_factors_are_uniform_and_functions_of_seed_and_epoch():
     assert not torch.equal(first, factors(1))
     assert first.mean() == pytest.approx(1.25, abs=0.05)
     assert (first.min(), first.max()) == (pytest.approx(0.5, abs=0.03), pytest.approx(2, abs=0.2))
+
+
+@given(st.integers(0, 999))
+def test_color_jitter_changes_the_image_by_its_factor_and_not_the_mask(seed):
+    """An image of one color keeps it in contrast and saturation, up to its brightness."""
+    image, labels = torch.full((3, 20, 20), 120, dtype=torch.uint8), Coordinates(20, 20)[0][1]
+
+    def transformed(color):
+        torch.manual_seed(seed)
+        return JointTrainTransform(PLAIN, VOID, 8, "both", (0.5, 2.0), color)(image, labels)
+
+    plain, jittered = transformed(0.0), transformed(0.25)
+    assert torch.equal(jittered[1], plain[1])
+    filled = plain[0] != 0
+    assert torch.equal(jittered[0] != 0, filled)
+    values = jittered[0][filled].unique()
+    assert 88 <= values.min() <= values.max() <= 152  # rounded three times
+    assert len(values) == 1
+
+
+def test_color_jitter_is_uniform():
+    transform = JointTrainTransform(PLAIN, VOID, None, "none", color=0.5)
+    image, labels = torch.full((3, 4, 4), 100, dtype=torch.uint8), torch.zeros(4, 4, dtype=torch.uint8)
+    torch.manual_seed(0)
+    values = torch.tensor([transform(image, labels)[0].mean() for _ in range(1000)])
+    assert values.mean() == pytest.approx(100, abs=3)  # standard deviation 0.9
+    assert values.std() == pytest.approx(100 / 12**0.5, abs=3)

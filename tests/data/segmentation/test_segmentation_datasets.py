@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from skipweave.data import DataConfig, epoch_loader, load_segmentation
 from tests.errors import raises
@@ -63,6 +65,19 @@ def test_training_batches_are_crops_and_evaluation_batches_whole(tmp_path, make_
     assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
     assert images.min() < 0 < images.max()
     assert (data.image_size, load(tmp_path).image_size) == ((16, 16), (20, 30))
+
+
+def test_color_jitter_is_for_training_images_of_8_bits(tmp_path, make_pairs, class_list):
+    make_pairs(tmp_path, numbered(10), size=(20, 30))
+    class_list(tmp_path)
+    plain, jittered = load(tmp_path), load(tmp_path, color=0.5)
+    image, mask = plain.train[0]
+    assert not torch.equal(jittered.train_transform(image, mask)[0], plain.train_transform(image, mask)[0])
+    assert torch.equal(jittered.eval_transform(image, mask)[0], plain.eval_transform(image, mask)[0])
+    for number, path in enumerate((tmp_path / "images").iterdir()):
+        Image.fromarray(np.full((20, 30), 300 + number, dtype=np.uint16)).save(path)
+    with raises("data.color", 0.5):
+        load(tmp_path, color=0.5)
 
 
 def test_a_missing_folder_raises(tmp_path, make_pairs):

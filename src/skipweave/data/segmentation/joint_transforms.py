@@ -3,18 +3,21 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode, functional
 
+from skipweave.data.augmentation import color_jitter
+from skipweave.data.batch_augmentation import Transform
 from skipweave.data.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
 class JointTrainTransform:
-    """Training transform: resize, random scale and crop, random flip, normalize.
+    """Training transform: resize, random scale and crop, random flip, color jitter, normalize.
 
     Images are resized with anti-aliased bilinear interpolation, masks with nearest-neighbor interpolation.
 
@@ -25,6 +28,7 @@ class JointTrainTransform:
         flip: `none`, `horizontal`, `vertical` or `both`, each with probability 1/2.
         scale: Smallest and largest factor by which both are resized before the crop, uniform between the two; None for
             no resizing. Only with a crop.
+        color: Jitter of the image's brightness, contrast and saturation, as a fraction; 0 for none.
     """
 
     preprocessing: Preprocessing
@@ -32,12 +36,13 @@ class JointTrainTransform:
     crop: int | None
     flip: str
     scale: tuple[float, float] | None = None
+    color: float = 0.0
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Transform one pair.
 
         Args:
-            image: Image, uint8, (C, H, W).
+            image: Image, (C, H, W), uint8 or (for more than 8 bits, and without color jitter) float32.
             mask: Mask, uint8, (H, W).
 
         Returns:
@@ -50,11 +55,17 @@ class JointTrainTransform:
         for dim, flips in ((-1, ("horizontal", "both")), (-2, ("vertical", "both"))):
             if self.flip in flips and torch.rand(()) < 0.5:
                 image, mask = image.flip(dim), mask.flip(dim)
+        if self.color:
+            image = self._jitter(image)
         image, mask = self.preprocessing.normalize(image), mask.long()
         if self.crop:
             missing = [0, self.crop - mask.shape[1], 0, self.crop - mask.shape[0]]
             image, mask = F.pad(image, missing), F.pad(mask, missing, value=self.void)
         return image, mask
+
+    @cached_property
+    def _jitter(self) -> Transform:
+        return color_jitter(self.color)
 
     def _random_crop(self, image: Tensor, mask: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Crop both as if they had been resized by a random factor before; only the window is resized."""

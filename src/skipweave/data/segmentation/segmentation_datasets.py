@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from skipweave.data.augmentation import check_color
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation.class_list import Color
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
@@ -88,13 +89,14 @@ def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] |
 
     Raises:
         SkipweaveError: Folders or the class list are missing or invalid, files cannot be paired, or there are too few
-            images for the split.
+            images for the split; or color augmentation is asked for, and images have more than 8 bits.
     """
     splits = read_splits(config)
     classes = splits.train.classes
     mean, std = (given or own for given, own in zip((config.mean, config.std), _STATISTICS[config.name], strict=True))
     plain = Preprocessing(channels=3, resize=config.image_size, mean=mean, std=std)
     preprocessing = fit_normalization(plain, config, splits.train, progress)
+    check_color(config, preprocessing)
     flip = (config.flip or "horizontal") if config.augment else "none"
     return SegmentationData(
         name=config.name,
@@ -105,6 +107,8 @@ def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] |
         train=splits.train,
         val=splits.val,
         test=splits.test,
-        train_transform=JointTrainTransform(preprocessing, classes.void, config.crop, flip, config.scale),
+        train_transform=JointTrainTransform(
+            preprocessing, classes.void, config.crop, flip, config.scale, config.color or 0.0
+        ),
         eval_transform=JointEvalTransform(preprocessing),
     )
