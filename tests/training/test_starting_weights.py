@@ -86,6 +86,20 @@ def test_a_sparser_topology_keeps_the_weights_of_its_links(tiny, trained):
     assert_equal(ours, dict(sparse.named_parameters()))
 
 
+@pytest.mark.parametrize("topology", ["dense", "plain"])
+@pytest.mark.parametrize(("theirs", "ours"), [("stages", "last"), ("last", "stages")])
+def test_other_exits(tiny, theirs, ours, topology):
+    """Those that the weights lack are new, and those that the network lacks are left out."""
+    run = fit(tiny(model=ModelConfig("densenet40_12", {**SMALL, "heads": theirs}))).run_dir
+    args = {**SMALL, "heads": ours, "topology": topology}
+    parameters, note = started(tiny(model=ModelConfig("densenet40_12", args), start=run))
+    sparse = skipweave.create_model("densenet40_12", num_classes=10, in_chans=1, **args)
+    expected = keep_links(load_weights(run / "model.safetensors")[0], sparse)
+    assert_equal({name: value for name, value in parameters.items() if not name.startswith("exits.")}, expected)
+    assert any(name.startswith("exits.") for name in parameters) == (ours == "stages")
+    assert ("new" in note) == (ours == "stages")
+
+
 @pytest.mark.parametrize("ending", ["safetensors", "pth"])
 def test_state_dicts_of_timm(tiny, tmp_path, ending):
     args = {"num_classes": 7, "in_chans": 1}

@@ -255,7 +255,7 @@ def _entry_point(
             pretrained_cfg=pretrained_cfg,
             pretrained_cfg_overlay=pretrained_cfg_overlay,
             cache_dir=cache_dir,
-            pretrained_filter_fn=partial(_in_float32, filter_fn=filter_fn),
+            pretrained_filter_fn=partial(_to_load, filter_fn=filter_fn),
             feature_cfg=_feature_cfg(network, merged),
             **merged,
         )
@@ -266,10 +266,20 @@ def _entry_point(
     return build
 
 
-def _in_float32(state: Mapping[str, Any], model: nn.Module, filter_fn: Callable[..., Any] | None) -> dict[str, Any]:
-    """Convert a state dict to the model's layout, and to float32: timm rounds sums over channels to the file's type."""
-    converted = filter_fn(state, model) if filter_fn else state
-    return {name: value.float() if value.is_floating_point() else value for name, value in converted.items()}
+def _to_load(state: Mapping[str, Any], model: nn.Module, filter_fn: Callable[..., Any] | None) -> dict[str, Any]:
+    """Convert a state dict to the model's layout and early exits, and to float32.
+
+    Exits that the file lacks, or whose classifier is for another number of classes, keep their initial values, as timm
+    does with the last classifier. timm rounds sums over channels to the file's type.
+    """
+    converted, own = filter_fn(state, model) if filter_fn else state, model.state_dict()
+    fitting = {
+        name: value
+        for name, value in converted.items()
+        if not name.startswith("exits.") or (name in own and own[name].shape == value.shape)
+    }
+    exits = {name: value for name, value in own.items() if name.startswith("exits.")}
+    return {name: value.float() if value.is_floating_point() else value for name, value in {**exits, **fitting}.items()}
 
 
 def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:

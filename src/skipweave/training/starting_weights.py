@@ -54,7 +54,8 @@ def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -
     """The state dict that a network starts from, and a line that describes it.
 
     Where the classes differ, the classifier keeps its random weights; where the number of input channels differs, the
-    first convolution's weights are summed or repeated, as in timm. Links that a SparseNet does not have are left out.
+    first convolution's weights are summed or repeated, as in timm. Early exits that the weights lack keep their random
+    weights; exits, and links of a SparseNet, that the network lacks are left out.
 
     Args:
         config: The config, with `start` or `model.pretrained`.
@@ -112,6 +113,7 @@ def _fitted(start: Start, ours: Description, network: nn.Module, note: str) -> t
     if fresh := _of_classifier(network, state, expected, other_classes=start.classes not in ((), ours.classes)):
         state |= {name: expected[name] for name in fresh}
         notes.append(f"new head for {len(ours.classes)} classes")
+    state = {name: value for name, value in state.items() if name in expected or not name.startswith("exits.")}
     _check(start.source, state, expected)
     return {name: state[name] for name in expected}, ", ".join(notes)
 
@@ -250,14 +252,22 @@ def _of_classifier(
 ) -> list[str]:
     """Parameters of classifiers that are missing from the state, or are for other classes."""
     named = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
-    parts = [
-        f"{head}.{part}" for head in ((named,) if isinstance(named, str) else named) for part in ("weight", "bias")
-    ]
-    heads = [name for name in expected if name in parts or (name.startswith("exits.") and name.endswith(tuple(parts)))]
-    exits = [name for name in expected if name.startswith("exits.") and name not in state and name not in heads]
-    return exits + [
-        name for name in heads if other_classes or name not in state or state[name].shape[0] != expected[name].shape[0]
-    ]
+    last = {f"{head}.{part}" for head in ((named,) if isinstance(named, str) else named) for part in ("weight", "bias")}
+
+    def is_new(name: str) -> bool:
+        if name not in state:
+            return name.startswith("exits.") or name in last
+        return _in_head(name) in last and (other_classes or state[name].shape[0] != expected[name].shape[0])
+
+    return [name for name in expected if is_new(name)]
+
+
+def _in_head(name: str) -> str:
+    """Name that a parameter of an early exit, which is a head or has one, has in the last head; others as they are."""
+    if not name.startswith("exits."):
+        return name
+    own = name.split(".", 2)[2]
+    return own if own.startswith("head.") else f"head.{own}"
 
 
 def _check(source: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -1,11 +1,13 @@
 """timm's conventions, tested through timm for every registered model."""
 
 import re
+from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from safetensors.torch import save_model
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
@@ -103,6 +105,25 @@ def test_features_and_head(name: str) -> None:
     torch.testing.assert_close(model.forward_head(features), model(x), rtol=0, atol=0)
     assert model.forward_head(features, pre_logits=True).shape == (2, model.head_hidden_size)
     assert model.get_classifier().in_features == model.head_hidden_size
+
+
+@pytest.mark.parametrize("name", [*WITH_EXITS, "fc_logdensenet103"])
+@pytest.mark.parametrize(("saved", "heads"), [("stages", "stages"), ("stages", "last"), ("last", "stages")])
+def test_pretrained_weights_are_loaded_into_other_exits_and_classes(
+    name: str, saved: str, heads: str, tmp_path: Path
+) -> None:
+    arguments = SMALL.get(name, dict(units=(1, 2, 1), growth=4))
+    theirs = timm.create_model(name, **arguments, heads=saved)
+    save_model(theirs, str(tmp_path / "model.safetensors"))
+    source = dict(pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / "model.safetensors")})
+    for num_classes in (theirs.num_classes, 3):
+        ours = timm.create_model(name, **arguments, heads=heads, num_classes=num_classes, **source)
+        expected = theirs.state_dict()
+        for key, value in ours.state_dict().items():
+            if key in expected and value.shape == expected[key].shape:
+                assert torch.equal(value, expected[key]), key
+            else:
+                assert (key.startswith("exits.") and saved == "last") or len(value) == 3, key
 
 
 @pytest.mark.parametrize("name", SMALL)
