@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import skipweave
-from skipweave.export.publication import check_publishable, half_precision
+from skipweave.export.publication import as_registered, half_precision
 from tests.errors import raises
 from tests.export.networks import trained
 
@@ -16,15 +16,30 @@ from tests.export.networks import trained
 )
 def test_a_registered_name_stands_for_the_model(changes: dict[str, object]) -> None:
     _, description = trained("sparsenet")
-    check_publishable(replace(description, model="sparsenet40_24", args=changes))
+    as_registered(replace(description, model="sparsenet40_24", args=changes))
+
+
+def test_arguments_may_be_those_of_another_name_of_the_family() -> None:
+    _, description = trained("sparsenet")
+
+    def found(model: str, **args: object) -> tuple[str, dict[str, object]]:
+        registered = as_registered(replace(description, model=model, args=args))
+        return registered.model, dict(registered.args)
+
+    assert found("sparsenet40_12", growth=24, num_classes=100) == ("sparsenet40_24", {"num_classes": 100})
+    units = [3, 3, 4, 5, 4, 3, 3]
+    assert found("fc_logdensenet103", units=units, growth=16) == ("fc_logdensenet33", {})
+    assert found("fc_densenet103", units=[4] * 11, growth=12, proj_drop_rate=0.2) == ("fc_densenet56", {})
+    with raises("fc_densenet103", "units"):
+        found("fc_densenet103", units=units, growth=16)
 
 
 def test_other_models_are_rejected() -> None:
     _, description = trained("sparsenet")
     with raises("sparsenet40_24", "growth", 4, "topology", "dense"):
-        check_publishable(replace(description, model="sparsenet40_24", args={"growth": 4, "topology": "dense"}))
+        as_registered(replace(description, model="sparsenet40_24", args={"growth": 4, "topology": "dense"}))
     with raises("resnet18"):
-        check_publishable(replace(description, model="resnet18", args={}))
+        as_registered(replace(description, model="resnet18", args={}))
 
 
 def test_parameters_are_rounded_and_statistics_are_not() -> None:

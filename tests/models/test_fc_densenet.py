@@ -31,6 +31,7 @@ def counts(name: str, **overrides: object) -> tuple[int, float]:
         ("fc_logdensenet103", dict(stem_width=48), (4_011_217, 40.2014)),
         ("fc_logdensenet103", dict(prune="none"), (4_718_665, 52.0130)),
         ("fc_logdensenet103_paper", {}, (4_608_097, 41.9117)),
+        ("fc_logdensenet33", {}, (374_461, 10.2608)),
         ("fc_logdensenet103", dict(stem_width=48, reuse_down=False), (4_409_665, 40.4872)),
     ],
 )

@@ -1,12 +1,14 @@
 """A run's model as weights that ship with the package: float16, measured, with timm's config and a model card."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, replace
 from hashlib import sha256
 from inspect import signature
+from typing import Any
 
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +36,7 @@ DATA_TERMS = {
     "cifar10": "CIFAR-10, Krizhevsky 2009; no license is stated; cite the technical report",
     "cifar100": "CIFAR-100, Krizhevsky 2009; no license is stated; cite the technical report",
     "svhn": "SVHN, Netzer et al. 2011; non-commercial use only",
+    "camvid": "CamVid, Brostow, Fauqueur and Cipolla 2008; personal and research use only",
     "imagenet": "ImageNet, ILSVRC 2012; non-commercial research and education only",
 }
 """Origin and terms of use of named datasets."""
@@ -43,24 +46,35 @@ _SAMPLE_SIZE = 20  # images of each class
 _FREE = ("num_classes", "in_chans", "drop_rate")  # arguments in which a run may differ from the registered model
 
 
-def check_publishable(description: Description) -> None:
-    """Check that a registered name stands for a run's model, so that its weights load by name.
+def as_registered(description: Description) -> Description:
+    """A run's description by the registered name that stands for its model, so that its weights load by name.
+
+    It is the run's own, or another of the family: that of a study's network with arguments may be registered too.
 
     Raises:
-        SkipweaveError: The model is not one of skipweave's, or has other arguments than its name.
+        SkipweaveError: The model is not one of skipweave's, or no name is registered with its arguments.
     """
     name = description.model
     if name not in list_models():
         raise SkipweaveError(f"the run's model is {name}: expected one that `skipweave models` lists")
-    defaults = {key: each.default for key, each in signature(type(sketch(name, {}))).parameters.items()}
-    own, args = (
-        json.loads(json.dumps(each, default=str)) for each in (defaults | arguments_of(name), description.args)
+    network = type(sketch(name, {}))
+    defaults = {key: each.default for key, each in signature(network).parameters.items()}
+
+    def fixed(given: Mapping[str, Any]) -> dict[str, Any]:
+        values = {key: value for key, value in (defaults | dict(given)).items() if key not in _FREE}
+        return json.loads(json.dumps(values, default=str))
+
+    usual, free = arguments_of(name), {key: value for key, value in description.args.items() if key in _FREE}
+    wanted, module = fixed(usual | dict(description.args)), timm.model_entrypoint(name).__module__
+    family = [each for each in list_models() if timm.model_entrypoint(each).__module__ == module]
+    for each in (name, *family):
+        if fixed(arguments_of(each)) == wanted and type(sketch(each, {})) is network:
+            return replace(description, model=each, args=free)
+    other = {key: value for key, value in wanted.items() if fixed(usual).get(key) != value}
+    raise SkipweaveError(
+        f"the run's model is {name} with {other}: expected the arguments of a registered model; register a variant "
+        "with these first"
     )
-    if other := {key: value for key, value in args.items() if key not in _FREE and own.get(key) != value}:
-        raise SkipweaveError(
-            f"the run's model is {name} with {other}: expected the arguments of a registered model; register a variant "
-            "with these first"
-        )
 
 
 def half_precision(network: nn.Module) -> dict[str, Tensor]:

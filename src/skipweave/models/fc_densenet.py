@@ -61,7 +61,7 @@ class FCLogDenseNet(nn.Module):
     the paper): stem of 72 channels, and nodes reused from the way down. `fc_logdensenet103_paper` (reading A) has the
     size printed in the paper's Table 3, whose row has the 67.3 % mean IoU: stem of 48 channels, and every earlier node
     is upsampled. The paper does not state the stem; carrying nodes only as far as they are read, as it states, gives
-    fewer parameters.
+    fewer parameters. `fc_logdensenet33` is a small form that is not in the paper.
 
     Args:
         units: Number of units per stage, for an odd number of stages: down, the coarsest, and up again.
@@ -339,9 +339,10 @@ register_variants(FCDenseNet, _dense_variants(), segmentation_cfg("1611.09326", 
 
 
 def _log_variants() -> dict[str, dict[str, Any]]:
-    """FC-Log-DenseNet V1-103: as released, and with the size printed in Table 3 of the paper."""
+    """FC-Log-DenseNet V1-103, as released and of the size printed in Table 3 of the paper; and a small form of ours."""
     released = dict(units=_UNITS_103, growth=24)
     return {
+        "fc_logdensenet33": dict(units=(3, 3, 4, 5, 4, 3, 3), growth=16),
         "fc_logdensenet103": released,
         "fc_logdensenet103_paper": dict(stem_width=48, reuse_down=False, prune="birth", **released),
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 from skipweave.engines import EngineNet
 from skipweave.export.publication import (
     DATA_TERMS,
-    check_publishable,
+    as_registered,
     facts_of,
     half_precision,
     int8_network,
@@ -39,9 +39,9 @@ def publish(options: PublishOptions) -> None:
     summary = RunDirectory(options.run).read_summary()
     if summary is None:
         raise SkipweaveError(f"{options.run} is not finished: skipweave fit --resume {options.run}")
-    _, config, description = load_run(options.run, options.which)
-    check_publishable(description)
-    origin, recipe = _origin(options, description), _recipe(config)
+    _, config, own = load_run(options.run, options.which)
+    description = as_registered(own)
+    origin, recipe = _origin(options, description), _recipe(config, description)
     name = f"{description.model}.{options.tag}"
     place = (options.output or shipped_weights.FOLDER) / name
     marks = [place / shipped_weights.CONFIG]  # without this file there are no such weights
@@ -86,8 +86,8 @@ def _int8(run: RunImages, description: Description) -> EngineNet | None:
         return None
 
 
-def _recipe(config: FitConfig) -> FitConfig:
-    """The config without paths of the machine that trained.
+def _recipe(config: FitConfig, description: Description) -> FitConfig:
+    """The config with the registered name of the model, and without paths of the machine that trained.
 
     Raises:
         SkipweaveError: The run started from weights in a local directory.
@@ -98,4 +98,6 @@ def _recipe(config: FitConfig) -> FitConfig:
             "name of weights of the package"
         )
     data = moved(config.data, Path("data")) if config.data.root or config.data.labels else config.data
-    return replace(config, data=data, output=FitConfig.output)
+    args = {key: value for key, value in config.model.args.items() if key in description.args}
+    model = replace(config.model, name=description.model, args=args)
+    return replace(config, model=model, data=data, output=FitConfig.output)
