@@ -394,8 +394,9 @@ class ExportOptions(Config):
 class PublishOptions(Config):
     """Measure the model of a finished run on its test images, and write it as pretrained weights with a model card.
 
-    The result is a directory MODEL.TAG as of `skipweave export --formats timm`, with float16 weights. In the package's
-    directory of weights, which is the default, they ship with skipweave.
+    The result is a directory MODEL.TAG as of `skipweave export --formats timm`, with float16 weights. MODEL is the
+    registered name that has the run's arguments, by default the run's own. In the package's directory of weights, which
+    is the default, they ship with skipweave.
 
     Attributes:
         run: Run directory.

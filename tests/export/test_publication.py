@@ -30,6 +30,9 @@ def test_arguments_may_be_those_of_another_name_of_the_family() -> None:
     units = [3, 3, 4, 5, 4, 3, 3]
     assert found("fc_logdensenet103", units=units, growth=16) == ("fc_logdensenet33", {})
     assert found("fc_densenet103", units=[4] * 11, growth=12, proj_drop_rate=0.2) == ("fc_densenet56", {})
+    assert found("densenet40_12", sparsify=None, in_chans=1) == ("densenet40_12", {"in_chans": 1})
+    for version in ("v1", "v2"):  # registered with equal arguments
+        assert found(f"logdensenet_{version}_12_16", growth=24) == (f"logdensenet_{version}_12_24", {})
     with raises("fc_densenet103", "units"):
         found("fc_densenet103", units=units, growth=16)
 

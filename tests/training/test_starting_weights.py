@@ -87,17 +87,35 @@ def test_a_sparser_topology_keeps_the_weights_of_its_links(tiny, trained):
 
 
 @pytest.mark.parametrize("topology", ["dense", "plain"])
-@pytest.mark.parametrize(("theirs", "ours"), [("stages", "last"), ("last", "stages")])
-def test_other_exits(tiny, theirs, ours, topology):
-    """Those that the weights lack are new, and those that the network lacks are left out."""
+@pytest.mark.parametrize(
+    ("theirs", "ours", "new"),
+    [
+        ("stages", "last", ()),
+        ("last", "stages", (2, 4)),
+        ("stages", "stages", ()),
+        ([1, 4], [4], ()),
+        ([2, 4], [3, 4], (3,)),
+    ],
+)
+def test_exits_after_other_units(tiny, theirs, ours, new, topology):
+    """An exit is that after the same unit, unless it reads other nodes."""
     run = fit(tiny(model=ModelConfig("densenet40_12", {**SMALL, "heads": theirs}))).run_dir
+    dense, _ = load_weights(run / "model.safetensors")
     args = {**SMALL, "heads": ours, "topology": topology}
     parameters, note = started(tiny(model=ModelConfig("densenet40_12", args), start=run))
-    sparse = skipweave.create_model("densenet40_12", num_classes=10, in_chans=1, **args)
-    expected = keep_links(load_weights(run / "model.safetensors")[0], sparse)
-    assert_equal({name: value for name, value in parameters.items() if not name.startswith("exits.")}, expected)
-    assert any(name.startswith("exits.") for name in parameters) == (ours == "stages")
-    assert ("new" in note) == (ours == "stages")
+    network = skipweave.create_model("densenet40_12", num_classes=10, in_chans=1, **args)
+    of_exits = {name for name in parameters if name.startswith("exits.")}
+    expected = keep_links(dense, network)
+    assert_equal(without(parameters, *of_exits), expected)
+    for index, unit in enumerate(network.exit_units):
+        same = unit in dense.exit_units and (topology == "dense" or unit == 1)
+        for name in (name for name in of_exits if name.startswith(f"exits.{index}.")):
+            part = name.split(".", 2)[2]
+            saved = dense.state_dict()[f"exits.{dense.exit_units.index(unit)}.{part}"] if same else None
+            assert (saved is not None and torch.allclose(parameters[name], saved, rtol=0, atol=1e-8)) == same, name
+    listed = ", ".join(map(str, new if topology == "dense" else network.exit_units))
+    assert note.partition("new early exits after units ")[2] == listed
+    assert "new head" not in note
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "pth"])

@@ -142,29 +142,20 @@ def _blur(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:
     return [v2.GaussianBlur(2 * radius + 1, config.blur)]
 
 
-def check_color(config: DataConfig, evaluation: Preprocessing) -> None:
-    """Check that color augmentation is for 8-bit images of 1 or 3 channels.
-
-    Raises:
-        SkipweaveError: It is asked for, and images have another bit depth or number of channels.
-    """
-    for name, asked in (("color", config.color), ("auto_augment", config.auto_augment != "none")):
-        if asked and (evaluation.range or evaluation.channels not in (1, 3)):
-            raise SkipweaveError(
-                f"data.{name} is {getattr(config, name)}, but the images of {config.name} have {evaluation.channels} "
-                f"channels and values in {evaluation.range or (0, 255)}: expected 8-bit images of 1 or 3 channels"
-            )
-
-
 def color_jitter(strength: float) -> Transform:
-    """Jitter of brightness, contrast and saturation of 8-bit CHW images, each by a factor of up to 1 +- `strength`."""
+    """Jitter of brightness, contrast and saturation of 8-bit images, by factors of 1 - `strength` to 1 + `strength`."""
     return v2.ColorJitter(strength, strength, strength)
 
 
 def _color(config: DataConfig, evaluation: Preprocessing) -> list[Transform]:
-    check_color(config, evaluation)
     imagenet = config.name == "imagenet"
     jitter = config.color if config.color is not None else 0.4 if imagenet else 0.0
+    for name, value in (("color", jitter), ("auto_augment", config.auto_augment != "none")):
+        if value and (evaluation.range or evaluation.channels not in (1, 3)):
+            raise SkipweaveError(
+                f"data.{name} is {getattr(config, name)}, but the images of {config.name} have {evaluation.channels} "
+                f"channels and values in {evaluation.range or (0, 255)}: expected 8-bit images of 1 or 3 channels"
+            )
     steps: list[Transform] = [_AUTO_AUGMENT[config.auto_augment]()] if config.auto_augment != "none" else []
     if jitter:
         steps.append(color_jitter(jitter))

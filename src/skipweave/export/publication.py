@@ -8,7 +8,6 @@ from hashlib import sha256
 from inspect import signature
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +18,9 @@ from skipweave.export.timm_folder import hub_config, model_card
 from skipweave.inference.calibration import calibration_images
 from skipweave.inference.evaluation import Outputs, evaluate_images
 from skipweave.models import arguments_of, list_models
+from skipweave.models.registry import network_of
 from skipweave.training import METRICS, Description, RunSummary
-from skipweave.training.model_building import count_parameters, sketch
+from skipweave.training.model_building import count_parameters
 from skipweave.training.run.loading import RunImages
 from skipweave.training.tasks.metrics import TOP1_ERROR
 from skipweave.training.tasks.task import Data
@@ -57,24 +57,24 @@ def as_registered(description: Description) -> Description:
     name = description.model
     if name not in list_models():
         raise SkipweaveError(f"the run's model is {name}: expected one that `skipweave models` lists")
-    network = type(sketch(name, {}))
-    defaults = {key: each.default for key, each in signature(network).parameters.items()}
-
-    def fixed(given: Mapping[str, Any]) -> dict[str, Any]:
-        values = {key: value for key, value in (defaults | dict(given)).items() if key not in _FREE}
-        return json.loads(json.dumps(values, default=str))
-
-    usual, free = arguments_of(name), {key: value for key, value in description.args.items() if key in _FREE}
-    wanted, module = fixed(usual | dict(description.args)), timm.model_entrypoint(name).__module__
-    family = [each for each in list_models() if timm.model_entrypoint(each).__module__ == module]
-    for each in (name, *family):
-        if fixed(arguments_of(each)) == wanted and type(sketch(each, {})) is network:
+    network, free = network_of(name), {key: value for key, value in description.args.items() if key in _FREE}
+    wanted = _fixed(name, description.args)
+    for each in (name, *(each for each in list_models() if network_of(each) is network)):
+        if _fixed(each, {}) == wanted:
             return replace(description, model=each, args=free)
-    other = {key: value for key, value in wanted.items() if fixed(usual).get(key) != value}
+    usual = _fixed(name, {})
     raise SkipweaveError(
-        f"the run's model is {name} with {other}: expected the arguments of a registered model; register a variant "
-        "with these first"
+        f"the run's model is {name} with { {key: value for key, value in wanted.items() if usual.get(key) != value} }: "
+        "expected the arguments of a registered model, as its name has them; register a variant with these first"
     )
+
+
+def _fixed(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a registered model with others in place of some, but those in which weights may differ."""
+    defaults = {key: each.default for key, each in signature(network_of(name)).parameters.items()}
+    values = defaults | arguments_of(name) | dict(args)
+    fixed = {key: values[key] for key in values if key not in _FREE and (key in defaults or values[key] is not None)}
+    return json.loads(json.dumps(fixed, default=str))
 
 
 def half_precision(network: nn.Module) -> dict[str, Tensor]:

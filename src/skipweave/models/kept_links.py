@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skipweave.layers import Stage
 from skipweave.models.densenet_state_dict import DenseReader, readers_of, require_batch_norm
+from skipweave.models.exit_weights import exits_of, fit_exits
 from skipweave.models.sparsenet import SparseNet
 from skipweave_config.errors import SkipweaveError
 
@@ -24,7 +25,8 @@ def keep_links(dense: SparseNet, sparse: SparseNet) -> dict[str, Tensor]:
         sparse: A network with the same units and growth, each of whose links `dense` has; its weights are not used.
 
     Returns:
-        A state dict of `sparse`; classifiers and first convolutions are those of `dense`.
+        A state dict of `sparse`; classifiers and first convolutions are those of `dense`, and so are early exits after
+        the same unit that read the same nodes (`fit_exits`).
 
     Raises:
         SkipweaveError: The networks differ in units or growth, `sparse` has a link that `dense` has not, or one of them
@@ -48,7 +50,7 @@ def keep_links(dense: SparseNet, sparse: SparseNet) -> dict[str, Tensor]:
             norms = ours[f"{carry}.weight"].flatten(1).norm(dim=1)
             entry = norms.topk(stages[index + 1][1].widths[0]).indices.sort().values
             ours[f"{carry}.weight"] = ours[f"{carry}.weight"][entry]
-    return ours
+    return fit_exits({**ours, **exits_of(theirs)}, dense.exit_units, sparse)[0]
 
 
 def _stages(network: SparseNet) -> list[Stage]:

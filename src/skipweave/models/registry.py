@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 from torch import nn
@@ -15,6 +16,7 @@ from torch import nn
 from skipweave.models.arguments import Arguments
 from skipweave.models.classifier import ClassifierNet, StagedNet
 from skipweave.models.encoder_decoder import EncoderDecoder, encoder_statistics, is_encoder_decoder, parse
+from skipweave.models.exit_weights import fit_exits
 from skipweave.models.inception import with_exit
 from skipweave_config.errors import SkipweaveError
 from skipweave_config.hints import misplaced_file, nearest
@@ -24,7 +26,7 @@ from skipweave_config.shipped_weights import shipped_weights
 # Arguments of timm's builder.
 _BUILDER_ARGUMENTS = ("features_only", "out_indices", "feature_cls", "pretrained_strict", "pretrained_model_args")
 Statistics = tuple[float, float, float]
-_VARIANTS: dict[str, dict[str, Any]] = {}  # arguments of each registered name
+_VARIANTS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {}  # class and arguments of each registered name
 
 
 def create_model(name: str, **overrides: Any) -> nn.Module:
@@ -145,7 +147,12 @@ def pretrained_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ..
 
 def arguments_of(name: str) -> dict[str, Any]:
     """Registered arguments of one of `list_models()`; empty for other names."""
-    return dict(_VARIANTS.get(name, {}))
+    return dict(_VARIANTS[name][1]) if name in _VARIANTS else {}
+
+
+def network_of(name: str) -> type[nn.Module]:
+    """Class of one of `list_models()`."""
+    return _VARIANTS[name][0]
 
 
 def register_variants(
@@ -176,7 +183,7 @@ def register_variants(
         cfgs |= generate_default_cfgs(_cfgs_by_tag(name, cfg))
         entry_point = _entry_point(network, name, dict(arguments), filter_fn)
         setattr(module, name, register_model(entry_point))
-        _VARIANTS[name] = dict(arguments)
+        _VARIANTS[name] = network, dict(arguments)
 
 
 def _cfgs_by_tag(name: str, cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,6 +255,8 @@ def _entry_point(
         if overrides.get("depth") is not None and overrides.get("units") is None:
             merged["units"] = None
         _check_features(name, network, merged)
+        own = not pretrained_cfg_overlay and isinstance(pretrained_cfg, str | None)  # weights of the registered model
+        exits = _exit_units(network, arguments) if pretrained and own and "heads" in overrides else None
         return build_model_with_cfg(
             network,
             name,
@@ -255,7 +264,7 @@ def _entry_point(
             pretrained_cfg=pretrained_cfg,
             pretrained_cfg_overlay=pretrained_cfg_overlay,
             cache_dir=cache_dir,
-            pretrained_filter_fn=partial(_to_load, filter_fn=filter_fn),
+            pretrained_filter_fn=partial(_to_load, filter_fn=filter_fn, exit_units=exits),
             feature_cfg=_feature_cfg(network, merged),
             **merged,
         )
@@ -266,20 +275,24 @@ def _entry_point(
     return build
 
 
-def _to_load(state: Mapping[str, Any], model: nn.Module, filter_fn: Callable[..., Any] | None) -> dict[str, Any]:
+def _to_load(
+    state: Mapping[str, Any],
+    model: nn.Module,
+    filter_fn: Callable[..., Any] | None,
+    exit_units: Sequence[int] | None,
+) -> dict[str, Any]:
     """Convert a state dict to the model's layout and early exits, and to float32.
 
-    Exits that the file lacks, or whose classifier is for another number of classes, keep their initial values, as timm
-    does with the last classifier. timm rounds sums over channels to the file's type.
+    timm rounds sums over channels to the file's type.
     """
-    converted, own = filter_fn(state, model) if filter_fn else state, model.state_dict()
-    fitting = {
-        name: value
-        for name, value in converted.items()
-        if not name.startswith("exits.") or (name in own and own[name].shape == value.shape)
-    }
-    exits = {name: value for name, value in own.items() if name.startswith("exits.")}
-    return {name: value.float() if value.is_floating_point() else value for name, value in {**exits, **fitting}.items()}
+    fitted, _ = fit_exits(filter_fn(state, model) if filter_fn else state, exit_units, model)
+    return {name: value.float() if value.is_floating_point() else value for name, value in fitted.items()}
+
+
+def _exit_units(network: type[nn.Module], arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """Units after which a network of these arguments has early exits."""
+    with torch.device("meta"):
+        return tuple(getattr(network(**arguments), "exit_units", ()))
 
 
 def _feature_cfg(network: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:

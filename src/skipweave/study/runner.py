@@ -79,7 +79,7 @@ def run_study(config: StudyConfig, *, trainer: Trainer = fit, display: Display |
 def _stoppable(config: StudyConfig) -> Iterator[StopRequest]:
     """Report how to resume when a signal stops the study, or its directory cannot be written."""
     command = f"skipweave study --resume {shlex.quote(str(config.output))}"
-    with stop_requests(tell_children=True) as request:  # the processes of a run on several devices
+    with stop_requests(pass_on=True) as request:  # the processes of a run on several devices
         try:
             yield request
         except Stopped as stop:

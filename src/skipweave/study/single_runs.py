@@ -109,7 +109,7 @@ def run_single(config: StudyConfig, index: int, callbacks: Sequence[Callback] = 
         raise SkipweaveError(f"index is {index}: expected 0 to {len(runs) - 1}, as the plan has {len(runs)} runs")
     run = runs[index]
     torch.set_num_threads(config.resources.cpus or 1)  # as in a study, since results depend on it
-    with stop_requests(tell_children=True):
+    with stop_requests(pass_on=True):
         prepared = prepare(replace(config, networks=[run.network], seeds=[run.seed]))
         (network,) = plan_networks(prepared.config, prepared.data)
         folder = StudyDirectory(config.output)

@@ -31,7 +31,7 @@ _watching: list[StopRequest] = []
 
 
 @contextmanager
-def stop_requests(*, tell_children: bool = False, also: Sequence[signal.Signals] = ()) -> Iterator[StopRequest]:
+def stop_requests(*, pass_on: bool = False, also: Sequence[signal.Signals] = ()) -> Iterator[StopRequest]:
     """Record the signals that arrive while the block runs, instead of their default action.
 
     A second SIGINT interrupts at once, as Ctrl-C does elsewhere. Signals that the process ignores stay ignored. In a
@@ -39,7 +39,7 @@ def stop_requests(*, tell_children: bool = False, also: Sequence[signal.Signals]
     one continues to record them.
 
     Args:
-        tell_children: Pass a request on to the processes that this one started, as SIGTERM.
+        pass_on: Pass a request on to the processes that this one started, as SIGTERM.
         also: Signals in addition to `SIGNALS`.
     """
     if _watching or threading.current_thread() is not threading.main_thread():
@@ -50,7 +50,7 @@ def stop_requests(*, tell_children: bool = False, also: Sequence[signal.Signals]
     def note(number: int, frame: FrameType | None) -> None:
         again = number == request.signal == signal.SIGINT and _started_by_the_user()
         request.signal = request.signal or signal.Signals(number)
-        if tell_children:
+        if pass_on:
             for child in multiprocessing.active_children():
                 child.kill() if again else child.terminate()
         if again:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from skipweave.files.hub import WEIGHTS_FILE, local_weights
 from skipweave.models import SparseNet, from_densenet_layout, keep_links
+from skipweave.models.exit_weights import exits_of, fit_exits
 from skipweave.training.checkpoint.tensor_file import Saved, open_saved, shapes_of
 from skipweave.training.checkpoint.weights_file import WEIGHTS, Description
 from skipweave.training.model_building import build_network
@@ -32,6 +33,7 @@ class Start:
         classes: Class names; empty if they are not known.
         dense: The network of the state dict, if it is a SparseNet, which may have more links.
         differing: Model and arguments of the run that the weights are of, as far as they are other ones.
+        exit_units: Units after which the network of the state dict has early exits; None if they are not known.
         sparsify: The argument `sparsify` of that run, which was densified if the weights have more links; None if it is
             not known.
     """
@@ -41,21 +43,23 @@ class Start:
     classes: tuple[str, ...] = ()
     dense: SparseNet | None = None
     differing: str = ""
+    exit_units: tuple[int, ...] | None = None
     sparsify: Any = None
 
     @classmethod
     def of(cls, source: str, network: nn.Module, classes: tuple[str, ...] = ()) -> "Start":
         """The weights of a network."""
         dense = network if isinstance(network, SparseNet) else None
-        return cls(source, network.state_dict(), classes, dense)
+        units = tuple(getattr(network, "exit_units", ()))
+        return cls(source, network.state_dict(), classes, dense, exit_units=units)
 
 
 def starting_weights(config: FitConfig, ours: Description, network: nn.Module) -> tuple[dict[str, Tensor], str]:
     """The state dict that a network starts from, and a line that describes it.
 
     Where the classes differ, the classifier keeps its random weights; where the number of input channels differs, the
-    first convolution's weights are summed or repeated, as in timm. Early exits that the weights lack keep their random
-    weights; exits, and links of a SparseNet, that the network lacks are left out.
+    first convolution's weights are summed or repeated, as in timm. Early exits of units that have none in the weights
+    keep their random weights (`fit_exits`). Exits, and links of a SparseNet, that the network lacks are left out.
 
     Args:
         config: The config, with `start` or `model.pretrained`.
@@ -102,7 +106,9 @@ def _fitted(start: Start, ours: Description, network: nn.Module, note: str) -> t
     """The state dict of weights, as far as they are for this network, and a line that describes it."""
     state, expected = dict(start.state), network.state_dict()
     if start.dense is not None and isinstance(network, SparseNet) and _topologies(start.dense) != _topologies(network):
-        state = keep_links(start.dense, network)
+        state = {**keep_links(start.dense, network), **exits_of(start.state)}
+    other_classes = start.classes not in ((), ours.classes)
+    state, new_exits = fit_exits(state, start.exit_units, network, other_classes=other_classes)
     notes = list(filter(None, [f"starting from {start.source}", note]))
     first = getattr(network, "pretrained_cfg", {}).get("first_conv")
     for name in [first] if isinstance(first, str) else first or ():
@@ -110,10 +116,11 @@ def _fitted(start: Start, ours: Description, network: nn.Module, note: str) -> t
         if key in state and key in expected and state[key].shape[1:2] != expected[key].shape[1:2]:
             state[key] = adapt_input_conv(expected[key].shape[1], state[key], base_chans=state[key].shape[1])
             notes.append(f"first convolution adapted to in_chans {expected[key].shape[1]}")
-    if fresh := _of_classifier(network, state, expected, other_classes=start.classes not in ((), ours.classes)):
+    if fresh := _of_classifier(network, state, expected, other_classes=other_classes):
         state |= {name: expected[name] for name in fresh}
         notes.append(f"new head for {len(ours.classes)} classes")
-    state = {name: value for name, value in state.items() if name in expected or not name.startswith("exits.")}
+    if new_exits:
+        notes.append(f"new early exits after units {', '.join(map(str, new_exits))}")
     _check(start.source, state, expected)
     return {name: state[name] for name in expected}, ", ".join(notes)
 
@@ -250,24 +257,16 @@ def _topologies(network: SparseNet) -> list[Any]:
 def _of_classifier(
     network: nn.Module, state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, other_classes: bool
 ) -> list[str]:
-    """Parameters of classifiers that are missing from the state, or are for other classes."""
+    """Parameters of the last classifier that are missing from the state, or are for other classes."""
     named = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
-    last = {f"{head}.{part}" for head in ((named,) if isinstance(named, str) else named) for part in ("weight", "bias")}
-
-    def is_new(name: str) -> bool:
-        if name not in state:
-            return name.startswith("exits.") or name in last
-        return _in_head(name) in last and (other_classes or state[name].shape[0] != expected[name].shape[0])
-
-    return [name for name in expected if is_new(name)]
-
-
-def _in_head(name: str) -> str:
-    """Name that a parameter of an early exit, which is a head or has one, has in the last head; others as they are."""
-    if not name.startswith("exits."):
-        return name
-    own = name.split(".", 2)[2]
-    return own if own.startswith("head.") else f"head.{own}"
+    parts = {
+        f"{head}.{part}" for head in ((named,) if isinstance(named, str) else named) for part in ("weight", "bias")
+    }
+    return [
+        name
+        for name in parts & expected.keys()
+        if other_classes or name not in state or state[name].shape[0] != expected[name].shape[0]
+    ]
 
 
 def _check(source: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from rich.progress import Progress
 
 from skipweave.files.atomic_write import as_csv, write_text
 from skipweave.plotting.lr_range_plot import plot_lr_range
+from skipweave.training.distributed.devices import make_fabric, slow_precision_note
 from skipweave.training.optimization.lr_range_test import LrRangeTest, lr_range_test
 from skipweave_cli.options import FindLrOptions
 from skipweave_cli.output_files import make_room
@@ -21,6 +22,8 @@ def find_lr(options: FindLrOptions) -> None:
     config = options.config
     if options.save:
         make_room((options.save, options.save.with_suffix(".svg")))
+    if slow := slow_precision_note(config.precision, make_fabric(config.accelerator).device):
+        say(slow)
     with Progress(*BAR, transient=True) as bars:
         bar = bars.add_task("steps", total=options.steps)
         test = lr_range_test(

@@ -33,7 +33,7 @@ def publish(options: PublishOptions) -> None:
     """Measure a finished run's model, and write its weights, recipe, config and model card.
 
     Raises:
-        SkipweaveError: The run is not finished, its name does not stand for its model, commit, device or terms of the
+        SkipweaveError: The run is not finished, no registered name stands for its model, commit, device or terms of the
             data are not known, it started from a local file, it has no test images, or there are such weights already.
     """
     summary = RunDirectory(options.run).read_summary()

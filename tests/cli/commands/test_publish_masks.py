@@ -33,29 +33,37 @@ def streets(
     return root
 
 
+def unregister() -> None:
+    registry._clear_model_entries(MODEL)
+    for entries in (registry._model_entrypoints, _VARIANTS, fc_densenet.default_cfgs, vars(fc_densenet)):
+        entries.pop(MODEL, None)
+    fc_densenet.__all__[:] = [name for name in fc_densenet.__all__ if name != MODEL]
+
+
+def register() -> None:
+    """Register the small variant with the weights that there are, as an import does."""
+    unregister()
+    cfg = segmentation_cfg("1711.00002", classifier="head.conv", first_conv="stem")
+    register_variants(FCLogDenseNet, {MODEL: ARGUMENTS}, cfg)
+
+
 @pytest.fixture(scope="module")
 def weights(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[shipped_weights.ShippedWeights]:
-    """Weights of a run of `fc_logdensenet103` with the arguments of a registered small variant."""
+    """Weights of a run of `fc_logdensenet103` with the arguments of the small variant."""
     runs, folder = (tmp_path_factory.mktemp(name) for name in ("runs", "weights"))
     given = ["--model.name", "fc_logdensenet103", "--model.args.units", "[1, 1, 1]", "--model.args.growth", "4"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shipped_weights, "FOLDER", folder)
         patch.setattr("skipweave.engines.engine_files.missing", lambda names: [f"{names} not installed"])
-        assert main([*FIT, *given, "--data.root", str(streets), "--output", str(runs)]) == 0
-        cfg = segmentation_cfg("1711.00002", classifier="head.conv", first_conv="stem")
-        register_variants(FCLogDenseNet, {MODEL: ARGUMENTS}, cfg)
         try:
-            run = runs / "fc_logdensenet103_masks_1"
-            assert main(["publish", str(run), "--tag", "streets", *GIVEN]) == 0
+            assert main([*FIT, *given, "--data.root", str(streets), "--output", str(runs)]) == 0
+            register()
+            assert main(["publish", str(runs / "fc_logdensenet103_masks_1"), "--tag", "streets", *GIVEN]) == 0
+            register()
             (published,) = shipped_weights.shipped_weights().values()
-            registry._clear_model_entries(MODEL)
-            del registry._model_entrypoints[MODEL], _VARIANTS[MODEL]
-            register_variants(FCLogDenseNet, {MODEL: ARGUMENTS}, cfg)  # as an import with these weights does
             yield published
         finally:
-            registry._clear_model_entries(MODEL)
-            del registry._model_entrypoints[MODEL], _VARIANTS[MODEL], fc_densenet.default_cfgs[MODEL]
-            fc_densenet.__all__[:] = [name for name in fc_densenet.__all__ if name != MODEL]
+            unregister()
 
 
 def test_the_registered_name_stands_for_the_model(weights: shipped_weights.ShippedWeights) -> None:
@@ -75,6 +83,14 @@ def test_the_registered_name_stands_for_the_model(weights: shipped_weights.Shipp
     by_name = skipweave.create_model(NAME, pretrained=True, num_classes=2).eval()
     with torch.inference_mode():
         assert torch.equal(by_name(image), network.eval()(image))
+
+
+def test_exits_are_those_after_the_same_units(weights: shipped_weights.ShippedWeights) -> None:
+    state = open_saved(weights.file).tensors()
+    ours = skipweave.create_model(NAME, pretrained=True, num_classes=2, heads=[2]).state_dict()  # of 1 and 2
+    assert torch.equal(ours["exits.0.conv.weight"], state["exits.1.conv.weight"].float())
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(ours["exits.0.read.weight"], state["exits.0.read.weight"].float())
 
 
 def test_masks_are_predicted_by_name(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from skipweave.training import FitConfig, OptimConfig
+from skipweave.training.distributed import devices
 from skipweave.training.optimization.lr_range_test import LrRangeTest, lr_range_test
 from skipweave_cli import main
 
@@ -47,3 +48,12 @@ def test_the_command_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["find-lr", *words]) == 2  # the files are there
     assert main(["find-lr", "--start_lr", "1", "--end_lr", "0.1"]) == 2
     assert "end_lr is 0.1: should be more than start_lr" in capsys.readouterr().err
+
+
+def test_a_slow_precision_has_a_warning(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(devices.sys, "platform", "linux")
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
+    words = ["--model.name", "sparsenet40_24", "--model.args.units", "1", "--model.args.growth", "4"]
+    for precision in ("bf16-mixed", "auto"):
+        assert main(["find-lr", *words, "--steps", "1", "--precision", precision, "--accelerator", "cpu"]) == 0
+        assert ("warning: precision is bf16-mixed" in capsys.readouterr().out) == (precision == "bf16-mixed")

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from skipweave.data.augmentation import check_color
 from skipweave.data.preprocessing import Preprocessing
 from skipweave.data.segmentation.class_list import Color
 from skipweave.data.segmentation.image_mask_pairs import SegmentationDataset
@@ -12,6 +11,7 @@ from skipweave.data.segmentation.joint_transforms import JointEvalTransform, Joi
 from skipweave.data.segmentation.mask_folders import read_splits
 from skipweave.data.value_statistics import fit_normalization
 from skipweave_config.data_config import DataConfig
+from skipweave_config.errors import SkipweaveError
 
 # (mean, std) of each channel on [0, 1].
 _STATISTICS = {
@@ -95,8 +95,11 @@ def load_segmentation(config: DataConfig, progress: Callable[[int, int], None] |
     classes = splits.train.classes
     mean, std = (given or own for given, own in zip((config.mean, config.std), _STATISTICS[config.name], strict=True))
     plain = Preprocessing(channels=3, resize=config.image_size, mean=mean, std=std)
+    if config.color and splits.train.high_bit_depth:
+        raise SkipweaveError(
+            f"data.color is {config.color}, but the images of {config.name} have more than 8 bits: leave it out"
+        )
     preprocessing = fit_normalization(plain, config, splits.train, progress)
-    check_color(config, preprocessing)
     flip = (config.flip or "horizontal") if config.augment else "none"
     return SegmentationData(
         name=config.name,

@@ -89,7 +89,7 @@ class _Saving:
         number = signal.Signals[_REQUEUE]
         requeue = signal.getsignal(number)  # submitit's
         try:
-            with stop_requests(tell_children=True, also=(number,)):
+            with stop_requests(pass_on=True, also=(number,)):
                 return attempt(index, job, self._work, lambda event: None)
         except Stopped as stop:
             if stop.signal == number and callable(requeue):

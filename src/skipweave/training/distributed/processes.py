@@ -67,7 +67,7 @@ def processes(config: FitConfig) -> Iterator[tuple[Fabric, ReportDirectory]]:
         return
     here, there = get_context("spawn").Pipe(duplex=False)
     with (
-        stop_requests(tell_children=True) as request,  # which passes signals on
+        stop_requests(pass_on=True) as request,  # which passes signals on
         _errors_of_processes(request, here),
         meeting_port(),
     ):
