@@ -63,9 +63,10 @@ def as_registered(description: Description) -> Description:
         if _fixed(each, {}) == wanted:
             return replace(description, model=each, args=free)
     usual = _fixed(name, {})
+    other = {key: value for key, value in wanted.items() if usual.get(key) != value}
     raise SkipweaveError(
-        f"the run's model is {name} with { {key: value for key, value in wanted.items() if usual.get(key) != value} }: "
-        "expected the arguments of a registered model, as its name has them; register a variant with these first"
+        f"the run's model is {name} with {other}: expected the arguments of a registered model, as its name has them; "
+        "register a variant with these first"
     )
 
 

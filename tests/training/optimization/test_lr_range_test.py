@@ -55,5 +55,5 @@ def test_a_slow_precision_has_a_warning(capsys: pytest.CaptureFixture, monkeypat
     monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
     words = ["--model.name", "sparsenet40_24", "--model.args.units", "1", "--model.args.growth", "4"]
     for precision in ("bf16-mixed", "auto"):
-        assert main(["find-lr", *words, "--steps", "1", "--precision", precision, "--accelerator", "cpu"]) == 0
+        assert main(["find-lr", *words, "--steps", "10", "--precision", precision, "--accelerator", "cpu"]) == 0
         assert ("warning: precision is bf16-mixed" in capsys.readouterr().out) == (precision == "bf16-mixed")
