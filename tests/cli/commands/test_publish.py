@@ -14,13 +14,11 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from timm.models import _registry as registry
 from timm.models import adapt_input_conv
 
 import skipweave
 from skipweave.engines import engine_files
 from skipweave.models import FastSparseNet, fast_sparsenet
-from skipweave.models.registry import _VARIANTS, register_variants
 from skipweave.training import load_run, load_weights
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave_cli import main
@@ -28,6 +26,7 @@ from skipweave_cli.commands.publish import publish
 from skipweave_cli.options import PublishOptions
 from skipweave_cli.parser import parse
 from skipweave_config import shipped_weights
+from tests.cli.commands import small_variants
 from tests.errors import raises
 
 Rejects = Callable[..., None]
@@ -43,16 +42,10 @@ GIVEN = ["--commit", "1234567", "--device", "one core", "--data_terms", "UCI, CC
 def registered(folder: Path) -> Iterator[None]:
     """Register a small variant with the weights of a folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shipped_weights, "FOLDER", folder)
         patch.setattr(shipped_weights, "DEFAULT_CLASSIFIER", NAME)
-        register_variants(FastSparseNet, {MODEL: dict(units=1, growth=4)}, dict(fast_sparsenet._CFG, num_classes=3))
-        try:
+        cfg = dict(fast_sparsenet._CFG, num_classes=3)
+        with small_variants.registered(FastSparseNet, MODEL, dict(units=1, growth=4), cfg, folder):
             yield
-        finally:
-            registry._clear_model_entries(MODEL)
-            del registry._model_entrypoints[MODEL]
-            fast_sparsenet.__all__.remove(MODEL)
-            del _VARIANTS[MODEL], fast_sparsenet.default_cfgs[MODEL]
 
 
 @pytest.fixture(scope="module")

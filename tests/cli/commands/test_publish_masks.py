@@ -1,21 +1,22 @@
 """A small segmentation network of a study's arguments, from its run to weights of the package, and what uses them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.models import _registry as registry
 
 import skipweave
-from skipweave.models import FCLogDenseNet, fc_densenet
-from skipweave.models.registry import _VARIANTS, register_variants, segmentation_cfg
+from skipweave.models import FCLogDenseNet
+from skipweave.models.registry import segmentation_cfg
 from skipweave.training import load_weights
 from skipweave.training.checkpoint.tensor_file import open_saved
 from skipweave_cli import main
 from skipweave_config import shipped_weights
+from tests.cli.commands import small_variants
 
 MODEL, NAME = "tiny_masks", "tiny_masks.streets"
 ARGUMENTS = dict(units=(1, 1, 1), growth=4)
@@ -33,18 +34,12 @@ def streets(
     return root
 
 
-def unregister() -> None:
-    registry._clear_model_entries(MODEL)
-    for entries in (registry._model_entrypoints, _VARIANTS, fc_densenet.default_cfgs, vars(fc_densenet)):
-        entries.pop(MODEL, None)
-    fc_densenet.__all__[:] = [name for name in fc_densenet.__all__ if name != MODEL]
-
-
-def register() -> None:
-    """Register the small variant with the weights that there are, as an import does."""
-    unregister()
+@contextmanager
+def registered(folder: Path) -> Iterator[None]:
+    """Register the small variant with the weights of a folder."""
     cfg = segmentation_cfg("1711.00002", classifier="head.conv", first_conv="stem")
-    register_variants(FCLogDenseNet, {MODEL: ARGUMENTS}, cfg)
+    with small_variants.registered(FCLogDenseNet, MODEL, ARGUMENTS, cfg, folder):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +47,13 @@ def weights(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Weights of a run of `fc_logdensenet103` with the arguments of the small variant."""
     runs, folder = (tmp_path_factory.mktemp(name) for name in ("runs", "weights"))
     given = ["--model.name", "fc_logdensenet103", "--model.args.units", "[1, 1, 1]", "--model.args.growth", "4"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shipped_weights, "FOLDER", folder)
+    assert main([*FIT, *given, "--data.root", str(streets), "--output", str(runs)]) == 0
+    with registered(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr("skipweave.engines.engine_files.missing", lambda names: [f"{names} not installed"])
-        try:
-            assert main([*FIT, *given, "--data.root", str(streets), "--output", str(runs)]) == 0
-            register()
-            assert main(["publish", str(runs / "fc_logdensenet103_masks_1"), "--tag", "streets", *GIVEN]) == 0
-            register()
-            (published,) = shipped_weights.shipped_weights().values()
-            yield published
-        finally:
-            unregister()
+        assert main(["publish", str(runs / "fc_logdensenet103_masks_1"), "--tag", "streets", *GIVEN]) == 0
+    with registered(folder):
+        (published,) = shipped_weights.shipped_weights().values()
+        yield published
 
 
 def test_the_registered_name_stands_for_the_model(weights: shipped_weights.ShippedWeights) -> None:
